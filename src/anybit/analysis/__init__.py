@@ -1,0 +1,1 @@
+"""Analyses: model to frozen value, nothing changed."""

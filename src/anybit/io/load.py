@@ -1,0 +1,101 @@
+"""load: any form of an ONNX model as a normalised `onnx_ir.Model`."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from anybit.errors import ModelFileError
+from anybit.io.external import check_external_data
+from anybit.io.normalize import normalize
+
+ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
+
+
+def load(source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None) -> ir.Model:
+    """Reads a model and repairs what real files get wrong (see `anybit.repairs`); the source stays as it is.
+
+    Weights in external files stay there, memory-mapped.
+
+    Args:
+        source: Path of an .onnx file, its bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``.
+        base_dir: Folder of the external data, where the source is not a path.
+
+    Raises:
+        ModelFileError: The source cannot be read as an ONNX model, or external data is missing or out of bounds.
+        InvalidModelError: The model contradicts itself in a way that has no obvious repair.
+    """
+    if isinstance(source, ir.Model):
+        return normalize(source.clone())
+    folder = None if base_dir is None else Path(base_dir)
+    if isinstance(source, onnx.ModelProto):
+        return normalize(_from_proto(source, folder, "the ModelProto"))
+    if isinstance(source, bytes):
+        return normalize(_from_proto(_parse(source, "the bytes"), folder, "the bytes"))
+    path = Path(source)
+    return normalize(_from_proto(_read(path), folder or path.parent, str(path)))
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise ModelFileError("the file is empty", node=str(path), expected="an ONNX model")
+            # Parsed from the mapping, so that the file's bytes are never held beside the parsed message.
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+                return _parse(view, str(path))
+    except OSError as error:
+        raise ModelFileError(
+            "cannot read the file", node=str(path), got=error.strerror or error, expected="a path of an ONNX model"
+        ) from error
+
+
+def _parse(data: bytes | memoryview, where: str) -> onnx.ModelProto:
+    try:
+        return onnx.ModelProto.FromString(data)  # type: ignore[arg-type]
+    except DecodeError as error:
+        raise ModelFileError(
+            "not an ONNX model, or a truncated one", node=where, got="bytes that are no ONNX protobuf"
+        ) from error
+
+
+def _from_proto(proto: onnx.ModelProto, folder: Path | None, where: str) -> ir.Model:
+    if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output) or proto.ir_version < 1:
+        raise ModelFileError("no ONNX model", node=where, got="a protobuf without a graph", expected="an ONNX ModelProto")
+    has_external = check_external_data(proto, folder)
+    _merge_annotations(proto)
+    try:
+        model = ir.from_proto(proto)
+    except (ValueError, TypeError, KeyError, RuntimeError, ir.serde.SerdeError) as error:
+        raise ModelFileError("a broken ONNX model", node=where, got=_cause(error)) from error
+    if has_external and folder is not None:
+        for graph in (model.graph, *(f.graph for f in model.functions.values())):
+            ir.external_data.set_base_dir(graph, folder)
+    return model
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _merge_annotations(proto: onnx.ModelProto) -> None:
+    """Several annotations of one tensor become one: onnx-ir keeps only the last."""
+    first: dict[str, onnx.TensorAnnotation] = {}
+    annotations = proto.graph.quantization_annotation
+    if len({a.tensor_name for a in annotations}) == len(annotations):
+        return
+    for annotation in annotations:
+        merged = first.setdefault(annotation.tensor_name, onnx.TensorAnnotation(tensor_name=annotation.tensor_name))
+        known = {entry.key for entry in merged.quant_parameter_tensor_names}
+        merged.quant_parameter_tensor_names.extend(
+            e for e in annotation.quant_parameter_tensor_names if e.key not in known
+        )
+    del annotations[:]
+    annotations.extend(first.values())

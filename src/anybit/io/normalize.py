@@ -1,0 +1,191 @@
+"""normalize: one spelling for what files write in many ways. Each repair is recorded, see `repairs`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from anybit.errors import UsageError
+from anybit.ops.constants import constant, new_initializer
+from anybit.ops.operator import DOMAIN
+from anybit.ops.registry import find_operator
+from anybit.rounding import Rounding
+
+_ALIASES = ("onnx.brevitas", "finn.custom_op.general")
+_FINN = "finn"  # also the domain of FINN's hardware layers, which carry the attribute `backend`
+_STANDARD_ALIAS = "ai.onnx"
+_META_KEY = "anybit/repairs"
+_OLDEST_IR_VERSION = 4  # from here on initializers need not be inputs
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Something in a file that was put right without changing what the model means.
+
+    Attributes:
+        rule: Short stable name of the repair.
+        text: What was changed.
+        count: In how many places.
+    """
+
+    rule: str
+    text: str
+    count: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.count} places)" if self.count > 1 else self.text
+
+
+def repairs(model: ir.Model) -> tuple[Repair, ...]:
+    """What `load` put right in this model."""
+    return model.meta.get(_META_KEY, ())
+
+
+def normalize(model: ir.Model) -> ir.Model:
+    """Repairs the model in place and returns it; doing it again changes nothing.
+
+    Raises:
+        InvalidModelError: The model contradicts itself in a way that has no obvious repair.
+    """
+    done: dict[str, Repair] = {r.rule: r for r in repairs(model)}
+
+    def record(rule: str, text: str) -> None:
+        known = done.get(rule)
+        done[rule] = Repair(rule, text if known is None else known.text, 1 if known is None else known.count + 1)
+
+    nodes = [*model.graph.all_nodes(), *(n for f in model.functions.values() for n in f.all_nodes())]
+    _name_graph(model, record)
+    _domains(model, nodes, record)
+    _opset_imports(model, nodes, record)
+    _initializers_are_no_inputs(model, record)
+    for node in nodes:
+        if node.domain == DOMAIN:
+            _operator_name(node, record)
+            _rounding_mode(node, record)
+            _parameters(model.graph, node, record)
+    model.meta[_META_KEY] = tuple(done.values())
+    return model
+
+
+_Record = Callable[[str, str], None]
+
+
+def _name_graph(model: ir.Model, record: _Record) -> None:
+    if not model.graph.name:
+        model.graph.name = "graph"
+        record("graph-name", "graph without a name: called 'graph'")
+
+
+def _domains(model: ir.Model, nodes: Iterable[ir.Node], record: _Record) -> None:
+    for node in nodes:
+        if node.domain == _STANDARD_ALIAS:
+            node.domain = ""
+            record("standard-domain", "domain ai.onnx written as the empty name")
+        elif node.domain in _ALIASES or _is_quantiser_of_finn(node):
+            record(f"domain {node.domain}", f"domain {node.domain} read as {DOMAIN}")
+            node.domain = DOMAIN
+    for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
+        if _STANDARD_ALIAS in imports:
+            version = imports.pop(_STANDARD_ALIAS)
+            imports[""] = max(version, imports.get("", version))
+        for alias in (*_ALIASES, _FINN):
+            if alias not in imports or (alias == _FINN and any(n.domain == _FINN for n in nodes)):
+                continue
+            imports.setdefault(DOMAIN, imports[alias])
+            del imports[alias]
+
+
+def _is_quantiser_of_finn(node: ir.Node) -> bool:
+    return node.domain == _FINN and "backend" not in node.attributes and find_operator(DOMAIN, node.op_type, 1) is not None
+
+
+def _opset_imports(model: ir.Model, nodes: Sequence[ir.Node], record: _Record) -> None:
+    truncs = [n for n in nodes if n.domain == DOMAIN and n.op_type == "Trunc"]
+    for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
+        used = {n.domain for n in nodes}
+        for domain in sorted(used - imports.keys()):
+            if imports is not model.opset_imports:
+                version = model.opset_imports.get(domain, 1)
+            else:
+                version = _opset_of(model) if domain == "" else 1
+                record(f"import {domain}", f"missing opset import of '{domain}': version {version} assumed")
+            imports[domain] = version
+        version = _trunc_version(truncs)
+        if version is not None and imports.get(DOMAIN) != version:
+            record("trunc-version", f"Trunc has the inputs of version {version}: domain imported as such")
+            imports[DOMAIN] = version
+        if "" in imports and next(iter(imports)) != "":
+            ordered = {"": imports.pop(""), **imports}
+            imports.clear()
+            imports.update(ordered)
+
+
+def _opset_of(model: ir.Model) -> int:
+    """The standard opset that was current when the file's format was."""
+    versions = [row[2] for row in onnx.helper.VERSION_TABLE if row[1] <= model.ir_version]
+    return max(versions, default=1)
+
+
+def _trunc_version(truncs: Iterable[ir.Node]) -> int | None:
+    """The version that all Trunc nodes of a model have the number of inputs of, if there is one."""
+    counts = {len(n.inputs) for n in truncs}
+    return {5: 1, 6: 2}.get(counts.pop()) if len(counts) == 1 else None
+
+
+def _initializers_are_no_inputs(model: ir.Model, record: _Record) -> None:
+    graph = model.graph
+    overridable = [v for v in graph.inputs if v.name in graph.initializers]
+    if overridable:
+        kept = [v for v in graph.inputs if v.name not in graph.initializers]
+        graph.inputs.clear()
+        graph.inputs.extend(kept)
+        record("initializer-inputs", f"{len(overridable)} initializers listed as graph inputs: made constants")
+    if model.ir_version < _OLDEST_IR_VERSION:
+        model.ir_version = _OLDEST_IR_VERSION
+
+
+def _operator_name(node: ir.Node, record: _Record) -> None:
+    operator = find_operator(DOMAIN, node.op_type, 1)
+    if operator is not None and operator.name != node.op_type:
+        record(f"name {node.op_type}", f"{node.op_type} read as {operator.name}")
+        node.op_type = operator.name
+
+
+def _rounding_mode(node: ir.Node, record: _Record) -> None:
+    attribute = node.attributes.get("rounding_mode")
+    if attribute is None or attribute.is_ref() or attribute.type != ir.AttributeType.STRING:
+        return
+    try:
+        mode = Rounding.parse(attribute.as_string()).value
+    except UsageError:
+        return  # `check` names it; nothing is guessed here
+    if mode != attribute.value:
+        record(f"rounding {attribute.value}", f"rounding_mode {attribute.value} written as {mode}")
+        node.attributes["rounding_mode"] = ir.AttrString("rounding_mode", mode)
+
+
+def _parameters(graph: ir.Graph, node: ir.Node, record: _Record) -> None:
+    """Zero points and bit widths as float32 initializers; the old ones may be shared and stay untouched."""
+    operator = find_operator(DOMAIN, node.op_type, 1)
+    if operator is None:
+        return
+    for index, formal in enumerate(operator.inputs[: len(node.inputs)]):
+        value = node.inputs[index]
+        if value is None and formal.name == "zeropt":
+            node.replace_input_with(index, new_initializer(graph, f"{node.outputs[0].name}_zeropt", np.float32(0)[...]))
+            record("zero-point", "missing zero point: 0")
+        if value is None or not (formal.name == "zeropt" or formal.name.endswith("bitwidth")):
+            continue
+        array = constant(value)
+        if array is None or array.dtype.kind == "f":
+            continue
+        replacement = new_initializer(graph, f"{value.name}_float", array.astype(np.float32))
+        replacement.meta.update(value.meta)
+        node.replace_input_with(index, replacement)
+        record(f"integer {formal.name}", f"{formal.name} of type {array.dtype} made float32")
+        if value.is_initializer() and not value.uses() and not value.is_graph_output():
+            del graph.initializers[str(value.name)]

@@ -1,0 +1,105 @@
+"""save: a model to a file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from anybit.errors import ModelFileError
+
+_PROTOBUF_LIMIT = 2**31 - 2**20  # a message must stay below 2 GiB; the graph itself needs some room too
+_SMALL = 1024  # tensors below this many bytes stay in the model: shape inference reads them
+
+
+def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
+    """Writes the model; annotations, metadata and functions included. The model in memory stays as it is.
+
+    Args:
+        model: Model to write.
+        path: Where to; an existing file is replaced, at once and only when all is written.
+        external_data: Whether weights go into a second file, the path with ``.data`` appended. By default they do
+            where the model would pass the 2 GiB that a protobuf holds.
+
+    Raises:
+        ModelFileError: The file cannot be written.
+    """
+    target = Path(path)
+    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    external = size > _PROTOBUF_LIMIT if external_data is None else external_data
+    try:
+        if external:
+            _save_external(model, target)
+        else:
+            with _whole(target) as temporary:
+                temporary.write_bytes(_serialize(model))
+    except OSError as error:
+        raise ModelFileError("cannot write the file", node=str(target), got=error.strerror or error) from error
+    except ValueError as error:
+        raise ModelFileError(
+            "the model does not fit into one file", node=str(target), got=error, hint="save it with external_data=True"
+        ) from error
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """The model as an ``onnx.ModelProto``. Tensors in external files are read into it."""
+    original = {v: v.const_value for v in model.graph.initializers.values()}
+    try:
+        for value, tensor in original.items():
+            if isinstance(tensor, ir.ExternalTensor):
+                value.const_value = ir.tensor(tensor.numpy(), name=value.name, dtype=tensor.dtype)
+        return _clean(ir.to_proto(model))
+    finally:
+        for value, tensor in original.items():
+            value.const_value = tensor
+
+
+def _serialize(model: ir.Model) -> bytes:
+    return to_proto(model).SerializeToString(deterministic=True)
+
+
+def _clean(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Drops the copies of an initializer's metadata that onnx-ir adds at each save."""
+    for tensor in proto.graph.initializer:
+        entries = {e.key: e.value for e in tensor.metadata_props}
+        if len(entries) < len(tensor.metadata_props):
+            del tensor.metadata_props[:]
+            for key, value in entries.items():
+                tensor.metadata_props.add(key=key, value=value)
+    return proto
+
+
+def _save_external(model: ir.Model, target: Path) -> None:
+    data = target.with_name(target.name + ".data")
+    original = {v: v.const_value for v in model.graph.initializers.values()}
+    large = [v for v, t in original.items() if t is not None and t.nbytes >= _SMALL and t.dtype != ir.DataType.STRING]
+    try:
+        with _whole(data) as temporary, _whole(target) as temporary_model:
+            written = ir.external_data.convert_tensors_to_external(
+                [t for v in large if (t := original[v]) is not None], temporary.parent, temporary.name
+            )
+            for value, tensor in zip(large, written, strict=True):
+                value.const_value = ir.ExternalTensor(
+                    data.name, tensor.offset, tensor.length, tensor.dtype, shape=tensor.shape, name=str(value.name),
+                    base_dir=target.parent,
+                )  # fmt: skip
+            temporary_model.write_bytes(_clean(ir.to_proto(model)).SerializeToString(deterministic=True))
+    finally:
+        for value, tensor in original.items():
+            value.const_value = tensor
+
+
+@contextlib.contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A temporary file beside the target, which takes the target's place if all goes well."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,55 @@
+"""Numpy arrays as ONNX values and back: the one place that knows how a constant is held in a graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.ops.operator import Array
+
+
+def constant(value: ir.Value | None) -> Array | None:
+    """The array behind an initializer that no caller can override, or behind a Constant node; else None.
+
+    Large tensors stay where they are (memory-mapped if external): nothing is copied here.
+    """
+    if value is None or value.is_graph_input():
+        return None
+    tensor = value.const_value if value.is_initializer() else None
+    producer = value.producer()
+    if tensor is None and producer is not None and producer.op_type == "Constant" and producer.domain == "":
+        return _constant_node(producer)
+    if tensor is None or tensor.dtype == ir.DataType.STRING:
+        return None
+    return tensor.numpy()
+
+
+def _constant_node(node: ir.Node) -> Array | None:
+    attribute = next(iter(node.attributes.values()), None)
+    if attribute is None or attribute.is_ref():
+        return None
+    match attribute.name:
+        case "value":
+            return attribute.as_tensor().numpy()
+        case "value_int" | "value_ints":
+            return np.asarray(attribute.value, np.int64)
+        case "value_float" | "value_floats":
+            return np.asarray(attribute.value, np.float32)
+        case _:
+            return None
+
+
+def new_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+    """Adds an initializer under `name`, or `name` and a number where that is taken."""
+    unique, count = name, 0
+    while unique in graph.initializers:
+        count += 1
+        unique = f"{name}_{count}"
+    value: Any = ir.Value(
+        name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(ir.DataType.from_numpy(array.dtype))
+    )
+    value.const_value = ir.tensor(array, name=unique)
+    graph.register_initializer(value)
+    return value

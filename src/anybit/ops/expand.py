@@ -1,0 +1,252 @@
+"""Expander: replaces calls of our operators by their bodies, evaluated as far as the constants go.
+
+The body of an operator (see `Operator.body`) is general: any bit width, any mode, as inputs and attributes. In a
+model nearly all of these are constants, so that of some forty nodes four or five remain: Div, Clip, Round, Mul.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.errors import InvalidModelError, UnsupportedError
+from anybit.ops.constants import constant, new_initializer
+from anybit.ops.operator import Array, Operator
+from anybit.ops.standard.kernels import Kernel, compile_node
+
+BODY_OPSET = 21
+"""Opset of the operators that bodies are written in."""
+
+_Operand = Array | ir.Value
+_COMPARISONS = frozenset("And Equal Greater GreaterOrEqual IsNaN Less LessOrEqual Not Or".split())
+# (operator, value of its second operand) that leave the first operand as it is, the sign of zero aside.
+_NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
+
+_functions: dict[int, ir.Function] = {}
+_kernels: dict[ir.Node, Kernel] = {}
+
+
+class Expander:
+    """Replaces calls within one model; equal constants of different calls are shared.
+
+    Args:
+        graph: The outermost graph, which receives the constants.
+    """
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._pool: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+
+    def expand(self, node: ir.Node, operator: Operator) -> None:
+        """Replaces `node` by operators of opset 21 that compute the same, bit for bit but for the sign of zero.
+
+        Raises:
+            UnsupportedError: The operator has no body.
+            InvalidModelError: An input is missing.
+        """
+        where = f"{node.op_type} '{node.name or node.outputs[0].name}'"
+        if operator.body is None:
+            raise UnsupportedError("the operator has no ONNX body", node=where, hint='use engine="reference"')
+        if len(node.inputs) != len(operator.inputs) or any(v is None for v in node.inputs):
+            names = ", ".join(i.name for i in operator.inputs)
+            raise InvalidModelError("inputs", node=where, got=len(node.inputs), expected=names)
+        given = {name: a.value for name, a in node.attributes.items()}
+        attributes = {a.name: given.get(a.name, a.default) for a in operator.attributes}
+        inputs: list[_Operand] = [
+            v if (c := constant(v)) is None else c for v in cast("Sequence[ir.Value]", node.inputs)
+        ]
+        emitter = _Emitter(self, node.outputs[0].name or operator.name)
+        is_half = isinstance(inputs[0], ir.Value) and inputs[0].dtype == ir.DataType.FLOAT16
+        if is_half:  # operators compute float16 in float32, see `widened`
+            inputs[0] = emitter.cast(inputs[0], ir.DataType.FLOAT)
+        (result,) = emitter.call(operator.body.function_ir, inputs, attributes)
+        if is_half:
+            result = emitter.cast(result, ir.DataType.FLOAT16)
+        _replace(node, emitter, result)
+
+    def constant(self, array: Array) -> ir.Value:
+        """An initializer that holds `array`."""
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._pool:
+            self._pool[key] = new_initializer(self._graph, f"anybit/constant_{len(self._pool)}", array)
+        return self._pool[key]
+
+
+def _replace(node: ir.Node, emitter: _Emitter, result: _Operand) -> None:
+    old = node.outputs[0]
+    if not isinstance(result, ir.Value) or result.producer() not in emitter.nodes:
+        result = emitter.emit("Identity", [result])
+    result.type, result.shape = old.type, old.shape
+    result.meta.update(old.meta)
+    name, old.name = old.name, f"{old.name}/replaced"
+    result.name = name
+    node.prepend(emitter.nodes)
+    old.replace_all_uses_with(result, replace_graph_outputs=True)
+    if node.graph is not None:
+        node.graph.remove(node, safe=True)
+
+
+class _Emitter:
+    """Evaluates a function on operands, and collects the nodes for what is not constant."""
+
+    def __init__(self, owner: Expander, prefix: str) -> None:
+        self.nodes: list[ir.Node] = []
+        self._owner = owner
+        self._prefix = prefix
+        self._count = [0]
+
+    def call(
+        self, function: ir.Function, inputs: Sequence[_Operand], attributes: Mapping[str, Any]
+    ) -> list[_Operand]:
+        """The function's outputs for these operands."""
+        called = {f.identifier(): f for f in _called(function)}
+        known: dict[ir.Value, _Operand] = dict(zip(function.inputs, inputs, strict=True))
+        return self._graph(function, known, attributes, called)
+
+    def _graph(
+        self,
+        graph: ir.Function | ir.Graph,
+        known: dict[ir.Value, _Operand],
+        attributes: Mapping[str, Any],
+        called: Mapping[ir.OperatorIdentifier, ir.Function],
+    ) -> list[_Operand]:
+        for node in graph:
+            operands = [known[v] for v in node.inputs if v is not None]
+            given = {k: attributes[str(a.ref_attr_name)] if a.is_ref() else a.value for k, a in node.attributes.items()}
+            if node.op_identifier() in called:
+                function = called[node.op_identifier()]
+                results = self.call(function, operands, given)
+            elif node.op_type == "If":
+                results = self._if(node, operands[0], known, attributes, called)
+            else:
+                results = [self._node(node, operands, given)]
+            known.update(zip(node.outputs, results, strict=True))
+        return [known[v] for v in graph.outputs]
+
+    def _if(
+        self,
+        node: ir.Node,
+        condition: _Operand,
+        known: dict[ir.Value, _Operand],
+        attributes: Mapping[str, Any],
+        called: Mapping[ir.OperatorIdentifier, ir.Function],
+    ) -> list[_Operand]:
+        branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
+        if not isinstance(condition, ir.Value):
+            return self._graph(branches[0 if condition.item() else 1], known, attributes, called)
+        graphs: list[ir.Graph] = []
+        for branch in branches:
+            inner = _Emitter(self._owner, self._prefix)
+            inner._count = self._count
+            results = inner._graph(branch, dict(known), attributes, called)
+            outputs = [inner.emit("Identity", [r]) for r in results]
+            graphs.append(ir.Graph([], outputs, nodes=inner.nodes, name=branch.name or "branch"))
+        made = ir.node(
+            "If", [condition], {"then_branch": graphs[0], "else_branch": graphs[1]}, num_outputs=len(node.outputs)
+        )
+        for value, like in zip(made.outputs, graphs[0].outputs, strict=True):
+            self._name(value)
+            value.type = like.type
+        self.nodes.append(made)
+        return list(made.outputs)
+
+    def _node(self, node: ir.Node, operands: Sequence[_Operand], attributes: Mapping[str, Any]) -> _Operand:
+        if node.op_type == "Constant":
+            return _constant(attributes)
+        if node.op_type == "CastLike":
+            return self._cast_like(operands[0], operands[1])
+        constants = [o for o in operands if not isinstance(o, ir.Value)]
+        if len(constants) == len(operands):
+            kernel = _kernels.get(node) or _kernels.setdefault(node, compile_node(node, BODY_OPSET))
+            return np.asarray(kernel(constants)[0])
+        return self._simplified(node.op_type, operands, attributes)
+
+    def _simplified(self, op_type: str, operands: Sequence[_Operand], attributes: Mapping[str, Any]) -> _Operand:
+        if op_type == "Identity":
+            return operands[0]
+        if op_type == "Cast":
+            return self.cast(operands[0], ir.DataType(attributes["to"]))
+        second = operands[1] if len(operands) > 1 else None
+        if op_type in _NEUTRAL and isinstance(second, np.ndarray) and second.size == 1 and second == _NEUTRAL[op_type]:
+            return operands[0]
+        if op_type == "Min" and self._can_clip(operands):
+            upper, maximum = operands[1], self.nodes.pop()
+            return self.emit("Clip", [*cast("Sequence[ir.Value]", maximum.inputs), upper])
+        return self.emit(op_type, operands, attributes)
+
+    def _can_clip(self, operands: Sequence[_Operand]) -> bool:
+        """Whether Min(Max(x, lo), hi), with scalars lo and hi, was about to be made; Max is then the last node."""
+        first, second = operands
+        if not self.nodes or not isinstance(first, ir.Value) or isinstance(second, ir.Value) or second.ndim:
+            return False
+        last = self.nodes[-1]
+        return last.op_type == "Max" and first is last.outputs[0] and last.inputs[1] in self._owner_scalars()
+
+    def _owner_scalars(self) -> set[ir.Value]:
+        return {v for v in self._owner._pool.values() if v.shape is not None and v.shape.rank() == 0}
+
+    def _cast_like(self, operand: _Operand, target: _Operand) -> _Operand:
+        dtype = target.dtype if isinstance(target, ir.Value) else ir.DataType.from_numpy(target.dtype)
+        if dtype is None:
+            return self.emit("CastLike", [operand, target])
+        return self.cast(operand, dtype)
+
+    def cast(self, operand: _Operand, dtype: ir.DataType) -> _Operand:
+        """The operand in another type; constants are cast now."""
+        if not isinstance(operand, ir.Value):
+            return operand.astype(dtype.numpy())
+        return operand if operand.dtype == dtype else self.emit("Cast", [operand], {"to": dtype.value})
+
+    def emit(
+        self, op_type: str, operands: Sequence[_Operand], attributes: Mapping[str, Any] | None = None
+    ) -> ir.Value:
+        """Adds a node and returns its output."""
+        inputs = [o if isinstance(o, ir.Value) else self._owner.constant(o) for o in operands]
+        node = ir.node(op_type, inputs, attributes)
+        output = node.outputs[0]
+        self._name(output)
+        dtype = _result_dtype(op_type, inputs, attributes or {})
+        output.type = None if dtype is None else ir.TensorType(dtype)
+        self.nodes.append(node)
+        return output
+
+    def _name(self, value: ir.Value) -> None:
+        self._count[0] += 1
+        value.name = f"{self._prefix}/{self._count[0]}"
+
+
+def _called(function: ir.Function) -> list[ir.Function]:
+    getter = getattr(function, "get_called_functions", None)
+    if getter is None:
+        return []
+    return [f.function_ir for f in getter().values()]
+
+
+def _constant(attributes: Mapping[str, Any]) -> Array:
+    ((name, value),) = attributes.items()
+    match name:
+        case "value_int" | "value_ints":
+            return np.asarray(value, np.int64)
+        case "value_float" | "value_floats":
+            return np.asarray(value, np.float32)
+        case "value_string" | "value_strings":
+            return np.asarray(value, np.object_)
+        case _:
+            return cast("ir.TensorProtocol", value).numpy()
+
+
+def _result_dtype(op_type: str, inputs: Sequence[ir.Value], attributes: Mapping[str, Any]) -> ir.DataType | None:
+    if op_type in _COMPARISONS:
+        return ir.DataType.BOOL
+    match op_type:
+        case "Cast":
+            return ir.DataType(attributes["to"])
+        case "Shape" | "Size":
+            return ir.DataType.INT64
+        case "CastLike" | "Where":
+            return inputs[1].dtype
+        case _:
+            return inputs[0].dtype

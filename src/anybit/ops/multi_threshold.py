@@ -1,0 +1,171 @@
+"""MultiThreshold: an activation as a staircase.   Y = out_scale * |{t in T_c : X >= t}| + out_bias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnxscript import script
+from onnxscript.onnx_opset import opset21 as op
+
+from anybit.datatypes import DataType, parse_datatype
+from anybit.errors import Finding, UsageError
+from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types, widened
+from anybit.ops.rounded import ANYBIT
+
+_CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
+_LAYOUTS = ("NC", "NCW", "NCHW", "NCDHW", *_CHANNELS_LAST)
+
+
+def reference(
+    x: npt.ArrayLike,
+    thresholds: npt.ArrayLike,
+    *,
+    out_dtype: str = "",
+    out_scale: float = 1.0,
+    out_bias: float = 0.0,
+    data_layout: str = "NCHW",
+) -> Array:
+    """Y = out_scale * |{t in T_c : X >= t}| + out_bias.
+
+    Args:
+        x: Tensor of at least two dimensions, float16, float32 or float64; Y has its type and shape.
+        thresholds: Shape (C, T) with one row per channel, or (1, T) for all; in any order.
+        out_dtype: Number format of Y, kept for the tools that read it.
+        out_scale: Size of one step.
+        out_bias: Value below all thresholds.
+        data_layout: Channels are axis 1, or the last axis if the layout ends in C.
+
+    Raises:
+        TypeError: X is not floating point.
+        ValueError: Shapes do not agree.
+
+    Example:
+        >>> reference(np.float32([[0.0, 2.5]]), np.float32([[1.0, 2.0, 3.0]]), out_bias=-1.0).tolist()
+        [[-1.0, 1.0]]
+    """
+    del out_dtype
+    source = np.asarray(x)
+    values = widened(source)
+    rows = np.asarray(thresholds)
+    if values.ndim < 2 or rows.ndim != 2:
+        raise ValueError(f"X of shape {values.shape} and thresholds of shape {rows.shape}: expected rank >= 2 and 2")
+    axis = _channel_axis(data_layout, values.ndim)
+    if rows.shape[0] not in (1, values.shape[axis]):
+        raise ValueError(f"thresholds for {rows.shape[0]} channels, X has {values.shape[axis]}")
+    counts = _counts(np.moveaxis(values, axis, 0), np.sort(rows, axis=1))
+    steps = np.moveaxis(counts, 0, axis).astype(values.dtype)
+    y = steps * values.dtype.type(out_scale) + values.dtype.type(out_bias)
+    return y.astype(source.dtype)
+
+
+def _counts(channels: npt.NDArray[np.floating[Any]], rows: Array) -> npt.NDArray[np.int64]:
+    """How many thresholds each element reaches; NaN reaches none. `channels` has the channel axis first."""
+    if rows.shape[0] == 1:
+        counts = np.searchsorted(rows[0], channels, side="right")
+    else:
+        counts = np.empty(channels.shape, np.int64)
+        for channel, row, count in zip(channels, rows, counts, strict=True):
+            count[...] = np.searchsorted(row, channel, side="right")
+    return np.where(np.isnan(channels), 0, counts)
+
+
+def _channel_axis(data_layout: str, rank: int) -> int:
+    if data_layout not in _LAYOUTS:
+        raise ValueError(f"data_layout {data_layout!r}: expected one of {', '.join(_LAYOUTS)}")
+    return rank - 1 if data_layout in _CHANNELS_LAST else 1
+
+
+@script(ANYBIT, default_opset=op)
+def body(
+    X,
+    thresholds,
+    out_dtype: str = "",
+    out_scale: float = 1.0,
+    out_bias: float = 0.0,
+    data_layout: str = "NCHW",
+):
+    """The reference in ONNX operators: X is seen as (batch, channels, rest, 1) or (batch, 1, channels, 1)."""
+    shape = op.Shape(X)
+    layout = op.Constant(value_string=data_layout)
+    first = op.Constant(value_ints=[0])
+    second = op.Constant(value_ints=[1])
+    third = op.Constant(value_ints=[2])
+    end = op.Constant(value_ints=[1000])
+    batch = op.Slice(shape, first, second)
+    middle = op.Slice(shape, second, third)
+    rest = op.ReduceProd(op.Slice(shape, third, end), keepdims=1)
+    double = op.Cast(thresholds, to=11)
+    is_last = op.Or(
+        op.Equal(layout, op.Constant(value_string="NHWC")),
+        op.Or(
+            op.Equal(layout, op.Constant(value_string="NWC")),
+            op.Equal(layout, op.Constant(value_string="NDHWC")),
+        ),
+    )
+    if is_last:
+        channels = op.Slice(shape, op.Constant(value_ints=[-1]), end)
+        before = op.ReduceProd(op.Slice(shape, first, op.Constant(value_ints=[-1])), keepdims=1)
+        elements = op.Reshape(op.Cast(X, to=11), op.Concat(before, channels, second, axis=0), allowzero=1)
+        reached = op.GreaterOrEqual(elements, op.Unsqueeze(double, first))
+        counts = op.ReduceSum(op.Cast(reached, to=1), op.Constant(value_ints=[-1]), keepdims=0)
+    else:
+        elements = op.Reshape(op.Cast(X, to=11), op.Concat(batch, middle, rest, second, axis=0), allowzero=1)
+        reached = op.GreaterOrEqual(elements, op.Unsqueeze(double, op.Constant(value_ints=[0, 2])))
+        counts = op.ReduceSum(op.Cast(reached, to=1), op.Constant(value_ints=[-1]), keepdims=0)
+    steps = op.CastLike(op.Reshape(counts, shape, allowzero=1), X)
+    scale = op.CastLike(op.Constant(value_float=out_scale), X)
+    bias = op.CastLike(op.Constant(value_float=out_bias), X)
+    return op.Add(op.Mul(steps, scale), bias)
+
+
+def check(call: Call) -> Iterable[Finding]:
+    """Rules of a MultiThreshold node."""
+    layout = str(call.attributes["data_layout"])
+    if layout not in _LAYOUTS:
+        yield call.finding("layout", "data_layout", got=layout, expected=", ".join(_LAYOUTS))
+        return
+    if number_format(call) is None and call.attributes["out_dtype"]:
+        yield call.finding("number-format", "out_dtype", got=call.attributes["out_dtype"], expected="such as UINT4")
+    rows, shape = call.shapes.get("thresholds"), call.shapes.get("X")
+    if rows is not None and len(rows) != 2:
+        yield call.finding("thresholds", "rank of thresholds", got=len(rows), expected="2: (channels or 1, steps)")
+        return
+    if shape is not None and len(shape) < 2:
+        yield call.finding("thresholds", "rank of X", got=len(shape), expected="at least 2")
+        return
+    if rows is None or shape is None:
+        return
+    channels = shape[_channel_axis(layout, len(shape))]
+    if rows[0] not in (1, None) and channels is not None and rows[0] != channels:
+        yield call.finding("thresholds", "rows of thresholds", got=rows[0], expected=f"1 or {channels}, X's channels")
+
+
+def number_format(call: Call) -> DataType | None:
+    """The format that `out_dtype` names."""
+    try:
+        return parse_datatype(str(call.attributes["out_dtype"]))
+    except UsageError:
+        return None
+
+
+MULTI_THRESHOLD = Operator(
+    name="MultiThreshold",
+    doc="A staircase: Y = out_scale * |{t in T_c : X >= t}| + out_bias.",
+    inputs=(
+        Input("X", Types.FLOAT, "tensor of at least two dimensions"),
+        Input("thresholds", Types.FLOAT, "(channels or 1, steps)"),
+    ),
+    attributes=(
+        Attribute("out_dtype", str, "", "number format of Y, for the tools that read it"),
+        Attribute("out_scale", float, 1.0, "size of one step"),
+        Attribute("out_bias", float, 0.0, "value below all thresholds"),
+        Attribute("data_layout", str, "NCHW", "channels are axis 1, or the last one in NWC, NHWC and NDHWC"),
+    ),
+    reference=reference,
+    body=body,
+    check=check,
+    number_format=number_format,
+)

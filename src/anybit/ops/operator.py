@@ -1,0 +1,139 @@
+"""Operator: the one record in which everything about an operator stands together."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anybit.datatypes import DataType
+from anybit.errors import Finding
+
+if TYPE_CHECKING:
+    import onnxscript
+    from onnx.shape_inference import InferenceContext
+
+DOMAIN = "qonnx.custom_op.general"
+
+Array = npt.NDArray[Any]
+AttributeValue = int | float | str
+
+
+class Types(enum.Enum):
+    """Element types that an input takes; the values are ONNX type strings."""
+
+    FLOAT = ("tensor(float)", "tensor(double)", "tensor(float16)")
+    NUMERIC = (
+        *FLOAT,
+        *(f"tensor({kind}{width})" for kind in ("int", "uint") for width in (8, 16, 32, 64)),
+    )
+
+
+@dataclass(frozen=True)
+class Input:
+    """One formal input of an operator."""
+
+    name: str
+    types: Types = Types.NUMERIC
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute; without a default it must be given. The type is that of `kind`."""
+
+    name: str
+    kind: type[int] | type[float] | type[str]
+    default: AttributeValue | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One use of an operator in a model, as its rules see it.
+
+    Attributes:
+        node: How messages name the node.
+        attributes: Every attribute, defaults filled in.
+        constants: By input name, the value where it is constant in the model.
+        shapes: By input name, the shape where its rank is known; unknown dimensions are None.
+    """
+
+    node: str
+    attributes: Mapping[str, AttributeValue]
+    constants: Mapping[str, Array]
+    shapes: Mapping[str, tuple[int | None, ...]]
+
+    def finding(self, rule: str, problem: str, *, got: object, expected: str, hint: str = "") -> Finding:
+        """An error about this node."""
+        return Finding(rule=rule, problem=problem, node=self.node, got=str(got), expected=expected, hint=hint)
+
+
+def no_findings(call: Call) -> Iterable[Finding]:
+    """The rule of an operator that has none beyond its inputs and attributes."""
+    del call
+    return ()
+
+
+def no_format(call: Call) -> DataType | None:
+    """The number format of an operator whose output is in no particular one."""
+    del call
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """Everything that anybit knows about one operator.
+
+    Attributes:
+        name: ``op_type`` of its nodes, as it is written.
+        domain: Domain of its nodes.
+        since: First domain version with this meaning; a later record of the same name replaces it from there on.
+        aliases: Further names that are read as this operator.
+        inputs: Formal inputs, all of them required, in order.
+        attributes: Attributes with their defaults.
+        reference: The meaning, in numpy: called with the inputs by position and every attribute by name; returns
+            the output. float16 inputs are its own to widen (see `widened`).
+        body: The same meaning as an onnxscript function, by which stock runtimes run it; None if there is none, and
+            then only the reference engine can. The body of a float16 call is given float32.
+        infer: ONNX type and shape inference; the default gives the output the first input's type and shape.
+        check: Rules beyond number and type of inputs and attributes.
+        number_format: Format of the integers behind the output where the call fixes it.
+    """
+
+    name: str
+    inputs: tuple[Input, ...]
+    reference: Callable[..., Array]
+    domain: str = DOMAIN
+    since: int = 1
+    aliases: tuple[str, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+    output: str = "Y"
+    body: onnxscript.OnnxFunction | None = None
+    infer: Callable[[InferenceContext], None] | None = None
+    check: Callable[[Call], Iterable[Finding]] = no_findings
+    number_format: Callable[[Call], DataType | None] = no_format
+    doc: str = ""
+
+    def evaluate(self, inputs: Iterable[Array], attributes: Mapping[str, AttributeValue]) -> Array:
+        """The output of the reference for these inputs; attributes left out take their defaults."""
+        values = {a.name: attributes.get(a.name, a.default) for a in self.attributes}
+        return self.reference(*inputs, **values)
+
+
+def widened(x: npt.ArrayLike) -> npt.NDArray[np.floating[Any]]:
+    """X in the type that operators compute in: float16 as float32 (exactly), float32 and float64 as they are.
+
+    Raises:
+        TypeError: X is not floating point; the quantisers are defined on real numbers only.
+    """
+    array = np.asarray(x)
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"X is {array.dtype}, expected float16, float32 or float64")
+    return array

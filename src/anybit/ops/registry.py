@@ -1,0 +1,74 @@
+"""Which operators there are: the built-in ones, those registered in code, those that installed packages declare.
+
+A package declares an operator by an entry point of the group ``anybit.operators`` whose value is an `Operator`.
+A model file can never cause an import.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+
+from anybit.errors import UsageError
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.float_quant import FLOAT_QUANT
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.ops.operator import Operator
+from anybit.ops.quant import QUANT
+from anybit.ops.trunc import TRUNC, TRUNC_1
+
+ENTRY_POINT_GROUP = "anybit.operators"
+
+_operators: dict[tuple[str, str], list[Operator]] = {}
+
+
+def register(operator: Operator) -> None:
+    """Makes an operator known to every later call; registering an equal record again does nothing.
+
+    Raises:
+        UsageError: Another record already stands for the same domain, name and version.
+    """
+    for name in (operator.name, *operator.aliases):
+        versions = _operators.setdefault((operator.domain, name), [])
+        known = next((o for o in versions if o.since == operator.since), None)
+        if known == operator:
+            continue
+        if known is not None:
+            raise UsageError(
+                "an operator of this name and version is registered already",
+                node=f"{operator.domain}::{name} version {operator.since}",
+                hint="choose another domain or version",
+            )
+        versions.append(operator)
+        versions.sort(key=lambda o: o.since)
+
+
+@cache
+def _load_entry_points() -> None:
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        operator = entry_point.load()
+        if not isinstance(operator, Operator):
+            raise UsageError(
+                "an entry point does not lead to an operator",
+                node=f"{ENTRY_POINT_GROUP} '{entry_point.name}'",
+                got=type(operator).__name__,
+                expected="anybit.Operator",
+            )
+        register(operator)
+
+
+def find_operator(domain: str, name: str, version: int) -> Operator | None:
+    """The record that gives `name` its meaning at this domain version, None if there is none."""
+    _load_entry_points()
+    known = [o for o in _operators.get((domain, name), ()) if o.since <= version]
+    return known[-1] if known else None
+
+
+def operators() -> tuple[Operator, ...]:
+    """All known records, without their aliases, by domain, name and version."""
+    _load_entry_points()
+    return tuple(o for (_, name), versions in sorted(_operators.items()) for o in versions if o.name == name)
+
+
+for _operator in (QUANT, BIPOLAR_QUANT, TRUNC_1, TRUNC, FLOAT_QUANT, MULTI_THRESHOLD):
+    register(_operator)

@@ -1,0 +1,59 @@
+"""Makes onnx know our operators: its checker and its shape inference then go through them."""
+
+from __future__ import annotations
+
+import onnx
+from onnx.defs import OpSchema
+from onnx.shape_inference import InferenceContext
+
+from anybit.ops.operator import Attribute, Operator
+from anybit.ops.registry import operators
+
+_KINDS = {int: OpSchema.AttrType.INT, float: OpSchema.AttrType.FLOAT, str: OpSchema.AttrType.STRING}
+
+
+def register_schemas() -> None:
+    """Registers the schema of every known operator with onnx; doing it again adds only what is new.
+
+    onnx keeps its schemas for the whole process, so this is the one global effect that anybit has.
+    """
+    for operator in operators():
+        for name in (operator.name, *operator.aliases):
+            if not _is_registered(name, operator):
+                onnx.defs.register_schema(_schema(name, operator))
+
+
+def _is_registered(name: str, operator: Operator) -> bool:
+    try:
+        found = onnx.defs.get_schema(name, operator.since, operator.domain)
+    except onnx.defs.SchemaError:
+        return False
+    return found.since_version == operator.since
+
+
+def _schema(name: str, operator: Operator) -> OpSchema:
+    schema = OpSchema(
+        name,
+        operator.domain,
+        operator.since,
+        doc=operator.doc,
+        inputs=[OpSchema.FormalParameter(i.name, f"T{k}", i.description) for k, i in enumerate(operator.inputs)],
+        outputs=[OpSchema.FormalParameter(operator.output, "T0", "same type and shape as the first input")],
+        type_constraints=[(f"T{k}", list(i.types.value), "") for k, i in enumerate(operator.inputs)],
+        attributes=[_attribute(a) for a in operator.attributes],
+    )
+    schema.set_type_and_shape_inference_function(operator.infer or _like_first_input)
+    return schema
+
+
+def _attribute(attribute: Attribute) -> OpSchema.Attribute:
+    if attribute.default is None:
+        return OpSchema.Attribute(attribute.name, _KINDS[attribute.kind], attribute.description, required=True)
+    value = onnx.helper.make_attribute(attribute.name, attribute.kind(attribute.default))
+    return OpSchema.Attribute(attribute.name, value, attribute.description)
+
+
+def _like_first_input(context: InferenceContext) -> None:
+    first = context.get_input_type(0)
+    if first is not None:
+        context.set_output_type(0, first)

@@ -1,0 +1,28 @@
+"""MatMul, Gemm and BatchNormalization, accumulated in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from anybit.ops.operator import Array
+
+
+def gemm(a: Array, b: Array, c: Array | None, attributes: Mapping[str, Any]) -> Array:
+    """Y = alpha * A' B' + beta * C, A' and B' transposed where the node says so; all float64."""
+    left = a.T if attributes.get("transA", 0) else a
+    right = b.T if attributes.get("transB", 0) else b
+    y = float(np.float32(attributes.get("alpha", 1.0))) * np.matmul(left, right)
+    return y if c is None else y + float(np.float32(attributes.get("beta", 1.0))) * c
+
+
+def batch_normalization(
+    x: Array, scale: Array, bias: Array, mean: Array, variance: Array, attributes: Mapping[str, Any]
+) -> Array:
+    """Y = (X - mean) / sqrt(variance + epsilon) * scale + bias, by channel (axis 1); inference, all float64."""
+    shape = (-1, *(1 for _ in x.shape[2:]))
+    epsilon = float(np.float32(attributes.get("epsilon", 1e-5)))
+    factor = scale / np.sqrt(variance + epsilon)
+    return (x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)

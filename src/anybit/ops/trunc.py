@@ -1,0 +1,231 @@
+"""Trunc: drop the lowest bits of a quantised tensor, as integer hardware does after pooling.
+
+Version 1:   q = half_even(X/scale + zeropt);  Y = (rounding(q / 2^(in - out)) - zeropt) * scale
+Version 2:   t = 2^half_even(log2(out_scale/scale));  Y = (clip(rounding(q / t), lo, hi) - zeropt/t) * out_scale
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+from onnxscript import script
+from onnxscript.onnx_opset import opset21 as op
+
+from anybit.datatypes import DataType, IntType
+from anybit.errors import Finding
+from anybit.ops.integer_bounds import (
+    broadcast_to_x,
+    check_bit_width,
+    check_broadcast,
+    check_finite,
+    check_flags,
+    check_scale,
+    checked_bit_width,
+    integer_bounds,
+)
+from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types, widened
+from anybit.ops.rounded import ANYBIT, check_rounding, rounded
+from anybit.rounding import Rounding
+
+
+def reference_1(
+    x: npt.ArrayLike,
+    scale: npt.ArrayLike,
+    zeropt: npt.ArrayLike,
+    in_bitwidth: npt.ArrayLike,
+    out_bitwidth: npt.ArrayLike,
+    *,
+    rounding_mode: str = "FLOOR",
+) -> Array:
+    """q = half_even(X/scale + zeropt);  Y = (rounding(q / 2^(in - out)) - zeropt) * scale.
+
+    Nothing is clipped, and the scale is not enlarged: the caller's graph accounts for the bits that are gone.
+
+    Args:
+        x: Tensor of float16, float32 or float64; Y has its type and shape.
+        scale: Step of X's grid; broadcasts to X, as the other inputs do.
+        zeropt: Zero point of X's grid.
+        in_bitwidth: Bit width of X, positive integers.
+        out_bitwidth: Bit width of Y, positive integers.
+        rounding_mode: Name of a `Rounding`, in any case.
+
+    Raises:
+        TypeError: X is not floating point.
+        ValueError: A bit width is not a positive integer, or a parameter does not broadcast to X.
+
+    Example:
+        >>> reference_1(np.float32([17.0]), 1.0, 0.0, 8, 4).tolist()
+        [1.0]
+    """
+    source = np.asarray(x)
+    values = widened(source)
+    s, z = (np.asarray(p).astype(values.dtype) for p in (scale, zeropt))
+    divisor = np.exp2(checked_bit_width(in_bitwidth) - checked_bit_width(out_bitwidth)).astype(values.dtype)
+    broadcast_to_x(values, s, z, divisor)
+    with np.errstate(all="ignore"):
+        q = np.rint(values / s + z)
+        y = (Rounding.parse(rounding_mode)(q / divisor) - z) * s
+    return y.astype(source.dtype)
+
+
+@script(ANYBIT, default_opset=op)
+def body_1(X, scale, zeropt, in_bitwidth, out_bitwidth, rounding_mode: str = "FLOOR"):
+    """Version 1 in ONNX operators."""
+    s = op.CastLike(scale, X)
+    z = op.CastLike(zeropt, X)
+    two = op.Cast(op.Constant(value_float=2.0), to=11)
+    divisor = op.CastLike(op.Pow(two, op.Sub(op.Cast(in_bitwidth, to=11), op.Cast(out_bitwidth, to=11))), X)
+    q = op.Round(op.Add(op.Div(X, s), z))
+    r = rounded(op.Div(q, divisor), rounding_mode=rounding_mode)
+    return op.Mul(op.Sub(r, z), s)
+
+
+def reference(
+    x: npt.ArrayLike,
+    scale: npt.ArrayLike,
+    zeropt: npt.ArrayLike,
+    in_bitwidth: npt.ArrayLike,
+    out_scale: npt.ArrayLike,
+    out_bitwidth: npt.ArrayLike,
+    *,
+    rounding_mode: str = "FLOOR",
+    signed: int = 1,
+    narrow: int = 0,
+) -> Array:
+    """t = 2^half_even(log2(out_scale/scale));  Y = (clip(rounding(q / t), lo, hi) - zeropt/t) * out_scale.
+
+    q = half_even(X/scale + zeropt) is the integer behind X; t, the number of integers that become one, is taken to
+    be a power of two. `in_bitwidth` has no part in the arithmetic.
+
+    Args:
+        x: Tensor of float16, float32 or float64; Y has its type and shape.
+        scale: Step of X's grid; broadcasts to X, as the other inputs do.
+        zeropt: Zero point of X's grid.
+        in_bitwidth: Bit width of X, positive integers.
+        out_scale: Step of Y's grid.
+        out_bitwidth: Bit width of Y, positive integers; with `signed` and `narrow` it gives lo .. hi.
+        rounding_mode: Name of a `Rounding`, in any case.
+        signed: 1 for a signed output grid.
+        narrow: 1 to give up one end of the output grid.
+
+    Raises:
+        TypeError: X is not floating point.
+        ValueError: A bit width is not a positive integer, or a parameter does not broadcast to X.
+
+    Example:
+        >>> reference(np.float32([17.0]), 1.0, 0.0, 8, 16.0, 4).tolist()
+        [16.0]
+    """
+    source = np.asarray(x)
+    values = widened(source)
+    checked_bit_width(in_bitwidth)
+    lo, hi = integer_bounds(checked_bit_width(out_bitwidth), signed=bool(signed), narrow=bool(narrow))
+    s, z, out_s = (np.asarray(p).astype(values.dtype) for p in (scale, zeropt, out_scale))
+    with np.errstate(all="ignore"):
+        t = np.exp2(np.rint(np.log2(out_s.astype(np.float64) / s.astype(np.float64)))).astype(values.dtype)
+        broadcast_to_x(values, s, z, t, out_s, lo)
+        q = np.rint(values / s + z)
+        low, high = lo.astype(values.dtype), hi.astype(values.dtype)
+        r = np.minimum(np.maximum(Rounding.parse(rounding_mode)(q / t), low), high)
+        y = (r - z / t) * out_s
+    return y.astype(source.dtype)
+
+
+@script(ANYBIT, default_opset=op)
+def body(
+    X,
+    scale,
+    zeropt,
+    in_bitwidth,
+    out_scale,
+    out_bitwidth,
+    rounding_mode: str = "FLOOR",
+    signed: int = 1,
+    narrow: int = 0,
+):
+    """Version 2 in ONNX operators."""
+    s = op.CastLike(scale, X)
+    z = op.CastLike(zeropt, X)
+    out_s = op.CastLike(out_scale, X)
+    two = op.Cast(op.Constant(value_float=2.0), to=11)
+    one = op.Cast(op.Constant(value_float=1.0), to=11)
+    ratio = op.Div(op.Cast(out_s, to=11), op.Cast(s, to=11))
+    t = op.CastLike(op.Pow(two, op.Round(op.Div(op.Log(ratio), op.Log(two)))), X)
+    is_signed = op.Cast(op.Constant(value_int=signed), to=11)
+    is_narrow = op.Cast(op.Constant(value_int=narrow), to=11)
+    levels = op.Pow(two, op.Sub(op.Cast(out_bitwidth, to=11), is_signed))
+    high = op.CastLike(op.Sub(op.Sub(levels, one), op.Mul(is_narrow, op.Sub(one, is_signed))), X)
+    low = op.CastLike(op.Mul(is_signed, op.Sub(is_narrow, levels)), X)
+    q = op.Round(op.Add(op.Div(X, s), z))
+    r = rounded(op.Div(q, t), rounding_mode=rounding_mode)
+    return op.Mul(op.Sub(op.Min(op.Max(r, low), high), op.Div(z, t)), out_s)
+
+
+def check_1(call: Call) -> Iterable[Finding]:
+    """Rules of a Trunc node of version 1."""
+    yield from check_scale(call, "scale")
+    yield from check_finite(call, "zeropt")
+    yield from check_bit_width(call, "in_bitwidth")
+    yield from check_bit_width(call, "out_bitwidth")
+    yield from check_broadcast(call, "scale", "zeropt", "in_bitwidth", "out_bitwidth")
+    yield from check_rounding(call)
+
+
+def check(call: Call) -> Iterable[Finding]:
+    """Rules of a Trunc node of version 2."""
+    yield from check_1(call)
+    yield from check_scale(call, "out_scale")
+    yield from check_broadcast(call, "out_scale")
+    yield from check_flags(call, "signed", "narrow")
+
+
+def number_format(call: Call) -> DataType | None:
+    """INTn or UINTn of the output bit width, where it is one constant."""
+    bits = call.constants.get("out_bitwidth")
+    if bits is None or bits.size != 1:
+        return None
+    return IntType(int(bits.flat[0]), signed=bool(call.attributes["signed"]))
+
+
+_X = Input("X", Types.FLOAT, "quantised tensor")
+_SCALE = Input("scale", description="step of X's grid, broadcasts to X")
+_ZERO_POINT = Input("zeropt", description="zero point of X's grid, broadcasts to X")
+_IN_BITS = Input("in_bitwidth", description="bit width of X")
+_OUT_BITS = Input("out_bitwidth", description="bit width of Y")
+_ROUNDING = Attribute("rounding_mode", str, "FLOOR", "name of the rounding mode, in any case")
+
+TRUNC_1 = Operator(
+    name="Trunc",
+    doc="Drops low bits, scale kept: Y = (rounding(half_even(X/scale + zeropt) / 2^(in - out)) - zeropt) * scale.",
+    inputs=(_X, _SCALE, _ZERO_POINT, _IN_BITS, _OUT_BITS),
+    attributes=(_ROUNDING,),
+    reference=reference_1,
+    body=body_1,
+    check=check_1,
+)
+
+TRUNC = Operator(
+    name="Trunc",
+    since=2,
+    doc="Drops low bits, scale enlarged: Y = (clip(rounding(half_even(X/scale + zeropt) / t)) - zeropt/t) * out_scale, "
+    "t = 2^half_even(log2(out_scale/scale)).",
+    inputs=(
+        _X,
+        _SCALE,
+        _ZERO_POINT,
+        _IN_BITS,
+        Input("out_scale", description="step of Y's grid, broadcasts to X"),
+        _OUT_BITS,
+    ),
+    attributes=(
+        _ROUNDING,
+        Attribute("signed", int, 1, "whether Y's grid has negative integers"),
+        Attribute("narrow", int, 0, "whether one end of Y's grid is given up"),
+    ),
+    reference=reference,
+    body=body,
+    check=check,
+    number_format=number_format,
+)

@@ -1,0 +1,90 @@
+"""FoldConstants: nodes whose inputs are all constant become constants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.errors import UnsupportedError
+from anybit.ops.constants import constant
+from anybit.ops.operator import Array
+from anybit.ops.registry import find_operator
+from anybit.ops.standard.kernels import compile_node
+
+_RANDOM = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split())
+
+
+@dataclass(frozen=True)
+class FoldConstants(ir.passes.InPlacePass):
+    """Replaces nodes whose inputs are all constant by their value.
+
+    Before: ``y = Add(x, Mul(2, 3))``; after: ``y = Add(x, 6)``. Values are computed by the reference, so that
+    float32 results are rounded once. Random operators, nodes with subgraphs and strings stay.
+
+    Attributes:
+        keep_quantizers: Keep quantisers of weights, and what follows from them, as nodes.
+        max_elements: Leave a node that would produce a larger tensor than both this and its inputs.
+    """
+
+    keep_quantizers: bool = True
+    max_elements: int = 1 << 20
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        graph = model.graph
+        modified = False
+        for node in list(graph.all_nodes()):
+            arrays = self._value(node, model.opset_imports)
+            if arrays is None:
+                continue
+            for output, array in zip(node.outputs, arrays, strict=True):
+                _replace(graph, output, array)
+            if node.graph is not None:
+                node.graph.remove(node, safe=True)
+            modified = True
+        return ir.passes.PassResult(model, modified)
+
+    def _value(self, node: ir.Node, opsets: dict[str, int]) -> tuple[Array, ...] | None:
+        if node.op_type in _RANDOM or any(not o.name for o in node.outputs):
+            return None
+        if any(a.is_ref() or a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+            return None
+        inputs: list[Array | None] = [constant(v) for v in node.inputs]
+        if any(a is None for a, v in zip(inputs, node.inputs, strict=True) if v is not None):
+            return None
+        arrays = self._evaluate(node, inputs, opsets)
+        if arrays is None or not all(isinstance(a, np.ndarray) and a.dtype.kind in "fiubV" for a in arrays):
+            return None
+        largest = max((a.size for a in inputs if a is not None), default=0)
+        if any(a.size > max(self.max_elements, largest) for a in arrays):
+            return None
+        return arrays
+
+    def _evaluate(
+        self, node: ir.Node, inputs: Sequence[Array | None], opsets: dict[str, int]
+    ) -> tuple[Array, ...] | None:
+        if node.domain == "":
+            try:
+                return tuple(np.asarray(a) for a in compile_node(node, opsets[""])(inputs))
+            except UnsupportedError:
+                return None
+        operator = find_operator(node.domain, node.op_type, opsets.get(node.domain, 1))
+        if operator is None or self.keep_quantizers or any(a is None for a in inputs):
+            return None
+        attributes = {name: a.value for name, a in node.attributes.items()}
+        return (operator.evaluate([a for a in inputs if a is not None], attributes),)
+
+
+def _replace(graph: ir.Graph, output: ir.Value, array: Array) -> None:
+    """Makes an initializer of the outermost graph stand for `output`, under the same name."""
+    name = str(output.name)
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(ir.DataType.from_numpy(array.dtype)))
+    value.const_value = ir.tensor(array, name=name)
+    value.meta.update(output.meta)
+    output.name = f"{name}/folded"
+    if name in graph.initializers:
+        value.name = f"{name}/value"
+    graph.register_initializer(value)
+    output.replace_all_uses_with(value, replace_graph_outputs=True)

@@ -1,0 +1,58 @@
+"""SetBatch: another batch size, or a free one, where no operator mixes samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.analysis.batch import plan_batch
+from anybit.errors import InvalidModelError, Refusal
+from anybit.ops.constants import constant, new_initializer
+from anybit.passes.infer_shapes import InferShapes
+
+
+@dataclass(frozen=True)
+class SetBatch(ir.passes.InPlacePass):
+    """Makes `batch` the first dimension of all inputs, and repairs the Reshape targets that encode the old one.
+
+    Before: ``float[1,784] x``, ``Reshape(x, [1, -1])``; after ``SetBatch("N")``: ``float[N,784] x``,
+    ``Reshape(x, [0, -1])``. It is proven first that samples stay apart (see `anybit.analysis.batch`).
+
+    Attributes:
+        batch: Number of samples, or the name of a dimension that is free.
+    """
+
+    batch: int | str = "N"
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Applies the pass.
+
+        Raises:
+            InvalidModelError: A node stands in the way; the model is as it was.
+        """
+        InferShapes()(model)
+        plan = plan_batch(model)
+        if isinstance(plan, Refusal):
+            raise InvalidModelError(
+                f"the batch cannot be changed: {plan.problem}", node=plan.node, got=plan.got, expected=plan.expected
+            )
+        for node in plan.reshapes:
+            target = constant(node.inputs[1])
+            if target is not None:
+                free = np.concatenate([[0], target[1:]]).astype(target.dtype)
+                node.attributes.pop("allowzero", None)  # no other entry is 0, and this one now copies the batch
+                node.replace_input_with(1, new_initializer(model.graph, f"{node.outputs[0].name}_shape", free))
+        for value in _shaped(model.graph):
+            value.shape = None
+        for value in model.graph.inputs:
+            if value.shape is not None:
+                value.shape = ir.Shape([self.batch, *list(value.shape)[1:]])
+        InferShapes()(model)
+        return ir.passes.PassResult(model, modified=True)
+
+
+def _shaped(graph: ir.Graph) -> list[ir.Value]:
+    """Values whose shape follows from the inputs'."""
+    return [output for node in graph.all_nodes() for output in node.outputs]

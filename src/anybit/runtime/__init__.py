@@ -1,0 +1,1 @@
+"""Running models: sessions, their engines, and the comparison of two models."""

@@ -1,0 +1,27 @@
+"""What an engine is to a session."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+
+class Engine(enum.Enum):
+    """What executes a model.
+
+    `REFERENCE` is the oracle: numpy, float64 accumulation. `ONNXRUNTIME` is fast, equal but for the order of float
+    summation. `AUTO` takes ONNX Runtime, or the reference where an operator has no ONNX body.
+    """
+
+    AUTO = "auto"
+    REFERENCE = "reference"
+    ONNXRUNTIME = "onnxruntime"
+
+
+class Backend(Protocol):
+    """A model made ready by an engine. `run` may be called from several threads at once."""
+
+    def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
+        """The outputs, in the order in which they were asked for, then the intermediate tensors."""
+        ...

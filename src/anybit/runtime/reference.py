@@ -1,0 +1,227 @@
+"""The reference engine: every operator by its numpy reference, one after the other. Slow, and right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.errors import InputError, UnsupportedError
+from anybit.ops.operator import Operator
+from anybit.ops.registry import find_operator
+from anybit.ops.standard.kernels import compile_node
+
+_Environment = dict[ir.Value, Any]
+_Step = Callable[[_Environment], None]
+
+
+class ReferenceBackend:
+    """A model compiled to a list of numpy calls.
+
+    Args:
+        model: Normalised model without model-local functions; it is only read.
+        outputs: Tensors that `run` returns.
+
+    Raises:
+        UnsupportedError: An operator has no reference.
+    """
+
+    def __init__(self, model: ir.Model, outputs: Sequence[ir.Value]) -> None:
+        self._inputs = {str(v.name): v for v in model.graph.inputs}
+        self._outputs = tuple(outputs)
+        self._constants: _Environment = {}
+        self._steps = _Compiler(model.opset_imports, self._constants).graph(model.graph)
+        self._drops = _last_uses(model.graph, set(outputs))
+
+    def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
+        """The outputs for these inputs."""
+        environment = dict(self._constants)
+        for name, value in self._inputs.items():
+            environment[value] = feeds[name]
+        for step, drops in zip(self._steps, self._drops, strict=True):
+            step(environment)
+            for value in drops:
+                environment.pop(value, None)
+        return [environment[v] for v in self._outputs]
+
+
+def _last_uses(graph: ir.Graph, kept: set[ir.Value]) -> list[list[ir.Value]]:
+    """For each node of the outermost graph, the tensors that nothing reads any more once it is done."""
+    last: dict[ir.Value, int] = {}
+    for position, node in enumerate(graph):
+        for value in (*_reads(node), *node.outputs):
+            last[value] = position
+    drops: list[list[ir.Value]] = [[] for _ in graph]
+    for value, position in last.items():
+        if value not in kept:
+            drops[position].append(value)
+    return drops
+
+
+def _reads(node: ir.Node) -> Iterable[ir.Value]:
+    yield from (v for v in node.inputs if v is not None)
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            for inner in attribute.as_graph().all_nodes():
+                yield from (v for v in inner.inputs if v is not None)
+            yield from attribute.as_graph().outputs
+
+
+@dataclass(frozen=True)
+class _Compiler:
+    opsets: Mapping[str, int]
+    constants: _Environment
+
+    def graph(self, graph: ir.Graph) -> list[_Step]:
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                self.constants[value] = value.const_value.numpy()
+        return [self.node(node) for node in graph]
+
+    def node(self, node: ir.Node) -> _Step:
+        where = f"{node.op_type} '{node.name or node.outputs[0].name}'"
+        match node.domain, node.op_type:
+            case "", "If":
+                return self._if(node)
+            case "", "Loop":
+                return self._loop(node)
+            case "", "Scan":
+                return self._scan(node)
+            case "", _:
+                kernel = compile_node(node, self.opsets[""])
+            case _:
+                kernel = self._own(node, where)
+        inputs, outputs = tuple(node.inputs), tuple(node.outputs)
+
+        def step(environment: _Environment) -> None:
+            arguments = [None if v is None else environment[v] for v in inputs]
+            try:
+                results = kernel(arguments)
+            except (ValueError, TypeError, IndexError, ZeroDivisionError, RuntimeError, AttributeError) as error:
+                shapes = ", ".join("-" if a is None else _describe(a) for a in arguments)
+                raise InputError("the operator failed", node=where, got=f"{shapes}: {error}") from error
+            environment.update(zip(outputs, results, strict=False))
+
+        return step
+
+    def _own(self, node: ir.Node, where: str) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+        operator = find_operator(node.domain, node.op_type, self.opsets.get(node.domain, 1))
+        if operator is None:
+            raise UnsupportedError(
+                "no engine runs this operator",
+                node=where,
+                got=f"{node.domain}::{node.op_type} version {self.opsets.get(node.domain, 1)}",
+                hint="register it as an anybit.Operator",
+            )
+        attributes = {name: a.value for name, a in node.attributes.items()}
+        return _bound(operator, attributes)
+
+    def _if(self, node: ir.Node) -> _Step:
+        branches = [node.attributes[name].as_graph() for name in ("else_branch", "then_branch")]
+        steps = [self.graph(branch) for branch in branches]
+        (condition,) = node.inputs
+
+        def step(environment: _Environment) -> None:
+            chosen = int(bool(np.asarray(environment[_required(condition)]).item()))
+            for inner in steps[chosen]:
+                inner(environment)
+            results = [environment[v] for v in branches[chosen].outputs]
+            environment.update(zip(node.outputs, results, strict=True))
+
+        return step
+
+    def _loop(self, node: ir.Node) -> _Step:
+        body = node.attributes["body"].as_graph()
+        steps = self.graph(body)
+        limit, start, *carried = node.inputs
+        scans = len(body.outputs) - 1 - len(carried)
+
+        def step(environment: _Environment) -> None:
+            trips = None if limit is None else int(np.asarray(environment[limit]).item())
+            going = True if start is None else bool(np.asarray(environment[start]).item())
+            state = [environment[_required(v)] for v in carried]
+            rows: list[list[Any]] = [[] for _ in range(scans)]
+            count = 0
+            while going and (trips is None or count < trips):
+                environment.update(zip(body.inputs, [np.asarray(count, np.int64), np.asarray(going), *state], strict=True))
+                for inner in steps:
+                    inner(environment)
+                results = [environment[v] for v in body.outputs]
+                going, state = bool(np.asarray(results[0]).item()), results[1 : 1 + len(carried)]
+                for row, result in zip(rows, results[1 + len(carried) :], strict=True):
+                    row.append(result)
+                count += 1
+            stacked = [_stack(row, v, 0) for row, v in zip(rows, body.outputs[1 + len(carried) :], strict=True)]
+            environment.update(zip(node.outputs, [*state, *stacked], strict=True))
+
+        return step
+
+    def _scan(self, node: ir.Node) -> _Step:
+        body = node.attributes["body"].as_graph()
+        steps = self.graph(body)
+        count = node.attributes["num_scan_inputs"].as_int()
+        states = len(node.inputs) - count
+        outputs = len(body.outputs) - states
+        in_axes, out_axes = _ints(node, "scan_input_axes", count), _ints(node, "scan_output_axes", outputs)
+        in_backward, out_backward = (
+            _ints(node, "scan_input_directions", count),
+            _ints(node, "scan_output_directions", outputs),
+        )
+
+        def step(environment: _Environment) -> None:
+            state = [environment[_required(v)] for v in node.inputs[:states]]
+            sequences = [
+                _unstack(environment[_required(v)], axis, backward=bool(back))
+                for v, axis, back in zip(node.inputs[states:], in_axes, in_backward, strict=True)
+            ]
+            rows: list[list[Any]] = [[] for _ in range(outputs)]
+            for elements in zip(*sequences, strict=True):
+                environment.update(zip(body.inputs, [*state, *elements], strict=True))
+                for inner in steps:
+                    inner(environment)
+                results = [environment[v] for v in body.outputs]
+                state = results[:states]
+                for row, result in zip(rows, results[states:], strict=True):
+                    row.append(result)
+            stacked = [
+                _stack(row[::-1] if back else row, v, axis)
+                for row, v, axis, back in zip(rows, body.outputs[states:], out_axes, out_backward, strict=True)
+            ]
+            environment.update(zip(node.outputs, [*state, *stacked], strict=True))
+
+        return step
+
+
+def _bound(operator: Operator, attributes: Mapping[str, Any]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    return lambda inputs: (operator.evaluate(inputs, attributes),)
+
+
+def _required(value: ir.Value | None) -> ir.Value:
+    if value is None:
+        raise InputError("a control-flow operator lacks an input")
+    return value
+
+
+def _ints(node: ir.Node, name: str, count: int) -> Sequence[int]:
+    attribute = node.attributes.get(name)
+    return (0,) * count if attribute is None else attribute.as_ints()
+
+
+def _unstack(array: Any, axis: int, *, backward: bool) -> list[Any]:
+    parts = list(np.moveaxis(array, axis, 0))
+    return parts[::-1] if backward else parts
+
+
+def _stack(row: Sequence[Any], like: ir.Value, axis: int) -> Any:
+    if row:
+        return np.stack(row, axis=axis)
+    dtype = np.float32 if like.dtype is None else like.dtype.numpy()
+    shape = [] if like.shape is None else [d if isinstance(d, int) else 0 for d in like.shape]
+    return np.empty((0, *shape), dtype)
+
+
+def _describe(argument: Any) -> str:
+    return f"{argument.dtype}{list(argument.shape)}" if isinstance(argument, np.ndarray) else type(argument).__name__

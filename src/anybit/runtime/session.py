@@ -1,0 +1,248 @@
+"""Session: a model made ready once and run many times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
+
+from anybit.errors import AnybitError, InputError, InvalidModelError, UnsupportedError, UsageError
+from anybit.io.load import ModelSource, load
+from anybit.ops.registry import find_operator
+from anybit.passes.set_batch import SetBatch
+from anybit.runtime.engine import Backend, Engine
+from anybit.runtime.ort import OrtBackend
+from anybit.runtime.reference import ReferenceBackend
+
+Inputs = Mapping[str, npt.ArrayLike] | npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Name, element type and shape of an input; a dimension is a number, or a name where it is free."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str, ...] | None
+
+    def __str__(self) -> str:
+        shape = "any shape" if self.shape is None else f"[{', '.join(map(str, self.shape))}]"
+        return f"{self.dtype}{shape}"
+
+
+class Session:
+    """A model made ready once and run many times, from any number of threads.
+
+    A model that was exported for a fixed batch runs on any batch: at once where it is proven that no operator mixes
+    samples, else in slices of the batch that it was made for.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
+        engine: What executes it, an `Engine` or its name.
+        threads: Threads inside an operator; None leaves the choice to the engine.
+        tensors: Intermediate tensors that `run` returns besides the outputs, by name; "all" for every one.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+        UnsupportedError: No engine has one of the operators.
+        UsageError: An argument makes no sense, or a tensor is not in the model.
+
+    Example:
+        >>> session = Session("model.onnx")                                    # doctest: +SKIP
+        >>> session.run(np.zeros((16, 64), np.float32))["logits"].shape        # doctest: +SKIP
+        (16, 10)
+    """
+
+    def __init__(
+        self,
+        model: ModelSource,
+        *,
+        engine: Engine | str = Engine.AUTO,
+        threads: int | None = None,
+        tensors: Iterable[str] | str = (),
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise UsageError("threads", got=threads, expected="a positive number, or None")
+        prepared = load(model)
+        _inline(prepared)
+        self._free_batch = _free_batch(prepared)
+        self.inputs = tuple(_info(v) for v in prepared.graph.inputs)
+        self.outputs = tuple(str(v.name) for v in prepared.graph.outputs)
+        values = _requested(prepared, tensors)
+        self.tensors = tuple(str(v.name) for v in values)
+        self._names = list(dict.fromkeys((*self.outputs, *self.tensors)))
+        self.engine = _chosen(_engine(engine), prepared)
+        self._backend = _backend(self.engine, prepared, values, self._names, threads)
+        self._coupled = len(self.inputs) > 1 or self.engine is Engine.REFERENCE
+
+    def run(self, inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
+        """Runs the model once.
+
+        Args:
+            inputs: Arrays by input name, or one array where the model has a single input.
+
+        Returns:
+            The outputs by name, then the intermediate tensors that were asked for.
+
+        Raises:
+            InputError: A name, type or shape does not fit the model.
+        """
+        feeds = inputs if type(inputs) is dict else self._feeds(inputs)
+        if self._coupled:
+            return self._checked(feeds)
+        try:
+            return dict(zip(self._names, self._backend.run(feeds), strict=True))
+        except AnybitError:
+            raise
+        except Exception:  # whatever the engine says, `_checked` says it better or raises the same again
+            return self._checked(feeds)
+
+    def _feeds(self, inputs: Inputs) -> Mapping[str, Any]:
+        if isinstance(inputs, Mapping):
+            return dict(inputs)
+        if len(self.inputs) != 1:
+            raise InputError(
+                "one array given", expected="a mapping with " + ", ".join(repr(i.name) for i in self.inputs)
+            )
+        return {self.inputs[0].name: inputs}
+
+    def _checked(self, feeds: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+        arrays = {name: np.asarray(value) for name, value in feeds.items()}
+        _check_names(self.inputs, arrays)
+        slices = 1 if self._free_batch else _slices(self.inputs, arrays)
+        sizes: dict[str, int] = {}
+        for info in self.inputs:
+            _check_array(info, arrays[info.name], slices, sizes)
+        if slices == 1:
+            return dict(zip(self._names, self._backend.run(arrays), strict=True))
+        parts = [
+            self._backend.run({name: part[k] for name, part in _split(arrays, slices).items()}) for k in range(slices)
+        ]
+        return {name: np.concatenate(values) for name, values in zip(self._names, zip(*parts, strict=True), strict=True)}
+
+
+def run(
+    model: ModelSource,
+    inputs: Inputs,
+    *,
+    engine: Engine | str = Engine.AUTO,
+    threads: int | None = None,
+    tensors: Iterable[str] | str = (),
+) -> dict[str, npt.NDArray[Any]]:
+    """Runs a model once; for more than one call keep a `Session`, whose arguments these are."""
+    return Session(model, engine=engine, threads=threads, tensors=tensors).run(inputs)
+
+
+def _engine(engine: Engine | str) -> Engine:
+    try:
+        return Engine(engine)
+    except ValueError:
+        raise UsageError("unknown engine", got=repr(engine), expected=", ".join(e.value for e in Engine)) from None
+
+
+def _chosen(engine: Engine, model: ir.Model) -> Engine:
+    if engine is not Engine.AUTO:
+        return engine
+    for node in model.graph.all_nodes():
+        operator = find_operator(node.domain, node.op_type, model.opset_imports.get(node.domain, 1))
+        if operator is not None and operator.body is None:
+            return Engine.REFERENCE
+    return Engine.ONNXRUNTIME
+
+
+def _backend(
+    engine: Engine, model: ir.Model, values: Sequence[ir.Value], names: Sequence[str], threads: int | None
+) -> Backend:
+    if engine is Engine.REFERENCE:
+        known = {str(v.name): v for v in (*model.graph.outputs, *values)}
+        return ReferenceBackend(model, [known[n] for n in names])
+    listed = set(model.graph.outputs)
+    model.graph.outputs.extend(v for v in values if v not in listed)
+    return OrtBackend(model, names, threads=threads)
+
+
+def _inline(model: ir.Model) -> None:
+    if not model.functions:
+        return
+    try:
+        InlinePass()(model)
+    except ir.passes.PassError as error:
+        raise UnsupportedError(
+            "a model-local function cannot be inlined", got=" ".join(str(error.__cause__ or error).split())
+        ) from error
+
+
+def _free_batch(model: ir.Model) -> bool:
+    try:
+        SetBatch("anybit_batch")(model)
+    except InvalidModelError:
+        return False
+    return True
+
+
+def _requested(model: ir.Model, tensors: Iterable[str] | str) -> list[ir.Value]:
+    known = {str(o.name): o for node in model.graph for o in node.outputs if o.name}
+    if tensors == "all":
+        return list(known.values())
+    values: list[ir.Value] = []
+    for name in (tensors,) if isinstance(tensors, str) else tensors:
+        if name not in known:
+            raise UsageError(
+                "no such tensor", got=repr(name), expected="the name of a node's output in the outermost graph"
+            )
+        values.append(known[name])
+    return values
+
+
+def _info(value: ir.Value) -> TensorInfo:
+    shape = None
+    if value.shape is not None:
+        shape = tuple(d if isinstance(d, int) else str(d.value or "?") for d in value.shape)
+    if value.dtype is None:
+        raise InvalidModelError("an input has no tensor type", node=f"input '{value.name}'")
+    return TensorInfo(str(value.name), value.dtype.numpy(), shape)
+
+
+def _check_names(infos: Sequence[TensorInfo], arrays: Mapping[str, Any]) -> None:
+    expected = {i.name for i in infos}
+    names = ", ".join(repr(i.name) for i in infos)
+    for name in arrays.keys() - expected:
+        raise InputError("unknown input", got=repr(name), expected=names)
+    for name in expected - arrays.keys():
+        raise InputError("missing input", got=", ".join(map(repr, arrays)) or "nothing", expected=repr(name))
+
+
+def _slices(infos: Sequence[TensorInfo], arrays: Mapping[str, npt.NDArray[Any]]) -> int:
+    """Into how many batches of the model's own size the feeds divide; 1 if they are no multiple of it."""
+    counts: set[int] = set()
+    for info in infos:
+        array = arrays[info.name]
+        if not info.shape or not isinstance(info.shape[0], int) or not array.ndim or array.shape[0] % info.shape[0]:
+            return 1
+        counts.add(array.shape[0] // info.shape[0])
+    return counts.pop() if len(counts) == 1 and 0 not in counts else 1
+
+
+def _split(arrays: Mapping[str, npt.NDArray[Any]], slices: int) -> dict[str, list[npt.NDArray[Any]]]:
+    return {name: np.split(array, slices) for name, array in arrays.items()}
+
+
+def _check_array(info: TensorInfo, array: npt.NDArray[Any], slices: int, sizes: dict[str, int]) -> None:
+    where = f"input '{info.name}'"
+    if array.dtype != info.dtype:
+        raise InputError("element type", node=where, got=array.dtype, expected=info.dtype, hint="convert it with astype")
+    if info.shape is None:
+        return
+    good = array.ndim == len(info.shape)
+    for axis, (size, wanted) in enumerate(zip(array.shape, info.shape, strict=False)):
+        actual = size // slices if axis == 0 else size
+        expected = sizes.setdefault(wanted, actual) if isinstance(wanted, str) and wanted != "?" else wanted
+        good = good and (wanted == "?" or actual == expected)
+    if not good:
+        shown = ["N" if d == "anybit_batch" else d for d in info.shape]
+        raise InputError("shape", node=where, got=list(array.shape), expected=f"[{', '.join(map(str, shown))}]")
