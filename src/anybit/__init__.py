@@ -1,0 +1,101 @@
+"""anybit: arbitrary-precision quantised neural networks in ONNX.
+
+Reads every quantised dialect of ONNX, gives each operator one exact meaning, and checks, runs and compares models.
+The names below are the public API; they are imported when they are first used, so that ``import anybit`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anybit.analysis.check import check
+    from anybit.analysis.summary import Summary, summarise
+    from anybit.datatypes import DataType, parse_datatype
+    from anybit.errors import AnybitError, Finding, Refusal, Severity
+    from anybit.grid import Grid
+    from anybit.io.load import load
+    from anybit.io.normalize import Repair, repairs
+    from anybit.io.save import save, to_proto
+    from anybit.ops.operator import Attribute, Call, Input, Operator, Types
+    from anybit.ops.registry import register
+    from anybit.rounding import Rounding
+    from anybit.runtime.compare import Comparison, compare
+    from anybit.runtime.engine import Engine
+    from anybit.runtime.session import Session, run
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AnybitError": "errors",
+    "Attribute": "ops.operator",
+    "Call": "ops.operator",
+    "Comparison": "runtime.compare",
+    "DataType": "datatypes",
+    "Engine": "runtime.engine",
+    "Finding": "errors",
+    "Grid": "grid",
+    "Input": "ops.operator",
+    "Operator": "ops.operator",
+    "Refusal": "errors",
+    "Repair": "io.normalize",
+    "Rounding": "rounding",
+    "Session": "runtime.session",
+    "Severity": "errors",
+    "Summary": "analysis.summary",
+    "Types": "ops.operator",
+    "check": "analysis.check",
+    "compare": "runtime.compare",
+    "load": "io.load",
+    "parse_datatype": "datatypes",
+    "register": "ops.registry",
+    "repairs": "io.normalize",
+    "run": "runtime.session",
+    "save": "io.save",
+    "summarise": "analysis.summary",
+    "to_proto": "io.save",
+}
+
+__all__ = [
+    "AnybitError",
+    "Attribute",
+    "Call",
+    "Comparison",
+    "DataType",
+    "Engine",
+    "Finding",
+    "Grid",
+    "Input",
+    "Operator",
+    "Refusal",
+    "Repair",
+    "Rounding",
+    "Session",
+    "Severity",
+    "Summary",
+    "Types",
+    "check",
+    "compare",
+    "load",
+    "parse_datatype",
+    "register",
+    "repairs",
+    "run",
+    "save",
+    "summarise",
+    "to_proto",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

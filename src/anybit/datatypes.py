@@ -247,7 +247,9 @@ class FloatType(DataType):
     def __post_init__(self) -> None:
         if self.exponent_bits < 1 or self.mantissa_bits < 0:
             raise UsageError(
-                "fields of a floating-point format", got=str(self), expected="at least one exponent bit, no negative width"
+                "fields of a floating-point format",
+                got=str(self),
+                expected="at least one exponent bit, no negative width",
             )
 
     @property

@@ -69,9 +69,7 @@ class AnybitError(Exception):
     def __init__(
         self, problem: str, *, node: str = "", got: object = "", expected: object = "", hint: str = ""
     ) -> None:
-        self.diagnosis = Diagnosis(
-            problem=problem, node=node, got=str(got), expected=str(expected), hint=hint
-        )
+        self.diagnosis = Diagnosis(problem=problem, node=node, got=str(got), expected=str(expected), hint=hint)
         super().__init__(str(self.diagnosis))
 
 

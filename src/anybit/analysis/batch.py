@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from anybit.errors import Refusal
 from anybit.ops.constants import constant
+from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN
 
 _ELEMENTWISE = frozenset(
@@ -60,7 +61,9 @@ def plan_batch(model: ir.Model) -> BatchPlan | Refusal:
     sizes = {_first_dimension(v) for v in model.graph.inputs}
     if len(sizes) != 1 or None in sizes:
         return Refusal(
-            problem="inputs have no common first dimension", got=sorted(map(str, sizes)).__str__(), expected="one batch size"
+            problem="inputs have no common first dimension",
+            got=sorted(map(str, sizes)).__str__(),
+            expected="one batch size",
         )
     (size,) = sizes
     proof = _Proof(size if isinstance(size, int) else None)
@@ -68,8 +71,7 @@ def plan_batch(model: ir.Model) -> BatchPlan | Refusal:
     for node in model.graph:
         problem = proof.visit(node)
         if problem is not None:
-            name = node.name or str(node.outputs[0].name)
-            return Refusal(problem=problem, node=f"{node.op_type} '{name}'", hint="feed the batch size of the model")
+            return Refusal(problem=problem, node=label(node), hint="feed the batch size of the model")
     for output in model.graph.outputs:
         if output not in proof.batched:
             return Refusal(problem="an output has no batch axis", node=f"output '{output.name}'")
@@ -172,9 +174,9 @@ class _Proof:
     def gemm(self, node: ir.Node) -> str | None:
         if _attribute(node, "transA", 0):
             return "contracts the batch"
-        if len(node.inputs) > 2 and (c := node.inputs[2]) is not None:
-            if c.shape is None or (c.shape.rank() == 2 and c.shape[0] != 1):
-                return "the bias has values of its own along the batch"
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        if bias is not None and (bias.shape is None or (bias.shape.rank() == 2 and bias.shape[0] != 1)):
+            return "the bias has values of its own along the batch"
         return self.first_only(node)
 
     def one_axis(self, node: ir.Node) -> str | None:
@@ -213,12 +215,20 @@ class _Proof:
 
     def pad(self, node: ir.Node) -> str | None:
         pads = constant(node.inputs[1]) if len(node.inputs) > 1 else None
-        amounts = list(pads) if pads is not None else list(node.attributes["pads"].as_ints()) if "pads" in node.attributes else []
+        amounts = (
+            list(pads)
+            if pads is not None
+            else list(node.attributes["pads"].as_ints())
+            if "pads" in node.attributes
+            else []
+        )
         plain = len(node.inputs) < 4 and amounts and not amounts[0] and not amounts[len(amounts) // 2]
         return None if plain else "may pad the batch axis"
 
     def resize(self, node: ir.Node) -> str | None:
-        scales = next((c for v in node.inputs[1:] if (c := constant(v)) is not None and c.size and c.dtype.kind == "f"), None)
+        scales = next(
+            (c for v in node.inputs[1:] if (c := constant(v)) is not None and c.size and c.dtype.kind == "f"), None
+        )
         rank = node.inputs[0].shape.rank() if node.inputs[0] is not None and node.inputs[0].shape is not None else -1
         return None if scales is not None and scales.size == rank and scales[0] == 1 else "may resize the batch axis"
 

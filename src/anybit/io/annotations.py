@@ -82,4 +82,6 @@ def _literal(value: ir.Value, key: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise InvalidModelError(key, node=f"tensor '{value.name}'", got=repr(text), expected="a Python literal") from None
+        raise InvalidModelError(
+            key, node=f"tensor '{value.name}'", got=repr(text), expected="a Python literal"
+        ) from None

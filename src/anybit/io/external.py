@@ -45,7 +45,9 @@ def _check_tensor(tensor: onnx.TensorProto, folder: Path) -> None:
             expected="a file beside the model",
         )
     if not path.is_file():
-        raise ModelFileError("external data is missing", node=where, got=repr(location), hint="put the file beside the model")
+        raise ModelFileError(
+            "external data is missing", node=where, got=repr(location), hint="put the file beside the model"
+        )
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
     except ValueError:

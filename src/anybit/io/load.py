@@ -66,7 +66,9 @@ def _parse(data: bytes | memoryview, where: str) -> onnx.ModelProto:
 
 def _from_proto(proto: onnx.ModelProto, folder: Path | None, where: str) -> ir.Model:
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output) or proto.ir_version < 1:
-        raise ModelFileError("no ONNX model", node=where, got="a protobuf without a graph", expected="an ONNX ModelProto")
+        raise ModelFileError(
+            "no ONNX model", node=where, got="a protobuf without a graph", expected="an ONNX ModelProto"
+        )
     has_external = check_external_data(proto, folder)
     _merge_annotations(proto)
     try:

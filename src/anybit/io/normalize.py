@@ -100,7 +100,9 @@ def _domains(model: ir.Model, nodes: Iterable[ir.Node], record: _Record) -> None
 
 
 def _is_quantiser_of_finn(node: ir.Node) -> bool:
-    return node.domain == _FINN and "backend" not in node.attributes and find_operator(DOMAIN, node.op_type, 1) is not None
+    return (
+        node.domain == _FINN and "backend" not in node.attributes and find_operator(DOMAIN, node.op_type, 1) is not None
+    )
 
 
 def _opset_imports(model: ir.Model, nodes: Sequence[ir.Node], record: _Record) -> None:
@@ -144,8 +146,7 @@ def _initializers_are_no_inputs(model: ir.Model, record: _Record) -> None:
         graph.inputs.clear()
         graph.inputs.extend(kept)
         record("initializer-inputs", f"{len(overridable)} initializers listed as graph inputs: made constants")
-    if model.ir_version < _OLDEST_IR_VERSION:
-        model.ir_version = _OLDEST_IR_VERSION
+    model.ir_version = max(model.ir_version, _OLDEST_IR_VERSION)
 
 
 def _operator_name(node: ir.Node, record: _Record) -> None:
@@ -176,7 +177,9 @@ def _parameters(graph: ir.Graph, node: ir.Node, record: _Record) -> None:
     for index, formal in enumerate(operator.inputs[: len(node.inputs)]):
         value = node.inputs[index]
         if value is None and formal.name == "zeropt":
-            node.replace_input_with(index, new_initializer(graph, f"{node.outputs[0].name}_zeropt", np.float32(0)[...]))
+            node.replace_input_with(
+                index, new_initializer(graph, f"{node.outputs[0].name}_zeropt", np.zeros((), np.float32))
+            )
             record("zero-point", "missing zero point: 0")
         if value is None or not (formal.name == "zeropt" or formal.name.endswith("bitwidth")):
             continue

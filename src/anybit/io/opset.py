@@ -35,7 +35,7 @@ def convert_opset(model: ir.Model, version: int) -> ir.Model:
         slim.graph.inputs.append(value)
     try:
         proto = version_converter.convert_version(ir.to_proto(slim), version)
-    except (RuntimeError, onnx.onnx_cpp2py_export.checker.ValidationError) as error:
+    except (RuntimeError, onnx.checker.ValidationError) as error:
         raise UnsupportedError(
             f"cannot convert the model from opset {model.opset_imports.get('')} to {version}",
             got=str(error).splitlines()[0],

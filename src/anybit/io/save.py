@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import onnx
@@ -95,7 +95,7 @@ def _save_external(model: ir.Model, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _whole(target: Path) -> Iterator[Path]:
+def _whole(target: Path) -> Generator[Path]:
     """A temporary file beside the target, which takes the target's place if all goes well."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:

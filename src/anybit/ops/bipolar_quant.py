@@ -7,13 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 from onnxscript import script
-from onnxscript.onnx_opset import opset21 as op
 
 from anybit.datatypes import BipolarType, DataType
 from anybit.errors import Finding
 from anybit.ops.integer_bounds import broadcast_to_x, check_broadcast, check_scale
 from anybit.ops.operator import Array, Call, Input, Operator, Types, widened
-from anybit.ops.rounded import ANYBIT
+from anybit.ops.rounded import ANYBIT, op
 
 
 def reference(x: npt.ArrayLike, scale: npt.ArrayLike) -> Array:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from anybit.errors import InvalidModelError, UnsupportedError
 from anybit.ops.constants import constant, new_initializer
+from anybit.ops.nodes import label
 from anybit.ops.operator import Array, Operator
 from anybit.ops.standard.kernels import Kernel, compile_node
 
@@ -47,7 +48,7 @@ class Expander:
             UnsupportedError: The operator has no body.
             InvalidModelError: An input is missing.
         """
-        where = f"{node.op_type} '{node.name or node.outputs[0].name}'"
+        where = label(node)
         if operator.body is None:
             raise UnsupportedError("the operator has no ONNX body", node=where, hint='use engine="reference"')
         if len(node.inputs) != len(operator.inputs) or any(v is None for v in node.inputs):
@@ -98,9 +99,7 @@ class _Emitter:
         self._prefix = prefix
         self._count = [0]
 
-    def call(
-        self, function: ir.Function, inputs: Sequence[_Operand], attributes: Mapping[str, Any]
-    ) -> list[_Operand]:
+    def call(self, function: ir.Function, inputs: Sequence[_Operand], attributes: Mapping[str, Any]) -> list[_Operand]:
         """The function's outputs for these operands."""
         called = {f.identifier(): f for f in _called(function)}
         known: dict[ir.Value, _Operand] = dict(zip(function.inputs, inputs, strict=True))
@@ -183,10 +182,10 @@ class _Emitter:
         if not self.nodes or not isinstance(first, ir.Value) or isinstance(second, ir.Value) or second.ndim:
             return False
         last = self.nodes[-1]
-        return last.op_type == "Max" and first is last.outputs[0] and last.inputs[1] in self._owner_scalars()
-
-    def _owner_scalars(self) -> set[ir.Value]:
-        return {v for v in self._owner._pool.values() if v.shape is not None and v.shape.rank() == 0}
+        if last.op_type != "Max" or first is not last.outputs[0]:
+            return False
+        lower = constant(last.inputs[1])
+        return lower is not None and not lower.ndim
 
     def _cast_like(self, operand: _Operand, target: _Operand) -> _Operand:
         dtype = target.dtype if isinstance(target, ir.Value) else ir.DataType.from_numpy(target.dtype)
@@ -200,9 +199,7 @@ class _Emitter:
             return operand.astype(dtype.numpy())
         return operand if operand.dtype == dtype else self.emit("Cast", [operand], {"to": dtype.value})
 
-    def emit(
-        self, op_type: str, operands: Sequence[_Operand], attributes: Mapping[str, Any] | None = None
-    ) -> ir.Value:
+    def emit(self, op_type: str, operands: Sequence[_Operand], attributes: Mapping[str, Any] | None = None) -> ir.Value:
         """Adds a node and returns its output."""
         inputs = [o if isinstance(o, ir.Value) else self._owner.constant(o) for o in operands]
         node = ir.node(op_type, inputs, attributes)

@@ -10,13 +10,12 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 from onnxscript import script
-from onnxscript.onnx_opset import opset21 as op
 
 from anybit.datatypes import DataType, FloatType
 from anybit.errors import Finding
 from anybit.ops.integer_bounds import broadcast_to_x, check_broadcast, check_flags, check_scale, summary
 from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types, widened
-from anybit.ops.rounded import ANYBIT, check_rounding, rounded
+from anybit.ops.rounded import ANYBIT, check_rounding, op, rounded
 from anybit.rounding import Rounding
 
 

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from onnxscript import script
-from onnxscript.onnx_opset import opset21 as op
 
 from anybit.datatypes import DataType, parse_datatype
 from anybit.errors import Finding, UsageError
 from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types, widened
-from anybit.ops.rounded import ANYBIT
+from anybit.ops.rounded import ANYBIT, op
 
 _CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
 _LAYOUTS = ("NC", "NCW", "NCHW", "NCDHW", *_CHANNELS_LAST)

@@ -47,7 +47,7 @@ class Attribute:
     """One attribute; without a default it must be given. The type is that of `kind`."""
 
     name: str
-    kind: type[int] | type[float] | type[str]
+    kind: type[int | float | str]
     default: AttributeValue | None = None
     description: str = ""
 
@@ -113,7 +113,7 @@ class Operator:
     aliases: tuple[str, ...] = ()
     attributes: tuple[Attribute, ...] = ()
     output: str = "Y"
-    body: onnxscript.OnnxFunction | None = None
+    body: onnxscript.OnnxFunction[..., Any] | None = None
     infer: Callable[[InferenceContext], None] | None = None
     check: Callable[[Call], Iterable[Finding]] = no_findings
     number_format: Callable[[Call], DataType | None] = no_format
@@ -134,6 +134,6 @@ def widened(x: npt.ArrayLike) -> npt.NDArray[np.floating[Any]]:
     array = np.asarray(x)
     if array.dtype == np.float16:
         return array.astype(np.float32)
-    if array.dtype not in (np.float32, np.float64):
+    if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
         raise TypeError(f"X is {array.dtype}, expected float16, float32 or float64")
     return array

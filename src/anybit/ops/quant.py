@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from onnxscript import script
-from onnxscript.onnx_opset import opset21 as op
 
 from anybit.datatypes import BipolarType, DataType, IntType
 from anybit.errors import Finding
@@ -24,7 +23,7 @@ from anybit.ops.integer_bounds import (
     integer_bounds,
 )
 from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types, widened
-from anybit.ops.rounded import ANYBIT, check_rounding, rounded
+from anybit.ops.rounded import ANYBIT, check_rounding, op, rounded
 from anybit.rounding import Rounding
 
 
@@ -130,10 +129,10 @@ def body(X, scale, zeropt, bitwidth, signed: int = 1, narrow: int = 0, rounding_
     if any_bipolar:
         plus = op.CastLike(one, X)
         sign = op.Where(op.IsNaN(v), v, op.Where(op.GreaterOrEqual(v, op.Sub(plus, plus)), plus, op.Neg(plus)))
-        Y = op.Where(is_bipolar, op.Mul(op.Sub(sign, z), s), on_grid)
+        y = op.Where(is_bipolar, op.Mul(op.Sub(sign, z), s), on_grid)
     else:
-        Y = op.Identity(on_grid)
-    return Y
+        y = op.Identity(on_grid)
+    return y
 
 
 def check(call: Call) -> Iterable[Finding]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from onnxscript import script
-from onnxscript.onnx_opset import opset21 as op
+from onnxscript.onnx_opset import opset21
 from onnxscript.values import Opset
 
 from anybit.errors import Finding, UsageError
@@ -13,6 +14,10 @@ from anybit.ops.operator import Call
 from anybit.rounding import Rounding
 
 ANYBIT = Opset("anybit", 1)
+"""Domain in which the bodies of operators are traced."""
+
+op: Any = opset21
+"""The operators that bodies are written in; Any, since traced code handles tensors, not Python values."""
 
 
 @script(ANYBIT, default_opset=op)

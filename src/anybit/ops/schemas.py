@@ -54,6 +54,6 @@ def _attribute(attribute: Attribute) -> OpSchema.Attribute:
 
 
 def _like_first_input(context: InferenceContext) -> None:
-    first = context.get_input_type(0)
+    first: onnx.TypeProto | None = context.get_input_type(0) if context.has_input(0) else None
     if first is not None:
         context.set_output_type(0, first)

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 from onnxscript import script
-from onnxscript.onnx_opset import opset21 as op
 
 from anybit.datatypes import DataType, IntType
 from anybit.errors import Finding
@@ -26,7 +25,7 @@ from anybit.ops.integer_bounds import (
     integer_bounds,
 )
 from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types, widened
-from anybit.ops.rounded import ANYBIT, check_rounding, rounded
+from anybit.ops.rounded import ANYBIT, check_rounding, op, rounded
 from anybit.rounding import Rounding
 
 

@@ -49,13 +49,15 @@ class FoldConstants(ir.passes.InPlacePass):
     def _value(self, node: ir.Node, opsets: dict[str, int]) -> tuple[Array, ...] | None:
         if node.op_type in _RANDOM or any(not o.name for o in node.outputs):
             return None
-        if any(a.is_ref() or a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+        if any(
+            a.is_ref() or a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()
+        ):
             return None
         inputs: list[Array | None] = [constant(v) for v in node.inputs]
         if any(a is None for a, v in zip(inputs, node.inputs, strict=True) if v is not None):
             return None
         arrays = self._evaluate(node, inputs, opsets)
-        if arrays is None or not all(isinstance(a, np.ndarray) and a.dtype.kind in "fiubV" for a in arrays):
+        if arrays is None or not all(a.dtype.kind in "fiubV" for a in arrays):
             return None
         largest = max((a.size for a in inputs if a is not None), default=0)
         if any(a.size > max(self.max_elements, largest) for a in arrays):

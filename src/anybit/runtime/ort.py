@@ -13,7 +13,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from anybit.errors import UnsupportedError
 from anybit.io.opset import convert_opset
 from anybit.ops.expand import BODY_OPSET, Expander
-from anybit.ops.registry import find_operator
+from anybit.ops.nodes import label, operator_of
 from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.infer_shapes import InferShapes
 
@@ -24,6 +24,10 @@ _LARGE = 1024  # initializers above this many bytes are handed over in place, no
 _QUIET = 3
 # They fold Relu and Clip into a QuantizeLinear behind them, which is wrong for float8.
 _INEXACT_OPTIMIZERS = ["ReluQuantRewrite", "ClipQuantRewrite"]
+# They fold Relu and Clip into a QuantizeLinear behind them, which is wrong for float8.
+_INEXACT_OPTIMIZERS = ["ReluQuantRewrite", "ClipQuantRewrite"]
+# They fold Relu and Clip into a QuantizeLinear behind them, which is wrong for float8.
+_INEXACT_OPTIMIZERS = ("ReluQuantRewrite", "ClipQuantRewrite")
 
 
 class OrtBackend:
@@ -65,7 +69,7 @@ def lower(model: ir.Model) -> ir.Model:
         UnsupportedError: An operator has no ONNX body, or cannot be brought to a known opset.
     """
     FoldConstants(keep_quantizers=False)(model)
-    ours = any(_operator(n, model) is not None for n in model.graph.all_nodes())
+    ours = any(operator_of(n, model.opset_imports) is not None for n in model.graph.all_nodes())
     opset = model.opset_imports.get("", 1)
     if opset > _NEWEST_OPSET or (ours and opset < _OLDEST_OPSET):
         model = convert_opset(model, BODY_OPSET)
@@ -74,13 +78,13 @@ def lower(model: ir.Model) -> ir.Model:
         InferShapes()(model)
     expander = Expander(model.graph)
     for node in list(model.graph.all_nodes()):
-        operator = _operator(node, model)
+        operator = operator_of(node, model.opset_imports)
         if operator is not None:
             expander.expand(node, operator)
         elif node.domain not in ("", "ai.onnx.ml", "com.microsoft"):
             raise UnsupportedError(
-                "no engine runs this operator",
-                node=f"{node.op_type} '{node.name or node.outputs[0].name}'",
+                "ONNX Runtime does not run this operator",
+                node=label(node),
                 got=f"{node.domain}::{node.op_type}",
                 hint="register it as an anybit.Operator",
             )
@@ -89,11 +93,7 @@ def lower(model: ir.Model) -> ir.Model:
     return model
 
 
-def _operator(node: ir.Node, model: ir.Model) -> Any:
-    return None if node.domain == "" else find_operator(node.domain, node.op_type, model.opset_imports.get(node.domain, 1))
-
-
-def _session(model: ir.Model, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+def _session(model: ir.Model, options: Any) -> onnxruntime.InferenceSession:
     names: list[str] = []
     values: list[onnxruntime.OrtValue] = []
     for name, value in model.graph.initializers.items():
@@ -106,7 +106,12 @@ def _session(model: ir.Model, options: onnxruntime.SessionOptions) -> onnxruntim
         names.append(name)
         values.append(onnxruntime.OrtValue.ortvalue_from_numpy(array))
         value.const_value = ir.ExternalTensor(
-            "anybit", 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=name  # fmt: skip
+            "anybit",
+            0,
+            tensor.nbytes,
+            tensor.dtype,
+            shape=ir.Shape(tensor.shape.numpy()),
+            name=name,
         )
     if names:
         options.add_external_initializers(names, values)
@@ -115,7 +120,7 @@ def _session(model: ir.Model, options: onnxruntime.SessionOptions) -> onnxruntim
             ir.to_proto(model).SerializeToString(),
             options,
             ["CPUExecutionProvider"],
-            disabled_optimizers=_INEXACT_OPTIMIZERS,
+            disabled_optimizers=list(_INEXACT_OPTIMIZERS),
         )
     except Exception as error:  # ONNX Runtime's errors have no common base but RuntimeError's own
         raise UnsupportedError(

@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import InputError, UnsupportedError
+from anybit.ops.nodes import label, operator_of
 from anybit.ops.operator import Operator
-from anybit.ops.registry import find_operator
 from anybit.ops.standard.kernels import compile_node
 
 _Environment = dict[ir.Value, Any]
@@ -72,7 +72,7 @@ def _reads(node: ir.Node) -> Iterable[ir.Value]:
 
 @dataclass(frozen=True)
 class _Compiler:
-    opsets: Mapping[str, int]
+    opsets: dict[str, int]
     constants: _Environment
 
     def graph(self, graph: ir.Graph) -> list[_Step]:
@@ -82,7 +82,7 @@ class _Compiler:
         return [self.node(node) for node in graph]
 
     def node(self, node: ir.Node) -> _Step:
-        where = f"{node.op_type} '{node.name or node.outputs[0].name}'"
+        where = label(node)
         match node.domain, node.op_type:
             case "", "If":
                 return self._if(node)
@@ -108,7 +108,7 @@ class _Compiler:
         return step
 
     def _own(self, node: ir.Node, where: str) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-        operator = find_operator(node.domain, node.op_type, self.opsets.get(node.domain, 1))
+        operator = operator_of(node, self.opsets)
         if operator is None:
             raise UnsupportedError(
                 "no engine runs this operator",
@@ -146,7 +146,9 @@ class _Compiler:
             rows: list[list[Any]] = [[] for _ in range(scans)]
             count = 0
             while going and (trips is None or count < trips):
-                environment.update(zip(body.inputs, [np.asarray(count, np.int64), np.asarray(going), *state], strict=True))
+                environment.update(
+                    zip(body.inputs, [np.asarray(count, np.int64), np.asarray(going), *state], strict=True)
+                )
                 for inner in steps:
                     inner(environment)
                 results = [environment[v] for v in body.outputs]

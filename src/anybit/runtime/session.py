@@ -13,7 +13,7 @@ from onnx_ir.passes.common import InlinePass
 
 from anybit.errors import AnybitError, InputError, InvalidModelError, UnsupportedError, UsageError
 from anybit.io.load import ModelSource, load
-from anybit.ops.registry import find_operator
+from anybit.ops.nodes import operator_of
 from anybit.passes.set_batch import SetBatch
 from anybit.runtime.engine import Backend, Engine
 from anybit.runtime.ort import OrtBackend
@@ -99,7 +99,7 @@ class Session:
             return dict(zip(self._names, self._backend.run(feeds), strict=True))
         except AnybitError:
             raise
-        except Exception:  # whatever the engine says, `_checked` says it better or raises the same again
+        except Exception:  # noqa: BLE001  whatever the engine says, `_checked` says it better or raises the same again
             return self._checked(feeds)
 
     def _feeds(self, inputs: Inputs) -> Mapping[str, Any]:
@@ -123,7 +123,9 @@ class Session:
         parts = [
             self._backend.run({name: part[k] for name, part in _split(arrays, slices).items()}) for k in range(slices)
         ]
-        return {name: np.concatenate(values) for name, values in zip(self._names, zip(*parts, strict=True), strict=True)}
+        return {
+            name: np.concatenate(values) for name, values in zip(self._names, zip(*parts, strict=True), strict=True)
+        }
 
 
 def run(
@@ -149,7 +151,7 @@ def _chosen(engine: Engine, model: ir.Model) -> Engine:
     if engine is not Engine.AUTO:
         return engine
     for node in model.graph.all_nodes():
-        operator = find_operator(node.domain, node.op_type, model.opset_imports.get(node.domain, 1))
+        operator = operator_of(node, model.opset_imports)
         if operator is not None and operator.body is None:
             return Engine.REFERENCE
     return Engine.ONNXRUNTIME
@@ -235,7 +237,9 @@ def _split(arrays: Mapping[str, npt.NDArray[Any]], slices: int) -> dict[str, lis
 def _check_array(info: TensorInfo, array: npt.NDArray[Any], slices: int, sizes: dict[str, int]) -> None:
     where = f"input '{info.name}'"
     if array.dtype != info.dtype:
-        raise InputError("element type", node=where, got=array.dtype, expected=info.dtype, hint="convert it with astype")
+        raise InputError(
+            "element type", node=where, got=array.dtype, expected=info.dtype, hint="convert it with astype"
+        )
     if info.shape is None:
         return
     good = array.ndim == len(info.shape)

@@ -1,0 +1,1 @@
+"""Models that ship with anybit, and the scripts that train them."""

@@ -55,7 +55,9 @@ def conv_transpose(x: Array, w: Array, b: Array | None, attributes: Mapping[str,
     begin, sizes = _crop(spatial, [f + e for f, e in zip(full, extra, strict=True)], strides, attributes)
     grouped = x.reshape(batch, group, channels // group, -1)
     weights = w.reshape(group, channels // group, per_group, *kernel)
-    canvas = np.zeros((batch, group, per_group, *(max(f + e, b0 + n) for f, e, b0, n in zip(full, extra, begin, sizes, strict=True))))
+    canvas = np.zeros(
+        (batch, group, per_group, *(max(f + e, b0 + n) for f, e, b0, n in zip(full, extra, begin, sizes, strict=True)))
+    )
     windows = Windows(tuple(kernel), strides, dilations, (0,) * rank, (0,) * rank, tuple(spatial))
     for tap, seen in windows.taps():
         part = np.matmul(np.swapaxes(weights[(..., *tap)], 1, 2), grouped)

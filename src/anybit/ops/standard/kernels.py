@@ -31,12 +31,12 @@ _Own = Callable[..., Array]
 _OWN: dict[str, _Own] = {
     "Conv": lambda a, x, w, b=None: conv(x, w, b, a),
     "ConvTranspose": lambda a, x, w, b=None: conv_transpose(x, w, b, a),
-    "MatMul": lambda a, x, y: np.matmul(x, y),
+    "MatMul": lambda _, x, y: np.matmul(x, y),
     "Gemm": lambda a, x, y, c=None: gemm(x, y, c, a),
     "BatchNormalization": lambda a, x, s, b, m, v: batch_normalization(x, s, b, m, v, a),
     "MaxPool": lambda a, x: max_pool(x, a),
     "AveragePool": lambda a, x: average_pool(x, a),
-    "GlobalAveragePool": lambda a, x: global_average_pool(x),
+    "GlobalAveragePool": lambda _, x: global_average_pool(x),
 }
 
 # Computed by onnx's reference, but on float64 copies. Operators whose meaning depends on the type of the division

@@ -56,9 +56,12 @@ class Windows:
     def taps(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
         """Each tap of the kernel, with the slices of the padded input that it sees over all windows."""
         for tap in product(*(range(k) for k in self.kernel)):
-            yield tap, tuple(
-                slice(t * d, t * d + (o - 1) * s + 1, s)
-                for t, d, s, o in zip(tap, self.dilations, self.strides, self.output, strict=True)
+            yield (
+                tap,
+                tuple(
+                    slice(t * d, t * d + (o - 1) * s + 1, s)
+                    for t, d, s, o in zip(tap, self.dilations, self.strides, self.output, strict=True)
+                ),
             )
 
 

@@ -1,0 +1,1 @@
+"""Training scripts, one a model; each reproduces its files to the byte."""

@@ -207,9 +207,9 @@ class Adam:
         self._fading = [fading * decay for fading, decay in zip(self._fading, self._decay, strict=True)]
         first_bias, second_bias = (1 - fading for fading in self._fading)
         for array, gradient, (first, second) in zip(self._arrays, gradients, self._moments, strict=True):
-            first += (1 - first_decay) * (gradient - first)
-            second += (1 - second_decay) * (gradient**2 - second)
-            array -= rate * (first / first_bias) / (np.sqrt(second / second_bias) + 1e-8)
+            first[...] += (1 - first_decay) * (gradient - first)
+            second[...] += (1 - second_decay) * (gradient**2 - second)
+            array[...] -= rate * (first / first_bias) / (np.sqrt(second / second_bias) + 1e-8)
 
 
 def batches(count: int, size: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
@@ -272,8 +272,7 @@ class GraphBuilder:
     def build(self, name: str, source: tuple[str, int], sink: tuple[str, int]) -> onnx.ModelProto:
         """Makes the model, given name and width of its input and output."""
         infos = [
-            helper.make_tensor_value_info(tensor, TensorProto.FLOAT, ["N", width])
-            for tensor, width in (source, sink)
+            helper.make_tensor_value_info(tensor, TensorProto.FLOAT, ["N", width]) for tensor, width in (source, sink)
         ]
         return helper.make_model(
             helper.make_graph(self._nodes, name, infos[:1], infos[1:], self._initialisers),
@@ -296,9 +295,7 @@ def export(network: Network, pixels: Singles, settings: Settings) -> onnx.ModelP
     signal = builder.quant("pixels_quant", "pixels", settings.pixel)
     for layer, weight in enumerate(network.weights):
         name = f"fc{layer + 1}"
-        weights = builder.quant(
-            f"{name}_weight_quant", builder.constant(f"{name}_weight", weight), settings.weight
-        )
+        weights = builder.quant(f"{name}_weight_quant", builder.constant(f"{name}_weight", weight), settings.weight)
         if layer == len(network.gains):
             builder.node("MatMul", name, [signal, weights], "logits")
             break

@@ -1,0 +1,197 @@
+"""check: everything that is wrong with a model, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import onnx_ir as ir
+
+from anybit.errors import Finding, Severity
+from anybit.io.load import ModelSource, load
+from anybit.ops.nodes import call_of, label, newest_opset, operator_of, standard_schema
+from anybit.ops.operator import DOMAIN, Operator
+from anybit.ops.registry import operators
+from anybit.passes.infer_shapes import InferShapes
+
+_FOREIGN_DOMAINS = ("ai.onnx.ml", "ai.onnx.training", "com.microsoft")  # known elsewhere, not judged here
+_KINDS = {int: ir.AttributeType.INT, float: ir.AttributeType.FLOAT, str: ir.AttributeType.STRING}
+_OLDEST_OPSET = 7  # before it, broadcasting was an attribute and BatchNormalization had other inputs
+
+
+def check(model: ModelSource) -> tuple[Finding, ...]:
+    """All findings, in the order of the graph; none means that every node has a meaning.
+
+    Rules: structure of the graph, opsets, operators and their versions, attributes, number and types of inputs,
+    and for our operators bit widths, scales, zero points, broadcasting and rounding modes.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it is not changed.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+    """
+    checked = load(model)
+    InferShapes()(checked)
+    functions = set(checked.functions)
+    findings = [*_opsets(checked), *_structure(checked.graph)]
+    for node in checked.graph.all_nodes():
+        findings += _node(node, checked.opset_imports, functions)
+    for function in checked.functions.values():
+        for node in function.all_nodes():
+            findings += _node(node, {**checked.opset_imports, **function.opset_imports}, functions)
+    findings += _shapes(checked.graph)
+    return tuple(findings)
+
+
+def _opsets(model: ir.Model) -> Iterator[Finding]:
+    version = model.opset_imports.get("")
+    if version is not None and not _OLDEST_OPSET <= version <= newest_opset():
+        yield Finding(
+            rule="opset",
+            problem="opset of the standard operators",
+            got=str(version),
+            expected=f"{_OLDEST_OPSET} .. {newest_opset()}",
+            hint="export the model at opset 13 to 21, or upgrade onnx",
+        )
+    newest = max(o.since for o in operators() if o.domain == DOMAIN)
+    own = model.opset_imports.get(DOMAIN)
+    if own is not None and not 1 <= own <= newest:
+        yield Finding(
+            rule="opset", problem=f"version of {DOMAIN}", got=str(own), expected=f"1 .. {newest}", hint="upgrade anybit"
+        )
+
+
+def _structure(graph: ir.Graph) -> Iterator[Finding]:
+    names: dict[str, ir.Node] = {}
+    seen: set[ir.Value] = set(graph.inputs) | set(graph.initializers.values())
+    for node in graph:
+        for value in node.inputs:
+            if value is None or value in seen:
+                continue
+            if value.producer() is None:
+                yield Finding(rule="undefined", problem=f"input '{value.name}' comes from nowhere", node=label(node))
+            else:
+                yield Finding(
+                    rule="order",
+                    problem=f"input '{value.name}' is made later",
+                    node=label(node),
+                    severity=Severity.WARNING,
+                    hint="sort the graph topologically",
+                )
+        seen.update(node.outputs)
+        if node.name and node.name in names:
+            yield Finding(
+                rule="node-name", problem="another node has the same name", node=label(node), severity=Severity.WARNING
+            )
+        names[node.name or ""] = node
+    for output in graph.outputs:
+        if output not in seen:
+            yield Finding(rule="undefined", problem="a graph output comes from nowhere", node=f"output '{output.name}'")
+
+
+def _node(node: ir.Node, imports: dict[str, int], functions: Iterable[ir.OperatorIdentifier]) -> Iterable[Finding]:
+    if node.op_identifier() in functions or node.domain in _FOREIGN_DOMAINS:
+        return ()
+    if node.domain == "":
+        return _standard(node, imports.get("", 1))
+    operator = operator_of(node, imports)
+    if operator is None:
+        return (_unknown(node, f"{node.domain}::{node.op_type} version {imports.get(node.domain, 1)}"),)
+    return _own(node, operator)
+
+
+def _unknown(node: ir.Node, got: str) -> Finding:
+    return Finding(
+        rule="operator",
+        problem="unknown operator",
+        node=label(node),
+        got=got,
+        hint="register it as an anybit.Operator if it is yours",
+    )
+
+
+def _standard(node: ir.Node, opset: int) -> Iterator[Finding]:
+    schema = standard_schema(node.op_type, opset)
+    if schema is None:
+        yield _unknown(node, f"{node.op_type} of opset {opset}")
+        return
+    given = len(node.inputs)
+    if not schema.min_input <= given <= schema.max_input:
+        yield Finding(
+            rule="inputs",
+            problem="number of inputs",
+            node=label(node),
+            got=str(given),
+            expected=f"{schema.min_input} .. {schema.max_input}",
+        )
+    for name in node.attributes:
+        if name not in schema.attributes:
+            yield Finding(
+                rule="attribute",
+                problem=f"attribute '{name}' is not defined at opset {opset}",
+                node=label(node),
+                expected=", ".join(schema.attributes) or "no attributes",
+            )
+    for name, attribute in schema.attributes.items():
+        if attribute.required and name not in node.attributes:
+            yield Finding(rule="attribute", problem=f"attribute '{name}' is missing", node=label(node))
+
+
+def _own(node: ir.Node, operator: Operator) -> Iterator[Finding]:
+    expected = ", ".join(i.name for i in operator.inputs)
+    if len(node.inputs) != len(operator.inputs):
+        yield Finding(
+            rule="inputs",
+            problem="number of inputs",
+            node=label(node),
+            got=str(len(node.inputs)),
+            expected=f"{len(operator.inputs)}: {expected}",
+        )
+    for formal, value in zip(operator.inputs, node.inputs, strict=False):
+        if value is None:
+            yield Finding(rule="inputs", problem=f"input {formal.name} is missing", node=label(node), expected=expected)
+        elif value.dtype is not None and f"tensor({_onnx_name(value.dtype)})" not in formal.types.value:
+            yield Finding(
+                rule="element-type",
+                problem=f"type of {formal.name}",
+                node=label(node),
+                got=_onnx_name(value.dtype),
+                expected=", ".join(t.removeprefix("tensor(").rstrip(")") for t in formal.types.value),
+            )
+    known = {a.name: a for a in operator.attributes}
+    for name, attribute in node.attributes.items():
+        if name not in known:
+            yield Finding(
+                rule="attribute",
+                problem=f"unknown attribute '{name}'",
+                node=label(node),
+                expected=", ".join(known) or "no attributes",
+                severity=Severity.WARNING,
+            )
+        elif attribute.type != _KINDS[known[name].kind]:
+            yield Finding(
+                rule="attribute",
+                problem=f"type of attribute '{name}'",
+                node=label(node),
+                got=attribute.type.name,
+                expected=_KINDS[known[name].kind].name,
+            )
+    yield from operator.check(call_of(node, operator))
+
+
+def _onnx_name(dtype: ir.DataType) -> str:
+    return {ir.DataType.FLOAT: "float", ir.DataType.DOUBLE: "double"}.get(dtype, dtype.name.lower())
+
+
+def _shapes(graph: ir.Graph) -> Iterator[Finding]:
+    """Where shape inference gave up: nodes whose output has no shape although all of their inputs have one."""
+    for value in graph.inputs:
+        if value.shape is None:
+            yield _shapeless(f"input '{value.name}'", "state the input's shape in the model")
+    for node in graph:
+        if all(v is None or v.shape is not None for v in node.inputs) and any(o.shape is None for o in node.outputs):
+            yield _shapeless(label(node), "it is computed at run time, or its inputs contradict each other")
+
+
+def _shapeless(where: str, hint: str) -> Finding:
+    return Finding(rule="shape", problem="shape is not known", node=where, hint=hint, severity=Severity.WARNING)

@@ -1,0 +1,59 @@
+"""The application: its commands, and what happens to errors."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from anybit import __version__
+from anybit.cli.check import check
+from anybit.cli.compare import compare
+from anybit.cli.info import info
+from anybit.cli.run import run
+from anybit.errors import AnybitError
+
+MISUSE = 2
+"""Exit code for misuse and for input that cannot be read."""
+
+app = typer.Typer(
+    name="anybit",
+    help="Arbitrary-precision quantised neural networks in ONNX: check, run and compare them, exactly.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (info, check, run, compare):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"anybit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(  # pyright: ignore[reportUnusedFunction]  (typer calls it)
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del debug, version  # `main` reads --debug itself: an error may come before or after it is parsed
+
+
+def main() -> None:
+    """Runs the command line; an error that anybit knows is one line on stderr and exit code 2."""
+    try:
+        app()
+    except AnybitError as error:
+        if "--debug" in sys.argv:
+            raise
+        typer.echo(f"anybit: {error}", err=True)
+        raise SystemExit(MISUSE) from None
+
+
+if __name__ == "__main__":
+    main()

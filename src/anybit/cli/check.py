@@ -1,0 +1,24 @@
+"""anybit check: everything that is wrong with a model."""
+
+from __future__ import annotations
+
+import typer
+
+from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, console, print_json
+
+
+def check(model: ModelArgument, json: JsonOption = False) -> None:
+    """Every finding at once, errors and warnings, with node names. Exit code 1 if there are errors."""
+    from anybit.analysis.check import check as check_model
+    from anybit.errors import Severity
+
+    findings = check_model(model)
+    errors = sum(f.severity is Severity.ERROR for f in findings)
+    if json:
+        print_json({"errors": errors, "warnings": len(findings) - errors, "findings": findings})
+    else:
+        for finding in findings:
+            console().print(str(finding), markup=False, soft_wrap=True)
+        console().print(f"{errors} errors, {len(findings) - errors} warnings")
+    if errors:
+        raise typer.Exit(FINDINGS)

@@ -1,0 +1,56 @@
+"""anybit compare: two models on the same inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anybit.cli.output import FINDINGS, JsonOption, console, print_json, print_table, read_arrays
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="First model.", show_default=False)],
+    b: Annotated[Path, typer.Argument(help="Second model.", show_default=False)],
+    inputs: Annotated[
+        Path | None, typer.Option("-i", "--inputs", help=".npz or .npy; drawn at random without.")
+    ] = None,
+    random: Annotated[int, typer.Option(help="How many samples to draw.")] = 16,
+    seed: Annotated[int, typer.Option(help="Seed of the drawing.")] = 0,
+    layers: Annotated[bool, typer.Option("--layers", help="Find the first tensor that departs.")] = False,
+    tolerance: Annotated[
+        float, typer.Option(help="Share of a tensor's largest magnitude within which elements are equal.")
+    ] = 1e-5,
+    engine_a: Annotated[str, typer.Option(help="Engine of the first model.")] = "auto",
+    engine_b: Annotated[str, typer.Option(help="Engine of the second model.")] = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Outputs element by element: largest difference, how many differ, in steps of the grid. Exit code 1 if any do."""
+    from anybit.runtime.compare import compare as compare_models
+
+    result = compare_models(
+        a,
+        b,
+        None if inputs is None else read_arrays(inputs),
+        samples=random,
+        seed=seed,
+        layers=layers,
+        tolerance=tolerance,
+        engine_a=engine_a,
+        engine_b=engine_b,
+    )
+    if json:
+        print_json({"equal": result.equal, "comparison": result})
+    else:
+        rows = [(d.name, d.elements, d.unequal, d.departing, d.largest, d.steps) for d in result.outputs]
+        columns = ("output", "elements", "unequal", "departing", "largest difference", "grid steps")
+        print_table(f"{result.samples} samples, tolerance {result.tolerance:g} of the largest magnitude", columns, rows)
+        if result.first_departure is not None:
+            first = result.first_departure
+            text = f"first departure: tensor '{first.name}', {first.departing:,} of {first.elements:,} elements, "
+            console().print(text + f"largest {first.largest:g} at {list(first.at)}", markup=False)
+        elif layers:
+            console().print("no tensor departs")
+    if not result.equal:
+        raise typer.Exit(FINDINGS)

@@ -1,0 +1,115 @@
+"""What all commands share: printing figures as a table or as JSON, progress on stderr, reading arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import zipfile
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from anybit.errors import InputError
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the figures as JSON on stdout.")]
+ModelArgument = Annotated[Path, typer.Argument(help="ONNX file; external data beside it.", show_default=False)]
+
+FINDINGS = 1
+"""Exit code for findings, mismatches and refusals."""
+
+_PROBE_WIDTH = 100
+
+
+def print_json(value: object) -> None:
+    """Prints a value of dataclasses, enums and numbers as JSON; infinities and NaN as their names."""
+    typer.echo(json.dumps(_plain(value), indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case enum.Enum():
+            return value.value
+        case float() if not math.isfinite(value):
+            return str(value)
+        case Fraction():
+            return float(value)
+        case dict():
+            return {str(k): _plain(v) for k, v in value.items()}
+        case list() | tuple():
+            return [_plain(v) for v in value]
+        case None | bool() | int() | float() | str():
+            return value
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        case _:
+            return str(value)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints a table on stdout; numbers are aligned to the right."""
+    table = Table(header_style="dim", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(cell) for cell in row))
+    console().print(f"[bold]{_cell(title)}[/bold]")
+    console().print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "" if value is None else str(value).replace("[", "\\[")
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def console() -> Console:
+    """Standard output; at a fixed width where it is no terminal, so that nothing is cut off in a pipe."""
+    probe = Console(soft_wrap=False, highlight=False)
+    return probe if probe.is_terminal else Console(width=_PROBE_WIDTH + 60, highlight=False)
+
+
+@contextmanager
+def progress(description: str, total: int) -> Generator[Callable[[int], None]]:
+    """A progress bar on stderr, on a terminal only; yields the function that advances it."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not Console(stderr=True).is_terminal,
+    )
+    with bar:
+        task = bar.add_task(description, total=total)
+        yield lambda amount: bar.update(task, advance=amount)
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | npt.NDArray[Any]:
+    """The arrays of an .npz file by name, or the one of an .npy file; pickled objects are refused.
+
+    Raises:
+        InputError: The file cannot be read as either.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            "cannot read the arrays", node=str(path), got=" ".join(str(error).split()), expected="an .npz or .npy file"
+        ) from error

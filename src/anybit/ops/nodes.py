@@ -1,0 +1,60 @@
+"""A node as messages and rules see it: its label, and its call of one of our operators."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+
+from anybit.ops.constants import constant
+from anybit.ops.operator import AttributeValue, Call, Operator
+from anybit.ops.registry import find_operator
+
+
+def label(node: ir.Node) -> str:
+    """How messages name a node: operator and name, or the name of its first output where it has none of its own."""
+    name = node.name or (node.outputs[0].name if node.outputs else "")
+    return f"{node.op_type} '{name}'"
+
+
+def operator_of(node: ir.Node, opset_imports: dict[str, int]) -> Operator | None:
+    """The record that gives the node its meaning, None for a standard or unknown operator."""
+    return None if node.domain == "" else find_operator(node.domain, node.op_type, opset_imports.get(node.domain, 1))
+
+
+def call_of(node: ir.Node, operator: Operator) -> Call:
+    """The node as the rules of its operator see it. Attributes of the wrong type take their defaults."""
+    attributes: dict[str, AttributeValue] = {}
+    for formal in operator.attributes:
+        given = node.attributes.get(formal.name)
+        default = formal.kind() if formal.default is None else formal.default
+        usable = given is not None and not given.is_ref() and isinstance(given.value, formal.kind)
+        attributes[formal.name] = given.value if given is not None and usable else default
+    pairs = [(f.name, v) for f, v in zip(operator.inputs, node.inputs, strict=False) if v is not None]
+    return Call(
+        node=label(node),
+        attributes=attributes,
+        constants={name: array for name, v in pairs if (array := constant(v)) is not None},
+        shapes={name: shape for name, v in pairs if (shape := shape_of(v)) is not None},
+    )
+
+
+def shape_of(value: ir.Value) -> tuple[int | None, ...] | None:
+    """The shape as integers, None for a free dimension; None where the rank is not known."""
+    if value.shape is None:
+        tensor = value.const_value
+        return None if tensor is None else tuple(tensor.shape.numpy())
+    return tuple(d if isinstance(d, int) else None for d in value.shape)
+
+
+def standard_schema(op_type: str, opset: int) -> onnx.defs.OpSchema | None:
+    """onnx's schema of a standard operator at this opset, None if there was no such operator then."""
+    try:
+        schema = onnx.defs.get_schema(op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return None
+    return None if schema.deprecated else schema
+
+
+def newest_opset() -> int:
+    """The newest version of the standard operators that the installed onnx knows."""
+    return onnx.defs.onnx_opset_version()

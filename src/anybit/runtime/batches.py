@@ -1,0 +1,47 @@
+"""run_in_batches: many samples through a session, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anybit.runtime.session import Session
+
+DEFAULT_BATCH = 64
+
+
+def run_in_batches(
+    session: Session,
+    inputs: Mapping[str, npt.NDArray[Any]],
+    *,
+    batch_size: int = DEFAULT_BATCH,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """The outputs for all samples, equal to those of one run; at most `batch_size` samples are in flight.
+
+    Args:
+        session: Session to run.
+        inputs: Arrays by input name, samples along the first axis of each.
+        batch_size: Samples in one run.
+        progress: Called with the number of samples of each batch when it is done.
+
+    Raises:
+        InputError: A name, type or shape does not fit the model.
+    """
+    counts = {a.shape[0] if a.ndim else -1 for a in inputs.values()}
+    samples = counts.pop() if len(counts) == 1 else -1
+    if samples <= batch_size:
+        result = session.run(dict(inputs))
+        if progress is not None:
+            progress(max(samples, 1))
+        return result
+    parts: list[dict[str, npt.NDArray[Any]]] = []
+    for start in range(0, samples, batch_size):
+        stop = min(start + batch_size, samples)
+        parts.append(session.run({name: array[start:stop] for name, array in inputs.items()}))
+        if progress is not None:
+            progress(stop - start)
+    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}

@@ -1,0 +1,189 @@
+"""compare: two models on the same inputs, element by element, and the first tensor that departs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from anybit.analysis.grid_step import grid_step
+from anybit.errors import InputError, UsageError
+from anybit.io.load import ModelSource, load
+from anybit.runtime.batches import DEFAULT_BATCH, run_in_batches
+from anybit.runtime.engine import Engine
+from anybit.runtime.random_inputs import random_inputs
+from anybit.runtime.session import Inputs, Session
+
+FLOAT_TOLERANCE = 1e-5
+"""Share of a tensor's largest magnitude within which two elements count as equal: float32 summation in any order."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one tensor of two models differs.
+
+    Attributes:
+        name: Name of the tensor in the first model.
+        elements: Number of elements.
+        unequal: How many are not the same number.
+        departing: How many differ by more than the tolerance.
+        largest: Largest difference; NaN against a number counts as infinite.
+        steps: The largest difference in steps of the tensor's grid, None if it lies on none.
+        at: Index of the largest difference.
+    """
+
+    name: str
+    elements: int
+    unequal: int
+    departing: int
+    largest: float
+    steps: float | None
+    at: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same inputs.
+
+    Attributes:
+        samples: Number of samples that were compared.
+        tolerance: Share of a tensor's largest magnitude within which elements count as equal.
+        outputs: One entry an output.
+        first_departure: First tensor, in the order of the first model's graph, that departs; None if none does or
+            it was not asked for.
+    """
+
+    samples: int
+    tolerance: float
+    outputs: tuple[Difference, ...]
+    first_departure: Difference | None = None
+
+    @property
+    def equal(self) -> bool:
+        """Whether no output departs."""
+        return not any(d.departing for d in self.outputs)
+
+
+def compare(
+    a: ModelSource,
+    b: ModelSource,
+    inputs: Inputs | None = None,
+    *,
+    samples: int = 16,
+    seed: int = 0,
+    layers: bool = False,
+    tolerance: float = FLOAT_TOLERANCE,
+    engine_a: Engine | str = Engine.AUTO,
+    engine_b: Engine | str = Engine.AUTO,
+    threads: int | None = None,
+    batch_size: int = DEFAULT_BATCH,
+) -> Comparison:
+    """Runs both models and compares their outputs.
+
+    Outputs, and the inputs of `b`, are matched by name, or by position where the names differ.
+
+    Args:
+        a: First model; its names are used.
+        b: Second model.
+        inputs: What to feed; drawn at random (see `random_inputs`) where None.
+        samples: How many samples to draw.
+        seed: Seed of the drawing.
+        layers: Whether to compare all tensors that both models name, and to report the first that departs.
+        tolerance: Share of a tensor's largest magnitude within which elements count as equal; 0 for exactly.
+        engine_a: Engine of the first model.
+        engine_b: Engine of the second model.
+        threads: Threads inside an operator.
+        batch_size: Samples in one run.
+
+    Raises:
+        InputError: Inputs do not fit, or the models have different numbers of inputs or outputs.
+    """
+    if tolerance < 0:
+        raise UsageError("tolerance", got=tolerance, expected="0 or more")
+    first, second = load(a), load(b)
+    shared = _shared_tensors(first, second) if layers else []
+    session_a = Session(first, engine=engine_a, threads=threads, tensors=shared)
+    session_b = Session(second, engine=engine_b, threads=threads, tensors=shared)
+    feeds = _feeds(session_a, inputs, first, samples, seed)
+    results_a = run_in_batches(session_a, feeds, batch_size=batch_size)
+    results_b = run_in_batches(session_b, _for_second(session_a, session_b, feeds), batch_size=batch_size)
+    steps = {str(v.name): v for v in (*first.graph.outputs, *(o for n in first.graph for o in n.outputs))}
+    outputs = tuple(
+        _difference(name, results_a[name], results_b[other], steps[name], tolerance)
+        for name, other in _output_pairs(session_a, session_b)
+    )
+    departing = (_difference(n, results_a[n], results_b[n], steps[n], tolerance) for n in shared)
+    return Comparison(
+        samples=max((array.shape[0] for array in feeds.values() if array.ndim), default=1),
+        tolerance=tolerance,
+        outputs=outputs,
+        first_departure=next((d for d in departing if d.departing), None),
+    )
+
+
+def _shared_tensors(first: ir.Model, second: ir.Model) -> list[str]:
+    """Names of the nodes' outputs that both models have, in the order of the first."""
+    other = {o.name for n in second.graph for o in n.outputs if o.name}
+    return [str(o.name) for n in first.graph for o in n.outputs if o.name in other]
+
+
+def _feeds(
+    session: Session, inputs: Inputs | None, model: ir.Model, samples: int, seed: int
+) -> dict[str, npt.NDArray[Any]]:
+    if inputs is None:
+        if samples < 1:
+            raise UsageError("number of samples", got=samples, expected="at least 1")
+        return random_inputs(model, samples, seed=seed)
+    if isinstance(inputs, Mapping):
+        return {name: np.asarray(value) for name, value in inputs.items()}
+    if len(session.inputs) != 1:
+        raise InputError("one array given", expected=", ".join(repr(i.name) for i in session.inputs))
+    return {session.inputs[0].name: inputs}
+
+
+def _for_second(first: Session, second: Session, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    names = [i.name for i in second.inputs]
+    if set(names) == set(feeds):
+        return dict(feeds)
+    if len(names) != len(feeds):
+        raise InputError("the models have different numbers of inputs", got=len(names), expected=len(feeds))
+    return {name: feeds[i.name] for name, i in zip(names, first.inputs, strict=True)}
+
+
+def _output_pairs(first: Session, second: Session) -> list[tuple[str, str]]:
+    if set(first.outputs) == set(second.outputs):
+        return [(name, name) for name in first.outputs]
+    if len(first.outputs) != len(second.outputs):
+        raise InputError(
+            "the models have different numbers of outputs", got=len(second.outputs), expected=len(first.outputs)
+        )
+    return list(zip(first.outputs, second.outputs, strict=True))
+
+
+def _difference(name: str, a: npt.NDArray[Any], b: npt.NDArray[Any], value: ir.Value, tolerance: float) -> Difference:
+    if a.shape != b.shape:
+        raise InputError("shapes of the two models differ", node=f"tensor '{name}'", got=b.shape, expected=a.shape)
+    if not a.size:
+        return Difference(name, 0, 0, 0, 0.0, None, ())
+    left, right = a.astype(np.float64), b.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        same = (left == right) | (np.isnan(left) & np.isnan(right))
+        gap = np.where(same, 0.0, np.abs(left - right))
+    gap = np.where(np.isnan(gap), np.inf, gap)
+    finite = np.abs(left[np.isfinite(left)])
+    departing = gap > tolerance * float(finite.max(initial=0.0))
+    step = grid_step(value)
+    at = np.unravel_index(int(np.argmax(gap)), gap.shape)
+    return Difference(
+        name=name,
+        elements=a.size,
+        unequal=int((~same).sum()),
+        departing=int(departing.sum()),
+        largest=float(gap.max()),
+        steps=None if step is None else float((gap / step).max()),
+        at=tuple(int(i) for i in at),
+    )

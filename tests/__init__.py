@@ -1,0 +1,1 @@
+"""Tests of anybit, laid out as src/anybit is."""
