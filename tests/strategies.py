@@ -141,3 +141,112 @@ def quant_cases(draw: st.DrawFn, types: Sequence[ParameterTypes] = PARAMETER_TYP
     grid = np.choose(ends, [grid, half * (1 if signed else 2) - 1, -half * signed])
     x = near(rng, np.asarray(grid), scale, zero_point, kinds.x)
     return QuantCase(x, scale, zero_point, np.asarray(bits), signed, narrow, mode)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs and attributes of one node of any operator."""
+
+    inputs: tuple[Array, ...]
+    attributes: dict[str, Any]
+
+
+@st.composite
+def bipolar_cases(draw: st.DrawFn) -> Case:
+    """BipolarQuant nodes, X close to zero."""
+    kinds, shape = draw(st.sampled_from(PARAMETER_TYPES)), draw(x_shapes)
+    scale_shape = draw(parameter_shapes(shape))
+    rng = np.random.default_rng(draw(seeds))
+    zero = np.zeros(scale_shape)
+    x = near(rng, rng.integers(-1, 2, shape), np.ones(()), zero, kinds.x)
+    return Case((x, positive_scales(rng, scale_shape, kinds.real)), {})
+
+
+def _integers(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int, dtype: Any) -> Array:
+    return np.asarray(rng.integers(low, high + 1, shape)).astype(dtype)
+
+
+@st.composite
+def trunc_1_cases(draw: st.DrawFn) -> Case:
+    """Trunc nodes of version 1; X close to the integers at which a shift by `in - out` bits rounds."""
+    kinds, shape = draw(st.sampled_from(PARAMETER_TYPES)), draw(x_shapes)
+    scale_shape, zero_shape, in_shape, out_shape = (draw(parameter_shapes(shape)) for _ in range(4))
+    mode = draw(modes)
+    rng = np.random.default_rng(draw(seeds))
+    scale = positive_scales(rng, scale_shape, kinds.real)
+    zero_point = zero_points(rng, zero_shape, kinds.zero_point)
+    in_bits, out_bits = (_integers(rng, s, 1, 16, kinds.bits) for s in (in_shape, out_shape))
+    half_step = np.exp2(np.maximum(0.0, in_bits.astype(np.float64) - out_bits.astype(np.float64) - 1))
+    grid = np.broadcast_to(half_step, shape) * rng.integers(-9, 10, shape) + rng.integers(-1, 2, shape)
+    x = near(rng, grid, scale, zero_point, kinds.x)
+    return Case((x, scale, zero_point, in_bits, out_bits), {"rounding_mode": mode})
+
+
+@st.composite
+def trunc_2_cases(draw: st.DrawFn, widths: Sequence[int] = range(1, 17)) -> Case:
+    """Trunc nodes of version 2; the ratio of the scales is a power of two, or nearly one, or arbitrary."""
+    kinds, shape = draw(st.sampled_from(PARAMETER_TYPES)), draw(x_shapes)
+    scale_shape, zero_shape, in_shape, out_scale_shape, out_shape = (draw(parameter_shapes(shape)) for _ in range(5))
+    mode, signed, narrow = draw(modes), draw(flags), draw(flags)
+    rng = np.random.default_rng(draw(seeds))
+    scale = positive_scales(rng, scale_shape, kinds.real)
+    zero_point = zero_points(rng, zero_shape, kinds.zero_point)
+    in_bits = _integers(rng, in_shape, 1, 16, kinds.bits)
+    out_bits = rng.choice(widths, out_shape).astype(kinds.bits)
+    kind = rng.integers(0, 3)
+    factor = np.exp2(rng.integers(0, 6, out_scale_shape)) * rng.choice([1.0, 1.0, 1.01, 1.4142135, 1.4142136])
+    out_scale = np.asarray(factor * scale.flat[0] if kind and scale.size else factor).astype(kinds.real)
+    t = out_scale.astype(np.float64).mean() / scale.astype(np.float64).mean() if scale.size and factor.size else 1.0
+    half_step = np.exp2(np.maximum(0, np.rint(np.log2(t)) - 1))
+    grid = half_step * rng.integers(-9, 10, shape) + rng.integers(-1, 2, shape)
+    x = near(rng, grid, scale, zero_point, kinds.x)
+    attributes = {"rounding_mode": mode, "signed": signed, "narrow": narrow}
+    return Case((x, scale, zero_point, in_bits, out_scale, np.asarray(out_bits)), attributes)
+
+
+@st.composite
+def float_quant_cases(draw: st.DrawFn) -> Case:
+    """FloatQuant nodes; X on, between and beside the numbers of the format, at powers of two, beyond its end."""
+    kinds, shape = draw(st.sampled_from(PARAMETER_TYPES)), draw(x_shapes)
+    scale_shape, *format_shapes, limit_shape = (draw(parameter_shapes(shape)) for _ in range(5))
+    mode, overflow = draw(modes), draw(st.sampled_from([(1, 0, 0), (1, 1, 1), (0, 1, 0), (0, 0, 1), (0, 1, 1)]))
+    limits = draw(st.lists(st.sampled_from([1e-3, 0.5, 1.1, 240.0, 448.0, 57344.0, 1e30]), min_size=1, max_size=2))
+    rng = np.random.default_rng(draw(seeds))
+    scale = positive_scales(rng, scale_shape, kinds.real)
+    exponent_bits = _integers(rng, format_shapes[0], 0, 5, kinds.bits)
+    mantissa_bits = _integers(rng, format_shapes[1], 0, 7, kinds.bits)
+    bias = _integers(rng, format_shapes[2], -3, 16, kinds.bits)
+    limit = np.asarray(rng.choice(limits, limit_shape)).astype(np.float64 if kinds.x is np.float64 else np.float32)
+    step = np.exp2(rng.integers(-18, 12, shape) - np.broadcast_to(mantissa_bits, shape).astype(np.float64))
+    grid = rng.integers(0, 2 ** (1 + np.broadcast_to(mantissa_bits, shape).astype(np.int64)) + 1) * rng.choice([-1, 1])
+    scaled = step * scale.astype(np.float64)
+    x = near(rng, np.asarray(grid), np.asarray(scaled), np.zeros(()), kinds.x)
+    saturation, has_inf, has_nan = overflow
+    attributes = {"rounding_mode": mode, "saturation": saturation, "has_inf": has_inf, "has_nan": has_nan}
+    return Case((x, scale, exponent_bits, mantissa_bits, bias, limit), attributes)
+
+
+LAYOUTS = ("NC", "NCW", "NCHW", "NCDHW", "NWC", "NHWC", "NDHWC")
+
+
+@st.composite
+def multi_threshold_cases(draw: st.DrawFn) -> Case:
+    """MultiThreshold nodes; X on and beside unsorted, repeated, infinite and NaN thresholds."""
+    dtype, other = draw(float_types), draw(float_types)
+    shape = draw(st.sampled_from([(3, 4), (2, 3, 4), (1, 4, 2, 2), (2, 2, 2, 1, 3), (0, 3), (2, 0, 3), (1, 1), (2, 3, 0)]))
+    layout = draw(st.sampled_from(LAYOUTS))
+    steps = draw(st.sampled_from([0, 1, 2, 7, 15]))
+    out_scale, out_bias = draw(st.sampled_from([(1.0, 0.0), (0.1, -0.7), (2.0, -15.0), (-0.5, 0.3)]))
+    channels = draw(st.sampled_from([1, shape[-1 if layout in LAYOUTS[4:] else 1]]))
+    rng = np.random.default_rng(draw(seeds))
+    thresholds = (rng.integers(-4, 5, (channels, steps)) / rng.choice([1, 2, 10])).astype(other)
+    odd = rng.random(thresholds.shape) < 0.05
+    thresholds[odd] = rng.choice(special_values(other), odd.sum())
+    values = rng.choice(thresholds.ravel(), shape) if thresholds.size else rng.standard_normal(shape)
+    x = near(rng, np.nan_to_num(values.astype(np.float64), posinf=9.0, neginf=-9.0), np.ones(()), np.zeros(()), dtype)
+    attributes = {
+        "out_scale": float(np.float32(out_scale)),
+        "out_bias": float(np.float32(out_bias)),
+        "data_layout": layout,
+    }
+    return Case((x, thresholds), attributes)

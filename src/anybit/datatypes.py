@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.errors import UsageError
+
+_LARGEST = Fraction(sys.float_info.max)
 
 
 class DataType(ABC):
@@ -46,13 +50,36 @@ class DataType(ABC):
 
 
 def _within(values: npt.ArrayLike, low: Fraction, high: Fraction) -> npt.NDArray[np.bool_]:
+    """low <= value <= high, exactly: not in the type of the values, which may round a bound up to the next number."""
     array = np.asarray(values)
-    return np.asarray((array >= float(low)) & (array <= float(high)))
+    if array.dtype.kind in "iu":
+        info = np.iinfo(array.dtype)
+        return np.asarray((array >= max(math.ceil(low), info.min)) & (array <= min(math.floor(high), info.max)))
+    array = array.astype(np.float64)
+    return np.asarray((array >= -_float_below(-low)) & (array <= _float_below(high)))
+
+
+def _float_below(number: Fraction) -> float:
+    """The largest finite float64 that is not above `number`."""
+    if abs(number) > _LARGEST:
+        return float(_LARGEST if number > 0 else -_LARGEST)
+    nearest = float(number)
+    return nearest if nearest <= number else math.nextafter(nearest, -math.inf)
+
+
+def _multiple_of_power(values: npt.ArrayLike, exponent: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether the value is a whole multiple of 2^exponent; nothing overflows or underflows on the way."""
+    array = np.asarray(values)
+    if array.dtype.kind in "iu" and np.all(np.asarray(exponent) <= 0):
+        return np.ones(array.shape, np.bool_)
+    significand, power = np.frexp(array.astype(np.float64))
+    # Below 0 places the quotient is no more than a fraction, above 53 it is whole.
+    quotient = np.ldexp(significand, np.clip(power - np.asarray(exponent), 0, 64))
+    return np.asarray(quotient == np.floor(quotient))
 
 
 def _whole(values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    array = np.asarray(values)
-    return np.asarray(array == np.floor(array))
+    return _multiple_of_power(values, 0)
 
 
 @dataclass(frozen=True)
@@ -189,8 +216,7 @@ class FixedType(DataType):
         return self.step >= 1
 
     def allows(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        scaled = np.asarray(values, np.float64) / float(self.step)
-        return _whole(scaled) & _within(values, self.min, self.max)
+        return _multiple_of_power(values, self.integer_bits - self.width) & _within(values, self.min, self.max)
 
     def __str__(self) -> str:
         return f"FIXED<{self.width},{self.integer_bits}>"
@@ -273,11 +299,9 @@ class FloatType(DataType):
     def allows(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         array = np.asarray(values, np.float64)
         _, exponent = np.frexp(array)
-        unit = np.ldexp(1.0, np.maximum(exponent - 1, 1 - self.bias) - self.mantissa_bits)
-        finite = np.isfinite(array)
-        with np.errstate(invalid="ignore"):
-            member = _whole(array / unit) & _within(array, self.min, self.max)
-        return np.asarray(np.where(finite, member, self.ieee))
+        unit = np.maximum(exponent - 1, 1 - self.bias) - self.mantissa_bits
+        member = _multiple_of_power(array, unit) & _within(array, self.min, self.max)
+        return np.asarray(np.where(np.isfinite(array), member, self.ieee))
 
     def __str__(self) -> str:
         if (self.exponent_bits, self.mantissa_bits, self.bias) == (8, 23, 127):
@@ -313,7 +337,7 @@ def parse_datatype(text: str) -> DataType:
         >>> [str(parse_datatype(t)) for t in ("UINT1", "INT8", "FIXED<4,2>", "FLOAT<8,23,127>")]
         ['BINARY', 'INT8', 'FIXED<4,2>', 'FLOAT32']
     """
-    name = text.strip().upper()
+    name = text.strip().upper() if text.isascii() else ""  # other scripts have digits, and letters with such capitals
     if name in _NAMED:
         return _NAMED[name]
     if found := _INTEGER.fullmatch(name):

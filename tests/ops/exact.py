@@ -28,7 +28,7 @@ class Binary:
         unit = max(floor_log2(abs(q)), self.lowest_exponent) - self.precision + 1
         whole = round(q / Fraction(2) ** unit)
         if abs(whole) * Fraction(2) ** unit >= Fraction(2) ** (2 - self.lowest_exponent):
-            return math.copysign(math.inf, q)
+            return math.inf if q > 0 else -math.inf
         return math.ldexp(whole, unit)
 
     def of(self, value: float) -> float:

@@ -50,6 +50,8 @@ def _body_session(
     operator = OPERATORS[name, since]
     names = [i.name for i in operator.inputs]
     body = operator.body.to_function_proto()
+    if all(o.domain != "anybit" for o in body.opset_import):  # onnxscript overlooks calls that stand inside an If
+        body.opset_import.append(helper.make_opsetid("anybit", 1))
     node = helper.make_node(body.name, names, ["y"], domain=body.domain, **dict(attributes))
     nodes = [node, helper.make_node("Identity", ["y"], ["Y"])]
     if dtypes[0] == np.float16:

@@ -8,13 +8,12 @@ import onnx_ir as ir
 
 from anybit.errors import Finding, Severity
 from anybit.io.load import ModelSource, load
-from anybit.ops.nodes import call_of, label, newest_opset, operator_of, standard_schema
-from anybit.ops.operator import DOMAIN, Operator
+from anybit.ops.nodes import findings_of, is_undefined, label, newest_opset, operator_of, standard_schema
+from anybit.ops.operator import DOMAIN
 from anybit.ops.registry import operators
 from anybit.passes.infer_shapes import InferShapes
 
 _FOREIGN_DOMAINS = ("ai.onnx.ml", "ai.onnx.training", "com.microsoft")  # known elsewhere, not judged here
-_KINDS = {int: ir.AttributeType.INT, float: ir.AttributeType.FLOAT, str: ir.AttributeType.STRING}
 _OLDEST_OPSET = 7  # before it, broadcasting was an attribute and BatchNormalization had other inputs
 
 
@@ -68,7 +67,7 @@ def _structure(graph: ir.Graph) -> Iterator[Finding]:
         for value in node.inputs:
             if value is None or value in seen:
                 continue
-            if value.producer() is None:
+            if is_undefined(value):
                 yield Finding(rule="undefined", problem=f"input '{value.name}' comes from nowhere", node=label(node))
             else:
                 yield Finding(
@@ -93,11 +92,12 @@ def _node(node: ir.Node, imports: dict[str, int], functions: Iterable[ir.Operato
     if node.op_identifier() in functions or node.domain in _FOREIGN_DOMAINS:
         return ()
     if node.domain == "":
-        return _standard(node, imports.get("", 1))
+        opset = imports.get("", 1)
+        return _standard(node, opset) if _OLDEST_OPSET <= opset <= newest_opset() else ()
     operator = operator_of(node, imports)
     if operator is None:
         return (_unknown(node, f"{node.domain}::{node.op_type} version {imports.get(node.domain, 1)}"),)
-    return _own(node, operator)
+    return findings_of(node, operator)
 
 
 def _unknown(node: ir.Node, got: str) -> Finding:
@@ -135,52 +135,6 @@ def _standard(node: ir.Node, opset: int) -> Iterator[Finding]:
     for name, attribute in schema.attributes.items():
         if attribute.required and name not in node.attributes:
             yield Finding(rule="attribute", problem=f"attribute '{name}' is missing", node=label(node))
-
-
-def _own(node: ir.Node, operator: Operator) -> Iterator[Finding]:
-    expected = ", ".join(i.name for i in operator.inputs)
-    if len(node.inputs) != len(operator.inputs):
-        yield Finding(
-            rule="inputs",
-            problem="number of inputs",
-            node=label(node),
-            got=str(len(node.inputs)),
-            expected=f"{len(operator.inputs)}: {expected}",
-        )
-    for formal, value in zip(operator.inputs, node.inputs, strict=False):
-        if value is None:
-            yield Finding(rule="inputs", problem=f"input {formal.name} is missing", node=label(node), expected=expected)
-        elif value.dtype is not None and f"tensor({_onnx_name(value.dtype)})" not in formal.types.value:
-            yield Finding(
-                rule="element-type",
-                problem=f"type of {formal.name}",
-                node=label(node),
-                got=_onnx_name(value.dtype),
-                expected=", ".join(t.removeprefix("tensor(").rstrip(")") for t in formal.types.value),
-            )
-    known = {a.name: a for a in operator.attributes}
-    for name, attribute in node.attributes.items():
-        if name not in known:
-            yield Finding(
-                rule="attribute",
-                problem=f"unknown attribute '{name}'",
-                node=label(node),
-                expected=", ".join(known) or "no attributes",
-                severity=Severity.WARNING,
-            )
-        elif attribute.type != _KINDS[known[name].kind]:
-            yield Finding(
-                rule="attribute",
-                problem=f"type of attribute '{name}'",
-                node=label(node),
-                got=attribute.type.name,
-                expected=_KINDS[known[name].kind].name,
-            )
-    yield from operator.check(call_of(node, operator))
-
-
-def _onnx_name(dtype: ir.DataType) -> str:
-    return {ir.DataType.FLOAT: "float", ir.DataType.DOUBLE: "double"}.get(dtype, dtype.name.lower())
 
 
 def _shapes(graph: ir.Graph) -> Iterator[Finding]:

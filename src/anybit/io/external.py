@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 
 from anybit.errors import ModelFileError
+from anybit.io.protos import tensors
 
 
 def check_external_data(proto: onnx.ModelProto, folder: Path | None) -> bool:
@@ -17,7 +17,7 @@ def check_external_data(proto: onnx.ModelProto, folder: Path | None) -> bool:
         ModelFileError: There is no folder, a path leaves it, or a file is missing or too short.
     """
     found = False
-    for tensor in _tensors(proto):
+    for tensor in tensors(proto):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         found = True
@@ -36,8 +36,9 @@ def _check_tensor(tensor: onnx.TensorProto, folder: Path) -> None:
     location = entries.get("location", "")
     where = f"initializer '{tensor.name}'"
     root = folder.resolve()
-    path = (root / location).resolve()
-    if not location or "\0" in location or Path(location).is_absolute() or not path.is_relative_to(root):
+    named = bool(location) and "\0" not in location and not Path(location).is_absolute()
+    path = (root / location).resolve() if named else root
+    if not named or not path.is_relative_to(root):
         raise ModelFileError(
             "external data outside of the model's folder is refused",
             node=where,
@@ -57,30 +58,3 @@ def _check_tensor(tensor: onnx.TensorProto, folder: Path) -> None:
         raise ModelFileError(
             "external data is truncated", node=where, got=f"{size} bytes", expected=f"at least {offset + length}"
         )
-
-
-def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    yield from _graph_tensors(proto.graph)
-    for function in proto.functions:
-        for node in function.node:
-            yield from _node_tensors(node)
-
-
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield sparse.values
-        yield sparse.indices
-    for node in graph.node:
-        yield from _node_tensors(node)
-
-
-def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("t"):
-            yield attribute.t
-        yield from attribute.tensors
-        if attribute.HasField("g"):
-            yield from _graph_tensors(attribute.g)
-        for graph in attribute.graphs:
-            yield from _graph_tensors(graph)

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from anybit.errors import ModelFileError
 from anybit.io.external import check_external_data
 from anybit.io.normalize import normalize
+from anybit.io.protos import check_proto
 
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
@@ -69,6 +70,7 @@ def _from_proto(proto: onnx.ModelProto, folder: Path | None, where: str) -> ir.M
         raise ModelFileError(
             "no ONNX model", node=where, got="a protobuf without a graph", expected="an ONNX ModelProto"
         )
+    check_proto(proto, where)
     has_external = check_external_data(proto, folder)
     _merge_annotations(proto)
     try:

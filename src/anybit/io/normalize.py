@@ -158,10 +158,10 @@ def _operator_name(node: ir.Node, record: _Record) -> None:
 
 def _rounding_mode(node: ir.Node, record: _Record) -> None:
     attribute = node.attributes.get("rounding_mode")
-    if attribute is None or attribute.is_ref() or attribute.type != ir.AttributeType.STRING:
+    if attribute is None or attribute.is_ref() or not isinstance(attribute.value, str):
         return
     try:
-        mode = Rounding.parse(attribute.as_string()).value
+        mode = Rounding.parse(attribute.value).value
     except UsageError:
         return  # `check` names it; nothing is guessed here
     if mode != attribute.value:

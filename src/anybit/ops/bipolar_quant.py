@@ -34,9 +34,9 @@ def reference(x: npt.ArrayLike, scale: npt.ArrayLike) -> Array:
     values = widened(source)
     s = np.asarray(scale).astype(values.dtype)
     broadcast_to_x(values, s)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
         y = np.where(np.isnan(values), values, np.where(values >= 0, s, -s))
-    return y.astype(source.dtype)
+        return y.astype(source.dtype)
 
 
 @script(ANYBIT, default_opset=op)

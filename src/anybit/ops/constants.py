@@ -53,3 +53,12 @@ def new_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     value.const_value = ir.tensor(array, name=unique)
     graph.register_initializer(value)
     return value
+
+
+def replace_by_constant(graph: ir.Graph, output: ir.Value, array: Array) -> None:
+    """Makes an initializer of the outermost graph stand for a node's output, under the same name."""
+    name = str(output.name)
+    output.name = f"{name}/folded"
+    value = new_initializer(graph, name, array)
+    value.meta.update(output.meta)
+    output.replace_all_uses_with(value, replace_graph_outputs=True)

@@ -60,7 +60,7 @@ class Expander:
             v if (c := constant(v)) is None else c for v in cast("Sequence[ir.Value]", node.inputs)
         ]
         emitter = _Emitter(self, node.outputs[0].name or operator.name)
-        is_half = isinstance(inputs[0], ir.Value) and inputs[0].dtype == ir.DataType.FLOAT16
+        is_half = inputs[0].dtype == (ir.DataType.FLOAT16 if isinstance(inputs[0], ir.Value) else np.float16)
         if is_half:  # operators compute float16 in float32, see `widened`
             inputs[0] = emitter.cast(inputs[0], ir.DataType.FLOAT)
         (result,) = emitter.call(operator.body.function_ir, inputs, attributes)

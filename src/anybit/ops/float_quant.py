@@ -73,7 +73,8 @@ def reference(
     with np.errstate(all="ignore"):
         largest = np.minimum((2 - np.exp2(-mantissa_bits)) * np.exp2(np.exp2(exponent_bits) - 1 - bias), limit)
         v = (values / s).astype(np.float64)
-        v = np.clip(v, -2 * largest, 2 * largest)  # still overflows, and an infinity has an exponent from here on
+        beyond = 2 * np.maximum(largest, np.exp2(1 - bias))  # a normal number that still overflows, and has an exponent
+        v = np.clip(v, -beyond, beyond)
         exponent = np.maximum(np.frexp(v)[1] - 1, 1 - bias)
         exponent = np.where(v == 0, 1 - bias, exponent)
         unit = np.exp2(exponent - mantissa_bits)
@@ -108,8 +109,8 @@ def body(
     largest_exponent = op.Sub(op.Sub(op.Pow(two, op.Cast(exponent_bitwidth, to=11)), one), bias)
     significand = op.Sub(two, op.Pow(two, op.Neg(mantissa_bits)))
     largest = op.Min(op.Mul(significand, op.Pow(two, largest_exponent)), op.Cast(max_val, to=11))
-    twice = op.Mul(two, largest)
-    v = op.Min(op.Max(op.Cast(op.Div(X, s), to=11), op.Neg(twice)), twice)
+    limit = op.Mul(two, op.Max(largest, op.Pow(two, op.Sub(one, bias))))
+    v = op.Min(op.Max(op.Cast(op.Div(X, s), to=11), op.Neg(limit)), limit)
     magnitude = op.Abs(v)
     guess = op.Floor(op.Div(op.Log(magnitude), op.Log(two)))
     zero = op.Sub(one, one)
@@ -168,10 +169,10 @@ def _check_whole(call: Call, name: str, *, lowest: int | None) -> Iterable[Findi
 def number_format(call: Call) -> DataType | None:
     """FLOAT<e,m,bias> where the three are constant scalars."""
     fields = [call.constants.get(n) for n in ("exponent_bitwidth", "mantissa_bitwidth", "exponent_bias")]
-    if any(f is None or f.size != 1 for f in fields):
+    if any(f is None or f.size != 1 or not float(f.flat[0]).is_integer() for f in fields):
         return None
     exponent, mantissa, bias = (int(f.flat[0]) for f in fields if f is not None)
-    return FloatType(exponent, mantissa, bias) if exponent >= 1 else None
+    return FloatType(exponent, mantissa, bias) if exponent >= 1 and mantissa >= 0 else None
 
 
 FLOAT_QUANT = Operator(

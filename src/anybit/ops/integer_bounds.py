@@ -62,6 +62,17 @@ def check_bit_width(call: Call, name: str) -> Iterable[Finding]:
         )
 
 
+def constant_bit_width(call: Call, name: str) -> int | None:
+    """The bit width, if it is constant, one for all elements, and legal."""
+    bits = call.constants.get(name)
+    if bits is None or not bits.size or not (bits == bits.flat[0]).all():
+        return None
+    try:
+        return int(checked_bit_width(bits).flat[0])
+    except ValueError:
+        return None
+
+
 def check_scale(call: Call, name: str) -> Iterable[Finding]:
     """A scale must be a positive, finite number in every element."""
     scale = call.constants.get(name)
@@ -117,7 +128,10 @@ def summary(values: npt.ArrayLike) -> str:
         return f"{array.reshape(-1)[0]:g}"
     if array.size == 0:
         return f"an empty tensor of shape {list(array.shape)}"
-    return f"{np.nanmin(array):g} .. {np.nanmax(array):g} in a tensor of shape {list(array.shape)}"
+    numbers = array[~np.isnan(array)]
+    if not numbers.size:
+        return f"NaN in a tensor of shape {list(array.shape)}"
+    return f"{numbers.min():g} .. {numbers.max():g} in a tensor of shape {list(array.shape)}"
 
 
 def broadcast_to_x(x: Array, *parameters: Array) -> None:

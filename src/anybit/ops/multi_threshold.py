@@ -56,8 +56,9 @@ def reference(
         raise ValueError(f"thresholds for {rows.shape[0]} channels, X has {values.shape[axis]}")
     counts = _counts(np.moveaxis(values, axis, 0), np.sort(rows, axis=1))
     steps = np.moveaxis(counts, 0, axis).astype(values.dtype)
-    y = steps * values.dtype.type(out_scale) + values.dtype.type(out_bias)
-    return y.astype(source.dtype)
+    scale, bias = (values.dtype.type(np.float32(a)) for a in (out_scale, out_bias))  # attributes are float32 in a file
+    with np.errstate(all="ignore"):
+        return (steps * scale + bias).astype(source.dtype)
 
 
 def _counts(channels: npt.NDArray[np.floating[Any]], rows: Array) -> npt.NDArray[np.int64]:

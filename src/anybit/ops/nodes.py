@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx
 import onnx_ir as ir
 
+from anybit.errors import Finding, Severity
 from anybit.ops.constants import constant
 from anybit.ops.operator import AttributeValue, Call, Operator
 from anybit.ops.registry import find_operator
@@ -38,6 +41,62 @@ def call_of(node: ir.Node, operator: Operator) -> Call:
     )
 
 
+def findings_of(node: ir.Node, operator: Operator) -> Iterator[Finding]:
+    """Everything that is wrong with a call of one of our operators: inputs, attributes, the operator's own rules."""
+    expected = ", ".join(i.name for i in operator.inputs)
+    if len(node.inputs) != len(operator.inputs):
+        yield Finding(
+            rule="inputs",
+            problem="number of inputs",
+            node=label(node),
+            got=str(len(node.inputs)),
+            expected=f"{len(operator.inputs)}: {expected}",
+        )
+    if len(node.outputs) != 1:
+        yield Finding(
+            rule="outputs", problem="number of outputs", node=label(node), got=str(len(node.outputs)), expected="1"
+        )
+    for formal, value in zip(operator.inputs, node.inputs, strict=False):
+        if value is None:
+            yield Finding(rule="inputs", problem=f"input {formal.name} is missing", node=label(node), expected=expected)
+        elif value.dtype is not None and f"tensor({_onnx_name(value.dtype)})" not in formal.types.value:
+            yield Finding(
+                rule="element-type",
+                problem=f"type of {formal.name}",
+                node=label(node),
+                got=_onnx_name(value.dtype),
+                expected=", ".join(t.removeprefix("tensor(").rstrip(")") for t in formal.types.value),
+            )
+    known = {a.name: a for a in operator.attributes}
+    for name, attribute in node.attributes.items():
+        if name not in known:
+            yield Finding(
+                rule="attribute",
+                problem=f"unknown attribute '{name}'",
+                node=label(node),
+                expected=", ".join(known) or "no attributes",
+                severity=Severity.WARNING,
+            )
+        elif not attribute.is_ref() and not isinstance(attribute.value, known[name].kind):
+            yield Finding(
+                rule="attribute",
+                problem=f"type of attribute '{name}'",
+                node=label(node),
+                got=attribute.type.name,
+                expected=known[name].kind.__name__,
+            )
+    yield from operator.check(call_of(node, operator))
+
+
+def _onnx_name(dtype: ir.DataType) -> str:
+    return {ir.DataType.FLOAT: "float", ir.DataType.DOUBLE: "double"}.get(dtype, dtype.name.lower())
+
+
+def is_undefined(value: ir.Value) -> bool:
+    """Whether nothing makes the value: no node, no input, no initializer."""
+    return value.producer() is None and not value.is_graph_input() and not value.is_initializer()
+
+
 def shape_of(value: ir.Value) -> tuple[int | None, ...] | None:
     """The shape as integers, None for a free dimension; None where the rank is not known."""
     if value.shape is None:
@@ -48,6 +107,8 @@ def shape_of(value: ir.Value) -> tuple[int | None, ...] | None:
 
 def standard_schema(op_type: str, opset: int) -> onnx.defs.OpSchema | None:
     """onnx's schema of a standard operator at this opset, None if there was no such operator then."""
+    if not 1 <= opset <= newest_opset():
+        return None
     try:
         schema = onnx.defs.get_schema(op_type, opset, "")
     except onnx.defs.SchemaError:

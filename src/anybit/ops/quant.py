@@ -20,6 +20,7 @@ from anybit.ops.integer_bounds import (
     check_flags,
     check_scale,
     checked_bit_width,
+    constant_bit_width,
     integer_bounds,
 )
 from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types, widened
@@ -147,10 +148,9 @@ def check(call: Call) -> Iterable[Finding]:
 
 def number_format(call: Call) -> DataType | None:
     """INTn, UINTn or BIPOLAR where the bit width is one constant."""
-    bits = call.constants.get("bitwidth")
-    if bits is None or not bits.size or not (bits == bits.flat[0]).all():
+    width, signed = constant_bit_width(call, "bitwidth"), bool(call.attributes["signed"])
+    if width is None:
         return None
-    width, signed = int(bits.flat[0]), bool(call.attributes["signed"])
     return BipolarType() if signed and width == 1 else IntType(width, signed=signed)
 
 

@@ -28,19 +28,24 @@ def register(operator: Operator) -> None:
     Raises:
         UsageError: Another record already stands for the same domain, name and version.
     """
-    for name in (operator.name, *operator.aliases):
-        versions = _operators.setdefault((operator.domain, name), [])
-        known = next((o for o in versions if o.since == operator.since), None)
-        if known == operator:
-            continue
-        if known is not None:
+    names = (operator.name, *operator.aliases)
+    for name in names:
+        known = _of_version(operator.domain, name, operator.since)
+        if known not in (None, operator):
             raise UsageError(
                 "an operator of this name and version is registered already",
                 node=f"{operator.domain}::{name} version {operator.since}",
                 hint="choose another domain or version",
             )
-        versions.append(operator)
-        versions.sort(key=lambda o: o.since)
+    for name in names:
+        if _of_version(operator.domain, name, operator.since) is None:
+            versions = _operators.setdefault((operator.domain, name), [])
+            versions.append(operator)
+            versions.sort(key=lambda o: o.since)
+
+
+def _of_version(domain: str, name: str, since: int) -> Operator | None:
+    return next((o for o in _operators.get((domain, name), ()) if o.since == since), None)
 
 
 @cache

@@ -22,6 +22,7 @@ from anybit.ops.integer_bounds import (
     check_flags,
     check_scale,
     checked_bit_width,
+    constant_bit_width,
     integer_bounds,
 )
 from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types, widened
@@ -66,7 +67,7 @@ def reference_1(
     with np.errstate(all="ignore"):
         q = np.rint(values / s + z)
         y = (Rounding.parse(rounding_mode)(q / divisor) - z) * s
-    return y.astype(source.dtype)
+        return y.astype(source.dtype)
 
 
 @script(ANYBIT, default_opset=op)
@@ -123,13 +124,15 @@ def reference(
     lo, hi = integer_bounds(checked_bit_width(out_bitwidth), signed=bool(signed), narrow=bool(narrow))
     s, z, out_s = (np.asarray(p).astype(values.dtype) for p in (scale, zeropt, out_scale))
     with np.errstate(all="ignore"):
-        t = np.exp2(np.rint(np.log2(out_s.astype(np.float64) / s.astype(np.float64)))).astype(values.dtype)
+        # Not by log2, which is 0.5 on both sides of the square root of 2.
+        significand, exponent = np.frexp(out_s.astype(np.float64) / s.astype(np.float64))
+        t = np.ldexp(1.0, np.where(significand >= np.sqrt(0.5), exponent, exponent - 1)).astype(values.dtype)
         broadcast_to_x(values, s, z, t, out_s, lo)
         q = np.rint(values / s + z)
         low, high = lo.astype(values.dtype), hi.astype(values.dtype)
         r = np.minimum(np.maximum(Rounding.parse(rounding_mode)(q / t), low), high)
         y = (r - z / t) * out_s
-    return y.astype(source.dtype)
+        return y.astype(source.dtype)
 
 
 @script(ANYBIT, default_opset=op)
@@ -151,7 +154,11 @@ def body(
     two = op.Cast(op.Constant(value_float=2.0), to=11)
     one = op.Cast(op.Constant(value_float=1.0), to=11)
     ratio = op.Div(op.Cast(out_s, to=11), op.Cast(s, to=11))
-    t = op.CastLike(op.Pow(two, op.Round(op.Div(op.Log(ratio), op.Log(two)))), X)
+    guess = op.Round(op.Div(op.Log(ratio), op.Log(two)))  # off by one next to the square root of 2: put right below
+    rest = op.Div(ratio, op.Pow(two, guess))
+    too_low = op.Cast(op.GreaterOrEqual(rest, op.Sqrt(two)), to=11)
+    too_high = op.Cast(op.Less(rest, op.Sqrt(op.Div(one, two))), to=11)
+    t = op.CastLike(op.Pow(two, op.Sub(op.Add(guess, too_low), too_high)), X)
     is_signed = op.Cast(op.Constant(value_int=signed), to=11)
     is_narrow = op.Cast(op.Constant(value_int=narrow), to=11)
     levels = op.Pow(two, op.Sub(op.Cast(out_bitwidth, to=11), is_signed))
@@ -182,10 +189,8 @@ def check(call: Call) -> Iterable[Finding]:
 
 def number_format(call: Call) -> DataType | None:
     """INTn or UINTn of the output bit width, where it is one constant."""
-    bits = call.constants.get("out_bitwidth")
-    if bits is None or bits.size != 1:
-        return None
-    return IntType(int(bits.flat[0]), signed=bool(call.attributes["signed"]))
+    width = constant_bit_width(call, "out_bitwidth")
+    return None if width is None else IntType(width, signed=bool(call.attributes["signed"]))
 
 
 _X = Input("X", Types.FLOAT, "quantised tensor")

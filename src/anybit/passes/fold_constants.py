@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from anybit.errors import UnsupportedError
-from anybit.ops.constants import constant
+from anybit.errors import InvalidModelError, UnsupportedError
+from anybit.ops.constants import constant, replace_by_constant
+from anybit.ops.nodes import label
 from anybit.ops.operator import Array
 from anybit.ops.registry import find_operator
 from anybit.ops.standard.kernels import compile_node
@@ -40,7 +41,7 @@ class FoldConstants(ir.passes.InPlacePass):
             if arrays is None:
                 continue
             for output, array in zip(node.outputs, arrays, strict=True):
-                _replace(graph, output, array)
+                replace_by_constant(graph, output, array)
             if node.graph is not None:
                 node.graph.remove(node, safe=True)
             modified = True
@@ -76,17 +77,7 @@ class FoldConstants(ir.passes.InPlacePass):
         if operator is None or self.keep_quantizers or any(a is None for a in inputs):
             return None
         attributes = {name: a.value for name, a in node.attributes.items()}
-        return (operator.evaluate([a for a in inputs if a is not None], attributes),)
-
-
-def _replace(graph: ir.Graph, output: ir.Value, array: Array) -> None:
-    """Makes an initializer of the outermost graph stand for `output`, under the same name."""
-    name = str(output.name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(ir.DataType.from_numpy(array.dtype)))
-    value.const_value = ir.tensor(array, name=name)
-    value.meta.update(output.meta)
-    output.name = f"{name}/folded"
-    if name in graph.initializers:
-        value.name = f"{name}/value"
-    graph.register_initializer(value)
-    output.replace_all_uses_with(value, replace_graph_outputs=True)
+        try:
+            return (operator.evaluate([a for a in inputs if a is not None], attributes),)
+        except (TypeError, ValueError) as error:
+            raise InvalidModelError("the operator cannot be evaluated", node=label(node), got=error) from error

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from anybit.analysis.batch import plan_batch
 from anybit.errors import InvalidModelError, Refusal
 from anybit.ops.constants import constant, new_initializer
+from anybit.passes.fold_shapes import FoldShapes
 from anybit.passes.infer_shapes import InferShapes
 
 
@@ -30,9 +31,9 @@ class SetBatch(ir.passes.InPlacePass):
         """Applies the pass.
 
         Raises:
-            InvalidModelError: A node stands in the way; the model is as it was.
+            InvalidModelError: A node stands in the way; the model means what it meant, with known shapes folded.
         """
-        InferShapes()(model)
+        FoldShapes()(model)
         plan = plan_batch(model)
         if isinstance(plan, Refusal):
             raise InvalidModelError(

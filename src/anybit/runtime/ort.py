@@ -24,10 +24,6 @@ _LARGE = 1024  # initializers above this many bytes are handed over in place, no
 _QUIET = 3
 # They fold Relu and Clip into a QuantizeLinear behind them, which is wrong for float8.
 _INEXACT_OPTIMIZERS = ["ReluQuantRewrite", "ClipQuantRewrite"]
-# They fold Relu and Clip into a QuantizeLinear behind them, which is wrong for float8.
-_INEXACT_OPTIMIZERS = ["ReluQuantRewrite", "ClipQuantRewrite"]
-# They fold Relu and Clip into a QuantizeLinear behind them, which is wrong for float8.
-_INEXACT_OPTIMIZERS = ("ReluQuantRewrite", "ClipQuantRewrite")
 
 
 class OrtBackend:

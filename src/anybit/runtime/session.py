@@ -11,9 +11,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
-from anybit.errors import AnybitError, InputError, InvalidModelError, UnsupportedError, UsageError
+from anybit.errors import AnybitError, InputError, InvalidModelError, Severity, UnsupportedError, UsageError
 from anybit.io.load import ModelSource, load
-from anybit.ops.nodes import operator_of
+from anybit.ops.nodes import findings_of, is_undefined, label, operator_of
 from anybit.passes.set_batch import SetBatch
 from anybit.runtime.engine import Backend, Engine
 from anybit.runtime.ort import OrtBackend
@@ -70,6 +70,7 @@ class Session:
             raise UsageError("threads", got=threads, expected="a positive number, or None")
         prepared = load(model)
         _inline(prepared)
+        _refuse_broken(prepared)
         self._free_batch = _free_batch(prepared)
         self.inputs = tuple(_info(v) for v in prepared.graph.inputs)
         self.outputs = tuple(str(v.name) for v in prepared.graph.outputs)
@@ -124,8 +125,19 @@ class Session:
             self._backend.run({name: part[k] for name, part in _split(arrays, slices).items()}) for k in range(slices)
         ]
         return {
-            name: np.concatenate(values) for name, values in zip(self._names, zip(*parts, strict=True), strict=True)
+            name: self._joined(name, values) for name, values in zip(self._names, zip(*parts, strict=True), strict=True)
         }
+
+    def _joined(self, name: str, parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """One tensor of several slices, joined along the batch; a tensor without a batch must be the same in all."""
+        size = self.inputs[0].shape[0] if self.inputs[0].shape else None
+        if all(p.ndim and p.shape[0] == size for p in parts):
+            return np.concatenate(parts)
+        if all(np.array_equal(p, parts[0]) for p in parts[1:]):
+            return parts[0]
+        raise InputError(
+            "the tensor has no batch axis to join along", node=f"tensor '{name}'", hint="feed the batch of the model"
+        )
 
 
 def run(
@@ -179,6 +191,27 @@ def _inline(model: ir.Model) -> None:
         ) from error
 
 
+def _refuse_broken(model: ir.Model) -> None:
+    """Raises the first error by which a node has no meaning; `check` lists them all."""
+    for node in model.graph.all_nodes():
+        for value in node.inputs:
+            if value is not None and is_undefined(value):
+                raise InvalidModelError(f"input '{value.name}' comes from nowhere", node=label(node))
+        operator = operator_of(node, model.opset_imports)
+        for finding in () if operator is None else findings_of(node, operator):
+            if finding.severity is Severity.ERROR:
+                raise InvalidModelError(
+                    finding.problem,
+                    node=finding.node,
+                    got=finding.got,
+                    expected=finding.expected,
+                    hint=finding.hint or "run `anybit check` for all findings",
+                )
+    for value in model.graph.outputs:
+        if is_undefined(value):
+            raise InvalidModelError("a graph output comes from nowhere", node=f"output '{value.name}'")
+
+
 def _free_batch(model: ir.Model) -> bool:
     try:
         SetBatch("anybit_batch")(model)
@@ -191,12 +224,11 @@ def _requested(model: ir.Model, tensors: Iterable[str] | str) -> list[ir.Value]:
     known = {str(o.name): o for node in model.graph for o in node.outputs if o.name}
     if tensors == "all":
         return list(known.values())
+    known |= model.graph.initializers  # weights, and tensors that turned out to be constant
     values: list[ir.Value] = []
     for name in (tensors,) if isinstance(tensors, str) else tensors:
         if name not in known:
-            raise UsageError(
-                "no such tensor", got=repr(name), expected="the name of a node's output in the outermost graph"
-            )
+            raise UsageError("no such tensor", got=repr(name), expected="a tensor of the outermost graph")
         values.append(known[name])
     return values
 

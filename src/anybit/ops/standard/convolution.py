@@ -79,7 +79,7 @@ def _crop(
     if wanted is not None:
         sizes = list(wanted)[-rank:]
         total = [max(0, f - n) for f, n in zip(full, sizes, strict=True)]
-        begin = [t // 2 if mode != "SAME_LOWER" else t - t // 2 for t in total]
+        begin = [t // 2 if mode == "SAME_UPPER" else t - t // 2 for t in total]
         return begin, sizes
     pads = tuple(attributes.get("pads") or (0,) * (2 * rank)) if mode == "NOTSET" else (0,) * (2 * rank)
     return list(pads[:rank]), [f - b - e for f, b, e in zip(full, pads[:rank], pads[rank:], strict=True)]

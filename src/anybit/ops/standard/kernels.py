@@ -6,6 +6,7 @@ type that the node has; all else is computed by onnx's reference implementation 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -19,11 +20,17 @@ from onnx.reference.op_run import RuntimeContextError
 from anybit.errors import UnsupportedError
 from anybit.ops.operator import Array
 from anybit.ops.standard.convolution import conv, conv_transpose
-from anybit.ops.standard.linear import batch_normalization, gemm
+from anybit.ops.standard.linear import batch_normalization, gemm, local_response_normalization
 from anybit.ops.standard.pooling import average_pool, global_average_pool, max_pool
 
 # onnx's reference has these from a later version on, with the meaning that they had before.
 _REFERENCE_SINCE = {"QuantizeLinear": 19, "DequantizeLinear": 19}
+
+# Before version 13 they see X as a matrix, whose rows are the axes before `axis`.
+_FLATTENED = frozenset({"Hardmax", "LogSoftmax", "Softmax"})
+
+# The activations that onnx's reference computes, whatever the node says.
+_FIXED_ACTIVATIONS = {"GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "RNN": ["Tanh"]}
 
 Kernel = Callable[[Sequence[Array | None]], tuple[Any, ...]]
 _Own = Callable[..., Array]
@@ -37,16 +44,17 @@ _OWN: dict[str, _Own] = {
     "MaxPool": lambda a, x: max_pool(x, a),
     "AveragePool": lambda a, x: average_pool(x, a),
     "GlobalAveragePool": lambda _, x: global_average_pool(x),
+    "LRN": lambda a, x: local_response_normalization(x, a),
 }
 
 # Computed by onnx's reference, but on float64 copies. Operators whose meaning depends on the type of the division
 # or of the rounding (QuantizeLinear, Cast and the like) must not be here.
 _WIDENED = frozenset(
     """Acos Acosh Asin Asinh Atan Atanh Celu Cos Cosh Einsum Elu Erf Exp Gelu GlobalLpPool GroupNormalization GRU
-    HardSigmoid HardSwish InstanceNormalization LayerNormalization Log LogSoftmax LpNormalization LpPool LRN LSTM Mean
-    MeanVarianceNormalization Mish Pow Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd
-    ReduceSum ReduceSumSquare Resize RMSNormalization RNN Selu Sigmoid Sin Sinh Softmax Softplus Softsign Sqrt Sum Tan
-    Tanh Upsample""".split()
+    HardSigmoid HardSwish InstanceNormalization LayerNormalization Log LogSoftmax LpNormalization LpPool LSTM Mean
+    Mish Pow Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd
+    ReduceSum ReduceSumSquare RMSNormalization RNN Selu Sigmoid Sin Sinh Softmax Softplus Softsign Sqrt Sum Tan
+    Tanh""".split()
 )
 
 
@@ -60,14 +68,33 @@ def compile_node(node: ir.Node, opset: int) -> Kernel:
     Raises:
         UnsupportedError: There is no reference for the operator at this version.
     """
-    generic = _reference_kernel(_canonical(node), opset, len(node.inputs), len(node.outputs))
     attributes = {name: a.value for name, a in node.attributes.items()}
+    if node.op_type in ("Resize", "Upsample"):
+        return _resize(node, opset)
+    _refuse_ignored(node, attributes)
+    generic = _reference_kernel(_canonical(node), opset, len(node.inputs), len(node.outputs))
     own = _OWN.get(node.op_type)
     if own is not None and _is_plain(node, attributes, opset):
         return _in_float64(own, attributes, generic)
+    if node.op_type in _FLATTENED and opset < 13:
+        return _flattened(node, int(attributes.get("axis", 1)))
     if node.op_type in _WIDENED:
         return lambda inputs: _narrowed(generic([_float64(x) for x in inputs]), inputs)
     return generic
+
+
+def _refuse_ignored(node: ir.Node, attributes: Mapping[str, Any]) -> None:
+    """Raises for what onnx's reference takes and then ignores."""
+    ignored = ["Indices"] if node.op_type == "MaxPool" and len(node.outputs) > 1 else []
+    if (fixed := _FIXED_ACTIVATIONS.get(node.op_type)) is not None:
+        ignored = [name for name in ("clip", "input_forget") if attributes.get(name)]
+        activations = list(attributes.get("activations") or fixed)
+        if activations not in (fixed, fixed * 2):
+            ignored.append("activations")
+        if len(node.inputs) > 4 and node.inputs[4] is not None:
+            ignored.append("sequence_lens")
+    if ignored:
+        raise UnsupportedError("the reference engine does not do this", node=node.op_type, got=", ".join(ignored))
 
 
 def _is_plain(node: ir.Node, attributes: Mapping[str, Any], opset: int) -> bool:
@@ -80,11 +107,57 @@ def _is_plain(node: ir.Node, attributes: Mapping[str, Any], opset: int) -> bool:
 def _in_float64(own: _Own, attributes: Mapping[str, Any], generic: Kernel) -> Kernel:
     def run(inputs: Sequence[Array | None]) -> tuple[Any, ...]:
         first = inputs[0]
+        if own is _OWN["MaxPool"] and first is not None and first.dtype.kind in "iu":  # int8 and uint8: exact in float64
+            return (np.maximum(own(attributes, first.astype(np.float64)), np.iinfo(first.dtype).min).astype(first.dtype),)
         if first is None or not np.issubdtype(first.dtype, np.floating):
             return generic(inputs)
         return _narrowed((own(attributes, *(_float64(x) for x in inputs)),), inputs)
 
     return run
+
+
+def _flattened(node: ir.Node, axis: int) -> Kernel:
+    kernel = compile_node(ir.node(node.op_type, [ir.Value(name="x")], {"axis": 1}), 13)
+
+    def run(inputs: Sequence[Array | None]) -> tuple[Any, ...]:
+        x = np.asarray(inputs[0])
+        before = axis if axis >= 0 else x.ndim + axis
+        (y,) = kernel([x.reshape(math.prod(x.shape[:before]), math.prod(x.shape[before:]))])
+        return (y.reshape(x.shape),)
+
+    return run
+
+
+def _resize(node: ir.Node, opset: int) -> Kernel:
+    """Resize; Upsample and Resize 10 are its asymmetric form, without a region of interest."""
+    attributes = {name: a.value for name, a in node.attributes.items()}
+    fixed = attributes.pop("scales", None)  # Upsample 7
+    if opset >= 11 and node.op_type == "Resize":
+        generic = _reference_kernel(_canonical(node), opset, len(node.inputs), 1)
+        return lambda inputs: _narrowed(generic(_resize_inputs(inputs, attributes.get("axes"))), inputs)
+    attributes |= {"coordinate_transformation_mode": "asymmetric"}
+    larger, smaller = (
+        compile_node(ir.node("Resize", [ir.Value(name="i")] * 3, attributes | {"nearest_mode": mode}), 13)
+        for mode in ("floor", "ceil")
+    )
+
+    def run(inputs: Sequence[Array | None]) -> tuple[Any, ...]:
+        scales = np.asarray(inputs[1] if fixed is None else fixed, np.float32)
+        return (smaller if (scales < 1).any() else larger)([inputs[0], None, scales])
+
+    return run
+
+
+def _resize_inputs(inputs: Sequence[Array | None], axes: Sequence[int] | None) -> list[Array | None]:
+    """X in float64, and scales from which onnx, which multiplies in float64, gets the sizes of float32 products."""
+    x, *rest = inputs
+    if x is None or len(rest) < 2 or rest[1] is None or not rest[1].size:
+        return [_float64(x), *rest]
+    sides = np.array(x.shape if axes is None else [x.shape[a] for a in axes])
+    scales = rest[1].astype(np.float64)
+    sizes = np.floor(rest[1].astype(np.float32) * sides.astype(np.float32))
+    adjusted = np.where(sizes == np.floor(scales * sides), scales, np.nextafter(sizes / sides, np.inf))
+    return [_float64(x), rest[0], adjusted, *rest[2:]]
 
 
 def _float64(x: Any) -> Any:

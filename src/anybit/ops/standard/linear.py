@@ -1,4 +1,4 @@
-"""MatMul, Gemm and BatchNormalization, accumulated in float64."""
+"""MatMul, Gemm, BatchNormalization and LRN, accumulated in float64."""
 
 from __future__ import annotations
 
@@ -26,3 +26,18 @@ def batch_normalization(
     epsilon = float(np.float32(attributes.get("epsilon", 1e-5)))
     factor = scale / np.sqrt(variance + epsilon)
     return (x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)
+
+
+def local_response_normalization(x: Array, attributes: Mapping[str, Any]) -> Array:
+    """Y = X / (bias + alpha/size * sum of X^2 over the `size` channels around)^beta; channels on axis 1, all float64."""
+    size = int(attributes["size"])
+    alpha, beta, bias = (
+        float(np.float32(attributes.get(name, default)))
+        for name, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
+    )
+    before, after = (size - 1) // 2, size // 2
+    total = np.zeros_like(x)
+    for channel in range(x.shape[1]):
+        window = x[:, max(0, channel - before) : channel + after + 1]
+        total[:, channel] = np.square(window).sum(axis=1)
+    return x / (bias + alpha / size * total) ** beta

@@ -1,0 +1,59 @@
+"""Loads one model, checks it and builds a session in this process; prints seconds and peak memory as JSON.
+
+Started by `timing.build_cost`, so that the peak is that of one model alone. Without a model: the imports' own peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from anybit.analysis.check import check
+from anybit.io.load import load
+from anybit.runtime.session import Session
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--execute", action="store_true", help="also run the session once, on zeros")
+    options = parser.parse_args()
+    costs = {} if options.model is None else _costs(options.model, execute=options.execute)
+    print(json.dumps({**costs, "peak": _peak()}))
+
+
+def _costs(path: str, *, execute: bool) -> dict[str, float]:
+    marks = [time.perf_counter()]
+    model = load(path)
+    marks.append(time.perf_counter())
+    check(model)
+    marks.append(time.perf_counter())
+    session = Session(model, threads=1)
+    marks.append(time.perf_counter())
+    if execute:
+        (info,) = session.inputs
+        shape = [size if isinstance(size, int) else 1 for size in info.shape or ()]
+        session.run({info.name: np.zeros(shape, info.dtype)})
+        marks.append(time.perf_counter())
+    names = ("load", "check", "session", "run")
+    return {name: end - start for name, start, end in zip(names, marks, marks[1:], strict=False)}
+
+
+def _peak() -> float:
+    """The most bytes that were ever resident.
+
+    Not getrusage: Linux starts a child's figure there at the peak of the process that started it.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return float(line.split()[1]) * 1024
+    raise OSError("no VmHWM in /proc/self/status")
+
+
+if __name__ == "__main__":
+    main()

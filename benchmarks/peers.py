@@ -1,0 +1,72 @@
+"""What anybit is measured against: the qonnx package, and ONNX Runtime without anything of ours around it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+from anybit.runtime.ort import OrtBackend
+from anybit.runtime.session import Session
+
+Array = npt.NDArray[np.float32]
+Run = Callable[[], Any]
+
+
+class MissingPeerError(Exception):
+    """The peer is not installed."""
+
+
+class Qonnx:
+    """The qonnx package's executor: its own clean-up once, then one `execute_onnx` a sample.
+
+    Args:
+        model: The model; a free batch becomes 1, as the package's clean-up has it.
+        batch: Batch that the package's own pass makes the model for.
+
+    Raises:
+        MissingPeerError: The package is not installed.
+    """
+
+    def __init__(self, model: onnx.ModelProto, batch: int = 1) -> None:
+        try:
+            from qonnx.core.modelwrapper import ModelWrapper
+            from qonnx.core.onnx_exec import execute_onnx
+            from qonnx.transformation.change_batchsize import ChangeBatchSize
+            from qonnx.util.cleanup import cleanup_model
+        except ImportError as error:
+            raise MissingPeerError("needs qonnx: pip install 'anybit[bench]'") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._model = cleanup_model(ModelWrapper(model))
+            if batch != 1:
+                self._model = self._model.transform(ChangeBatchSize(batch))
+        self._execute = execute_onnx
+        self._input = self._model.graph.input[0].name
+        self._output = self._model.graph.output[0].name
+
+    def run(self, x: Array) -> Array:
+        """The output for one batch."""
+        return self._execute(self._model, {self._input: x})[self._output]
+
+
+def bare(session: Session, feeds: dict[str, Array]) -> Run:
+    """A call of the very ONNX Runtime session that is inside `session`: the difference is Python of ours."""
+    backend = session._backend  # noqa: SLF001 - what is measured is the layer around it
+    if not isinstance(backend, OrtBackend):
+        raise TypeError(f"engine {session.engine}: expected ONNX Runtime")
+    run, names = backend._session.run, list(session.outputs)  # noqa: SLF001
+    return lambda: run(names, feeds)
+
+
+def plain_onnxruntime(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """ONNX Runtime as it comes, in one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])

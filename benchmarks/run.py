@@ -1,0 +1,200 @@
+"""Measures anybit against its peers and its goals, and prints one table.
+
+Everything runs in one thread on one processor. Times that form a ratio come from one run in which the contenders
+take turns; each figure is a median.
+
+    python benchmarks/run.py                  all but the model of more than 2 GB
+    python benchmarks/run.py --only cnv       one group
+    python benchmarks/run.py --large --write  everything, and into RESULTS.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from models import CNV, JET, TFC, chain, keyword_spotting, weight_bytes, without_quantisers, write_large
+from peers import Array, MissingPeerError, Qonnx, bare, plain_onnxruntime
+from report import Row, at_least, at_most, memory, seconds, setting, table, write
+from timing import alternate, build_cost, use_one_thread
+
+from anybit.runtime.session import Session
+
+_RESULTS = Path(__file__).with_name("RESULTS.md")
+_NOTES = """\
+Times are medians, per sample, of contenders that take turns in one process, all in one thread on one processor.
+*qonnx* is `execute_onnx` of the qonnx package after its own `cleanup_model`, a sample at a time, as it runs a model
+that was exported for batch 1; rows "own batch" let it have its own `ChangeBatchSize` first. *bare ONNX Runtime* is the
+session inside ours, called directly. *float net* is the same net without its quantisers in ONNX Runtime's default
+options. Memory is the peak of a fresh process, the imports included."""
+_BATCH = 256
+_SPEED_UP = {1: 700, _BATCH: 5000}
+_SLOWDOWN = 1.2
+_BUILD_SECONDS = 15
+_MEGABYTE = 1e6
+_TOLERANCE = 1e-4
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=_GROUPS, action="append", help="only this group; may be repeated")
+    parser.add_argument("--large", action="store_true", help="also a model of more than 2 GB")
+    parser.add_argument("--write", action="store_true", help="write RESULTS.md")
+    options = parser.parse_args()
+    use_one_thread()
+    chosen = options.only or [name for name in _GROUPS if name != "large" or options.large]
+    rows: list[Row] = []
+    for name in chosen:
+        for row in _GROUPS[name]():
+            rows.append(row)
+            print("  ".join(filter(None, (row.benchmark, row.measure, row.anybit, row.figure))), file=sys.stderr)
+    print(f"\n{setting()}\n\n{table(rows)}")
+    if options.write:
+        write(_RESULTS, rows, _NOTES)
+
+
+def throughput() -> Iterator[Row]:
+    """Small nets, at batch 1 and 256, against qonnx and against bare ONNX Runtime."""
+    yield from _published("TFC 2W2A", TFC)
+    yield from _published("jet tagging", JET)
+    yield from _throughput("kws MLP 3W3A", keyword_spotting())
+
+
+def _published(name: str, path: Path) -> Iterator[Row]:
+    if not path.exists():
+        yield _absent(name, path)
+        return
+    yield from _throughput(name, onnx.load(path))
+
+
+def _throughput(name: str, model: onnx.ModelProto) -> Iterator[Row]:
+    session = Session(model, threads=1)
+    samples = _samples(session, _BATCH)
+    single = samples[:1]
+    try:
+        peer = Qonnx(model)
+    except MissingPeerError as error:
+        yield Row(name, str(error))
+        return
+    _agree(name, _output(session, single), peer.run(single))
+    for batch, goal in _SPEED_UP.items():
+        feeds = {session.inputs[0].name: samples[:batch]}
+        times = alternate(
+            {"anybit": lambda f=feeds: session.run(f), "qonnx": lambda: peer.run(single)},
+        )
+        yield at_least(name, f"batch {batch}, qonnx", times["anybit"] / batch, times["qonnx"], goal)
+        yield from _overhead(name, session, feeds, batch)
+    yield from _own_batch(name, model, session, samples)
+
+
+def _overhead(name: str, session: Session, feeds: dict[str, Array], batch: int) -> Iterator[Row]:
+    direct = bare(session, feeds)
+    try:
+        direct()
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base
+        yield Row(name, f"batch {batch}, bare ONNX Runtime: {str(error).split(':')[-1].strip()[:40]}")
+        return
+    times = alternate({"anybit": lambda: session.run(feeds), "bare": direct}, rounds=41)
+    yield at_most(name, f"batch {batch}, bare ONNX Runtime", times["anybit"] / batch, times["bare"] / batch)
+
+
+def _own_batch(name: str, model: onnx.ModelProto, session: Session, samples: Array) -> Iterator[Row]:
+    """Qonnx with a batch of its own; a model that its pass does not carry to another batch has no such row."""
+    measure = f"batch {_BATCH}, qonnx at own batch"
+    try:
+        peer = Qonnx(model, _BATCH)
+        _agree(name, _output(session, samples), peer.run(samples))
+    except Exception as error:  # noqa: BLE001 - whatever stands in the peer's way is the result
+        yield Row(name, f"{measure}: {type(error).__name__}")
+        return
+    feeds = {session.inputs[0].name: samples}
+    times = alternate({"anybit": lambda: session.run(feeds), "qonnx": lambda: peer.run(samples)}, rounds=11)
+    yield at_least(name, measure, times["anybit"] / _BATCH, times["qonnx"] / _BATCH)
+
+
+def cnv() -> Iterator[Row]:
+    """A convolutional net against itself without quantisers."""
+    name = "CNV 2W2A"
+    if not CNV.exists():
+        yield _absent(name, CNV)
+        return
+    session, plain = Session(CNV, threads=1), plain_onnxruntime(without_quantisers(CNV))
+    for batch, rounds in ((1, 61), (64, 15)):
+        feeds = {session.inputs[0].name: _samples(session, batch)}
+        times = alternate(
+            {"anybit": lambda f=feeds: session.run(f), "float": lambda f=feeds: plain.run(None, f)}, rounds=rounds
+        )
+        yield at_most(name, f"batch {batch}, float net", times["anybit"] / batch, times["float"] / batch, _SLOWDOWN)
+
+
+def build() -> Iterator[Row]:
+    """Load, check and session of long chains: time, peak memory and how they grow."""
+    yield memory("imports", "peak memory", build_cost(None, runs=3)["peak"], 0)
+    for quantised in (False, True):
+        for nodes in (1000, 4000, 10_000):
+            yield from _chain(nodes, 64, runs=3, quantised_weights=quantised)
+    for quantised in (False, True):
+        yield from _chain(4000, 256, runs=3, quantised_weights=quantised)
+
+
+def _chain(nodes: int, width: int, *, runs: int, quantised_weights: bool) -> Iterator[Row]:
+    kind = "quantised" if quantised_weights else "float"
+    name = f"chain of {nodes:,}, {width} x {width} {kind} weights"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "chain.onnx"
+        model = chain(nodes, width, quantised_weights=quantised_weights)
+        path.write_bytes(model.SerializeToString())
+        cost = build_cost(path, runs=runs)
+    yield from _cost_rows(name, cost, weight_bytes(model), _BUILD_SECONDS if nodes == 4000 else None)
+
+
+def large() -> Iterator[Row]:
+    """A model of more than 2 GB with external weights."""
+    for quantised in (False, True):
+        kind = "quantised" if quantised else "float"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "large.onnx"
+            weights = write_large(path, quantised_weights=quantised)
+            cost = build_cost(path, runs=1, execute=True)
+        yield from _cost_rows(f"{weights / 1e9:.1f} GB of {kind} external weights", cost, weights, None)
+
+
+def _cost_rows(name: str, cost: dict[str, float], weights: int, limit: float | None) -> Iterator[Row]:
+    parts = ", ".join(f"{key} {value:.2f}" for key, value in cost.items() if key != "peak")
+    total = sum(value for key, value in cost.items() if key != "peak")
+    yield seconds(name, "time", total, parts, limit)
+    bound = 1.5 * weights + 200 * _MEGABYTE
+    yield memory(name, "peak memory", cost["peak"], weights, None if limit is None else bound)
+
+
+def _samples(session: Session, count: int) -> Array:
+    """Random samples; models of batch 1 and of any batch take them."""
+    (info,) = session.inputs
+    return np.random.default_rng(0).random((count, *(info.shape or ())[1:]), np.float32)
+
+
+def _output(session: Session, x: Array) -> Array:
+    return next(iter(session.run(x).values()))
+
+
+def _agree(name: str, ours: Array, theirs: Array) -> None:
+    """A comparison of speed means something only between equal results."""
+    if not np.allclose(ours, theirs, rtol=_TOLERANCE, atol=_TOLERANCE):
+        raise ValueError(f"{name}: outputs differ by {np.abs(ours - theirs).max()}")
+
+
+def _absent(name: str, path: Path) -> Row:
+    return Row(name, f"{path.parent.name}/{path.name} is not beside the project: skipped")
+
+
+_GROUPS: dict[str, Callable[[], Iterator[Row]]] = {"throughput": throughput, "cnv": cnv, "build": build, "large": large}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What the protobuf of a model must meet before anything is made of it: names are text, tensors have their data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import onnx
+import onnx_ir as ir
+
+from anybit.errors import ModelFileError
+
+
+def check_proto(proto: onnx.ModelProto, where: str) -> None:
+    """Refuses bytes where names should be, and tensors whose data does not fill their shape.
+
+    Raises:
+        ModelFileError: With the node or tensor at fault.
+    """
+    for graph in graphs(proto):
+        names = [v.name for v in (*graph.input, *graph.output, *graph.initializer)]
+        if not _are_text(names):
+            raise ModelFileError("a name is no text", node=where, expected="UTF-8")
+    for node in nodes(proto):
+        texts = (node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
+        if not _are_text(texts):
+            raise ModelFileError(
+                "a name is no text", node=f"a node of {where}", got=repr(node.op_type), expected="UTF-8"
+            )
+        if not node.op_type:
+            raise ModelFileError("a node without an operator", node=where, got=repr(node.name))
+    for tensor in tensors(proto):
+        _check_tensor(tensor)
+
+
+def _are_text(names: Iterable[object]) -> bool:
+    """Protobuf hands over bytes where text was expected and is none."""
+    return all(isinstance(name, str) for name in names)
+
+
+def _check_tensor(tensor: onnx.TensorProto) -> None:
+    label = f"tensor '{tensor.name}'"
+    try:
+        dtype = ir.DataType(tensor.data_type)
+        bits = 0 if dtype == ir.DataType.STRING else round(dtype.itemsize * 8)
+    except (ValueError, TypeError):
+        raise ModelFileError("unknown element type", node=label, got=tensor.data_type) from None
+    if any(d < 0 for d in tensor.dims):
+        raise ModelFileError("a tensor of negative size", node=label, got=list(tensor.dims))
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or not bits:
+        return
+    elements = math.prod(tensor.dims)
+    if tensor.HasField("raw_data"):
+        actual, wanted, unit = len(tensor.raw_data), (elements * bits + 7) // 8, "bytes"
+    else:
+        typed = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)
+        per_entry = 8 // bits if bits < 8 else 1
+        per_element = 2 if dtype in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128) else 1
+        actual, wanted, unit = max(map(len, typed)), math.ceil(elements * per_element / per_entry), "values"
+    if actual != wanted:
+        raise ModelFileError(
+            "data does not fill the shape",
+            node=label,
+            got=f"{actual} {unit}",
+            expected=f"{wanted} for {list(tensor.dims)}",
+        )
+
+
+def graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The graph of the model and those inside its nodes and functions."""
+    yield proto.graph
+    for node in nodes(proto):
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield attribute.g
+            yield from attribute.graphs
+
+
+def nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """All nodes, in subgraphs and functions too."""
+    stack = [*proto.graph.node, *(n for f in proto.functions for n in f.node)]
+    while stack:
+        node = stack.pop()
+        yield node
+        for attribute in node.attribute:
+            stack.extend(attribute.g.node)
+            stack.extend(n for graph in attribute.graphs for n in graph.node)
+
+
+def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """All tensors: initializers, and attributes of nodes."""
+    for graph in graphs(proto):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield sparse.values
+            yield sparse.indices
+    for node in nodes(proto):
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors

@@ -1,0 +1,55 @@
+"""FoldShapes: shapes that are known become constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.ops.constants import replace_by_constant
+from anybit.ops.operator import Array
+from anybit.passes.fold_constants import FoldConstants
+from anybit.passes.infer_shapes import InferShapes
+
+
+@dataclass(frozen=True)
+class FoldShapes(ir.passes.InPlacePass):
+    """Replaces Shape and Size of tensors of known shape, and what is computed from them, by constants.
+
+    Before: ``Reshape(x, Concat(Unsqueeze(Gather(Shape(x), 0)), [-1]))`` with ``float[1,1,28,28] x``;
+    after: ``Reshape(x, [1, -1])``. Shapes that become known by this are followed too.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        modified = False
+        while True:
+            InferShapes()(model)
+            folded = [n for n in model.graph.all_nodes() if _fold(model.graph, n)]
+            if not folded:
+                return ir.passes.PassResult(model, modified)
+            FoldConstants()(model)
+            modified = True
+
+
+def _fold(graph: ir.Graph, node: ir.Node) -> bool:
+    array = _known(node)
+    if array is None or node.graph is None:
+        return False
+    replace_by_constant(graph, node.outputs[0], array)
+    node.graph.remove(node, safe=True)
+    return True
+
+
+def _known(node: ir.Node) -> Array | None:
+    if node.domain != "" or node.op_type not in ("Shape", "Size") or node.inputs[0] is None:
+        return None
+    shape = node.inputs[0].shape
+    if shape is None:
+        return None
+    start, end = (node.attributes[n].as_int() if n in node.attributes else None for n in ("start", "end"))
+    dimensions = list(shape)[start:end]
+    if not all(isinstance(d, int) for d in dimensions):
+        return None
+    values = np.array([int(str(d)) for d in dimensions], np.int64)
+    return np.asarray(values.prod(dtype=np.int64)) if node.op_type == "Size" else values

@@ -1,0 +1,24 @@
+"""Where the real models are, and the settings of hypothesis."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("nightly", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_report_header() -> str:
+    from tests.integration.corpus import CORPUS
+
+    return f"real models: {'found' if CORPUS.is_dir() else 'absent, their tests skip'}"
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch) -> None:
+    """No test can litter the project, or depend on where it was started."""
+    monkeypatch.chdir(tmp_path)

@@ -1,0 +1,1 @@
+"""Tests on real models and with real tools."""

@@ -1,0 +1,134 @@
+"""Reading models: every source, every way in which a file can be broken."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import onnx
+import pytest
+
+from anybit import load, save
+from anybit.errors import AnybitError, ModelFileError
+from tests.models import mlp
+
+
+@pytest.fixture
+def external(tmp_path):
+    """A model whose weights are in ``w.bin``."""
+    proto = mlp(hidden=64)
+    path = tmp_path / "model.onnx"
+    onnx.save(proto, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    return path
+
+
+def test_path_text_bytes_proto_and_ir_model_read_the_same(tmp_path):
+    proto = mlp()
+    path = tmp_path / "m.onnx"
+    onnx.save(proto, path)
+    sources = [path, str(path), path.read_bytes(), proto, load(proto)]
+    texts = {str(load(s).graph) for s in sources}
+    assert len(texts) == 1
+
+
+def test_the_source_is_not_changed(tmp_path):
+    proto = mlp(domain="onnx.brevitas")
+    before = proto.SerializeToString(deterministic=True)
+    model = load(proto)
+    again = load(model)
+    again.graph.node(0).name = "changed"
+    assert proto.SerializeToString(deterministic=True) == before
+    assert model.graph.node(0).name != "changed"
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", "graph"),
+        (b"hello world, this is no model", "no ONNX protobuf"),
+        (b"\x08\x01", "without a graph"),
+        (mlp().SerializeToString()[:200], "truncated"),
+    ],
+)
+def test_bytes_that_are_no_model_are_refused(data, text, tmp_path):
+    with pytest.raises(ModelFileError, match=text):
+        load(data)
+    path = tmp_path / "x.onnx"
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match=r"x\.onnx"):
+        load(path)
+
+
+def test_random_bytes_never_crash():
+    rng = np.random.default_rng(0)
+    good = mlp().SerializeToString()
+    for _ in range(300):
+        data = bytearray(good)
+        for position in rng.integers(0, len(data), 5):
+            data[position] = rng.integers(0, 256)
+        try:
+            load(bytes(data))
+        except AnybitError as error:
+            assert "\n" not in str(error)
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    with pytest.raises(ModelFileError, match="No such file"):
+        load(tmp_path / "absent.onnx")
+    with pytest.raises(ModelFileError, match="directory"):
+        load(tmp_path)
+
+
+def test_external_data_stays_on_disk(external):
+    weights = load(external).graph.initializers["w"].const_value
+    assert type(weights).__name__ == "ExternalTensor"
+    assert isinstance(weights.numpy().base, np.memmap | np.ndarray)
+
+
+def test_external_data_of_a_proto_needs_a_folder(external):
+    proto = onnx.load(external, load_external_data=False)
+    with pytest.raises(ModelFileError, match="base_dir"):
+        load(proto)
+    assert load(proto, base_dir=external.parent).graph.initializers["w"].const_value.numpy().shape == (6, 64)
+
+
+def test_missing_and_truncated_external_data_are_refused(external):
+    data = external.parent / "w.bin"
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-8])
+    with pytest.raises(ModelFileError, match="truncated"):
+        load(external)
+    data.unlink()
+    with pytest.raises(ModelFileError, match="missing"):
+        load(external)
+
+
+@pytest.mark.parametrize("location", ["../w.bin", "/etc/passwd", "a/../../w.bin", "", "w.bin\0"])
+def test_external_data_outside_of_the_folder_is_refused(external, location):
+    (external.parent.parent / "w.bin").write_bytes(b"\0" * 10_000)
+    proto = onnx.load(external, load_external_data=False)
+    for entry in proto.graph.initializer[0].external_data:
+        if entry.key == "location":
+            entry.value = location
+    external.write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelFileError, match="outside"):
+        load(external)
+
+
+def test_a_link_out_of_the_folder_is_refused(external, tmp_path):
+    outside = tmp_path.parent / f"{tmp_path.name}-outside.bin"
+    (external.parent / "w.bin").rename(outside)
+    os.symlink(outside, external.parent / "w.bin")
+    with pytest.raises(ModelFileError, match="outside"):
+        load(external)
+
+
+def test_two_annotations_of_one_tensor_are_merged(tmp_path):
+    proto = mlp()
+    for key, value in (("finn_datatype", "INT4"), ("tensor_layout", "['N', 'C']"), ("finn_datatype", "INT8")):
+        annotation = proto.graph.quantization_annotation.add(tensor_name="h")
+        annotation.quant_parameter_tensor_names.add(key=key, value=value)
+    save(load(proto), tmp_path / "m.onnx")
+    (merged,) = onnx.load(tmp_path / "m.onnx").graph.quantization_annotation
+    entries = {e.key: e.value for e in merged.quant_parameter_tensor_names}
+    assert entries == {"finn_datatype": "INT4", "tensor_layout": "['N', 'C']"}
