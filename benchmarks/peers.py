@@ -38,6 +38,7 @@ class Qonnx:
             from qonnx.core.modelwrapper import ModelWrapper
             from qonnx.core.onnx_exec import execute_onnx
             from qonnx.transformation.change_batchsize import ChangeBatchSize
+            from qonnx.transformation.infer_shapes import InferShapes
             from qonnx.util.cleanup import cleanup_model
         except ImportError as error:
             raise MissingPeerError("needs qonnx: pip install 'anybit[bench]'") from error
@@ -45,7 +46,7 @@ class Qonnx:
             warnings.simplefilter("ignore")
             self._model = cleanup_model(ModelWrapper(model))
             if batch != 1:
-                self._model = self._model.transform(ChangeBatchSize(batch))
+                self._model = self._model.transform(ChangeBatchSize(batch)).transform(InferShapes())
         self._execute = execute_onnx
         self._input = self._model.graph.input[0].name
         self._output = self._model.graph.output[0].name

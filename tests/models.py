@@ -15,7 +15,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 DIGITS = PROJECT / "src" / "anybit" / "zoo" / "models" / "digits_mlp_2w2a"
 
 
-def quant(x: str, y: str, *, prefix: str | None = None, domain: str = DOMAIN, op_type: str = "Quant", **attributes: Any):
+def quant(
+    x: str, y: str, *, prefix: str | None = None, domain: str = DOMAIN, op_type: str = "Quant", **attributes: Any
+):
     """A Quant node whose parameters are the initializers ``prefix_scale``, ``prefix_zeropt`` and ``prefix_bits``."""
     p = prefix or y
     attributes = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND", **attributes}
@@ -26,7 +28,9 @@ def quant(x: str, y: str, *, prefix: str | None = None, domain: str = DOMAIN, op
 def parameters(prefix: str, *, scale: Any = 0.5, zeropt: Any = 0.0, bits: Any = 4.0) -> dict[str, np.ndarray]:
     """The initializers of `quant`."""
     values = {"scale": scale, "zeropt": zeropt, "bits": bits}
-    return {f"{prefix}_{k}": np.asarray(v, None if isinstance(v, np.ndarray) else np.float32) for k, v in values.items()}
+    return {
+        f"{prefix}_{k}": np.asarray(v, None if isinstance(v, np.ndarray) else np.float32) for k, v in values.items()
+    }
 
 
 def model(

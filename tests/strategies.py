@@ -233,7 +233,9 @@ LAYOUTS = ("NC", "NCW", "NCHW", "NCDHW", "NWC", "NHWC", "NDHWC")
 def multi_threshold_cases(draw: st.DrawFn) -> Case:
     """MultiThreshold nodes; X on and beside unsorted, repeated, infinite and NaN thresholds."""
     dtype, other = draw(float_types), draw(float_types)
-    shape = draw(st.sampled_from([(3, 4), (2, 3, 4), (1, 4, 2, 2), (2, 2, 2, 1, 3), (0, 3), (2, 0, 3), (1, 1), (2, 3, 0)]))
+    shape = draw(
+        st.sampled_from([(3, 4), (2, 3, 4), (1, 4, 2, 2), (2, 2, 2, 1, 3), (0, 3), (2, 0, 3), (1, 1), (2, 3, 0)])
+    )
     layout = draw(st.sampled_from(LAYOUTS))
     steps = draw(st.sampled_from([0, 1, 2, 7, 15]))
     out_scale, out_bias = draw(st.sampled_from([(1.0, 0.0), (0.1, -0.7), (2.0, -15.0), (-0.5, 0.3)]))

@@ -8,6 +8,7 @@ from hypothesis import given
 
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from tests.ops import exact
+from tests.ops.calling import call, rules
 from tests.ops.running import assert_same, run_body, run_expanded, run_folded
 from tests.strategies import Case, multi_threshold_cases, examples
 
@@ -38,3 +39,77 @@ def test_body_with_parameters_as_graph_inputs_is_the_reference(case: Case) -> No
 @examples(300)
 def test_body_with_constant_parameters_is_the_reference(case: Case) -> None:
     assert_same(run_folded(MULTI_THRESHOLD, case.inputs, case.attributes), MULTI_THRESHOLD.evaluate(case.inputs, case.attributes))
+
+
+def test_thresholds_in_any_order_repeated_and_not_numbers() -> None:
+    thresholds = np.float32([[3.0, np.nan, 1.0, 1.0, np.inf]])
+    x = np.float32([[0.5, 1.0, 3.0, np.inf, np.nan, -np.inf]])
+    y = MULTI_THRESHOLD.reference(x, thresholds)
+    assert y.tolist() == [[0.0, 2.0, 3.0, 4.0, 0.0, 0.0]]
+
+
+def test_thresholds_are_compared_exactly_in_the_wider_type() -> None:
+    above = np.nextafter(1.0, 2.0)  # a float64 that float32 would round to 1
+    assert MULTI_THRESHOLD.reference(np.float32([[1.0]]), np.array([[above]])).item() == 0
+    assert run_folded(MULTI_THRESHOLD, [np.float32([[1.0]]), np.array([[above]])], {}).item() == 0
+
+
+def test_attributes_have_the_precision_of_the_file() -> None:
+    x, thresholds = np.array([[2.0]]), np.array([[1.0]])
+    attributes = {"out_scale": 0.1, "out_bias": 0.7}
+    expected = np.float64(np.float32(0.1)) + np.float64(np.float32(0.7))
+    assert MULTI_THRESHOLD.evaluate([x, thresholds], attributes).item() == expected
+    assert run_body(MULTI_THRESHOLD, [x, thresholds], attributes).item() == expected
+
+
+def test_float16_overflows_to_infinity() -> None:
+    assert MULTI_THRESHOLD.reference(np.float16([[1]]), np.float16([[0]]), out_scale=1e6).item() == np.inf
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_channels_stand_where_the_layout_says(layout: str) -> None:
+    x = np.ones((1, 2, 2, 2), np.float32)
+    y = MULTI_THRESHOLD.reference(x, np.float32([[0.0], [5.0]]), data_layout=layout)
+    assert (y[..., 0] == 1).all() == (layout == "NHWC")
+    assert (y[:, 0] == 1).all() == (layout == "NCHW")
+
+
+def test_refusals() -> None:
+    x, thresholds = np.zeros((2, 3), np.float32), np.zeros((1, 2), np.float32)
+    with pytest.raises(TypeError):
+        MULTI_THRESHOLD.reference(x.astype(np.int8), thresholds)
+    with pytest.raises(ValueError, match="rank"):
+        MULTI_THRESHOLD.reference(x[0], thresholds)
+    with pytest.raises(ValueError, match="rank"):
+        MULTI_THRESHOLD.reference(x, thresholds[0])
+    with pytest.raises(ValueError, match="channels"):
+        MULTI_THRESHOLD.reference(x, np.zeros((2, 2), np.float32))
+    with pytest.raises(ValueError, match="data_layout"):
+        MULTI_THRESHOLD.reference(x, thresholds, data_layout="CN")
+
+
+@pytest.mark.parametrize(
+    ("rows", "attributes", "expected"),
+    [
+        ((1, 4), {}, []),
+        ((3, 4), {"out_dtype": "UINT4", "data_layout": "NC"}, []),
+        ((2, 4), {"data_layout": "NHWC"}, ["thresholds"]),
+        ((4, 4), {}, ["thresholds"]),
+        ((4,), {}, ["thresholds"]),
+        ((1, 4), {"data_layout": "nchw"}, ["layout"]),
+        ((1, 4), {"out_dtype": "INT"}, ["number-format"]),
+    ],
+)
+def test_rules(rows: tuple[int, ...], attributes, expected: list[str]) -> None:
+    made = call(MULTI_THRESHOLD, {"thresholds": np.zeros(rows)}, attributes=attributes)
+    assert rules(MULTI_THRESHOLD, made) == expected
+
+
+def test_rules_need_a_channel_axis() -> None:
+    assert rules(MULTI_THRESHOLD, call(MULTI_THRESHOLD, {"thresholds": np.zeros((1, 2))}, x_shape=(3,))) == ["thresholds"]
+    assert rules(MULTI_THRESHOLD, call(MULTI_THRESHOLD, {}, x_shape=None)) == []
+
+
+def test_number_format_is_that_of_the_attribute() -> None:
+    assert str(MULTI_THRESHOLD.number_format(call(MULTI_THRESHOLD, {}, attributes={"out_dtype": "INT4"}))) == "INT4"
+    assert MULTI_THRESHOLD.number_format(call(MULTI_THRESHOLD, {})) is None

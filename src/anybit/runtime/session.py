@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -113,8 +113,8 @@ class Session:
         return {self.inputs[0].name: inputs}
 
     def _checked(self, feeds: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-        arrays = {name: np.asarray(value) for name, value in feeds.items()}
-        _check_names(self.inputs, arrays)
+        _check_names(self.inputs, feeds)
+        arrays = {i.name: _array(feeds[i.name], i) for i in self.inputs}
         slices = 1 if self._free_batch else _slices(self.inputs, arrays)
         sizes: dict[str, int] = {}
         for info in self.inputs:
@@ -240,6 +240,16 @@ def _info(value: ir.Value) -> TensorInfo:
     if value.dtype is None:
         raise InvalidModelError("an input has no tensor type", node=f"input '{value.name}'")
     return TensorInfo(str(value.name), value.dtype.numpy(), shape)
+
+
+def _array(value: Any, info: TensorInfo) -> npt.NDArray[Any]:
+    """Arrays as they are; lists and numbers in the type of the input."""
+    if isinstance(value, np.ndarray):
+        return cast("npt.NDArray[Any]", value)
+    try:
+        return np.asarray(value, info.dtype)
+    except (TypeError, ValueError) as error:
+        raise InputError("no array", node=f"input '{info.name}'", got=error, expected=str(info)) from error
 
 
 def _check_names(infos: Sequence[TensorInfo], arrays: Mapping[str, Any]) -> None:

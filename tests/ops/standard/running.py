@@ -26,7 +26,7 @@ def run_kernel(
 def run_ort(
     op_type: str, inputs: Inputs, attributes: dict[str, Any], *, opset: int = 21, outputs: int = 1
 ) -> list[np.ndarray]:
-    feeds = {f"i{k}": x for k, x in enumerate(inputs) if x is not None}
+    feeds = {f"i{k}": np.asarray(x) for k, x in enumerate(inputs) if x is not None}
     names = ["" if x is None else f"i{k}" for k, x in enumerate(inputs)]
     results = [f"o{k}" for k in range(outputs)]
     node = helper.make_node(op_type, names, results, **attributes)

@@ -1,0 +1,132 @@
+"""check finds everything at once, and names the node each time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from anybit import Severity, check
+from tests.models import DOMAIN, mlp, model, parameters, quant
+
+
+def _rules(proto) -> list[tuple[str, str]]:
+    return [(f.rule, f.node) for f in check(proto) if f.severity is Severity.ERROR]
+
+
+def test_a_good_model_has_no_findings():
+    assert check(mlp()) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"y_bits": np.float32(2.5)}, "bit-width"),
+        ({"y_bits": np.float32(-1)}, "bit-width"),
+        ({"y_bits": np.float32(np.nan)}, "bit-width"),
+        ({"y_bits": np.float32(np.inf)}, "bit-width"),
+        ({"y_scale": np.float32(0)}, "scale"),
+        ({"y_scale": np.float32(-1)}, "scale"),
+        ({"y_scale": np.float32(np.nan)}, "scale"),
+        ({"y_scale": np.array([1, 1, 1, 1, 1, -1], np.float32)}, "scale"),
+        ({"y_zeropt": np.float32(np.inf)}, "zero-point"),
+        ({"y_scale": np.ones(5, np.float32)}, "broadcast"),
+        ({"y_scale": np.ones((1, 1, 6), np.float32)}, "broadcast"),
+        ({"y_bits": np.full((2, 6), 4, np.float32)}, "broadcast"),
+    ],
+)
+def test_bad_parameters_are_found(change, rule):
+    proto = model([quant("x", "y")], parameters("y") | change, inputs={"x": [1, 6]}, outputs=["y"])
+    assert _rules(proto) == [(rule, "Quant 'y_node'")]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "rule"),
+    [
+        ({"signed": 2}, "attribute"),
+        ({"narrow": -1}, "attribute"),
+        ({"rounding_mode": "SIDEWAYS"}, "rounding-mode"),
+        ({"signed": "yes"}, "attribute"),
+        ({"rounding_mode": 1}, "attribute"),
+    ],
+)
+def test_bad_attributes_are_found(attributes, rule):
+    proto = model([quant("x", "y", **attributes)], parameters("y"), inputs={"x": [1, 6]}, outputs=["y"])
+    assert _rules(proto) == [(rule, "Quant 'y_node'")]
+
+
+def test_all_findings_come_at_once():
+    nodes = [
+        quant("x", "a", rounding_mode="SIDEWAYS"),
+        quant("a", "b"),
+        helper.make_node("Mystery", ["b"], ["c"], name="who", domain=DOMAIN),
+        helper.make_node("Nonsense", ["c"], ["d"], name="what"),
+        helper.make_node("Add", ["d", "ghost"], ["y"], name="sum"),
+    ]
+    values = parameters("a") | parameters("b", scale=-1, bits=0)
+    found = _rules(model(nodes, values, inputs={"x": [1, 6]}, outputs=["y"]))
+    assert sorted(found) == [
+        ("bit-width", "Quant 'b_node'"),
+        ("operator", "Mystery 'who'"),
+        ("operator", "Nonsense 'what'"),
+        ("rounding-mode", "Quant 'a_node'"),
+        ("scale", "Quant 'b_node'"),
+        ("undefined", "Add 'sum'"),
+    ]
+
+
+def test_missing_inputs_and_outputs_are_found():
+    node = helper.make_node("Quant", ["x", "y_scale"], ["y"], name="short", domain=DOMAIN)
+    assert _rules(model([node], parameters("y"), inputs={"x": [1]}, outputs=["y"])) == [("inputs", "Quant 'short'")]
+
+
+def test_attributes_and_inputs_of_standard_operators_are_checked():
+    nodes = [
+        helper.make_node("Relu", ["x", "x"], ["a"], name="relu"),
+        helper.make_node("Clip", ["a"], ["b"], name="clip", min=0.0),
+        helper.make_node("Concat", ["b"], ["y"], name="concat"),
+    ]
+    found = _rules(model(nodes, {}, inputs={"x": [1]}, outputs=["y"]))
+    assert found == [("inputs", "Relu 'relu'"), ("attribute", "Clip 'clip'"), ("attribute", "Concat 'concat'")]
+
+
+@pytest.mark.parametrize(("domain", "version"), [("", 99), ("", 3), (DOMAIN, 9)])
+def test_unknown_versions_are_found(domain, version):
+    imports = {"": 21, DOMAIN: 1} | {domain: version}
+    proto = model([quant("x", "y")], parameters("y"), inputs={"x": [1, 6]}, outputs=["y"], imports=imports)
+    assert ("opset", "") in _rules(proto)
+
+
+def test_integer_tensors_cannot_be_quantised():
+    proto = model([quant("x", "y")], parameters("y"), inputs={"x": [1, 6]}, outputs=["y"], input_type=7)
+    assert ("element-type", "Quant 'y_node'") in _rules(proto)
+
+
+def test_nodes_of_subgraphs_and_functions_are_checked():
+    bad = quant("x", "inner", prefix="q", rounding_mode="SIDEWAYS")
+    body = helper.make_graph([bad], "branch", [], [helper.make_tensor_value_info("inner", 1, None)])
+    function = helper.make_function(
+        "local", "F", ["a", "s"], ["b"],
+        [helper.make_node("Quant", ["a", "s"], ["b"], name="inside", domain=DOMAIN)],
+        [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=body),
+        helper.make_node("F", ["y", "q_scale"], ["z"], domain="local"),
+    ]
+    proto = model(
+        nodes, parameters("q") | {"c": np.bool_(1)}, inputs={"x": [3]}, outputs=["z"], functions=[function],
+        imports={"": 21, DOMAIN: 1, "local": 1},
+    )  # fmt: skip
+    assert _rules(proto) == [
+        ("rounding-mode", "Quant 'inner_node'"),
+        ("rounding-mode", "Quant 'inner_node'"),
+        ("inputs", "Quant 'inside'"),
+    ]
+
+
+def test_an_input_without_shape_and_an_unsorted_graph_are_warnings():
+    nodes = [helper.make_node("Neg", ["a"], ["y"], name="late"), helper.make_node("Abs", ["x"], ["a"], name="early")]
+    findings = check(model(nodes, {}, inputs={"x": None}, outputs=["y"]))
+    assert {f.severity for f in findings} == {Severity.WARNING}
+    assert {f.rule for f in findings} >= {"order", "shape"}

@@ -1,0 +1,123 @@
+"""The command line as a user calls it: output, exit codes, one line for each error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.models import DIGITS, mlp, model, parameters, quant, samples
+
+
+def anybit(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "anybit.cli.app", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def files(tmp_path):
+    onnx.save(mlp(), tmp_path / "m.onnx")
+    bad = model([quant("x", "y")], parameters("y", bits=2.5), inputs={"x": [1, 6]}, outputs=["y"])
+    onnx.save(bad, tmp_path / "bad.onnx")
+    np.savez(tmp_path / "x.npz", x=samples(100, 6))
+    np.save(tmp_path / "x.npy", samples(100, 6))
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
+    return tmp_path
+
+
+def test_info_says_what_a_model_is(files):
+    result = anybit("info", files / "m.onnx", "--json")
+    facts = json.loads(result.stdout)
+    assert result.returncode == 0
+    assert facts["operators"] == {"qonnx.custom_op.general::Quant": 3, "MatMul": 1, "Relu": 1}
+    assert facts["inputs"] == [{"name": "x", "type": "float", "shape": "[1, 6]"}]
+    kinds = {(q["number_format"], q["weights"]) for q in facts["quantizers"]}
+    assert kinds == {("INT4", False), ("INT4", True), ("UINT4", False)}
+    assert "[1, 6]" in anybit("info", files / "m.onnx").stdout
+
+
+def test_check_exits_1_on_errors_and_0_without(files):
+    assert anybit("check", files / "m.onnx").returncode == 0
+    result = anybit("check", files / "bad.onnx", "--json")
+    assert result.returncode == 1
+    (finding,) = json.loads(result.stdout)["findings"]
+    assert (finding["rule"], finding["node"], finding["got"]) == ("bit-width", "Quant 'y_node'", "2.5")
+
+
+@pytest.mark.parametrize("source", ["x.npz", "x.npy"])
+def test_run_writes_outputs_and_tensors(files, source):
+    out = files / "out.npz"
+    result = anybit(
+        "run", files / "m.onnx", "-i", files / source, "-o", out, "--tensors", "h,xq", "--batch-size", "7", "--json"
+    )
+    assert result.returncode == 0, result.stderr
+    assert [t["tensor"] for t in json.loads(result.stdout)["tensors"]] == ["y", "h", "xq"]
+    arrays = np.load(out)
+    assert {k: v.shape for k, v in arrays.items()} == {"y": (100, 8), "h": (100, 8), "xq": (100, 6)}
+    again = anybit("run", files / "m.onnx", "-i", files / source, "-o", files / "b.npz", "--engine", "reference")
+    assert again.returncode == 0
+    np.testing.assert_array_equal(np.load(files / "b.npz")["y"], arrays["y"])
+
+
+def test_compare_exits_1_on_departures(files):
+    assert anybit("compare", files / "m.onnx", files / "m.onnx", "--layers").returncode == 0
+    other = mlp()
+    (mode,) = (a for a in other.graph.node[4].attribute if a.name == "rounding_mode")
+    mode.s = b"FLOOR"
+    onnx.save(other, files / "floor.onnx")
+    result = anybit("compare", files / "m.onnx", files / "floor.onnx", "--layers", "--random", "8", "--json")
+    assert result.returncode == 1
+    report = json.loads(result.stdout)
+    assert report["equal"] is False
+    assert report["comparison"]["first_departure"]["name"] == "y"
+    assert report["comparison"]["outputs"][0]["steps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("check", "absent.onnx"), "No such file"),
+        (("info", "x.npz"), "not an ONNX model"),
+        (("run", "m.onnx", "-i", "absent.npy"), "absent.npy"),
+        (("run", "m.onnx", "-i", "objects.npy"), "allow_pickle=False"),
+        (("run", "m.onnx", "-i", "m.onnx"), "cannot read the arrays"),
+        (("run", "m.onnx", "-i", "x.npy", "--engine", "warp"), "unknown engine"),
+        (("run", "m.onnx", "-i", "x.npy", "--tensors", "nope"), "no such tensor"),
+        (("run", "m.onnx", "-i", "x.npy", "--batch-size", "0"), "batch size"),
+        (("run", "m.onnx", "-i", "x.npy", "-o", "no/where.npz"), "cannot write"),
+        (("run", "bad.onnx", "-i", "x.npy"), "bitwidth"),
+        (("compare", "m.onnx", "m.onnx", "--random", "0"), "number of samples"),
+    ],
+)
+def test_misuse_and_bad_files_are_one_line_and_exit_2(files, monkeypatch, arguments, text):
+    monkeypatch.chdir(files)
+    before = sorted(files.iterdir())
+    result = anybit(*arguments)
+    assert result.returncode == 2
+    assert text in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert result.stdout == ""
+    assert sorted(files.iterdir()) == before
+
+
+def test_debug_shows_the_traceback(files):
+    result = anybit("--debug", "check", files / "absent.onnx")
+    assert "Traceback" in result.stderr
+
+
+def test_unknown_commands_and_options_exit_2():
+    assert anybit("bogus").returncode == 2
+    assert anybit("check").returncode == 2
+
+
+def test_the_shipped_model_reaches_its_accuracy(tmp_path):
+    data = np.load(DIGITS / "test.npz")
+    np.save(tmp_path / "x.npy", data["pixels"])
+    out = tmp_path / "y.npz"
+    assert anybit("run", DIGITS / "model.onnx", "-i", tmp_path / "x.npy", "-o", out).returncode == 0
+    accuracy = (np.load(out)["logits"].argmax(axis=1) == data["labels"]).mean()
+    assert accuracy == pytest.approx(355 / 360)

@@ -1,0 +1,372 @@
+"""Sessions: any batch, names, threads, subgraphs, functions, and clear refusals."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from anybit import Session, run
+from anybit.errors import AnybitError, InputError, InvalidModelError, UnsupportedError, UsageError
+from anybit.runtime.batches import run_in_batches
+from anybit.runtime.engine import Engine
+from tests.models import DOMAIN, mlp, model, parameters, quant, samples
+
+ENGINES = ("reference", "onnxruntime")
+both = pytest.mark.parametrize("engine", ENGINES)
+
+
+def _expected_mlp(x):
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(6, 8)).astype(np.float32)
+
+    def q(v, scale, lo, hi):
+        return np.clip(np.rint(v / np.float32(scale)), lo, hi) * np.float32(scale)
+
+    h = np.maximum(q(x, 0.5, -8, 7) @ q(w, 0.25, -7, 7), 0)
+    return q(h, 0.125, 0, 15)
+
+
+@both
+def test_an_mlp_computes_what_the_formula_says(engine):
+    x = samples(5, 6)
+    np.testing.assert_array_equal(Session(mlp(), engine=engine).run(x)["y"], _expected_mlp(x))
+
+
+@both
+@pytest.mark.parametrize("batch", [1, 4, "N"])
+def test_any_batch_gives_the_same_rows(engine, batch):
+    session = Session(mlp(batch=batch), engine=engine)
+    x = samples(12, 6)
+    whole = session.run({"x": x})["y"]
+    for size in (4, 12):
+        parts = [session.run(x[i : i + size])["y"] for i in range(0, 12, size)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@both
+def test_a_batch_that_mixes_samples_runs_in_slices(engine):
+    """Softmax over axis 0 of a model for one sample is 1 everywhere: at once it would not be."""
+    nodes = [helper.make_node("Softmax", ["x"], ["y"], axis=0)]
+    session = Session(model(nodes, {}, inputs={"x": [1, 6]}, outputs=["y"]), engine=engine)
+    np.testing.assert_array_equal(session.run(samples(3, 6))["y"], np.ones((3, 6), np.float32))
+
+
+@both
+def test_the_batch_size_itself_is_that_of_the_model(engine):
+    """Shape(x)[0] of a model exported for one sample is 1, whatever is fed."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["count"]),
+        helper.make_node("Cast", ["count"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["x", "c"], ["y"]),
+    ]
+    proto = model(nodes, {"zero": np.asarray(0)}, inputs={"x": [1, 6]}, outputs=["y"])
+    x = samples(4, 6)
+    np.testing.assert_array_equal(Session(proto, engine=engine).run(x)["y"], x)
+
+
+@both
+def test_reshapes_that_encode_the_batch_are_freed(engine):
+    nodes = [
+        helper.make_node("Reshape", ["x", "target"], ["r"]),
+        helper.make_node("MatMul", ["r", "w"], ["y"]),
+    ]
+    values = {"target": np.array([1, -1]), "w": np.eye(6, dtype=np.float32)[:, :3]}
+    session = Session(model(nodes, values, inputs={"x": [1, 2, 3]}, outputs=["y"]), engine=engine)
+    x = samples(5, 2, 3)
+    np.testing.assert_array_equal(session.run(x)["y"], x.reshape(5, 6)[:, :3])
+
+
+@both
+def test_intermediate_tensors_come_by_name(engine):
+    session = Session(mlp(), engine=engine, tensors=["h", "xq", "wq"])
+    result = session.run(samples(2, 6))
+    assert list(result) == ["y", "h", "xq", "wq"]
+    assert result["wq"].shape == (6, 8)
+    np.testing.assert_array_equal(result["h"], result["xq"] @ result["wq"])
+    everything = Session(mlp(), engine=engine, tensors="all").run(samples(2, 6))
+    assert set(everything) == {"xq", "wq", "h", "r", "y"}
+
+
+@both
+def test_if_loop_and_scan_run(engine):
+    true = helper.make_tensor_value_info("b", TensorProto.BOOL, [])
+    plus = helper.make_graph(
+        [quant("x", "plus", prefix="q")], "then", [], [helper.make_tensor_value_info("plus", 1, None)]
+    )
+    minus = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["minus"])], "else", [], [helper.make_tensor_value_info("minus", 1, None)]
+    )
+    loop = helper.make_graph(
+        [
+            helper.make_node("Add", ["state", "x"], ["sum"]),
+            quant("sum", "next", prefix="q"),
+            helper.make_node("Identity", ["going"], ["again"]),
+            helper.make_node("Identity", ["next"], ["row"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", 1, [2, 3]),
+        ],
+        [
+            helper.make_tensor_value_info("again", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", 1, [2, 3]),
+            helper.make_tensor_value_info("row", 1, [2, 3]),
+        ],
+    )
+    scan = helper.make_graph(
+        [helper.make_node("Add", ["acc", "piece"], ["acc2"]), helper.make_node("Identity", ["acc2"], ["out"])],
+        "scan",
+        [helper.make_tensor_value_info("acc", 1, [3]), helper.make_tensor_value_info("piece", 1, [3])],
+        [helper.make_tensor_value_info("acc2", 1, [3]), helper.make_tensor_value_info("out", 1, [3])],
+    )
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["total"], keepdims=0),
+        helper.make_node("Greater", ["total", "zero"], ["b"]),
+        helper.make_node("If", ["b"], ["y"], then_branch=plus, else_branch=minus),
+        helper.make_node("Loop", ["three", "", "x"], ["last", "rows"], body=loop),
+        helper.make_node("Scan", ["acc0", "rows3"], ["end", "sums"], body=scan, num_scan_inputs=1),
+        helper.make_node("Reshape", ["rows", "to3"], ["rows3"]),
+    ]
+    nodes[4], nodes[5] = nodes[5], nodes[4]
+    values = parameters("q", bits=6) | {
+        "zero": np.float32(0), "three": np.asarray(3), "acc0": np.zeros(3, np.float32), "to3": np.array([-1, 3]),
+    }  # fmt: skip
+    proto = model(nodes, values, inputs={"x": [2, 3]}, outputs=["y", "last", "rows", "end", "sums"])
+    del true
+    for sign in (1, -1):
+        x = np.abs(samples(2, 3)) * np.float32(sign)
+        out = Session(proto, engine=engine).run(x)
+        q = lambda v: np.clip(np.rint(v / np.float32(0.5)), -32, 31) * np.float32(0.5)  # noqa: E731
+        np.testing.assert_array_equal(out["y"], q(x) if sign > 0 else -x)
+        state, rows = x, []
+        for _ in range(3):
+            state = q(state + x)
+            rows.append(state)
+        np.testing.assert_array_equal(out["rows"], np.stack(rows))
+        np.testing.assert_array_equal(out["sums"], np.cumsum(np.concatenate(rows), axis=0))
+        np.testing.assert_array_equal(out["end"], out["sums"][-1])
+
+
+@both
+def test_model_local_functions_run(engine):
+    function = helper.make_function(
+        "local",
+        "Twice",
+        ["a", "s", "z", "b"],
+        ["c"],
+        [
+            helper.make_node("Quant", ["a", "s", "z", "b"], ["q"], domain=DOMAIN),
+            helper.make_node("Add", ["q", "q"], ["c"]),
+        ],
+        [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)],
+    )
+    nodes = [helper.make_node("Twice", ["x", "p_scale", "p_zeropt", "p_bits"], ["y"], domain="local")]
+    proto = model(
+        nodes,
+        parameters("p"),
+        inputs={"x": ["N", 3]},
+        outputs=["y"],
+        functions=[function],
+        imports={"": 21, DOMAIN: 1, "local": 1},
+    )
+    x = samples(2, 3)
+    expected = 2 * np.clip(np.rint(x / np.float32(0.5)), -8, 7) * np.float32(0.5)
+    np.testing.assert_array_equal(run(proto, x, engine=engine)["y"], expected)
+
+
+@both
+@pytest.mark.parametrize("opset", [9, 11, 13, 15, 18, 21])
+def test_old_opsets_run(engine, opset):
+    nodes = [
+        quant("x", "q"),
+        helper.make_node("Flatten", ["q"], ["f"]),
+        helper.make_node("BatchNormalization", ["f", "one", "bias", "mean", "var"], ["n"]),
+        helper.make_node("Softmax", ["n"], ["y"], axis=1),
+    ]
+    values = parameters("q") | {
+        "one": np.ones(6, np.float32), "bias": np.full(6, 0.5, np.float32),
+        "mean": np.ones(6, np.float32), "var": np.full(6, 4, np.float32),
+    }  # fmt: skip
+    proto = model(nodes, values, inputs={"x": [2, 2, 3]}, outputs=["y"], opset=opset, imports={"": opset, DOMAIN: 1})
+    x = samples(2, 2, 3)
+    q = np.clip(np.rint(x / np.float32(0.5)), -8, 7) * 0.5
+    n = (q.reshape(2, 6) - 1) / np.sqrt(4 + 1e-5) + 0.5
+    expected = np.exp(n) / np.exp(n).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(run(proto, x, engine=engine)["y"], expected, rtol=1e-5)
+
+
+@both
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_float_types_keep_their_type(engine, dtype):
+    proto = model(
+        [quant("x", "y")],
+        parameters("y"),
+        inputs={"x": ["N", 3]},
+        outputs=["y"],
+        input_type=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)),
+    )
+    proto.graph.output[0].type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    x = samples(2, 3).astype(dtype)
+    y = run(proto, x, engine=engine)["y"]
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, np.clip(np.rint(x / 0.5), -8, 7) * 0.5)
+
+
+@both
+def test_two_inputs_must_agree_on_the_batch(engine):
+    proto = model(
+        [helper.make_node("Add", ["a", "b"], ["y"])], {}, inputs={"a": ["N", 3], "b": ["N", 3]}, outputs=["y"]
+    )
+    session = Session(proto, engine=engine)
+    ones = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(session.run({"a": ones, "b": ones})["y"], 2 * ones)
+    with pytest.raises(InputError, match="'b': shape"):
+        session.run({"a": ones, "b": ones[:1]})
+    with pytest.raises(InputError, match="one array given"):
+        session.run(ones)
+
+
+@both
+@pytest.mark.parametrize(
+    ("feeds", "text"),
+    [
+        ({"z": samples(1, 6)}, "unknown input: got 'z', expected 'x'"),
+        ({}, "missing input"),
+        ({"x": samples(1, 5)}, r"shape: got \[1, 5\], expected \[N, 6\]"),
+        ({"x": samples(1, 6)[0]}, r"shape: got \[6\]"),
+        ({"x": samples(1, 6).astype(np.float64)}, "element type: got float64, expected float32"),
+        ({"x": np.ones((1, 6), np.int64)}, "element type: got int64"),
+    ],
+)
+def test_feeds_that_do_not_fit_are_refused_in_one_line(engine, feeds, text):
+    with pytest.raises(InputError, match=text) as error:
+        Session(mlp(), engine=engine).run(feeds)
+    assert "\n" not in str(error.value)
+
+
+@both
+def test_lists_take_the_type_of_the_input(engine):
+    np.testing.assert_array_equal(
+        Session(mlp(), engine=engine).run({"x": [[1, 2, 3, 4, 5, 6]]})["y"],
+        _expected_mlp(np.array([[1, 2, 3, 4, 5, 6]], np.float32)),
+    )
+    with pytest.raises(InputError, match="'x'"):
+        Session(mlp(), engine=engine).run({"x": [["a"] * 6]})
+
+
+@both
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"y_scale": np.float32(np.nan)}, "Quant 'y_node': scale"),
+        ({"y_bits": np.float32(2.5)}, "Quant 'y_node': bitwidth: got 2.5"),
+        ({"y_bits": np.float32(0)}, "positive integer"),
+        ({"y_scale": np.ones((1, 1, 1, 6), np.float32)}, "broadcasts to X"),
+    ],
+)
+def test_quantisers_without_meaning_are_refused_by_name(engine, change, text):
+    proto = model([quant("x", "y")], parameters("y") | change, inputs={"x": [1, 6]}, outputs=["y"])
+    with pytest.raises(InvalidModelError, match=text):
+        Session(proto, engine=engine)
+
+
+@both
+def test_an_undefined_tensor_is_refused_by_name(engine):
+    proto = model([helper.make_node("Add", ["x", "ghost"], ["y"], name="adder")], {}, inputs={"x": [1]}, outputs=["y"])
+    with pytest.raises(InvalidModelError, match="Add 'adder': input 'ghost'"):
+        Session(proto, engine=engine)
+
+
+@both
+def test_an_unknown_operator_is_refused_by_name(engine):
+    node = helper.make_node("Mystery", ["x"], ["y"], name="m", domain="some.where")
+    proto = model([node], {}, inputs={"x": [1]}, outputs=["y"], imports={"": 21, "some.where": 1})
+    with pytest.raises(UnsupportedError, match="Mystery 'm'"):
+        Session(proto, engine=engine)
+
+
+def test_bad_arguments_are_refused():
+    for arguments in ({"engine": "warp"}, {"threads": 0}, {"tensors": ["nope"]}):
+        with pytest.raises(UsageError):
+            Session(mlp(), **arguments)
+
+
+@both
+def test_empty_batches_run(engine):
+    assert Session(mlp(batch="N"), engine=engine).run(samples(0, 6))["y"].shape == (0, 8)
+
+
+@both
+def test_one_session_serves_many_threads(engine):
+    session = Session(mlp(), engine=engine)
+    inputs = [samples(3, 6, seed=k) for k in range(8)]
+    results: list[np.ndarray | None] = [None] * len(inputs)
+
+    def work(k: int) -> None:
+        for _ in range(20):
+            results[k] = session.run(inputs[k])["y"]
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for x, y in zip(inputs, results, strict=True):
+        np.testing.assert_array_equal(y, _expected_mlp(x))
+
+
+@both
+def test_batches_give_what_one_run_gives(engine):
+    session = Session(mlp(), engine=engine)
+    x = samples(23, 6)
+    seen: list[int] = []
+    parts = run_in_batches(session, {"x": x}, batch_size=5, progress=seen.append)
+    np.testing.assert_array_equal(parts["y"], session.run(x)["y"])
+    assert seen == [5, 5, 5, 5, 3]
+
+
+def test_auto_takes_the_reference_where_there_is_no_body(monkeypatch):
+    from anybit import Input, Operator
+    from anybit.ops import registry
+
+    monkeypatch.setattr(registry, "_operators", dict(registry._operators))
+    registry.register(Operator(name="Half", domain="my.ops", inputs=(Input("X"),), reference=lambda x: x / 2))
+    node = helper.make_node("Half", ["x"], ["y"], domain="my.ops")
+    proto = model([node], {}, inputs={"x": ["N", 2]}, outputs=["y"], imports={"": 21, "my.ops": 1})
+    session = Session(proto)
+    assert session.engine is Engine.REFERENCE
+    np.testing.assert_array_equal(session.run(np.ones((1, 2), np.float32))["y"], [[0.5, 0.5]])
+    with pytest.raises(UnsupportedError, match="no ONNX body"):
+        Session(proto, engine="onnxruntime")
+
+
+def test_damaged_models_are_refused_never_crash():
+    rng = np.random.default_rng(1)
+    good = mlp().SerializeToString()
+    outcomes = set()
+    for _ in range(200):
+        data = bytearray(good)
+        for position in rng.integers(0, len(data), 3):
+            data[position] = rng.integers(0, 256)
+        for engine in ENGINES:
+            try:
+                Session(bytes(data), engine=engine).run(samples(1, 6))
+                outcomes.add("ran")
+            except AnybitError:
+                outcomes.add("refused")
+    assert outcomes == {"ran", "refused"}
+
+
+def test_the_session_leaves_the_model_alone():
+    proto = mlp()
+    before = proto.SerializeToString(deterministic=True)
+    Session(proto).run(samples(1, 6))
+    assert proto.SerializeToString(deterministic=True) == before
+    onnx.checker.check_model(onnx.shape_inference.infer_shapes(mlp()))
