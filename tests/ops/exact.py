@@ -190,9 +190,7 @@ def float_quant(mode: str, saturation: int, has_inf: int) -> Callable[..., float
     return one
 
 
-def multi_threshold(
-    x: np.ndarray, thresholds: np.ndarray, axis: int, out_scale: float, out_bias: float
-) -> np.ndarray:
+def multi_threshold(x: np.ndarray, thresholds: np.ndarray, axis: int, out_scale: float, out_bias: float) -> np.ndarray:
     """out_scale and out_bias are float32 numbers, as attributes are."""
 
     def one(fmt: Binary, count: float) -> float:

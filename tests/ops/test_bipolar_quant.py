@@ -23,7 +23,9 @@ def test_reference_is_exact_arithmetic_rounded_where_the_formula_rounds(case: Ca
 @given(bipolar_cases())
 @examples(300)
 def test_whole_body_is_the_reference(case: Case) -> None:
-    assert_same(run_body(BIPOLAR_QUANT, case.inputs, case.attributes), BIPOLAR_QUANT.evaluate(case.inputs, case.attributes))
+    assert_same(
+        run_body(BIPOLAR_QUANT, case.inputs, case.attributes), BIPOLAR_QUANT.evaluate(case.inputs, case.attributes)
+    )
 
 
 @given(bipolar_cases())
@@ -36,7 +38,9 @@ def test_body_with_parameters_as_graph_inputs_is_the_reference(case: Case) -> No
 @given(bipolar_cases())
 @examples(300)
 def test_body_with_constant_parameters_is_the_reference(case: Case) -> None:
-    assert_same(run_folded(BIPOLAR_QUANT, case.inputs, case.attributes), BIPOLAR_QUANT.evaluate(case.inputs, case.attributes))
+    assert_same(
+        run_folded(BIPOLAR_QUANT, case.inputs, case.attributes), BIPOLAR_QUANT.evaluate(case.inputs, case.attributes)
+    )
 
 
 def test_zero_of_either_sign_is_positive_and_nan_stays() -> None:

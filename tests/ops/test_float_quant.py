@@ -38,7 +38,10 @@ def test_body_with_parameters_as_graph_inputs_is_the_reference(case: Case) -> No
 @given(float_quant_cases())
 @examples(300)
 def test_body_with_constant_parameters_is_the_reference(case: Case) -> None:
-    assert_same(run_folded(FLOAT_QUANT, case.inputs, case.attributes), FLOAT_QUANT.evaluate(case.inputs, case.attributes))
+    assert_same(
+        run_folded(FLOAT_QUANT, case.inputs, case.attributes), FLOAT_QUANT.evaluate(case.inputs, case.attributes)
+    )
+
 
 E4M3 = (1.0, 4, 3, 7, 448.0)
 
@@ -46,7 +49,9 @@ E4M3 = (1.0, 4, 3, 7, 448.0)
 @pytest.mark.parametrize(
     ("mode", "expected"), [("FLOOR", 6.0), ("DOWN", 6.0), ("CEIL", 8.0), ("UP", 8.0), ("ROUND", 8.0)]
 )
-@pytest.mark.parametrize("run", [FLOAT_QUANT.evaluate, *(lambda i, a, r=r: r(FLOAT_QUANT, i, a) for r in (run_body, run_folded))])
+@pytest.mark.parametrize(
+    "run", [FLOAT_QUANT.evaluate, *(lambda i, a, r=r: r(FLOAT_QUANT, i, a) for r in (run_body, run_folded))]
+)
 def test_the_exponent_just_below_a_power_of_two(run, mode: str, expected: float) -> None:
     x = np.nextafter(np.float32([8]), np.float32(0))
     inputs = [x, *(np.asarray(p, np.float32) for p in (1.0, 4, 1, 7, 480.0))]

@@ -25,7 +25,9 @@ def test_reference_is_exact_arithmetic_rounded_where_the_formula_rounds(case: Ca
 @given(multi_threshold_cases())
 @examples(300)
 def test_whole_body_is_the_reference(case: Case) -> None:
-    assert_same(run_body(MULTI_THRESHOLD, case.inputs, case.attributes), MULTI_THRESHOLD.evaluate(case.inputs, case.attributes))
+    assert_same(
+        run_body(MULTI_THRESHOLD, case.inputs, case.attributes), MULTI_THRESHOLD.evaluate(case.inputs, case.attributes)
+    )
 
 
 @given(multi_threshold_cases())
@@ -38,7 +40,10 @@ def test_body_with_parameters_as_graph_inputs_is_the_reference(case: Case) -> No
 @given(multi_threshold_cases())
 @examples(300)
 def test_body_with_constant_parameters_is_the_reference(case: Case) -> None:
-    assert_same(run_folded(MULTI_THRESHOLD, case.inputs, case.attributes), MULTI_THRESHOLD.evaluate(case.inputs, case.attributes))
+    assert_same(
+        run_folded(MULTI_THRESHOLD, case.inputs, case.attributes),
+        MULTI_THRESHOLD.evaluate(case.inputs, case.attributes),
+    )
 
 
 def test_thresholds_in_any_order_repeated_and_not_numbers() -> None:
@@ -106,7 +111,9 @@ def test_rules(rows: tuple[int, ...], attributes, expected: list[str]) -> None:
 
 
 def test_rules_need_a_channel_axis() -> None:
-    assert rules(MULTI_THRESHOLD, call(MULTI_THRESHOLD, {"thresholds": np.zeros((1, 2))}, x_shape=(3,))) == ["thresholds"]
+    assert rules(MULTI_THRESHOLD, call(MULTI_THRESHOLD, {"thresholds": np.zeros((1, 2))}, x_shape=(3,))) == [
+        "thresholds"
+    ]
     assert rules(MULTI_THRESHOLD, call(MULTI_THRESHOLD, {}, x_shape=None)) == []
 
 

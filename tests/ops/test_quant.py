@@ -59,7 +59,9 @@ def test_float64_saturates_to_the_very_ends_of_the_grid(bits: int, signed: int, 
     assert [int(v) for v in y] == [lo, lo, hi, hi]
 
 
-@pytest.mark.parametrize(("dtype", "bits"), [(np.int8, 8), (np.uint8, 8), (np.int32, 32), (np.float16, 16), (np.uint64, 32)])
+@pytest.mark.parametrize(
+    ("dtype", "bits"), [(np.int8, 8), (np.uint8, 8), (np.int32, 32), (np.float16, 16), (np.uint64, 32)]
+)
 def test_bounds_do_not_overflow_the_type_of_the_bit_width(dtype, bits: int) -> None:
     y = reference(np.array([1e300, -1e300]), 1.0, 0.0, np.array(bits, dtype))
     assert y.tolist() == [2.0 ** (bits - 1) - 1, -(2.0 ** (bits - 1))]

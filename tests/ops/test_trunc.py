@@ -61,7 +61,9 @@ def test_x_is_brought_back_to_its_integer_grid_first() -> None:
     assert reference(np.float32([15.9999]), 1.0, 0.0, 8, 16.0, 4).tolist() == [16.0]
 
 
-@pytest.mark.parametrize("run", [reference, lambda *i: run_body(TRUNC, _arrays(i), {}), lambda *i: run_folded(TRUNC, _arrays(i), {})])
+@pytest.mark.parametrize(
+    "run", [reference, lambda *i: run_body(TRUNC, _arrays(i), {}), lambda *i: run_folded(TRUNC, _arrays(i), {})]
+)
 @pytest.mark.parametrize("power", [-3, 0, 4])
 @pytest.mark.parametrize(("ratio", "step"), [(np.nextafter(2**0.5, 0), 1), (2**0.5, 2)])
 def test_the_ratio_of_the_scales_goes_to_the_nearer_power_of_two(run, power: int, ratio: float, step: int) -> None:

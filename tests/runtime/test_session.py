@@ -239,7 +239,7 @@ def test_two_inputs_must_agree_on_the_batch(engine):
     [
         ({"z": samples(1, 6)}, "unknown input: got 'z', expected 'x'"),
         ({}, "missing input"),
-        ({"x": samples(1, 5)}, r"shape: got \[1, 5\], expected \[N, 6\]"),
+        ({"x": samples(1, 5)}, r"shape: got \[1, 5\], expected \[batch, 6\]"),
         ({"x": samples(1, 6)[0]}, r"shape: got \[6\]"),
         ({"x": samples(1, 6).astype(np.float64)}, "element type: got float64, expected float32"),
         ({"x": np.ones((1, 6), np.int64)}, "element type: got int64"),

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import onnxruntime
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from anybit.errors import UnsupportedError
+from anybit.errors import InputError, UnsupportedError
 from anybit.io.opset import convert_opset
 from anybit.ops.expand import BODY_OPSET, Expander
 from anybit.ops.nodes import label, operator_of
@@ -55,7 +55,10 @@ class OrtBackend:
 
     def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
         """The outputs for these inputs."""
-        return self._run(self._outputs, feeds)
+        try:
+            return self._run(self._outputs, feeds)
+        except Exception as error:  # its errors have no common base of their own
+            raise InputError("ONNX Runtime failed", got=" ".join(str(error).split())) from error
 
 
 def lower(model: ir.Model) -> ir.Model:

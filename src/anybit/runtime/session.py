@@ -11,13 +11,15 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
-from anybit.errors import AnybitError, InputError, InvalidModelError, Severity, UnsupportedError, UsageError
+from anybit.errors import InputError, InvalidModelError, Severity, UnsupportedError, UsageError
 from anybit.io.load import ModelSource, load
 from anybit.ops.nodes import findings_of, is_undefined, label, operator_of
 from anybit.passes.set_batch import SetBatch
 from anybit.runtime.engine import Backend, Engine
 from anybit.runtime.ort import OrtBackend
 from anybit.runtime.reference import ReferenceBackend
+
+_BATCH = "batch"
 
 Inputs = Mapping[str, npt.ArrayLike] | npt.NDArray[Any]
 
@@ -98,9 +100,7 @@ class Session:
             return self._checked(feeds)
         try:
             return dict(zip(self._names, self._backend.run(feeds), strict=True))
-        except AnybitError:
-            raise
-        except Exception:  # noqa: BLE001  whatever the engine says, `_checked` says it better or raises the same again
+        except InputError:  # `_checked` says it better, runs it in slices, or raises the same again
             return self._checked(feeds)
 
     def _feeds(self, inputs: Inputs) -> Mapping[str, Any]:
@@ -121,9 +121,9 @@ class Session:
             _check_array(info, arrays[info.name], slices, sizes)
         if slices == 1:
             return dict(zip(self._names, self._backend.run(arrays), strict=True))
-        parts = [
-            self._backend.run({name: part[k] for name, part in _split(arrays, slices).items()}) for k in range(slices)
-        ]
+        pieces = [np.split(arrays[i.name], slices) for i in self.inputs]
+        names = [i.name for i in self.inputs]
+        parts = [self._backend.run(dict(zip(names, piece, strict=True))) for piece in zip(*pieces, strict=True)]
         return {
             name: self._joined(name, values) for name, values in zip(self._names, zip(*parts, strict=True), strict=True)
         }
@@ -214,7 +214,7 @@ def _refuse_broken(model: ir.Model) -> None:
 
 def _free_batch(model: ir.Model) -> bool:
     try:
-        SetBatch("anybit_batch")(model)
+        SetBatch(_BATCH)(model)
     except InvalidModelError:
         return False
     return True
@@ -272,10 +272,6 @@ def _slices(infos: Sequence[TensorInfo], arrays: Mapping[str, npt.NDArray[Any]])
     return counts.pop() if len(counts) == 1 and 0 not in counts else 1
 
 
-def _split(arrays: Mapping[str, npt.NDArray[Any]], slices: int) -> dict[str, list[npt.NDArray[Any]]]:
-    return {name: np.split(array, slices) for name, array in arrays.items()}
-
-
 def _check_array(info: TensorInfo, array: npt.NDArray[Any], slices: int, sizes: dict[str, int]) -> None:
     where = f"input '{info.name}'"
     if array.dtype != info.dtype:
@@ -290,5 +286,5 @@ def _check_array(info: TensorInfo, array: npt.NDArray[Any], slices: int, sizes: 
         expected = sizes.setdefault(wanted, actual) if isinstance(wanted, str) and wanted != "?" else wanted
         good = good and (wanted == "?" or actual == expected)
     if not good:
-        shown = ["N" if d == "anybit_batch" else d for d in info.shape]
-        raise InputError("shape", node=where, got=list(array.shape), expected=f"[{', '.join(map(str, shown))}]")
+        expected = f"[{', '.join(map(str, info.shape))}]"
+        raise InputError("shape", node=where, got=list(array.shape), expected=expected)

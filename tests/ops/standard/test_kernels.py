@@ -89,7 +89,13 @@ def test_recurrent_layers(op_type: str, gates: int, outputs: int, direction: str
     directions = 2 if direction == "bidirectional" else 1
     x, w, r, b, h = (
         rng.standard_normal(shape).astype(np.float32)
-        for shape in ((3, 2, 4), (directions, 3 * gates, 4), (directions, 3 * gates, 3), (directions, 6 * gates), (directions, 2, 3))
+        for shape in (
+            (3, 2, 4),
+            (directions, 3 * gates, 4),
+            (directions, 3 * gates, 3),
+            (directions, 6 * gates),
+            (directions, 2, 3),
+        )
     )
     attributes = {"hidden_size": 3, "direction": direction}
     assert_close_to_ort(op_type, [x, w, r, b], attributes, opset=14, outputs=outputs)
@@ -148,7 +154,12 @@ def test_an_operator_that_nobody_knows_is_unsupported() -> None:
 
 # Quantisation ------------------------------------------------------------------------------------------------------
 
-INTEGERS = {10: (np.int8, np.uint8), 13: (np.int8, np.uint8), 19: (np.int8, np.uint8), 21: (np.int8, np.uint8, np.int16, np.uint16)}
+INTEGERS = {
+    10: (np.int8, np.uint8),
+    13: (np.int8, np.uint8),
+    19: (np.int8, np.uint8),
+    21: (np.int8, np.uint8, np.int16, np.uint16),
+}
 
 
 @st.composite
@@ -157,10 +168,18 @@ def linear_quantization(draw: st.DrawFn) -> tuple[Array, Array, Array, dict[str,
     opset = draw(st.sampled_from(tuple(INTEGERS)))
     dtype = draw(st.sampled_from(INTEGERS[opset]))
     axis = draw(st.sampled_from((-1, 0, 1, 2)))
-    kind = draw(st.sampled_from({10: ["tensor"], 13: ["tensor", "axis"], 19: ["tensor", "axis"]}.get(opset, ["tensor", "axis", "block"])))
+    kind = draw(
+        st.sampled_from(
+            {10: ["tensor"], 13: ["tensor", "axis"], 19: ["tensor", "axis"]}.get(opset, ["tensor", "axis", "block"])
+        )
+    )
     rng = np.random.default_rng(draw(seeds))
     shape = (2, 4, 6)
-    scale_shape = {"tensor": (), "axis": (shape[axis],), "block": tuple(n // 2 if k == axis % 3 else n for k, n in enumerate(shape))}
+    scale_shape = {
+        "tensor": (),
+        "axis": (shape[axis],),
+        "block": tuple(n // 2 if k == axis % 3 else n for k, n in enumerate(shape)),
+    }
     scale = positive_scales(rng, scale_shape[kind], np.float32)
     info = np.iinfo(dtype)
     zero_point = np.asarray(rng.integers(info.min, info.max, scale.shape, endpoint=True)).astype(dtype)

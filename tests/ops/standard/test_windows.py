@@ -38,7 +38,12 @@ def windows(draw: st.DrawFn, *, pooling: bool) -> tuple[list[int], list[int], di
     return spatial, kernel, attributes
 
 
-@given(windows(pooling=False), st.sampled_from([(1, 1, 1), (1, 3, 2), (2, 2, 1), (2, 1, 3), (4, 1, 1)]), st.booleans(), seeds)
+@given(
+    windows(pooling=False),
+    st.sampled_from([(1, 1, 1), (1, 3, 2), (2, 2, 1), (2, 1, 3), (4, 1, 1)]),
+    st.booleans(),
+    seeds,
+)
 @examples(250)
 def test_conv(window, groups: tuple[int, int, int], biased: bool, seed: int) -> None:
     spatial, kernel, attributes = window
@@ -70,7 +75,9 @@ def transposed(draw: st.DrawFn) -> tuple[list[int], list[int], dict[str, Any]]:
             attributes["auto_pad"] = draw(st.sampled_from(("NOTSET", "SAME_UPPER", "SAME_LOWER")))
         case mode:
             attributes["auto_pad"] = mode
-            if mode != "VALID":  # ONNX Runtime makes less than `input * stride` where the kernel does not reach that far
+            if (
+                mode != "VALID"
+            ):  # ONNX Runtime makes less than `input * stride` where the kernel does not reach that far
                 attributes["output_padding"] = [0] * rank
                 kernel = [max(k, s) for k, s in zip(kernel, strides, strict=True)]
     return spatial, kernel, attributes

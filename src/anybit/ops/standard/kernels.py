@@ -107,8 +107,12 @@ def _is_plain(node: ir.Node, attributes: Mapping[str, Any], opset: int) -> bool:
 def _in_float64(own: _Own, attributes: Mapping[str, Any], generic: Kernel) -> Kernel:
     def run(inputs: Sequence[Array | None]) -> tuple[Any, ...]:
         first = inputs[0]
-        if own is _OWN["MaxPool"] and first is not None and first.dtype.kind in "iu":  # int8 and uint8: exact in float64
-            return (np.maximum(own(attributes, first.astype(np.float64)), np.iinfo(first.dtype).min).astype(first.dtype),)
+        if (
+            own is _OWN["MaxPool"] and first is not None and first.dtype.kind in "iu"
+        ):  # int8 and uint8: exact in float64
+            return (
+                np.maximum(own(attributes, first.astype(np.float64)), np.iinfo(first.dtype).min).astype(first.dtype),
+            )
         if first is None or not np.issubdtype(first.dtype, np.floating):
             return generic(inputs)
         return _narrowed((own(attributes, *(_float64(x) for x in inputs)),), inputs)
