@@ -183,7 +183,7 @@ def trunc_1_cases(draw: st.DrawFn) -> Case:
 
 
 @st.composite
-def trunc_2_cases(draw: st.DrawFn, widths: Sequence[int] = range(1, 17)) -> Case:
+def trunc_2_cases(draw: st.DrawFn, widths: Sequence[int] = BIT_WIDTHS) -> Case:
     """Trunc nodes of version 2; the ratio of the scales is a power of two, or nearly one, or arbitrary."""
     kinds, shape = draw(st.sampled_from(PARAMETER_TYPES)), draw(x_shapes)
     scale_shape, zero_shape, in_shape, out_scale_shape, out_shape = (draw(parameter_shapes(shape)) for _ in range(5))

@@ -72,10 +72,11 @@ def _multiple_of_power(values: npt.ArrayLike, exponent: npt.ArrayLike) -> npt.ND
     array = np.asarray(values)
     if array.dtype.kind in "iu" and np.all(np.asarray(exponent) <= 0):
         return np.ones(array.shape, np.bool_)
-    significand, power = np.frexp(array.astype(np.float64))
-    # Below 0 places the quotient is no more than a fraction, above 53 it is whole.
-    quotient = np.ldexp(significand, np.clip(power - np.asarray(exponent), 0, 64))
-    return np.asarray(quotient == np.floor(quotient))
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        significand, power = np.frexp(array.astype(np.float64))
+        # Below 0 places the quotient is no more than a fraction, above 53 it is whole.
+        quotient = np.ldexp(significand, np.clip(power - np.asarray(exponent), 0, 64))
+        return np.asarray(quotient == np.floor(quotient))
 
 
 def _whole(values: npt.ArrayLike) -> npt.NDArray[np.bool_]:

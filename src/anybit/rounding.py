@@ -44,7 +44,7 @@ class Rounding(enum.Enum):
             >>> Rounding.parse("half_even"), Rounding.parse("Round_To_Zero")
             (<Rounding.ROUND: 'ROUND'>, <Rounding.DOWN: 'DOWN'>)
         """
-        name = text.upper()
+        name = text.upper() if text.isascii() else text  # other letters have such capitals too
         name = _ALIASES.get(name, name)
         try:
             return cls(name)
@@ -60,19 +60,20 @@ class Rounding(enum.Enum):
             >>> Rounding.HALF_DOWN(np.array([2.5, -1.6, 0.49999997], np.float32)).tolist()
             [2.0, -2.0, 0.0]
         """
-        match self:
-            case Rounding.ROUND:
-                rounded = np.rint(x)
-            case Rounding.CEIL:
-                rounded = np.ceil(x)
-            case Rounding.FLOOR:
-                rounded = np.floor(x)
-            case Rounding.UP:
-                rounded = np.copysign(np.ceil(np.abs(x)), x)
-            case Rounding.DOWN:
-                rounded = np.trunc(x)
-            case Rounding.HALF_UP | Rounding.HALF_DOWN:
-                rounded = _to_nearest(x, tie_away=self is Rounding.HALF_UP)
+        with np.errstate(invalid="ignore"):  # signalling NaN, and inf - inf in `_to_nearest`
+            match self:
+                case Rounding.ROUND:
+                    rounded = np.rint(x)
+                case Rounding.CEIL:
+                    rounded = np.ceil(x)
+                case Rounding.FLOOR:
+                    rounded = np.floor(x)
+                case Rounding.UP:
+                    rounded = np.copysign(np.ceil(np.abs(x)), x)
+                case Rounding.DOWN:
+                    rounded = np.trunc(x)
+                case Rounding.HALF_UP | Rounding.HALF_DOWN:
+                    rounded = _to_nearest(x, tie_away=self is Rounding.HALF_UP)
         return cast("npt.NDArray[_Float]", rounded)
 
 
@@ -82,7 +83,6 @@ _ALIASES = {"HALF_EVEN": "ROUND", "ROUND_TO_ZERO": "DOWN"}
 def _to_nearest(x: npt.NDArray[_Float], *, tie_away: bool) -> npt.NDArray[np.floating]:
     magnitude = np.abs(x)
     whole = np.floor(magnitude)
-    with np.errstate(invalid="ignore"):  # inf - inf is NaN, which compares false: inf stays inf
-        rest = magnitude - whole
+    rest = magnitude - whole  # inf - inf is NaN, which compares false: inf stays inf
     step = (rest >= 0.5) if tie_away else (rest > 0.5)
     return np.copysign(whole + step.astype(x.dtype), x)

@@ -10,7 +10,7 @@ from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from tests.ops import exact
 from tests.ops.calling import call, rules
 from tests.ops.running import assert_same, run_body, run_expanded, run_folded
-from tests.strategies import Case, multi_threshold_cases, examples
+from tests.strategies import Case, examples, multi_threshold_cases
 
 
 @given(multi_threshold_cases())

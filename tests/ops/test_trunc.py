@@ -136,3 +136,10 @@ def test_number_format() -> None:
     assert TRUNC.number_format(call(TRUNC, GOOD_2, attributes={"signed": 0})) == IntType(4, signed=False)
     assert TRUNC.number_format(call(TRUNC, {"out_bitwidth": 2.5})) is None
     assert TRUNC.number_format(call(TRUNC, {})) is None
+
+
+@pytest.mark.parametrize("run", [TRUNC.evaluate, *(lambda i, a, r=r: r(TRUNC, i, a) for r in (run_body, run_folded))])
+def test_float32_with_a_large_zero_point_is_not_off_by_one(run) -> None:
+    # In float32 the upper bound 2^25 - 1 would be 2^25, and the result 2^24.
+    inputs = [np.float32([3e38]), *(np.asarray(p, np.float32) for p in (1, 2**24, 25, 1, 25))]
+    assert run(inputs, {"signed": 0}).item() == 2**24 - 1

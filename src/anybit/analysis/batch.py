@@ -46,10 +46,12 @@ class BatchPlan:
     Attributes:
         size: Batch size that the model was exported with; None if it is symbolic already.
         reshapes: Reshape nodes whose constant target begins with that size.
+        batched: Tensors that carry the batch on axis 0.
     """
 
     size: int | None
     reshapes: tuple[ir.Node, ...]
+    batched: frozenset[ir.Value]
 
 
 def plan_batch(model: ir.Model) -> BatchPlan | Refusal:
@@ -75,7 +77,7 @@ def plan_batch(model: ir.Model) -> BatchPlan | Refusal:
     for output in model.graph.outputs:
         if output not in proof.batched:
             return Refusal(problem="an output has no batch axis", node=f"output '{output.name}'")
-    return BatchPlan(proof.size, tuple(proof.reshapes))
+    return BatchPlan(proof.size, tuple(proof.reshapes), frozenset(proof.batched))
 
 
 def _first_dimension(value: ir.Value) -> int | str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -14,6 +15,12 @@ from anybit.errors import ModelFileError
 from anybit.io.external import check_external_data
 from anybit.io.normalize import normalize
 from anybit.io.protos import check_proto
+from anybit.io.wire import OpenFile, Payload, without_payloads
+
+_LARGE_FILE = 1 << 26  # from here on weights stay in the file
+_WHOLE_BYTES = frozenset(
+    d.value for d in ir.DataType if d not in (ir.DataType.UNDEFINED, ir.DataType.STRING) and d.itemsize >= 1
+)
 
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
@@ -21,7 +28,7 @@ ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 def load(source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None) -> ir.Model:
     """Reads a model and repairs what real files get wrong (see `anybit.repairs`); the source stays as it is.
 
-    Weights in external files stay there, memory-mapped.
+    Weights in external files stay there, memory-mapped; those of a large .onnx file stay in it until they are used.
 
     Args:
         source: Path of an .onnx file, its bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``.
@@ -39,38 +46,64 @@ def load(source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None)
     if isinstance(source, bytes):
         return normalize(_from_proto(_parse(source, "the bytes"), folder, "the bytes"))
     path = Path(source)
-    return normalize(_from_proto(_read(path), folder or path.parent, str(path)))
+    return normalize(_read(path, folder or path.parent))
 
 
-def _read(path: Path) -> onnx.ModelProto:
+def _read(path: Path, folder: Path) -> ir.Model:
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise ModelFileError("the file is empty", node=str(path), expected="an ONNX model")
-            # Parsed from the mapping, so that the file's bytes are never held beside the parsed message.
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-                return _parse(view, str(path))
+        size = path.stat().st_size
+        if size == 0:
+            raise ModelFileError("the file is empty", node=str(path), expected="an ONNX model")
+        if size >= _LARGE_FILE:
+            return _read_large(path, folder)
+        return _from_proto(_parse(path.read_bytes(), str(path)), folder, str(path))
     except OSError as error:
         raise ModelFileError(
             "cannot read the file", node=str(path), got=error.strerror or error, expected="a path of an ONNX model"
         ) from error
 
 
-def _parse(data: bytes | memoryview, where: str) -> onnx.ModelProto:
+def _read_large(path: Path, folder: Path) -> ir.Model:
+    """A large model whose weights stay in the file; see `anybit.io.wire`."""
     try:
-        return onnx.ModelProto.FromString(data)  # type: ignore[arg-type]
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            slim, payloads = without_payloads(mapped)
+    except ValueError as error:
+        raise ModelFileError("not an ONNX model, or a truncated one", node=str(path), got=error) from error
+    proto = _parse(slim, str(path))
+    source = OpenFile(path)
+    absent: list[tuple[onnx.TensorProto, Payload]] = []
+    for payload in payloads:
+        tensor = proto.graph.initializer[payload.index]
+        if tensor.data_type in _WHOLE_BYTES:
+            absent.append((tensor, payload))
+        else:
+            tensor.raw_data = source.read(payload)
+    model = _from_proto(proto, folder, str(path), sizes={t.name: p.length for t, p in absent})
+    for tensor, payload in absent:
+        value = model.graph.initializers[tensor.name]
+        dtype, shape = ir.DataType(tensor.data_type), ir.Shape(tensor.dims)
+        value.const_value = source.tensor(payload, tensor.name, dtype, shape)
+    return model
+
+
+def _parse(data: bytes, where: str) -> onnx.ModelProto:
+    try:
+        return onnx.ModelProto.FromString(data)
     except DecodeError as error:
         raise ModelFileError(
             "not an ONNX model, or a truncated one", node=where, got="bytes that are no ONNX protobuf"
         ) from error
 
 
-def _from_proto(proto: onnx.ModelProto, folder: Path | None, where: str) -> ir.Model:
+def _from_proto(
+    proto: onnx.ModelProto, folder: Path | None, where: str, *, sizes: Mapping[str, int] | None = None
+) -> ir.Model:
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output) or proto.ir_version < 1:
         raise ModelFileError(
             "no ONNX model", node=where, got="a protobuf without a graph", expected="an ONNX ModelProto"
         )
-    check_proto(proto, where)
+    check_proto(proto, where, elsewhere=sizes or {})
     has_external = check_external_data(proto, folder)
     _merge_annotations(proto)
     try:

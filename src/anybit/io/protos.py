@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
 import onnx_ir as ir
@@ -11,8 +11,13 @@ import onnx_ir as ir
 from anybit.errors import ModelFileError
 
 
-def check_proto(proto: onnx.ModelProto, where: str) -> None:
+def check_proto(proto: onnx.ModelProto, where: str, *, elsewhere: Mapping[str, int]) -> None:
     """Refuses bytes where names should be, and tensors whose data does not fill their shape.
+
+    Args:
+        proto: Model as it was parsed.
+        where: How messages name the model.
+        elsewhere: Initializers whose data was left in the file, with its size in bytes.
 
     Raises:
         ModelFileError: With the node or tensor at fault.
@@ -30,7 +35,7 @@ def check_proto(proto: onnx.ModelProto, where: str) -> None:
         if not node.op_type:
             raise ModelFileError("a node without an operator", node=where, got=repr(node.name))
     for tensor in tensors(proto):
-        _check_tensor(tensor)
+        _check_tensor(tensor, elsewhere.get(tensor.name))
 
 
 def _are_text(names: Iterable[object]) -> bool:
@@ -38,7 +43,7 @@ def _are_text(names: Iterable[object]) -> bool:
     return all(isinstance(name, str) for name in names)
 
 
-def _check_tensor(tensor: onnx.TensorProto) -> None:
+def _check_tensor(tensor: onnx.TensorProto, size: int | None) -> None:
     label = f"tensor '{tensor.name}'"
     try:
         dtype = ir.DataType(tensor.data_type)
@@ -50,8 +55,8 @@ def _check_tensor(tensor: onnx.TensorProto) -> None:
     if tensor.data_location == onnx.TensorProto.EXTERNAL or not bits:
         return
     elements = math.prod(tensor.dims)
-    if tensor.HasField("raw_data"):
-        actual, wanted, unit = len(tensor.raw_data), (elements * bits + 7) // 8, "bytes"
+    if size is not None or tensor.HasField("raw_data"):
+        actual, wanted, unit = len(tensor.raw_data) if size is None else size, (elements * bits + 7) // 8, "bytes"
     else:
         typed = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)
         per_entry = 8 // bits if bits < 8 else 1

@@ -7,6 +7,7 @@ model nearly all of these are constants, so that of some forty nodes four or fiv
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -26,7 +27,6 @@ _COMPARISONS = frozenset("And Equal Greater GreaterOrEqual IsNaN Less LessOrEqua
 # (operator, value of its second operand) that leave the first operand as it is, the sign of zero aside.
 _NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 
-_functions: dict[int, ir.Function] = {}
 _kernels: dict[ir.Node, Kernel] = {}
 
 
@@ -40,6 +40,8 @@ class Expander:
     def __init__(self, graph: ir.Graph) -> None:
         self._graph = graph
         self._pool: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+        self.names = {v.name for n in graph.all_nodes() for v in (*n.inputs, *n.outputs) if v is not None}
+        self.names.update(v.name for v in (*graph.inputs, *graph.initializers.values()))
 
     def expand(self, node: ir.Node, operator: Operator) -> None:
         """Replaces `node` by operators of opset 21 that compute the same, bit for bit but for the sign of zero.
@@ -101,7 +103,7 @@ class _Emitter:
 
     def call(self, function: ir.Function, inputs: Sequence[_Operand], attributes: Mapping[str, Any]) -> list[_Operand]:
         """The function's outputs for these operands."""
-        called = {f.identifier(): f for f in _called(function)}
+        called = _called(function)
         known: dict[ir.Value, _Operand] = dict(zip(function.inputs, inputs, strict=True))
         return self._graph(function, known, attributes, called)
 
@@ -211,15 +213,18 @@ class _Emitter:
         return output
 
     def _name(self, value: ir.Value) -> None:
-        self._count[0] += 1
-        value.name = f"{self._prefix}/{self._count[0]}"
+        name = None
+        while name is None or name in self._owner.names:
+            self._count[0] += 1
+            name = f"{self._prefix}/{self._count[0]}"
+        value.name = name
 
 
-def _called(function: ir.Function) -> list[ir.Function]:
+@cache
+def _called(function: ir.Function) -> Mapping[ir.OperatorIdentifier, ir.Function]:
+    """The functions that a traced body calls."""
     getter = getattr(function, "get_called_functions", None)
-    if getter is None:
-        return []
-    return [f.function_ir for f in getter().values()]
+    return {} if getter is None else {f.function_ir.identifier(): f.function_ir for f in getter().values()}
 
 
 def _constant(attributes: Mapping[str, Any]) -> Array:

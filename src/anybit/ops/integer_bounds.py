@@ -38,6 +38,15 @@ def integer_bounds(bits: Float64s, *, signed: bool, narrow: bool) -> tuple[Float
     return np.zeros_like(bits), np.exp2(bits) - 1 - narrow
 
 
+def clipped_and_scaled(r: Array, lo: Float64s, hi: Float64s, bits: Float64s, zero_point: Array, scale: Array) -> Array:
+    """(clip(r, lo, hi) - zero_point) * scale in the type of r; in float64, rounded once, where lo .. hi need it."""
+    y = (np.minimum(np.maximum(r, lo.astype(r.dtype)), hi.astype(r.dtype)) - zero_point) * scale
+    if bits.max(initial=0) <= EXACT_FLOAT32_BITS:
+        return y
+    wide = (np.clip(r.astype(np.float64), lo, hi) - zero_point.astype(np.float64)) * scale.astype(np.float64)
+    return np.where(bits > EXACT_FLOAT32_BITS, wide.astype(r.dtype), y)
+
+
 def check_flags(call: Call, *names: str) -> Iterable[Finding]:
     """Attributes that are used as truth values must be 0 or 1."""
     for name in names:

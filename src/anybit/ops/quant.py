@@ -12,7 +12,6 @@ from onnxscript import script
 from anybit.datatypes import BipolarType, DataType, IntType
 from anybit.errors import Finding
 from anybit.ops.integer_bounds import (
-    EXACT_FLOAT32_BITS,
     broadcast_to_x,
     check_bit_width,
     check_broadcast,
@@ -20,6 +19,7 @@ from anybit.ops.integer_bounds import (
     check_flags,
     check_scale,
     checked_bit_width,
+    clipped_and_scaled,
     constant_bit_width,
     integer_bounds,
 )
@@ -85,14 +85,7 @@ def _on_grid(
     rounding: Rounding,
 ) -> Array:
     lo, hi = integer_bounds(bits, signed=signed, narrow=narrow)
-    if bits.max() <= EXACT_FLOAT32_BITS:
-        q = rounding(np.minimum(np.maximum(v, lo.astype(v.dtype)), hi.astype(v.dtype)))
-        y = (q - z) * s
-    else:
-        rounded_v = rounding(v)
-        wide = (np.clip(rounded_v.astype(np.float64), lo, hi) - z.astype(np.float64)) * s.astype(np.float64)
-        slim = (np.minimum(np.maximum(rounded_v, lo.astype(v.dtype)), hi.astype(v.dtype)) - z) * s
-        y = np.where(bits > EXACT_FLOAT32_BITS, wide.astype(v.dtype), slim)
+    y = clipped_and_scaled(rounding(v), lo, hi, bits, z, s)
     if not signed or bits.min() > 1:
         return y
     sign = np.where(np.isnan(v), v, np.where(v >= 0, 1, -1)).astype(v.dtype)

@@ -22,6 +22,7 @@ from anybit.ops.integer_bounds import (
     check_flags,
     check_scale,
     checked_bit_width,
+    clipped_and_scaled,
     constant_bit_width,
     integer_bounds,
 )
@@ -97,7 +98,7 @@ def reference(
     """t = 2^half_even(log2(out_scale/scale));  Y = (clip(rounding(q / t), lo, hi) - zeropt/t) * out_scale.
 
     q = half_even(X/scale + zeropt) is the integer behind X; t, the number of integers that become one, is taken to
-    be a power of two. `in_bitwidth` has no part in the arithmetic.
+    be a power of two. `in_bitwidth` has no part in the arithmetic. Output widths above 24 are as in Quant.
 
     Args:
         x: Tensor of float16, float32 or float64; Y has its type and shape.
@@ -121,7 +122,8 @@ def reference(
     source = np.asarray(x)
     values = widened(source)
     checked_bit_width(in_bitwidth)
-    lo, hi = integer_bounds(checked_bit_width(out_bitwidth), signed=bool(signed), narrow=bool(narrow))
+    bits = checked_bit_width(out_bitwidth)
+    lo, hi = integer_bounds(bits, signed=bool(signed), narrow=bool(narrow))
     s, z, out_s = (np.asarray(p).astype(values.dtype) for p in (scale, zeropt, out_scale))
     with np.errstate(all="ignore"):
         # Not by log2, which is 0.5 on both sides of the square root of 2.
@@ -129,9 +131,7 @@ def reference(
         t = np.ldexp(1.0, np.where(significand >= np.sqrt(0.5), exponent, exponent - 1)).astype(values.dtype)
         broadcast_to_x(values, s, z, t, out_s, lo)
         q = np.rint(values / s + z)
-        low, high = lo.astype(values.dtype), hi.astype(values.dtype)
-        r = np.minimum(np.maximum(Rounding.parse(rounding_mode)(q / t), low), high)
-        y = (r - z / t) * out_s
+        y = clipped_and_scaled(Rounding.parse(rounding_mode)(q / t), lo, hi, bits, z / t, out_s)
         return y.astype(source.dtype)
 
 
@@ -161,12 +161,25 @@ def body(
     t = op.CastLike(op.Pow(two, op.Sub(op.Add(guess, too_low), too_high)), X)
     is_signed = op.Cast(op.Constant(value_int=signed), to=11)
     is_narrow = op.Cast(op.Constant(value_int=narrow), to=11)
-    levels = op.Pow(two, op.Sub(op.Cast(out_bitwidth, to=11), is_signed))
-    high = op.CastLike(op.Sub(op.Sub(levels, one), op.Mul(is_narrow, op.Sub(one, is_signed))), X)
-    low = op.CastLike(op.Mul(is_signed, op.Sub(is_narrow, levels)), X)
+    bits = op.Cast(out_bitwidth, to=11)
+    levels = op.Pow(two, op.Sub(bits, is_signed))
+    hi = op.Sub(op.Sub(levels, one), op.Mul(is_narrow, op.Sub(one, is_signed)))
+    lo = op.Mul(is_signed, op.Sub(is_narrow, levels))
+    low = op.CastLike(lo, X)
+    high = op.CastLike(hi, X)
     q = op.Round(op.Add(op.Div(X, s), z))
     r = rounded(op.Div(q, t), rounding_mode=rounding_mode)
-    return op.Mul(op.Sub(op.Min(op.Max(r, low), high), op.Div(z, t)), out_s)
+    z_out = op.Div(z, t)
+    slim = op.Mul(op.Sub(op.Min(op.Max(r, low), high), z_out), out_s)
+    is_wide = op.Greater(bits, op.Cast(op.Constant(value_float=24.0), to=11))
+    any_wide = op.Cast(op.ReduceMax(op.Cast(is_wide, to=6), keepdims=0), to=9)
+    if any_wide:
+        wide_q = op.Min(op.Max(op.Cast(r, to=11), lo), hi)
+        wide = op.Mul(op.Sub(wide_q, op.Cast(z_out, to=11)), op.Cast(out_s, to=11))
+        y = op.Where(is_wide, op.CastLike(wide, X), slim)
+    else:
+        y = op.Identity(slim)
+    return y
 
 
 def check_1(call: Call) -> Iterable[Finding]:

@@ -11,7 +11,6 @@ from anybit.analysis.batch import plan_batch
 from anybit.errors import InvalidModelError, Refusal
 from anybit.ops.constants import constant, new_initializer
 from anybit.passes.fold_shapes import FoldShapes
-from anybit.passes.infer_shapes import InferShapes
 
 
 @dataclass(frozen=True)
@@ -45,15 +44,7 @@ class SetBatch(ir.passes.InPlacePass):
                 free = np.concatenate([[0], target[1:]]).astype(target.dtype)
                 node.attributes.pop("allowzero", None)  # no other entry is 0, and this one now copies the batch
                 node.replace_input_with(1, new_initializer(model.graph, f"{node.outputs[0].name}_shape", free))
-        for value in _shaped(model.graph):
-            value.shape = None
-        for value in model.graph.inputs:
-            if value.shape is not None:
+        for value in plan.batched:
+            if value.shape is not None and value.shape.rank():
                 value.shape = ir.Shape([self.batch, *list(value.shape)[1:]])
-        InferShapes()(model)
         return ir.passes.PassResult(model, modified=True)
-
-
-def _shaped(graph: ir.Graph) -> list[ir.Value]:
-    """Values whose shape follows from the inputs'."""
-    return [output for node in graph.all_nodes() for output in node.outputs]

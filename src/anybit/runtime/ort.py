@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,16 +17,34 @@ from anybit.errors import InputError, UnsupportedError
 from anybit.io.opset import convert_opset
 from anybit.ops.expand import BODY_OPSET, Expander
 from anybit.ops.nodes import label, operator_of
+from anybit.ops.operator import Array
 from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.infer_shapes import InferShapes
 
 _OLDEST_OPSET = 15  # of the operators that bodies leave behind (CastLike)
 _NEWEST_OPSET = 23  # beyond it ONNX Runtime lacks kernels, QuantizeLinear among them
 _NEWEST_IR_VERSION = 11
-_LARGE = 1024  # initializers above this many bytes are handed over in place, not serialised
+_LARGE = 1024  # initializers above this many bytes are handed over beside the graph
+_IN_MEMORY = 1 << 26  # in memory up to this many bytes in all, in a temporary file above
+_PAGE = 4096  # ONNX Runtime maps weights that begin on a page
 _QUIET = 3
 # They fold Relu and Clip into a QuantizeLinear behind them, which is wrong for float8.
 _INEXACT_OPTIMIZERS = ["ReluQuantRewrite", "ClipQuantRewrite"]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A model ready for ONNX Runtime, with nothing left of the graph it came from.
+
+    Attributes:
+        proto: Serialised model; its large weights are external.
+        weights: Large weights by name, where they are handed over in memory.
+        folder: Folder of the file that holds them otherwise.
+    """
+
+    proto: bytes
+    weights: Mapping[str, Array]
+    folder: TemporaryDirectory[str] | None
 
 
 class OrtBackend:
@@ -33,16 +54,15 @@ class OrtBackend:
     it changes results (float8 nets entirely, int2 weights plainly).
 
     Args:
-        model: Normalised model without model-local functions; it is changed.
+        lowered: Model, see `lower`.
         outputs: Names of the tensors that `run` returns.
         threads: Threads inside an operator; None leaves the choice to ONNX Runtime.
 
     Raises:
-        UnsupportedError: An operator has no ONNX body, or ONNX Runtime refuses the lowered model.
+        UnsupportedError: ONNX Runtime refuses the lowered model.
     """
 
-    def __init__(self, model: ir.Model, outputs: Sequence[str], *, threads: int | None) -> None:
-        lowered = lower(model)
+    def __init__(self, lowered: Lowered, outputs: Sequence[str], *, threads: int | None) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _QUIET
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -61,8 +81,11 @@ class OrtBackend:
             raise InputError("ONNX Runtime failed", got=" ".join(str(error).split())) from error
 
 
-def lower(model: ir.Model) -> ir.Model:
-    """The model in standard operators that ONNX Runtime has kernels for; `model` itself is changed on the way.
+def lower(model: ir.Model) -> Lowered:
+    """The model in standard operators that ONNX Runtime has kernels for.
+
+    Args:
+        model: Normalised model without model-local functions, types inferred; it is changed on the way.
 
     Raises:
         UnsupportedError: An operator has no ONNX body, or cannot be brought to a known opset.
@@ -73,7 +96,6 @@ def lower(model: ir.Model) -> ir.Model:
     if opset > _NEWEST_OPSET or (ours and opset < _OLDEST_OPSET):
         model = convert_opset(model, BODY_OPSET)
         FoldConstants(keep_quantizers=False)(model)
-    if ours:
         InferShapes()(model)
     expander = Expander(model.graph)
     for node in list(model.graph.all_nodes()):
@@ -89,39 +111,71 @@ def lower(model: ir.Model) -> ir.Model:
             )
     RemoveUnusedNodesPass()(model)
     model.ir_version = min(max(model.ir_version, 8), _NEWEST_IR_VERSION)
-    return model
+    return _packed(model)
 
 
-def _session(model: ir.Model, options: Any) -> onnxruntime.InferenceSession:
-    names: list[str] = []
-    values: list[onnxruntime.OrtValue] = []
-    for name, value in model.graph.initializers.items():
-        tensor = value.const_value
-        if tensor is None or tensor.nbytes <= _LARGE or tensor.dtype.itemsize < 1 or tensor.dtype == ir.DataType.STRING:
-            continue
-        array = np.ascontiguousarray(tensor.numpy())
-        if array.dtype.kind not in "fiub":
-            continue
-        names.append(name)
-        values.append(onnxruntime.OrtValue.ortvalue_from_numpy(array))
-        value.const_value = ir.ExternalTensor(
-            "anybit",
-            0,
-            tensor.nbytes,
-            tensor.dtype,
-            shape=ir.Shape(tensor.shape.numpy()),
-            name=name,
-        )
-    if names:
-        options.add_external_initializers(names, values)
+def _packed(model: ir.Model) -> Lowered:
+    large = {
+        name: value
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None
+        and value.const_value.nbytes > _LARGE
+        and value.const_value.dtype.itemsize >= 1
+        and value.const_value.dtype.numpy().kind in "fiub"
+    }
+    total = sum(v.const_value.nbytes for v in large.values() if v.const_value is not None)
+    if total <= _IN_MEMORY:
+        weights = {name: _array(value) for name, value in large.items()}
+        for name, value in large.items():
+            value.const_value = _external(value, name, "weights", 0)
+        return Lowered(_serialized(model), weights, None)
+    # ONNX Runtime maps the file, and keeps of each weight only the form that its kernels take.
+    folder = TemporaryDirectory(ignore_cleanup_errors=True)
+    with (Path(folder.name) / "weights").open("wb") as file:
+        for name, value in large.items():
+            file.write(bytes(-file.tell() % _PAGE))
+            offset = file.tell()
+            file.write(_array(value).data)
+            value.const_value = _external(value, name, "weights", offset)
+    return Lowered(_serialized(model), {}, folder)
+
+
+def _serialized(model: ir.Model) -> bytes:
+    try:
+        return ir.to_proto(model).SerializeToString()
+    except (ir.serde.SerdeError, ValueError, TypeError) as error:
+        raise UnsupportedError("the lowered model cannot be serialised", got=" ".join(str(error).split())) from error
+
+
+def _array(value: ir.Value) -> Array:
+    tensor = value.const_value
+    if tensor is None:
+        raise UnsupportedError("a weight has no value", node=f"initializer '{value.name}'")
+    return np.ascontiguousarray(tensor.numpy())
+
+
+def _external(value: ir.Value, name: str, location: str, offset: int) -> ir.ExternalTensor:
+    array = value.const_value
+    if array is None:
+        raise UnsupportedError("a weight has no value", node=f"initializer '{name}'")
+    shape = ir.Shape(array.shape.numpy())
+    return ir.ExternalTensor(location, offset, array.nbytes, array.dtype, shape=shape, name=name)
+
+
+def _session(lowered: Lowered, options: Any) -> onnxruntime.InferenceSession:
+    if lowered.weights:
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in lowered.weights.values()]
+        options.add_external_initializers(list(lowered.weights), values)
+    if lowered.folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", lowered.folder.name)
     try:
         return onnxruntime.InferenceSession(
-            ir.to_proto(model).SerializeToString(),
-            options,
-            ["CPUExecutionProvider"],
-            disabled_optimizers=list(_INEXACT_OPTIMIZERS),
+            lowered.proto, options, ["CPUExecutionProvider"], disabled_optimizers=list(_INEXACT_OPTIMIZERS)
         )
-    except Exception as error:  # ONNX Runtime's errors have no common base but RuntimeError's own
+    except Exception as error:  # its errors have no common base of their own
         raise UnsupportedError(
             "ONNX Runtime refuses the lowered model", got=" ".join(str(error).split()), hint='use engine="reference"'
         ) from error
+    finally:
+        if lowered.folder is not None:
+            lowered.folder.cleanup()

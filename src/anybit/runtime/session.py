@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import gc
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,10 +17,11 @@ from anybit.io.load import ModelSource, load
 from anybit.ops.nodes import findings_of, is_undefined, label, operator_of
 from anybit.passes.set_batch import SetBatch
 from anybit.runtime.engine import Backend, Engine
-from anybit.runtime.ort import OrtBackend
+from anybit.runtime.ort import OrtBackend, lower
 from anybit.runtime.reference import ReferenceBackend
 
 _BATCH = "batch"
+_MANY_NODES = 1000
 
 Inputs = Mapping[str, npt.ArrayLike] | npt.NDArray[Any]
 
@@ -80,7 +82,11 @@ class Session:
         self.tensors = tuple(str(v.name) for v in values)
         self._names = list(dict.fromkeys((*self.outputs, *self.tensors)))
         self.engine = _chosen(_engine(engine), prepared)
-        self._backend = _backend(self.engine, prepared, values, self._names, threads)
+        ready = _backend(self.engine, prepared, values, self._names, threads)
+        if prepared.graph.num_nodes() > _MANY_NODES:
+            del prepared, values  # the graph would be resident beside the engine's own; its parts form cycles
+            gc.collect()
+        self._backend = ready()
         self._coupled = len(self.inputs) > 1 or self.engine is Engine.REFERENCE
 
     def run(self, inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
@@ -171,13 +177,16 @@ def _chosen(engine: Engine, model: ir.Model) -> Engine:
 
 def _backend(
     engine: Engine, model: ir.Model, values: Sequence[ir.Value], names: Sequence[str], threads: int | None
-) -> Backend:
+) -> Callable[[], Backend]:
+    """What makes the backend; for ONNX Runtime it holds nothing of the model's graph."""
     if engine is Engine.REFERENCE:
         known = {str(v.name): v for v in (*model.graph.outputs, *values)}
-        return ReferenceBackend(model, [known[n] for n in names])
+        backend = ReferenceBackend(model, [known[n] for n in names])
+        return lambda: backend
     listed = set(model.graph.outputs)
     model.graph.outputs.extend(v for v in values if v not in listed)
-    return OrtBackend(model, names, threads=threads)
+    lowered = lower(model)
+    return lambda: OrtBackend(lowered, names, threads=threads)
 
 
 def _inline(model: ir.Model) -> None:

@@ -78,6 +78,8 @@ def compile_node(node: ir.Node, opset: int) -> Kernel:
         return _in_float64(own, attributes, generic)
     if node.op_type in _FLATTENED and opset < 13:
         return _flattened(node, int(attributes.get("axis", 1)))
+    if node.op_type in _FIXED_ACTIVATIONS and len(node.inputs) > 4 and node.inputs[4] is not None:
+        return _whole_sequences(node, generic)
     if node.op_type in _WIDENED:
         return lambda inputs: _narrowed(generic([_float64(x) for x in inputs]), inputs)
     return generic
@@ -91,10 +93,21 @@ def _refuse_ignored(node: ir.Node, attributes: Mapping[str, Any]) -> None:
         activations = list(attributes.get("activations") or fixed)
         if activations not in (fixed, fixed * 2):
             ignored.append("activations")
-        if len(node.inputs) > 4 and node.inputs[4] is not None:
-            ignored.append("sequence_lens")
     if ignored:
         raise UnsupportedError("the reference engine does not do this", node=node.op_type, got=", ".join(ignored))
+
+
+def _whole_sequences(node: ir.Node, generic: Kernel) -> Kernel:
+    """A recurrent operator with lengths that are all those of the input: onnx's reference ignores the lengths."""
+
+    def run(inputs: Sequence[Array | None]) -> tuple[Any, ...]:
+        x, lengths = inputs[0], inputs[4]
+        time_axis = 1 if "layout" in node.attributes and node.attributes["layout"].as_int() else 0
+        if x is not None and lengths is not None and (lengths != x.shape[time_axis]).any():
+            raise UnsupportedError("the reference engine does not do this", node=node.op_type, got="sequence_lens")
+        return _narrowed(generic([_float64(v) for v in inputs]), inputs)
+
+    return run
 
 
 def _is_plain(node: ir.Node, attributes: Mapping[str, Any], opset: int) -> bool:

@@ -29,7 +29,7 @@ def batch_normalization(
 
 
 def local_response_normalization(x: Array, attributes: Mapping[str, Any]) -> Array:
-    """Y = X / (bias + alpha/size * sum of X^2 over the `size` channels around)^beta; channels on axis 1, all float64."""
+    """Y = X / (bias + alpha/size * sum of X^2 over the `size` channels around)^beta; axis 1, all float64."""
     size = int(attributes["size"])
     alpha, beta, bias = (
         float(np.float32(attributes.get(name, default)))

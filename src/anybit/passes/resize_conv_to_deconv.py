@@ -1,0 +1,233 @@
+"""ResizeConvToDeconv: nearest-neighbour enlargement and a convolution are one transposed convolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from anybit.analysis.convolution import (
+    Convolution,
+    drop_unused,
+    read_convolution,
+    remove_unused,
+    squeezed,
+    take_over,
+)
+from anybit.errors import Finding, Refusal, Severity
+from anybit.ops.constants import constant, new_initializer
+from anybit.ops.nodes import label, shape_of
+from anybit.ops.operator import DOMAIN, Array
+from anybit.passes.notes import note
+
+_EXACT_STEPS = 1 << 22  # below it float32 gives an integer back from (integer * scale) / scale
+_FLOORS = (("asymmetric", "floor"),) + tuple(
+    (coordinates, rounding)  # a whole factor never puts a half pixel on the border between two neighbours
+    for coordinates in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
+    for rounding in ("round_prefer_floor", "round_prefer_ceil")
+)
+
+
+@dataclass(frozen=True)
+class ResizeConvToDeconv(ir.passes.InPlacePass):
+    """Replaces a nearest-neighbour Resize by whole factors, and the Conv behind it, by a ConvTranspose.
+
+    Before: ``y = Conv(Resize(x, scales=[1, 1, 2, 2]), w)``; after: ``y = ConvTranspose<strides=[2, 2]>(x, w')``.
+    w' is w, mirrored and summed over a window of the factor: exact in real arithmetic, and borders are too, since
+    the zeros around the enlarged image are zeros around the image. Quantised weights stay quantised: the sums of
+    their integers get as many bits as they need, on the same scale. Float weights are summed in float64.
+
+    What stays, with a note: convolutions with strides, more padding than the kernel reaches, weights of which the
+    integers are not known.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        modified = False
+        for node in list(model.graph.all_nodes()):
+            resize = _resize_before(node)
+            if resize is None:
+                continue
+            plan = _plan(node, resize, model.opset_imports)
+            if isinstance(plan, Refusal):
+                note(model, _finding(plan))
+                continue
+            _replace(model, node, resize, plan)
+            modified = True
+        return ir.passes.PassResult(model, modified)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    convolution: Convolution
+    factors: tuple[int, ...]
+    kernel: Array
+    bits: int | None
+    signed: bool
+    scale: Array | None
+
+
+def _resize_before(node: ir.Node) -> ir.Node | None:
+    if node.domain != "" or node.op_type != "Conv" or node.inputs[0] is None:
+        return None
+    producer = node.inputs[0].producer()
+    if producer is None or producer.domain != "" or producer.op_type not in ("Resize", "Upsample"):
+        return None
+    mode = producer.attributes["mode"].as_string() if "mode" in producer.attributes else "nearest"
+    return producer if mode == "nearest" else None
+
+
+def _finding(refusal: Refusal) -> Finding:
+    return Finding(
+        rule="resize-conv-to-deconv",
+        problem=refusal.problem,
+        node=refusal.node,
+        got=refusal.got,
+        expected=refusal.expected,
+        severity=Severity.WARNING,
+    )
+
+
+def _plan(node: ir.Node, resize: ir.Node, opset_imports: dict[str, int]) -> _Plan | Refusal:
+    read = read_convolution(node, opset_imports)
+    if isinstance(read, Refusal):
+        return read
+    factors = _factors(resize, opset_imports.get("", 1))
+    if factors is None or len(factors) != len(read.kernel):
+        return Refusal(
+            problem="enlargement",
+            node=label(resize),
+            expected="constant whole factors, floor of asymmetric or nearest of half-pixel coordinates",
+        )
+    if set(read.strides) != {1}:
+        return Refusal(problem="strides", node=label(node), got=str(list(read.strides)), expected="1")
+    if any(p > r for side in read.pads for p, r in zip(side, read.reach, strict=True)):
+        return Refusal(problem="padding", node=label(node), got=str(read.pads), expected=f"at most {list(read.reach)}")
+    return _summed(node, read, factors)
+
+
+def _factors(resize: ir.Node, opset: int) -> tuple[int, ...] | None:
+    """Whole factors of the spatial axes, where each output is the element whose block it lies in."""
+    attributes = {name: a.value for name, a in resize.attributes.items()}
+    modern = resize.op_type == "Resize" and opset >= 11
+    modes = (
+        attributes.get("coordinate_transformation_mode", "half_pixel"),
+        attributes.get("nearest_mode", "round_prefer_floor"),
+    )
+    if modern and (modes not in _FLOORS or "axes" in attributes or attributes.get("antialias", 0)):
+        return None
+    scales = constant(resize.inputs[2 if modern else 1]) if len(resize.inputs) > (2 if modern else 1) else None
+    if not modern and "scales" in attributes:
+        scales = np.array(attributes["scales"])
+    if scales is None or not scales.size:
+        scales = _scales_of_sizes(resize) if modern else None
+    if scales is None or (scales[:2] != 1).any() or (scales != np.round(scales)).any() or (scales < 1).any():
+        return None
+    return tuple(int(s) for s in scales[2:])
+
+
+def _scales_of_sizes(resize: ir.Node) -> npt.NDArray[np.float64] | None:
+    sizes = constant(resize.inputs[3]) if len(resize.inputs) > 3 else None
+    shape = None if resize.inputs[0] is None else shape_of(resize.inputs[0])
+    policy = resize.attributes["keep_aspect_ratio_policy"].as_string() if len(resize.attributes) and (
+        "keep_aspect_ratio_policy" in resize.attributes
+    ) else "stretch"
+    if sizes is None or shape is None or policy != "stretch" or len(sizes) != len(shape):
+        return None
+    known = [d or 0 for d in shape]
+    return sizes / np.array(known) if all(known[2:]) and all(known) else None
+
+
+def _summed(node: ir.Node, read: Convolution, factors: tuple[int, ...]) -> _Plan | Refusal:
+    weight = read.weight
+    if weight.quantizer is None:
+        kernel = _window_sums(weight.values.astype(np.float64), read, factors)
+        return _Plan(read, factors, kernel.astype(weight.values.dtype), None, signed=True, scale=None)
+    scale = np.broadcast_to(weight.parameters[0], weight.values.shape)
+    integers = np.round(weight.values.astype(np.float64) / scale)
+    one_a_channel = (scale == scale[:, :, :1, :1]).all()
+    if weight.quantizer.op_type == "FloatQuant" or not one_a_channel or (integers * scale != weight.values).any():
+        return Refusal(
+            problem="the integers of the weight are not known",
+            node=label(weight.quantizer),
+            expected="Quant or BipolarQuant with a whole zero point, scales per tensor or per channel",
+        )
+    sums = _window_sums(integers, read, factors)
+    low, high = int(sums.min(initial=0)), int(sums.max(initial=0))
+    if max(-low, high) >= _EXACT_STEPS:
+        return Refusal(problem="sums of weights", node=label(node), got=str(max(-low, high)), expected="below 2^22")
+    signed = low < 0
+    bits = max((-low - 1).bit_length(), high.bit_length()) + 1 if signed else max(high.bit_length(), 1)
+    spread = squeezed(_window_sums_like(scale, read))
+    return _Plan(
+        read, factors, (sums * spread).astype(weight.values.dtype), max(bits, 2 if signed else 1), signed, spread
+    )
+
+
+def _transposed(array: Array, groups: int) -> Array:
+    """(outputs, inputs / groups, ...) to (inputs, outputs / groups, ...)."""
+    outputs, inputs, *kernel = array.shape
+    split = array.reshape(groups, outputs // groups, inputs, *kernel)
+    return np.swapaxes(split, 1, 2).reshape(groups * inputs, outputs // groups, *kernel)
+
+
+def _window_sums(array: npt.NDArray[np.float64], read: Convolution, factors: tuple[int, ...]) -> Array:
+    """The mirrored, dilated kernel, convolved with a box of the factors."""
+    kernel = _transposed(array, read.groups)
+    for axis, (factor, dilation, reach) in enumerate(zip(factors, read.dilations, read.reach, strict=True), start=2):
+        mirrored = np.flip(kernel, axis)
+        size = [*mirrored.shape]
+        size[axis] = reach + factor
+        kernel = np.zeros(size)
+        for offset in range(factor):
+            place = [slice(None)] * kernel.ndim
+            place[axis] = slice(offset, offset + reach + 1, dilation)
+            kernel[tuple(place)] += mirrored
+    return kernel
+
+
+def _window_sums_like(scale: Array, read: Convolution) -> Array:
+    """The scales of the sums: those of the elements, which do not depend on the place in the kernel."""
+    return _transposed(scale, read.groups)[(slice(None), slice(None)) + (slice(1),) * (scale.ndim - 2)]
+
+
+def _replace(model: ir.Model, node: ir.Node, resize: ir.Node, plan: _Plan) -> None:
+    output = str(node.outputs[0].name)
+    read = plan.convolution
+    old_weight = node.inputs[1]
+    weight = new_initializer(model.graph, f"{output}_weight", np.ascontiguousarray(plan.kernel))
+    if plan.scale is not None and plan.bits is not None:
+        weight = _quantized(model, node, weight, plan.scale, plan.bits, signed=plan.signed)
+    pads = [r - p for side in read.pads for p, r in zip(side, read.reach, strict=True)]
+    transposed = ir.node(
+        "ConvTranspose",
+        [resize.inputs[0], weight, *node.inputs[2:]],
+        {"group": read.groups, "kernel_shape": list(plan.kernel.shape[2:]), "pads": pads, "strides": list(plan.factors)},
+        name=node.name,
+        metadata_props=dict(node.metadata_props),
+    )
+    node.append(transposed)
+    take_over(node.outputs[0], transposed.outputs[0])
+    remove_unused([node, resize, *(n for n in (read.weight.quantizer,) if n is not None)])
+    if old_weight is not None:
+        drop_unused(old_weight)
+
+
+def _quantized(
+    model: ir.Model, node: ir.Node, weight: ir.Value, scale: Array, bits: int, *, signed: bool
+) -> ir.Value:
+    """Quant of sums that lie on its grid already."""
+    name = str(weight.name)
+    parameters = {"scale": scale, "zeropt": np.zeros((), np.float32), "bits": np.array(bits, np.float32)}
+    made = ir.node(
+        "Quant",
+        [weight, *(new_initializer(model.graph, f"{name}_{suffix}", a) for suffix, a in parameters.items())],
+        {"signed": int(signed), "narrow": 0, "rounding_mode": "ROUND"},
+        domain=DOMAIN,
+        name=f"{name}_quant",
+    )
+    made.outputs[0].name = f"{name}_quantized"
+    made.outputs[0].dtype = weight.dtype
+    node.prepend(made)
+    return made.outputs[0]

@@ -1,0 +1,108 @@
+"""What the expander does to a graph: names, shared constants, subgraphs, refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from anybit.errors import InvalidModelError, UnsupportedError
+from anybit.ops.expand import Expander
+from anybit.ops.quant import QUANT
+from tests.ops.running import assert_same, expanded_model, session
+
+HEADER = '<ir_version: 10, opset_import: ["" : 21, "qonnx.custom_op.general" : 1]>'
+CONSTANTS = "float s = {0.5}, float z = {0}, float b = {4}"
+
+
+def _expanded(text: str) -> onnx.ModelProto:
+    model = ir.from_proto(onnx.parser.parse_model(HEADER + text))
+    expander = Expander(model.graph)
+    for node in list(model.graph.all_nodes()):
+        if node.op_type == "Quant":
+            expander.expand(node, QUANT)
+    del model.opset_imports[QUANT.domain]
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto)
+    return proto
+
+
+def _call(x: str, y: str) -> str:
+    return f"{y} = qonnx.custom_op.general.Quant({x}, s, z, b)"
+
+
+def test_names_types_and_shapes_of_inputs_and_outputs_stay() -> None:
+    proto = _expanded(f"g (float[2,N] x) => (float[2,N] y) <{CONSTANTS}> {{ {_call('x', 'y')} }}")
+    before = onnx.parser.parse_model(HEADER + "g (float[2,N] x) => (float[2,N] y) { y = Identity(x) }")
+    assert list(proto.graph.input) == list(before.graph.input)
+    assert list(proto.graph.output) == list(before.graph.output)
+    assert {n.op_type for n in proto.graph.node} == {"Div", "Clip", "Round", "Mul"}
+
+
+def test_a_result_that_is_used_twice() -> None:
+    proto = _expanded(f"g (float[3] x) => (float[3] y, float[3] v) <{CONSTANTS}> {{ {_call('x', 'y')} v = Add(y, y) }}")
+    y, v = session(proto, optimize=False).run(None, {"x": np.float32([0.6, 9, -9])})
+    assert_same(y, np.float32([0.5, 3.5, -4]))
+    assert_same(v, 2 * y)
+
+
+def test_calls_share_their_constants() -> None:
+    calls = " ".join(_call(f"t{k}", f"t{k + 1}") for k in range(5))
+    between = ", ".join(f"float[3] t{k}" for k in range(1, 5))
+    proto = _expanded(f"g (float[3] t0) => (float[3] t5) <{CONSTANTS}, {between}> {{ {calls} }}")
+    added = [i.name for i in proto.graph.initializer if i.name not in "szb"]
+    assert len(added) == 3  # scale, lower and upper bound
+    assert len({o for n in proto.graph.node for o in n.output}) == sum(len(n.output) for n in proto.graph.node)
+
+
+def test_a_call_inside_a_subgraph_that_captures_its_input() -> None:
+    proto = _expanded(
+        f"""g (bool c, float[3] x) => (float[3] y) <{CONSTANTS}> {{
+            y = If (c) <then_branch = t () => (float[3] p) {{ {_call("x", "p")} }},
+                        else_branch = e () => (float[3] n) {{ m = Neg(x) {_call("m", "n")} }}>
+        }}"""
+    )
+    run = session(proto, optimize=True)
+    for condition, expected in ((True, [0.5, 3.5, -4.0]), (False, [-0.5, -4.0, 3.5])):
+        (y,) = run.run(None, {"c": np.array(condition), "x": np.float32([0.6, 9, -9])})
+        assert y.tolist() == expected
+
+
+def test_an_initializer_that_is_also_an_input_can_be_overridden() -> None:
+    proto = _expanded(f"g (float[1] x, float s) => (float[1] y) <{CONSTANTS}> {{ {_call('x', 'y')} }}")
+    run = session(proto, optimize=True)
+    x = np.float32([1.3])
+    assert run.run(None, {"x": x})[0].item() == 1.5
+    assert run.run(None, {"x": x, "s": np.array(1, np.float32)})[0].item() == 1.0
+
+
+def test_a_name_that_the_graph_has_already_is_not_made_again() -> None:
+    proto = _expanded(
+        f'g (float[2] x, float[2] "y/1") => (float[2] y, float[2] v) <{CONSTANTS}>'
+        f'{{ {_call("x", "y")} v = Add("y/1", y) }}'
+    )
+    run = session(proto, optimize=False)
+    assert run.run(None, {"x": np.float32([1, 2]), "y/1": np.float32([5, 5])})[1].tolist() == [6, 7]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_constant_x_is_computed_as_the_reference_does(dtype) -> None:
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal(500).astype(dtype), *(np.asarray(p, dtype) for p in (0.037, 0, 7))]
+    proto = expanded_model(QUANT, inputs, {})
+    assert [n.op_type for n in proto.graph.node] == ["Identity"]
+    (y,) = session(proto, optimize=False).run(None, {})
+    assert_same(y, QUANT.evaluate(inputs, {}))
+
+
+def test_an_operator_without_a_body_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedError, match="Quant 'call'"):
+        expanded_model(replace(QUANT, body=None), [np.dtype(np.float32)] * 4, {})
+
+
+def test_a_missing_input_is_refused_by_name() -> None:
+    with pytest.raises(InvalidModelError, match=r"Quant 'y'.*bitwidth"):
+        _expanded("g (float[1] x, float s, float z) => (float[1] y) { y = qonnx.custom_op.general.Quant(x, s, z) }")

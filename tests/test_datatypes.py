@@ -1,0 +1,228 @@
+"""Number formats against their enumeration, and their spelling against itself."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anybit.datatypes import (
+    FLOAT16,
+    FLOAT32,
+    BipolarType,
+    DataType,
+    FixedType,
+    FloatType,
+    IntType,
+    ScaledIntType,
+    TernaryType,
+    parse_datatype,
+)
+from anybit.errors import UsageError
+from tests.strategies import examples
+
+small = st.integers(1, 9999)
+formats: st.SearchStrategy[DataType] = st.one_of(
+    st.builds(IntType, small, signed=st.booleans()),
+    st.just(BipolarType()),
+    st.just(TernaryType()),
+    st.builds(FixedType, small, st.integers(-9999, 9999)),
+    st.builds(ScaledIntType, small),
+    st.builds(FloatType, st.integers(1, 15), st.integers(0, 999), st.integers(-9999, 9999)),
+    st.sampled_from((FLOAT16, FLOAT32)),
+)
+
+
+@given(formats)
+@examples(300)
+def test_formats_parse_from_what_they_print(made: DataType) -> None:
+    assert parse_datatype(str(made)) == made
+    assert parse_datatype(f" {str(made).lower()}\n") == made
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("INT4", IntType(4, signed=True)),
+        ("UINT1", IntType(1, signed=False)),
+        ("BINARY", IntType(1, signed=False)),
+        ("BIPOLAR", BipolarType()),
+        ("TERNARY", TernaryType()),
+        ("FIXED<4,2>", FixedType(4, 2)),
+        ("FIXED< 8 , -3 >", FixedType(8, -3)),
+        ("SCALEDINT<8>", ScaledIntType(8)),
+        ("FLOAT<4,3>", FloatType(4, 3, 7)),
+        ("FLOAT<4,3,0>", FloatType(4, 3, 0)),
+        ("FLOAT<5, 10, 15>", FLOAT16),
+        ("FLOAT<8,23>", FLOAT32),
+    ],
+)
+def test_spellings(text: str, expected: DataType) -> None:
+    assert parse_datatype(text) == expected
+
+
+MALFORMED = """INT|UINT|INT0|INT-4|INT04|INT4.0|INT 4|XINT4|INT4X|UINT|INT10000|FIXED<4>|FIXED<0,1>|FIXED<4,2|FIXED 4,2
+    |FIXED<4,2,1>|FIXED<4,2.5>|SCALEDINT8|SCALEDINT<>|SCALEDINT<0>|FLOAT|FLOAT64|FLOAT<>|FLOAT<4>|FLOAT<0,3>|FLOAT<4,3,>
+    |FLOAT<4,3,7,1>|FLOAT<16,3>|FLOAT<4,-1>|FLOAT<4,3,1e3>|BIPOLAR2|INT4,INT4|None|__import__('os')"""
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "\u0131nt4", "INT1\uff12", "\ufb02oat32", "INT\u0664", *map(str.strip, MALFORMED.split("|"))]
+)
+def test_malformed_text_is_refused(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_datatype(text)
+    assert caught.value.diagnosis.got == repr(text)
+
+
+@given(st.text(max_size=12) | st.text("INTUFXEDLOASC<>,-0123456789 ", max_size=14))
+@examples(500)
+def test_any_text_is_a_format_or_refused(text: str) -> None:
+    try:
+        made = parse_datatype(text)
+    except UsageError:
+        return
+    assert parse_datatype(str(made)) == made
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: IntType(0, signed=True),
+        lambda: FixedType(0, 0),
+        lambda: ScaledIntType(-1),
+        lambda: FloatType(0, 3, 0),
+        lambda: FloatType(4, -1, 7),
+    ],
+)
+def test_impossible_widths_are_refused(make: Any) -> None:
+    with pytest.raises(UsageError):
+        make()
+
+
+# Enumeration -------------------------------------------------------------------------------------------------------
+
+
+def _numbers(made: DataType) -> set[Fraction]:
+    """All numbers of a format, from its bit patterns."""
+    match made:
+        case IntType(width, signed=signed):
+            return {Fraction(p - (1 << width) if signed and p >> (width - 1) else p) for p in range(1 << width)}
+        case BipolarType():
+            return {Fraction(-1), Fraction(1)}
+        case TernaryType():
+            return {Fraction(-1), Fraction(0), Fraction(1)}
+        case FixedType(width, integer):
+            return {k * Fraction(2) ** (integer - width) for k in _numbers(IntType(width, signed=True))}
+        case FloatType(e, m, bias):
+            sizes = {
+                (Fraction(1 if field else 0) + Fraction(f, 2**m)) * Fraction(2) ** (max(field, 1) - bias)
+                for field in range(2**e)
+                for f in range(2**m)
+            }
+            return sizes | {-s for s in sizes}
+    raise AssertionError(made)
+
+
+ENUMERABLE = [
+    *(IntType(w, signed=s) for w in range(1, 8) for s in (False, True)),
+    BipolarType(),
+    TernaryType(),
+    *(FixedType(w, i) for w in range(1, 6) for i in (-2, 0, 1, 3, 5, 7)),
+    *(FloatType(e, m, b) for e in (1, 2, 3, 4) for m in (0, 1, 3) for b in (-2, 0, 1, 7)),
+]
+
+
+@pytest.mark.parametrize("made", ENUMERABLE, ids=str)
+def test_small_formats_are_their_enumeration(made: DataType) -> None:
+    numbers = _numbers(made)
+    assert made.min == min(numbers)
+    assert made.max == max(numbers)
+    assert made.is_integer <= all(n.denominator == 1 for n in numbers)
+    if not isinstance(made, FloatType):
+        assert made.is_integer == all(n.denominator == 1 for n in numbers) or made.bits == 1
+    inside = np.array(sorted(float(n) for n in numbers))
+    between = (inside[1:] + inside[:-1]) / 2
+    beside = np.concatenate([np.nextafter(inside, -np.inf), np.nextafter(inside, np.inf), between, 2 * inside])
+    candidates = np.concatenate([inside, beside, [np.nan, np.inf, -np.inf, 5e-324, 1.7e308, -1.7e308]])
+    expected = [bool(np.isfinite(c)) and Fraction(c) in numbers for c in candidates]
+    assert made.allows(candidates).tolist() == expected
+    assert made.allows(candidates[0]).shape == ()
+
+
+@pytest.mark.parametrize("made", ENUMERABLE, ids=str)
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.float16, np.float32])
+def test_arrays_of_every_type_are_judged_by_value(made: DataType, dtype: Any) -> None:
+    values = np.arange(-128 if np.dtype(dtype).kind != "u" else 0, 128).astype(dtype)
+    numbers = _numbers(made)
+    assert made.allows(values).tolist() == [Fraction(int(v)) in numbers for v in values]
+
+
+@pytest.mark.parametrize("bits", [24, 25, 31, 32, 53, 54, 63, 64, 65, 2000])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bounds_are_not_rounded_to_the_type_of_the_values(bits: int, signed: bool, dtype: Any) -> None:
+    made = IntType(bits, signed=signed)
+    with np.errstate(over="ignore"):
+        end = np.array(2.0 ** min(bits - signed, 1000)).astype(dtype)
+    inside, outside = np.nextafter(end, dtype(0)), end
+    assert made.allows(inside).item() == (inside == np.floor(inside) and bool(np.isfinite(inside)))
+    if bits < 100:
+        assert not made.allows(outside)
+    assert made.allows(-end).item() == (signed and bool(np.isfinite(end)))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_64_bit_integers_are_compared_exactly(dtype: Any) -> None:
+    values = np.array([0, 2**62 - 1, 2**62, 2**63 - 1], dtype)
+    assert IntType(63, signed=True).allows(values).tolist() == [True, True, False, False]
+    assert IntType(62, signed=False).allows(values).tolist() == [True, True, False, False]
+    assert IntType(64, signed=True).allows(values).all()
+    assert IntType(64, signed=False).allows(values).all()
+
+
+@given(formats, st.lists(st.floats(), min_size=1, max_size=8))
+@examples(300)
+def test_membership_of_any_format_neither_fails_nor_warns(made: DataType, values: list[float]) -> None:
+    allowed = made.allows(np.array(values))
+    assert allowed.shape == (len(values),)
+    ends = made.min, made.max
+    for value, is_member in zip(values, allowed, strict=True):
+        if is_member and np.isfinite(value) and not isinstance(made, ScaledIntType):
+            assert ends[0] <= Fraction(value) <= ends[1]
+
+
+def test_ieee_formats_keep_their_last_exponent() -> None:
+    assert FLOAT16.max == Fraction(65504)
+    assert float(FLOAT32.max) == np.finfo(np.float32).max
+    special = np.array([np.nan, np.inf, -np.inf])
+    assert FLOAT16.allows(special).all()
+    assert not FloatType(4, 3, 7).allows(special).any()
+    assert FLOAT16.allows([65504.0, 65520.0, 2.0**-24, 2.0**-25]).tolist() == [True, False, True, False]
+
+
+def test_every_float16_is_one() -> None:
+    assert FLOAT16.allows(np.arange(2**16, dtype=np.uint16).view(np.float16)).all()
+
+
+def test_scaled_integers_may_be_any_real_number() -> None:
+    assert ScaledIntType(4).allows([0.3, -1e30, np.nan, np.inf]).tolist() == [True, True, False, False]
+    assert (ScaledIntType(4).min, ScaledIntType(4).max, ScaledIntType(4).bits) == (-8, 7, 4)
+
+
+@pytest.mark.parametrize(
+    ("made", "bits"),
+    [
+        (BipolarType(), 1),
+        (TernaryType(), 2),
+        (IntType(5, signed=True), 5),
+        (FixedType(6, 2), 6),
+        (FloatType(4, 3, 7), 8),
+    ],
+)
+def test_storage_width(made: DataType, bits: int) -> None:
+    assert made.bits == bits
