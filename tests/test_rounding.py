@@ -72,7 +72,7 @@ def test_any_bit_pattern_of_float64(mode: str, bits: list[int]) -> None:
 
 @given(modes, float_types, seeds)
 @examples(150)
-def test_ties_and_their_neighbours(mode: str, dtype: Any, seed: int) -> None:
+def test_ties_and_their_neighbours(mode: str, dtype: Any, seed: list[int]) -> None:
     rng = np.random.default_rng(seed)
     digits = np.finfo(dtype).nmant
     whole = np.trunc(rng.choice([-1, 1], 30) * np.exp2(rng.uniform(0, digits + 1, 30)))

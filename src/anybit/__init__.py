@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from anybit.io.save import save, to_proto
     from anybit.ops.operator import Attribute, Call, Input, Operator, Types
     from anybit.ops.registry import register
+    from anybit.passes.apply import apply
+    from anybit.passes.clean import clean
     from anybit.rounding import Rounding
     from anybit.runtime.compare import Comparison, compare
     from anybit.runtime.engine import Engine
@@ -45,7 +47,9 @@ _HOMES = {
     "Severity": "errors",
     "Summary": "analysis.summary",
     "Types": "ops.operator",
+    "apply": "passes.apply",
     "check": "analysis.check",
+    "clean": "passes.clean",
     "compare": "runtime.compare",
     "load": "io.load",
     "parse_datatype": "datatypes",
@@ -75,7 +79,9 @@ __all__ = [
     "Severity",
     "Summary",
     "Types",
+    "apply",
     "check",
+    "clean",
     "compare",
     "load",
     "parse_datatype",

@@ -121,3 +121,46 @@ def test_the_shipped_model_reaches_its_accuracy(tmp_path):
     assert anybit("run", DIGITS / "model.onnx", "-i", tmp_path / "x.npy", "-o", out).returncode == 0
     accuracy = (np.load(out)["logits"].argmax(axis=1) == data["labels"]).mean()
     assert accuracy == pytest.approx(355 / 360)
+
+
+def test_clean_writes_a_tidy_model_and_says_what_each_pass_did(files):
+    out = files / "clean.onnx"
+    result = anybit("clean", files / "m.onnx", "-o", out, "--batch", "dynamic", "--skip", "merge-quantizers", "--json")
+    assert result.returncode == 0, result.stderr
+    names = [s["name"] for s in json.loads(result.stdout)["steps"]]
+    assert "SetBatch" in names
+    assert "MergeQuantizers" not in names
+    assert onnx.load(out).graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
+    assert anybit("compare", files / "m.onnx", out, "--tolerance", "0").returncode == 0
+
+
+def test_passes_are_listed_and_applied(files):
+    listed = json.loads(anybit("passes", "--json").stdout)
+    assert {"name", "does", "options"} == set(listed[0])
+    out = files / "out.onnx"
+    chosen = ("-p", "fold-constants:keep_quantizers=false", "-p", "remove-unused")
+    assert anybit("apply", files / "m.onnx", *chosen, "-o", out).returncode == 0
+    assert [n.op_type for n in onnx.load(out).graph.node] == ["Quant", "MatMul", "Relu", "Quant"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("clean", "m.onnx", "-o", "out.onnx", "--batch", "some"),
+        ("clean", "m.onnx", "-o", "out.onnx", "--batch", "0"),
+        ("clean", "m.onnx", "-o", "out.onnx", "--input-shape", "x"),
+        ("clean", "m.onnx", "-o", "out.onnx", "--input-shape", "nope=1,2"),
+        ("clean", "m.onnx", "-o", "out.onnx", "--skip", "bogus"),
+        ("clean", "absent.onnx", "-o", "out.onnx"),
+        ("apply", "m.onnx", "-o", "out.onnx", "-p", "bogus"),
+        ("apply", "m.onnx", "-o", "out.onnx", "-p", "expose-tensors:tensors=ghost"),
+        ("apply", "m.onnx", "-o", "no/where.onnx", "-p", "remove-unused"),
+    ],
+)
+def test_failed_surgery_writes_nothing(files, monkeypatch, arguments):
+    monkeypatch.chdir(files)
+    before = sorted(files.iterdir())
+    result = anybit(*arguments)
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert sorted(files.iterdir()) == before

@@ -153,3 +153,14 @@ def test_number_format() -> None:
     ):
         assert FLOAT_QUANT.number_format(call(FLOAT_QUANT, GOOD | change)) is None
     assert FLOAT_QUANT.number_format(call(FLOAT_QUANT, {})) is None
+
+
+@pytest.mark.parametrize("run", [run_body, run_folded])
+def test_powers_of_two_whose_logarithms_come_out_too_small_or_too_large(run) -> None:
+    powers = np.exp2(np.arange(-990.0, 20.0))
+    x = np.concatenate([np.nextafter(powers, 0), powers, np.nextafter(powers, np.inf)])
+    inputs = [x, *(np.asarray(p, np.float64) for p in (1.0, 10, 2, 1000, 1e6))]
+    for mode in ("FLOOR", "CEIL"):
+        expected = exact.elementwise(exact.float_quant(mode, 1, 0), *inputs)
+        assert_same(FLOAT_QUANT.evaluate(inputs, {"rounding_mode": mode}), expected)
+        assert_same(run(FLOAT_QUANT, inputs, {"rounding_mode": mode}), expected)

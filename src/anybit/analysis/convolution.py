@@ -15,6 +15,7 @@ from anybit.ops.nodes import call_of, label, operator_of
 from anybit.ops.operator import Array
 
 _QUANTIZERS = ("Quant", "BipolarQuant", "FloatQuant")
+_KNOWN = "an initializer, or a quantiser of initializers"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def moved_weight(model: ir.Model, weight: Weight, name: str, move: Callable[[Arr
     moved = new_initializer(model.graph, name, np.ascontiguousarray(move(weight.array)))
     if weight.quantizer is None:
         return moved
-    old = weight.quantizer
+    old, name = weight.quantizer, str(moved.name)
     inputs: list[ir.Value] = [moved]
     for value, array in zip(old.inputs[1:], weight.parameters, strict=True):
         if array.size == 1 and value is not None:
@@ -76,7 +77,7 @@ def moved_weight(model: ir.Model, weight: Weight, name: str, move: Callable[[Arr
     )
     quantized = node.outputs[0]
     quantized.name = f"{name}_quantized"
-    quantized.dtype = old.outputs[0].dtype
+    quantized.type = old.outputs[0].type
     quantized.meta.update(old.outputs[0].meta)
     old.append(node)
     return quantized
@@ -126,20 +127,18 @@ def read_convolution(node: ir.Node, opset_imports: dict[str, int]) -> Convolutio
     """The node's numbers, or why they are not known."""
     weight = read_weight(node.inputs[1], opset_imports)
     if weight is None:
-        return Refusal(problem="the weight is not constant", node=label(node), expected="an initializer, or Quant of one")
+        return Refusal(problem="the weight is not constant", node=label(node), expected=_KNOWN)
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     bias_weight = read_weight(bias, opset_imports)
     if bias is not None and bias_weight is None:
-        return Refusal(problem="the bias is not constant", node=label(node), expected="an initializer, or Quant of one")
+        return Refusal(problem="the bias is not constant", node=label(node), expected=_KNOWN)
     spatial = weight.array.ndim - 2
     strides, dilations = (integers(node, name, (1,) * spatial) for name in ("strides", "dilations"))
     pads = _pads(node, weight.array.shape[2:], strides, dilations)
     if pads is None:
         return Refusal(problem="padding depends on the size of the input", node=label(node), got="auto_pad")
     groups = node.attributes["group"].as_int() if "group" in node.attributes else 1
-    return Convolution(
-        weight, None if bias_weight is None else bias_weight.values, groups, strides, dilations, pads
-    )
+    return Convolution(weight, None if bias_weight is None else bias_weight.values, groups, strides, dilations, pads)
 
 
 def integers(node: ir.Node, name: str, default: tuple[int, ...]) -> tuple[int, ...]:

@@ -9,8 +9,10 @@ import typer
 
 from anybit import __version__
 from anybit.cli.check import check
+from anybit.cli.clean import clean
 from anybit.cli.compare import compare
 from anybit.cli.info import info
+from anybit.cli.passes import apply, passes
 from anybit.cli.run import run
 from anybit.errors import AnybitError
 
@@ -19,12 +21,12 @@ MISUSE = 2
 
 app = typer.Typer(
     name="anybit",
-    help="Arbitrary-precision quantised neural networks in ONNX: check, run and compare them, exactly.",
+    help="Arbitrary-precision quantised neural networks in ONNX: check, clean, run and compare them, exactly.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (info, check, run, compare):
+for command in (info, check, clean, passes, apply, run, compare):
     app.command()(command)
 
 

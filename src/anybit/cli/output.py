@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,13 @@ from rich.table import Table
 
 from anybit.errors import InputError
 
+if TYPE_CHECKING:
+    from anybit.passes.apply import Step
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the figures as JSON on stdout.")]
 ModelArgument = Annotated[Path, typer.Argument(help="ONNX file; external data beside it.", show_default=False)]
+
+OutputOption = Annotated[Path, typer.Option("-o", "--output", help="ONNX file to write.", show_default=False)]
 
 FINDINGS = 1
 """Exit code for findings, mismatches and refusals."""
@@ -72,6 +77,18 @@ def _cell(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value).replace("[", "\\[")
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def print_steps(steps: Sequence[Step], output: Path, *, as_json: bool) -> None:
+    """Prints what each pass did, and what it had to leave as it was."""
+    if as_json:
+        print_json({"output": str(output), "steps": steps})
+        return
+    rows = [(s.name, "yes" if s.modified else "no", s.nodes_before, s.nodes_after) for s in steps]
+    print_table(f"written to {output}", ("pass", "changed", "nodes before", "after"), rows)
+    for step in steps:
+        for finding in step.notes:
+            console().print(f"{step.name}: {finding}", markup=False, soft_wrap=True)
 
 
 def console() -> Console:

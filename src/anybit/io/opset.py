@@ -125,34 +125,37 @@ def _drop_new_attributes(site: Site, version: int) -> None:
 
 def _check_node(node: ir.Node, version: int) -> None:
     """Raises where the node does not fit the operator of this version."""
-
-    def refuse(problem: str, got: object = "", expected: object = "") -> NoReturn:
-        raise UnsupportedError(
-            f"cannot convert the opset: {problem} at opset {version}", node=label(node), got=got, expected=expected
-        )
-
     schema = standard_schema(node.op_type, version)
     if schema is None:
-        refuse(f"there is no operator {node.op_type}")
+        _refuse(node, version, f"there is no operator {node.op_type}")
     while len(node.inputs) > schema.max_input and node.inputs[-1] is None:
         node.resize_inputs(len(node.inputs) - 1)
     if not schema.min_input <= len(node.inputs) <= schema.max_input:
-        refuse("number of inputs", len(node.inputs), f"{schema.min_input} .. {schema.max_input}")
+        _refuse(node, version, "number of inputs", len(node.inputs), f"{schema.min_input} .. {schema.max_input}")
     if len(node.outputs) > schema.max_output:
-        refuse("number of outputs", len(node.outputs), f"at most {schema.max_output}")
+        _refuse(node, version, "number of outputs", len(node.outputs), f"at most {schema.max_output}")
     for name in node.attributes:
         if name not in schema.attributes:
-            refuse(f"attribute '{name}' does not exist", expected=", ".join(schema.attributes) or "no attributes")
+            _refuse(node, version, f"attribute '{name}' does not exist", "", ", ".join(schema.attributes) or "none")
     for name, attribute in schema.attributes.items():
         if attribute.required and name not in node.attributes:
-            refuse(f"attribute '{name}' is missing")
-    for values, formals in ((node.inputs, schema.inputs), (node.outputs, schema.outputs)):
-        for value, formal in zip(values, _aligned(formals, len(values)), strict=True):
-            optional = formal.option != onnx.defs.OpSchema.FormalParameterOption.Single
-            if value is None and not optional:
-                refuse(f"'{formal.name}' is missing")
-            if value is not None and not _fits(value, formal):
-                refuse(f"type of '{formal.name}'", _type_name(value), ", ".join(sorted(formal.types)))
+            _refuse(node, version, f"attribute '{name}' is missing")
+    _check_values(node, version, node.inputs, schema.inputs)
+    _check_values(node, version, node.outputs, schema.outputs)
+
+
+def _check_values(node: ir.Node, version: int, values: Sequence[ir.Value | None], formals: Sequence[Any]) -> None:
+    for value, formal in zip(values, _aligned(formals, len(values)), strict=True):
+        if value is None and formal.option == onnx.defs.OpSchema.FormalParameterOption.Single:
+            _refuse(node, version, f"'{formal.name}' is missing")
+        if value is not None and not _fits(value, formal):
+            _refuse(node, version, f"type of '{formal.name}'", _type_name(value), ", ".join(sorted(formal.types)))
+
+
+def _refuse(node: ir.Node, version: int, problem: str, got: object = "", expected: object = "") -> NoReturn:
+    raise UnsupportedError(
+        f"cannot convert the opset: {problem} at opset {version}", node=label(node), got=got, expected=expected
+    )
 
 
 def _aligned(formals: Sequence[Any], count: int) -> list[Any]:

@@ -33,10 +33,10 @@ class Site:
     node: ir.Node
     graph: ir.Graph | None
 
-    def refuse(self, problem: str, got: object = None, expected: object = None) -> NoReturn:
+    def refuse(self, problem: str, *, got: object = "", expected: object = "", hint: str = "") -> NoReturn:
         """Raises: the node cannot be converted."""
         raise UnsupportedError(
-            f"cannot convert the opset: {problem}", node=label(self.node), got=got, expected=expected
+            f"cannot convert the opset: {problem}", node=label(self.node), got=got, expected=expected, hint=hint
         )
 
     def input(self, index: int) -> ir.Value | None:
@@ -149,7 +149,9 @@ class _Moved:
             return
         array = constant(value)
         if array is None:
-            site.refuse(f"input '{self.name}' must become an attribute", expected="a constant", hint="fold constants first")
+            site.refuse(
+                f"input '{self.name}' must become an attribute", expected="a constant", hint="fold constants first"
+            )
         number = array.reshape(-1).tolist()
         site.set_attribute(self.name, number[0] if self.scalar or self.one else number)
         site.node.replace_input_with(self.index, None)

@@ -112,6 +112,8 @@ class Affine:
 
     def along_weights(self, linear: ir.Node, shape: tuple[int, ...]) -> _Float64s | Refusal:
         """The factor of each output channel of a Conv, Gemm or the like, in a shape that broadcasts to its weights."""
+        if len(shape) < 2:
+            return Refusal(problem="the weights have no output channels", got=str(list(shape)))
         ones = (1,) * (len(shape) - 2)
         group = linear.attributes.get_int("group", 1)
         match linear.op_type:
@@ -119,10 +121,12 @@ class Affine:
                 channels, factor = shape[0], self.factor.reshape(-1, 1, *ones)
             case "ConvTranspose" if group == 1:
                 channels, factor = shape[1], self.factor.reshape(1, -1, *ones)
-            case "ConvTranspose":  # each input channel reaches the output channels of its group only
-                channels = shape[1] * group
-                by_group = self.factor.reshape(group, -1) if channels == self.factor.size else self.factor
+            case "ConvTranspose" if shape[1] * group == self.factor.size:
+                channels, by_group = self.factor.size, self.factor.reshape(group, -1)
+                # Each input channel reaches the output channels of its own group only.
                 factor = np.repeat(by_group, shape[0] // group, axis=0).reshape(-1, shape[1], *ones)
+            case "ConvTranspose":
+                channels, factor = 0, self.factor
             case _:
                 rank = shape_of(linear.outputs[0])
                 channels = shape[-1] if rank is not None and len(rank) == len(shape) == 2 else 0
@@ -132,3 +136,20 @@ class Affine:
         if channels == self.factor.size:
             return factor
         return Refusal(problem="its channels are not the output channels of the weights", got=f"weights {list(shape)}")
+
+    def bias_of(self, linear: ir.Node) -> npt.NDArray[np.floating] | Refusal:
+        """a * bias + offset, rounded once; Gemm's beta is in it."""
+        value = linear.inputs[2] if len(linear.inputs) > 2 else None
+        old = constant(value)
+        if value is not None and old is None:
+            return Refusal(problem="the bias before it is not constant", expected="a constant, or none")
+        x = linear.outputs[0]
+        if x.dtype is None:
+            return Refusal(problem="the element type before it is unknown")
+        beta = float(np.float32(linear.attributes.get_float("beta", 1.0)))
+        if old is not None and old.shape[-1:] not in ((), (1,), self.factor.shape):
+            return Refusal(problem="the bias before it has other channels", got=str(old.shape))
+        with np.errstate(over="ignore"):
+            old = np.zeros(()) if old is None else old.astype(np.float64) * beta
+            bias = (old * self.factor + self.offset).astype(x.dtype.numpy())
+        return bias if np.isfinite(bias).all() else Refusal(problem="the folded bias overflows", got=str(x.dtype))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -12,47 +11,14 @@ import onnx_ir as ir
 from anybit.errors import Finding, Severity
 from anybit.io.annotations import annotate_layout, annotated_layout
 from anybit.ops.constants import constant, new_initializer
-from anybit.ops.nodes import label, operator_of, shape_of
-from anybit.ops.operator import DOMAIN, Array
+from anybit.ops.nodes import label
+from anybit.ops.operator import Array
+from anybit.passes.conv_1d_plan import Plan, Planner, UnitAxis, connected, is_one_dimensional
 from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.name_tensors import Names
 from anybit.passes.notes import note
 
-_WINDOWS: Mapping[str, tuple[int, ...]] = {  # with the inputs that have the dimension
-    "Conv": (0, 1), "ConvInteger": (0, 1), "ConvTranspose": (0, 1), "QLinearConv": (0, 3),
-    "AveragePool": (0,), "LpPool": (0,), "MaxPool": (0,),
-    "GlobalAveragePool": (0,), "GlobalLpPool": (0,), "GlobalMaxPool": (0,),
-}  # fmt: skip
-# What the added dimension gets: one element, seen once, nothing beside it.
-_PER_DIMENSION = {"kernel_shape": 1, "strides": 1, "dilations": 1, "output_shape": 1, "pads": 0, "output_padding": 0}
-_FIRST_INPUT = frozenset(
-    """Abs Acos Acosh Asin Asinh Atan Atanh BatchNormalization Cast CastLike Ceil Celu Clip Cos Cosh Dropout Elu Erf Exp
-    Floor Gelu GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization IsInf IsNaN LeakyRelu Log LRN
-    Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Tan Tanh
-    ThresholdedRelu""".split()
-)
-_BROADCAST = frozenset(
-    """Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow PRelu Sub Sum Where
-    Xor""".split()
-)
-_WITH_AXIS = {"Concat": 0, "Split": 0, "Hardmax": -1, "LogSoftmax": -1, "Softmax": -1}  # the default since opset 13
 _AXES_ARE_AN_INPUT = 13
-
-
-class UnitAxis(enum.Enum):
-    """Where the added dimension of size 1 stands: (N, C, 1, L) or (N, C, L, 1)."""
-
-    HEIGHT = 2
-    WIDTH = 3
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """How a node becomes one on 4-D tensors: by input, the axes to add; attributes; the amounts of a Pad."""
-
-    slots: Mapping[int, tuple[int, ...]]
-    attributes: Mapping[str, ir.Attr] = field(default_factory=dict[str, ir.Attr])
-    pads: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +27,8 @@ class Conv1dTo2d(ir.passes.InPlacePass):
 
     Before: ``h = Conv(x, w); y = Relu(h)`` with ``float[1,3,16] x, float[8,3,5] w``; after: ``x_4d = Unsqueeze(x, [2]);
     h = Conv(x_4d, w); y_4d = Relu(h); y = Squeeze(y_4d, [2])`` with ``float[8,3,1,5] w``. Quantisers, elementwise
-    operators, normalisation, Concat, Split, Softmax and Pad follow, with their parameters; any other operator is left on
-    (N, C, L), between Squeeze and Unsqueeze. Sums have the same terms, so the result is the same in real arithmetic.
+    operators, normalisation, Concat, Split, Softmax and Pad follow, with their parameters; any other operator stays on
+    (N, C, L), between Squeeze and Unsqueeze. Sums have the same terms: the result is the same in real arithmetic.
 
     Attributes:
         unit: Where the dimension of size 1 stands.
@@ -74,108 +40,153 @@ class Conv1dTo2d(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         InferShapes()(model)
-        plans = {n: p for n in model.graph.all_nodes() if (p := self._plan(n, model.opset_imports)) is not None}
-        for node in (n for n in model.graph.all_nodes() if n not in plans and _is_one_dimensional(n)):
+        planner = Planner(self.unit)
+        plans = {n: p for n in model.graph.all_nodes() if (p := planner.plan(n, model.opset_imports)) is not None}
+        for node in (n for n in model.graph.all_nodes() if n not in plans and is_one_dimensional(n)):
             note(model, Finding(
                 rule="conv-1d-to-2d", problem="left on three dimensions", node=label(node),
                 expected="known ranks, plain attributes, one output", severity=Severity.WARNING,
             ))  # fmt: skip
-        region = _region(plans)
+        region = connected(plans)
         if region:
-            _Rewriter(model, self, {n: p for n, p in plans.items() if n in region}).rewrite()
+            rewriter = _Rewriter(model, self, {n: p for n, p in plans.items() if n in region})
+            rewriter.rewrite()
         return ir.passes.PassResult(model, modified=bool(region))
 
-    def _plan(self, node: ir.Node, opsets: Mapping[str, int]) -> _Plan | None:
-        ranks = [None if v is None or (s := shape_of(v)) is None else len(s) for v in node.inputs]
-        wanted = [o for o in node.outputs if o.name]
-        if any(len(shape_of(o) or ()) != 3 for o in wanted) or any(a.is_ref() for a in node.attributes.values()):
-            return None
-        first = {0: (self.unit.value,)} if ranks and ranks[0] == 3 else None
-        if node.domain == DOMAIN and operator_of(node, dict(opsets)) is not None:
-            if node.op_type != "MultiThreshold":
-                return self._broadcast(node)
-            layout = node.attributes.get_string("data_layout", "NCHW")
-            return None if first is None or layout.endswith("C") else _Plan(first)
-        if node.domain != "":
-            return None
-        if node.op_type in _WINDOWS:
-            slots = _WINDOWS[node.op_type]
-            good = len(wanted) == 1 and all(i < len(ranks) and ranks[i] == 3 for i in slots)
-            return _Plan(dict.fromkeys(slots, (self.unit.value,)), self._per_dimension(node)) if good else None
-        if node.op_type in _BROADCAST:
-            return self._broadcast(node)
-        if first is None:
-            return None
-        match node.op_type:
-            case "QuantizeLinear" | "DequantizeLinear" if not node.attributes.get_int("block_size", 0):
-                return _Plan(first, self._axis(node, 1))
-            case "Concat":
-                return self._broadcast(node, self._axis(node, 0)) if all(r == 3 for r in ranks) else None
-            case "Split" | "Softmax" | "LogSoftmax" | "Hardmax":
-                old = node.op_type != "Split" and opsets.get("", 1) < 13  # they saw X as a matrix, from axis 1 on
-                return _Plan(first, self._axis(node, 1 if old else _WITH_AXIS[node.op_type]))
-            case "Pad":
-                return self._pad(node, first)
-            case _:
-                return _Plan(first) if node.op_type in _FIRST_INPUT else None
 
-    def _broadcast(self, node: ir.Node, attributes: Mapping[str, ir.Attr] | None = None) -> _Plan | None:
-        slots: dict[int, tuple[int, ...]] = {}
-        for index, value in enumerate(node.inputs):
-            shape = None if value is None else shape_of(value)
-            if shape is None or len(shape) > 3:
-                return None
-            stays = all(d == 1 for d in shape) or (len(shape) == 1 and self.unit is UnitAxis.HEIGHT)
-            if len(shape) == 3 or not stays:
-                slots[index] = (*range(3 - len(shape)), self.unit.value)
-        return _Plan(slots, attributes or {})
+class _Rewriter:
+    """Rewrites the nodes of a region, each in its place, and bridges to what stays on three dimensions."""
 
-    def _axis(self, node: ir.Node, default: int) -> dict[str, ir.Attr]:
-        axis = node.attributes.get_int("axis", default) % 3
-        moved = axis + (axis >= self.unit.value)
-        return {} if moved == node.attributes.get_int("axis", default) else {"axis": ir.AttrInt64("axis", moved)}
+    def __init__(self, model: ir.Model, options: Conv1dTo2d, plans: Mapping[ir.Node, Plan]) -> None:
+        self._graph = model.graph
+        self._opset = model.opset_imports.get("", 1)
+        self._options = options
+        self._plans = plans
+        self._names = Names.of_tensors(model)
+        self._wide: dict[tuple[ir.Value, tuple[int, ...]], ir.Value] = {}
+        self._axes: dict[tuple[int, ...], ir.Value] = {}
 
-    def _per_dimension(self, node: ir.Node) -> dict[str, ir.Attr]:
-        changed = {n: node.attributes[n].as_ints() for n in _PER_DIMENSION if n in node.attributes}
-        return {n: ir.AttrInt64s(n, self._with_unit(v, _PER_DIMENSION[n])) for n, v in changed.items()}
+    def rewrite(self) -> None:
+        made = [o for node in self._plans for o in node.outputs if o.name]
+        layouts = {v: annotated_layout(v) for v in made}
+        for node, plan in self._plans.items():
+            for index, axes in plan.slots.items():
+                value = node.inputs[index]
+                if value is not None and value.producer() not in self._plans:
+                    node.replace_input_with(index, self._widened(value, axes))
+            node.attributes.update(plan.attributes)
+            if plan.pads is not None:
+                pads = new_initializer(self._graph, self._names.fresh(f"{node.outputs[0].name}_pads"), plan.pads)
+                node.replace_input_with(1, pads)
+        for value in made:
+            self._bridge(value, layouts[value])
+        if not self._options.keep_interface:
+            self._widen_inputs()
+        self._tidy()
 
-    def _with_unit(self, values: tuple[int, ...], unit: int) -> list[int]:
-        """Values of the dimensions, begin and end of each where there are more than one, with the added dimension."""
-        place = self.unit.value - 2
-        return [v for old in values for v in ((unit, old) if place == 0 else (old, unit))]
-
-    def _pad(self, node: ir.Node, first: Mapping[int, tuple[int, ...]]) -> _Plan | None:
-        is_input = len(node.inputs) > 1
-        amounts = constant(node.inputs[1]) if is_input else node.attributes.get_ints("pads")
-        if amounts is None or len(amounts) != 6 or (len(node.inputs) > 3 and node.inputs[3] is not None):
-            return None
-        pads = np.insert(np.asarray(amounts, np.int64), [self.unit.value, 3 + self.unit.value], 0)
-        return _Plan(first, pads=pads) if is_input else _Plan(first, {"pads": ir.AttrInt64s("pads", pads.tolist())})
-
-
-def _is_one_dimensional(node: ir.Node) -> bool:
-    if node.domain != "" or node.op_type not in _WINDOWS:
-        return False
-    return any(v is not None and len(shape_of(v) or ()) == 3 for v in node.inputs[:4])
-
-
-def _neighbours(node: ir.Node, plans: Mapping[ir.Node, _Plan]) -> Iterator[ir.Node]:
-    inputs = [v for i, v in enumerate(node.inputs) if i in plans[node].slots and v is not None and constant(v) is None]
-    for value in (*inputs, *node.outputs):
+    def _bridge(self, value: ir.Value, layout: tuple[str, ...] | None) -> None:
+        """Makes the tensor one of four dimensions; what stays on three reads a Squeeze of it."""
+        flat = None if value.shape is None else value.shape.copy()
+        outside = [(n, i) for n, i in value.uses() if n not in self._plans or i not in self._plans[n].slots]
+        is_output = value.is_graph_output() and (self._options.keep_interface or value.graph is not self._graph)
         producer = value.producer()
-        if len(shape_of(value) or ()) == 3:
-            yield from (n for n in (producer,) if n is not None)
-            yield from (user for user, index in value.uses() if user in plans and index in plans[user].slots)
+        if (outside or is_output) and producer is not None:
+            squeezed = self._reshaping("Squeeze", value, (self._options.unit.value,), flat)
+            producer.append(_producer(squeezed))
+            _redirect(value, squeezed, outside, outputs=is_output)
+            if not value.is_graph_output():
+                wide = self._names.fresh(f"{value.name}_4d")
+                squeezed.name, value.name = value.name, wide
+        value.shape = self._widened_shape(flat, (self._options.unit.value,))
+        if layout is not None:
+            unit = "H" if self._options.unit is UnitAxis.HEIGHT else "W"
+            place = self._options.unit.value
+            annotate_layout(value, (*layout[:place], unit, *layout[place:]) if len(layout) == 3 else None)
+
+    def _widened(self, value: ir.Value, axes: tuple[int, ...]) -> ir.Value:
+        key = (value, axes)
+        if key not in self._wide:
+            array = constant(value)
+            self._wide[key] = self._unsqueezed(value, axes) if array is None else self._constant(value, array, axes)
+        return self._wide[key]
+
+    def _constant(self, value: ir.Value, array: Array, axes: tuple[int, ...]) -> ir.Value:
+        name = self._names.fresh(f"{value.name}_4d")
+        wide = new_initializer(self._graph, name, np.expand_dims(array, axes))
+        wide.meta.update(value.meta)
+        annotate_layout(wide, None)
+        return wide
+
+    def _unsqueezed(self, value: ir.Value, axes: tuple[int, ...]) -> ir.Value:
+        wide = self._reshaping("Unsqueeze", value, axes, self._widened_shape(value.shape, axes))
+        annotate_layout(wide, None)
+        producer, graph = value.producer(), value.graph
+        if producer is not None:
+            producer.append(_producer(wide))
+        elif graph is not None:
+            graph.insert_before(graph[0], _producer(wide))
+        return wide
+
+    def _reshaping(self, op_type: str, value: ir.Value, axes: tuple[int, ...], shape: ir.Shape | None) -> ir.Value:
+        if self._opset < _AXES_ARE_AN_INPUT:
+            node = ir.node(op_type, [value], {"axes": axes})
+        else:
+            if axes not in self._axes:
+                name = self._names.fresh(f"axes_{'_'.join(map(str, axes))}")
+                self._axes[axes] = new_initializer(self._graph, name, np.array(axes, np.int64))
+            node = ir.node(op_type, [value, self._axes[axes]])
+        made = node.outputs[0]
+        made.name = self._names.fresh(f"{value.name}_{'4d' if op_type == 'Unsqueeze' else '3d'}")
+        node.name = f"{op_type}_{made.name}"
+        made.type, made.shape = value.type, shape
+        made.meta.update(value.meta)
+        return made
+
+    def _widened_shape(self, shape: ir.Shape | None, axes: tuple[int, ...]) -> ir.Shape | None:
+        if shape is None:
+            return None
+        dimensions = list(shape)
+        for axis in axes:
+            dimensions.insert(axis, 1)
+        return ir.Shape(dimensions)
+
+    def _widen_inputs(self) -> None:
+        """Graph inputs that were unsqueezed get four dimensions themselves; other uses read a Squeeze."""
+        for (value, axes), wide in list(self._wide.items()):
+            if value.graph is not self._graph or not value.is_graph_input() or len(axes) > 1:
+                continue
+            node = _producer(wide)
+            others = [(n, i) for n, i in value.uses() if n is not node]
+            if others or value.is_graph_output():
+                flat = self._reshaping("Squeeze", value, axes, value.shape)
+                node.append(_producer(flat))
+                _redirect(value, flat, others, outputs=value.is_graph_output())
+            value.shape = wide.shape
+            annotate_layout(value, None)
+            wide.replace_all_uses_with(value)
+            self._graph.remove(node, safe=True)
+
+    def _tidy(self) -> None:
+        """Drops constants that nothing reads any more; those in their place get their names."""
+        for (value, _), wide in self._wide.items():
+            if value.is_initializer() and wide.is_initializer() and not value.uses() and not value.is_graph_output():
+                name = str(value.name)
+                self._graph.initializers.pop(name, None)
+                wide.name = name
 
 
-def _region(plans: Mapping[ir.Node, _Plan]) -> set[ir.Node]:
-    """The convolutions and pools, and what is connected with them by tensors that follow."""
-    pending = [n for n in plans if n.domain == "" and n.op_type in _WINDOWS]
-    region: set[ir.Node] = set()
-    while pending:
-        node = pending.pop()
-        if node in region or node not in plans:
-            continue
-        region.add(node)
-        pending += _neighbours(node, plans)
-    return region
+def _producer(value: ir.Value) -> ir.Node:
+    node = value.producer()
+    if node is None:
+        raise ValueError(f"'{value.name}' is made by no node")
+    return node
+
+
+def _redirect(old: ir.Value, new: ir.Value, uses: Sequence[tuple[ir.Node, int]], *, outputs: bool) -> None:
+    for node, index in uses:
+        node.replace_input_with(index, new)
+    graph = old.graph
+    if not outputs or graph is None:
+        return
+    for place in [i for i, value in enumerate(graph.outputs) if value is old]:
+        graph.outputs[place] = new

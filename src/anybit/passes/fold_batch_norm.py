@@ -76,7 +76,7 @@ class FoldBatchNorm(ir.passes.InPlacePass):
         affine = Affine.of(node)
         if isinstance(affine, Refusal):
             return affine
-        bias = _bias(linear, affine)
+        bias = affine.bias_of(linear)
         if isinstance(bias, Refusal):
             return bias
         source = linear.inputs[1]
@@ -103,24 +103,6 @@ class FoldBatchNorm(ir.passes.InPlacePass):
         if not np.isfinite(product).all():
             return Refusal(problem="a folded weight overflows", expected=f"range of {weights.dtype}")
         return _Plan(linear, product, None, bias)
-
-
-def _bias(linear: ir.Node, affine: Affine) -> Array | Refusal:
-    """a * bias + offset, rounded once; Gemm's beta is in it."""
-    value = linear.inputs[2] if len(linear.inputs) > 2 else None
-    old = constant(value)
-    if value is not None and old is None:
-        return Refusal(problem="the bias before it is not constant", expected="a constant, or none")
-    x = linear.outputs[0]
-    if x.dtype is None:
-        return Refusal(problem="the element type before it is unknown")
-    beta = float(np.float32(linear.attributes.get_float("beta", 1.0)))
-    if old is not None and old.shape[-1:] not in ((), (1,), affine.factor.shape):
-        return Refusal(problem="the bias before it has other channels", got=str(old.shape))
-    with np.errstate(over="ignore"):
-        old = np.zeros(()) if old is None else old.astype(np.float64) * beta
-        bias = (old * affine.factor + affine.offset).astype(x.dtype.numpy())
-    return bias if np.isfinite(bias).all() else Refusal(problem="the folded bias overflows", got=str(x.dtype))
 
 
 def _quantised(linear: ir.Node, quantiser: ir.Node, operator: Operator, affine: Affine, bias: Array) -> _Plan | Refusal:

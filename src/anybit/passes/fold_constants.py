@@ -15,6 +15,7 @@ from anybit.ops.operator import Array
 from anybit.ops.registry import find_operator
 from anybit.ops.standard.kernels import compile_node
 
+_QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
 _RANDOM = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split())
 
 
@@ -26,7 +27,8 @@ class FoldConstants(ir.passes.InPlacePass):
     float32 results are rounded once. Random operators, nodes with subgraphs and strings stay.
 
     Attributes:
-        keep_quantizers: Keep quantisers of weights, and what follows from them, as nodes.
+        keep_quantizers: Keep quantisers of weights, and what follows from them, as nodes: ours, QuantizeLinear and
+            DequantizeLinear, and the Clip that narrows them.
         max_elements: Leave a node that would produce a larger tensor than both this and its inputs.
     """
 
@@ -68,16 +70,27 @@ class FoldConstants(ir.passes.InPlacePass):
     def _evaluate(
         self, node: ir.Node, inputs: Sequence[Array | None], opsets: dict[str, int]
     ) -> tuple[Array, ...] | None:
+        if self.keep_quantizers and _quantises(node):
+            return None
         if node.domain == "":
             try:
                 return tuple(np.asarray(a) for a in compile_node(node, opsets[""])(inputs))
             except UnsupportedError:
                 return None
         operator = find_operator(node.domain, node.op_type, opsets.get(node.domain, 1))
-        if operator is None or self.keep_quantizers or any(a is None for a in inputs):
+        if operator is None or any(a is None for a in inputs):
             return None
         attributes = {name: a.value for name, a in node.attributes.items()}
         try:
             return (operator.evaluate([a for a in inputs if a is not None], attributes),)
         except (TypeError, ValueError) as error:
             raise InvalidModelError("the operator cannot be evaluated", node=label(node), got=error) from error
+
+
+def _quantises(node: ir.Node) -> bool:
+    """Whether the node says what a tensor's number format is: a quantiser, or a Clip that narrows one."""
+    if node.domain != "":
+        return True
+    if node.op_type == "Clip":
+        return any(user.domain == "" and user.op_type in _QUANTIZERS for user, _ in node.outputs[0].uses())
+    return node.op_type in _QUANTIZERS

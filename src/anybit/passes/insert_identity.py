@@ -26,7 +26,7 @@ class InsertIdentity(ir.passes.InPlacePass):
 
     Before: ``y = Relu(x); z = Neg(y)``, outputs ``y, z``; after: ``y_identity = Relu(x); y = Identity(y_identity)``,
     and the like for ``z``; Neg reads ``y_identity``. ``InsertIdentity(("h",), outputs=False)``: ``h`` stays what it
-    was, and all that read it read ``h_identity = Identity(h)``; with `Side.BEFORE` they read ``h = Identity(h_identity)``.
+    was, and all that read it read ``h_identity = Identity(h)``; with `Side.BEFORE`, ``h = Identity(h_identity)``.
 
     Attributes:
         tensors: Names of tensors, subgraphs included.

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import onnx_ir as ir
 
 from anybit.errors import Finding, InvalidModelError, Severity, UsageError
+from anybit.ops.operator import DOMAIN
+from anybit.ops.registry import find_operator
 from anybit.passes.expose_tensors import unknown_tensor
 from anybit.passes.name_tensors import Names, all_values
 from anybit.passes.notes import note
@@ -75,14 +77,28 @@ def _seams(first: ir.Graph, second: ir.Graph, connect: Mapping[str, str] | None)
 
 
 def require_same_opsets(first: ir.Model, second: ir.Model) -> None:
-    """Raises a UsageError where both models use a domain in different versions; imports of the second are added."""
+    """Raises where an operator of the second model means something else in the first; its imports are added.
+
+    Domains that one of the models does not use, and our own operators that are the same in both versions, do not count.
+
+    Raises:
+        UsageError: Versions of a domain that both use differ.
+    """
+    used = {node.domain for node in first.graph.all_nodes()}
     for domain, version in second.opset_imports.items():
         known = first.opset_imports.get(domain, version)
-        if known != version:
+        nodes = [n for n in second.graph.all_nodes() if n.domain == domain]
+        if known != version and domain in used and not all(_is_same(n, known, version) for n in nodes):
             name = domain or "the standard operators"
             hint = "convert one of the models to the opset of the other" if domain == "" else ""
             raise UsageError(f"versions of {name}", got=f"{known} and {version}", expected="the same", hint=hint)
-    first.opset_imports.update(second.opset_imports)
+        first.opset_imports[domain] = known if domain in used or not nodes else version
+
+
+def _is_same(node: ir.Node, one: int, other: int) -> bool:
+    return node.domain == DOMAIN and find_operator(DOMAIN, node.op_type, one) is find_operator(
+        DOMAIN, node.op_type, other
+    )
 
 
 def add_functions(first: ir.Model, second: ir.Model) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +25,8 @@ from anybit.ops.operator import DOMAIN, Array
 from anybit.passes.notes import note
 
 _EXACT_STEPS = 1 << 22  # below it float32 gives an integer back from (integer * scale) / scale
-_FLOORS = (("asymmetric", "floor"),) + tuple(
-    (coordinates, rounding)  # a whole factor never puts a half pixel on the border between two neighbours
-    for coordinates in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
-    for rounding in ("round_prefer_floor", "round_prefer_ceil")
-)
+_HALF_PIXELS = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
+_NEAREST = ("round_prefer_floor", "round_prefer_ceil")
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,7 @@ def _factors(resize: ir.Node, opset: int) -> tuple[int, ...] | None:
     """Whole factors of the spatial axes, where each output is the element whose block it lies in."""
     attributes = {name: a.value for name, a in resize.attributes.items()}
     modern = resize.op_type == "Resize" and opset >= 11
-    modes = (
-        attributes.get("coordinate_transformation_mode", "half_pixel"),
-        attributes.get("nearest_mode", "round_prefer_floor"),
-    )
-    if modern and (modes not in _FLOORS or "axes" in attributes or attributes.get("antialias", 0)):
+    if modern and (not _takes_own_block(attributes) or "axes" in attributes or attributes.get("antialias", 0)):
         return None
     scales = constant(resize.inputs[2 if modern else 1]) if len(resize.inputs) > (2 if modern else 1) else None
     if not modern and "scales" in attributes:
@@ -127,16 +122,24 @@ def _factors(resize: ir.Node, opset: int) -> tuple[int, ...] | None:
     return tuple(int(s) for s in scales[2:])
 
 
+def _takes_own_block(attributes: Mapping[str, Any]) -> bool:
+    """Whether each output is nearest to the element in whose block it lies, for every whole factor."""
+    coordinates = attributes.get("coordinate_transformation_mode", "half_pixel")
+    rounding = attributes.get("nearest_mode", "round_prefer_floor")
+    if coordinates in _HALF_PIXELS:  # no half pixel lies half-way between two elements
+        return rounding in _NEAREST
+    return (coordinates, rounding) == ("asymmetric", "floor")
+
+
 def _scales_of_sizes(resize: ir.Node) -> npt.NDArray[np.float64] | None:
     sizes = constant(resize.inputs[3]) if len(resize.inputs) > 3 else None
     shape = None if resize.inputs[0] is None else shape_of(resize.inputs[0])
-    policy = resize.attributes["keep_aspect_ratio_policy"].as_string() if len(resize.attributes) and (
-        "keep_aspect_ratio_policy" in resize.attributes
-    ) else "stretch"
-    if sizes is None or shape is None or policy != "stretch" or len(sizes) != len(shape):
+    policy = resize.attributes.get("keep_aspect_ratio_policy")
+    if sizes is None or shape is None or len(sizes) != len(shape) or not all(shape):
         return None
-    known = [d or 0 for d in shape]
-    return sizes / np.array(known) if all(known[2:]) and all(known) else None
+    if policy is not None and policy.value != "stretch":
+        return None
+    return sizes / np.array([d or 0 for d in shape])
 
 
 def _summed(node: ir.Node, read: Convolution, factors: tuple[int, ...]) -> _Plan | Refusal:
@@ -146,8 +149,10 @@ def _summed(node: ir.Node, read: Convolution, factors: tuple[int, ...]) -> _Plan
         return _Plan(read, factors, kernel.astype(weight.values.dtype), None, signed=True, scale=None)
     scale = np.broadcast_to(weight.parameters[0], weight.values.shape)
     integers = np.round(weight.values.astype(np.float64) / scale)
-    one_a_channel = (scale == scale[:, :, :1, :1]).all()
-    if weight.quantizer.op_type == "FloatQuant" or not one_a_channel or (integers * scale != weight.values).any():
+    spatial = tuple(range(2, scale.ndim))
+    on_grid = integers.astype(weight.values.dtype) * scale.astype(weight.values.dtype) == weight.values
+    one_a_channel = (np.ptp(scale, axis=spatial) == 0).all()
+    if weight.quantizer.op_type == "FloatQuant" or not one_a_channel or not on_grid.all():
         return Refusal(
             problem="the integers of the weight are not known",
             node=label(weight.quantizer),
@@ -203,7 +208,12 @@ def _replace(model: ir.Model, node: ir.Node, resize: ir.Node, plan: _Plan) -> No
     transposed = ir.node(
         "ConvTranspose",
         [resize.inputs[0], weight, *node.inputs[2:]],
-        {"group": read.groups, "kernel_shape": list(plan.kernel.shape[2:]), "pads": pads, "strides": list(plan.factors)},
+        {
+            "group": read.groups,
+            "kernel_shape": list(plan.kernel.shape[2:]),
+            "pads": pads,
+            "strides": list(plan.factors),
+        },
         name=node.name,
         metadata_props=dict(node.metadata_props),
     )
@@ -214,9 +224,7 @@ def _replace(model: ir.Model, node: ir.Node, resize: ir.Node, plan: _Plan) -> No
         drop_unused(old_weight)
 
 
-def _quantized(
-    model: ir.Model, node: ir.Node, weight: ir.Value, scale: Array, bits: int, *, signed: bool
-) -> ir.Value:
+def _quantized(model: ir.Model, node: ir.Node, weight: ir.Value, scale: Array, bits: int, *, signed: bool) -> ir.Value:
     """Quant of sums that lie on its grid already."""
     name = str(weight.name)
     parameters = {"scale": scale, "zeropt": np.zeros((), np.float32), "bits": np.array(bits, np.float32)}
@@ -228,6 +236,6 @@ def _quantized(
         name=f"{name}_quant",
     )
     made.outputs[0].name = f"{name}_quantized"
-    made.outputs[0].dtype = weight.dtype
+    made.outputs[0].type = weight.type
     node.prepend(made)
     return made.outputs[0]

@@ -82,19 +82,20 @@ class SetInputShape(ir.passes.InPlacePass):
 
     def _set(self, graph: ir.Graph) -> int | str | None:
         """Sets all but the batch; returns the batch to set, None if it stays."""
-        batches: dict[int | str, str] = {}
+        batch: int | str | None = None
+        stated: dict[int | str, str] = {}
         for value in graph.inputs:
             shape = self.shapes.get(str(value.name))
-            if shape is None:
+            if not shape:
                 continue
-            old = None if value.shape is None or not len(value.shape) else value.shape[0]
-            keeps = old is not None and isinstance(old, int) and old != shape[0]
-            value.shape = ir.Shape([old, *shape[1:]] if keeps else shape)
-            if keeps:
-                batches[shape[0]] = str(value.name)
-        if len(batches) > 1:
-            raise InvalidModelError("inputs of different batch", got=dict(batches), expected="one batch for all inputs")
-        return next(iter(batches), None)
+            stated[shape[0]] = str(value.name)
+            old = None if value.shape is None else value.shape[0]
+            if isinstance(old, int) and old != shape[0]:
+                batch = shape[0]
+            value.shape = ir.Shape(shape if batch is None or not isinstance(old, int) else [old, *shape[1:]])
+        if batch is not None and len(stated) > 1:
+            raise InvalidModelError("inputs of different batch", got=stated, expected="one batch for all inputs")
+        return batch
 
 
 def _is(value: ir.Value, shape: Sequence[int | str] | None) -> bool:

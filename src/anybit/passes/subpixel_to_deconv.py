@@ -82,7 +82,8 @@ def _plan(node: ir.Node, shuffle: ir.Node, opset_imports: dict[str, int]) -> Con
     block, channel_first = _block(shuffle)
     if read.groups > 1 and (not channel_first or (len(read.weight.array) // read.groups) % block**2):
         return Refusal(problem="a block mixes groups", node=where, got=f"{read.groups} groups", expected="1 group")
-    if read.bias is not None and (np.ptp(_blocks(read.bias, block, channel_first=channel_first), axis=(1, 2)) != 0).any():
+    biases = np.zeros(block**2) if read.bias is None else read.bias
+    if np.ptp(_blocks(biases, block, channel_first=channel_first), axis=(1, 2)).any():
         return Refusal(problem="the bias differs within a block", node=where, expected="one bias a block, or none")
     return read
 

@@ -25,7 +25,7 @@ _OLDEST_OPSET = 15  # of the operators that bodies leave behind (CastLike)
 _NEWEST_OPSET = 23  # beyond it ONNX Runtime lacks kernels, QuantizeLinear among them
 _NEWEST_IR_VERSION = 11
 _LARGE = 1024  # initializers above this many bytes are handed over beside the graph
-_IN_MEMORY = 1 << 26  # in memory up to this many bytes in all, in a temporary file above
+_IN_MEMORY = 1 << 24  # in memory up to this many bytes in all, in a temporary file above
 _PAGE = 4096  # ONNX Runtime maps weights that begin on a page
 _QUIET = 3
 # They fold Relu and Clip into a QuantizeLinear behind them, which is wrong for float8.

@@ -21,7 +21,7 @@ from anybit.runtime.ort import OrtBackend, lower
 from anybit.runtime.reference import ReferenceBackend
 
 _BATCH = "batch"
-_MANY_NODES = 1000
+_MANY_NODES = 1000  # from this size on a graph that is done with is worth collecting at once
 
 Inputs = Mapping[str, npt.ArrayLike] | npt.NDArray[Any]
 
@@ -83,8 +83,9 @@ class Session:
         self._names = list(dict.fromkeys((*self.outputs, *self.tensors)))
         self.engine = _chosen(_engine(engine), prepared)
         ready = _backend(self.engine, prepared, values, self._names, threads)
-        if prepared.graph.num_nodes() > _MANY_NODES:
-            del prepared, values  # the graph would be resident beside the engine's own; its parts form cycles
+        large = prepared.graph.num_nodes() > _MANY_NODES
+        del prepared, values
+        if large:  # the graph would be resident beside the engine's own; its parts form cycles
             gc.collect()
         self._backend = ready()
         self._coupled = len(self.inputs) > 1 or self.engine is Engine.REFERENCE

@@ -125,13 +125,23 @@ def test_lstm_with_peepholes() -> None:
         ("LSTM", {"input_forget": 1}, 3),
         ("GRU", {"activations": ["Relu", "Tanh"]}, 3),
         ("RNN", {"activations": ["Relu"]}, 3),
-        ("LSTM", {}, 5),
     ],
 )
 def test_recurrent_layers_refuse_what_onnx_ignores(op_type: str, attributes: dict[str, Any], inputs: int) -> None:
     node = ir.node(op_type, [ir.Value(name=f"i{k}") for k in range(inputs)], {"hidden_size": 3, **attributes})
     with pytest.raises(UnsupportedError):
         compile_node(node, 14)
+
+
+@pytest.mark.parametrize(("op_type", "gates", "outputs"), [("LSTM", 4, 3), ("GRU", 3, 2), ("RNN", 1, 2)])
+def test_sequence_lengths_may_be_given_but_not_be_shorter(op_type: str, gates: int, outputs: int) -> None:
+    rng = np.random.default_rng(8)
+    shapes = ((3, 2, 4), (1, 3 * gates, 4), (1, 3 * gates, 3), (1, 6 * gates))
+    weights = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    attributes = {"hidden_size": 3}
+    assert_close_to_ort(op_type, [*weights, np.int32([3, 3])], attributes, opset=14, outputs=outputs)
+    with pytest.raises(UnsupportedError, match="sequence_lens"):
+        run_kernel(op_type, [*weights, np.int32([3, 2])], attributes, opset=14, outputs=outputs)
 
 
 def test_lstm_takes_its_default_activations_by_name() -> None:

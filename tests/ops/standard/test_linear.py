@@ -18,7 +18,9 @@ SHAPES_OF_C = st.sampled_from((None, (), (1,), (4,), (3, 1), (1, 4), (3, 4)))
 
 @given(flags, flags, FACTORS, FACTORS, SHAPES_OF_C, seeds)
 @examples(150)
-def test_gemm(trans_a: int, trans_b: int, alpha: float, beta: float, c: tuple[int, ...] | None, seed: int) -> None:
+def test_gemm(
+    trans_a: int, trans_b: int, alpha: float, beta: float, c: tuple[int, ...] | None, seed: list[int]
+) -> None:
     rng = np.random.default_rng(seed)
     a = rng.standard_normal((5, 3) if trans_a else (3, 5)).astype(np.float32)
     b = rng.standard_normal((4, 5) if trans_b else (5, 4)).astype(np.float32)

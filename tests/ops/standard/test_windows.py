@@ -45,7 +45,7 @@ def windows(draw: st.DrawFn, *, pooling: bool) -> tuple[list[int], list[int], di
     seeds,
 )
 @examples(250)
-def test_conv(window, groups: tuple[int, int, int], biased: bool, seed: int) -> None:
+def test_conv(window, groups: tuple[int, int, int], biased: bool, seed: list[int]) -> None:
     spatial, kernel, attributes = window
     group, inner, outer = groups
     rng = np.random.default_rng(seed)
@@ -85,7 +85,7 @@ def transposed(draw: st.DrawFn) -> tuple[list[int], list[int], dict[str, Any]]:
 
 @given(transposed(), st.sampled_from([(1, 1, 1), (1, 3, 2), (2, 2, 1), (2, 1, 3)]), st.booleans(), seeds)
 @examples(250)
-def test_conv_transpose(window, groups: tuple[int, int, int], biased: bool, seed: int) -> None:
+def test_conv_transpose(window, groups: tuple[int, int, int], biased: bool, seed: list[int]) -> None:
     spatial, kernel, attributes = window
     group, inner, outer = groups
     rng = np.random.default_rng(seed)
@@ -97,7 +97,7 @@ def test_conv_transpose(window, groups: tuple[int, int, int], biased: bool, seed
 
 @given(windows(pooling=True), st.sampled_from((0, 1)), st.sampled_from((np.float32, np.int8, np.uint8)), seeds)
 @examples(250)
-def test_max_pool(window, ceil_mode: int, dtype: Any, seed: int) -> None:
+def test_max_pool(window, ceil_mode: int, dtype: Any, seed: list[int]) -> None:
     spatial, kernel, attributes = window
     x = (np.random.default_rng(seed).standard_normal((2, 2, *spatial)) * 50).astype(np.int32).astype(dtype)
     assert_close_to_ort("MaxPool", [x], {**attributes, "kernel_shape": kernel, "ceil_mode": ceil_mode})
@@ -105,7 +105,7 @@ def test_max_pool(window, ceil_mode: int, dtype: Any, seed: int) -> None:
 
 @given(windows(pooling=True), st.sampled_from((0, 1)), st.sampled_from((0, 1)), seeds)
 @examples(250)
-def test_average_pool(window, ceil_mode: int, count_include_pad: int, seed: int) -> None:
+def test_average_pool(window, ceil_mode: int, count_include_pad: int, seed: list[int]) -> None:
     spatial, kernel, attributes = window
     x = np.random.default_rng(seed).standard_normal((2, 2, *spatial)).astype(np.float32)
     attributes |= {"kernel_shape": kernel, "ceil_mode": ceil_mode, "count_include_pad": count_include_pad}

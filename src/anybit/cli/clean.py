@@ -1,0 +1,53 @@
+"""anybit clean: the standard clean-up of an exported model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from anybit.cli.output import JsonOption, ModelArgument, OutputOption, print_steps
+from anybit.errors import UsageError
+
+
+def clean(
+    model: ModelArgument,
+    output: OutputOption,
+    batch: Annotated[str | None, typer.Option(help="Batch size to set: a number, or dynamic.")] = None,
+    input_shape: Annotated[list[str] | None, typer.Option(help="Shape to set: NAME=1,3,32,32; repeatable.")] = None,
+    fold_quantizers: Annotated[
+        bool, typer.Option("--fold-quantizers", help="Make quantisers of weights constants, too.")
+    ] = False,
+    skip: Annotated[list[str] | None, typer.Option(help="Pass to leave out; repeatable.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Sort, infer shapes, fold constants, remove what does nothing; print what each pass changed."""
+    from anybit.io.save import save
+    from anybit.passes.apply import apply
+    from anybit.passes.clean import clean_passes
+
+    steps = clean_passes(
+        batch=None if batch is None else _batch(batch),
+        input_shapes=dict(_shape(text) for text in input_shape or ()),
+        fold_quantizers=fold_quantizers,
+        skip=skip or (),
+    )
+    applied = apply(model, steps)
+    save(applied.model, output)
+    print_steps(applied.steps, output, as_json=json)
+
+
+def _batch(text: str) -> int | str:
+    if text == "dynamic":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError("batch", got=repr(text), expected="a positive number, or dynamic")
+    return int(text)
+
+
+def _shape(text: str) -> tuple[str, tuple[int | str, ...]]:
+    name, separator, shape = text.rpartition("=")
+    dimensions = [d.strip() for d in shape.split(",")]
+    if not separator or not name or not all(dimensions):
+        raise UsageError("input shape", got=repr(text), expected="NAME=1,3,32,32")
+    return name, tuple(int(d) if d.lstrip("-").isdecimal() else d for d in dimensions)

@@ -1,0 +1,65 @@
+"""apply: passes one after the other, on a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from anybit.errors import Finding
+from anybit.io.load import ModelSource, load
+from anybit.passes.notes import notes
+
+Pass = Callable[[ir.Model], ir.passes.PassResult]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one pass did.
+
+    Attributes:
+        name: Name of the pass.
+        modified: Whether it changed the model.
+        nodes_before: Nodes of the graph and its subgraphs before.
+        nodes_after: And after.
+        notes: What it had to leave as it was, and why.
+    """
+
+    name: str
+    modified: bool
+    nodes_before: int
+    nodes_after: int
+    notes: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A model after passes, with what each of them did."""
+
+    model: ir.Model
+    steps: tuple[Step, ...]
+
+
+def apply(model: ModelSource, passes: Iterable[ir.passes.PassBase]) -> Applied:
+    """Applies passes in order to a copy of the model; if one of them fails, the model is as it was.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
+        passes: Passes of anybit, or any other ``onnx_ir`` passes.
+
+    Raises:
+        InvalidModelError: A pass cannot do what it was asked to.
+    """
+    current = load(model)
+    steps: list[Step] = []
+    for step in passes:
+        before, noted = _count(current), len(notes(current))
+        result = step(current)
+        current = result.model
+        steps.append(Step(type(step).__name__, result.modified, before, _count(current), notes(current)[noted:]))
+    return Applied(current, tuple(steps))
+
+
+def _count(model: ir.Model) -> int:
+    return sum(1 for _ in model.graph.all_nodes())

@@ -1,0 +1,159 @@
+"""The passes of this folder by name, and a pass with its options from one line of text."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import enum
+import json
+import pkgutil
+import types
+import typing
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import onnx_ir as ir
+
+from anybit.errors import UsageError
+
+
+@cache
+def catalog() -> Mapping[str, type[ir.passes.PassBase]]:
+    """Every pass that stands in this folder, by the name that the command line uses (fold-constants)."""
+    package = __name__.rpartition(".")[0]
+    found: dict[str, type[ir.passes.PassBase]] = {}
+    for module in pkgutil.iter_modules(import_module(package).__path__):
+        content = vars(import_module(f"{package}.{module.name}"))
+        for value in content.values():
+            if (
+                isinstance(value, type)
+                and issubclass(value, ir.passes.PassBase)
+                and value.__module__.endswith(module.name)
+            ):
+                found[module.name.replace("_", "-")] = value
+    return dict(sorted(found.items()))
+
+
+def parse_pass(text: str) -> ir.passes.PassBase:
+    """A pass from ``name`` or ``name:field=value,field=value``; values are JSON, or text where they are none.
+
+    Raises:
+        UsageError: There is no such pass or field, or the value does not fit the field.
+
+    Example:
+        >>> parse_pass("fold-constants:keep_quantizers=false")
+        FoldConstants(keep_quantizers=False, max_elements=1048576)
+    """
+    name, _, options = text.partition(":")
+    kind = catalog().get(name.strip().replace("_", "-"))
+    if kind is None:
+        raise UsageError("unknown pass", got=repr(name), expected=", ".join(catalog()))
+    fields = options_of(kind)
+    values: dict[str, Any] = {}
+    for entry in _split(options):
+        field, separator, value = entry.partition("=")
+        if not separator or field.strip() not in fields:
+            expected = ", ".join(f"{f}=..." for f in fields) or "no options"
+            raise UsageError(f"option of {name}", got=repr(entry), expected=expected)
+        values[field.strip()] = _value(value.strip(), fields[field.strip()].type, f"{name}: {field.strip()}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        required = [f.name for f in fields.values() if f.required]
+        raise UsageError(f"options of {name}", got=error, expected=", ".join(f"{f}=..." for f in required)) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One field of a pass."""
+
+    name: str
+    type: Any
+    required: bool
+    default: Any
+
+
+def options_of(kind: type[ir.passes.PassBase]) -> dict[str, Option]:
+    """The fields of a pass by name."""
+    if not dataclasses.is_dataclass(kind):
+        return {}
+    hints = typing.get_type_hints(kind)
+    missing = dataclasses.MISSING
+    return {
+        f.name: Option(
+            f.name,
+            hints[f.name],
+            f.default is missing and f.default_factory is missing,
+            f.default_factory() if f.default_factory is not missing else f.default,
+        )
+        for f in dataclasses.fields(kind)
+    }
+
+
+def summary_of(kind: type[ir.passes.PassBase]) -> str:
+    """The first line of a pass's docstring."""
+    return (kind.__doc__ or "").strip().partition("\n")[0]
+
+
+def _split(text: str) -> list[str]:
+    """The parts between commas that stand outside of brackets and quotes."""
+    parts, depth, quoted, start = list[str](), 0, False, 0
+    for position, letter in enumerate(text):
+        quoted ^= letter == '"'
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and not depth and not quoted:
+            parts.append(text[start:position])
+            start = position + 1
+    return [part for part in (*parts, text[start:]) if part]
+
+
+def _value(text: str, kind: Any, where: str) -> Any:
+    try:
+        value: Any = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    try:
+        return _converted(value, kind)
+    except (TypeError, ValueError):
+        expected = getattr(kind, "__name__", str(kind))
+        raise UsageError(where, got=repr(text), expected=expected) from None
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    """The JSON value as one of `kind`; TypeError or ValueError where it is none."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is not None:
+        return _converted_generic(value, origin, arguments)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is str and not isinstance(value, str):
+        return json.dumps(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError
+    return value
+
+
+def _converted_generic(value: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:
+    if origin in (types.UnionType, typing.Union):
+        return _first_that_fits(value, arguments)
+    if origin is collections.abc.Mapping:
+        if not isinstance(value, dict):
+            raise TypeError
+        return {key: _converted(v, arguments[1]) for key, v in value.items()}
+    items: list[Any] = value if isinstance(value, list) else [value]
+    many = origin is not tuple or (len(arguments) == 2 and arguments[1] is Ellipsis)
+    kinds = [arguments[0]] * len(items) if many else list(arguments)
+    return tuple(_converted(v, k) for v, k in zip(items, kinds, strict=True))
+
+
+def _first_that_fits(value: Any, kinds: tuple[Any, ...]) -> Any:
+    for kind in kinds:
+        try:
+            return _converted(value, kind)
+        except (TypeError, ValueError):
+            continue
+    raise TypeError

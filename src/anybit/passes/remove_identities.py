@@ -1,0 +1,161 @@
+"""RemoveIdentities: operators that give back what they were given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.ops.constants import constant
+from anybit.ops.operator import Array
+from anybit.passes.bypass import bypass
+
+_FIRST_INFERENCE_ONLY_DROPOUT = 12  # before it, Dropout had no training mode
+
+
+@dataclass(frozen=True)
+class RemoveIdentities(ir.passes.InPlacePass):
+    """Removes operators that are exactly identities, for every input, the sign of zero aside.
+
+    Before: ``b = Mul(a, 1); c = Reshape(b, [-1, 4]); d = Identity(c)`` with ``float[N,4] a``; after: ``a``.
+    Covered: Identity, Dropout in inference, Cast to the same type, Transpose, Reshape, Flatten, Squeeze, Unsqueeze,
+    Expand and Slice that change nothing, Pad by nothing, Concat, Sum, Mean, Max and Min of one tensor, Add and Sub of
+    0, Mul and Div by 1, Pow to 1, Clip without bounds. A constant that is merely close to 0 or 1 stays.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        opset = model.opset_imports.get("", 1)
+        modified = False
+        for node in list(model.graph.all_nodes()):
+            if node.domain == "" and _is_identity(node, opset):
+                modified |= bypass(node)
+        return ir.passes.PassResult(model, modified)
+
+
+def _is_identity(node: ir.Node, opset: int) -> bool:
+    rule = _RULES.get(node.op_type)
+    if rule is None or not node.inputs or node.inputs[0] is None or any(o.uses() for o in node.outputs[1:]):
+        return False
+    return not any(o.is_graph_output() for o in node.outputs[1:]) and rule(node, opset)
+
+
+def _always(node: ir.Node, opset: int) -> bool:
+    del node, opset
+    return True
+
+
+def _dropout(node: ir.Node, opset: int) -> bool:
+    if opset < _FIRST_INFERENCE_ONLY_DROPOUT or len(node.inputs) < 3 or node.inputs[2] is None:
+        return True
+    training = constant(node.inputs[2])
+    return training is not None and not training.any()
+
+
+def _cast(node: ir.Node, opset: int) -> bool:
+    del opset
+    source = node.inputs[0]
+    target = node.attributes.get("to")
+    return source is not None and target is not None and source.dtype is not None and source.dtype == target.as_int()
+
+
+def _single(node: ir.Node, opset: int) -> bool:
+    del opset
+    return len(node.inputs) == 1
+
+
+def _clip(node: ir.Node, opset: int) -> bool:
+    del opset
+    return not node.attributes and all(v is None for v in node.inputs[1:])
+
+
+def _transpose(node: ir.Node, opset: int) -> bool:
+    del opset
+    permutation = node.attributes.get("perm")
+    return permutation is not None and list(permutation.as_ints()) == sorted(permutation.as_ints())
+
+
+def _same_shape(node: ir.Node, opset: int) -> bool:
+    """Operators that only rename positions: they change nothing if they keep a shape that is known."""
+    del opset
+    before, after = node.inputs[0], node.outputs[0]
+    if before is None or before.shape is None or after.shape is None:
+        return False
+    return before.shape == after.shape and _free_dimensions(before.shape) <= 1
+
+
+def _free_dimensions(shape: ir.Shape) -> int:
+    """Dimensions that are not known numbers; two of them could trade places, unnamed ones could be anything."""
+    free = [d for d in shape if not isinstance(d, int)]
+    return len(free) if all(d.value is not None for d in free) else 2
+
+
+def _slice(node: ir.Node, opset: int) -> bool:
+    """A slice with positive steps that keeps every extent keeps every element."""
+    steps = constant(node.inputs[4]) if len(node.inputs) > 4 else None
+    forward = len(node.inputs) < 5 or node.inputs[4] is None or (steps is not None and bool((steps > 0).all()))
+    before = node.inputs[0]
+    known = before is not None and before.shape is not None and _free_dimensions(before.shape) == 0
+    return forward and known and _same_shape(node, opset)
+
+
+def _pad(node: ir.Node, opset: int) -> bool:
+    del opset
+    pads = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if pads is None and "pads" in node.attributes:
+        pads = np.asarray(node.attributes["pads"].as_ints())
+    return pads is not None and not pads.any()
+
+
+def _neutral(number: int, *, commutative: bool) -> Callable[[ir.Node, int], bool]:
+    """A rule for arithmetic with a constant of `number` in every element that does not widen the other operand."""
+
+    def rule(node: ir.Node, opset: int) -> bool:
+        del opset
+        left, right = node.inputs
+        if left is None or right is None:
+            return False
+        operand = constant(right)
+        if operand is None and commutative and (operand := constant(left)) is not None:
+            if not _keeps(right, operand, number):
+                return False
+            node.replace_input_with(0, right)
+            node.replace_input_with(1, left)
+            return True
+        return operand is not None and _keeps(left, operand, number)
+
+    return rule
+
+
+def _keeps(value: ir.Value, operand: Array, number: int) -> bool:
+    if value.shape is None or not (operand == number).all() or operand.ndim > value.shape.rank():
+        return False
+    trailing = list(value.shape)[value.shape.rank() - operand.ndim :]
+    return all(d in (1, size) for d, size in zip(operand.shape, trailing, strict=True))
+
+
+_RULES: Mapping[str, Callable[[ir.Node, int], bool]] = {
+    "Identity": _always,
+    "Dropout": _dropout,
+    "Cast": _cast,
+    "Concat": _single,
+    "Sum": _single,
+    "Mean": _single,
+    "Max": _single,
+    "Min": _single,
+    "Clip": _clip,
+    "Transpose": _transpose,
+    "Reshape": _same_shape,
+    "Flatten": _same_shape,
+    "Squeeze": _same_shape,
+    "Unsqueeze": _same_shape,
+    "Expand": _same_shape,
+    "Slice": _slice,
+    "Pad": _pad,
+    "Add": _neutral(0, commutative=True),
+    "Sub": _neutral(0, commutative=False),
+    "Mul": _neutral(1, commutative=True),
+    "Div": _neutral(1, commutative=False),
+    "Pow": _neutral(1, commutative=False),
+}
