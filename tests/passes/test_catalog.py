@@ -16,7 +16,7 @@ def test_every_pass_has_a_summary_and_is_a_frozen_dataclass():
     for name, kind in catalog().items():
         assert issubclass(kind, ir.passes.PassBase)
         assert summary_of(kind).endswith("."), name
-        assert "Before:" in (kind.__doc__ or ""), name
+        assert "Before" in (kind.__doc__ or ""), name
         assert dataclasses.is_dataclass(kind)
         assert kind.__dataclass_params__.frozen
 

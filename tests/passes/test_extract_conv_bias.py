@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
-from anybit import compare
+from anybit import compare, load
 from anybit.io.save import to_proto
 from anybit.passes.extract_conv_bias import ExtractConvBias
 from tests.integration.corpus import needs_corpus
@@ -120,8 +120,6 @@ def test_a_bias_of_two_convolutions():
 
 def test_an_unknown_rank_is_noted():
     proto = model([_conv()], {"b": np.float32([1, 2])}, inputs={"x": None, "w": None}, outputs=["y"])
-    from anybit import load
-
     loaded = load(proto)
     assert not ExtractConvBias()(loaded).modified
     assert problems(loaded) == {"Conv 'conv'": "the rank of the convolution is unknown"}

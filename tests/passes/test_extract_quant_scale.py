@@ -14,7 +14,7 @@ from anybit import compare, load
 from anybit.errors import UsageError
 from anybit.passes.extract_quant_scale import ExtractQuantScale
 from tests.integration.corpus import needs_corpus
-from tests.models import model, parameters, quant
+from tests.models import DOMAIN, model, parameters, quant
 from tests.passes.test_sub_to_add import (
     applied,
     assert_same_bits,
@@ -111,6 +111,15 @@ def test_computed_parameters():
     after = applied(proto, ExtractQuantScale(), modified=True)
     x = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
     assert_same_bits(proto, after, {"x": x, "raw": np.float32([-0.3])}, ("reference", "onnxruntime"))
+
+
+def test_a_model_without_standard_operators_gets_their_import():
+    proto = _one(scale=0.5)
+    del proto.opset_import[:]
+    proto.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    after = applied(proto, ExtractQuantScale(), modified=True)
+    assert list(after.opset_imports) == ["", DOMAIN]
+    assert_same_bits(proto, after, {"x": np.float32([[0.3, -4, 9], [1, 2, 3]])}, ("reference", "onnxruntime"))
 
 
 @needs_corpus

@@ -12,8 +12,8 @@ from anybit.io.annotations import annotate_datatype, annotated_datatype
 from anybit.passes.extract_submodel import extract_submodel
 from anybit.runtime.session import Session
 from tests.integration.corpus import executable_files, needs_corpus
-from tests.passes.surgery import branches, fork, node, several, text, valid
 from tests.models import model
+from tests.passes.surgery import branches, fork, node, several, text, valid
 
 X = np.random.default_rng(5).normal(size=(2, 4)).astype(np.float32)
 
@@ -98,7 +98,8 @@ def test_a_boundary_of_unknown_type():
     "tfc_2w2a/model.onnx", "transformer_4w8a/model.onnx", "espcn_deconv_4w4a/model_dynamo.onnx")], ids=lambda c: c.name)  # fmt: skip
 def test_corpus_cut_in_the_middle(case):
     read = load(case.path)
-    names = [n.outputs[0].name for n in read.graph if n.op_type == "Quant" and n.inputs[0].producer() is not None]
+    quantisers = [n for n in read.graph if n.op_type == "Quant" and n.inputs[0].producer() is not None]
+    names = [n.outputs[0].name for n in quantisers]
     cut = names[len(names) // 2]
     output = read.graph.outputs[0].name
     try:
@@ -107,7 +108,6 @@ def test_corpus_cut_in_the_middle(case):
         assert "not listed" in str(error)
         part = extract_submodel(read, inputs=[read.graph.inputs[0].name], outputs=[cut])
         cut, output = read.graph.inputs[0].name, cut
-    inside = Session(read, engine="reference", tensors="all").run(case.inputs[:1]) | {
-        read.graph.inputs[0].name: case.inputs[:1]
-    }
+    inside = Session(read, engine="reference", tensors="all").run(case.inputs[:1])
+    inside[str(read.graph.inputs[0].name)] = case.inputs[:1]
     np.testing.assert_array_equal(Session(part, engine="reference").run({cut: inside[cut]})[output], inside[output])

@@ -13,6 +13,7 @@ from onnx import helper
 from anybit import compare, load
 from anybit.io.save import to_proto
 from anybit.ops.constants import constant
+from anybit.ops.registry import find_operator
 from anybit.passes.fold_batch_norm import FoldBatchNorm
 from anybit.passes.fold_transpose import FoldTranspose
 from anybit.runtime.session import Session
@@ -93,8 +94,6 @@ def _steps(loaded: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """What the quantiser of weights `name` puts out, and its scale."""
     node = next(n for n in loaded.graph.all_nodes() if n.outputs[0].name == name)
     inputs = [constant(v) for v in node.inputs]
-    from anybit.ops.registry import find_operator
-
     operator = find_operator(DOMAIN, node.op_type, 1)
     assert operator is not None
     values = operator.evaluate([a for a in inputs if a is not None], {k: a.value for k, a in node.attributes.items()})
@@ -206,6 +205,7 @@ def test_other_reasons_to_refuse():
 def test_a_matmul_whose_channels_are_not_on_the_second_axis_is_refused():
     nodes, values, _ = _quantised("MatMul")
     assert "output channels" in _problem(nodes, values, (1, 4, 5))
+    assert "rank of the product is unknown" in _problem(nodes, values, None)
 
 
 @examples(40)

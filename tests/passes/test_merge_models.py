@@ -125,11 +125,11 @@ def test_functions_are_merged():
 @pytest.mark.parametrize(
     ("second", "connect", "error", "message"),
     [
-        (lambda: several(), {"y": "z"}, UsageError, "no such tensor: got 'z'"),
-        (lambda: several(), {"q": "x"}, UsageError, "no such tensor: got 'q'"),
-        (lambda: several(), {"y": "x", "h": "x"}, UsageError, "to an input of its own"),
-        (lambda: several(), None, UsageError, "2 outputs, 1 inputs"),
-        (lambda: several(), {"h": "x"}, InvalidModelError, r"shape: got \[2, 3\], expected \[2, 4\]"),
+        (several, {"y": "z"}, UsageError, "no such tensor: got 'z'"),
+        (several, {"q": "x"}, UsageError, "no such tensor: got 'q'"),
+        (several, {"y": "x", "h": "x"}, UsageError, "to an input of its own"),
+        (several, None, UsageError, "2 outputs, 1 inputs"),
+        (several, {"h": "x"}, InvalidModelError, r"shape: got \[2, 3\], expected \[2, 4\]"),
         (lambda: mlp(opset=20), {"h": "x"}, UsageError, "got 21 and 20"),
         (
             lambda: model([node("Neg", ["x"], ["y"])], {}, inputs={"x": [2, 3]}, outputs=["y"], input_type=7),

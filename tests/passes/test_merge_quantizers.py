@@ -135,7 +135,7 @@ def test_branches_of_an_if_do_not_share():
         return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(f"{name}_out", 1, None)])
 
     top = [helper.make_node("If", ["c"], ["y"], name="if", then_branch=branch("then"), else_branch=branch("else"))]
-    proto = model(top, parameters("p") | {"c": np.asarray(False)}, inputs={"x": [2, 3]}, outputs=["y"])
+    proto = model(top, parameters("p") | {"c": np.zeros((), bool)}, inputs={"x": [2, 3]}, outputs=["y"])
     after = applied(proto, MergeQuantizers(), modified=False)
     assert_same_bits(proto, after, {"x": X}, ("reference", "onnxruntime"))
 
@@ -149,7 +149,7 @@ def test_a_branch_may_put_out_what_was_quantised_outside():
     )
     nodes = [quant("x", "h", prefix="p")]
     nodes.append(helper.make_node("If", ["c"], ["y"], name="if", then_branch=then, else_branch=other))
-    proto = model(nodes, parameters("p") | {"c": np.asarray(True)}, inputs={"x": [2, 3]}, outputs=["y"])
+    proto = model(nodes, parameters("p") | {"c": np.ones((), bool)}, inputs={"x": [2, 3]}, outputs=["y"])
     after = applied(proto, MergeQuantizers(), modified=False)
     assert problems(after) == {"Quant 'then_node'": "the results of two equal quantisers are both outputs"}
     assert_same_bits(proto, after, {"x": X})

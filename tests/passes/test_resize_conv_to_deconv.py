@@ -186,7 +186,7 @@ def test_forks_shared_weights_and_subgraphs():
     ]
     proto = model(
         nodes,
-        {"w": integers(rng, 8, 3, 3, 3), "on": np.asarray(True)} | parameters("wq") | scales(2, 2),
+        {"w": integers(rng, 8, 3, 3, 3), "on": np.array(1, bool)} | parameters("wq") | scales(2, 2),
         inputs={"x": [1, 3, 5, 4]},
         outputs=["y", "d", "z", "r", "u"],
     )
@@ -206,13 +206,29 @@ W = {"w": np.ones((4, 3, 3, 3), np.float32)}
         ([resize("x", "u"), conv("u", "w", "y", pads=[3, 0, 0, 0])], W | scales(2, 2), "padding"),
         ([resize("x", "u"), conv("u", "w", "y")], W | scales(1.5, 2), "enlargement"),
         ([resize("x", "u"), conv("u", "w", "y")], W | {"scales": np.float32([1, 2, 2, 2])}, "enlargement"),
-        ([resize("x", "u", coordinate_transformation_mode="align_corners"), conv("u", "w", "y")], W | scales(2, 2), "enlargement"),
+        (
+            [resize("x", "u", coordinate_transformation_mode="align_corners"), conv("u", "w", "y")],
+            W | scales(2, 2),
+            "enlargement",
+        ),
         ([resize("x", "u", nearest_mode="ceil"), conv("u", "w", "y")], W | scales(2, 2), "enlargement"),
-        ([helper.make_node("Neg", ["w"], ["n"]), resize("x", "u"), conv("u", "n", "y")], W | scales(2, 2), "the weight is not constant"),
-        ([quant("w", "wq"), resize("x", "u"), conv("u", "wq", "y")], W | scales(2, 2) | parameters("wq", scale=np.float32([0.5, 0.25, 0.5])), "the integers"),
-        ([quant("w", "wq"), resize("x", "u"), conv("u", "wq", "y")], W | scales(2, 2) | parameters("wq", zeropt=0.25), "the integers"),
+        (
+            [helper.make_node("Neg", ["w"], ["n"]), resize("x", "u"), conv("u", "n", "y")],
+            W | scales(2, 2),
+            "the weight is not constant",
+        ),
+        (
+            [quant("w", "wq"), resize("x", "u"), conv("u", "wq", "y")],
+            W | scales(2, 2) | parameters("wq", scale=np.float32([0.5, 0.25, 0.5])),
+            "the integers",
+        ),
+        (
+            [quant("w", "wq"), resize("x", "u"), conv("u", "wq", "y")],
+            W | scales(2, 2) | parameters("wq", zeropt=0.25),
+            "the integers",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_stays_is_noted(nodes, initializers, problem):
     channels = 6 if initializers["scales"][1] == 2 else 3
     w = np.ones((4, channels, 3, 3), np.float32)

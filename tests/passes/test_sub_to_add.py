@@ -50,7 +50,7 @@ def placed(
         top += [helper.make_node("Identity", [n], [f"{n}_seen"], name=f"{n}_use") for n in initializers]
         outputs += [f"{n}_seen" for n in initializers]
     if setting == "subgraph":
-        given["condition"] = np.asarray(True)
+        given["condition"] = np.ones((), bool)
         value = helper.make_tensor_value_info(output, input_type, None)
         other = helper.make_node("Identity", [next(iter(inputs))], ["other"], name="other_node")
         then = helper.make_graph(list(nodes), "then", [], [value])

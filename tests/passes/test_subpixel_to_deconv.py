@@ -11,7 +11,7 @@ from anybit import Session, compare, load
 from anybit.passes.notes import notes
 from anybit.passes.subpixel_to_deconv import SubpixelToDeconv
 from tests.integration.corpus import executable_files, needs_corpus
-from tests.models import model, parameters, quant, samples
+from tests.models import model, parameters, quant
 from tests.strategies import examples, seeds
 
 MODES = ("CRD", "DCR")
@@ -146,7 +146,7 @@ def test_forks_shared_weights_and_subgraphs():
     ]
     proto = model(
         nodes,
-        {"w": integers(rng, 8, 3, 3, 3), "on": np.asarray(True)} | parameters("wq"),
+        {"w": integers(rng, 8, 3, 3, 3), "on": np.array(1, bool)} | parameters("wq"),
         inputs={"x": [1, 3, 5, 4]},
         outputs=["y", "d", "z", "r"],
     )
@@ -173,12 +173,28 @@ W = np.ones((8, 3, 3, 3), np.float32)
         ([conv("x", "w", "c", strides=[2, 2]), shuffle("c", "y")], {"w": W}, "steps of the convolution"),
         ([conv("x", "w", "c", dilations=[2, 2]), shuffle("c", "y")], {"w": W}, "steps of the convolution"),
         ([conv("x", "w", "c", pads=[3, 0, 0, 0]), shuffle("c", "y")], {"w": W}, "padding"),
-        ([conv("x", "w", "c", "b"), shuffle("c", "y")], {"w": W, "b": np.arange(8, dtype=np.float32)}, "the bias differs"),
-        ([conv("x", "w", "c", group=3), shuffle("c", "y", mode="DCR")], {"w": np.ones((12, 1, 3, 3), np.float32)}, "a block mixes groups"),
-        ([helper.make_node("Neg", ["w"], ["n"]), conv("x", "n", "c"), shuffle("c", "y")], {"w": W}, "the weight is not constant"),
-        ([conv("x", "w", "c"), shuffle("c", "y"), helper.make_node("Relu", ["c"], ["z"])], {"w": W}, "something else reads"),
+        (
+            [conv("x", "w", "c", "b"), shuffle("c", "y")],
+            {"w": W, "b": np.arange(8, dtype=np.float32)},
+            "the bias differs",
+        ),
+        (
+            [conv("x", "w", "c", group=3), shuffle("c", "y", mode="DCR")],
+            {"w": np.ones((12, 1, 3, 3), np.float32)},
+            "a block mixes groups",
+        ),
+        (
+            [helper.make_node("Neg", ["w"], ["n"]), conv("x", "n", "c"), shuffle("c", "y")],
+            {"w": W},
+            "the weight is not constant",
+        ),
+        (
+            [conv("x", "w", "c"), shuffle("c", "y"), helper.make_node("Relu", ["c"], ["z"])],
+            {"w": W},
+            "something else reads",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_stays_is_noted(nodes, initializers, problem):
     outputs = ["y", "z"] if any("z" in n.output for n in nodes) else ["y"]
     proto = model(nodes, initializers, inputs={"x": [1, 3, 9, 9]}, outputs=outputs)

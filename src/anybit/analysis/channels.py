@@ -19,8 +19,6 @@ from anybit.ops.operator import DOMAIN, Array
 Cut = dict[int, set[int]]
 """Indices that a tensor loses, by axis."""
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-
 _ELEMENTWISE = frozenset(
     """Abs Acos Acosh Add And Asin Asinh Atan Atanh BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast Ceil Celu Clip Cos
     Cosh Div Dropout Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN
@@ -60,11 +58,23 @@ class Removal:
     groups: dict[ir.Node, int] = field(default_factory=dict)
 
 
-def weighted_output(node: ir.Node, constants: Callable[[ir.Value | None], bool]) -> int | None:
-    """The axis of the output that a weight of the node makes, None where the node has no constant weight."""
-    if node.domain != "" or node.op_type not in WEIGHTED or not constants(node.inputs[1]):
-        return None
-    return 1 if node.op_type in ("Conv", "ConvTranspose", "Gemm") else -1
+def weighted_nodes(model: ir.Model) -> dict[ir.Node, int]:
+    """The nodes that multiply by a weight, and which axis of their output the weight makes."""
+    derived: set[ir.Value] = set()  # weights that are quantised, transposed or the like by nodes
+
+    def known(value: ir.Value | None) -> bool:
+        return value is not None and (value in derived or constant(value) is not None)
+
+    found: dict[ir.Node, int] = {}
+    for node in model.graph.all_nodes():
+        inputs = [known(v) for v in node.inputs if v is not None]
+        if inputs and all(inputs):
+            derived.update(node.outputs)
+        elif node.domain == "" and node.op_type in ("Conv", "ConvTranspose") and known(node.inputs[1]):
+            found[node] = 1
+        elif node.domain == "" and node.op_type in ("Gemm", "MatMul") and any(inputs[:2]):
+            found[node] = -1 if inputs[1] else -2
+    return found
 
 
 def dead_channels(model: ir.Model) -> dict[str, tuple[int, ...]]:
@@ -94,34 +104,31 @@ def plan_removal(model: ir.Model, seeds: Mapping[ir.Node, Iterable[int]], *, ext
 
     Args:
         model: Model with known shapes.
-        seeds: Output channels to remove, by Conv, ConvTranspose, Gemm or MatMul node with a constant weight.
+        seeds: Output channels to remove, by nodes that are among `weighted_nodes`.
         extend: Whether other nodes lose channels too where theirs meet removed ones in an Add or the like.
 
     Raises:
         InvalidModelError: A channel cannot be removed, or not alone; the message names the nodes.
     """
-    state = _State(model)
+    state, weighted = _State(), weighted_nodes(model)
     for node, channels in seeds.items():
-        axis = weighted_output(node, state.is_constant)
         port = Port(node, node.outputs[0])
-        if axis is not None:
-            state.add(port, axis % state.rank(port), set(channels))
+        state.add(port, weighted[node] % state.rank(port), set(channels))
     while state.queue:
         state.visit(state.queue.popleft())
     state.finish()
     if not extend:
-        _check_alone(state, seeds)
+        _check_alone(state, weighted, seeds)
     return state.removal
 
 
-def _check_alone(state: _State, seeds: Mapping[ir.Node, Iterable[int]]) -> None:
+def _check_alone(state: _State, weighted: Mapping[ir.Node, int], seeds: Mapping[ir.Node, Iterable[int]]) -> None:
     faults: list[str] = []
     for value, cut in state.removal.values.items():
         node = value.producer()
-        axis = None if node is None else weighted_output(node, state.is_constant)
-        if node is None or axis is None or (_groups(node) > 1 and node not in seeds):
+        if node is None or node not in weighted or (_groups(node) > 1 and node not in seeds):
             continue
-        lost = cut.get(axis % len(shape_of(value) or (0,)), set())
+        lost = cut.get(weighted[node] % state.rank(Port(node, value)), set())
         if lost != set(seeds.get(node, ())):
             faults.append(f"{label(node)} {sorted(lost)}")
     if faults:
@@ -134,30 +141,16 @@ def _check_alone(state: _State, seeds: Mapping[ir.Node, Iterable[int]]) -> None:
 
 @dataclass
 class _State:
-    model: ir.Model
     removal: Removal = field(default_factory=Removal)
     queue: deque[ir.Node] = field(default_factory=deque)
     waiting: set[ir.Node] = field(default_factory=set)
-    constants: dict[ir.Value, bool] = field(default_factory=dict)
+    leaves: dict[ir.Value, bool] = field(default_factory=dict)
 
     def is_leaf(self, value: ir.Value) -> bool:
         """Whether the value is a constant that stands in the file."""
-        if value not in self.constants:
-            self.constants[value] = constant(value) is not None
-        return self.constants[value]
-
-    def is_constant(self, value: ir.Value | None) -> bool:
-        """Whether the value follows from constants only: a weight, quantised or reshaped."""
-        stack = [] if value is None else [value]
-        while stack:
-            top = stack.pop()
-            producer = top.producer()
-            if self.is_leaf(top):
-                continue
-            if producer is None or not producer.inputs:
-                return False
-            stack += [v for v in producer.inputs if v is not None]
-        return value is not None
+        if value not in self.leaves:
+            self.leaves[value] = constant(value) is not None
+        return self.leaves[value]
 
     def ports(self, node: ir.Node) -> list[Port]:
         inputs = [Port(node, v, k) for k, v in enumerate(node.inputs) if v is not None]
@@ -281,13 +274,16 @@ def _per_channel(state: _State, node: ir.Node) -> Iterable[_Link]:
 
 
 def _pool(state: _State, node: ir.Node) -> Iterable[_Link]:
-    yield [(p, 1) for p in state.ports(node)]
+    ports = state.ports(node)
+    return [[(p, 1) for p in ports]] if len(ports) == 2 else []  # indices of maxima count through all channels
 
 
 def _linear_quantizer(state: _State, node: ir.Node) -> Iterable[_Link]:
     """QuantizeLinear, DequantizeLinear: scales of one axis."""
     data = [p for p in state.ports(node) if p.index <= 0]
     parameters = [p for p in state.ports(node) if p.index > 0]
+    if any(state.rank(p) > 1 for p in parameters):
+        return  # blocks
     along = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
     for axis in range(state.rank(data[0])):
         own = axis == along % state.rank(data[0])
@@ -407,9 +403,12 @@ def _pad(state: _State, node: ir.Node) -> Iterable[_Link]:
     x, y = next(p for p in state.ports(node) if p.index == 0), Port(node, node.outputs[0])
     pads = constant(node.inputs[1]) if len(node.inputs) > 1 else np.array(node.attributes["pads"].as_ints())
     rank = state.rank(x)
-    if pads is None or len(pads) != 2 * rank:
+    chosen = node.inputs[3] if len(node.inputs) > 3 else None
+    axes = np.arange(rank) if chosen is None else constant(chosen)
+    if pads is None or axes is None:
         return []
-    return [[(x, a), (y, a)] for a in range(rank) if not pads[a] and not pads[a + rank]]
+    padded = {int(a) % rank for a, (before, after) in zip(axes, pads.reshape(2, -1).T, strict=True) if before or after}
+    return [[(x, a), (y, a)] for a in range(rank) if a not in padded]
 
 
 def _resize(state: _State, node: ir.Node) -> Iterable[_Link]:
@@ -422,12 +421,14 @@ def _resize(state: _State, node: ir.Node) -> Iterable[_Link]:
 
 def _reshape(state: _State, node: ir.Node) -> _Covered:
     x, y = next(p for p in state.ports(node) if p.index == 0), Port(node, node.outputs[0])
+    if (node.op_type == "Reshape" and constant(node.inputs[1]) is None) or _squeezes_any(node):
+        return set()  # its target depends on the shape
     shapes = [list(state.shape(p)) for p in (x, y)]
     if all(s and s[0] is None for s in shapes):
         shapes[0][0] = shapes[1][0] = 1  # the batch, which stays the first axis
     covered: _Covered = set()
     known = [[d for d in s if d is not None] for s in shapes]
-    if any(len(k) != len(s) for k, s in zip(known, shapes, strict=True)):
+    if any(len(k) != len(s) for k, s in zip(known, shapes, strict=True)) or math.prod(known[0]) != math.prod(known[1]):
         return covered
     for inner, outer in _segments(known[0], known[1]):
         for here, there, from_axes, to_axes, sizes in ((x, y, inner, outer, known), (y, x, outer, inner, known[::-1])):
@@ -440,6 +441,10 @@ def _reshape(state: _State, node: ir.Node) -> _Covered:
                 covered |= {(here, axis), (there, to_axes[0] + found[0])}
                 state.add(there, to_axes[0] + found[0], found[1])
     return covered
+
+
+def _squeezes_any(node: ir.Node) -> bool:
+    return node.op_type == "Squeeze" and "axes" not in node.attributes and len(node.inputs) < 2
 
 
 def _segments(a: Sequence[int], b: Sequence[int]) -> Iterable[tuple[list[int], list[int]]]:
@@ -504,6 +509,7 @@ _RULES: dict[str, _Rule] = {
     "MatMul": _linked(_matmul),
     "Pad": _linked(_pad),
     "Resize": _linked(_resize),
+    "Upsample": _linked(_resize),
     "Transpose": _linked(_transpose),
 }
 

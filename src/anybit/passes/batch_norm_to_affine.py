@@ -48,7 +48,11 @@ def _constants(node: ir.Node) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.
     x = node.inputs[0]
     shape = None if x is None else shape_of(x)
     if x is None or shape is None or len(shape) < 2 or x.dtype is None:
-        return Refusal(problem="rank or type of the input is unknown, or it has no channels", expected="(N, C, ...)")
+        return Refusal(
+            problem="rank or type of the input is unknown, or it has no channels",
+            expected="(N, C, ...)",
+            hint="fold shapes first",
+        )
     broadcast = (1, -1, *(1 for _ in shape[2:]))
     dtype = x.dtype.numpy()
     with np.errstate(over="ignore"):
@@ -128,8 +132,10 @@ class Affine:
             case "ConvTranspose":
                 channels, factor = 0, self.factor
             case _:
-                rank = shape_of(linear.outputs[0])
-                channels = shape[-1] if rank is not None and len(rank) == len(shape) == 2 else 0
+                product = shape_of(linear.outputs[0])
+                if product is None:
+                    return Refusal(problem="the rank of the product is unknown", hint="fold shapes first")
+                channels = shape[-1] if len(product) == len(shape) == 2 else 0
                 factor = self.factor.reshape(1, -1)
                 if linear.attributes.get_int("transB", 0):
                     channels, factor = shape[0], factor.T

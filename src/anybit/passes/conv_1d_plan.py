@@ -96,6 +96,8 @@ class Planner:
                 return Plan(first, self._axis(node, 1 if old else _WITH_AXIS[node.op_type]))
             case "Pad":
                 return self._pad(node, first)
+            case "BatchNormalization" if not node.attributes.get_int("spatial", 1):
+                return None  # before opset 9: parameters per element
             case _:
                 return Plan(first) if node.op_type in _FIRST_INPUT else None
 
@@ -140,23 +142,30 @@ def is_one_dimensional(node: ir.Node) -> bool:
     return any(v is not None and len(shape_of(v) or ()) == 3 for v in node.inputs[:4])
 
 
-def _neighbours(node: ir.Node, plans: Mapping[ir.Node, Plan]) -> Iterator[ir.Node]:
-    inputs = [v for i, v in enumerate(node.inputs) if i in plans[node].slots and v is not None and constant(v) is None]
-    for value in (*inputs, *node.outputs):
-        producer = value.producer()
-        if len(shape_of(value) or ()) == 3:
-            yield from (n for n in (producer,) if n is not None)
-            yield from (user for user, index in value.uses() if user in plans and index in plans[user].slots)
-
-
 def connected(plans: Mapping[ir.Node, Plan]) -> set[ir.Node]:
     """The convolutions and pools, and what is connected with them by tensors that follow."""
     pending = [n for n in plans if n.domain == "" and n.op_type in _WINDOWS]
     region: set[ir.Node] = set()
+    seen: set[ir.Value] = set()
     while pending:
         node = pending.pop()
         if node in region or node not in plans:
             continue
         region.add(node)
-        pending += _neighbours(node, plans)
+        for value in _linking(node, plans[node]):
+            if value not in seen:
+                seen.add(value)
+                pending += _neighbours(value, plans)
     return region
+
+
+def _linking(node: ir.Node, plan: Plan) -> list[ir.Value]:
+    inputs = [v for i, v in enumerate(node.inputs) if i in plan.slots and v is not None and constant(v) is None]
+    return [v for v in (*inputs, *node.outputs) if len(shape_of(v) or ()) == 3]
+
+
+def _neighbours(value: ir.Value, plans: Mapping[ir.Node, Plan]) -> Iterator[ir.Node]:
+    producer = value.producer()
+    if producer is not None:
+        yield producer
+    yield from (user for user, index in value.uses() if user in plans and index in plans[user].slots)

@@ -11,6 +11,7 @@ from anybit.errors import Refusal
 from anybit.io.annotations import annotate_layout
 from anybit.ops.constants import constant
 from anybit.ops.nodes import operator_of, shape_of
+from anybit.passes.fold_transpose import ELEMENTWISE
 from anybit.passes.sub_to_add import Rewriter, infer_missing
 
 
@@ -34,7 +35,9 @@ class ExtractConvBias(ir.passes.InPlacePass):
         for node in nodes:
             rank, bias = _rank(node), node.inputs[2]
             if rank is None or bias is None:
-                rewriter.leave(node, Refusal(problem="the rank of the convolution is unknown"))
+                rewriter.leave(
+                    node, Refusal(problem="the rank of the convolution is unknown", hint="fold shapes first")
+                )
                 continue
             reshaped = _reshaped(rewriter, node, bias, rank)
             node.resize_inputs(2)
@@ -80,7 +83,7 @@ def _reshaped(rewriter: Rewriter, node: ir.Node, bias: ir.Value, rank: int) -> i
 def _quantiser_inputs(rewriter: Rewriter, bias: ir.Value, shape: tuple[int, ...]) -> list[ir.Value | None] | None:
     """The inputs of the quantiser behind the bias, reshaped like it; None if no quantiser of a constant is there."""
     node = bias.producer()
-    if node is None or operator_of(node, rewriter.model.opset_imports) is None or node.op_type == "MultiThreshold":
+    if node is None or operator_of(node, rewriter.model.opset_imports) is None or node.op_type not in ELEMENTWISE:
         return None
     arrays = [constant(v) for v in node.inputs]
     if any(a is None or a.ndim > 1 for a in arrays) or arrays[0] is None or arrays[0].ndim != 1:

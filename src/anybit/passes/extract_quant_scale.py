@@ -14,6 +14,7 @@ from anybit.ops.integer_bounds import EXACT_FLOAT32_BITS
 from anybit.ops.nodes import operator_of
 from anybit.passes.sub_to_add import Rewriter, infer_missing
 
+_OPSET = 21
 _ARITHMETIC = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 
 
@@ -41,6 +42,10 @@ class ExtractQuantScale(ir.passes.InPlacePass):
         nodes = [n for n in model.graph.all_nodes() if n.op_type == "Quant" and operator_of(n, model.opset_imports)]
         nodes = [n for n in nodes if len(n.inputs) == 4 and self._wanted(n)]
         rewriter.require_broadcasting(nodes)
+        if nodes and "" not in model.opset_imports:  # a model of our operators alone; the standard domain goes first
+            others = dict(model.opset_imports)
+            model.opset_imports.clear()
+            model.opset_imports.update({"": _OPSET, **others})
         infer_missing(model, [v for n in nodes for v in n.inputs[:3]])
         modified = False
         for node in nodes:

@@ -86,6 +86,7 @@ def find_region(graph: ir.Graph, *, inputs: Sequence[str], outputs: Sequence[str
     starts, ends = _named(graph, inputs, "inputs"), _named(graph, outputs, "outputs")
     if not ends:
         raise UsageError("no outputs given", expected="one or more names of tensors")
+    given = set(starts)
     values: set[ir.Value] = set(starts)
     nodes: set[ir.Node] = set()
     pending = [v for v in ends if v not in values]
@@ -98,7 +99,7 @@ def find_region(graph: ir.Graph, *, inputs: Sequence[str], outputs: Sequence[str
         if producer is not None and producer not in nodes:
             nodes.add(producer)
             pending += reads(producer)
-    missing = [str(v.name) for v in graph.inputs if v in values and v not in starts]
+    missing = [str(v.name) for v in graph.inputs if v in values and v not in given]
     if missing:
         raise InvalidModelError(
             "the outputs depend on graph inputs that are not listed",
@@ -106,7 +107,7 @@ def find_region(graph: ir.Graph, *, inputs: Sequence[str], outputs: Sequence[str
             got=", ".join(map(repr, missing)),
             hint="list them, or tensors between them and the outputs",
         )
-    initializers = tuple(v for v in graph.initializers.values() if v in values and v not in starts)
+    initializers = tuple(v for v in graph.initializers.values() if v in values and v not in given)
     return Region(tuple(starts), tuple(ends), tuple(n for n in graph if n in nodes), initializers)
 
 

@@ -65,11 +65,14 @@ class MergeQuantizers(ir.passes.InPlacePass):
         """The tensor that can stand for the node's output, or why none can; None where nothing equal is around."""
         x, output = node.inputs[0], node.outputs[0]
         source = None if x is None else x.producer()
+        refusal = None
         if x is not None and source is not None and known.get(source) == known[node]:
-            return _idempotence(source, operator) or x
+            refusal = _idempotence(source, operator)
+            if refusal is None:
+                return x
         annotations = repr(sorted((output.meta.get(ANNOTATIONS) or {}).items()))
         kept = first.setdefault((node.graph, x, annotations, known[node]), output)
-        return None if kept is output else kept
+        return refusal if kept is output else kept
 
 
 def _follows_its_like(node: ir.Node) -> bool:

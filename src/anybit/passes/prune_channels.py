@@ -14,7 +14,7 @@ from anybit.analysis.channels import (
     Removal,
     new_target,
     plan_removal,
-    weighted_output,
+    weighted_nodes,
 )
 from anybit.analysis.convolution import drop_unused
 from anybit.errors import UsageError
@@ -68,18 +68,18 @@ class PruneChannels(ir.passes.InPlacePass):
         pairs = self.masks.items() if isinstance(self.masks, Mapping) else self.masks
         if not pairs:
             return {}
+        weighted = weighted_nodes(model)
         known = {str(o.name): n for n in model.graph.all_nodes() for o in n.outputs[:1]}
         known |= {n.name: n for n in model.graph.all_nodes() if n.name}
-        return {_weighted(known.get(name), name, channels): tuple(channels) for name, channels in pairs}
+        return {_checked(known.get(name), name, channels, weighted): tuple(channels) for name, channels in pairs}
 
 
-def _weighted(node: ir.Node | None, name: str, channels: Sequence[int]) -> ir.Node:
-    axis = None if node is None else weighted_output(node, lambda v: v is not None)
-    if node is None or axis is None:
-        got = "nothing" if node is None else label(node)
-        raise UsageError("mask", node=f"'{name}'", got=got, expected="a Conv, ConvTranspose, Gemm or MatMul node")
+def _checked(node: ir.Node | None, name: str, channels: Sequence[int], weighted: Mapping[ir.Node, int]) -> ir.Node:
+    if node is None or node not in weighted:
+        got = "nothing of this name" if node is None else label(node)
+        raise UsageError("mask", node=f"'{name}'", got=got, expected="Conv, ConvTranspose, Gemm or MatMul by a weight")
     shape = shape_of(node.outputs[0])
-    size = None if shape is None else shape[axis]
+    size = None if shape is None else shape[weighted[node]]
     if size is None:
         raise UsageError("mask", node=label(node), got="an output of unknown shape", expected="known channels")
     if any(not 0 <= c < size for c in channels):
@@ -109,10 +109,11 @@ def _apply(model: ir.Model, removal: Removal) -> None:
 def _slice_constants(model: ir.Model, uses: Mapping[Port, Cut]) -> None:
     """One new constant for all readers that lose the same; it takes over the name where nothing reads the old one."""
     made: dict[tuple[ir.Value, tuple[tuple[int, tuple[int, ...]], ...]], ir.Value] = {}
-    for port, cut in uses.items():
+    ports = [Port(n, v, k) for n in model.graph.all_nodes() for k, v in enumerate(n.inputs) if v is not None]
+    for port in [p for p in ports if p in uses]:
         old, array = port.value, constant(port.value)
-        key = (old, tuple((axis, tuple(sorted(lost))) for axis, lost in sorted(cut.items())))
-        if array is None or port.node.inputs[port.index] is not old:
+        key = (old, tuple((axis, tuple(sorted(lost))) for axis, lost in sorted(uses[port].items())))
+        if array is None:
             continue
         if key not in made:
             for axis, lost in key[1]:

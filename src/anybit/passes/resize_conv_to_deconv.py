@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +16,14 @@ from anybit.analysis.convolution import (
     squeezed,
     take_over,
 )
+from anybit.analysis.enlargement import whole_factors
 from anybit.errors import Finding, Refusal, Severity
-from anybit.ops.constants import constant, new_initializer
-from anybit.ops.nodes import label, shape_of
+from anybit.ops.constants import new_initializer
+from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN, Array
 from anybit.passes.notes import note
 
 _EXACT_STEPS = 1 << 22  # below it float32 gives an integer back from (integer * scale) / scale
-_HALF_PIXELS = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
-_NEAREST = ("round_prefer_floor", "round_prefer_ceil")
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ def _plan(node: ir.Node, resize: ir.Node, opset_imports: dict[str, int]) -> _Pla
     read = read_convolution(node, opset_imports)
     if isinstance(read, Refusal):
         return read
-    factors = _factors(resize, opset_imports.get("", 1))
+    factors = whole_factors(resize, opset_imports.get("", 1))
     if factors is None or len(factors) != len(read.kernel):
         return Refusal(
             problem="enlargement",
@@ -104,42 +101,6 @@ def _plan(node: ir.Node, resize: ir.Node, opset_imports: dict[str, int]) -> _Pla
     if any(p > r for side in read.pads for p, r in zip(side, read.reach, strict=True)):
         return Refusal(problem="padding", node=label(node), got=str(read.pads), expected=f"at most {list(read.reach)}")
     return _summed(node, read, factors)
-
-
-def _factors(resize: ir.Node, opset: int) -> tuple[int, ...] | None:
-    """Whole factors of the spatial axes, where each output is the element whose block it lies in."""
-    attributes = {name: a.value for name, a in resize.attributes.items()}
-    modern = resize.op_type == "Resize" and opset >= 11
-    if modern and (not _takes_own_block(attributes) or "axes" in attributes or attributes.get("antialias", 0)):
-        return None
-    scales = constant(resize.inputs[2 if modern else 1]) if len(resize.inputs) > (2 if modern else 1) else None
-    if not modern and "scales" in attributes:
-        scales = np.array(attributes["scales"])
-    if scales is None or not scales.size:
-        scales = _scales_of_sizes(resize) if modern else None
-    if scales is None or (scales[:2] != 1).any() or (scales != np.round(scales)).any() or (scales < 1).any():
-        return None
-    return tuple(int(s) for s in scales[2:])
-
-
-def _takes_own_block(attributes: Mapping[str, Any]) -> bool:
-    """Whether each output is nearest to the element in whose block it lies, for every whole factor."""
-    coordinates = attributes.get("coordinate_transformation_mode", "half_pixel")
-    rounding = attributes.get("nearest_mode", "round_prefer_floor")
-    if coordinates in _HALF_PIXELS:  # no half pixel lies half-way between two elements
-        return rounding in _NEAREST
-    return (coordinates, rounding) == ("asymmetric", "floor")
-
-
-def _scales_of_sizes(resize: ir.Node) -> npt.NDArray[np.float64] | None:
-    sizes = constant(resize.inputs[3]) if len(resize.inputs) > 3 else None
-    shape = None if resize.inputs[0] is None else shape_of(resize.inputs[0])
-    policy = resize.attributes.get("keep_aspect_ratio_policy")
-    if sizes is None or shape is None or len(sizes) != len(shape) or not all(shape):
-        return None
-    if policy is not None and policy.value != "stretch":
-        return None
-    return sizes / np.array([d or 0 for d in shape])
 
 
 def _summed(node: ir.Node, read: Convolution, factors: tuple[int, ...]) -> _Plan | Refusal:

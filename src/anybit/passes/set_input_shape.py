@@ -17,6 +17,13 @@ from anybit.passes.notes import note
 from anybit.passes.set_batch import SetBatch
 
 _Sizes = tuple[int | None, ...] | None
+# By operator, the axis of X that must be as long as an axis of the weights, the input that these are, and their axis:
+# onnx's shape inference does not look at it.
+_WEIGHTS = {
+    "Conv": (1, 1, 1), "ConvInteger": (1, 1, 1), "QLinearConv": (1, 3, 1), "ConvTranspose": (1, 1, 0),
+    "BatchNormalization": (1, 1, 0), "InstanceNormalization": (1, 1, 0), "LayerNormalization": (-1, 1, -1),
+    "GRU": (2, 1, 2), "LSTM": (2, 1, 2), "RNN": (2, 1, 2),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -118,17 +125,21 @@ def _contradiction(node: ir.Node, before: Mapping[ir.Value, _Sizes]) -> str | No
         return f"inputs of shapes {', '.join(_text(s) for s in given)}"
     if node.domain != "" or given[0] is None:
         return None
-    match node.op_type:
-        case "Reshape":
-            return _reshape(node, given[0], before)
-        case "Gemm" if len(given) > 1 and given[1] is not None:
-            inner = (given[0][0 if _flag(node, "transA") else 1], given[1][1 if _flag(node, "transB") else 0])
-        case "Conv" if len(given) > 1 and given[1] is not None and given[1][1] is not None:
-            inner = (given[0][1], given[1][1] * _flag(node, "group", 1))
-        case _:
-            return None
-    apart = inner[0] is not None and inner[1] is not None and inner[0] != inner[1]
-    return f"{inner[0]} where the weights have {inner[1]}" if apart else None
+    if node.op_type == "Reshape":
+        return _reshape(node, given[0], before)
+    if node.op_type not in _WEIGHTS:
+        return None
+    axis, index, own = _WEIGHTS[node.op_type]
+    weights = given[index] if index < len(given) else None
+    size, wanted = _size(given[0], axis), _size(weights, own)
+    if size is None or wanted is None:
+        return None
+    wanted *= node.attributes.get_int("group", 1) if own == 1 else 1
+    return None if size == wanted else f"{size} where the weights have {wanted}"
+
+
+def _size(shape: _Sizes, axis: int) -> int | None:
+    return shape[axis] if shape and axis < len(shape) else None
 
 
 def _reshape(node: ir.Node, given: tuple[int | None, ...], before: Mapping[ir.Value, _Sizes]) -> str | None:
@@ -161,10 +172,6 @@ def _note_fixed(model: ir.Model, node: ir.Node, before: Mapping[ir.Value, _Sizes
         severity=Severity.WARNING,
     )
     note(model, finding)
-
-
-def _flag(node: ir.Node, name: str, default: int = 0) -> int:
-    return node.attributes[name].as_int() if name in node.attributes else default
 
 
 def _count(shape: tuple[int | None, ...]) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,9 @@ from anybit.ops.expand import BODY_OPSET, Expander
 from anybit.ops.nodes import label, operator_of
 from anybit.ops.operator import Array
 from anybit.passes.fold_constants import FoldConstants
+from anybit.passes.fold_transpose import FoldTranspose
 from anybit.passes.infer_shapes import InferShapes
+from anybit.runtime.integer_matmul import has_large_product, use_integer_matmul
 
 _OLDEST_OPSET = 15  # of the operators that bodies leave behind (CastLike)
 _NEWEST_OPSET = 23  # beyond it ONNX Runtime lacks kernels, QuantizeLinear among them
@@ -40,11 +44,13 @@ class Lowered:
         proto: Serialised model; its large weights are external.
         weights: Large weights by name, where they are handed over in memory.
         folder: Folder of the file that holds them otherwise.
+        integer: Whether it holds integer products, and is right for finite inputs only.
     """
 
     proto: bytes
     weights: Mapping[str, Array]
     folder: TemporaryDirectory[str] | None
+    integer: bool
 
 
 class OrtBackend:
@@ -81,22 +87,72 @@ class OrtBackend:
             raise InputError("ONNX Runtime failed", got=" ".join(str(error).split())) from error
 
 
-def lower(model: ir.Model) -> Lowered:
+class GuardedBackend:
+    """The integer form of a model for finite inputs; its float form, made when it is first needed, for all others.
+
+    Args:
+        fast: The model with integer products.
+        exact: What makes the model without.
+    """
+
+    def __init__(self, fast: OrtBackend, exact: Callable[[], OrtBackend]) -> None:
+        self._fast = fast
+        self._exact = exact
+        self._made: OrtBackend | None = None
+        self._lock = Lock()
+
+    def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
+        """The outputs for these inputs."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = all(_is_finite(np.asarray(value)) for value in feeds.values())
+        return self._fast.run(feeds) if finite else self._float_form().run(feeds)
+
+    def _float_form(self) -> OrtBackend:
+        with self._lock:
+            if self._made is None:
+                self._made = self._exact()
+        return self._made
+
+
+def _is_finite(array: Array) -> bool:
+    """Whether all elements are finite; said of numbers above 1e19 too that they are not, which costs only time."""
+    flat = array.reshape(-1)
+    return array.dtype.kind != "f" or math.isfinite(np.dot(flat, flat))
+
+
+def ready(model: ir.Model, outputs: Sequence[str], *, threads: int | None) -> Callable[[], OrtBackend | GuardedBackend]:
+    """What makes the backend of a model; see `lower` and `OrtBackend` for the arguments and errors."""
+    spare = model.clone() if has_large_product(model) else None
+    lowered = lower(model, integer=spare is not None)
+    if spare is None or not lowered.integer:
+        return lambda: OrtBackend(lowered, outputs, threads=threads)
+
+    def exact() -> OrtBackend:
+        return OrtBackend(lower(spare.clone(), integer=False), outputs, threads=threads)
+
+    return lambda: GuardedBackend(OrtBackend(lowered, outputs, threads=threads), exact)
+
+
+def lower(model: ir.Model, *, integer: bool) -> Lowered:
     """The model in standard operators that ONNX Runtime has kernels for.
 
     Args:
         model: Normalised model without model-local functions, types inferred; it is changed on the way.
+        integer: Whether matrix products may become integer ones, which are right for finite inputs only.
 
     Raises:
         UnsupportedError: An operator has no ONNX body, or cannot be brought to a known opset.
     """
-    FoldConstants(keep_quantizers=False)(model)
+    FoldConstants()(model)
     ours = any(operator_of(n, model.opset_imports) is not None for n in model.graph.all_nodes())
     opset = model.opset_imports.get("", 1)
     if opset > _NEWEST_OPSET or (ours and opset < _OLDEST_OPSET):
         model = convert_opset(model, BODY_OPSET)
-        FoldConstants(keep_quantizers=False)(model)
+        FoldConstants()(model)
         InferShapes()(model)
+    FoldTranspose()(model)
+    integer = integer and use_integer_matmul(model)
+    FoldConstants(keep_quantizers=False)(model)
     expander = Expander(model.graph)
     for node in list(model.graph.all_nodes()):
         operator = operator_of(node, model.opset_imports)
@@ -111,10 +167,10 @@ def lower(model: ir.Model) -> Lowered:
             )
     RemoveUnusedNodesPass()(model)
     model.ir_version = min(max(model.ir_version, 8), _NEWEST_IR_VERSION)
-    return _packed(model)
+    return _packed(model, integer=integer)
 
 
-def _packed(model: ir.Model) -> Lowered:
+def _packed(model: ir.Model, *, integer: bool) -> Lowered:
     large = {
         name: value
         for name, value in model.graph.initializers.items()
@@ -128,7 +184,7 @@ def _packed(model: ir.Model) -> Lowered:
         weights = {name: _array(value) for name, value in large.items()}
         for name, value in large.items():
             value.const_value = _external(value, name, "weights", 0)
-        return Lowered(_serialized(model), weights, None)
+        return Lowered(_serialized(model), weights, None, integer)
     # ONNX Runtime maps the file, and keeps of each weight only the form that its kernels take.
     folder = TemporaryDirectory(ignore_cleanup_errors=True)
     with (Path(folder.name) / "weights").open("wb") as file:
@@ -137,7 +193,7 @@ def _packed(model: ir.Model) -> Lowered:
             offset = file.tell()
             file.write(_array(value).data)
             value.const_value = _external(value, name, "weights", offset)
-    return Lowered(_serialized(model), {}, folder)
+    return Lowered(_serialized(model), {}, folder, integer)
 
 
 def _serialized(model: ir.Model) -> bytes:

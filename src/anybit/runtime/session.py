@@ -17,7 +17,7 @@ from anybit.io.load import ModelSource, load
 from anybit.ops.nodes import findings_of, is_undefined, label, operator_of
 from anybit.passes.set_batch import SetBatch
 from anybit.runtime.engine import Backend, Engine
-from anybit.runtime.ort import OrtBackend, lower
+from anybit.runtime.ort import ready
 from anybit.runtime.reference import ReferenceBackend
 
 _BATCH = "batch"
@@ -82,12 +82,12 @@ class Session:
         self.tensors = tuple(str(v.name) for v in values)
         self._names = list(dict.fromkeys((*self.outputs, *self.tensors)))
         self.engine = _chosen(_engine(engine), prepared)
-        ready = _backend(self.engine, prepared, values, self._names, threads)
+        make = _backend(self.engine, prepared, values, self._names, threads)
         large = prepared.graph.num_nodes() > _MANY_NODES
         del prepared, values
         if large:  # the graph would be resident beside the engine's own; its parts form cycles
             gc.collect()
-        self._backend = ready()
+        self._backend = make()
         self._coupled = len(self.inputs) > 1 or self.engine is Engine.REFERENCE
 
     def run(self, inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
@@ -186,8 +186,7 @@ def _backend(
         return lambda: backend
     listed = set(model.graph.outputs)
     model.graph.outputs.extend(v for v in values if v not in listed)
-    lowered = lower(model)
-    return lambda: OrtBackend(lowered, names, threads=threads)
+    return ready(model, names, threads=threads)
 
 
 def _inline(model: ir.Model) -> None:

@@ -1,0 +1,123 @@
+"""Integer products: taken where they are exact and pay, equal to the reference, and never for what is not finite."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper
+
+from anybit import Session, load
+from anybit.passes.infer_shapes import InferShapes
+from anybit.runtime.integer_matmul import use_integer_matmul
+from tests.models import model, parameters, quant, samples
+
+
+def dense(*, activation=None, weight=None, rows=96, columns=96, x_attributes=None, w_attributes=None, tail="Relu"):
+    """x -> Quant -> MatMul(Quant(w)) -> y."""
+    nodes = [
+        quant("x", "xq", **(x_attributes or {})),
+        quant("w", "wq", **({"narrow": 1} | (w_attributes or {}))),
+        helper.make_node("MatMul", ["xq", "wq"], ["h"]),
+        helper.make_node(tail, ["h"], ["y"]),
+    ]
+    values = parameters("xq", **(activation or {})) | parameters("wq", **({"scale": 0.25} | (weight or {})))
+    values["w"] = samples(rows, columns, seed=1)
+    return model(nodes, values, inputs={"x": ["N", rows]}, outputs=["y"])
+
+
+def is_taken(proto) -> bool:
+    loaded = load(proto)
+    InferShapes()(loaded)
+    return use_integer_matmul(loaded)
+
+
+def agree(proto, x) -> None:
+    fast, right = (Session(proto, engine=e).run(x)["y"] for e in ("onnxruntime", "reference"))
+    np.testing.assert_allclose(fast, right, rtol=1e-6, atol=1e-6 * float(np.nanmax(np.abs(right), initial=0)))
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(2, 6),
+    st.booleans(),
+    st.booleans(),
+    st.integers(2, 6),
+    st.booleans(),
+    st.floats(1e-3, 10),
+    st.booleans(),
+)
+def test_integer_products_equal_the_reference(bits, signed, narrow, weight_bits, weight_narrow, scale, per_column):
+    weight_scale = np.linspace(0.1, 0.9, 96, dtype=np.float32) if per_column else 0.3
+    proto = dense(
+        activation={"bits": bits, "scale": scale},
+        weight={"bits": weight_bits, "scale": weight_scale},
+        x_attributes={"signed": int(signed), "narrow": int(narrow)},
+        w_attributes={"narrow": int(weight_narrow)},
+    )
+    assert is_taken(proto)
+    lo, hi = (-(2 ** (bits - 1)) - 2, 2 ** (bits - 1) + 2) if signed else (-2, 2**bits + 2)
+    steps = np.random.default_rng(0).integers(2 * lo, 2 * hi, (16, 96)) / 2  # grid points, ties and overflow
+    agree(proto, (steps * scale).astype(np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_what_is_not_finite_means_what_the_reference_says(value):
+    proto = dense()
+    x = samples(3, 96)
+    x[1, 5] = value
+    fast, right = (Session(proto, engine=e).run(x)["y"] for e in ("onnxruntime", "reference"))
+    np.testing.assert_array_equal(np.isnan(fast), np.isnan(right))
+    np.testing.assert_allclose(fast, right, rtol=1e-6)
+
+
+def test_lists_are_taken_too():
+    x = samples(2, 96)
+    session = Session(dense())
+    np.testing.assert_array_equal(session.run({"x": x.tolist()})["y"], session.run(x)["y"])
+
+
+def test_both_scales_may_be_tensors_of_one_element():
+    proto = dense(
+        activation={"scale": np.full((1, 1), 0.5, np.float32)}, weight={"scale": np.full(1, 0.25, np.float32)}
+    )
+    assert is_taken(proto)
+    agree(proto, samples(4, 96))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"rows": 16, "columns": 16},  # too small to pay
+        {"activation": {"zeropt": 1.0}},
+        {"weight": {"zeropt": 1.0}},
+        {"x_attributes": {"rounding_mode": "FLOOR"}},
+        {"activation": {"bits": 9}},
+        {"activation": {"bits": 8}, "weight": {"bits": 8, "scale": 0.02}},  # pairs of products pass 16 bits
+        {"activation": {"scale": np.full(96, 0.5, np.float32)}},
+        {"weight": {"bits": 8}, "w_attributes": {"signed": 0}},  # beyond int8
+        {"weight": {"scale": np.full((96, 1), 0.5, np.float32)}},  # a scale for each row
+        {"tail": "Sqrt"},  # makes NaN of finite numbers
+    ],
+    ids=str,
+)
+def test_what_is_not_exact_or_does_not_pay_stays_float(arguments):
+    proto = dense(**arguments)
+    assert not is_taken(proto)
+    rows = arguments.get("rows", 96)
+    agree(proto, samples(4, rows))
+
+
+def test_an_activation_that_others_read_stays():
+    proto = dense()
+    proto.graph.node.append(helper.make_node("Neg", ["xq"], ["z"]))
+    proto.graph.output.append(helper.make_tensor_value_info("z", 1, None))
+    assert not is_taken(proto)
+
+
+def test_intermediate_tensors_keep_their_names():
+    session = Session(dense(), tensors=["h"])
+    x = samples(2, 96)
+    reference = Session(dense(), tensors=["h"], engine="reference")
+    np.testing.assert_allclose(session.run(x)["h"], reference.run(x)["h"], rtol=1e-6, atol=1e-5)
