@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-all lint format bench constraints clean
+.PHONY: demo test train test-all lint format bench constraints clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -31,6 +31,10 @@ bench: $(VENV)/.bench
 # Pins what is installed now, by name and version only.
 constraints: $(VENV)/.dev
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/ @ .*//' | grep '==' | sort -f > constraints.txt
+
+# Writes the shipped models again, to the byte.
+train: $(VENV)/.dev
+	$(BIN)/python -m anybit.zoo.train.digits_mlp_2w2a
 
 clean:
 	rm -rf $(VENV)

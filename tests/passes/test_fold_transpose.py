@@ -78,7 +78,9 @@ def test_results_are_the_same_bit_for_bit(proto):
     assert_same_bits(proto, after, {"x": np.float32([0.5])})
 
 
-@pytest.mark.parametrize("outputs", [["a", "b", "c"], ["q", "a", "b", "c"], ["ar", "br", "cr"], ["a", "br", "cr", "q"]])
+@pytest.mark.parametrize(
+    "outputs", [["a", "b", "c"], ["q", "a", "b", "c"], ["ar", "br", "cr"], ["a", "br", "cr", "q"], ["b", "ar", "cr"]]
+)
 def test_one_quantiser_serves_each_permutation_and_names_of_outputs_stay(outputs):
     nodes = [quant("w", "q"), _transpose("q", "a"), _transpose("q", "b"), _transpose("q", "c", (0, 1))]
     nodes += [helper.make_node("Relu", [n], [f"{n}r"], name=f"{n}r") for n in "abc"]

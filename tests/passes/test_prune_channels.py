@@ -260,7 +260,7 @@ def test_grouped_convolutions_lose_whole_groups_or_the_same_of_each():
 @pytest.mark.parametrize("masks", [{"a_node": (0,)}, {"a_node": (0, 2)}, {"d_node": (0,)}])
 def test_groups_of_unequal_size_are_refused(masks):
     read = load(grouped())
-    with pytest.raises(InvalidModelError, match="Conv 'd_node': .*groups would differ in size"):
+    with pytest.raises(InvalidModelError, match=r"Conv 'd_node': .*groups would differ in size"):
         PruneChannels(masks)(read)
     assert shapes(read) == shapes(load(grouped()))
 

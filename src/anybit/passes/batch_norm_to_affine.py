@@ -38,7 +38,7 @@ class BatchNormToAffine(ir.passes.InPlacePass):
                 rewriter.leave(node, constants)
                 continue
             _rewrite(rewriter, node, *constants)
-        return ir.passes.PassResult(model, any(n.op_type == "Add" for n in nodes))
+        return rewriter.result(any(n.op_type == "Add" for n in nodes))
 
 
 def _constants(node: ir.Node) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]] | Refusal:

@@ -40,7 +40,7 @@ class DivToMul(ir.passes.InPlacePass):
             node.replace_input_with(1, reciprocals[divisor])
             rewriter.discard(divisor)
             modified = True
-        return ir.passes.PassResult(model, modified)
+        return rewriter.result(modified)
 
 
 def _reciprocal(divisor: Array | None) -> Array | Refusal:

@@ -46,7 +46,7 @@ class ExtractConvBias(ir.passes.InPlacePass):
             node.append(rewriter.node("Add", [convolved, reshaped], output))
             rewriter.discard(bias)
             modified = True
-        return ir.passes.PassResult(model, modified)
+        return rewriter.result(modified)
 
 
 def _rank(node: ir.Node) -> int | None:

@@ -55,7 +55,7 @@ class ExtractQuantScale(ir.passes.InPlacePass):
                 continue
             self._rewrite(rewriter, node)
             modified = True
-        return ir.passes.PassResult(model, modified)
+        return rewriter.result(modified)
 
     def _wanted(self, node: ir.Node) -> bool:
         scale, zero_point = node.inputs[1:3]

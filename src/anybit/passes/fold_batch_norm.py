@@ -64,7 +64,7 @@ class FoldBatchNorm(ir.passes.InPlacePass):
                 continue
             _apply(rewriter, node, plan)
             modified = True
-        return ir.passes.PassResult(model, modified)
+        return rewriter.result(modified)
 
     def _plan(self, node: ir.Node, opset_imports: dict[str, int]) -> _Plan | Refusal:
         x = node.inputs[0]

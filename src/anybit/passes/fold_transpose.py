@@ -35,7 +35,7 @@ class FoldTranspose(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         rewriter = Rewriter(model, "fold-transpose")
         shared: dict[tuple[ir.Value, tuple[int, ...], str], ir.Value] = {}
-        replaced: list[ir.Value] = []
+        modified = False
         for node in rewriter.nodes("Transpose"):
             source = node.inputs[0]
             quantiser = None if source is None else source.producer()
@@ -47,9 +47,9 @@ class FoldTranspose(ir.passes.InPlacePass):
                 rewriter.leave(node, Refusal(problem="perm", got=str(perm), expected=f"an order of {rank} axes"))
                 continue
             _fold(rewriter, node, quantiser, perm, shared)
-            replaced.append(source)
-        rewriter.discard(*replaced)
-        return ir.passes.PassResult(model, bool(replaced))
+            rewriter.discard(source)
+            modified = True
+        return rewriter.result(modified)
 
 
 def _is_weight_quantiser(node: ir.Node, opset_imports: dict[str, int]) -> bool:

@@ -38,7 +38,7 @@ class GemmToMatMul(ir.passes.InPlacePass):
                 rewriter.leave(node, factors)
                 continue
             _rewrite(rewriter, node, factors, transposed)
-        return ir.passes.PassResult(model, any(n.op_type == "MatMul" for n in nodes))
+        return rewriter.result(any(n.op_type == "MatMul" for n in nodes))
 
 
 def _factors(node: ir.Node) -> _Factors | Refusal:

@@ -53,7 +53,7 @@ class MergeQuantizers(ir.passes.InPlacePass):
                 modified = True
             elif refusal is not None:
                 rewriter.leave(node, refusal)
-        return ir.passes.PassResult(model, modified)
+        return rewriter.result(modified)
 
     def _kept(
         self,

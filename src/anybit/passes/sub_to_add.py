@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -59,7 +59,7 @@ class SubToAdd(ir.passes.InPlacePass):
             node.replace_input_with(1, negative)
             rewriter.discard(second)
             modified = True
-        return ir.passes.PassResult(model, modified)
+        return rewriter.result(modified)
 
     def _refusal(self, second: ir.Value | None) -> Refusal | None:
         array = constant(second)
@@ -97,6 +97,7 @@ class Rewriter:
     model: ir.Model
     rule: str
     _names: Names | None = None
+    _stale: dict[ir.Value, None] = field(default_factory=dict[ir.Value, None])
 
     def nodes(self, *op_types: str) -> list[ir.Node]:
         """The standard nodes of these types, in all graphs, in order."""
@@ -174,15 +175,23 @@ class Rewriter:
         old.replace_all_uses_with(new, replace_graph_outputs=True)
 
     def discard(self, *values: ir.Value | None) -> None:
-        """Removes constants that nothing reads any more, and the nodes that only made such."""
-        pending = list(values)
-        while pending:
-            value = pending.pop()
-            if value is None or value.uses() or value.is_graph_output() or value.is_graph_input():
-                continue
-            producer = value.producer()
-            if value.is_initializer() and value.graph is not None:
-                del value.graph.initializers[str(value.name)]
-            elif producer is not None and producer.graph is not None and len(producer.outputs) == 1:
-                pending += producer.inputs
-                producer.graph.remove(producer, safe=True)
+        """Marks constants, and what is made of them, to be removed by `result` if nothing reads them then."""
+        self._stale.update(dict.fromkeys(v for v in values if v is not None))
+
+    def result(self, modified: bool) -> ir.passes.PassResult:  # noqa: FBT001  it is the result's only other field
+        """Removes what was discarded and is not read any more, and ends the pass."""
+        # In rounds, each value once a round: to ask for the uses of a value takes as long as it has uses.
+        while self._stale:
+            stale, self._stale = self._stale, {}
+            for value in stale:
+                if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
+                    self._remove(value)
+        return ir.passes.PassResult(self.model, modified)
+
+    def _remove(self, value: ir.Value) -> None:
+        producer = value.producer()
+        if value.is_initializer() and value.graph is not None:
+            del value.graph.initializers[str(value.name)]
+        elif producer is not None and producer.graph is not None and len(producer.outputs) == 1:
+            self.discard(*producer.inputs)
+            producer.graph.remove(producer, safe=True)

@@ -1,0 +1,90 @@
+"""The recipes of CONTRIBUTING.md, run as they stand there, and the code of the README."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+import anybit
+from anybit.ops import registry
+from tests.models import PROJECT, model, samples
+
+
+def _recipe(name: str, tmp_path, monkeypatch) -> dict[str, object]:
+    """What the code block behind ``<!-- test: name -->`` defines."""
+    text = (PROJECT / "CONTRIBUTING.md").read_text()
+    found = re.search(rf"<!-- test: {name} -->\n```python\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    # onnxscript and dataclasses read the source of what they decorate: it has to be in a file.
+    path = tmp_path / f"recipe_{name}.py"
+    path.write_text(found[1])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return vars(__import__(path.stem))
+
+
+@pytest.fixture
+def operators(monkeypatch):
+    monkeypatch.setattr(registry, "_operators", {k: list(v) for k, v in registry._operators.items()})
+
+
+def _power_of_two(**attributes) -> onnx.ModelProto:
+    node = helper.make_node("PowerOfTwo", ["x"], ["y"], name="p", domain="my.ops", **attributes)
+    return model([node], {}, inputs={"x": ["N", 40]}, outputs=["y"], imports={"": 21, "my.ops": 1})
+
+
+@pytest.mark.usefixtures("operators")
+def test_the_operator_of_the_recipe_is_checked_and_runs_in_both_engines(tmp_path, monkeypatch):
+    assert "operator" in {f.rule for f in anybit.check(_power_of_two())}
+    _recipe("operator", tmp_path, monkeypatch)
+    assert anybit.check(_power_of_two()) == ()
+    assert [f.rule for f in anybit.check(_power_of_two(least=1))] == ["least"]
+    x = np.concatenate([samples(4, 39), np.zeros((4, 1), np.float32)], axis=1)
+    by_reference, by_runtime = (anybit.run(_power_of_two(), x, engine=e)["y"] for e in ("reference", "onnxruntime"))
+    np.testing.assert_array_equal(by_reference, by_runtime)
+    exponents = np.frexp(np.abs(x))[1] - 1
+    expected = np.where(x == 0, 0, np.sign(x) * np.exp2(np.maximum(exponents, -8).astype(np.float32)))
+    np.testing.assert_array_equal(by_reference, expected)
+
+
+def test_the_pass_of_the_recipe_removes_and_notes(tmp_path, monkeypatch):
+    remove = _recipe("pass", tmp_path, monkeypatch)["RemoveDoubleNegation"]
+    negations = [
+        helper.make_node("Neg", ["x"], ["a"]),
+        helper.make_node("Neg", ["a"], ["b"]),
+        helper.make_node("Abs", ["b"], ["y"]),
+    ]
+    plain = model(negations, {}, inputs={"x": [1, 3]}, outputs=["y"])
+    applied = anybit.apply(plain, [remove()])
+    assert [n.op_type for n in applied.model.graph] == ["Abs"]
+    forked = model(negations, {}, inputs={"x": [1, 3]}, outputs=["y", "a"])
+    applied = anybit.apply(forked, [remove()])
+    assert len(list(applied.model.graph)) == 3
+    assert [f.rule for f in applied.steps[0].notes] == ["fork"]
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    from tests.models import DIGITS
+
+    (code,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    data = np.load(DIGITS / "test.npz")
+    np.save(tmp_path / "images.npy", data["pixels"])
+    for name in ("model", "a", "b"):
+        (tmp_path / f"{name}.onnx").write_bytes((DIGITS / "model.onnx").read_bytes())
+    script = tmp_path / "readme.py"
+    script.write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    result = vars(__import__("readme"))
+    assert (result["logits"].argmax(axis=1) == data["labels"]).mean() > 0.98
+    assert result["comparison"].equal
+
+
+def test_every_public_name_can_be_had_and_has_a_docstring():
+    for name in anybit.__all__:
+        assert getattr(anybit, name).__doc__, name
+    assert anybit.__all__ == sorted(anybit.__all__, key=str)
+    with pytest.raises(AttributeError):
+        _ = anybit.nonsense
