@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import onnx
 import pytest
 
-from anybit import load, save
+from anybit import compare, load, repairs, save
 from anybit.errors import AnybitError, ModelFileError
 from tests.models import mlp
 
@@ -118,7 +116,7 @@ def test_external_data_outside_of_the_folder_is_refused(external, location):
 def test_a_link_out_of_the_folder_is_refused(external, tmp_path):
     outside = tmp_path.parent / f"{tmp_path.name}-outside.bin"
     (external.parent / "w.bin").rename(outside)
-    os.symlink(outside, external.parent / "w.bin")
+    (external.parent / "w.bin").symlink_to(outside)
     with pytest.raises(ModelFileError, match="outside"):
         load(external)
 
@@ -132,3 +130,46 @@ def test_two_annotations_of_one_tensor_are_merged(tmp_path):
     (merged,) = onnx.load(tmp_path / "m.onnx").graph.quantization_annotation
     entries = {e.key: e.value for e in merged.quant_parameter_tensor_names}
     assert entries == {"finn_datatype": "INT4", "tensor_layout": "['N', 'C']"}
+
+
+def test_renaming_a_weight_leaves_the_proto_alone():
+    proto = mlp()
+    load(proto).graph.initializers["w"].name = "v"
+    assert "w" in {t.name for t in proto.graph.initializer}
+
+
+def test_repairs_stay_known_when_a_model_is_loaded_again():
+    loaded = load(mlp(domain="onnx.brevitas"))
+    assert repairs(load(loaded)) == repairs(loaded) != ()
+
+
+@pytest.mark.parametrize("change", ["intact", "truncated", "garbage"])
+def test_large_files_keep_their_weights_on_disk(tmp_path, monkeypatch, change):
+    monkeypatch.setattr("anybit.io.load._LARGE_FILE", 1)
+    monkeypatch.setattr("anybit.io.wire._LARGE", 64)
+    proto = mlp(hidden=64)
+    path = tmp_path / "m.onnx"
+    data = proto.SerializeToString()
+    path.write_bytes({"intact": data, "truncated": data[:-7], "garbage": b"\xff" * 50}[change])
+    if change != "intact":
+        with pytest.raises(ModelFileError, match=r"m\.onnx"):
+            load(path)
+        return
+    loaded = load(path)
+    weights = loaded.graph.initializers["w"].const_value
+    assert type(weights).__name__ == "LazyTensor"
+    path.unlink()
+    np.testing.assert_array_equal(weights.numpy(), onnx.numpy_helper.to_array(proto.graph.initializer[0]))
+    assert compare(proto, loaded, tolerance=0).equal
+
+
+def test_a_large_file_that_shrinks_after_loading_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("anybit.io.load._LARGE_FILE", 1)
+    monkeypatch.setattr("anybit.io.wire._LARGE", 64)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(mlp(hidden=64).SerializeToString())
+    loaded = load(path)
+    with path.open("r+b") as file:
+        file.truncate(10)
+    with pytest.raises(ModelFileError, match="cut short"):
+        loaded.graph.initializers["w"].const_value.numpy()

@@ -170,3 +170,13 @@ def test_a_graph_without_a_name_gets_one():
     loaded = load(proto)
     InferShapes()(loaded)
     onnx.checker.check_model(to_proto(loaded))
+
+
+def test_new_parameters_never_take_a_name_that_is_taken():
+    nodes = [helper.make_node("Relu", ["x"], ["z_float"]), quant("z_float", "y", prefix="y")]
+    nodes[1].input[2] = "z"
+    values = {k: v for k, v in parameters("y").items() if k != "y_zeropt"} | {"z": np.asarray(0, np.int64)}
+    loaded = load(model(nodes, values, inputs={"x": [3]}, outputs=["y"]))
+    names = [o.name for n in loaded.graph for o in n.outputs] + list(loaded.graph.initializers)
+    assert len(names) == len(set(names))
+    assert load(to_proto(loaded)).graph.node(1).inputs[0].producer().op_type == "Relu"

@@ -165,7 +165,8 @@ def assert_same(case: Case, target: int) -> None:
         onnx.checker.check_model(converted)
     # onnx's reference, behind ours, knows no RoiAlign of 10, GridSample of 16, Scatter: there ONNX Runtime decides.
     engines = [run_ort] if case[0] in ("RoiAlign", "GridSample", "Scatter") else [run_reference, run_ort]
-    engines = engines[:1] if case[0] in ("GroupNormalization", "DFT") else engines
+    if case[0] in ("GroupNormalization", "DFT") or feeds["i0"].dtype == np.float64:  # not in ONNX Runtime
+        engines = [run_reference]
     for run in engines:
         for ours, theirs in zip(run(converted, feeds), run(proto, feeds), strict=True):
             assert ours.dtype == theirs.dtype

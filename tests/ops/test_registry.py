@@ -145,5 +145,5 @@ def test_a_package_on_disk_declares_an_operator(tmp_path: Path) -> None:
         "assert 'mine' not in sys.modules\n"
         "print(find_operator('test', 'Double', 1).evaluate([21], {}))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stdout == "42\n", done.stderr

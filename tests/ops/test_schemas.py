@@ -120,5 +120,5 @@ def test_a_fresh_process_knows_our_operators_after_registering_and_not_before() 
         "print([d.dim_param or d.dim_value for d in shape()])\n"
     )
     arguments = [sys.executable, "-c", code, model.SerializeToString().hex()]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)  # noqa: S603  our own code
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.stdout == "['N', 3, 4]\n", done.stderr

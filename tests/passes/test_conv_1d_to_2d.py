@@ -388,3 +388,20 @@ def test_a_tensor_with_many_readers():
     Conv1dTo2d()(read)
     assert sum(n.op_type == "Unsqueeze" for n in read.graph) == 1
     assert sum(n.op_type == "Squeeze" for n in read.graph) == 2
+
+
+@pytest.mark.parametrize(("layout", "bridges"), [("NCHW", 2), ("NHWC", 4)])
+def test_thresholds_follow_where_channels_come_second(layout, bridges):
+    def make():
+        channels = C if layout == "NCHW" else L
+        thresholds = np.sort(np.random.default_rng(2).integers(-9, 9, (channels, 3))).astype(np.float32)
+        nodes = [
+            node("Conv", ["x", "w3"], ["c"], pads=[1, 1]),
+            node("MultiThreshold", ["c", "t"], ["m"], domain=DOMAIN, out_dtype="UINT2", data_layout=layout),
+            node("Conv", ["m", "w3"], ["y"], pads=[1, 1]),
+        ]
+        return model(nodes, {"w3": WEIGHTS["w3"], "t": thresholds}, inputs={"x": [2, C, L]}, outputs=["y"])
+
+    for unit in UnitAxis:
+        read = _assert_same(make, Conv1dTo2d(unit=unit))
+        assert sum(n.op_type in ("Squeeze", "Unsqueeze") for n in read.graph) == bridges

@@ -85,8 +85,8 @@ def test_before_and_after():
     after = applied(_placed(*_quantised("MatMul")), FoldBatchNorm(), modified=True)
     assert text(after) == [
         "wq/folded = Quant(w/folded[5,4], wq_scale/folded[1,4], 0, 4, narrow=1)",
-        "h = MatMul(x, wq/folded)",
-        "y = Add(h, y/offset[4])",
+        "y/scaled = MatMul(x, wq/folded)",
+        "y = Add(y/scaled, y/offset[4])",
     ]
 
 

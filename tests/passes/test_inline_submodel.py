@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from anybit import load
+from anybit.datatypes import parse_datatype
 from anybit.errors import InvalidModelError, UsageError
+from anybit.io.annotations import annotate_datatype
 from anybit.passes.extract_submodel import extract_submodel
 from anybit.passes.inline_submodel import inline_submodel
 from anybit.runtime.session import Session
 from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import model
-from tests.passes.surgery import assert_same, branches, fork, node, several, text, valid
+from tests.passes.surgery import assert_same, branches, fork, node, several, shared, text, valid
 from tests.passes.test_extract_submodel import CUTS
 
 X = np.random.default_rng(5).normal(size=(2, 4)).astype(np.float32)
@@ -148,6 +150,18 @@ def test_several_outputs_of_one_node():
     made = inline_submodel(read, replacement, inputs=["x"], outputs=["l", "r"])
     assert text(made) == ["n = Neg(x)", "l, r = Split(n)", "cl = Clip(l, -, top)", "y = Concat(cl, r)"]
     np.testing.assert_array_equal(Session(made, engine="reference").run(X)["r"], -X[:, 2:])
+
+
+def test_constants_that_the_rest_reads_too_are_not_doubled():
+    read = load(shared())
+    part = extract_submodel(read, inputs=["x"], outputs=["a"])
+    again = inline_submodel(read, part, inputs=["x"], outputs=["a"])
+    assert text(again) == text(read)
+    assert set(again.graph.initializers) == set(read.graph.initializers)
+    annotate_datatype(part.graph.initializers["p_scale"], parse_datatype("INT2"))  # no longer the same
+    other = inline_submodel(read, part, inputs=["x"], outputs=["a"])
+    assert text(other)[0] == "a = Quant(x, inner_p_scale, p_zeropt, p_bits)"
+    assert_same(shared(), other)
 
 
 @needs_corpus

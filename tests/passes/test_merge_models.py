@@ -49,6 +49,8 @@ def test_it_computes_the_chain(pair, engine):
     first, second = (make() for make in pair)
     merged = merge_models(load(pair[0]()), load(pair[1]()), connect={"y": "x"})
     valid(merged)
+    labels = [n.name for n in merged.graph.all_nodes() if n.name]
+    assert len(labels) == len(set(labels))
     made, expected = _chain(first, second, {"y": "x"})
     results = list(Session(merged, engine=engine).run(X).values())
     kept = [a for name, a in made.items() if name != "y"]

@@ -8,7 +8,8 @@ import pytest
 from anybit import compare, load
 from anybit.datatypes import parse_datatype
 from anybit.io.annotations import annotate_datatype, annotated_datatype
-from anybit.passes.name_tensors import Names, NameTensors
+from anybit.ops.names import Names
+from anybit.passes.name_tensors import NameTensors
 from tests.integration.corpus import executable_files, needs_corpus
 from tests.passes.surgery import MODELS, assert_same, branches, fork, several, shared, text, valid
 

@@ -80,8 +80,8 @@ def weighted_nodes(model: ir.Model) -> dict[ir.Node, int]:
 def dead_channels(model: ir.Model) -> dict[str, tuple[int, ...]]:
     """Output channels whose weights are all zero, by name of Conv, Gemm or MatMul nodes.
 
-    Such a channel is its bias everywhere. A convolution's with zeros around it is too; that of a depthwise one may
-    still be wanted. Removing it leaves out what the bias contributes downstream.
+    Such a channel is its bias everywhere. `PruneChannels` drops what that contributes to the layers behind it, so
+    outputs stay only where the bias, and what normalisation and activation make of it, is zero.
     """
     found: dict[str, tuple[int, ...]] = {}
     for node in model.graph.all_nodes():

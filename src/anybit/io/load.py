@@ -39,10 +39,14 @@ def load(source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None)
         InvalidModelError: The model contradicts itself in a way that has no obvious repair.
     """
     if isinstance(source, ir.Model):
-        return normalize(source.clone())
+        copy = source.clone()
+        copy.meta.update(source.meta)
+        return normalize(copy)
     folder = None if base_dir is None else Path(base_dir)
     if isinstance(source, onnx.ModelProto):
-        return normalize(_from_proto(source, folder, "the ModelProto"))
+        own = onnx.ModelProto()
+        own.CopyFrom(source)  # tensors of the model are views of its proto
+        return normalize(_from_proto(own, folder, "the ModelProto"))
     if isinstance(source, bytes):
         return normalize(_from_proto(_parse(source, "the bytes"), folder, "the bytes"))
     path = Path(source)

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from anybit.errors import UsageError
 from anybit.ops.constants import constant, new_initializer
+from anybit.ops.names import Names
 from anybit.ops.operator import DOMAIN
 from anybit.ops.registry import find_operator
 from anybit.rounding import Rounding
@@ -62,11 +63,12 @@ def normalize(model: ir.Model) -> ir.Model:
     _domains(model, nodes, record)
     _opset_imports(model, nodes, record)
     _initializers_are_no_inputs(model, record)
+    names = Names.of_tensors(model)
     for node in nodes:
         if node.domain == DOMAIN:
             _operator_name(node, record)
             _rounding_mode(node, record)
-            _parameters(model.graph, node, record)
+            _parameters(model.graph, node, names, record)
     model.meta[_META_KEY] = tuple(done.values())
     return model
 
@@ -169,7 +171,7 @@ def _rounding_mode(node: ir.Node, record: _Record) -> None:
         node.attributes["rounding_mode"] = ir.AttrString("rounding_mode", mode)
 
 
-def _parameters(graph: ir.Graph, node: ir.Node, record: _Record) -> None:
+def _parameters(graph: ir.Graph, node: ir.Node, names: Names, record: _Record) -> None:
     """Zero points and bit widths as float32 initializers; the old ones may be shared and stay untouched."""
     operator = find_operator(DOMAIN, node.op_type, 1)
     if operator is None:
@@ -178,7 +180,7 @@ def _parameters(graph: ir.Graph, node: ir.Node, record: _Record) -> None:
         value = node.inputs[index]
         if value is None and formal.name == "zeropt":
             node.replace_input_with(
-                index, new_initializer(graph, f"{node.outputs[0].name}_zeropt", np.zeros((), np.float32))
+                index, new_initializer(graph, names.fresh(f"{node.outputs[0].name}_zeropt"), np.zeros((), np.float32))
             )
             record("zero-point", "missing zero point: 0")
         if value is None or not (formal.name == "zeropt" or formal.name.endswith("bitwidth")):
@@ -186,7 +188,7 @@ def _parameters(graph: ir.Graph, node: ir.Node, record: _Record) -> None:
         array = constant(value)
         if array is None or array.dtype.kind == "f":
             continue
-        replacement = new_initializer(graph, f"{value.name}_float", array.astype(np.float32))
+        replacement = new_initializer(graph, names.fresh(f"{value.name}_float"), array.astype(np.float32))
         replacement.meta.update(value.meta)
         node.replace_input_with(index, replacement)
         record(f"integer {formal.name}", f"{formal.name} of type {array.dtype} made float32")

@@ -6,24 +6,20 @@ operator changed between the versions are touched (see `anybit.io.opset_adapters
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
 from anybit.errors import UnsupportedError, UsageError
 from anybit.io.opset_adapters import ADAPTERS, Site
+from anybit.io.shapes import infer_shapes
 from anybit.ops.nodes import label, newest_opset, standard_schema
-from anybit.ops.schemas import register_schemas
 
 OLDEST_SOURCE = 7  # before it, broadcasting was an attribute and BatchNormalization had other inputs
 OLDEST_TARGET = 11  # below it, downwards: axes cannot be negative, and pads and bounds are attributes
 NEWEST = 28  # the newest version whose changes the adapters know
-
-_INFERENCE_LOGGER = "onnx_ir.passes.common.shape_inference"
 
 
 def convert_opset(model: ir.Model, version: int) -> ir.Model:
@@ -38,20 +34,19 @@ def convert_opset(model: ir.Model, version: int) -> ir.Model:
         UnsupportedError: A node has no equivalent at this version.
     """
     converted = model.clone()
+    infer_shapes(converted, data_propagation=False)
     convert_in_place(converted, version)
     return converted
 
 
 def convert_in_place(model: ir.Model, version: int) -> None:
-    """As `convert_opset`, on the model itself. Where this raises, the model is half-way: rehearse on a copy."""
+    """As `convert_opset`, on a model of known types. Where this raises, the model is half-way: rehearse on a copy."""
     scopes = _scopes(model)
     for imports, _, _ in scopes:
         _check_versions(imports[""], version)
-    _infer_types(model)
     for imports, graph, constants in scopes:
         _convert(graph, imports[""], version, constants, model)
         imports[""] = version
-    _infer_types(model)
     for _, graph, _ in scopes:
         for node in _standard_nodes(graph, model):
             _check_node(node, version)
@@ -80,12 +75,6 @@ def _check_versions(old: int, new: int) -> None:
         raise UsageError("opset", got=new, expected=f"{oldest} .. {newest}")
     if not OLDEST_SOURCE <= old <= newest:
         raise UnsupportedError("cannot convert a model of this opset", got=old, expected=f"{OLDEST_SOURCE} .. {newest}")
-
-
-def _infer_types(model: ir.Model) -> None:
-    register_schemas()
-    logging.getLogger(_INFERENCE_LOGGER).setLevel(logging.ERROR)  # its only warning is that it changed nothing
-    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False)(model)
 
 
 def _standard_nodes(graph: ir.Graph | ir.Function, model: ir.Model) -> Iterator[ir.Node]:

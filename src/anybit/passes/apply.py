@@ -53,11 +53,13 @@ def apply(model: ModelSource, passes: Iterable[ir.passes.PassBase]) -> Applied:
     """
     current = load(model)
     steps: list[Step] = []
+    count = _count(current)
     for step in passes:
-        before, noted = _count(current), len(notes(current))
+        before, noted = count, len(notes(current))
         result = step(current)
         current = result.model
-        steps.append(Step(type(step).__name__, result.modified, before, _count(current), notes(current)[noted:]))
+        count = _count(current) if result.modified else before
+        steps.append(Step(type(step).__name__, result.modified, before, count, notes(current)[noted:]))
     return Applied(current, tuple(steps))
 
 

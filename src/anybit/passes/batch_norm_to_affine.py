@@ -11,7 +11,7 @@ import onnx_ir as ir
 from anybit.errors import Refusal
 from anybit.ops.constants import constant
 from anybit.ops.nodes import shape_of
-from anybit.passes.sub_to_add import Rewriter, infer_missing
+from anybit.passes.rewriter import Rewriter, infer_missing
 
 _Float64s = npt.NDArray[np.float64]
 

@@ -11,11 +11,11 @@ import onnx_ir as ir
 from anybit.errors import Finding, Severity
 from anybit.io.annotations import annotate_layout, annotated_layout
 from anybit.ops.constants import constant, new_initializer
+from anybit.ops.names import Names
 from anybit.ops.nodes import label
 from anybit.ops.operator import Array
 from anybit.passes.conv_1d_plan import Plan, Planner, UnitAxis, connected, is_one_dimensional
 from anybit.passes.infer_shapes import InferShapes
-from anybit.passes.name_tensors import Names
 from anybit.passes.notes import note
 
 _AXES_ARE_AN_INPUT = 13

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from anybit.io.opset import convert_in_place, convert_opset, needs_conversion
+from anybit.io.opset import convert_in_place, needs_conversion
+from anybit.passes.infer_shapes import InferShapes
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,11 @@ class ConvertOpset(ir.passes.InPlacePass):
 
         Raises:
             UsageError: There is no such version, or it is too old to convert down to.
-            UnsupportedError: A node has no equivalent at this version; the model is not changed.
+            UnsupportedError: A node has no equivalent at this version; the model stays as it is, with known shapes.
         """
         if not needs_conversion(model, self.version):
             return ir.passes.PassResult(model, modified=False)
-        convert_opset(model, self.version)  # a rehearsal on a copy: it raises before the model is touched
+        InferShapes()(model)
+        convert_in_place(model.clone(), self.version)  # a rehearsal: it raises before the model is touched
         convert_in_place(model, self.version)
         return ir.passes.PassResult(model, modified=True)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from anybit.errors import Refusal
 from anybit.ops.constants import constant
 from anybit.ops.operator import Array
-from anybit.passes.sub_to_add import Rewriter
+from anybit.passes.rewriter import Rewriter
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import Finding, InvalidModelError, Severity
+from anybit.ops.names import all_values
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN, Array
-from anybit.passes.name_tensors import all_values
 from anybit.passes.notes import note
 
 _DOUBLE, _FLOAT = ir.DataType.DOUBLE, ir.DataType.FLOAT

@@ -12,7 +12,7 @@ from anybit.io.annotations import annotate_layout
 from anybit.ops.constants import constant
 from anybit.ops.nodes import operator_of, shape_of
 from anybit.passes.fold_transpose import ELEMENTWISE
-from anybit.passes.sub_to_add import Rewriter, infer_missing
+from anybit.passes.rewriter import Rewriter, infer_missing
 
 
 @dataclass(frozen=True)

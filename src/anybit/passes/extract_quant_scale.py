@@ -12,7 +12,7 @@ from anybit.errors import Refusal, UsageError
 from anybit.ops.constants import constant
 from anybit.ops.integer_bounds import EXACT_FLOAT32_BITS
 from anybit.ops.nodes import operator_of
-from anybit.passes.sub_to_add import Rewriter, infer_missing
+from anybit.passes.rewriter import Rewriter, infer_missing
 
 _OPSET = 21
 _ARITHMETIC = (ir.DataType.FLOAT, ir.DataType.DOUBLE)

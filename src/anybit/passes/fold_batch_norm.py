@@ -12,7 +12,7 @@ from anybit.ops.constants import constant
 from anybit.ops.nodes import call_of, operator_of
 from anybit.ops.operator import Array, Operator, widened
 from anybit.passes.batch_norm_to_affine import Affine, become_add
-from anybit.passes.sub_to_add import Rewriter, infer_missing
+from anybit.passes.rewriter import Rewriter, infer_missing
 
 _LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -161,14 +161,15 @@ def _apply(rewriter: Rewriter, node: ir.Node, plan: _Plan) -> None:
     linear.replace_input_with(1, new)
     offset = rewriter.constant(f"{node.outputs[0].name}/offset", plan.bias)
     stale = [old, *node.inputs[1:]]
+    linear.outputs[0].meta.clear()  # what was stated of the tensor does not hold of the scaled one
     if linear.op_type == "MatMul":
+        linear.outputs[0].name = rewriter.name(f"{node.outputs[0].name}/scaled")
         become_add(node, linear.outputs[0], offset)
     else:
         stale += linear.inputs[2:3]
         linear.resize_inputs(3)
         linear.replace_input_with(2, offset)
         linear.attributes.pop("beta", None)
-        linear.outputs[0].meta.clear()
         rewriter.take_over(linear.outputs[0], node.outputs[0])
         if node.graph is not None:
             node.graph.remove(node, safe=True)

@@ -11,7 +11,7 @@ from anybit.errors import Refusal
 from anybit.ops.constants import constant
 from anybit.ops.nodes import operator_of
 from anybit.ops.operator import Array
-from anybit.passes.sub_to_add import Rewriter
+from anybit.passes.rewriter import Rewriter
 
 ANNOTATIONS = "quant_parameter_tensor_names"
 """Where onnx-ir keeps the quantisation annotations of a tensor: a dictionary in its `meta`."""

@@ -11,7 +11,7 @@ from anybit.errors import Refusal
 from anybit.io.annotations import annotate_layout
 from anybit.ops.constants import constant
 from anybit.ops.operator import Array
-from anybit.passes.sub_to_add import Rewriter, infer_missing
+from anybit.passes.rewriter import Rewriter, infer_missing
 
 _Factors = tuple[Array | None, Array | None]
 

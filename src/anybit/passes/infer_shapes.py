@@ -1,16 +1,12 @@
-"""InferShapes: types and shapes of all tensors, through our operators, functions and subgraphs."""
+"""InferShapes: types and shapes of all tensors, through our operators and subgraphs."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
-from anybit.ops.schemas import register_schemas
-
-_LOGGER = "onnx_ir.passes.common.shape_inference"
+from anybit.io.shapes import infer_shapes
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,4 @@ class InferShapes(ir.passes.InPlacePass):
     data_propagation: bool = True
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        register_schemas()
-        logging.getLogger(_LOGGER).setLevel(logging.ERROR)  # its only warning is that it changed nothing
-        inference = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=self.data_propagation)
-        return ir.passes.PassResult(model, inference(model).modified)
+        return ir.passes.PassResult(model, infer_shapes(model, data_propagation=self.data_propagation))

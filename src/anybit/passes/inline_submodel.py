@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from anybit.errors import InvalidModelError, UsageError
+from anybit.ops.names import Names, all_values
 from anybit.passes.extract_submodel import Region, find_region, subgraphs
 from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.merge_models import add_functions, check_seam, move_nodes, require_same_opsets
-from anybit.passes.name_tensors import Names, all_values
 
 
 def inline_submodel(
@@ -74,7 +74,20 @@ def _replace(result: ir.Model, other: ir.Graph, region: Region, prefix: str) -> 
     for old, new in zip(region.outputs, made, strict=True):
         old.replace_all_uses_with(new, replace_graph_outputs=True)
     _remove_dead(graph, region)
-    move_nodes(graph, other, dict(zip(other.inputs, region.inputs, strict=True)), prefix)
+    replaced = dict(zip(other.inputs, region.inputs, strict=True))
+    move_nodes(graph, other, replaced | _shared_constants(graph, other), prefix)
+
+
+def _shared_constants(graph: ir.Graph, other: ir.Graph) -> dict[ir.Value, ir.Value]:
+    """Constants that both graphs hold under one name, as after `extract_submodel`: one is enough."""
+    shared: dict[ir.Value, ir.Value] = {}
+    for name, value in list(other.initializers.items()):
+        known = graph.initializers.get(name)
+        if known is None or known.const_value is not value.const_value or dict(known.meta) != dict(value.meta):
+            continue
+        shared[value] = known
+        del other.initializers[name]
+    return shared
 
 
 def _own_outputs(other: ir.Graph) -> list[ir.Value]:

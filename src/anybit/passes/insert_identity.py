@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.errors import Finding, Severity, UsageError
+from anybit.ops.names import Names, all_values
 from anybit.passes.expose_tensors import unknown_tensor
-from anybit.passes.name_tensors import Names, all_values
 from anybit.passes.notes import note
 
 

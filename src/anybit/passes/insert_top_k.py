@@ -9,10 +9,10 @@ import onnx_ir as ir
 
 from anybit.errors import InvalidModelError, UsageError
 from anybit.ops.constants import new_initializer
+from anybit.ops.names import Names
 from anybit.ops.nodes import shape_of
 from anybit.passes.expose_tensors import unknown_tensor
 from anybit.passes.infer_shapes import InferShapes
-from anybit.passes.name_tensors import Names
 
 _K_IS_AN_INPUT = 10  # since this opset
 _HAS_ORDER = 11  # ... and the attributes largest and sorted since this one

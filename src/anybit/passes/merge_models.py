@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import onnx_ir as ir
 
 from anybit.errors import Finding, InvalidModelError, Severity, UsageError
+from anybit.ops.names import Names, all_values
 from anybit.ops.operator import DOMAIN
 from anybit.ops.registry import find_operator
 from anybit.passes.expose_tensors import unknown_tensor
-from anybit.passes.name_tensors import Names, all_values
 from anybit.passes.notes import note
 
 _ANNOTATIONS = "quant_parameter_tensor_names"

@@ -15,7 +15,7 @@ from anybit.ops.constants import constant
 from anybit.ops.nodes import call_of, operator_of
 from anybit.ops.operator import Array, Operator, widened
 from anybit.passes.fold_transpose import ANNOTATIONS, ELEMENTWISE
-from anybit.passes.sub_to_add import Rewriter, infer_missing
+from anybit.passes.rewriter import Rewriter, infer_missing
 
 _MOST_BITS = 16  # all values of a grid are tried
 _MOST_VALUES = 1 << 22  # over all channels: a second of work

@@ -9,9 +9,9 @@ import onnx_ir as ir
 
 from anybit.errors import Finding, Severity
 from anybit.ops.constants import new_initializer
+from anybit.ops.names import Names
 from anybit.ops.nodes import label
 from anybit.ops.operator import Array
-from anybit.passes.name_tensors import Names
 from anybit.passes.notes import note
 
 _SINCE = 11

@@ -17,10 +17,24 @@ class RemoveUnused(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
+        _release_captures(model.graph)
         modified = RemoveUnusedNodesPass()(model).modified
         modified |= RemoveUnusedFunctionsPass()(model).modified
         modified |= _remove_from_subgraphs(model)
         return ir.passes.PassResult(model, modified)
+
+
+def _release_captures(graph: ir.Graph) -> None:
+    """Lets go of what the subgraphs of dead nodes capture: removing such a node leaves their uses behind."""
+    for node in reversed(list(graph)):
+        if any(o.uses() or o.is_graph_output() for o in node.outputs):
+            continue
+        for attribute in node.attributes.values():
+            if attribute.type != ir.AttributeType.GRAPH:
+                continue
+            for inner in attribute.as_graph().all_nodes():
+                for position in range(len(inner.inputs)):
+                    inner.replace_input_with(position, None)
 
 
 def _remove_from_subgraphs(model: ir.Model) -> bool:

@@ -124,11 +124,9 @@ def _summed(node: ir.Node, read: Convolution, factors: tuple[int, ...]) -> _Plan
     if max(-low, high) >= _EXACT_STEPS:
         return Refusal(problem="sums of weights", node=label(node), got=str(max(-low, high)), expected="below 2^22")
     signed = low < 0
-    bits = max((-low - 1).bit_length(), high.bit_length()) + 1 if signed else max(high.bit_length(), 1)
+    bits = max((-low - 1).bit_length(), high.bit_length(), 1) + 1 if signed else max(high.bit_length(), 1)
     spread = squeezed(_window_sums_like(scale, read))
-    return _Plan(
-        read, factors, (sums * spread).astype(weight.values.dtype), max(bits, 2 if signed else 1), signed, spread
-    )
+    return _Plan(read, factors, (sums * spread).astype(weight.values.dtype), bits, signed, spread)
 
 
 def _transposed(array: Array, groups: int) -> Array:
@@ -159,10 +157,8 @@ def _window_sums_like(scale: Array, read: Convolution) -> Array:
 
 
 def _replace(model: ir.Model, node: ir.Node, resize: ir.Node, plan: _Plan) -> None:
-    output = str(node.outputs[0].name)
-    read = plan.convolution
-    old_weight = node.inputs[1]
-    weight = new_initializer(model.graph, f"{output}_weight", np.ascontiguousarray(plan.kernel))
+    read, old_weight = plan.convolution, node.inputs[1]
+    weight = new_initializer(model.graph, f"{node.outputs[0].name}_weight", np.ascontiguousarray(plan.kernel))
     if plan.scale is not None and plan.bits is not None:
         weight = _quantized(model, node, weight, plan.scale, plan.bits, signed=plan.signed)
     pads = [r - p for side in read.pads for p, r in zip(side, read.reach, strict=True)]

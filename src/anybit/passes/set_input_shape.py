@@ -9,10 +9,10 @@ import onnx_ir as ir
 
 from anybit.errors import Finding, InvalidModelError, Severity, UsageError
 from anybit.ops.constants import constant
+from anybit.ops.names import all_values
 from anybit.ops.nodes import label, shape_of
 from anybit.passes.expose_tensors import unknown_tensor
 from anybit.passes.infer_shapes import InferShapes
-from anybit.passes.name_tensors import all_values
 from anybit.passes.notes import note
 from anybit.passes.set_batch import SetBatch
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.errors import Finding, Severity
+from anybit.ops.names import Names
 from anybit.ops.nodes import label
-from anybit.passes.name_tensors import Names
 from anybit.passes.notes import note
 
 _Use = tuple[ir.Node, int]

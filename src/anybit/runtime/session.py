@@ -275,9 +275,10 @@ def _slices(infos: Sequence[TensorInfo], arrays: Mapping[str, npt.NDArray[Any]])
     counts: set[int] = set()
     for info in infos:
         array = arrays[info.name]
-        if not info.shape or not isinstance(info.shape[0], int) or not array.ndim or array.shape[0] % info.shape[0]:
+        size = info.shape[0] if info.shape else None
+        if not isinstance(size, int) or not size or not array.ndim or array.shape[0] % size:
             return 1
-        counts.add(array.shape[0] // info.shape[0])
+        counts.add(array.shape[0] // size)
     return counts.pop() if len(counts) == 1 and 0 not in counts else 1
 
 

@@ -1,0 +1,38 @@
+"""Names of tensors: which are taken, and new ones beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+
+class Names:
+    """Names that are taken, and new ones beside them: a name that is taken gets the lowest free number."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
+        self._next: dict[str, int] = {}
+
+    @classmethod
+    def of_tensors(cls, model: ir.Model) -> Names:
+        """The names of all tensors, those of subgraphs included: a subgraph sees the names around it."""
+        return cls({value.name for value in all_values(model.graph) if value.name})
+
+    def fresh(self, name: str) -> str:
+        """`name` if it is free, else `name` and a number; taken from now on."""
+        unique = name
+        while unique in self._taken:
+            self._next[name] = self._next.get(name, 0) + 1
+            unique = f"{name}_{self._next[name]}"
+        self._taken.add(unique)
+        return unique
+
+
+def all_values(graph: ir.Graph) -> Iterator[ir.Value]:
+    """Every tensor that the graph or one of its subgraphs defines."""
+    for inner in (graph, *graph.subgraphs()):
+        yield from inner.inputs
+        yield from (v for v in inner.initializers.values() if not v.is_graph_input())
+        for node in inner:
+            yield from node.outputs

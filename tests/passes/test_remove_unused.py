@@ -1,0 +1,56 @@
+"""What nothing depends on goes, captures of subgraphs and all."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from anybit import load
+from anybit.passes.remove_unused import RemoveUnused
+from tests.models import model
+
+
+def _branch(name: str):
+    nodes = [helper.make_node("Add", ["kept", "inner_w"], ["unread"]), helper.make_node("Abs", ["kept"], [name])]
+    weights = [helper.make_tensor("inner_w", TensorProto.FLOAT, [1], [1.0])]
+    return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(name, 1, None)], weights)
+
+
+def _with_if(outputs):
+    nodes = [
+        helper.make_node("Neg", ["x"], ["kept"]),
+        helper.make_node("If", ["c"], ["chosen"], then_branch=_branch("a"), else_branch=_branch("b")),
+        helper.make_node("Abs", ["x"], ["y"]),
+    ]
+    return load(model(nodes, {"c": np.bool_(1), "w": np.ones(3, np.float32)}, inputs={"x": [3]}, outputs=outputs))
+
+
+def test_a_dead_if_takes_along_what_only_it_captured():
+    loaded = _with_if(["y"])
+    assert RemoveUnused()(loaded).modified
+    assert [n.op_type for n in loaded.graph] == ["Abs"]
+    assert not loaded.graph.initializers
+
+
+def test_a_living_if_keeps_its_captures_and_loses_its_dead_nodes():
+    loaded = _with_if(["y", "chosen"])
+    RemoveUnused()(loaded)
+    assert [n.op_type for n in loaded.graph] == ["Neg", "If", "Abs"]
+    assert set(loaded.graph.initializers) == {"c"}
+    for graph in loaded.graph.subgraphs():
+        assert [n.op_type for n in graph] == ["Abs"]
+        assert not graph.initializers
+
+
+def test_functions_that_nothing_calls_go():
+    function = helper.make_function(
+        "local", "F", ["a"], ["b"], [helper.make_node("Abs", ["a"], ["b"])], [helper.make_opsetid("", 21)]
+    )
+    proto = model(
+        [helper.make_node("Abs", ["x"], ["y"])], {}, inputs={"x": [3]}, outputs=["y"], functions=[function],
+        imports={"": 21, "local": 1},
+    )  # fmt: skip
+    loaded = load(proto)
+    assert RemoveUnused()(loaded).modified
+    assert not loaded.functions
+    assert not RemoveUnused()(loaded).modified
