@@ -36,9 +36,11 @@ def _without_weights(model: ir.Model) -> onnx.ModelProto:
     try:
         for name, value in initializers:
             tensor = value.const_value
-            if tensor is None or tensor.nbytes <= _SMALL or value.is_graph_input():
+            if tensor is None or value.is_graph_input():
                 continue
-            value.dtype, value.shape = tensor.dtype, ir.Shape(tensor.shape.numpy())
+            value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape.numpy())
+            if tensor.nbytes <= _SMALL:
+                continue
             del graph.initializers[name]
             graph.inputs.append(value)
         return ir.to_proto(model)

@@ -7,6 +7,7 @@ format instead (protobuf.dev, "Encoding"): the bytes of large initializers are l
 from __future__ import annotations
 
 import mmap
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +132,7 @@ class OpenFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("rb")
+        weakref.finalize(self, self._file.close)
         self._lock = Lock()
 
     def read(self, payload: Payload) -> bytes:
