@@ -1,4 +1,4 @@
-"""Loads one model, checks it and builds a session in this process; prints seconds and peak memory as JSON.
+"""Loads one model, checks it and builds a session, or cleans and saves it; prints seconds and peak memory as JSON.
 
 Started by `timing.build_cost`, so that the peak is that of one model alone. Without a model: the imports' own peak.
 """
@@ -14,6 +14,8 @@ import numpy as np
 
 from anybit.analysis.check import check
 from anybit.io.load import load
+from anybit.io.save import save
+from anybit.passes.clean import clean
 from anybit.runtime.session import Session
 
 
@@ -22,9 +24,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?")
     parser.add_argument("--execute", action="store_true", help="also run the session once, on zeros")
+    parser.add_argument("--clean", metavar="OUT", help="clean the model and save it there, instead")
     options = parser.parse_args()
-    costs = {} if options.model is None else _costs(options.model, execute=options.execute)
+    if options.model is None:
+        costs = {}
+    elif options.clean is not None:
+        costs = _cleaning(options.model, options.clean)
+    else:
+        costs = _costs(options.model, execute=options.execute)
     print(json.dumps({**costs, "peak": _peak()}))
+
+
+def _cleaning(path: str, target: str) -> dict[str, float]:
+    marks = [time.perf_counter()]
+    model = load(path)
+    marks.append(time.perf_counter())
+    cleaned = clean(model)
+    marks.append(time.perf_counter())
+    save(cleaned, target)
+    marks.append(time.perf_counter())
+    return {name: end - start for name, start, end in zip(("load", "clean", "save"), marks, marks[1:], strict=False)}
 
 
 def _costs(path: str, *, execute: bool) -> dict[str, float]:

@@ -13,15 +13,17 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
-from peers import Array, MissingPeerError, Qonnx, bare, plain_onnxruntime
+from peers import Array, MissingPeerError, Qonnx, QonnxCleanup, bare, plain_onnxruntime
 from report import Row, at_least, at_most, memory, seconds, setting, table, write
 from timing import alternate, build_cost, use_one_thread
 
+from anybit.passes.clean import clean
 from anybit.runtime.session import Session
 from models import CNV, JET, TFC, chain, keyword_spotting, weight_bytes, without_quantisers, write_large
 
@@ -36,6 +38,10 @@ _BATCH = 256
 _SPEED_UP = {1: 700, _BATCH: 5000}
 _SLOWDOWN = 1.2
 _BUILD_SECONDS = 15
+_CLEAN_SECONDS = 20
+_REAL_CLEAN_SECONDS = 2
+_CLEAN_MEMORY = 1e9
+_GROWTH = 1.5
 _MEGABYTE = 1e6
 _TOLERANCE = 1e-4
 
@@ -154,6 +160,45 @@ def _chain(nodes: int, width: int, *, runs: int, quantised_weights: bool) -> Ite
     yield from _cost_rows(name, cost, weight_bytes(model), _BUILD_SECONDS if nodes == 4000 else None)
 
 
+def cleaning() -> Iterator[Row]:
+    """The clean-up: long chains against qonnx and against itself, real models, and memory."""
+    per_node: dict[int, float] = {}
+    for nodes in (1000, 10_000):
+        model = chain(nodes, 16, quantised_weights=True)
+        per_node[nodes] = alternate({"anybit": lambda m=model: clean(m)}, rounds=5, warm_up=1)["anybit"] / nodes
+        goal = _CLEAN_SECONDS if nodes == 10_000 else None
+        yield seconds(f"clean, chain of {nodes:,}", "time", per_node[nodes] * nodes, "", goal)
+    growth = "time a node, 10,000 against 1,000"
+    yield at_most("clean, chains", growth, per_node[10_000], per_node[1000], _GROWTH)
+    yield _clean_peer(per_node[1000] * 1000)
+    for name in ("mobilenetv1_4w4a_224", "resnet18_4w4a"):
+        path = CNV.parent.parent / name / "model.onnx"
+        if path.exists():
+            taken = alternate({"anybit": lambda p=path: clean(p)}, rounds=5, warm_up=1)["anybit"]
+            yield seconds(f"clean, {name}", "time", taken, "with loading", _REAL_CLEAN_SECONDS)
+        else:
+            yield _absent(name, path)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "large.onnx"
+        weights = write_large(path, layers=46, quantised_weights=True)
+        cost = build_cost(path, runs=1, clean=Path(folder) / "clean.onnx")
+    name = f"clean, {weights / 1e9:.1f} GB of external weights"
+    parts = ", ".join(f"{key} {value:.2f}" for key, value in cost.items() if key != "peak")
+    yield seconds(name, "time", sum(value for key, value in cost.items() if key != "peak"), parts)
+    yield memory(name, "peak memory", cost["peak"], weights, _CLEAN_MEMORY)
+
+
+def _clean_peer(ours: float) -> Row:
+    try:
+        peer = QonnxCleanup()
+    except MissingPeerError as error:
+        return Row("clean, chain of 1,000", str(error))
+    model = chain(1000, 16, quantised_weights=True)
+    start = time.perf_counter()
+    peer.run(model)
+    return at_least("clean, chain of 1,000", "qonnx, one run", ours, time.perf_counter() - start)
+
+
 def large() -> Iterator[Row]:
     """A model of more than 2 GB with external weights."""
     for quantised in (False, True):
@@ -193,7 +238,13 @@ def _absent(name: str, path: Path) -> Row:
     return Row(name, f"{path.parent.name}/{path.name} is not beside the project: skipped")
 
 
-_GROUPS: dict[str, Callable[[], Iterator[Row]]] = {"throughput": throughput, "cnv": cnv, "build": build, "large": large}
+_GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
+    "throughput": throughput,
+    "cnv": cnv,
+    "build": build,
+    "cleaning": cleaning,
+    "large": large,
+}
 
 
 if __name__ == "__main__":

@@ -55,9 +55,10 @@ def _turn(call: Callable[[], object], calls: int) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def build_cost(model: Path | None, *, runs: int, execute: bool = False) -> dict[str, float]:
+def build_cost(model: Path | None, *, runs: int, execute: bool = False, clean: Path | None = None) -> dict[str, float]:
     """What `build_cost.py` prints about a model, each run in a fresh process; the median of each figure."""
     arguments = [] if model is None else [str(model), *(["--execute"] if execute else [])]
+    arguments += [] if clean is None else ["--clean", str(clean)]
     results: list[dict[str, float]] = []
     for _ in range(runs):
         done = subprocess.run([sys.executable, str(_COST), *arguments], check=True, capture_output=True, text=True)

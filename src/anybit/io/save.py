@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Generator
 from pathlib import Path
+from typing import BinaryIO
 
 import onnx
 import onnx_ir as ir
@@ -14,6 +15,8 @@ import onnx_ir as ir
 from anybit.errors import ModelFileError
 
 _PROTOBUF_LIMIT = 2**31 - 2**20  # a message must stay below 2 GiB; the graph itself needs some room too
+_PAGE = 4096  # where a tensor may be mapped
+_BUFFER = 1 << 22
 _SMALL = 1024  # tensors below this many bytes stay in the model: shape inference reads them
 
 
@@ -80,18 +83,41 @@ def _save_external(model: ir.Model, target: Path) -> None:
     large = [v for v, t in original.items() if t is not None and t.nbytes >= _SMALL and t.dtype != ir.DataType.STRING]
     try:
         with _whole(data) as temporary, _whole(target) as temporary_model:
-            written = ir.external_data.convert_tensors_to_external(
-                [t for v in large if (t := original[v]) is not None], temporary.parent, temporary.name
-            )
-            for value, tensor in zip(large, written, strict=True):
-                value.const_value = ir.ExternalTensor(
-                    data.name, tensor.offset, tensor.length, tensor.dtype, shape=tensor.shape, name=str(value.name),
-                    base_dir=target.parent,
-                )  # fmt: skip
+            with temporary.open("wb") as file:
+                for value in large:
+                    tensor = original[value]
+                    if tensor is not None:
+                        value.const_value = _append(file, tensor, str(value.name), data)
             temporary_model.write_bytes(_clean(ir.to_proto(model)).SerializeToString(deterministic=True))
     finally:
         for value, tensor in original.items():
             value.const_value = tensor
+
+
+def _append(file: BinaryIO, tensor: ir.TensorProtocol, name: str, data: Path) -> ir.ExternalTensor:
+    """Writes a tensor at the next page, and describes where it is."""
+    file.write(bytes(-file.tell() % _PAGE))
+    offset = file.tell()
+    if isinstance(tensor, ir.ExternalTensor):
+        _copy(tensor, file)  # through a small buffer: a mapping would keep every page of it resident
+    else:
+        file.write(tensor.tobytes())
+    shape = ir.Shape(tensor.shape.numpy())
+    return ir.ExternalTensor(
+        data.name, offset, file.tell() - offset, tensor.dtype, shape=shape, name=name, base_dir=data.parent
+    )
+
+
+def _copy(tensor: ir.ExternalTensor, file: BinaryIO) -> None:
+    with Path(tensor.path).open("rb") as source:
+        source.seek(tensor.offset or 0)
+        left = tensor.nbytes
+        while left:
+            piece = source.read(min(left, _BUFFER))
+            if not piece:
+                raise ModelFileError("external data is truncated", node=f"initializer '{tensor.name}'")
+            file.write(piece)
+            left -= len(piece)
 
 
 @contextlib.contextmanager

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
+
+_SAMPLE = 16  # elements that are looked at before all are
 
 
 @dataclass(frozen=True)
@@ -22,21 +25,36 @@ class MergeInitializers(ir.passes.InPlacePass):
     min_bytes: int = 1024
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        first: dict[tuple[object, ...], ir.Value] = {}
-        graph = model.graph
-        modified = False
-        for name, value in list(graph.initializers.items()):
+        alike: dict[tuple[object, ...], list[ir.Value]] = {}
+        for value in model.graph.initializers.values():
             tensor = value.const_value
             if tensor is None or tensor.nbytes < self.min_bytes or value.is_graph_input() or value.is_graph_output():
                 continue
-            if tensor.dtype == ir.DataType.STRING:
-                continue
-            digest = hashlib.blake2b(tensor.tobytes(), digest_size=32).digest()
-            meta = tuple(sorted((str(k), repr(v)) for k, v in value.meta.items()))
-            key = (tensor.dtype, tuple(tensor.shape.numpy()), digest, meta)
-            kept = first.setdefault(key, value)
-            if kept is not value:
-                value.replace_all_uses_with(kept)
-                del graph.initializers[name]
-                modified = True
+            if tensor.dtype != ir.DataType.STRING:
+                alike.setdefault(_outside(value, tensor), []).append(value)
+        modified = False
+        for values in alike.values():
+            for kept, copies in _equal(values):
+                for value in copies:
+                    value.replace_all_uses_with(kept)
+                    del model.graph.initializers[str(value.name)]
+                    modified = True
         return ir.passes.PassResult(model, modified)
+
+
+def _outside(value: ir.Value, tensor: ir.TensorProtocol) -> tuple[object, ...]:
+    """Type, shape, annotations and first elements: what can be told without mapping all weights into memory."""
+    meta = tuple(sorted((str(k), repr(v)) for k, v in value.meta.items()))
+    return tensor.dtype, tuple(tensor.shape.numpy()), meta, tensor.numpy().reshape(-1)[:_SAMPLE].tobytes()
+
+
+def _equal(values: list[ir.Value]) -> Iterator[tuple[ir.Value, list[ir.Value]]]:
+    """Of values that look alike, the first of each kind, with those that hold the same bytes."""
+    if len(values) < 2:
+        return
+    groups: dict[bytes, list[ir.Value]] = {}
+    for value in values:
+        content = b"" if value.const_value is None else value.const_value.tobytes()
+        groups.setdefault(hashlib.blake2b(content, digest_size=32).digest(), []).append(value)
+    for first, *copies in groups.values():
+        yield first, copies
