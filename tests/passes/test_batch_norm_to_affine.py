@@ -12,7 +12,7 @@ from anybit import compare, load
 from anybit.passes.batch_norm_to_affine import BatchNormToAffine
 from tests.integration.corpus import needs_corpus
 from tests.models import model
-from tests.passes.test_sub_to_add import (
+from tests.passes.rewriting import (
     applied,
     assert_close,
     assert_same_bits,

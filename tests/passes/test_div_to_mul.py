@@ -12,7 +12,7 @@ from anybit import compare
 from anybit.passes.div_to_mul import DivToMul
 from tests.integration.corpus import needs_corpus
 from tests.models import model
-from tests.passes.test_sub_to_add import (
+from tests.passes.rewriting import (
     applied,
     assert_same_bits,
     corpus_with,

@@ -13,7 +13,7 @@ from anybit.io.save import to_proto
 from anybit.passes.extract_conv_bias import ExtractConvBias
 from tests.integration.corpus import needs_corpus
 from tests.models import model, parameters, quant
-from tests.passes.test_sub_to_add import (
+from tests.passes.rewriting import (
     applied,
     assert_close,
     assert_same_bits,

@@ -15,7 +15,7 @@ from anybit.errors import UsageError
 from anybit.passes.extract_quant_scale import ExtractQuantScale
 from tests.integration.corpus import needs_corpus
 from tests.models import DOMAIN, model, parameters, quant
-from tests.passes.test_sub_to_add import (
+from tests.passes.rewriting import (
     applied,
     assert_same_bits,
     corpus_with,

@@ -19,8 +19,7 @@ from anybit.passes.fold_transpose import FoldTranspose
 from anybit.runtime.session import Session
 from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import DOMAIN, model, parameters, quant
-from tests.passes.test_batch_norm_to_affine import norm, statistics
-from tests.passes.test_sub_to_add import (
+from tests.passes.rewriting import (
     applied,
     assert_close,
     corpus_with,
@@ -30,6 +29,7 @@ from tests.passes.test_sub_to_add import (
     settings_of_use,
     text,
 )
+from tests.passes.test_batch_norm_to_affine import norm, statistics
 from tests.strategies import examples, modes
 
 NODE = "BatchNormalization 'y_norm'"

@@ -12,7 +12,7 @@ from anybit import compare
 from anybit.passes.gemm_to_matmul import GemmToMatMul
 from tests.integration.corpus import needs_corpus
 from tests.models import model, parameters, quant
-from tests.passes.test_sub_to_add import (
+from tests.passes.rewriting import (
     applied,
     assert_close,
     assert_same_bits,
