@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from anybit.cli.output import FINDINGS, JsonOption, console, print_json, print_table, read_arrays
+from anybit.cli.output import FINDINGS, JsonOption, console, print_json, print_table, progress, read_arrays
 
 
 def compare(
@@ -29,17 +29,22 @@ def compare(
     """Outputs element by element: largest difference, how many differ, in steps of the grid. Exit code 1 if any do."""
     from anybit.runtime.compare import compare as compare_models
 
-    result = compare_models(
-        a,
-        b,
-        None if inputs is None else read_arrays(inputs),
-        samples=random,
-        seed=seed,
-        layers=layers,
-        tolerance=tolerance,
-        engine_a=engine_a,
-        engine_b=engine_b,
-    )
+    feeds = None if inputs is None else read_arrays(inputs)
+    arrays = () if feeds is None else feeds.values() if isinstance(feeds, dict) else (feeds,)
+    samples = max((array.shape[0] for array in arrays if array.ndim), default=random)
+    with progress("comparing", 2 * samples) as advance:
+        result = compare_models(
+            a,
+            b,
+            feeds,
+            samples=random,
+            seed=seed,
+            layers=layers,
+            tolerance=tolerance,
+            engine_a=engine_a,
+            engine_b=engine_b,
+            progress=advance,
+        )
     if json:
         print_json({"equal": result.equal, "comparison": result})
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,7 @@ def compare(
     engine_b: Engine | str = Engine.AUTO,
     threads: int | None = None,
     batch_size: int = DEFAULT_BATCH,
+    progress: Callable[[int], None] | None = None,
 ) -> Comparison:
     """Runs both models and compares their outputs.
 
@@ -98,6 +99,7 @@ def compare(
         engine_b: Engine of the second model.
         threads: Threads inside an operator.
         batch_size: Samples in one run.
+        progress: Called with the number of samples of each run, of either model, when it is done.
 
     Raises:
         InputError: Inputs do not fit, or the models have different numbers of inputs or outputs.
@@ -109,8 +111,9 @@ def compare(
     session_a = Session(first, engine=engine_a, threads=threads, tensors=shared)
     session_b = Session(second, engine=engine_b, threads=threads, tensors=shared)
     feeds = _feeds(session_a, inputs, first, samples, seed)
-    results_a = run_in_batches(session_a, feeds, batch_size=batch_size)
-    results_b = run_in_batches(session_b, _for_second(session_a, session_b, feeds), batch_size=batch_size)
+    results_a = run_in_batches(session_a, feeds, batch_size=batch_size, progress=progress)
+    feeds_b = _for_second(session_a, session_b, feeds)
+    results_b = run_in_batches(session_b, feeds_b, batch_size=batch_size, progress=progress)
     steps = {str(v.name): v for v in (*first.graph.outputs, *(o for n in first.graph for o in n.outputs))}
     outputs = tuple(
         _difference(name, results_a[name], results_b[other], steps[name], tolerance)
