@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from anybit.ops.registry import register
     from anybit.passes.apply import apply
     from anybit.passes.clean import clean
+    from anybit.passes.extract_submodel import extract_submodel
+    from anybit.passes.inline_submodel import inline_submodel
+    from anybit.passes.merge_models import merge_models
     from anybit.rounding import Rounding
     from anybit.runtime.compare import Comparison, compare
     from anybit.runtime.engine import Engine
@@ -51,7 +54,10 @@ _HOMES = {
     "check": "analysis.check",
     "clean": "passes.clean",
     "compare": "runtime.compare",
+    "extract_submodel": "passes.extract_submodel",
+    "inline_submodel": "passes.inline_submodel",
     "load": "io.load",
+    "merge_models": "passes.merge_models",
     "parse_datatype": "datatypes",
     "register": "ops.registry",
     "repairs": "io.normalize",
@@ -83,7 +89,10 @@ __all__ = [
     "check",
     "clean",
     "compare",
+    "extract_submodel",
+    "inline_submodel",
     "load",
+    "merge_models",
     "parse_datatype",
     "register",
     "repairs",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from anybit import Severity, check
 from tests.models import DOMAIN, mlp, model, parameters, quant
@@ -130,3 +130,19 @@ def test_an_input_without_shape_and_an_unsorted_graph_are_warnings():
     findings = check(model(nodes, {}, inputs={"x": None}, outputs=["y"]))
     assert {f.severity for f in findings} == {Severity.WARNING}
     assert {f.rule for f in findings} >= {"order", "shape"}
+
+
+def test_false_shapes_circles_and_recursion_are_found():
+    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Neg", ["a"], ["y"])]
+    proto = model(nodes, {}, inputs={"x": [3, 4]}, outputs=["y"])
+    proto.graph.value_info.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, [5, 6, 7]))
+    (finding,) = check(proto)
+    assert (finding.rule, finding.got, finding.expected) == ("shape", "[5,6,7]", "[3,4]")
+
+    nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])]
+    assert "cycle" in {f.rule for f in check(model(nodes, {}, inputs={"x": [1, 4]}, outputs=["b"]))}
+
+    call = helper.make_node("F", ["x"], ["y"], domain="my")
+    function = helper.make_function("my", "F", ["x"], ["y"], [call], [helper.make_opsetid("my", 1)])
+    imports = {"": 21, "my": 1}
+    check(model([call], {}, inputs={"x": [1]}, outputs=["y"], imports=imports, functions=[function]))

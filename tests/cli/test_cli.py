@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from tests.models import DIGITS, mlp, model, parameters, quant, samples
 
@@ -150,6 +151,7 @@ def test_passes_are_listed_and_applied(files):
         ("clean", "m.onnx", "-o", "out.onnx", "--batch", "0"),
         ("clean", "m.onnx", "-o", "out.onnx", "--input-shape", "x"),
         ("clean", "m.onnx", "-o", "out.onnx", "--input-shape", "nope=1,2"),
+        ("clean", "m.onnx", "-o", "out.onnx", "--input-shape", "x=1,2", "--input-shape", "x=1,3"),
         ("clean", "m.onnx", "-o", "out.onnx", "--skip", "bogus"),
         ("clean", "absent.onnx", "-o", "out.onnx"),
         ("apply", "m.onnx", "-o", "out.onnx", "-p", "bogus"),
@@ -164,3 +166,28 @@ def test_failed_surgery_writes_nothing(files, monkeypatch, arguments):
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1
     assert sorted(files.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "/model/Relu_output_0"])
+def test_outputs_of_any_name_are_written(tmp_path, name):
+    onnx.save(
+        model([helper.make_node("Relu", ["x"], [name])], {}, inputs={"x": ["N", 2]}, outputs=[name]),
+        tmp_path / "m.onnx",
+    )
+    np.save(tmp_path / "x.npy", np.ones((3, 2), np.float32))
+    subprocess.run(
+        [sys.executable, "-m", "anybit.cli.app", "run", "m.onnx", "-i", "x.npy", "-o", "o.npz"],
+        cwd=tmp_path,
+        check=True,
+    )
+    with np.load(tmp_path / "o.npz") as written:
+        np.testing.assert_array_equal(written[name], np.ones((3, 2), np.float32))
+
+
+def test_apply_exits_1_when_a_pass_had_to_leave_a_node(files):
+    nodes = [onnx.helper.make_node("Sub", ["x", "z"], ["y"], name="minus")]
+    onnx.save(model(nodes, {}, inputs={"x": [1, 6], "z": [1, 6]}, outputs=["y"]), files / "sub.onnx")
+    result = anybit("apply", files / "sub.onnx", "-p", "sub-to-add", "-o", files / "out.onnx")
+    assert result.returncode == 1
+    assert "Sub 'minus'" in result.stdout
+    assert (files / "out.onnx").exists()

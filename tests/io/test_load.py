@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from anybit import compare, load, repairs, save
 from anybit.errors import AnybitError, ModelFileError
-from tests.models import mlp
+from tests.models import mlp, model
 
 
 @pytest.fixture
@@ -173,3 +174,18 @@ def test_a_large_file_that_shrinks_after_loading_is_named(tmp_path, monkeypatch)
         file.truncate(10)
     with pytest.raises(ModelFileError, match="cut short"):
         loaded.graph.initializers["w"].const_value.numpy()
+
+
+@pytest.mark.parametrize("indices", [[1, 3], [[0, 1], [1, 1]]])
+def test_sparse_initializers_become_dense(indices):
+    proto = model([helper.make_node("Add", ["x", "w"], ["y"])], {}, inputs={"x": [2, 2]}, outputs=["y"])
+    values = onnx.numpy_helper.from_array(np.float32([5, 7]), "w")
+    sparse = helper.make_sparse_tensor(values, onnx.numpy_helper.from_array(np.int64(indices), "i"), [2, 2])
+    proto.graph.sparse_initializer.append(sparse)
+    read = load(proto)
+    assert [r.rule for r in repairs(read)] == ["sparse"]
+    assert read.graph.initializers["w"].const_value.numpy().tolist() == [[0, 5], [0, 7]]
+    sparse.indices.CopyFrom(onnx.numpy_helper.from_array(np.int64([1, 99]), "i"))
+    proto.graph.sparse_initializer[0].CopyFrom(sparse)
+    with pytest.raises(ModelFileError, match="sparse"):
+        load(proto)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from anybit import compare, load, repairs
+from anybit import compare, load, repairs, run
 from anybit.io.normalize import normalize
 from anybit.io.save import to_proto
 from anybit.passes.infer_shapes import InferShapes
@@ -180,3 +180,23 @@ def test_new_parameters_never_take_a_name_that_is_taken():
     names = [o.name for n in loaded.graph for o in n.outputs] + list(loaded.graph.initializers)
     assert len(names) == len(set(names))
     assert load(to_proto(loaded)).graph.node(1).inputs[0].producer().op_type == "Relu"
+
+
+def test_parameters_inside_of_functions_stay_inside():
+    """A function does not see the initializers of the model."""
+    constants = {"s": np.float32(0.5), "z": np.int64(1), "b": np.int8(4)}
+    nodes = [helper.make_node("Constant", [], [k], value=onnx.numpy_helper.from_array(v)) for k, v in constants.items()]
+    nodes.append(helper.make_node("Quant", ["a", "s", "z", "b"], ["o"], domain=DOMAIN))
+    imports = [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)]
+    proto = model(
+        [helper.make_node("Q", ["x"], ["y"], domain="my")],
+        {},
+        inputs={"x": [1, 3]},
+        outputs=["y"],
+        imports={"": 21, DOMAIN: 1, "my": 1},
+        functions=[helper.make_function("my", "Q", ["a"], ["o"], nodes, imports)],
+    )
+    x = np.float32([[0.2, 0.3, 9.0]])
+    for read in (load(proto), load(to_proto(load(proto)))):
+        assert not read.graph.initializers
+        np.testing.assert_array_equal(run(read, x)["y"], np.float32([[0, 0.5, 3]]))

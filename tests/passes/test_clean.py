@@ -326,3 +326,34 @@ def test_real_models_compute_the_same_after_cleaning(path):
     assert same(path, cleaned, samples=2)
     constant = {"Constant", "Shape", "Gather", "Unsqueeze"} if "embedding" not in str(path) else {"Constant", "Shape"}
     assert not constant & set(operators(cleaned)) or "lstm" in str(path)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "constants", "attributes"),
+    [
+        ("Reshape", {"a": samples(4, 4), "b": np.array([3, 3])}, {}),
+        ("Gather", {"a": samples(4, 4), "b": np.array(9)}, {}),
+        ("Concat", {"a": samples(4, 4), "b": samples(4, 3)}, {"axis": 0}),
+        ("Add", {"a": samples(4, 4), "b": samples(3, 3)}, {}),
+    ],
+)
+def test_constants_that_contradict_each_other_stay_with_a_note(op_type, constants, attributes):
+    nodes = [
+        helper.make_node(op_type, ["a", "b"], ["g"], name="bad", **attributes),
+        helper.make_node("MatMul", ["x", "g"], ["y"]),
+    ]
+    applied = apply(model(nodes, constants, inputs={"x": [1, 4]}, outputs=["y"]), clean_passes())
+    assert operators(applied.model) == [op_type, "MatMul"]
+    assert f"{op_type} 'bad'" in {f.node for s in applied.steps for f in s.notes}
+
+
+def test_large_constant_nodes_become_initializers():
+    value = onnx.numpy_helper.from_array(np.zeros((1100, 1000), np.float32))
+    nodes = [helper.make_node("Constant", [], ["w"], value=value), helper.make_node("MatMul", ["x", "w"], ["y"])]
+    assert operators(clean(model(nodes, {}, inputs={"x": [1, 1100]}, outputs=["y"]))) == ["MatMul"]
+
+
+@pytest.mark.parametrize("batch", [0, -3, ""])
+def test_a_batch_that_makes_no_sense_is_refused(batch):
+    with pytest.raises(UsageError, match="batch"):
+        clean(mlp(), batch=batch)

@@ -200,6 +200,20 @@ def test_impossible_masks(masks, error):
     assert shapes(read) == shapes(load(residual()))
 
 
+def test_a_refusal_leaves_the_model_as_it_was():
+    nodes = [
+        node("Shape", ["x"], "s"),
+        node("Reshape", ["x", "s"], "r"),
+        node("MatMul", ["r", "w"], "h"),
+        node("Softmax", ["h"], "y"),
+    ]
+    read = load(model(nodes, {"w": integers(4, 3)}, inputs={"x": [2, 4]}, outputs=["y"]))
+    before = to_proto(read).SerializeToString(deterministic=True)
+    with pytest.raises(InvalidModelError, match="Softmax"):
+        PruneChannels({"h_node": (0,)})(read)
+    assert to_proto(read).SerializeToString(deterministic=True) == before
+
+
 def test_no_masks_change_nothing():
     assert not PruneChannels()(load(residual())).modified
     assert not PruneChannels({"a_node": ()})(load(residual())).modified
@@ -443,6 +457,7 @@ def test_random_networks(case):
     proto, masks, zeroed = case
     read = load(proto)
     PruneChannels(masks)(read)
+    InferShapes()(read)  # without masks nothing is done, shapes included
     onnx.checker.check_model(to_proto(read))
     sizes, before = ({n.outputs[0].name: n.outputs[0].shape for n in m.graph} for m in (read, inferred(proto)))
     for name, lost in masks.items():

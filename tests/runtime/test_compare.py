@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from anybit import compare
 from anybit.errors import InputError, UsageError
@@ -117,3 +117,24 @@ def test_inputs_with_free_dimensions_must_be_given():
     with pytest.raises(InputError, match="free dimensions"):
         compare(proto, proto)
     assert compare(proto, proto, samples(2, 5)).equal
+
+
+def test_samples_are_drawn_in_whole_batches_where_the_model_needs_them():
+    nodes = [helper.make_node("CumSum", ["x", "axis"], ["y"])]
+    fixed = model(nodes, {"axis": np.int64(0)}, inputs={"x": [5, 2]}, outputs=["y"])
+    assert compare(fixed, fixed, samples=6).samples == 10
+
+
+def test_inputs_of_different_first_sizes_keep_them():
+    proto = model([helper.make_node("MatMul", ["x", "w"], ["y"])], {}, inputs={"x": [1, 4], "w": [4, 3]}, outputs=["y"])
+    assert compare(proto, proto).equal
+
+
+def test_a_negative_seed_and_outputs_that_are_no_tensors_are_refused():
+    with pytest.raises(UsageError, match="seed"):
+        compare(mlp(), mlp(), seed=-1)
+    proto = model([helper.make_node("SequenceConstruct", ["x"], ["y"])], {}, inputs={"x": ["N", 2]}, outputs=["y"])
+    tensor = helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+    proto.graph.output[0].CopyFrom(helper.make_value_info("y", helper.make_sequence_type_proto(tensor)))
+    with pytest.raises(InputError, match="only tensors"):
+        compare(proto, proto)

@@ -98,6 +98,8 @@ def test_both_scales_may_be_tensors_of_one_element():
         {"activation": {"scale": np.full(96, 0.5, np.float32)}},
         {"weight": {"bits": 8}, "w_attributes": {"signed": 0}},  # beyond int8
         {"weight": {"scale": np.full((96, 1), 0.5, np.float32)}},  # a scale for each row
+        {"activation": {"scale": 1e-25}, "weight": {"scale": 1e-20}},  # a product of scales that float32 cannot hold
+        {"activation": {"scale": 1e20}, "weight": {"scale": 1e20}},
         {"tail": "Sqrt"},  # makes NaN of finite numbers
     ],
     ids=str,

@@ -370,3 +370,222 @@ def test_the_session_leaves_the_model_alone():
     Session(proto).run(samples(1, 6))
     assert proto.SerializeToString(deterministic=True) == before
     onnx.checker.check_model(onnx.shape_inference.infer_shapes(mlp()))
+
+
+@both
+@pytest.mark.parametrize(
+    ("node", "initializers", "shape"),
+    [
+        (helper.make_node("CumSum", ["x", "axis"], ["y"]), {"axis": np.int64(0)}, [4]),
+        (helper.make_node("Resize", ["x", "", "scales"], ["y"], axes=[1, 0]), {"scales": np.float32([1, 2])}, [4]),
+    ],
+)
+def test_operators_that_mix_samples_by_an_input_or_attribute_run_in_slices(engine, node, initializers, shape):
+    session = Session(model([node], initializers, inputs={"x": [2, *shape]}, outputs=["y"]), engine=engine)
+    x = samples(6, *shape)
+    parts = [session.run(x[i : i + 2])["y"] for i in range(0, 6, 2)]
+    try:
+        whole = session.run(x)["y"]
+    except InputError:  # its first axis is no batch
+        return
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+
+
+def test_batch_normalization_in_training_mode_is_for_the_reference():
+    """It takes its statistics from the batch; ONNX Runtime's kernel computes something else (seen with 1.32)."""
+    nodes = [helper.make_node("BatchNormalization", ["x", "p", "p", "p", "p"], ["y", "m", "v"], training_mode=1)]
+    proto = model(nodes, {"p": np.ones(4, np.float32)}, inputs={"x": [2, 4]}, outputs=["y"])
+    session, x = Session(proto, engine="reference"), samples(6, 4)
+    parts = [session.run(x[i : i + 2])["y"] for i in range(0, 6, 2)]
+    np.testing.assert_array_equal(session.run(x)["y"], np.concatenate(parts))
+    with pytest.raises(UnsupportedError, match="training"):
+        Session(proto, engine="onnxruntime")
+
+
+def test_indices_of_a_max_pool_are_those_of_each_sample():
+    nodes = [helper.make_node("MaxPool", ["x"], ["p", "y"], kernel_shape=[2, 2])]
+    proto = model(nodes, {}, inputs={"x": [1, 1, 3, 3]}, outputs=["y"])
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    session = Session(proto)
+    x = samples(3, 1, 3, 3)
+    np.testing.assert_array_equal(
+        session.run(x)["y"], np.concatenate([session.run(x[i : i + 1])["y"] for i in range(3)])
+    )
+
+
+@both
+def test_whether_a_tensor_has_a_batch_does_not_depend_on_its_values(engine):
+    """Equal samples give equal results; they are no constant for that."""
+    nodes = [helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0])]
+    session = Session(model(nodes, {}, inputs={"x": [1, 4]}, outputs=["y"]), engine=engine)
+    with pytest.raises(InputError, match="no batch axis"):
+        session.run(np.zeros((3, 4), np.float32))
+
+
+@both
+def test_nodes_in_any_order_mean_the_same(engine):
+    """The proof that samples stay apart walks the graph too: the Softmax comes after what reads it."""
+    nodes = [
+        helper.make_node("Add", ["x", "s"], ["y"]),
+        helper.make_node("Softmax", ["x"], ["s"], axis=0),
+    ]
+    x = samples(3, 4)
+    result = Session(model(nodes, {}, inputs={"x": [1, 4]}, outputs=["y"]), engine=engine).run(x)["y"]
+    np.testing.assert_array_equal(result, x + 1)
+
+
+@both
+def test_a_circle_of_nodes_is_refused(engine):
+    nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])]
+    with pytest.raises(InvalidModelError, match="circle"):
+        Session(model(nodes, {}, inputs={"x": [1, 4]}, outputs=["b"]), engine=engine)
+
+
+@both
+def test_a_dimension_called_batch_elsewhere_is_another_one(engine):
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    session = Session(model(nodes, {}, inputs={"x": ["seq", "batch", 4]}, outputs=["y"]), engine=engine)
+    assert session.run(np.zeros((5, 3, 4), np.float32))["y"].shape == (5, 3, 4)
+
+
+@both
+def test_nameless_dimensions_of_two_inputs_are_free_of_each_other(engine):
+    nodes = [helper.make_node("Add", ["x", "w"], ["y"])]
+    session = Session(model(nodes, {}, inputs={"x": [None, 4], "w": [None, 4]}, outputs=["y"]), engine=engine)
+    assert session.run({"x": samples(3, 4), "w": samples(1, 4)})["y"].shape == (3, 4)
+
+
+@both
+def test_foreign_byte_orders_are_refused(engine):
+    session = Session(mlp(), engine=engine)
+    with pytest.raises(InputError, match="element type"):
+        session.run({"x": np.ones((1, 6), ">f4")})
+
+
+@both
+def test_the_first_axis_is_cut_only_where_samples_stay_apart(engine):
+    """A running sum along a free first axis: in batches it would begin anew in each."""
+    nodes = [helper.make_node("CumSum", ["x", "axis"], ["y"])]
+    session = Session(model(nodes, {"axis": np.int64(0)}, inputs={"x": ["t", 2]}, outputs=["y"]), engine=engine)
+    y = run_in_batches(session, {"x": np.ones((10, 2), np.float32)}, batch_size=4)["y"]
+    np.testing.assert_array_equal(y[:, 0], np.arange(1, 11))
+
+
+@both
+def test_batches_leave_constants_and_sizes_alone(engine):
+    nodes = [
+        quant("w", "wq"),
+        helper.make_node("MatMul", ["x", "wq"], ["y"]),
+        helper.make_node("Shape", ["y"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["size"]),
+    ]
+    initializers = {"w": np.ones((4, 2), np.float32), "zero": np.int64(0)} | parameters("wq")
+    for tensors in (["wq"], "all"):
+        session = Session(
+            model(nodes, initializers, inputs={"x": ["N", 4]}, outputs=["y"]), engine=engine, tensors=tensors
+        )
+        x = samples(10, 4)
+        whole, parts = session.run(x), run_in_batches(session, {"x": x}, batch_size=4)
+        for name, array in whole.items():
+            np.testing.assert_array_equal(parts[name], array)
+
+
+@both
+@pytest.mark.parametrize("sign", [1, -1])
+def test_branches_of_constants_run(engine, sign):
+    def branch(name, nodes):
+        return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info("a", TensorProto.FLOAT, None)])
+
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["t"], keepdims=0),
+        helper.make_node("Greater", ["t", "zero"], ["c"]),
+        helper.make_node(
+            "If",
+            ["c"],
+            ["y"],
+            then_branch=branch("then", [quant("w", "a", prefix="q")]),
+            else_branch=branch("else", [quant("w", "b", prefix="q", signed=0), helper.make_node("Neg", ["b"], ["a"])]),
+        ),
+    ]
+    w = np.float32([[-1.1, 2.2]])
+    initializers = {"w": w, "zero": np.float32(0)} | parameters("q")
+    session = Session(model(nodes, initializers, inputs={"x": [1, 2]}, outputs=["y"]), engine=engine)
+    expected = [[-1.0, 2.0]] if sign > 0 else [[0.0, -2.0]]
+    np.testing.assert_array_equal(session.run(sign * np.ones((1, 2), np.float32))["y"], np.float32(expected))
+
+
+@both
+def test_a_rounding_mode_that_the_call_of_a_function_gives_may_have_any_case(engine):
+    node = helper.make_node("Quant", ["a", "s", "z", "b"], ["o"], domain=DOMAIN)
+    attribute = node.attribute.add(name="rounding_mode", ref_attr_name="mode")
+    attribute.type = onnx.AttributeProto.STRING
+    imports = [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)]
+    function = helper.make_function("my", "Q", ["a", "s", "z", "b"], ["o"], [node], imports, attributes=["mode"])
+    call = helper.make_node("Q", ["x", "q_scale", "q_zeropt", "q_bits"], ["y"], domain="my", mode="floor")
+    proto = model(
+        [call],
+        parameters("q"),
+        inputs={"x": [1, 3]},
+        outputs=["y"],
+        imports={"": 21, DOMAIN: 1, "my": 1},
+        functions=[function],
+    )
+    x = np.float32([[0.4, 0.9, -0.1]])
+    np.testing.assert_array_equal(Session(proto, engine=engine).run(x)["y"], np.float32([[0, 0.5, -0.5]]))
+
+
+@both
+def test_a_function_that_calls_itself_is_refused(engine):
+    node = helper.make_node("F", ["a"], ["o"], domain="my")
+    function = helper.make_function("my", "F", ["a"], ["o"], [node], [helper.make_opsetid("my", 1)])
+    call = helper.make_node("F", ["x"], ["y"], domain="my")
+    proto = model([call], {}, inputs={"x": [1, 3]}, outputs=["y"], imports={"": 21, "my": 1}, functions=[function])
+    with pytest.raises(UnsupportedError, match="inlined"):
+        Session(proto, engine=engine)
+
+
+@both
+def test_two_nodes_may_have_one_name(engine):
+    nodes = [helper.make_node("Relu", ["x"], ["a"], name="n"), helper.make_node("Neg", ["a"], ["y"], name="n")]
+    session = Session(model(nodes, {}, inputs={"x": [1, 2]}, outputs=["y"]), engine=engine)
+    np.testing.assert_array_equal(session.run(np.float32([[1, -1]]))["y"], np.float32([[-1, 0]]))
+
+
+@both
+def test_shapes_that_a_file_states_falsely_have_no_effect(engine):
+    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Shape", ["a"], ["y"])]
+    proto = model(nodes, {}, inputs={"x": [3, 4]}, outputs=["y"])
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    proto.graph.value_info.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, [5, 6]))
+    assert Session(proto, engine=engine).run(samples(3, 4))["y"].tolist() == [3, 4]
+
+
+@both
+def test_strings_come_in_either_form(engine):
+    proto = model(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        {},
+        inputs={"x": ["N"]},
+        outputs=["y"],
+        input_type=TensorProto.STRING,
+    )
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.STRING
+    session = Session(proto, engine=engine)
+    for given in (np.array(["a", "b"]), np.array(["a", "b"], object)):
+        assert session.run(given)["y"].tolist() == ["a", "b"]
+
+
+@both
+def test_pairs_of_quantize_and_dequantize_in_a_row_are_kept(engine):
+    """ONNX Runtime would make one of two, with another range."""
+    nodes: list[onnx.NodeProto] = []
+    for source, made, zero in (("x", "a", "low"), ("a", "y", "high")):
+        nodes.append(helper.make_node("QuantizeLinear", [source, "scale", zero], [f"{made}_q"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{made}_q", "scale", zero], [made]))
+    initializers = {"scale": np.float32(0.125), "low": np.uint8(10), "high": np.uint8(200)}
+    x = np.float32([[-40.0, -1.0, 0.3, 5.0, 20.0]])
+    result = run(model(nodes, initializers, inputs={"x": [1, 5]}, outputs=["y"]), x, engine=engine)["y"]
+    expected = x
+    for zero in (10, 200):
+        expected = (np.clip(np.rint(expected / np.float32(0.125)) + zero, 0, 255) - zero) * np.float32(0.125)
+    np.testing.assert_array_equal(result, expected)

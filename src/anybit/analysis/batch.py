@@ -24,10 +24,10 @@ _ELEMENTWISE = frozenset(
 )
 _PER_AXIS = frozenset(("QuantizeLinear", "DequantizeLinear"))
 _PER_SAMPLE = frozenset(
-    """AveragePool BatchNormalization Conv ConvInteger ConvTranspose DepthToSpace GlobalAveragePool GlobalLpPool
-    GlobalMaxPool GroupNormalization InstanceNormalization LpPool LRN MaxPool QLinearConv SpaceToDepth""".split()
+    """AveragePool Conv ConvInteger ConvTranspose DepthToSpace GlobalAveragePool GlobalLpPool GlobalMaxPool
+    GroupNormalization InstanceNormalization LpPool LRN QLinearConv SpaceToDepth""".split()
 )
-_ONE_AXIS = frozenset("ArgMax ArgMin CumSum Hardmax LayerNormalization LogSoftmax LpNormalization Softmax TopK".split())
+_ONE_AXIS = frozenset("ArgMax ArgMin Hardmax LayerNormalization LogSoftmax LpNormalization Softmax TopK".split())
 _REDUCTIONS = frozenset(
     """ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
     ReduceSumSquare""".split()
@@ -61,7 +61,8 @@ def plan_batch(model: ir.Model) -> BatchPlan | Refusal:
         The plan, or the first node that stands in the way.
     """
     sizes = {_first_dimension(v) for v in model.graph.inputs}
-    if len(sizes) != 1 or None in sizes:
+    nameless = "?" in sizes and len(model.graph.inputs) > 1  # each may be of a size of its own
+    if len(sizes) != 1 or None in sizes or nameless:
         return Refusal(
             problem="inputs have no common first dimension",
             got=sorted(map(str, sizes)).__str__(),
@@ -70,7 +71,11 @@ def plan_batch(model: ir.Model) -> BatchPlan | Refusal:
     (size,) = sizes
     proof = _Proof(size if isinstance(size, int) else None)
     proof.batched.update(model.graph.inputs)
+    seen: set[ir.Node] = set()
     for node in model.graph:
+        if any(v is not None and v.producer() is not None and v.producer() not in seen for v in node.inputs):
+            return Refusal(problem="reads a tensor that is made later", node=label(node), hint="sort the graph")
+        seen.add(node)
         problem = proof.visit(node)
         if problem is not None:
             return Refusal(problem=problem, node=label(node), hint="feed the batch size of the model")
@@ -161,8 +166,21 @@ class _Proof:
             return "a parameter depends on the batch"
         return None if node.inputs[0] in self.batched else "the first input has no batch"
 
+    def max_pool(self, node: ir.Node) -> str | None:
+        indices = node.outputs[1] if len(node.outputs) > 1 else None
+        if indices is not None and (indices.uses() or indices.is_graph_output()):
+            return "indices count through all samples"
+        return self.first_only(node)
+
+    def batch_normalization(self, node: ir.Node) -> str | None:
+        if len(node.outputs) > 1 or _attribute(node, "training_mode", 0):
+            return "takes its statistics from the batch"
+        return self.first_only(node)
+
     def matmul(self, node: ir.Node) -> str | None:
         left, right = node.inputs[:2]
+        if any(v in self.batched for v in node.inputs[2:]):
+            return "a parameter depends on the batch"
         if left is None or right is None or left.shape is None or right.shape is None:
             return "shapes are not known"
         first, second = left.shape.rank(), right.shape.rank()
@@ -185,6 +203,10 @@ class _Proof:
         default = 1 if node.op_type in ("Softmax", "LogSoftmax", "Hardmax") else -1
         axis = _attribute(node, "axis", 0 if node.op_type in ("ArgMax", "ArgMin") else default)
         return self._not_axis_0(node, [axis])
+
+    def cumulative_sum(self, node: ir.Node) -> str | None:
+        axis = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+        return "may act on the batch axis" if axis is None else self._not_axis_0(node, [int(axis.reshape(-1)[0])])
 
     def reduction(self, node: ir.Node) -> str | None:
         axes = _axes(node, 1)
@@ -224,13 +246,23 @@ class _Proof:
             if "pads" in node.attributes
             else []
         )
-        plain = len(node.inputs) < 4 and amounts and not amounts[0] and not amounts[len(amounts) // 2]
+        plain = (
+            self.first_only(node) is None
+            and len(node.inputs) < 4
+            and amounts
+            and not amounts[0]
+            and not amounts[len(amounts) // 2]
+        )
         return None if plain else "may pad the batch axis"
 
     def resize(self, node: ir.Node) -> str | None:
         scales = next(
             (c for v in node.inputs[1:] if (c := constant(v)) is not None and c.size and c.dtype.kind == "f"), None
         )
+        if "axes" in node.attributes:
+            return "may resize the batch axis"
+        if any(v in self.batched for v in node.inputs[1:]):
+            return "a parameter depends on the batch"
         rank = node.inputs[0].shape.rank() if node.inputs[0] is not None and node.inputs[0].shape is not None else -1
         return None if scales is not None and scales.size == rank and scales[0] == 1 else "may resize the batch axis"
 
@@ -262,6 +294,8 @@ class _Proof:
         return old == new and new > 0
 
     def _not_axis_0(self, node: ir.Node, axes: Sequence[int], *, output: bool = False) -> str | None:
+        if node.op_type != "Concat" and any(v in self.batched for v in node.inputs[1:]):
+            return "a parameter depends on the batch"
         value = node.outputs[0] if output else node.inputs[0]
         if value is None or value.shape is None:
             return "rank is not known"
@@ -275,8 +309,11 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(_PER_SAMPLE, _Proof.first_only),
     **dict.fromkeys(_ONE_AXIS, _Proof.one_axis),
     **dict.fromkeys(_REDUCTIONS, _Proof.reduction),
+    "BatchNormalization": _Proof.batch_normalization,
+    "CumSum": _Proof.cumulative_sum,
     "Dropout": _Proof.first_only,
     "MatMul": _Proof.matmul,
+    "MaxPool": _Proof.max_pool,
     "MatMulInteger": _Proof.matmul,
     "Gemm": _Proof.gemm,
     "Slice": _Proof.some_axes,

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from anybit.errors import Finding, Severity
 from anybit.io.load import ModelSource, load
+from anybit.io.shapes import discard_false_shapes
 from anybit.ops.nodes import findings_of, is_undefined, label, newest_opset, operator_of, standard_schema
 from anybit.ops.operator import DOMAIN
 from anybit.ops.registry import operators
@@ -30,6 +31,7 @@ def check(model: ModelSource) -> tuple[Finding, ...]:
         ModelFileError: The model cannot be read.
     """
     checked = load(model)
+    false = discard_false_shapes(checked)
     InferShapes()(checked)
     functions = set(checked.functions)
     findings = [*_opsets(checked), *_structure(checked.graph)]
@@ -38,7 +40,9 @@ def check(model: ModelSource) -> tuple[Finding, ...]:
     for function in checked.functions.values():
         for node in function.all_nodes():
             findings += _node(node, {**checked.opset_imports, **function.opset_imports}, functions)
+    findings += [_false_shape(*f) for f in false]
     findings += _shapes(checked.graph)
+    findings += _cycles(checked.graph)
     return tuple(findings)
 
 
@@ -135,6 +139,24 @@ def _standard(node: ir.Node, opset: int) -> Iterator[Finding]:
     for name, attribute in schema.attributes.items():
         if attribute.required and name not in node.attributes:
             yield Finding(rule="attribute", problem=f"attribute '{name}' is missing", node=label(node))
+
+
+def _false_shape(value: ir.Value, stated: ir.Shape, true: ir.Shape) -> Finding:
+    return Finding(
+        rule="shape",
+        problem="the file states a shape that the operators contradict",
+        node=f"tensor '{value.name}'",
+        got=str(stated),
+        expected=str(true),
+        severity=Severity.WARNING,
+    )
+
+
+def _cycles(graph: ir.Graph) -> Iterator[Finding]:
+    try:
+        graph.sort()
+    except ValueError:
+        yield Finding(rule="cycle", problem="nodes depend on each other in a circle", node=f"graph '{graph.name}'")
 
 
 def _shapes(graph: ir.Graph) -> Iterator[Finding]:

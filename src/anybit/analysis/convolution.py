@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from anybit.errors import Refusal
 from anybit.ops.constants import constant, new_initializer
+from anybit.ops.names import Names
 from anybit.ops.nodes import call_of, label, operator_of
 from anybit.ops.operator import Array
 
@@ -54,19 +55,20 @@ def read_weight(value: ir.Value | None, opset_imports: dict[str, int]) -> Weight
     return Weight(inputs[0], values, node, tuple(inputs[1:]))
 
 
-def moved_weight(model: ir.Model, weight: Weight, name: str, move: Callable[[Array], Array]) -> ir.Value:
+def moved_weight(model: ir.Model, weight: Weight, wish: str, move: Callable[[Array], Array], names: Names) -> ir.Value:
     """A new weight whose elements are those of `weight` in other places; its quantiser's parameters move along."""
+    name = names.fresh(wish)
     moved = new_initializer(model.graph, name, np.ascontiguousarray(move(weight.array)))
     if weight.quantizer is None:
         return moved
-    old, name = weight.quantizer, str(moved.name)
+    old = weight.quantizer
     inputs: list[ir.Value] = [moved]
     for value, array in zip(old.inputs[1:], weight.parameters, strict=True):
         if array.size == 1 and value is not None:
             inputs.append(value)  # one number for all elements: it may be shared
             continue
         spread = squeezed(move(np.broadcast_to(array, weight.array.shape)))
-        inputs.append(new_initializer(model.graph, f"{name}_{len(inputs)}", spread))
+        inputs.append(new_initializer(model.graph, names.fresh(f"{name}_{len(inputs)}"), spread))
     node = ir.node(
         old.op_type,
         inputs,
@@ -76,7 +78,7 @@ def moved_weight(model: ir.Model, weight: Weight, name: str, move: Callable[[Arr
         metadata_props=dict(old.metadata_props),
     )
     quantized = node.outputs[0]
-    quantized.name = f"{name}_quantized"
+    quantized.name = names.fresh(f"{name}_quantized")
     quantized.type = old.outputs[0].type
     quantized.meta.update(old.outputs[0].meta)
     old.append(node)
@@ -170,12 +172,12 @@ def _tuple(array: npt.NDArray[np.int_]) -> tuple[int, ...]:
     return tuple(int(x) for x in array)
 
 
-def take_over(old: ir.Value, new: ir.Value) -> None:
+def take_over(old: ir.Value, new: ir.Value, names: Names) -> None:
     """Makes `new` stand for `old` everywhere, under its name, with its type and annotations."""
     new.name, new.shape, new.type = old.name, old.shape, old.type
     new.meta.update(old.meta)
     new.metadata_props.update(old.metadata_props)
-    old.name = f"{old.name}_before"
+    old.name = names.fresh(f"{old.name}_before")
     old.replace_all_uses_with(new, replace_graph_outputs=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -28,7 +29,7 @@ def clean(
 
     steps = clean_passes(
         batch=None if batch is None else _batch(batch),
-        input_shapes=dict(_shape(text) for text in input_shape or ()),
+        input_shapes=_shapes(input_shape or ()),
         fold_quantizers=fold_quantizers,
         skip=skip or (),
     )
@@ -43,6 +44,14 @@ def _batch(text: str) -> int | str:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError("batch", got=repr(text), expected="a positive number, or dynamic")
     return int(text)
+
+
+def _shapes(texts: Sequence[str]) -> dict[str, tuple[int | str, ...]]:
+    shapes: dict[str, tuple[int | str, ...]] = {}
+    for name, shape in map(_shape, texts):
+        if shapes.setdefault(name, shape) != shape:
+            raise UsageError("input shape", node=f"input '{name}'", got=f"{shapes[name]} and {shape}", expected="one")
+    return shapes
 
 
 def _shape(text: str) -> tuple[str, tuple[int | str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import zipfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,8 +73,10 @@ def _write(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
     """Writes an .npz that appears whole or not at all."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+        with zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:  # np.savez takes not every name
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
         os.replace(temporary, path)
     except OSError as error:
         raise ModelFileError("cannot write the file", node=str(path), got=error.strerror or error) from error

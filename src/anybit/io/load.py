@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from anybit.errors import ModelFileError
 from anybit.io.external import check_external_data
-from anybit.io.normalize import normalize
-from anybit.io.protos import check_proto
+from anybit.io.normalize import REPAIRS, Repair, normalize
+from anybit.io.protos import check_proto, graphs
 from anybit.io.wire import OpenFile, Payload, without_payloads
 
+_LARGEST_DENSE = 1 << 28  # elements of what was sparse
 _LARGE_FILE = 1 << 26  # from here on weights stay in the file
 _WHOLE_BYTES = frozenset(
     d.value for d in ir.DataType if d not in (ir.DataType.UNDEFINED, ir.DataType.STRING) and d.itemsize >= 1
@@ -109,15 +113,36 @@ def _from_proto(
         )
     check_proto(proto, where, elsewhere=sizes or {})
     has_external = check_external_data(proto, folder)
+    sparse = sum(_make_dense(graph) for graph in graphs(proto))
     _merge_annotations(proto)
     try:
         model = ir.from_proto(proto)
     except (ValueError, TypeError, KeyError, RuntimeError, ir.serde.SerdeError) as error:
         raise ModelFileError("a broken ONNX model", node=where, got=_cause(error)) from error
+    if sparse:
+        model.meta[REPAIRS] = (Repair("sparse", "sparse initializers made dense", sparse),)
     if has_external and folder is not None:
         for graph in (model.graph, *(f.graph for f in model.functions.values())):
             ir.external_data.set_base_dir(graph, folder)
     return model
+
+
+def _make_dense(graph: onnx.GraphProto) -> int:
+    """Turns sparse initializers, which onnx-ir drops, into dense ones; returns their number."""
+    count = len(graph.sparse_initializer)
+    for sparse in graph.sparse_initializer:
+        shape, where = tuple(sparse.dims), f"sparse initializer '{sparse.values.name}'"
+        if math.prod(shape) > _LARGEST_DENSE:
+            raise ModelFileError("a sparse tensor is too large", node=where, got=shape, expected="2**28 elements")
+        try:
+            values, indices = onnx.numpy_helper.to_array(sparse.values), onnx.numpy_helper.to_array(sparse.indices)
+            dense = np.zeros(shape, values.dtype)
+            dense[np.unravel_index(indices, shape) if indices.ndim == 1 else tuple(indices.T)] = values
+        except (ValueError, IndexError, TypeError, RuntimeError) as error:
+            raise ModelFileError("a broken sparse tensor", node=where, got=_cause(error)) from error
+        graph.initializer.append(onnx.numpy_helper.from_array(dense, sparse.values.name))
+    del graph.sparse_initializer[:]
+    return count
 
 
 def _cause(error: BaseException) -> str:

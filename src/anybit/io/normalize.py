@@ -12,14 +12,16 @@ import onnx_ir as ir
 from anybit.errors import UsageError
 from anybit.ops.constants import constant, new_initializer
 from anybit.ops.names import Names
-from anybit.ops.operator import DOMAIN
+from anybit.ops.operator import DOMAIN, Array
 from anybit.ops.registry import find_operator
 from anybit.rounding import Rounding
 
 _ALIASES = ("onnx.brevitas", "finn.custom_op.general")
 _FINN = "finn"  # also the domain of FINN's hardware layers, which carry the attribute `backend`
 _STANDARD_ALIAS = "ai.onnx"
-_META_KEY = "anybit/repairs"
+REPAIRS = "anybit/repairs"
+"""Key of a model's metadata, in memory only, under which its repairs are."""
+
 _OLDEST_IR_VERSION = 4  # from here on initializers need not be inputs
 
 
@@ -43,7 +45,7 @@ class Repair:
 
 def repairs(model: ir.Model) -> tuple[Repair, ...]:
     """What `load` put right in this model."""
-    return model.meta.get(_META_KEY, ())
+    return model.meta.get(REPAIRS, ())
 
 
 def normalize(model: ir.Model) -> ir.Model:
@@ -58,18 +60,19 @@ def normalize(model: ir.Model) -> ir.Model:
         known = done.get(rule)
         done[rule] = Repair(rule, text if known is None else known.text, 1 if known is None else known.count + 1)
 
-    nodes = [*model.graph.all_nodes(), *(n for f in model.functions.values() for n in f.all_nodes())]
+    own = list(model.graph.all_nodes())
+    nodes = [*own, *(n for f in model.functions.values() for n in f.all_nodes())]
     _name_graph(model, record)
     _domains(model, nodes, record)
     _opset_imports(model, nodes, record)
     _initializers_are_no_inputs(model, record)
     names = Names.of_tensors(model)
-    for node in nodes:
+    for position, node in enumerate(nodes):
         if node.domain == DOMAIN:
             _operator_name(node, record)
             _rounding_mode(node, record)
-            _parameters(model.graph, node, names, record)
-    model.meta[_META_KEY] = tuple(done.values())
+            _parameters(model.graph if position < len(own) else None, node, names, record)
+    model.meta[REPAIRS] = tuple(done.values())
     return model
 
 
@@ -171,26 +174,35 @@ def _rounding_mode(node: ir.Node, record: _Record) -> None:
         node.attributes["rounding_mode"] = ir.AttrString("rounding_mode", mode)
 
 
-def _parameters(graph: ir.Graph, node: ir.Node, names: Names, record: _Record) -> None:
-    """Zero points and bit widths as float32 initializers; the old ones may be shared and stay untouched."""
+def _parameters(graph: ir.Graph | None, node: ir.Node, names: Names, record: _Record) -> None:
+    """Zero points and bit widths as float32 constants; the old ones may be shared and stay untouched."""
     operator = find_operator(DOMAIN, node.op_type, 1)
     if operator is None:
         return
     for index, formal in enumerate(operator.inputs[: len(node.inputs)]):
         value = node.inputs[index]
         if value is None and formal.name == "zeropt":
-            node.replace_input_with(
-                index, new_initializer(graph, names.fresh(f"{node.outputs[0].name}_zeropt"), np.zeros((), np.float32))
-            )
+            zero = _new_constant(graph, node, names.fresh(f"{node.outputs[0].name}_zeropt"), np.zeros((), np.float32))
+            node.replace_input_with(index, zero)
             record("zero-point", "missing zero point: 0")
         if value is None or not (formal.name == "zeropt" or formal.name.endswith("bitwidth")):
             continue
         array = constant(value)
         if array is None or array.dtype.kind == "f":
             continue
-        replacement = new_initializer(graph, names.fresh(f"{value.name}_float"), array.astype(np.float32))
+        replacement = _new_constant(graph, node, names.fresh(f"{value.name}_float"), array.astype(np.float32))
         replacement.meta.update(value.meta)
         node.replace_input_with(index, replacement)
         record(f"integer {formal.name}", f"{formal.name} of type {array.dtype} made float32")
-        if value.is_initializer() and not value.uses() and not value.is_graph_output():
+        if graph is not None and value.is_initializer() and not value.uses() and not value.is_graph_output():
             del graph.initializers[str(value.name)]
+
+
+def _new_constant(graph: ir.Graph | None, node: ir.Node, name: str, array: Array) -> ir.Value:
+    """An initializer of the model's graph; for a node of a function, which does not see it, a Constant node."""
+    if graph is not None:
+        return new_initializer(graph, name, array)
+    made = ir.node("Constant", [], {"value": ir.tensor(array, name=name)})
+    made.outputs[0].name = name
+    node.prepend(made)
+    return made.outputs[0]

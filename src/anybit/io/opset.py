@@ -15,6 +15,7 @@ import onnx_ir as ir
 from anybit.errors import UnsupportedError, UsageError
 from anybit.io.opset_adapters import ADAPTERS, Site
 from anybit.io.shapes import infer_shapes
+from anybit.ops.names import Names, all_values
 from anybit.ops.nodes import label, newest_opset, standard_schema
 
 OLDEST_SOURCE = 7  # before it, broadcasting was an attribute and BatchNormalization had other inputs
@@ -85,10 +86,11 @@ def _standard_nodes(graph: ir.Graph | ir.Function, model: ir.Model) -> Iterator[
 
 def _convert(graph: ir.Graph | ir.Function, old: int, new: int, constants: ir.Graph | None, model: ir.Model) -> None:
     upwards = new > old
+    names = Names({v.name for v in all_values(graph if isinstance(graph, ir.Graph) else graph.graph) if v.name})
     for version in range(old + 1, new + 1) if upwards else range(old, new, -1):
         for node in _standard_nodes(graph, model):
             up, down = ADAPTERS.get((node.op_type, version), (None, None))
-            site = Site(node, constants)
+            site = Site(node, constants, names)
             if up is not None and upwards:
                 up(site)
             if down is not None and not upwards:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from anybit.errors import UnsupportedError
 from anybit.ops.constants import constant, new_initializer
+from anybit.ops.names import Names
 from anybit.ops.nodes import label, shape_of
 from anybit.ops.operator import Array
 
@@ -28,10 +29,12 @@ class Site:
     Attributes:
         node: The node; adapters change it in place, so that names and annotations stay.
         graph: The outermost graph, which holds constants; None in a model-local function.
+        names: Names of tensors that are taken around it.
     """
 
     node: ir.Node
     graph: ir.Graph | None
+    names: Names
 
     def refuse(self, problem: str, *, got: object = "", expected: object = "", hint: str = "") -> NoReturn:
         """Raises: the node cannot be converted."""
@@ -66,7 +69,7 @@ class Site:
 
     def constant(self, suffix: str, array: Array) -> ir.Value:
         """A new constant, named after the node's output."""
-        name = f"{self.node.outputs[0].name}_{suffix}"
+        name = self.names.fresh(f"{self.node.outputs[0].name}_{suffix}")
         if self.graph is not None:
             return new_initializer(self.graph, name, array)
         made = ir.node("Constant", [], {"value": ir.tensor(array)}, outputs=[ir.Value(name=name)])
@@ -75,7 +78,8 @@ class Site:
 
     def before(self, op_type: str, inputs: list[ir.Value | None], attributes: dict[str, Any], suffix: str) -> ir.Value:
         """The output of a new node ahead of this one."""
-        made = ir.node(op_type, inputs, attributes, outputs=[ir.Value(name=f"{self.node.outputs[0].name}_{suffix}")])
+        name = self.names.fresh(f"{self.node.outputs[0].name}_{suffix}")
+        made = ir.node(op_type, inputs, attributes, outputs=[ir.Value(name=name)])
         self.node.prepend(made)
         return made.outputs[0]
 
@@ -85,7 +89,7 @@ class Site:
         new = ir.Value(name=old.name, shape=old.shape, type=old.type)
         new.meta.update(old.meta)
         new.metadata_props.update(old.metadata_props)
-        old.name = f"{new.name}_{suffix}"
+        old.name = self.names.fresh(f"{new.name}_{suffix}")
         old.meta.clear()
         old.shape = None
         old.replace_all_uses_with(new, replace_graph_outputs=True)

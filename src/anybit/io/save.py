@@ -27,14 +27,16 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
         model: Model to write.
         path: Where to; an existing file is replaced, at once and only when all is written.
         external_data: Whether weights go into a second file, the path with ``.data`` appended. By default they do
-            where the model would pass the 2 GiB that a protobuf holds.
+            where they came from one, or where the model would pass the 2 GiB that a protobuf holds.
 
     Raises:
         ModelFileError: The file cannot be written.
     """
     target = Path(path)
-    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    external = size > _PROTOBUF_LIMIT if external_data is None else external_data
+    tensors = [v.const_value for v in model.graph.initializers.values() if v.const_value is not None]
+    large = sum(t.nbytes for t in tensors) > _PROTOBUF_LIMIT
+    came = any(isinstance(t, ir.ExternalTensor) and t.nbytes >= _SMALL for t in tensors)
+    external = (large or came) if external_data is None else external_data
     try:
         if external:
             _save_external(model, target)

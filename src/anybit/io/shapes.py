@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import onnx
 import onnx_ir as ir
+from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
 from anybit.ops.schemas import register_schemas
@@ -24,9 +25,34 @@ def infer_shapes(model: ir.Model, *, data_propagation: bool) -> bool:
     register_schemas()
     try:
         inferred = onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=data_propagation)
-    except (InferenceError, RuntimeError, ValueError, TypeError, ir.serde.SerdeError):
+    except (InferenceError, ValidationError, RuntimeError, ValueError, TypeError, ir.serde.SerdeError):
         return False
     return _merge(model.graph, inferred.graph)
+
+
+def discard_false_shapes(model: ir.Model) -> list[tuple[ir.Value, ir.Shape, ir.Shape]]:
+    """Replaces shapes of the file that its operators contradict by those that follow from the inputs.
+
+    Returns:
+        The values of the outermost graph concerned, with the stated and the true shape.
+    """
+    stated = {o: o.shape for node in model.graph for o in node.outputs if o.shape is not None}
+    for value in stated:
+        value.shape = None
+    infer_shapes(model, data_propagation=True)
+    false: list[tuple[ir.Value, ir.Shape, ir.Shape]] = []
+    for value, shape in stated.items():
+        if value.shape is not None and _contradict(shape, value.shape):
+            false.append((value, shape, value.shape))
+        else:
+            value.shape = shape
+    return false
+
+
+def _contradict(a: ir.Shape, b: ir.Shape) -> bool:
+    if len(a) != len(b):
+        return True
+    return any(isinstance(x, int) and isinstance(y, int) and x != y for x, y in zip(a, b, strict=True))
 
 
 def _without_weights(model: ir.Model) -> onnx.ModelProto:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from anybit.ops.names import Names
 from anybit.ops.operator import Array
 
 
@@ -55,10 +56,22 @@ def new_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     return value
 
 
-def replace_by_constant(graph: ir.Graph, output: ir.Value, array: Array) -> None:
-    """Makes an initializer of the outermost graph stand for a node's output, under the same name."""
+def is_replaceable(graph: ir.Graph, output: ir.Value) -> bool:
+    """Whether an initializer of `graph`, the outermost one, can stand for a node's output.
+
+    Not for the output of a subgraph, which must be made inside it; nor for an output without a name.
+    """
+    return bool(output.name) and (not output.is_graph_output() or output.graph is graph)
+
+
+def replace_by_constant(graph: ir.Graph, output: ir.Value, array: Array, names: Names) -> None:
+    """Makes an initializer of the outermost graph stand for a node's output.
+
+    It has the output's name, unless the output belongs to a subgraph: another one may use the same name.
+    """
+    node = output.producer()
     name = str(output.name)
     output.name = f"{name}/folded"
-    value = new_initializer(graph, name, array)
+    value = new_initializer(graph, name if node is None or node.graph is graph else names.fresh(name), array)
     value.meta.update(output.meta)
     output.replace_all_uses_with(value, replace_graph_outputs=True)

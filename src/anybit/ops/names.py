@@ -16,8 +16,9 @@ class Names:
 
     @classmethod
     def of_tensors(cls, model: ir.Model) -> Names:
-        """The names of all tensors, those of subgraphs included: a subgraph sees the names around it."""
-        return cls({value.name for value in all_values(model.graph) if value.name})
+        """The names of all tensors, those of subgraphs, which see the names around them, and functions included."""
+        graphs = (model.graph, *(f.graph for f in model.functions.values()))
+        return cls({value.name for graph in graphs for value in all_values(graph) if value.name})
 
     def fresh(self, name: str) -> str:
         """`name` if it is free, else `name` and a number; taken from now on."""

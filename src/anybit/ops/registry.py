@@ -51,7 +51,15 @@ def _of_version(domain: str, name: str, since: int) -> Operator | None:
 @cache
 def _load_entry_points() -> None:
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        operator = entry_point.load()
+        try:
+            operator = entry_point.load()
+        except (ImportError, AttributeError) as error:
+            raise UsageError(
+                "an entry point cannot be loaded",
+                node=f"{ENTRY_POINT_GROUP} '{entry_point.name}'",
+                got=error,
+                hint="repair or remove the package that declares it",
+            ) from error
         if not isinstance(operator, Operator):
             raise UsageError(
                 "an entry point does not lead to an operator",

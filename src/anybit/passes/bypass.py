@@ -5,16 +5,20 @@ from __future__ import annotations
 import onnx_ir as ir
 
 
-def bypass(node: ir.Node) -> bool:
-    """Removes `node`, whose output is the same as its first input, and lets its users read that input.
+def bypass(node: ir.Node, position: int = 0) -> bool:
+    """Removes `node`, whose output is the same as one of its inputs, and lets its users read that input.
 
     Names of graph outputs are kept: the input takes the output's name, if it has none to keep of its own.
+
+    Args:
+        node: Node to remove.
+        position: Which of its inputs.
 
     Returns:
         False, with nothing changed, where the node has to stay: between an input and an output of the graph, or
         where the two tensors carry annotations that differ.
     """
-    source, result, graph = node.inputs[0], node.outputs[0], node.graph
+    source, result, graph = node.inputs[position], node.outputs[0], node.graph
     if source is None or graph is None or _conflict(source, result):
         return False
     if result.is_graph_output() and not _can_be_renamed(source, node):

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from anybit.errors import UsageError
 from anybit.io.load import ModelSource
 from anybit.passes.apply import apply
+from anybit.passes.catalog import catalog
 from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.fold_shapes import FoldShapes
 from anybit.passes.fold_transpose import FoldTranspose
@@ -75,10 +76,12 @@ def clean_passes(
         InferShapes(),
     ]
     unwanted = {_plain(name): name for name in skip}
-    known = {_plain(type(step).__name__) for step in steps}
+    if not unwanted:
+        return steps
+    known = {_plain(kind.__name__): name for name, kind in catalog().items() if kind in map(type, steps)}
     for plain, name in unwanted.items():
         if plain not in known:
-            raise UsageError("no such pass in the clean-up", got=repr(name), expected=", ".join(sorted(known)))
+            raise UsageError("no such pass in the clean-up", got=repr(name), expected=", ".join(known.values()))
     return [step for step in steps if _plain(type(step).__name__) not in unwanted]
 
 

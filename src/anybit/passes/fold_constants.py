@@ -8,14 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from anybit.errors import InvalidModelError, UnsupportedError
-from anybit.ops.constants import constant, replace_by_constant
+from anybit.errors import Finding, Severity, UnsupportedError
+from anybit.ops.constants import constant, is_replaceable, replace_by_constant
+from anybit.ops.names import Names
 from anybit.ops.nodes import label
 from anybit.ops.operator import Array
 from anybit.ops.registry import find_operator
 from anybit.ops.standard.kernels import compile_node
+from anybit.passes.notes import note
 
 _QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
+_FAILURES = (ValueError, TypeError, IndexError, KeyError, RuntimeError, AttributeError, ZeroDivisionError)
 _RANDOM = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split())
 
 
@@ -24,7 +27,8 @@ class FoldConstants(ir.passes.InPlacePass):
     """Replaces nodes whose inputs are all constant by their value.
 
     Before: ``y = Add(x, Mul(2, 3))``; after: ``y = Add(x, 6)``. Values are computed by the reference, so that
-    float32 results are rounded once. Random operators, nodes with subgraphs and strings stay.
+    float32 results are rounded once. Random operators, nodes with subgraphs and strings stay; so do nodes whose
+    constants do not fit each other, with a note.
 
     Attributes:
         keep_quantizers: Keep quantisers of weights, and what follows from them, as nodes: ours, QuantizeLinear and
@@ -38,19 +42,26 @@ class FoldConstants(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
         modified = False
+        names = Names.of_tensors(model)
         for node in list(graph.all_nodes()):
-            arrays = self._value(node, model.opset_imports)
+            if not all(is_replaceable(graph, o) for o in node.outputs):
+                continue
+            try:
+                arrays = self._value(node, model.opset_imports)
+            except _FAILURES as error:  # whatever the reference makes of inputs that contradict each other
+                note(model, _failed(node, error))
+                continue
             if arrays is None:
                 continue
             for output, array in zip(node.outputs, arrays, strict=True):
-                replace_by_constant(graph, output, array)
+                replace_by_constant(graph, output, array, names)
             if node.graph is not None:
                 node.graph.remove(node, safe=True)
             modified = True
         return ir.passes.PassResult(model, modified)
 
     def _value(self, node: ir.Node, opsets: dict[str, int]) -> tuple[Array, ...] | None:
-        if node.op_type in _RANDOM or any(not o.name for o in node.outputs):
+        if node.op_type in _RANDOM:
             return None
         if any(
             a.is_ref() or a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()
@@ -63,7 +74,7 @@ class FoldConstants(ir.passes.InPlacePass):
         if arrays is None or not all(a.dtype.kind in "fiubV" for a in arrays):
             return None
         largest = max((a.size for a in inputs if a is not None), default=0)
-        if any(a.size > max(self.max_elements, largest) for a in arrays):
+        if node.op_type != "Constant" and any(a.size > max(self.max_elements, largest) for a in arrays):
             return None
         return arrays
 
@@ -81,10 +92,17 @@ class FoldConstants(ir.passes.InPlacePass):
         if operator is None or any(a is None for a in inputs):
             return None
         attributes = {name: a.value for name, a in node.attributes.items()}
-        try:
-            return (operator.evaluate([a for a in inputs if a is not None], attributes),)
-        except (TypeError, ValueError) as error:
-            raise InvalidModelError("the operator cannot be evaluated", node=label(node), got=error) from error
+        return (operator.evaluate([a for a in inputs if a is not None], attributes),)
+
+
+def _failed(node: ir.Node, error: Exception) -> Finding:
+    return Finding(
+        rule="fold-constants",
+        problem="constant inputs do not fit the operator",
+        node=label(node),
+        got=" ".join(str(error).split()),
+        severity=Severity.WARNING,
+    )
 
 
 def _quantises(node: ir.Node) -> bool:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from anybit.ops.constants import replace_by_constant
+from anybit.ops.constants import is_replaceable, replace_by_constant
+from anybit.ops.names import Names
 from anybit.ops.operator import Array
 from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.infer_shapes import InferShapes
+
+_ROUNDS = 32  # a shape computed in a way that onnx does not follow takes one; more would make the pass quadratic
 
 
 @dataclass(frozen=True)
@@ -18,25 +21,28 @@ class FoldShapes(ir.passes.InPlacePass):
     """Replaces Shape and Size of tensors of known shape, and what is computed from them, by constants.
 
     Before: ``Reshape(x, Concat(Unsqueeze(Gather(Shape(x), 0)), [-1]))`` with ``float[1,1,28,28] x``;
-    after: ``Reshape(x, [1, -1])``. Shapes that become known by this are followed too.
+    after: ``Reshape(x, [1, -1])``. Shapes that become known by this are followed too,
+    up to a depth of 32 where onnx does not follow their values itself.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified = False
-        while True:
+        for _ in range(_ROUNDS):
             InferShapes()(model)
-            folded = [n for n in model.graph.all_nodes() if _fold(model.graph, n)]
+            names = Names.of_tensors(model)
+            folded = [n for n in model.graph.all_nodes() if _fold(model.graph, n, names)]
             if not folded:
-                return ir.passes.PassResult(model, modified)
+                break
             FoldConstants()(model)
             modified = True
+        return ir.passes.PassResult(model, modified)
 
 
-def _fold(graph: ir.Graph, node: ir.Node) -> bool:
+def _fold(graph: ir.Graph, node: ir.Node, names: Names) -> bool:
     array = _known(node)
-    if array is None or node.graph is None:
+    if array is None or node.graph is None or not is_replaceable(graph, node.outputs[0]):
         return False
-    replace_by_constant(graph, node.outputs[0], array)
+    replace_by_constant(graph, node.outputs[0], array, names)
     node.graph.remove(node, safe=True)
     return True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
@@ -46,16 +46,16 @@ class InsertIdentity(ir.passes.InPlacePass):
             UsageError: A tensor is not in the model, or it is a graph input, before which nothing can stand.
         """
         given = self._given(model.graph)
-        names = Names.of_tensors(model)
+        names, outputs = Names.of_tensors(model), _Outputs()
         modified = bool(given)
         for value in given:
             keeps = self.side is Side.AFTER and not value.is_graph_output()
-            _insert(value, names, keeps_name=keeps, behind_all=True)
+            _insert(value, names, outputs, keeps_name=keeps, behind_all=True)
         for value in dict.fromkeys(model.graph.outputs) if self.outputs else ():
             if value.is_graph_input():
                 _refuse(model, value)
                 continue
-            _insert(value, names, keeps_name=False, behind_all=False)
+            _insert(value, names, outputs, keeps_name=False, behind_all=False)
             modified = True
         return ir.passes.PassResult(model, modified)
 
@@ -84,7 +84,27 @@ def _refuse(model: ir.Model, value: ir.Value) -> None:
     )
 
 
-def _insert(value: ir.Value, names: Names, *, keeps_name: bool, behind_all: bool) -> None:
+@dataclass
+class _Outputs:
+    """Where tensors stand among the outputs of their graphs, so that not all outputs are searched for each of them."""
+
+    _places: dict[ir.Graph, dict[ir.Value, list[int]]] = field(default_factory=dict)
+
+    def replace(self, old: ir.Value, new: ir.Value) -> None:
+        """Puts `new` where `old` is an output."""
+        graph = old.graph
+        if graph is None or not old.is_graph_output():
+            return
+        if graph not in self._places:
+            self._places[graph] = {}
+            for place, value in enumerate(graph.outputs):
+                self._places[graph].setdefault(value, []).append(place)
+        self._places[graph][new] = self._places[graph].pop(old)
+        for place in self._places[graph][new]:
+            graph.outputs[place] = new
+
+
+def _insert(value: ir.Value, names: Names, outputs: _Outputs, *, keeps_name: bool, behind_all: bool) -> None:
     """Makes the graph's output, or all that reads the value, read an Identity of it."""
     name, uses = str(value.name), list(value.uses())
     fresh = names.fresh(f"{name}_identity")
@@ -98,10 +118,7 @@ def _insert(value: ir.Value, names: Names, *, keeps_name: bool, behind_all: bool
         value.name = fresh
     made.name = fresh if keeps_name else name
     _place(value, node)
-    owner = value.graph
-    if value.is_graph_output() and owner is not None:
-        for position in [i for i, output in enumerate(owner.outputs) if output is value]:
-            owner.outputs[position] = made
+    outputs.replace(value, made)
     for user, index in uses if behind_all else ():
         user.replace_input_with(index, made)
 

@@ -19,6 +19,7 @@ from anybit.analysis.channels import (
 from anybit.analysis.convolution import drop_unused
 from anybit.errors import UsageError
 from anybit.ops.constants import constant, new_initializer
+from anybit.ops.names import Names
 from anybit.ops.nodes import label, shape_of
 from anybit.passes.fold_shapes import FoldShapes
 
@@ -53,16 +54,16 @@ class PruneChannels(ir.passes.InPlacePass):
 
         Raises:
             UsageError: A mask names no node with a weight, or a channel that it does not have.
-            InvalidModelError: A channel cannot be removed, or not alone; the model means what it meant, with known
-                shapes folded.
+            InvalidModelError: A channel cannot be removed, or not alone; nothing is changed.
         """
-        FoldShapes()(model)
-        seeds = self._seeds(model)
-        removal = plan_removal(model, seeds, extend=self.extend)
-        if not removal.values:
+        if not self._plan(model.clone()).values:  # a rehearsal: it raises before the model is touched
             return ir.passes.PassResult(model, modified=False)
-        _apply(model, removal)
+        _apply(model, self._plan(model))
         return ir.passes.PassResult(model, modified=True)
+
+    def _plan(self, model: ir.Model) -> Removal:
+        FoldShapes()(model)
+        return plan_removal(model, self._seeds(model), extend=self.extend)
 
     def _seeds(self, model: ir.Model) -> dict[ir.Node, tuple[int, ...]]:
         pairs = self.masks.items() if isinstance(self.masks, Mapping) else self.masks
@@ -91,10 +92,11 @@ def _apply(model: ir.Model, removal: Removal) -> None:
     targets = {v.producer(): None for v in removal.values}
     targets |= {u.node: None for v in removal.values for u in v.uses()}
     reshapes = {n: t for n in targets if n is not None and (t := new_target(n, removal)) is not None}
-    _slice_constants(model, removal.uses)
+    names = Names.of_tensors(model)
+    _slice_constants(model, removal.uses, names)
     for node, target in reshapes.items():
         old = node.inputs[1]
-        node.replace_input_with(1, new_initializer(model.graph, f"{node.outputs[0].name}_shape", target))
+        node.replace_input_with(1, new_initializer(model.graph, names.fresh(f"{node.outputs[0].name}_shape"), target))
         if old is not None:
             drop_unused(old)
     for node, groups in removal.groups.items():
@@ -106,7 +108,7 @@ def _apply(model: ir.Model, removal: Removal) -> None:
             )
 
 
-def _slice_constants(model: ir.Model, uses: Mapping[Port, Cut]) -> None:
+def _slice_constants(model: ir.Model, uses: Mapping[Port, Cut], names: Names) -> None:
     """One new constant for all readers that lose the same; it takes over the name where nothing reads the old one."""
     made: dict[tuple[ir.Value, tuple[tuple[int, tuple[int, ...]], ...]], ir.Value] = {}
     ports = [Port(n, v, k) for n in model.graph.all_nodes() for k, v in enumerate(n.inputs) if v is not None]
@@ -118,7 +120,7 @@ def _slice_constants(model: ir.Model, uses: Mapping[Port, Cut]) -> None:
         if key not in made:
             for axis, lost in key[1]:
                 array = np.delete(array, lost, axis)
-            made[key] = new_initializer(model.graph, f"{old.name}_pruned", array)
+            made[key] = new_initializer(model.graph, names.fresh(f"{old.name}_pruned"), array)
             made[key].meta.update(old.meta)
         port.node.replace_input_with(port.index, made[key])
     versions: dict[ir.Value, list[ir.Value]] = {}

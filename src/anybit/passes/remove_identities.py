@@ -13,6 +13,7 @@ from anybit.ops.operator import Array
 from anybit.passes.bypass import bypass
 
 _FIRST_INFERENCE_ONLY_DROPOUT = 12  # before it, Dropout had no training mode
+_FIRST_UNBOUNDED_CLIP = 11  # before it, Clip without bounds made the largest finite number of infinity
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,19 @@ class RemoveIdentities(ir.passes.InPlacePass):
         opset = model.opset_imports.get("", 1)
         modified = False
         for node in list(model.graph.all_nodes()):
-            if node.domain == "" and _is_identity(node, opset):
-                modified |= bypass(node)
+            position = _same_input(node, opset) if node.domain == "" else None
+            modified |= position is not None and bypass(node, position)
         return ir.passes.PassResult(model, modified)
 
 
-def _is_identity(node: ir.Node, opset: int) -> bool:
+def _same_input(node: ir.Node, opset: int) -> int | None:
+    """The input that the node's output is the same as, None if there is none."""
     rule = _RULES.get(node.op_type)
-    if rule is None or not node.inputs or node.inputs[0] is None or any(o.uses() for o in node.outputs[1:]):
-        return False
-    return not any(o.is_graph_output() for o in node.outputs[1:]) and rule(node, opset)
+    if rule is None or not node.inputs or any(o.uses() or o.is_graph_output() for o in node.outputs[1:]):
+        return None
+    if node.inputs[0] is not None and rule(node, opset):
+        return 0
+    return 1 if node.op_type in _COMMUTATIVE and _is_neutral(node, _COMMUTATIVE[node.op_type], operand=0) else None
 
 
 def _always(node: ir.Node, opset: int) -> bool:
@@ -66,8 +70,7 @@ def _single(node: ir.Node, opset: int) -> bool:
 
 
 def _clip(node: ir.Node, opset: int) -> bool:
-    del opset
-    return not node.attributes and all(v is None for v in node.inputs[1:])
+    return opset >= _FIRST_UNBOUNDED_CLIP and not node.attributes and all(v is None for v in node.inputs[1:])
 
 
 def _transpose(node: ir.Node, opset: int) -> bool:
@@ -108,24 +111,22 @@ def _pad(node: ir.Node, opset: int) -> bool:
     return pads is not None and not pads.any()
 
 
-def _neutral(number: int, *, commutative: bool) -> Callable[[ir.Node, int], bool]:
-    """A rule for arithmetic with a constant of `number` in every element that does not widen the other operand."""
+def _neutral(number: int) -> Callable[[ir.Node, int], bool]:
+    """A rule for arithmetic whose second operand is `number` in every element."""
 
     def rule(node: ir.Node, opset: int) -> bool:
         del opset
-        left, right = node.inputs
-        if left is None or right is None:
-            return False
-        operand = constant(right)
-        if operand is None and commutative and (operand := constant(left)) is not None:
-            if not _keeps(right, operand, number):
-                return False
-            node.replace_input_with(0, right)
-            node.replace_input_with(1, left)
-            return True
-        return operand is not None and _keeps(left, operand, number)
+        return _is_neutral(node, number, operand=1)
 
     return rule
+
+
+def _is_neutral(node: ir.Node, number: int, *, operand: int) -> bool:
+    """Whether one operand is a constant of `number` in every element, and does not widen the other."""
+    if len(node.inputs) != 2:
+        return False
+    other, array = node.inputs[1 - operand], constant(node.inputs[operand])
+    return other is not None and array is not None and _keeps(other, array, number)
 
 
 def _keeps(value: ir.Value, operand: Array, number: int) -> bool:
@@ -135,6 +136,7 @@ def _keeps(value: ir.Value, operand: Array, number: int) -> bool:
     return all(d in (1, size) for d, size in zip(operand.shape, trailing, strict=True))
 
 
+_COMMUTATIVE = {"Add": 0, "Mul": 1}
 _RULES: Mapping[str, Callable[[ir.Node, int], bool]] = {
     "Identity": _always,
     "Dropout": _dropout,
@@ -153,9 +155,9 @@ _RULES: Mapping[str, Callable[[ir.Node, int], bool]] = {
     "Expand": _same_shape,
     "Slice": _slice,
     "Pad": _pad,
-    "Add": _neutral(0, commutative=True),
-    "Sub": _neutral(0, commutative=False),
-    "Mul": _neutral(1, commutative=True),
-    "Div": _neutral(1, commutative=False),
-    "Pow": _neutral(1, commutative=False),
+    "Add": _neutral(0),
+    "Sub": _neutral(0),
+    "Mul": _neutral(1),
+    "Div": _neutral(1),
+    "Pow": _neutral(1),
 }

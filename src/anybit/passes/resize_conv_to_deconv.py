@@ -19,6 +19,7 @@ from anybit.analysis.convolution import (
 from anybit.analysis.enlargement import whole_factors
 from anybit.errors import Finding, Refusal, Severity
 from anybit.ops.constants import new_initializer
+from anybit.ops.names import Names
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN, Array
 from anybit.passes.notes import note
@@ -40,7 +41,7 @@ class ResizeConvToDeconv(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified = False
+        modified, names = False, Names.of_tensors(model)
         for node in list(model.graph.all_nodes()):
             resize = _resize_before(node)
             if resize is None:
@@ -49,7 +50,7 @@ class ResizeConvToDeconv(ir.passes.InPlacePass):
             if isinstance(plan, Refusal):
                 note(model, _finding(plan))
                 continue
-            _replace(model, node, resize, plan)
+            _replace(model, node, resize, plan, names)
             modified = True
         return ir.passes.PassResult(model, modified)
 
@@ -156,43 +157,39 @@ def _window_sums_like(scale: Array, read: Convolution) -> Array:
     return _transposed(scale, read.groups)[(slice(None), slice(None)) + (slice(1),) * (scale.ndim - 2)]
 
 
-def _replace(model: ir.Model, node: ir.Node, resize: ir.Node, plan: _Plan) -> None:
+def _replace(model: ir.Model, node: ir.Node, resize: ir.Node, plan: _Plan, names: Names) -> None:
     read, old_weight = plan.convolution, node.inputs[1]
-    weight = new_initializer(model.graph, f"{node.outputs[0].name}_weight", np.ascontiguousarray(plan.kernel))
+    name = names.fresh(f"{node.outputs[0].name}_weight")
+    weight = new_initializer(model.graph, name, np.ascontiguousarray(plan.kernel))
     if plan.scale is not None and plan.bits is not None:
-        weight = _quantized(model, node, weight, plan.scale, plan.bits, signed=plan.signed)
+        parameters = {"scale": plan.scale, "zeropt": np.zeros((), np.float32), "bits": np.array(plan.bits, np.float32)}
+        inputs = [new_initializer(model.graph, names.fresh(f"{name}_{k}"), a) for k, a in parameters.items()]
+        weight = _quantized(node, weight, inputs, signed=plan.signed)
+        weight.name = names.fresh(f"{name}_quantized")
     pads = [r - p for side in read.pads for p, r in zip(side, read.reach, strict=True)]
     transposed = ir.node(
         "ConvTranspose",
         [resize.inputs[0], weight, *node.inputs[2:]],
-        {
-            "group": read.groups,
-            "kernel_shape": list(plan.kernel.shape[2:]),
-            "pads": pads,
-            "strides": list(plan.factors),
-        },
+        {"group": read.groups, "kernel_shape": plan.kernel.shape[2:], "pads": pads, "strides": plan.factors},
         name=node.name,
         metadata_props=dict(node.metadata_props),
     )
     node.append(transposed)
-    take_over(node.outputs[0], transposed.outputs[0])
+    take_over(node.outputs[0], transposed.outputs[0], names)
     remove_unused([node, resize, *(n for n in (read.weight.quantizer,) if n is not None)])
     if old_weight is not None:
         drop_unused(old_weight)
 
 
-def _quantized(model: ir.Model, node: ir.Node, weight: ir.Value, scale: Array, bits: int, *, signed: bool) -> ir.Value:
+def _quantized(node: ir.Node, weight: ir.Value, parameters: list[ir.Value], *, signed: bool) -> ir.Value:
     """Quant of sums that lie on its grid already."""
-    name = str(weight.name)
-    parameters = {"scale": scale, "zeropt": np.zeros((), np.float32), "bits": np.array(bits, np.float32)}
     made = ir.node(
         "Quant",
-        [weight, *(new_initializer(model.graph, f"{name}_{suffix}", a) for suffix, a in parameters.items())],
+        [weight, *parameters],
         {"signed": int(signed), "narrow": 0, "rounding_mode": "ROUND"},
         domain=DOMAIN,
-        name=f"{name}_quant",
+        name=f"{weight.name}_quant",
     )
-    made.outputs[0].name = f"{name}_quantized"
     made.outputs[0].type = weight.type
     node.prepend(made)
     return made.outputs[0]

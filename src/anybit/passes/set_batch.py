@@ -8,8 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.batch import plan_batch
-from anybit.errors import InvalidModelError, Refusal
+from anybit.errors import InvalidModelError, Refusal, UsageError
 from anybit.ops.constants import constant, new_initializer
+from anybit.ops.names import Names
 from anybit.passes.fold_shapes import FoldShapes
 
 
@@ -30,20 +31,26 @@ class SetBatch(ir.passes.InPlacePass):
         """Applies the pass.
 
         Raises:
+            UsageError: The batch is no positive number and no name.
             InvalidModelError: A node stands in the way; the model means what it meant, with known shapes folded.
         """
+        if self.batch == "" or (isinstance(self.batch, int) and self.batch < 1):
+            raise UsageError("batch", got=repr(self.batch), expected="a positive number, or a name")
         FoldShapes()(model)
         plan = plan_batch(model)
         if isinstance(plan, Refusal):
             raise InvalidModelError(
                 f"the batch cannot be changed: {plan.problem}", node=plan.node, got=plan.got, expected=plan.expected
             )
+        names = Names.of_tensors(model)
         for node in plan.reshapes:
             target = constant(node.inputs[1])
             if target is not None:
                 free = np.concatenate([[0], target[1:]]).astype(target.dtype)
                 node.attributes.pop("allowzero", None)  # no other entry is 0, and this one now copies the batch
-                node.replace_input_with(1, new_initializer(model.graph, f"{node.outputs[0].name}_shape", free))
+                node.replace_input_with(
+                    1, new_initializer(model.graph, names.fresh(f"{node.outputs[0].name}_shape"), free)
+                )
         for value in plan.batched:
             if value.shape is not None and value.shape.rank():
                 value.shape = ir.Shape([self.batch, *list(value.shape)[1:]])

@@ -17,6 +17,7 @@ from anybit.analysis.convolution import (
 )
 from anybit.errors import Finding, Refusal, Severity
 from anybit.ops.constants import new_initializer
+from anybit.ops.names import Names
 from anybit.ops.nodes import label
 from anybit.ops.operator import Array
 from anybit.passes.notes import note
@@ -35,7 +36,7 @@ class SubpixelToDeconv(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified = False
+        modified, names = False, Names.of_tensors(model)
         for node in list(model.graph.all_nodes()):
             convolution = _convolution_before(node)
             if convolution is None:
@@ -44,7 +45,7 @@ class SubpixelToDeconv(ir.passes.InPlacePass):
             if isinstance(plan, Refusal):
                 note(model, _finding(plan))
                 continue
-            _replace(model, convolution, node, plan)
+            _replace(model, convolution, node, plan, names)
             modified = True
         return ir.passes.PassResult(model, modified)
 
@@ -102,7 +103,7 @@ def _blocks(array: Array, block: int, *, channel_first: bool) -> Array:
     return np.moveaxis(array.reshape(block, block, -1, *rest), 2, 0)
 
 
-def _replace(model: ir.Model, node: ir.Node, shuffle: ir.Node, convolution: Convolution) -> None:
+def _replace(model: ir.Model, node: ir.Node, shuffle: ir.Node, convolution: Convolution, names: Names) -> None:
     block, channel_first = _block(shuffle)
     groups = convolution.groups
 
@@ -117,10 +118,10 @@ def _replace(model: ir.Model, node: ir.Node, shuffle: ir.Node, convolution: Conv
 
     weight_value, bias_value = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
     output = str(shuffle.outputs[0].name)
-    inputs = [node.inputs[0], moved_weight(model, convolution.weight, f"{output}_weight", move)]
+    inputs = [node.inputs[0], moved_weight(model, convolution.weight, f"{output}_weight", move, names)]
     if convolution.bias is not None:
         bias = _blocks(convolution.bias, block, channel_first=channel_first)[:, 0, 0]
-        inputs.append(new_initializer(model.graph, f"{output}_bias", np.ascontiguousarray(bias)))
+        inputs.append(new_initializer(model.graph, names.fresh(f"{output}_bias"), np.ascontiguousarray(bias)))
     pads = [block * (r - p) for side in convolution.pads for p, r in zip(side, convolution.reach, strict=True)]
     transposed = ir.node(
         "ConvTranspose",
@@ -135,7 +136,7 @@ def _replace(model: ir.Model, node: ir.Node, shuffle: ir.Node, convolution: Conv
         metadata_props=dict(node.metadata_props),
     )
     shuffle.append(transposed)
-    take_over(shuffle.outputs[0], transposed.outputs[0])
+    take_over(shuffle.outputs[0], transposed.outputs[0], names)
     remove_unused([shuffle, node, *(n for n in (convolution.weight.quantizer,) if n is not None)])
     remove_unused([p for v in (bias_value,) if v is not None and (p := v.producer()) is not None])
     for value in (weight_value, bias_value):

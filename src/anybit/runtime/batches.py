@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from anybit.runtime.session import Session
@@ -20,7 +19,10 @@ def run_in_batches(
     batch_size: int = DEFAULT_BATCH,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
-    """The outputs for all samples, equal to those of one run; at most `batch_size` samples are in flight.
+    """The outputs for all samples, equal to those of one run.
+
+    At most `batch_size` samples, rounded to the batch that the model was made for, are in flight, where samples are
+    known to stay apart; else all are run at once.
 
     Args:
         session: Session to run.
@@ -33,15 +35,18 @@ def run_in_batches(
     """
     counts = {a.shape[0] if a.ndim else -1 for a in inputs.values()}
     samples = counts.pop() if len(counts) == 1 else -1
-    if samples <= batch_size:
+    piece = session.piece(batch_size)
+    if piece is None or samples <= piece:
         result = session.run(dict(inputs))
         if progress is not None:
             progress(max(samples, 1))
         return result
     parts: list[dict[str, npt.NDArray[Any]]] = []
-    for start in range(0, samples, batch_size):
-        stop = min(start + batch_size, samples)
+    sizes: list[int] = []
+    for start in range(0, samples, piece):
+        stop = min(start + piece, samples)
         parts.append(session.run({name: array[start:stop] for name, array in inputs.items()}))
+        sizes.append(stop - start)
         if progress is not None:
             progress(stop - start)
-    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    return session.join(parts, sizes)

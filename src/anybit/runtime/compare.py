@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +92,7 @@ def compare(
         a: First model; its names are used.
         b: Second model.
         inputs: What to feed; drawn at random (see `random_inputs`) where None.
-        samples: How many samples to draw.
+        samples: How many samples to draw; more if both models run only on multiples of a batch.
         seed: Seed of the drawing.
         layers: Whether to compare all tensors that both models name, and to report the first that departs.
         tolerance: Share of a tensor's largest magnitude within which elements count as equal; 0 for exactly.
@@ -110,7 +111,8 @@ def compare(
     shared = _shared_tensors(first, second) if layers else []
     session_a = Session(first, engine=engine_a, threads=threads, tensors=shared)
     session_b = Session(second, engine=engine_b, threads=threads, tensors=shared)
-    feeds = _feeds(session_a, inputs, first, samples, seed)
+    whole = math.lcm(session_a.piece(1) or 1, session_b.piece(1) or 1)  # the batch that the models are bound to
+    feeds = _feeds(session_a, inputs, first, -(-samples // whole) * whole, seed)
     results_a = run_in_batches(session_a, feeds, batch_size=batch_size, progress=progress)
     feeds_b = _for_second(session_a, session_b, feeds)
     results_b = run_in_batches(session_b, feeds_b, batch_size=batch_size, progress=progress)
@@ -140,6 +142,8 @@ def _feeds(
     if inputs is None:
         if samples < 1:
             raise UsageError("number of samples", got=samples, expected="at least 1")
+        if seed < 0:
+            raise UsageError("seed", got=seed, expected="0 or more")
         return random_inputs(model, samples, seed=seed)
     if isinstance(inputs, Mapping):
         return {name: np.asarray(value) for name, value in inputs.items()}
@@ -168,6 +172,8 @@ def _output_pairs(first: Session, second: Session) -> list[tuple[str, str]]:
 
 
 def _difference(name: str, a: npt.NDArray[Any], b: npt.NDArray[Any], value: ir.Value, tolerance: float) -> Difference:
+    if not (_is_numeric(a) and _is_numeric(b)):
+        raise InputError("only tensors of numbers can be compared", node=f"tensor '{name}'", got=type(a).__name__)
     if a.shape != b.shape:
         raise InputError("shapes of the two models differ", node=f"tensor '{name}'", got=b.shape, expected=a.shape)
     if not a.size:
@@ -190,3 +196,7 @@ def _difference(name: str, a: npt.NDArray[Any], b: npt.NDArray[Any], value: ir.V
         steps=None if step is None else float((gap / step).max()),
         at=tuple(int(i) for i in at),
     )
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and cast("npt.NDArray[Any]", value).dtype.kind != "O"

@@ -64,7 +64,8 @@ def use_integer_matmul(model: ir.Model) -> bool:
     """Replaces MatMul(Quant(x), Quant(w)) by QuantizeLinear and MatMulIntegerToFloat where it is exact and pays.
 
     Conditions: float32, one activation scale, zero points of 0, rounding to nearest even, an activation grid of at
-    most 256 levels, weights within int8, no overflow of any partial sum, and no other reader of the activation.
+    most 256 levels, weights within int8, scales whose product float32 holds, no overflow of any partial sum, and no
+    other reader of the activation.
     Integers cannot be NaN: the result is the same only for finite inputs, and only models whose operators make no
     NaN of finite numbers are changed.
 
@@ -105,11 +106,21 @@ def _pair(node: ir.Node, opset_imports: dict[str, int]) -> tuple[_Activation, _W
     activation = None if weight is None else _activation(left, opset_imports)
     if weight is None or activation is None or weight.integers.size < _WORTHWHILE:
         return None
+    if not _scales_are_moderate(activation, weight):
+        return None
     largest = int(np.abs(weight.integers.astype(np.int64)).max(initial=0))
     if 2 * activation.span * largest > _PAIR_LIMIT:
         return None
     column_sums = np.abs(weight.integers.astype(np.int64)).sum(axis=0).max(initial=0)
     return (activation, weight) if activation.span * int(column_sums) <= _ACCUMULATOR_LIMIT else None
+
+
+def _scales_are_moderate(activation: _Activation, weight: _Weight) -> bool:
+    """Whether the product of the scales keeps its precision, and no result overflows; the float form has no product."""
+    numbers = np.finfo(np.float32)
+    products = activation.scale * weight.scale.astype(np.float64)
+    highest = max(float(products.max(initial=0.0)) * _ACCUMULATOR_LIMIT, activation.scale * (activation.span + 1))
+    return float(products.min(initial=1.0)) >= float(numbers.tiny) and highest <= float(numbers.max)
 
 
 def _parameters(value: ir.Value, opset_imports: dict[str, int]) -> tuple[ir.Node, Array, Grid] | None:

@@ -31,9 +31,10 @@ _NEWEST_IR_VERSION = 11
 _LARGE = 1024  # initializers above this many bytes are handed over beside the graph
 _IN_MEMORY = 1 << 24  # in memory up to this many bytes in all, in a temporary file above
 _PAGE = 4096  # ONNX Runtime maps weights that begin on a page
-_QUIET = 3
-# They fold Relu and Clip into a QuantizeLinear behind them, which is wrong for float8.
-_INEXACT_OPTIMIZERS = ["ReluQuantRewrite", "ClipQuantRewrite"]
+_QUIET = 4  # its errors are raised; logged as well they would be said twice
+# They fold Relu and Clip into a QuantizeLinear behind them, which is wrong for float8, and two pairs of QuantizeLinear
+# and DequantizeLinear into one, which loses the saturation and rounding of the other.
+_INEXACT_OPTIMIZERS = ["ReluQuantRewrite", "ClipQuantRewrite", "DoubleQDQPairsRemover"]
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,13 @@ def lower(model: ir.Model, *, integer: bool) -> Lowered:
         operator = operator_of(node, model.opset_imports)
         if operator is not None:
             expander.expand(node, operator)
+        elif node.op_type == "BatchNormalization" and node.attributes.get_int("training_mode", 0):
+            raise UnsupportedError(
+                "ONNX Runtime gives wrong results in training mode",
+                node=label(node),
+                got="training_mode = 1",
+                hint='export the model for inference, or use engine="reference"',
+            )
         elif node.domain not in ("", "ai.onnx.ml", "com.microsoft"):
             raise UnsupportedError(
                 "ONNX Runtime does not run this operator",
@@ -166,8 +174,19 @@ def lower(model: ir.Model, *, integer: bool) -> Lowered:
                 hint="register it as an anybit.Operator",
             )
     RemoveUnusedNodesPass()(model)
+    _drop_repeated_names(model.graph)
     model.ir_version = min(max(model.ir_version, 8), _NEWEST_IR_VERSION)
     return _packed(model, integer=integer)
+
+
+def _drop_repeated_names(graph: ir.Graph) -> None:
+    """ONNX Runtime refuses a second node of the same name."""
+    seen: set[str] = set()
+    for node in graph.all_nodes():
+        if node.name in seen:
+            node.name = None
+        elif node.name:
+            seen.add(node.name)
 
 
 def _packed(model: ir.Model, *, integer: bool) -> Lowered:

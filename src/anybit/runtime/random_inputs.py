@@ -15,7 +15,7 @@ from anybit.ops.nodes import call_of, operator_of
 
 
 def random_inputs(model: ModelSource, samples: int, *, seed: int = 0) -> dict[str, npt.NDArray[Any]]:
-    """Inputs by name, `samples` along their first axis.
+    """Inputs by name, `samples` along their first axis; inputs of different first sizes keep them.
 
     A float input that goes straight into a Quant with one scale is drawn over its whole grid and a step beyond,
     a quarter of it exactly half-way between neighbours; any other float input is normally distributed. Integers
@@ -26,7 +26,10 @@ def random_inputs(model: ModelSource, samples: int, *, seed: int = 0) -> dict[st
     """
     read = load(model)
     generator = np.random.default_rng(seed)
-    return {str(v.name): _draw(v, samples, generator, read.opset_imports) for v in read.graph.inputs}
+    firsts = {str(v.name): v.shape[0] if v.shape is not None and v.shape.rank() else None for v in read.graph.inputs}
+    bound = len(set(firsts.values())) > 1
+    counts = {name: first if bound and isinstance(first, int) else samples for name, first in firsts.items()}
+    return {str(v.name): _draw(v, counts[str(v.name)], generator, read.opset_imports) for v in read.graph.inputs}
 
 
 def _draw(

@@ -14,6 +14,8 @@ from onnx_ir.passes.common import InlinePass
 
 from anybit.errors import InputError, InvalidModelError, Severity, UnsupportedError, UsageError
 from anybit.io.load import ModelSource, load
+from anybit.io.normalize import normalize
+from anybit.io.shapes import discard_false_shapes
 from anybit.ops.nodes import findings_of, is_undefined, label, operator_of
 from anybit.passes.set_batch import SetBatch
 from anybit.runtime.engine import Backend, Engine
@@ -75,12 +77,16 @@ class Session:
         prepared = load(model)
         _inline(prepared)
         _refuse_broken(prepared)
+        _sort(prepared.graph)
+        discard_false_shapes(prepared)
         self._free_batch = _free_batch(prepared)
         self.inputs = tuple(_info(v) for v in prepared.graph.inputs)
         self.outputs = tuple(str(v.name) for v in prepared.graph.outputs)
         values = _requested(prepared, tensors)
         self.tensors = tuple(str(v.name) for v in values)
         self._names = list(dict.fromkeys((*self.outputs, *self.tensors)))
+        self._varying = _varying(prepared, shapes=self._free_batch).intersection(self._names)
+        self._separable = self._free_batch and _begin_with_the_batch(prepared, values, self._varying)
         self.engine = _chosen(_engine(engine), prepared)
         make = _backend(self.engine, prepared, values, self._names, threads)
         large = prepared.graph.num_nodes() > _MANY_NODES
@@ -103,12 +109,32 @@ class Session:
             InputError: A name, type or shape does not fit the model.
         """
         feeds = inputs if type(inputs) is dict else self._feeds(inputs)
-        if self._coupled:
+        if self._coupled or not all(map(_is_native, feeds.values())):
             return self._checked(feeds)
         try:
             return dict(zip(self._names, self._backend.run(feeds), strict=True))
         except InputError:  # `_checked` says it better, runs it in slices, or raises the same again
             return self._checked(feeds)
+
+    def piece(self, batch_size: int) -> int | None:
+        """How many samples, about `batch_size`, may be run at a time with `join` giving what one run gives.
+
+        None where samples are not known to stay apart: all of them must be run at once.
+        """
+        if self._free_batch:
+            return batch_size if self._separable else None
+        size = _common_size(self.inputs)
+        return None if size is None else max(batch_size // size, 1) * size
+
+    def join(
+        self, parts: Sequence[Mapping[str, npt.NDArray[Any]]], counts: Sequence[int]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """The results of several pieces, of so many samples each, as those of one run; constants are taken once.
+
+        Raises:
+            InputError: A tensor depends on the inputs and has no batch axis.
+        """
+        return {name: self._joined(name, [part[name] for part in parts], counts) for name in self._names}
 
     def _feeds(self, inputs: Inputs) -> Mapping[str, Any]:
         if isinstance(inputs, Mapping):
@@ -131,17 +157,14 @@ class Session:
         pieces = [np.split(arrays[i.name], slices) for i in self.inputs]
         names = [i.name for i in self.inputs]
         parts = [self._backend.run(dict(zip(names, piece, strict=True))) for piece in zip(*pieces, strict=True)]
-        return {
-            name: self._joined(name, values) for name, values in zip(self._names, zip(*parts, strict=True), strict=True)
-        }
+        counts = [len(piece[0]) for piece in zip(*pieces, strict=True)]
+        return self.join([dict(zip(self._names, part, strict=True)) for part in parts], counts)
 
-    def _joined(self, name: str, parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """One tensor of several slices, joined along the batch; a tensor without a batch must be the same in all."""
-        size = self.inputs[0].shape[0] if self.inputs[0].shape else None
-        if all(p.ndim and p.shape[0] == size for p in parts):
-            return np.concatenate(parts)
-        if all(np.array_equal(p, parts[0]) for p in parts[1:]):
+    def _joined(self, name: str, parts: Sequence[npt.NDArray[Any]], counts: Sequence[int]) -> npt.NDArray[Any]:
+        if name not in self._varying:
             return parts[0]
+        if all(p.ndim and p.shape[0] == count for p, count in zip(parts, counts, strict=True)):
+            return np.concatenate(parts)
         raise InputError(
             "the tensor has no batch axis to join along", node=f"tensor '{name}'", hint="feed the batch of the model"
         )
@@ -194,9 +217,19 @@ def _inline(model: ir.Model) -> None:
         return
     try:
         InlinePass()(model)
-    except ir.passes.PassError as error:
+        normalize(model)  # attributes that a call gives to the nodes of a function are known only now
+    except (ir.passes.PassError, ir.passes.PreconditionError) as error:
         raise UnsupportedError(
             "a model-local function cannot be inlined", got=" ".join(str(error.__cause__ or error).split())
+        ) from error
+
+
+def _sort(graph: ir.Graph) -> None:
+    try:
+        graph.sort()
+    except ValueError as error:
+        raise InvalidModelError(
+            "nodes depend on each other in a circle", node=f"graph '{graph.name}'", expected="no cycles"
         ) from error
 
 
@@ -222,11 +255,40 @@ def _refuse_broken(model: ir.Model) -> None:
 
 
 def _free_batch(model: ir.Model) -> bool:
+    taken = {str(d) for v in model.graph.inputs if v.shape is not None for d in list(v.shape)[1:]}
+    name = _BATCH
+    while name in taken:  # as in (sequence, batch, features): the two are free of each other
+        name += "_"
     try:
-        SetBatch(_BATCH)(model)
+        SetBatch(name)(model)
     except InvalidModelError:
         return False
     return True
+
+
+def _varying(model: ir.Model, *, shapes: bool) -> set[str]:
+    """Names of the tensors that depend on an input; those that depend on its shape alone only if `shapes`."""
+    varying = set(model.graph.inputs)
+    for node in model.graph:
+        if not shapes and node.domain == "" and node.op_type in ("Shape", "Size"):
+            continue
+        captures = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
+        if captures or any(v in varying for v in node.inputs):
+            varying.update(node.outputs)
+    return {str(v.name) for v in varying}
+
+
+def _begin_with_the_batch(model: ir.Model, values: Iterable[ir.Value], varying: set[str]) -> bool:
+    """Whether all of the values that depend on the inputs carry the batch, which is free, on their first axis."""
+    batch = {v.shape[0] for v in model.graph.inputs if v.shape is not None}
+    return all(v.shape is not None and v.shape.rank() and v.shape[0] in batch for v in values if v.name in varying)
+
+
+def _common_size(infos: Sequence[TensorInfo]) -> int | None:
+    """The first dimension of all inputs, where it is one positive number."""
+    sizes = {info.shape[0] if info.shape else None for info in infos}
+    size = sizes.pop() if len(sizes) == 1 else None
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def _requested(model: ir.Model, tensors: Iterable[str] | str) -> list[ir.Value]:
@@ -251,10 +313,16 @@ def _info(value: ir.Value) -> TensorInfo:
     return TensorInfo(str(value.name), value.dtype.numpy(), shape)
 
 
+def _is_native(value: Any) -> bool:
+    """Whether the bytes of an array are in the machine's order; ONNX Runtime does not look."""
+    return not isinstance(value, np.ndarray) or cast("npt.NDArray[Any]", value).dtype.isnative
+
+
 def _array(value: Any, info: TensorInfo) -> npt.NDArray[Any]:
     """Arrays as they are; lists and numbers in the type of the input."""
     if isinstance(value, np.ndarray):
-        return cast("npt.NDArray[Any]", value)
+        array = cast("npt.NDArray[Any]", value)
+        return array.astype(np.object_) if array.dtype.kind == "U" and info.dtype == np.object_ else array
     try:
         return np.asarray(value, info.dtype)
     except (TypeError, ValueError) as error:
