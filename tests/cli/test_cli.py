@@ -15,7 +15,7 @@ from tests.models import DIGITS, mlp, model, parameters, quant, samples
 
 
 def anybit(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "anybit.cli.app", *map(str, arguments)]
+    command = [sys.executable, "-m", "anybit", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -106,8 +106,12 @@ def test_misuse_and_bad_files_are_one_line_and_exit_2(files, monkeypatch, argume
 
 
 def test_debug_shows_the_traceback(files):
-    result = anybit("--debug", "check", files / "absent.onnx")
-    assert "Traceback" in result.stderr
+    for arguments in (("--debug", "check", files / "absent.onnx"), ("check", files / "absent.onnx", "--debug")):
+        assert "Traceback" in anybit(*arguments).stderr
+
+
+def test_the_version_is_printed():
+    assert anybit("--version").stdout.startswith("anybit 0.")
 
 
 def test_unknown_commands_and_options_exit_2():

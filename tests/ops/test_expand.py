@@ -9,9 +9,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from anybit import load
 from anybit.errors import InvalidModelError, UnsupportedError
 from anybit.ops.expand import Expander
 from anybit.ops.quant import QUANT
+from tests.models import model, parameters, quant
 from tests.ops.running import assert_same, expanded_model, session
 
 HEADER = '<ir_version: 10, opset_import: ["" : 21, "qonnx.custom_op.general" : 1]>'
@@ -106,3 +108,14 @@ def test_an_operator_without_a_body_is_refused_by_name() -> None:
 def test_a_missing_input_is_refused_by_name() -> None:
     with pytest.raises(InvalidModelError, match=r"Quant 'y'.*bitwidth"):
         _expanded("g (float[1] x, float s, float z) => (float[1] y) { y = qonnx.custom_op.general.Quant(x, s, z) }")
+
+
+def test_nothing_outside_of_the_graph_reads_what_is_in_it():
+    """The Max that became part of a Clip would keep the Div before it alive when the result is not used."""
+    loaded = load(model([quant("x", "y")], parameters("y"), inputs={"x": ["N", 3]}, outputs=["y"]))
+    expander = Expander(loaded.graph)
+    expander.expand(loaded.graph.node(0), QUANT)
+    inside = set(loaded.graph)
+    for node in loaded.graph:
+        for output in node.outputs:
+            assert {user for user, _ in output.uses()} <= inside

@@ -43,13 +43,14 @@ def _options(  # pyright: ignore[reportUnusedFunction]  (typer calls it)
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    del debug, version  # `main` reads --debug itself: an error may come before or after it is parsed
+    del debug, version  # `main` takes --debug out of the arguments itself, so that it may stand anywhere
 
 
 def main() -> None:
     """Runs the command line; an error that anybit knows is one line on stderr and exit code 2."""
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
-        app()
+        app(arguments)
     except AnybitError as error:
         if "--debug" in sys.argv:
             raise

@@ -175,7 +175,10 @@ class _Emitter:
             return operands[0]
         if op_type == "Min" and self._can_clip(operands):
             upper, maximum = operands[1], self.nodes.pop()
-            return self.emit("Clip", [*cast("Sequence[ir.Value]", maximum.inputs), upper])
+            operand, lower = cast("Sequence[ir.Value]", maximum.inputs)
+            for position in range(2):  # a node that is in no graph would still count as a reader
+                maximum.replace_input_with(position, None)
+            return self.emit("Clip", [operand, lower, upper])
         return self.emit(op_type, operands, attributes)
 
     def _can_clip(self, operands: Sequence[_Operand]) -> bool:

@@ -147,6 +147,9 @@ def _activation(value: ir.Value, opset_imports: dict[str, int]) -> _Activation |
     source = node.inputs[0]
     if source is None or scale.size != 1:
         return None
+    before = source.producer()
+    if grid.lo == 0 and before is not None and before.domain == "" and before.op_type == "Relu" and before.inputs[0]:
+        source = before.inputs[0]  # the grid itself cuts off what is negative
     return _Activation(source, float(scale.reshape(())), grid)
 
 

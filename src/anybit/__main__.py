@@ -1,0 +1,5 @@
+"""``python -m anybit`` is ``anybit``."""
+
+from anybit.cli.app import main
+
+main()
