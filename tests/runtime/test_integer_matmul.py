@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from anybit import Session, load
+from anybit import Session, compare, load
 from anybit.passes.infer_shapes import InferShapes
 from anybit.runtime.integer_matmul import use_integer_matmul
 from tests.models import model, parameters, quant, samples
@@ -123,3 +123,43 @@ def test_intermediate_tensors_keep_their_names():
     x = samples(2, 96)
     reference = Session(dense(), tensors=["h"], engine="reference")
     np.testing.assert_allclose(session.run(x)["h"], reference.run(x)["h"], rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1.0, -0.7])
+@pytest.mark.parametrize("behind", ["Relu", "Neg"])
+def test_a_norm_behind_the_product_becomes_its_scale_and_bias(factor, behind):
+    """Two layers, so that the second reads what became of the first; one gamma of each sign, and an unused name."""
+    nodes, values, x = [], {}, "x"
+    rng = np.random.default_rng(3)
+    for k in (1, 2):
+        nodes += [
+            quant(x, f"q{k}", signed=int(behind == "Neg")),
+            quant(f"w{k}", f"wq{k}", narrow=1),
+            helper.make_node("MatMul", [f"q{k}", f"wq{k}"], [f"h{k}"]),
+            helper.make_node("BatchNormalization", [f"h{k}", *(f"{n}{k}" for n in "gbmv")], [f"n{k}"]),
+            helper.make_node(behind, [f"n{k}"], [f"y{k}"]),
+        ]
+        values |= parameters(f"q{k}") | parameters(f"wq{k}", scale=0.25) | {f"w{k}": samples(96, 96, seed=k)}
+        values |= {f"g{k}": (factor * rng.uniform(0.5, 2, 96)).astype(np.float32), f"b{k}": samples(1, 96, seed=k)[0]}
+        values |= {f"m{k}": samples(1, 96, seed=9)[0], f"v{k}": rng.uniform(0.5, 2, 96).astype(np.float32)}
+        x = f"y{k}"
+    proto = model(nodes, values, inputs={"x": ["N", 96]}, outputs=["y2"])
+    assert is_taken(proto)
+    result = compare(proto, proto, samples(64, 96), engine_a="reference", engine_b="onnxruntime")
+    assert result.equal
+    seen = Session(proto, tensors=["h1", "n1"]).run(samples(2, 96))
+    right = Session(proto, tensors=["h1", "n1"], engine="reference").run(samples(2, 96))
+    for name in ("h1", "n1", "y2"):
+        np.testing.assert_allclose(seen[name], right[name], rtol=1e-5, atol=1e-4)
+
+
+def test_a_norm_of_a_tensor_that_others_read_stays():
+    proto = dense()
+    del proto.graph.node[3]
+    proto.graph.node.extend([
+        helper.make_node("BatchNormalization", ["h", "g", "g", "g", "g"], ["n"]),
+        helper.make_node("Add", ["n", "h"], ["y"]),
+    ])  # fmt: skip
+    proto.graph.initializer.append(helper.make_tensor("g", 1, [96], np.full(96, 0.5, np.float32)))
+    assert is_taken(proto)
+    agree(proto, samples(4, 96))

@@ -53,6 +53,15 @@ class _Weight:
     scale: npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class _Norm:
+    """A BatchNormalization behind a product: y = x * factor + offset, by column."""
+
+    node: ir.Node
+    factor: npt.NDArray[np.float64]
+    offset: npt.NDArray[np.float64]
+
+
 def has_large_product(model: ir.Model) -> bool:
     """Whether a matrix product could be worth replacing; a quick look before the model is prepared for it."""
     return any(n.op_type == "MatMul" for n in model.graph) and any(
@@ -66,26 +75,24 @@ def use_integer_matmul(model: ir.Model) -> bool:
     Conditions: float32, one activation scale, zero points of 0, rounding to nearest even, an activation grid of at
     most 256 levels, weights within int8, scales whose product float32 holds, no overflow of any partial sum, and no
     other reader of the activation.
+    A BatchNormalization behind the product becomes its scale and bias, as ONNX Runtime itself does to float products.
     Integers cannot be NaN: the result is the same only for finite inputs, and only models whose operators make no
     NaN of finite numbers are changed.
 
     Returns:
         Whether anything was replaced.
     """
-    pairs = _pairs(model)
-    for node, activation, weight in pairs:
-        _replace(model.graph, node, activation, weight)
-    if pairs:
-        model.opset_imports.setdefault(_DOMAIN, 1)
-    return bool(pairs)
-
-
-def _pairs(model: ir.Model) -> list[tuple[ir.Node, _Activation, _Weight]]:
     if model.opset_imports.get("", 1) < _OLDEST_OPSET or not all(_stays_finite(n) for n in model.graph.all_nodes()):
-        return []
-    products = [n for n in model.graph if n.domain == "" and n.op_type == "MatMul"]
-    found = [(node, _pair(node, model.opset_imports)) for node in products]
-    return [(node, *pair) for node, pair in found if pair is not None]
+        return False
+    replaced = False
+    for node in list(model.graph):
+        pair = _pair(node, model.opset_imports) if node.domain == "" and node.op_type == "MatMul" else None
+        if pair is not None:
+            _replace(model.graph, node, *pair)
+            replaced = True
+    if replaced:
+        model.opset_imports.setdefault(_DOMAIN, 1)
+    return replaced
 
 
 def _stays_finite(node: ir.Node) -> bool:
@@ -188,16 +195,43 @@ def _replace(graph: ir.Graph, node: ir.Node, activation: _Activation, weight: _W
         nodes.append(ir.node("Clip", [source, *bounds]))
         source = nodes[-1].outputs[0]
     nodes.append(ir.node("QuantizeLinear", [source, scale, offset]))
-    weights = parameter("weight", weight.integers)
-    columns = parameter("weight_scale", weight.scale)
-    inputs = [nodes[-1].outputs[0], weights, scale, columns, offset]
+    norm = _norm(output)
+    columns, last = weight.scale, output
+    inputs: list[ir.Value | None] = [nodes[-1].outputs[0], parameter("weight", weight.integers), scale]
+    if norm is None:
+        inputs += [parameter("weight_scale", columns), offset]
+    else:
+        last = norm.node.outputs[0]
+        columns = (columns.astype(np.float64) * norm.factor).astype(np.float32)
+        inputs += [parameter("weight_scale", columns), offset, None, parameter("bias", norm.offset.astype(np.float32))]
     nodes.append(ir.node("MatMulIntegerToFloat", inputs, domain=_DOMAIN))
     for index, made in enumerate(nodes):
         made.outputs[0].name = f"{name}/integer_{index}"
     result = nodes[-1].outputs[0]
-    result.type, result.shape = output.type, output.shape
-    result.meta.update(output.meta)
-    output.name, result.name = f"{name}/replaced", name
+    result.type, result.shape = last.type, last.shape
+    result.meta.update(last.meta)
+    last.name, result.name = f"{last.name}/replaced", last.name
     node.prepend(nodes)
-    output.replace_all_uses_with(result, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
+    last.replace_all_uses_with(result, replace_graph_outputs=True)
+    graph.remove([node] if norm is None else [norm.node, node], safe=True)
+
+
+def _norm(value: ir.Value) -> _Norm | None:
+    """The BatchNormalization that alone reads a product of rank 2, if its parameters are constant and plain."""
+    users = [user for user, _ in value.uses()]
+    node = users[0] if len(users) == 1 else None
+    if node is None or node.op_type != "BatchNormalization" or node.domain or value.is_graph_output():
+        return None
+    if value.shape is None or value.shape.rank() != 2 or len(node.outputs) != 1 or node.inputs[0] is not value:
+        return None
+    parameters = [constant(v) for v in node.inputs[1:]]
+    if any(p is None for p in parameters) or "training_mode" in node.attributes:
+        return None
+    scale, bias, mean, variance = (p.astype(np.float64) for p in parameters if p is not None)
+    epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
+    with np.errstate(all="ignore"):
+        factor = scale / np.sqrt(variance + np.float32(epsilon))
+        offset = bias - mean * factor
+    smallest = np.finfo(np.float32).tiny * _ACCUMULATOR_LIMIT
+    plain = np.isfinite(offset).all() and ((np.abs(factor) > smallest) & (np.abs(factor) < 1 / smallest)).all()
+    return _Norm(node, factor, offset) if plain else None
