@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +10,8 @@ from anybit import Session, load
 from anybit.passes.notes import notes
 from anybit.passes.resize_conv_to_deconv import ResizeConvToDeconv
 from tests.models import model, parameters, quant
+from tests.passes.deconvolution import applied as rewritten
+from tests.passes.deconvolution import assert_equal, integers, ops
 from tests.strategies import examples, seeds
 
 FLOOR = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -29,26 +30,8 @@ def scales(*factors):
     return {"scales": np.float32([1, 1, *factors])}
 
 
-def integers(rng, *shape):
-    return rng.integers(-7, 8, shape).astype(np.float32)
-
-
 def applied(proto, *, modified=True):
-    read = load(proto)
-    assert ResizeConvToDeconv()(read).modified == modified
-    return read
-
-
-def ops(read: ir.Model) -> list[str]:
-    return [n.op_type for n in read.graph]
-
-
-def assert_equal(a, b, x):
-    """Integers below 2^24, times powers of two, are added up: every order gives the same float32."""
-    for engine in ("reference", "onnxruntime"):
-        ours, theirs = (Session(m, engine=engine).run(x) for m in (a, b))
-        for name, array in ours.items():
-            np.testing.assert_array_equal(array, theirs[name])
+    return rewritten(proto, ResizeConvToDeconv(), modified=modified)
 
 
 def test_before_and_after():

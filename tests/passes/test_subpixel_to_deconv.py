@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from anybit import Session, compare, load
+from anybit import compare, load
 from anybit.passes.notes import notes
 from anybit.passes.subpixel_to_deconv import SubpixelToDeconv
 from tests.integration.corpus import executable_files, needs_corpus
 from tests.models import model, parameters, quant
+from tests.passes.deconvolution import applied as rewritten
+from tests.passes.deconvolution import assert_equal, integers, ops
 from tests.strategies import examples, seeds
 
 MODES = ("CRD", "DCR")
@@ -25,26 +26,8 @@ def shuffle(x, y, block=2, mode="CRD"):
     return helper.make_node("DepthToSpace", [x], [y], name=f"{y}_shuffle", blocksize=block, mode=mode)
 
 
-def integers(rng, *shape):
-    return rng.integers(-7, 8, shape).astype(np.float32)
-
-
 def applied(proto, *, modified=True):
-    read = load(proto)
-    assert SubpixelToDeconv()(read).modified == modified
-    return read
-
-
-def ops(read: ir.Model) -> list[str]:
-    return [n.op_type for n in read.graph]
-
-
-def assert_equal(a, b, x):
-    """Integers below 2^24 are added up: every order gives the same float32."""
-    for engine in ("reference", "onnxruntime"):
-        ours, theirs = (Session(m, engine=engine).run(x) for m in (a, b))
-        for name, array in ours.items():
-            np.testing.assert_array_equal(array, theirs[name])
+    return rewritten(proto, SubpixelToDeconv(), modified=modified)
 
 
 def test_before_and_after():

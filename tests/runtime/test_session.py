@@ -435,9 +435,9 @@ def test_nodes_in_any_order_mean_the_same(engine):
 
 
 @both
-def test_a_circle_of_nodes_is_refused(engine):
+def test_a_cycle_is_refused(engine):
     nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])]
-    with pytest.raises(InvalidModelError, match="circle"):
+    with pytest.raises(InvalidModelError, match="cycle"):
         Session(model(nodes, {}, inputs={"x": [1, 4]}, outputs=["b"]), engine=engine)
 
 

@@ -156,7 +156,7 @@ def _cycles(graph: ir.Graph) -> Iterator[Finding]:
     try:
         graph.sort()
     except ValueError:
-        yield Finding(rule="cycle", problem="nodes depend on each other in a circle", node=f"graph '{graph.name}'")
+        yield Finding(rule="cycle", problem="the graph has a cycle", node=f"graph '{graph.name}'")
 
 
 def _shapes(graph: ir.Graph) -> Iterator[Finding]:

@@ -189,7 +189,7 @@ def _replace(graph: ir.Graph, node: ir.Node, activation: _Activation, weight: _W
     nodes: list[ir.Node] = []
     if activation.span < np.iinfo(np.uint8).max:  # a full grid is saturated by QuantizeLinear itself
         bounds = [
-            parameter(suffix, np.float32(bound) * np.float32(activation.scale) * np.ones((), np.float32))
+            parameter(suffix, np.asarray(bound * np.float32(activation.scale), np.float32))
             for suffix, bound in (("lo", activation.grid.lo), ("hi", activation.grid.hi))
         ]
         nodes.append(ir.node("Clip", [source, *bounds]))

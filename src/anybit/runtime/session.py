@@ -18,6 +18,7 @@ from anybit.io.normalize import normalize
 from anybit.io.shapes import discard_false_shapes
 from anybit.ops.nodes import findings_of, is_undefined, label, operator_of
 from anybit.passes.set_batch import SetBatch
+from anybit.passes.sort_nodes import SortNodes
 from anybit.runtime.engine import Backend, Engine
 from anybit.runtime.ort import ready
 from anybit.runtime.reference import ReferenceBackend
@@ -77,7 +78,7 @@ class Session:
         prepared = load(model)
         _inline(prepared)
         _refuse_broken(prepared)
-        _sort(prepared.graph)
+        SortNodes()(prepared)
         discard_false_shapes(prepared)
         self._free_batch = _free_batch(prepared)
         self.inputs = tuple(_info(v) for v in prepared.graph.inputs)
@@ -221,15 +222,6 @@ def _inline(model: ir.Model) -> None:
     except (ir.passes.PassError, ir.passes.PreconditionError) as error:
         raise UnsupportedError(
             "a model-local function cannot be inlined", got=" ".join(str(error.__cause__ or error).split())
-        ) from error
-
-
-def _sort(graph: ir.Graph) -> None:
-    try:
-        graph.sort()
-    except ValueError as error:
-        raise InvalidModelError(
-            "nodes depend on each other in a circle", node=f"graph '{graph.name}'", expected="no cycles"
         ) from error
 
 
