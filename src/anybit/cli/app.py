@@ -11,9 +11,13 @@ from anybit import __version__
 from anybit.cli.check import check
 from anybit.cli.clean import clean
 from anybit.cli.compare import compare
+from anybit.cli.cost import cost
 from anybit.cli.info import info
 from anybit.cli.passes import apply, passes
+from anybit.cli.ranges import ranges
 from anybit.cli.run import run
+from anybit.cli.stats import stats
+from anybit.cli.types import types
 from anybit.errors import AnybitError
 
 MISUSE = 2
@@ -26,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (info, check, clean, passes, apply, run, compare):
+for command in (info, check, clean, passes, apply, run, compare, types, ranges, cost, stats):
     app.command()(command)
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from anybit.datatypes import DataType
 from anybit.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def _plain(value: Any) -> Any:
             return str(value)
         case Fraction():
             return float(value)
+        case DataType():
+            return str(value)
         case dict():
             return {str(k): _plain(v) for k, v in value.items()}
         case list() | tuple():

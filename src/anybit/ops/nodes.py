@@ -92,6 +92,16 @@ def _onnx_name(dtype: ir.DataType) -> str:
     return {ir.DataType.FLOAT: "float", ir.DataType.DOUBLE: "double"}.get(dtype, dtype.name.lower())
 
 
+def reads(node: ir.Node) -> Iterator[ir.Value]:
+    """The tensors that a node reads, those that its subgraphs capture or make included."""
+    yield from (v for v in node.inputs if v is not None)
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            for inner in attribute.as_graph().all_nodes():
+                yield from (v for v in inner.inputs if v is not None)
+            yield from attribute.as_graph().outputs
+
+
 def is_undefined(value: ir.Value) -> bool:
     """Whether nothing makes the value: no node, no input, no initializer."""
     return value.producer() is None and not value.is_graph_input() and not value.is_initializer()

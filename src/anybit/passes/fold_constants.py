@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
-from anybit.errors import Finding, Severity, UnsupportedError
+from anybit.errors import Finding, Severity
 from anybit.ops.constants import constant, is_replaceable, replace_by_constant
+from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node
 from anybit.ops.names import Names
 from anybit.ops.nodes import label
 from anybit.ops.operator import Array
-from anybit.ops.registry import find_operator
-from anybit.ops.standard.kernels import compile_node
 from anybit.passes.notes import note
 
 _QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
-_FAILURES = (ValueError, TypeError, IndexError, KeyError, RuntimeError, AttributeError, ZeroDivisionError)
-_RANDOM = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split())
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ class FoldConstants(ir.passes.InPlacePass):
                 continue
             try:
                 arrays = self._value(node, model.opset_imports)
-            except _FAILURES as error:  # whatever the reference makes of inputs that contradict each other
+            except EVALUATION_ERRORS as error:
                 note(model, _failed(node, error))
                 continue
             if arrays is None:
@@ -61,38 +56,18 @@ class FoldConstants(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified)
 
     def _value(self, node: ir.Node, opsets: dict[str, int]) -> tuple[Array, ...] | None:
-        if node.op_type in _RANDOM:
-            return None
-        if any(
-            a.is_ref() or a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()
-        ):
-            return None
         inputs: list[Array | None] = [constant(v) for v in node.inputs]
         if any(a is None for a, v in zip(inputs, node.inputs, strict=True) if v is not None):
             return None
-        arrays = self._evaluate(node, inputs, opsets)
+        if self.keep_quantizers and _quantises(node):
+            return None
+        arrays = evaluate_node(node, inputs, opsets)
         if arrays is None or not all(a.dtype.kind in "fiubV" for a in arrays):
             return None
         largest = max((a.size for a in inputs if a is not None), default=0)
         if node.op_type != "Constant" and any(a.size > max(self.max_elements, largest) for a in arrays):
             return None
         return arrays
-
-    def _evaluate(
-        self, node: ir.Node, inputs: Sequence[Array | None], opsets: dict[str, int]
-    ) -> tuple[Array, ...] | None:
-        if self.keep_quantizers and _quantises(node):
-            return None
-        if node.domain == "":
-            try:
-                return tuple(np.asarray(a) for a in compile_node(node, opsets[""])(inputs))
-            except UnsupportedError:
-                return None
-        operator = find_operator(node.domain, node.op_type, opsets.get(node.domain, 1))
-        if operator is None or any(a is None for a in inputs):
-            return None
-        attributes = {name: a.value for name, a in node.attributes.items()}
-        return (operator.evaluate([a for a in inputs if a is not None], attributes),)
 
 
 def _failed(node: ir.Node, error: Exception) -> Finding:

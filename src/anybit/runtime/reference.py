@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import InputError, UnsupportedError
-from anybit.ops.nodes import label, operator_of
+from anybit.ops.nodes import label, operator_of, reads
 from anybit.ops.operator import Operator
 from anybit.ops.standard.kernels import compile_node
 
@@ -52,22 +52,13 @@ def _last_uses(graph: ir.Graph, kept: set[ir.Value]) -> list[list[ir.Value]]:
     """For each node of the outermost graph, the tensors that nothing reads any more once it is done."""
     last: dict[ir.Value, int] = {}
     for position, node in enumerate(graph):
-        for value in (*_reads(node), *node.outputs):
+        for value in (*reads(node), *node.outputs):
             last[value] = position
     drops: list[list[ir.Value]] = [[] for _ in graph]
     for value, position in last.items():
         if value not in kept:
             drops[position].append(value)
     return drops
-
-
-def _reads(node: ir.Node) -> Iterable[ir.Value]:
-    yield from (v for v in node.inputs if v is not None)
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            for inner in attribute.as_graph().all_nodes():
-                yield from (v for v in inner.inputs if v is not None)
-            yield from attribute.as_graph().outputs
 
 
 @dataclass(frozen=True)

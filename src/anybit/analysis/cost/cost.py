@@ -1,0 +1,256 @@
+"""cost: multiply-accumulates, bit operations, bits of weights and activations."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
+
+from anybit.analysis.cost.layer import Layer, Products, Stored, reads_weights
+from anybit.analysis.cost.operand import Operand, read_operand
+from anybit.analysis.cost.sample import of_one_sample
+from anybit.analysis.cost.tally import Tally, tally
+from anybit.analysis.values.analysis import values_of
+from anybit.datatypes import DataType
+from anybit.errors import Finding
+from anybit.io.load import ModelSource, load
+from anybit.passes.fold_constants import FoldConstants
+from anybit.passes.fold_shapes import FoldShapes
+from anybit.passes.infer_shapes import InferShapes
+
+
+class BitOperations(enum.Enum):
+    """How the bit operations of a multiply-accumulate are counted; a and w are the bits of its operands."""
+
+    PRODUCTS = "products"
+    """a*w: the one-bit products (as in Bayesian Bits, van Baalen et al. 2020, and in the existing tool)."""
+    ACCUMULATION = "accumulation"
+    """a*w + a + w + log2(terms): additions in an accumulator that holds the sum of all terms of an output element
+    as well (UNIQ, Baskin et al. 2018, arXiv 1804.10969: m*n*k^2 * (a*w + a + w + log2(n*k^2)) an output position)."""
+
+
+@dataclass(frozen=True)
+class FormatCost:
+    """The multiply-accumulates of one pair of number formats.
+
+    Attributes:
+        activation: Format of the first operand; of the one that is not constant, where one is.
+        weight: Format of the other one.
+        macs: Multiply-accumulates.
+        bit_operations: Their bit operations.
+    """
+
+    activation: DataType
+    weight: DataType
+    macs: int
+    bit_operations: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What something costs; None stands for a figure that is not known.
+
+    Attributes:
+        macs: Multiply-accumulates.
+        bit_operations: Bit operations, to the nearest integer.
+        weight_bits: Bits of the constants that are multiplied, and of lookup tables; shared ones count once.
+        activation_bits: Bits of the tensors that multiply-accumulates read and that depend on an input, each once.
+        formats: Multiply-accumulates by pair of number formats, most frequent first.
+    """
+
+    macs: int | None
+    bit_operations: int | None
+    weight_bits: int | None
+    activation_bits: int | None
+    formats: tuple[FormatCost, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One layer, or all layers of one operator.
+
+    Attributes:
+        name: Name of the node, or the operator.
+        operator: Operator.
+        dense: Its cost.
+        sparse: Its cost without weights that are 0.
+    """
+
+    name: str
+    operator: str
+    dense: Figures
+    sparse: Figures
+
+
+@dataclass(frozen=True)
+class Other:
+    """Nodes of an operator that computes, but multiplies no tensors by each other: they are in no figure.
+
+    Attributes:
+        operator: Operator.
+        nodes: Number of its nodes.
+        elements: Elements that they combine: taps of pooling windows, the larger one of input and output otherwise;
+            None if not known.
+    """
+
+    operator: str
+    nodes: int
+    elements: int | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run of a model costs.
+
+    Attributes:
+        samples: Samples in the run: 1 where the samples of a batch can be told apart, else the batch of the file;
+            None where its inputs have no common batch.
+        counting: What counts as a bit operation.
+        dense: All of it.
+        sparse: All of it without weights that are 0: no multiply-accumulate reads them, no memory keeps them.
+        layers: Each node that multiplies, or that reads weights, in the order of the graph.
+        operators: The same by operator.
+        others: What else the model computes, by operator.
+        findings: Errors: figures that are not known, and why. Warnings: what a figure rests on.
+    """
+
+    samples: int | None
+    counting: BitOperations
+    dense: Figures
+    sparse: Figures
+    layers: tuple[Part, ...]
+    operators: tuple[Part, ...]
+    others: tuple[Other, ...]
+    findings: tuple[Finding, ...]
+
+
+def cost(model: ModelSource, *, counting: BitOperations = BitOperations.PRODUCTS) -> Cost:
+    """bit operations = sum of macs * bits of the activation * bits of the weight, over all multiply-accumulates.
+
+    Convolutions, matrix products, recurrent cells and interpolating resizes multiply and accumulate; bodies of Loop
+    and Scan count as often as they run, of an If the dearer branch. The figures are those of one sample. Products
+    with the zeros of a padding count, additions of a bias do not, and what depends on no input is not computed again.
+    A tensor has the format that a quantiser declares, else the smallest one that holds the integers it is proven to
+    hold, else that of its element type.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it stays as it is.
+        counting: What counts as a bit operation.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+        InvalidModelError: The model contradicts itself in a way that has no obvious repair.
+    """
+    read = load(model)
+    if read.functions:
+        InlinePass()(read)
+    InferShapes()(read)
+    operands = _operands(read)
+    samples, findings = of_one_sample(read)
+    FoldShapes()(read)
+    FoldConstants(keep_quantizers=False)(read)
+    InferShapes()(read)
+    work = tally(read.graph, operands, read.opset_imports)
+    return Cost(
+        samples,
+        counting,
+        _figures(work.layers, counting, sparse=False),
+        _figures(work.layers, counting, sparse=True),
+        tuple(_part(_name(layer.node), layer.node, [layer], counting) for layer in work.layers),
+        _by_operator(work.layers, counting),
+        _others(work),
+        (*findings, *work.findings),
+    )
+
+
+def _operands(model: ir.Model) -> dict[ir.Node, list[Operand | None]]:
+    values = values_of(model)
+    known: dict[ir.Value, Operand] = {}
+
+    def of(value: ir.Value | None) -> Operand | None:
+        if value is not None and value not in known:
+            known[value] = read_operand(value, values)
+        return None if value is None else known[value]
+
+    return {node: [of(v) for v in node.inputs] for node in model.graph.all_nodes() if reads_weights(node)}
+
+
+def _part(name: str, node: ir.Node, layers: Sequence[Layer], counting: BitOperations) -> Part:
+    dense, sparse = (_figures(layers, counting, sparse=s) for s in (False, True))
+    return Part(name, _operator(node), dense, sparse)
+
+
+def _name(node: ir.Node) -> str:
+    return node.name or str(node.outputs[0].name)
+
+
+def _operator(node: ir.Node) -> str:
+    return f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+
+
+def _by_operator(layers: Iterable[Layer], counting: BitOperations) -> tuple[Part, ...]:
+    grouped: dict[str, list[Layer]] = {}
+    for layer in layers:
+        grouped.setdefault(_operator(layer.node), []).append(layer)
+    return tuple(_part(name, group[0].node, group, counting) for name, group in grouped.items())
+
+
+def _others(work: Tally) -> tuple[Other, ...]:
+    grouped: dict[str, list[int | None]] = {}
+    for node, elements in work.others:
+        grouped.setdefault(_operator(node), []).append(elements)
+    return tuple(Other(name, len(counts), _sum(counts)) for name, counts in grouped.items())
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    counts = list(counts)
+    known = [c for c in counts if c is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _figures(layers: Sequence[Layer], counting: BitOperations, *, sparse: bool) -> Figures:
+    known = all(layer.products is not None for layer in layers)
+    products = [p for layer in layers for p in layer.products or ()] if known else []
+    formats = _formats(products, counting, sparse=sparse)
+    return Figures(
+        sum(p.nonzero if sparse else p.macs for p in products) if known else None,
+        round(sum(_bit_operations(p, counting, sparse=sparse) for p in products)) if known else None,
+        _bits([layer.weights for layer in layers], lambda s: s.nonzero if sparse else s.elements),
+        _bits([layer.activations for layer in layers], lambda s: s.elements),
+        formats,
+    )
+
+
+def _formats(products: Iterable[Products], counting: BitOperations, *, sparse: bool) -> tuple[FormatCost, ...]:
+    grouped: dict[tuple[DataType, DataType], list[Products]] = {}
+    for p in products:
+        grouped.setdefault(p.formats, []).append(p)
+    costs = [
+        FormatCost(
+            *formats,
+            sum(p.nonzero if sparse else p.macs for p in group),
+            round(sum(_bit_operations(p, counting, sparse=sparse) for p in group)),
+        )
+        for formats, group in grouped.items()
+    ]
+    return tuple(sorted(costs, key=lambda c: -c.macs))
+
+
+def _bit_operations(products: Products, counting: BitOperations, *, sparse: bool) -> int | float:
+    macs = products.nonzero if sparse else products.macs
+    a, w = (f.bits for f in products.formats)
+    if counting is BitOperations.PRODUCTS or not macs:
+        return macs * a * w
+    return macs * (a * w + a + w + math.log2(products.terms))
+
+
+def _bits(tensors: Sequence[tuple[Stored, ...] | None], count: Callable[[Stored], int | None]) -> int | None:
+    """Bits of all tensors, each once."""
+    if any(t is None for t in tensors):
+        return None
+    stored = {s.key: s for t in tensors for s in t or ()}
+    return _sum(None if (n := count(s)) is None else n * s.bits for s in stored.values())

@@ -1,0 +1,1 @@
+"""The analysis of values: what every tensor of a model can hold."""

@@ -1,0 +1,217 @@
+"""analyse: abstract interpretation of a model: what every tensor can hold, node by node, in one walk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
+
+from anybit.analysis.values.accumulator import Accumulator
+from anybit.analysis.values.control import CONTROL_FLOW
+from anybit.analysis.values.declared import of_annotation
+from anybit.analysis.values.registry import find_rule
+from anybit.analysis.values.rule import Site, Unfollowed
+from anybit.analysis.values.rules.corners import outward
+from anybit.analysis.values.tensor import TensorValues, bounded, limited, of_constant, of_dtype, unbounded
+from anybit.errors import UsageError
+from anybit.io.load import ModelSource, load
+from anybit.ops.constants import constant
+from anybit.ops.evaluate import EVALUATION_ERRORS
+from anybit.ops.nodes import reads, shape_of
+from anybit.ops.operator import Array
+from anybit.passes.fold_shapes import FoldShapes
+
+_LARGEST_CONSTANT = 1 << 20  # elements of a computed constant that is larger than what it is computed from
+
+
+@dataclass(frozen=True)
+class Values:
+    """What every tensor of a model can hold.
+
+    Attributes:
+        model: The model that was analysed: without model-local functions, shapes inferred, what they compute folded.
+        tensors: What each tensor can hold, those of subgraphs included.
+        accumulators: How each multiply-accumulate adds up integers, by node; without those whose operands are not
+            both quantised.
+        unfollowed: Nodes whose outputs got the widest answer, each with the reason.
+    """
+
+    model: ir.Model
+    tensors: Mapping[ir.Value, TensorValues]
+    accumulators: Mapping[ir.Node, Accumulator]
+    unfollowed: Mapping[ir.Node, str]
+
+    def __getitem__(self, value: ir.Value) -> TensorValues:
+        """What a tensor can hold; nothing is known of one that no run computes, as in a branch that is never taken."""
+        return self.tensors.get(value) or unbounded()
+
+
+def analyse(model: ModelSource, *, input_ranges: Mapping[str, tuple[float, float]] | None = None) -> Values:
+    """lo <= value <= hi for every tensor, per channel; and value = scale * (integer - zero point) where quantised.
+
+    The bounds hold for all finite inputs in the declared ranges, for every element that is not NaN, in float
+    arithmetic of any order of summation; integers are those of exact arithmetic. Cost is linear in nodes and weights.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it stays as it is.
+        input_ranges: By input name, the smallest and the largest value that a caller feeds. An input that is not
+            named holds whatever its annotated number format allows, else its element type.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+        UsageError: A range is empty, or names no input.
+    """
+    read = load(model)
+    if read.functions:
+        InlinePass()(read)
+    FoldShapes()(read)
+    return values_of(read, input_ranges=input_ranges)
+
+
+def values_of(model: ir.Model, *, input_ranges: Mapping[str, tuple[float, float]] | None = None) -> Values:
+    """`analyse` of a loaded model without model-local functions whose shapes are inferred; it is only read."""
+    walk = _Walk(model.opset_imports)
+    ranges = dict(input_ranges or {})
+    for value in model.graph.inputs:
+        walk.put(value, _of_input(value, ranges.pop(str(value.name), None)))
+    if ranges:
+        known = ", ".join(str(v.name) for v in model.graph.inputs)
+        raise UsageError("range of an unknown input", got=", ".join(ranges), expected=known)
+    walk.graph(model.graph)
+    for value in (*model.graph.initializers.values(), *model.graph.outputs):
+        walk.of(value)  # those that no node reads
+    tensors = {v: t if t.constant is None else replace(t, constant=None) for v, t in walk.tensors.items()}
+    return Values(model, tensors, walk.accumulators, walk.unfollowed)
+
+
+def _of_input(value: ir.Value, limits: tuple[float, float] | None) -> TensorValues:
+    dtype = None if value.dtype is None or value.dtype == ir.DataType.STRING else value.dtype.numpy()
+    declared = of_annotation(value)
+    widest = of_dtype(dtype) if declared is None else declared
+    if limits is None:
+        return widest
+    lo, hi = limits
+    if not lo <= hi:
+        raise UsageError("range of an input", node=f"input '{value.name}'", got=f"{lo}, {hi}", expected="LO <= HI")
+    lo, hi = (float(np.clip(bound, widest.lo, widest.hi)) for bound in limits)
+    if dtype is not None:  # 0.1 stands for the number that the type has in its place
+        lo, hi = (float(outward(np.asarray(bound), dtype, up=up)) for bound, up in ((lo, False), (hi, True)))
+    if widest.grid is None:
+        return bounded(lo, hi)
+    grid = widest.grid
+    integers = (np.ceil(lo / grid.scale + grid.zero_point), np.floor(hi / grid.scale + grid.zero_point))
+    return bounded(lo, hi, replace(grid, lo=integers[0], hi=integers[1]))
+
+
+@dataclass
+class _Walk:
+    opsets: Mapping[str, int]
+    tensors: dict[ir.Value, TensorValues] = field(default_factory=dict[ir.Value, TensorValues])
+    accumulators: dict[ir.Node, Accumulator] = field(default_factory=dict[ir.Node, Accumulator])
+    unfollowed: dict[ir.Node, str] = field(default_factory=dict[ir.Node, str])
+
+    def put(self, value: ir.Value, values: TensorValues) -> None:
+        self.tensors[value] = limited(values, shape_of(value))
+
+    def of(self, value: ir.Value | None) -> TensorValues | None:
+        if value is None:
+            return None
+        known = self.tensors.get(value)
+        if known is None:  # an initializer when it is first read
+            known = self._of_initializer(value)
+            self.tensors[value] = known
+        return known
+
+    def _of_initializer(self, value: ir.Value) -> TensorValues:
+        array = constant(value)
+        if array is None:
+            return of_dtype(None if value.dtype is None else value.dtype.numpy())
+        values = of_constant(array)
+        declared = of_annotation(value)
+        if values.grid is None and declared is not None and declared.grid is not None:
+            values = replace(values, grid=declared.grid)
+        return limited(values, array.shape)
+
+    def graph(self, graph: ir.Graph) -> None:
+        releases = _last_reads(graph)
+        for node, released in zip(graph, releases, strict=True):
+            self.node(node)
+            for value in released:
+                known = self.tensors.get(value)
+                if known is not None and known.constant is not None:
+                    self.tensors[value] = replace(known, constant=None)
+
+    def body(self, graph: ir.Graph, inputs: Sequence[TensorValues]) -> list[TensorValues]:
+        """What the outputs of a subgraph can hold, for these inputs."""
+        for value, values in zip(graph.inputs, inputs, strict=True):
+            self.put(value, values)
+        self.graph(graph)
+        return [self.of(v) or unbounded() for v in graph.outputs]
+
+    def node(self, node: ir.Node) -> None:
+        inputs = tuple(self.of(v) for v in node.inputs)
+        self.accumulators.pop(node, None)  # of an earlier round, in the body of a loop
+        self.unfollowed.pop(node, None)
+        try:
+            results = self._results(node, inputs)
+        except Unfollowed as reason:
+            self.unfollowed[node] = str(reason)
+            results = ()
+        for index, output in enumerate(node.outputs):
+            widest = of_dtype(None if output.dtype in (None, ir.DataType.STRING) else output.dtype.numpy())
+            self.put(output, results[index] if index < len(results) else widest)
+
+    def _results(self, node: ir.Node, inputs: tuple[TensorValues | None, ...]) -> Sequence[TensorValues]:
+        if node.domain == "" and node.op_type in CONTROL_FLOW:
+            return CONTROL_FLOW[node.op_type](node, inputs, self.body)
+        site = Site(
+            node=node,
+            opsets=self.opsets,
+            inputs=inputs,
+            shapes=tuple(None if v is None else shape_of(v) for v in node.inputs),
+            output_shapes=tuple(shape_of(v) for v in node.outputs),
+            accumulators=self.accumulators,
+        )
+        constants = [of_constant(a) for a in self._evaluated(site) or ()]
+        rule = find_rule(node, self.opsets)
+        if rule is None and constants:
+            return constants
+        if rule is None:
+            raise Unfollowed("no rule for this operator")
+        try:
+            results = rule(site)
+        except (*EVALUATION_ERRORS, Unfollowed) as reason:
+            if constants:
+                return constants
+            raise Unfollowed(" ".join(str(reason).split())) from reason
+        results = (results,) if isinstance(results, TensorValues) else tuple(results)
+        return [replace(c, grid=r.grid or c.grid) for c, r in zip(constants, results, strict=False)] or results
+
+    def _evaluated(self, site: Site) -> Sequence[Array] | None:
+        """The outputs of a node whose inputs are all known."""
+        arrays = [None if values is None else values.constant for values in site.inputs]
+        if any(a is None and values is not None for a, values in zip(arrays, site.inputs, strict=True)):
+            return None
+        try:
+            results = site.evaluate(arrays)
+        except (*EVALUATION_ERRORS, Unfollowed):
+            return None  # `check` says what is wrong
+        largest = max((a.size for a in arrays if a is not None), default=0)
+        return None if any(r.size > max(_LARGEST_CONSTANT, largest) for r in results) else results
+
+
+def _last_reads(graph: ir.Graph) -> list[list[ir.Value]]:
+    """For each node of a graph, the computed tensors that no later node reads."""
+    last: dict[ir.Value, int] = {}
+    for position, node in enumerate(graph):
+        for value in (*reads(node), *node.outputs):
+            last[value] = position
+    released: list[list[ir.Value]] = [[] for _ in graph]
+    for value, position in last.items():
+        producer = value.producer()
+        if producer is not None and producer.graph is graph:
+            released[position].append(value)
+    return released

@@ -1,0 +1,53 @@
+"""find_rule: the transfer rule of a node, from the files of `rules`, one for each family of operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from anybit.analysis.values.rule import Rule, Rules
+from anybit.analysis.values.rules import (
+    activations,
+    arithmetic,
+    integer_products,
+    linear_quantization,
+    movement,
+    normalization,
+    pooling,
+    products,
+    quantizers,
+    recurrent,
+    reductions,
+    resampling,
+    selection,
+)
+from anybit.ops.nodes import operator_of
+
+_STANDARD: Rules = {
+    name: rule
+    for family in (
+        activations,
+        arithmetic,
+        integer_products,
+        linear_quantization,
+        movement,
+        normalization,
+        pooling,
+        products,
+        recurrent,
+        reductions,
+        resampling,
+        selection,
+    )
+    for name, rule in family.RULES.items()
+}
+_OURS: Rules = quantizers.RULES
+
+
+def find_rule(node: ir.Node, opsets: Mapping[str, int]) -> Rule | None:
+    """The rule of the node's operator, None if there is none."""
+    if node.domain == "":
+        return _STANDARD.get(node.op_type)
+    operator = operator_of(node, dict(opsets))
+    return None if operator is None else _OURS.get(operator.name)

@@ -1,0 +1,1 @@
+"""Transfer rules, one file for each family of operators."""

@@ -1,0 +1,66 @@
+"""Shape, Size and the operators that make a tensor from sizes: ConstantOfShape, EyeLike, Range."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from anybit.analysis.values.rule import Rules, Site, Unfollowed
+from anybit.analysis.values.rules.corners import within_dtype
+from anybit.analysis.values.tensor import TensorValues, bounded, integers, of_constant
+
+_LARGEST_SIZE = float(np.iinfo(np.int64).max)
+
+
+def shape(site: Site) -> TensorValues:
+    """The sizes of the input; a constant where all of them are known."""
+    given = site.shape(0)
+    sizes = given[site.attribute("start", 0) : site.attribute("end", len(given))]
+    if None not in sizes:
+        return of_constant(np.asarray(sizes, np.int64))
+    known = [(s, s) if s is not None else (0, _LARGEST_SIZE) for s in sizes]
+    lo, hi = zip(*known, strict=True)
+    return integers(lo, hi)
+
+
+def size(site: Site) -> TensorValues:
+    """The number of elements; a constant where the shape is known."""
+    given = [n for n in site.shape(0) if n is not None]
+    if len(given) < len(site.shape(0)):
+        return integers(0.0, 0.0 if 0 in given else _LARGEST_SIZE)
+    return of_constant(np.asarray(math.prod(given), np.int64))
+
+
+def constant_of_shape(site: Site) -> TensorValues:
+    """One number, everywhere."""
+    given = site.attribute("value")
+    number = np.zeros(1, np.float32) if given is None else given.numpy()
+    whole = number.astype(np.float64).reshape(())
+    return integers(whole, whole) if number.dtype.kind in "iu" else bounded(whole, whole)
+
+
+def eye_like(_: Site) -> TensorValues:
+    """0 and 1."""
+    return integers(0.0, 1.0)
+
+
+def integer_range(site: Site) -> TensorValues:
+    """start, start + delta, ... short of limit; integers only, for float steps add up to any error."""
+    start, limit, delta = (site.values(i) for i in range(3))
+    dtype = site.dtype()
+    if dtype.kind not in "iu":
+        raise Unfollowed("a range of floats that are not constant")
+    down, up = bool(delta.lo.min() < 0), bool(delta.hi.max() > 0)
+    lo = min(float(start.lo.min()), float(limit.lo.min()) + 1 if down else np.inf)
+    hi = max(float(start.hi.max()), float(limit.hi.max()) - 1 if up else -np.inf)
+    return within_dtype(integers(lo, hi), dtype)
+
+
+RULES: Rules = {
+    "ConstantOfShape": constant_of_shape,
+    "EyeLike": eye_like,
+    "Range": integer_range,
+    "Shape": shape,
+    "Size": size,
+}

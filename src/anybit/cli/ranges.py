@@ -1,0 +1,92 @@
+"""anybit ranges: what every tensor can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table
+from anybit.errors import UsageError
+
+if TYPE_CHECKING:
+    from anybit.analysis.ranges import Ranges
+
+
+def ranges(
+    model: ModelArgument,
+    input: Annotated[  # noqa: A002  (the name of the option)
+        list[str] | None, typer.Option("--input", help="Values of an input: NAME=LO,HI; repeatable.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Proven bounds of each tensor, accumulator bit widths, stuck channels."""
+    from anybit.analysis.ranges import ranges as ranges_of_model
+
+    result = ranges_of_model(model, input_ranges=_limits(input or ()))
+    if json:
+        print_json(result)
+    else:
+        _print(result)
+
+
+def _limits(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
+    limits: dict[str, tuple[float, float]] = {}
+    for name, given in map(_limit, texts):
+        if limits.setdefault(name, given) != given:
+            raise UsageError(
+                "range of an input", node=f"input '{name}'", got=f"{limits[name]}, {given}", expected="one"
+            )
+    return limits
+
+
+def _limit(text: str) -> tuple[str, tuple[float, float]]:
+    name, separator, numbers = text.rpartition("=")
+    try:
+        lo, hi = (float(n) for n in numbers.split(","))
+    except ValueError:
+        lo = hi = math.nan
+    if not separator or not name or math.isnan(lo) or math.isnan(hi):
+        raise UsageError("range of an input", got=repr(text), expected="NAME=LO,HI with two numbers")
+    return name, (lo, hi)
+
+
+def _print(result: Ranges) -> None:
+    from anybit.analysis.roles import Role
+
+    shown = [t for t in result.tensors if t.role is not Role.INITIALIZER]
+    rows = [
+        (
+            t.name,
+            t.role.value,
+            t.format,
+            t.lo,
+            t.hi,
+            None if t.integers is None else f"{t.integers.lo} .. {t.integers.hi}",
+            None if t.channels is None else str(max(len(t.channels.lo), len(t.channels.hi))),
+            str(t.stuck_channels) if t.stuck_channels else None,
+        )
+        for t in shown
+    ]
+    columns = ("tensor", "role", "format", "lowest", "highest", "integers", "channels", "stuck")
+    hidden = len(result.tensors) - len(shown)
+    print_table(f"{len(shown)} tensors; {hidden} initializers are in --json", columns, rows)
+    accumulators = [
+        (
+            a.node,
+            a.terms,
+            " x ".join(map(str, a.operands)),
+            f"{a.bounds[-1].lo} .. {a.bounds[-1].hi}",
+            *(b.bits for b in a.bounds),
+            a.bounds[-1].partial_bits,
+        )
+        for a in result.accumulators
+    ]
+    if accumulators:
+        kinds = tuple(f"bits by {b.bound.value}" for b in result.accumulators[0].bounds)
+        columns = ("accumulator", "terms", "operands", "sums", *kinds, "partial sums")
+        print_table("\nAccumulators", columns, accumulators)
+    if result.unfollowed:
+        print_table("\nNot followed", ("node", "reason"), [(u.node, u.reason) for u in result.unfollowed])

@@ -1,0 +1,80 @@
+"""anybit types: number formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anybit.cli.output import JsonOption, ModelArgument, print_json, print_steps, print_table
+
+if TYPE_CHECKING:
+    from anybit.analysis.types import TensorType
+
+
+def types(
+    model: ModelArgument,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="ONNX file to write, with the formats as annotations.")
+    ] = None,
+    legacy: Annotated[
+        bool, typer.Option("--legacy", help="The formats that QONNX's own inference writes: INT32 for every sum.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Number format, scale, zero point and layout of each tensor; with -o written into the file."""
+    if output is not None:
+        _annotate(model, output, legacy=legacy, json=json)
+        return
+    rows = _legacy(model) if legacy else _proven(model)
+    if json:
+        print_json(rows)
+        return
+    from anybit.analysis.roles import Role
+
+    shown = [t for t in rows if t.role is not Role.INITIALIZER]
+    columns = ("tensor", "role", "type", "format", "integers", "scale", "zero point", "layout")
+    cells = [
+        (
+            t.name,
+            t.role.value,
+            t.element_type,
+            t.format,
+            t.integers,
+            t.scale,
+            t.zero_point,
+            None if t.layout is None else "".join(t.layout),
+        )
+        for t in shown
+    ]
+    print_table(f"{len(shown)} tensors; {len(rows) - len(shown)} initializers are in --json", columns, cells)
+
+
+def _annotate(model: Path, output: Path, *, legacy: bool, json: bool) -> None:
+    from anybit.io.save import save
+    from anybit.passes.annotate_types import AnnotateTypes
+    from anybit.passes.apply import apply
+
+    applied = apply(model, [AnnotateTypes(legacy=legacy)])
+    save(applied.model, output)
+    print_steps(applied.steps, output, as_json=json)
+
+
+def _proven(model: Path) -> Sequence[TensorType]:
+    from anybit.analysis.types import types as types_of_model
+
+    return types_of_model(model)
+
+
+def _legacy(model: Path) -> Sequence[TensorType]:
+    from dataclasses import replace
+
+    from anybit.analysis.legacy_types import legacy_formats
+    from anybit.analysis.types import types_of
+    from anybit.analysis.values.analysis import analyse
+
+    values = analyse(model)
+    formats = {str(v.name): datatype for v, datatype in legacy_formats(values.model).items()}
+    return [replace(t, format=formats.get(t.name, t.format)) for t in types_of(values)]

@@ -1,0 +1,119 @@
+"""Resampling: no run leaves the bounds of its channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from tests.analysis.values.soundness import bounds_of, check_sound
+from tests.analysis.values.sources import bounded_model, grid_model
+from tests.strategies import Array
+
+ENGINES = ("reference", "onnxruntime")
+RANGES = {"x": (-100.0, 100.0)}
+LO = np.asarray([-3, 1, 0], np.float32).reshape(1, 3, 1, 1)
+HI = np.asarray([-1, 2, 5], np.float32).reshape(1, 3, 1, 1)
+NONE = np.zeros(0, np.float32)
+SCALES = np.asarray([1, 1, 1.5, 2], np.float32)
+
+
+def resize(opset: int, **attributes: Any) -> tuple[Any, dict[str, Array]]:
+    if opset < 11:
+        return helper.make_node("Resize", ["t", "s"], ["y"], **attributes), {"s": SCALES}
+    return helper.make_node("Resize", ["t", "", "s"], ["y"], **attributes), {"s": SCALES}
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("opset", [10, 13, 19])
+def test_resize_stays_within_each_channel(mode: str, opset: int):
+    node, constants = resize(opset, mode=mode)
+    proto = bounded_model([node], LO, HI, ["N", 3, 4, 5], constants=constants, opset=opset)
+    engines = ("onnxruntime",) if opset < 11 else ENGINES
+    values = check_sound(proto, RANGES, count=5, engines=engines)
+    assert not values.unfollowed
+    np.testing.assert_allclose(bounds_of(values, "y").lo, LO, rtol=1e-5)
+    np.testing.assert_allclose(bounds_of(values, "y").hi, HI, rtol=1e-5)
+    scale = np.asarray([0.5, 0.25, 1]).reshape(1, 3, 1, 1)
+    proto = grid_model([node], scale, ["N", 3, 4, 5], constants=constants, opset=opset)
+    grid = bounds_of(check_sound(proto, count=4, engines=engines), "y").grid
+    assert (grid is not None) == (mode == "nearest")
+    if grid is not None:
+        np.testing.assert_array_equal(grid.scale, scale)
+
+
+def test_resize_to_sizes():
+    node = helper.make_node("Resize", ["t", "", "", "s"], ["y"], mode="linear")
+    constants = {"s": np.asarray([2, 3, 7, 2], np.int64)}
+    values = check_sound(bounded_model([node], LO, HI, [2, 3, 4, 5], constants=constants), RANGES, engines=ENGINES)
+    np.testing.assert_allclose(bounds_of(values, "y").lo, LO, rtol=1e-5)
+
+
+def test_linear_resize_with_antialias():
+    node = helper.make_node("Resize", ["t", "", "s"], ["y"], mode="linear", antialias=1)
+    constants = {"s": np.asarray([1, 1, 0.5, 0.4], np.float32)}
+    values = check_sound(bounded_model([node], LO, HI, [2, 3, 8, 10], constants=constants), RANGES, engines=ENGINES)
+    np.testing.assert_allclose(bounds_of(values, "y").hi, HI, rtol=1e-3)
+
+
+@pytest.mark.parametrize("a", [-0.75, -0.5])
+def test_cubic_resize_overshoots_by_the_negative_weights(a: float):
+    node, constants = resize(13, mode="cubic", cubic_coeff_a=a)
+    values = check_sound(
+        bounded_model([node], LO, HI, [1, 3, 4, 5], constants=constants, opset=13), RANGES, count=12, engines=ENGINES
+    )
+    y = bounds_of(values, "y")
+    assert not values.unfollowed
+    assert (y.lo < LO).all()
+    assert (y.hi > HI).all()
+    assert ((y.hi - y.lo) <= (1 - a / 2) ** 2 * (HI - LO) * 1.001).all()
+
+
+def test_crop_joins_the_extrapolation_value():
+    node = helper.make_node(
+        "Resize", ["t", "r", "s"], ["y"], mode="linear", coordinate_transformation_mode="tf_crop_and_resize",
+        extrapolation_value=9.5,
+    )  # fmt: skip
+    constants = {"r": np.asarray([0, 0, -0.5, 0, 1, 1, 1.5, 1], np.float32), "s": SCALES}
+    values = check_sound(bounded_model([node], LO, HI, [1, 3, 4, 5], constants=constants), RANGES, engines=ENGINES)
+    assert bounds_of(values, "y").hi.max() >= 9.5
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_upsample(mode: str):
+    node = helper.make_node("Upsample", ["t", "s"], ["y"], mode=mode)
+    constants = {"s": np.asarray([1, 1, 2, 2], np.float32)}
+    proto = bounded_model([node], LO, HI, ["N", 3, 4, 5], constants=constants, opset=9)
+    values = check_sound(proto, RANGES, count=5, engines=("onnxruntime",))
+    assert not values.unfollowed
+    np.testing.assert_allclose(bounds_of(values, "y").lo, LO, rtol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_grid_sample(mode: str, padding: str):
+    node = helper.make_node("GridSample", ["t", "g"], ["y"], mode=mode, padding_mode=padding)
+    proto = bounded_model([node], LO, HI, [2, 3, 4, 5], free={"g": [2, 3, 3, 2]}, opset=20)
+    values = check_sound(proto, {**RANGES, "g": (-1.6, 1.6)}, count=6, engines=ENGINES)
+    assert bool(values.unfollowed) == (mode == "cubic")
+    if mode != "cubic":
+        wanted = np.minimum(LO, 0) if padding == "zeros" else LO
+        np.testing.assert_allclose(bounds_of(values, "y").lo, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+def test_roi_align(mode: str):
+    node = helper.make_node("RoiAlign", ["t", "r", "b"], ["y"], mode=mode, sampling_ratio=2, output_height=2)
+    constants = {"r": np.asarray([[0, 0, 3, 3], [1, -2, 9, 4]], np.float32), "b": np.asarray([0, 1], np.int64)}
+    values = check_sound(bounded_model([node], LO, HI, [2, 3, 4, 5], constants=constants), RANGES, engines=ENGINES)
+    np.testing.assert_allclose(bounds_of(values, "y").hi, np.maximum(HI, 0), rtol=1e-4)
+
+
+def test_max_roi_pool():
+    node = helper.make_node("MaxRoiPool", ["t", "r"], ["y"], pooled_shape=[2, 2])
+    constants = {"r": np.asarray([[0, 0, 0, 3, 3], [1, 1, 1, 2, 4]], np.float32)}
+    proto = bounded_model([node], LO, HI, [2, 3, 4, 5], constants=constants)
+    values = check_sound(proto, RANGES, engines=("onnxruntime",))
+    np.testing.assert_array_equal(bounds_of(values, "y").lo, np.minimum(LO, 0))
