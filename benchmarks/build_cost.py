@@ -32,7 +32,7 @@ def main() -> None:
         costs = _cleaning(options.model, options.clean)
     else:
         costs = _costs(options.model, execute=options.execute)
-    print(json.dumps({**costs, "peak": _peak()}))
+    print(json.dumps({**costs, "peak": peak()}))
 
 
 def _cleaning(path: str, target: str) -> dict[str, float]:
@@ -63,7 +63,7 @@ def _costs(path: str, *, execute: bool) -> dict[str, float]:
     return {name: end - start for name, start, end in zip(names, marks, marks[1:], strict=False)}
 
 
-def _peak() -> float:
+def peak() -> float:
     """The most bytes that were ever resident.
 
     Not getrusage: Linux starts a child's figure there at the peak of the process that started it.

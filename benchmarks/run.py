@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import values
 from peers import Array, MissingPeerError, Qonnx, QonnxCleanup, bare, plain_onnxruntime
 from report import Row, at_least, at_most, memory, seconds, setting, table, write
 from timing import alternate, build_cost, use_one_thread
@@ -243,6 +244,7 @@ _GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
     "cnv": cnv,
     "build": build,
     "cleaning": cleaning,
+    "values": values.rows,
     "large": large,
 }
 

@@ -10,6 +10,8 @@ import onnx
 import onnx_ir as ir
 
 from anybit.errors import UsageError
+from anybit.io.functions import drop_embedded
+from anybit.io.packed import unpack
 from anybit.ops.constants import constant, new_initializer
 from anybit.ops.names import Names
 from anybit.ops.operator import DOMAIN, Array
@@ -60,18 +62,22 @@ def normalize(model: ir.Model) -> ir.Model:
         known = done.get(rule)
         done[rule] = Repair(rule, text if known is None else known.text, 1 if known is None else known.count + 1)
 
-    own = list(model.graph.all_nodes())
-    nodes = [*own, *(n for f in model.functions.values() for n in f.all_nodes())]
+    drop_embedded(model)
+    everything = [n for graph in (model.graph, *model.functions.values()) for n in graph.all_nodes()]
+    # A call of a model-local function means what the function says, whatever its name.
+    nodes = [n for n in everything if n.op_identifier() not in model.functions]
+    own = sum(n.op_identifier() not in model.functions for n in model.graph.all_nodes())
     _name_graph(model, record)
-    _domains(model, nodes, record)
-    _opset_imports(model, nodes, record)
+    _domains(model, nodes, {domain for domain, _, _ in model.functions}, record)
+    _opset_imports(model, everything, nodes, record)
     _initializers_are_no_inputs(model, record)
+    unpack(model)
     names = Names.of_tensors(model)
     for position, node in enumerate(nodes):
         if node.domain == DOMAIN:
             _operator_name(node, record)
             _rounding_mode(node, record)
-            _parameters(model.graph if position < len(own) else None, node, names, record)
+            _parameters(model.graph if position < own else None, node, names, record)
     model.meta[REPAIRS] = tuple(done.values())
     return model
 
@@ -85,7 +91,7 @@ def _name_graph(model: ir.Model, record: _Record) -> None:
         record("graph-name", "graph without a name: called 'graph'")
 
 
-def _domains(model: ir.Model, nodes: Iterable[ir.Node], record: _Record) -> None:
+def _domains(model: ir.Model, nodes: Sequence[ir.Node], called: set[str], record: _Record) -> None:
     for node in nodes:
         if node.domain == _STANDARD_ALIAS:
             node.domain = ""
@@ -100,8 +106,10 @@ def _domains(model: ir.Model, nodes: Iterable[ir.Node], record: _Record) -> None
         for alias in (*_ALIASES, _FINN):
             if alias not in imports or (alias == _FINN and any(n.domain == _FINN for n in nodes)):
                 continue
-            imports.setdefault(DOMAIN, imports[alias])
-            del imports[alias]
+            if alias not in called or any(n.domain == DOMAIN for n in nodes):
+                imports.setdefault(DOMAIN, imports[alias])
+            if alias not in called:
+                del imports[alias]
 
 
 def _is_quantiser_of_finn(node: ir.Node) -> bool:
@@ -110,10 +118,10 @@ def _is_quantiser_of_finn(node: ir.Node) -> bool:
     )
 
 
-def _opset_imports(model: ir.Model, nodes: Sequence[ir.Node], record: _Record) -> None:
+def _opset_imports(model: ir.Model, everything: Sequence[ir.Node], nodes: Sequence[ir.Node], record: _Record) -> None:
     truncs = [n for n in nodes if n.domain == DOMAIN and n.op_type == "Trunc"]
     for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
-        used = {n.domain for n in nodes}
+        used = {n.domain for n in everything}
         for domain in sorted(used - imports.keys()):
             if imports is not model.opset_imports:
                 version = model.opset_imports.get(domain, 1)

@@ -15,7 +15,7 @@ from anybit.analysis.values.declared import of_annotation
 from anybit.analysis.values.registry import find_rule
 from anybit.analysis.values.rule import Site, Unfollowed
 from anybit.analysis.values.rules.corners import outward
-from anybit.analysis.values.tensor import TensorValues, bounded, limited, of_constant, of_dtype, unbounded
+from anybit.analysis.values.tensor import TensorValues, bounded, limited, of_constant, of_dtype, summarised, unbounded
 from anybit.errors import UsageError
 from anybit.io.load import ModelSource, load
 from anybit.ops.constants import constant
@@ -73,7 +73,7 @@ def analyse(model: ModelSource, *, input_ranges: Mapping[str, tuple[float, float
 
 def values_of(model: ir.Model, *, input_ranges: Mapping[str, tuple[float, float]] | None = None) -> Values:
     """`analyse` of a loaded model without model-local functions whose shapes are inferred; it is only read."""
-    walk = _Walk(model.opset_imports)
+    walk = _Walk(model.graph, model.opset_imports)
     ranges = dict(input_ranges or {})
     for value in model.graph.inputs:
         walk.put(value, _of_input(value, ranges.pop(str(value.name), None)))
@@ -83,7 +83,7 @@ def values_of(model: ir.Model, *, input_ranges: Mapping[str, tuple[float, float]
     walk.graph(model.graph)
     for value in (*model.graph.initializers.values(), *model.graph.outputs):
         walk.of(value)  # those that no node reads
-    tensors = {v: t if t.constant is None else replace(t, constant=None) for v, t in walk.tensors.items()}
+    tensors = {v: t if t.constant is None else summarised(t, shape_of(v)) for v, t in walk.tensors.items()}
     return Values(model, tensors, walk.accumulators, walk.unfollowed)
 
 
@@ -108,6 +108,7 @@ def _of_input(value: ir.Value, limits: tuple[float, float] | None) -> TensorValu
 
 @dataclass
 class _Walk:
+    top: ir.Graph
     opsets: Mapping[str, int]
     tensors: dict[ir.Value, TensorValues] = field(default_factory=dict[ir.Value, TensorValues])
     accumulators: dict[ir.Node, Accumulator] = field(default_factory=dict[ir.Node, Accumulator])
@@ -136,13 +137,13 @@ class _Walk:
         return limited(values, array.shape)
 
     def graph(self, graph: ir.Graph) -> None:
-        releases = _last_reads(graph)
+        releases = _last_reads(graph, initializers=graph is self.top)
         for node, released in zip(graph, releases, strict=True):
             self.node(node)
             for value in released:
                 known = self.tensors.get(value)
                 if known is not None and known.constant is not None:
-                    self.tensors[value] = replace(known, constant=None)
+                    self.tensors[value] = summarised(known, shape_of(value))
 
     def body(self, graph: ir.Graph, inputs: Sequence[TensorValues]) -> list[TensorValues]:
         """What the outputs of a subgraph can hold, for these inputs."""
@@ -203,8 +204,8 @@ class _Walk:
         return None if any(r.size > max(_LARGEST_CONSTANT, largest) for r in results) else results
 
 
-def _last_reads(graph: ir.Graph) -> list[list[ir.Value]]:
-    """For each node of a graph, the computed tensors that no later node reads."""
+def _last_reads(graph: ir.Graph, *, initializers: bool) -> list[list[ir.Value]]:
+    """For each node of a graph, the tensors that no later node reads; initializers of a subgraph may be read again."""
     last: dict[ir.Value, int] = {}
     for position, node in enumerate(graph):
         for value in (*reads(node), *node.outputs):
@@ -212,6 +213,6 @@ def _last_reads(graph: ir.Graph) -> list[list[ir.Value]]:
     released: list[list[ir.Value]] = [[] for _ in graph]
     for value, position in last.items():
         producer = value.producer()
-        if producer is not None and producer.graph is graph:
+        if (initializers and value.is_initializer()) if producer is None else producer.graph is graph:
             released[position].append(value)
     return released

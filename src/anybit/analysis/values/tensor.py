@@ -29,6 +29,9 @@ _SAME = 2.0**-22
 # A bound may vary along one axis of any length, or along several as long as it has no more elements than this.
 _MAX_ELEMENTS = 4096
 
+# ... and of a constant that is no longer read, than this.
+_MAX_KEPT = 256
+
 
 @dataclass(frozen=True)
 class IntegerGrid:
@@ -197,21 +200,32 @@ def limited(values: TensorValues, shape: Shape | None) -> TensorValues:
     the last.
     """
     rank = None if shape is None else len(shape)
+    return _limited_to(values, rank, _MAX_ELEMENTS)
+
+
+def summarised(values: TensorValues, shape: Shape | None) -> TensorValues:
+    """The values of a constant that no rule reads any more: without the constant, and by channel only."""
+    known = replace(values, constant=None)
+    return _limited_to(known, None if shape is None else len(shape), _MAX_KEPT)
+
+
+def _limited_to(values: TensorValues, rank: int | None, most: int) -> TensorValues:
     grid = values.grid
     if grid is not None:
-        lo, hi = _limited(grid.lo, rank, np.min), _limited(grid.hi, rank, np.max)
+        lo, hi = _limited(grid.lo, rank, np.min, most), _limited(grid.hi, rank, np.max, most)
         scale, zero_point = _uniform(grid.scale, rank), _uniform(grid.zero_point, rank)
         grid = None if scale is None or zero_point is None else IntegerGrid(scale, zero_point, lo, hi, grid.datatype)
-    return TensorValues(_limited(values.lo, rank, np.min), _limited(values.hi, rank, np.max), grid, values.constant)
+    lo, hi = _limited(values.lo, rank, np.min, most), _limited(values.hi, rank, np.max, most)
+    return TensorValues(lo, hi, grid, values.constant)
 
 
-def _limited(bound: Float64s, rank: int | None, choose: Callable[..., Any]) -> Float64s:
+def _limited(bound: Float64s, rank: int | None, choose: Callable[..., Any], most: int) -> Float64s:
     bound = compressed(bound)
     if bound.size == 1:
         return bound.reshape(())
     if rank is None or bound.ndim > rank or not bound.size:
         return np.asarray(choose(bound, initial=np.inf if choose is np.min else -np.inf))
-    if bound.size <= _MAX_ELEMENTS or bound.size == max(bound.shape):
+    if bound.size <= most or bound.size == max(bound.shape):
         return bound
     kept = channel_axis(rank) - (rank - bound.ndim)
     axes = tuple(a for a in range(bound.ndim) if a != kept)
@@ -229,6 +243,8 @@ def _uniform(parameter: Float64s, rank: int | None) -> Float64s | None:
 
 def compressed(array: Float64s) -> Float64s:
     """The array with one entry along each axis on which all entries are equal."""
+    if array.size == 1:
+        return array
     for axis in range(array.ndim):
         if array.shape[axis] > 1:
             first = array.take([0], axis)

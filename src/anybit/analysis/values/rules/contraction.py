@@ -14,7 +14,7 @@ import numpy as np
 
 from anybit.analysis.values.accumulator import Accumulator, Bound, Interval, interval
 from anybit.analysis.values.rules.corners import outward
-from anybit.analysis.values.rules.sums_of_products import Factor, Sums, sums_of_products
+from anybit.analysis.values.rules.sums_of_products import Factor, Sums, rows_of, sums_of_products
 from anybit.analysis.values.rules.windows import Masks
 from anybit.analysis.values.tensor import (
     LARGEST_INTEGER,
@@ -33,6 +33,8 @@ Choose = Callable[..., Any]
 Lay = Callable[[Array, Choose], Array]
 
 _WIDEST_DYADIC = 16  # bits of the integers that constants without a quantiser are taken to stand for
+_LARGEST_WEIGHT = float(1 << 24)  # float32 holds the integers of weights
+_OFF_GRID = 1e-3  # part of a step by which float rounding may have moved a weight
 _SLACK = 4  # roundings of a product and its operands, beside those of the sum
 
 
@@ -251,18 +253,23 @@ def _declared(operand: Operand, grid: IntegerGrid, ratio: Float64s, proven: Fact
 def _known(
     operand: Operand, constant: Array, scale: Float64s, format_: DataType, zero_point: Float64s
 ) -> _Integers | None:
-    """Weights: the integers that the constant is made of."""
-    quotients = operand.lay(constant, np.min) / scale
-    integers = np.rint(quotients)
-    error = np.abs(quotients - integers)
-    if error.max(initial=0) > 1e-3 * max(1.0, np.abs(integers).max(initial=0) * 1e-3):
-        return None  # the constant is not on the grid that is said to be its own
-    small = integers.astype(np.float32) if np.abs(integers).max(initial=0) <= 1 << 24 else integers
-    lo, hi = int(small.min(initial=0)), int(small.max(initial=0))
+    """Weights: the integers that the constant is made of, block by block: there may be many."""
+    laid = operand.lay(constant, np.min)
+    integers = np.empty(laid.shape, np.float32)
+    drift = lo = hi = 0.0
+    for rows in rows_of(laid.shape):
+        quotients = laid[rows] / (scale if scale.shape[0] == 1 else scale[rows])
+        block = np.rint(quotients)
+        lo, hi = min(lo, float(block.min(initial=0))), max(hi, float(block.max(initial=0)))
+        error = np.abs(quotients - block)
+        if max(-lo, hi) > _LARGEST_WEIGHT or error.max(initial=0) > max(_OFF_GRID, _OFF_GRID**2 * max(-lo, hi)):
+            return None  # the constant is not on the grid that is said to be its own
+        drift = max(drift, _relative(error, np.abs(block)))
+        integers[rows] = block
     if zero_point.any() or lo < format_.min or hi > format_.max:
-        format_ = smallest_format(lo, hi)  # less a zero point, or on a common scale, they need another one
-    factor = Factor(small, small)
-    return _Integers(scale, factor, factor, format_, _relative(error, np.abs(integers)))
+        format_ = smallest_format(int(lo), int(hi))  # less a zero point, or on a common scale, they need another one
+    factor = Factor(integers, integers)
+    return _Integers(scale, factor, factor, format_, drift)
 
 
 def _dyadic(operand: Operand, constant: Array) -> _Integers | None:

@@ -175,6 +175,8 @@ def _convolution(
 
     def lay_x(array: Array, choose: Choose) -> Array:
         channels = choose(array, axis=tuple(a for a in range(array.ndim) if a != 1))
+        if group == 1:
+            return channels.reshape(1, -1, *ones)
         if channels.size == 1:
             return channels.reshape(1, 1, *ones)
         return np.repeat(channels.reshape(group, per_group), outputs // group, axis=0).reshape(outputs, -1, *ones)

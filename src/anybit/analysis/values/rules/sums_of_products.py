@@ -13,7 +13,7 @@ from anybit.analysis.values.rules.windows import Masks
 from anybit.analysis.values.tensor import Float64s
 from anybit.ops.operator import Array
 
-_BLOCK = 1 << 20  # products that are looked at together: bounds the memory for temporaries
+_BLOCK = 1 << 17  # products that are looked at together: bounds the memory for temporaries
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,13 @@ def sums_of_products(x: Factor, w: Factor, shape: Sequence[int], windows: Sequen
     if 0 in shape:
         nothing = np.zeros(shape[0])
         return Sums(nothing, nothing, nothing, nothing)
-    blocks = [_block(x, w, shape, windows, rows) for rows in _rows(shape)]
+    blocks = [_block(x, w, shape, windows, rows) for rows in rows_of(shape)]
     return Sums(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
 
 
-def _rows(shape: Sequence[int]) -> Iterator[slice]:
-    each = max(_BLOCK // int(np.prod(shape[1:])), 1)
+def rows_of(shape: Sequence[int]) -> Iterator[slice]:
+    """Blocks of the first axis that are small enough for temporaries of float64."""
+    each = max(_BLOCK // max(int(np.prod(shape[1:])), 1), 1)
     return (slice(start, min(start + each, shape[0])) for start in range(0, shape[0], each))
 
 
@@ -119,4 +120,6 @@ def _of_rows(array: Array, rows: slice) -> Float64s:
 def _product(a: Float64s, b: Float64s) -> Float64s:
     with np.errstate(invalid="ignore"):
         result = a * b
+        if np.isfinite(result.sum()):
+            return result
     return np.where(np.isnan(result), 0.0, result)  # 0 * inf: an infinite bound stands for large finite numbers

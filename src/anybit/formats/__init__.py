@@ -1,0 +1,1 @@
+"""Formats: QONNX is the hub, each file translates one other format from it and to it."""

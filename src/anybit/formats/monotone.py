@@ -1,0 +1,68 @@
+"""direction: whether a node's output rises or falls with its input, channel by channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.analysis.values.tensor import Float64s
+from anybit.ops.constants import constant
+from anybit.ops.nodes import operator_of
+from anybit.ops.operator import Array
+
+_RISING = frozenset(
+    "Add Ceil Clip Erf Exp Floor Identity Log Max Min Relu Round Sigmoid Sign Softplus Softsign Sqrt Tanh".split()
+)
+_SLOPED = {"LeakyRelu": 0.01, "Elu": 1.0, "HardSigmoid": 0.2, "Celu": 1.0, "ThresholdedRelu": 1.0}
+"""Rising where their attribute alpha, whose default this is, is not negative."""
+
+NEITHER = frozenset("Abs Cos Gelu HardSwish Mish Pow Reciprocal Sin Swish".split())
+"""Element-wise operators that neither rise nor fall everywhere, or not for every parameter."""
+
+_QUANTIZERS = frozenset(("BipolarQuant", "FloatQuant", "Quant", "Trunc"))
+
+
+def direction(node: ir.Node, position: int, opsets: Mapping[str, int]) -> Float64s | None:
+    """By channel, 1 where the output never falls when the input rises, -1 where it never rises.
+
+    Args:
+        node: An element-wise node.
+        position: The input that varies; the others are known.
+        opsets: Version by domain.
+
+    Returns:
+        A number, or an array that broadcasts to the output; None where the node is neither, or not element-wise.
+    """
+    if node.domain != "":
+        operator = operator_of(node, dict(opsets))
+        return np.ones(()) if operator is not None and operator.name in _QUANTIZERS and position == 0 else None
+    if node.op_type in _RISING:
+        return np.ones(())
+    if node.op_type in _SLOPED:
+        alpha = node.attributes.get("alpha")
+        return np.ones(()) if (_SLOPED[node.op_type] if alpha is None else alpha.as_float()) >= 0 else None
+    others = [constant(v) for i, v in enumerate(node.inputs) if i != position and v is not None]
+    return _signed(node, position, others)
+
+
+def _signed(node: ir.Node, position: int, others: list[Array | None]) -> Float64s | None:
+    known = [o.astype(np.float64) for o in others if o is not None]
+    if len(known) < len(others):
+        return None
+    match node.op_type, position:
+        case "Selu", 0:
+            return np.ones(()) if all(a.as_float() >= 0 for a in node.attributes.values()) else None
+        case "Neg", 0:
+            return -np.ones(())
+        case "Sub", _:
+            return np.ones(()) if position == 0 else -np.ones(())
+        case ("Mul", _) | ("Div", 0):
+            return np.where(known[0] < 0, -1.0, 1.0)
+        case "PRelu", 0:
+            return np.ones(()) if (known[0] >= 0).all() else None
+        case "BatchNormalization", 0:
+            return np.where(known[0] < 0, -1.0, 1.0)
+        case _:
+            return None
