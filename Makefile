@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test train test-all lint format bench constraints clean
+.PHONY: demo test train test-all nightly lint format bench constraints clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -14,6 +14,10 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto
+
+# The property tests of the value analysis at full size: 20,000 random graphs.
+nightly: $(VENV)/.dev
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto tests/properties
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

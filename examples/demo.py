@@ -1,4 +1,4 @@
-"""The main job on one page: check, clean, run, measure and compare the model that ships with anybit.
+"""The main jobs on one page: check, clean, run, compare, measure and convert the model that ships with anybit.
 
 A digits classifier, 2 bits for each weight and activation, trained by `anybit.zoo.train.digits_mlp_2w2a`.
 """
@@ -36,6 +36,19 @@ def main() -> None:
     comparison = anybit.compare(MODEL, cleaned, pixels, engine_a="reference", engine_b="onnxruntime", layers=True)
     (difference,) = comparison.outputs
     print(f"compare   {difference.unequal} of {difference.elements} logits differ from the uncleaned model's")
+
+    accumulators = anybit.ranges(MODEL).accumulators
+    for accumulator in accumulators:
+        tightest = accumulator.bounds[-1]
+        print(f"ranges    {accumulator.node} adds up to {tightest.lo} .. {tightest.hi}: {tightest.bits} bits are enough")
+
+    figures = anybit.cost(MODEL).dense
+    print(f"cost      {figures.macs:,} MACs, {figures.bit_operations:,} bit operations, {figures.weight_bits:,} weight bits")
+
+    for format in ("qcdq", "quantized-ops"):
+        converted = anybit.convert(MODEL, format)
+        refused = "; ".join(map(str, converted.refusals)) or "nothing refused"
+        print(f"convert   to {format}: {refused}")
 
 
 if __name__ == "__main__":

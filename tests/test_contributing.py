@@ -10,8 +10,10 @@ import pytest
 from onnx import helper
 
 import anybit
+from anybit.analysis.values import registry as registry_of_rules
 from anybit.ops import registry
-from tests.models import PROJECT, model, samples
+from tests.analysis.values.soundness import bounds_of, check_sound
+from tests.models import PROJECT, model, parameters, quant, samples
 
 
 def _recipe(name: str, tmp_path, monkeypatch) -> dict[str, object]:
@@ -48,6 +50,16 @@ def test_the_operator_of_the_recipe_is_checked_and_runs_in_both_engines(tmp_path
     exponents = np.frexp(np.abs(x))[1] - 1
     expected = np.where(x == 0, 0, np.sign(x) * np.exp2(np.maximum(exponents, -8).astype(np.float32)))
     np.testing.assert_array_equal(by_reference, expected)
+
+
+def test_the_rule_of_the_recipe_is_sound_and_tight(tmp_path, monkeypatch):
+    relu = _recipe("rule", tmp_path, monkeypatch)["relu"]
+    monkeypatch.setattr(registry_of_rules, "_STANDARD", {**registry_of_rules._STANDARD, "Relu": relu})
+    nodes = [quant("x", "q"), helper.make_node("Relu", ["q"], ["y"])]
+    initializers = parameters("q", scale=0.5, zeropt=2.0, bits=4.0)
+    values = check_sound(model(nodes, initializers, inputs={"x": [1, 8]}, outputs=["y"]), {"x": (-9.0, 9.0)})
+    y = bounds_of(values, "y")
+    assert (y.lo, y.hi, y.grid.lo, y.grid.hi) == (0, 2.5, 2, 7)
 
 
 def test_the_pass_of_the_recipe_removes_and_notes(tmp_path, monkeypatch):

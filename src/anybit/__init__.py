@@ -1,6 +1,7 @@
 """anybit: arbitrary-precision quantised neural networks in ONNX.
 
-Reads every quantised dialect of ONNX, gives each operator one exact meaning, and checks, runs and compares models.
+Reads every quantised dialect of ONNX, gives each operator one exact meaning, and checks, analyses, converts, runs and
+compares models.
 The names below are the public API; they are imported when they are first used, so that ``import anybit`` is quick.
 """
 
@@ -11,9 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anybit.analysis.check import check
+    from anybit.analysis.cost.cost import Cost, cost
+    from anybit.analysis.ranges import Ranges, ranges
     from anybit.analysis.summary import Summary, summarise
+    from anybit.analysis.types import TensorType, types
+    from anybit.analysis.values.analysis import Values, analyse
     from anybit.datatypes import DataType, parse_datatype
     from anybit.errors import AnybitError, Finding, Refusal, Severity
+    from anybit.formats.convert import convert
+    from anybit.formats.format import Conversion, Format
     from anybit.grid import Grid
     from anybit.io.load import load
     from anybit.io.normalize import Repair, repairs
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from anybit.runtime.compare import Comparison, compare
     from anybit.runtime.engine import Engine
     from anybit.runtime.session import Session, run
+    from anybit.runtime.statistics import Statistics, statistics
 
 __version__ = "0.1.0"
 
@@ -37,34 +45,47 @@ _HOMES = {
     "Attribute": "ops.operator",
     "Call": "ops.operator",
     "Comparison": "runtime.compare",
+    "Conversion": "formats.format",
+    "Cost": "analysis.cost.cost",
     "DataType": "datatypes",
     "Engine": "runtime.engine",
     "Finding": "errors",
+    "Format": "formats.format",
     "Grid": "grid",
     "Input": "ops.operator",
     "Operator": "ops.operator",
+    "Ranges": "analysis.ranges",
     "Refusal": "errors",
     "Repair": "io.normalize",
     "Rounding": "rounding",
     "Session": "runtime.session",
     "Severity": "errors",
+    "Statistics": "runtime.statistics",
     "Summary": "analysis.summary",
+    "TensorType": "analysis.types",
     "Types": "ops.operator",
+    "Values": "analysis.values.analysis",
+    "analyse": "analysis.values.analysis",
     "apply": "passes.apply",
     "check": "analysis.check",
     "clean": "passes.clean",
     "compare": "runtime.compare",
+    "convert": "formats.convert",
+    "cost": "analysis.cost.cost",
     "extract_submodel": "passes.extract_submodel",
     "inline_submodel": "passes.inline_submodel",
     "load": "io.load",
     "merge_models": "passes.merge_models",
     "parse_datatype": "datatypes",
+    "ranges": "analysis.ranges",
     "register": "ops.registry",
     "repairs": "io.normalize",
     "run": "runtime.session",
     "save": "io.save",
+    "statistics": "runtime.statistics",
     "summarise": "analysis.summary",
     "to_proto": "io.save",
+    "types": "analysis.types",
 }
 
 __all__ = [
@@ -72,34 +93,47 @@ __all__ = [
     "Attribute",
     "Call",
     "Comparison",
+    "Conversion",
+    "Cost",
     "DataType",
     "Engine",
     "Finding",
+    "Format",
     "Grid",
     "Input",
     "Operator",
+    "Ranges",
     "Refusal",
     "Repair",
     "Rounding",
     "Session",
     "Severity",
+    "Statistics",
     "Summary",
+    "TensorType",
     "Types",
+    "Values",
+    "analyse",
     "apply",
     "check",
     "clean",
     "compare",
+    "convert",
+    "cost",
     "extract_submodel",
     "inline_submodel",
     "load",
     "merge_models",
     "parse_datatype",
+    "ranges",
     "register",
     "repairs",
     "run",
     "save",
+    "statistics",
     "summarise",
     "to_proto",
+    "types",
 ]
 
 

@@ -11,6 +11,7 @@ from anybit import __version__
 from anybit.cli.check import check
 from anybit.cli.clean import clean
 from anybit.cli.compare import compare
+from anybit.cli.convert import convert
 from anybit.cli.cost import cost
 from anybit.cli.info import info
 from anybit.cli.passes import apply, passes
@@ -25,12 +26,12 @@ MISUSE = 2
 
 app = typer.Typer(
     name="anybit",
-    help="Arbitrary-precision quantised neural networks in ONNX: check, clean, run and compare them, exactly.",
+    help="Arbitrary-precision quantised neural networks in ONNX: check, clean, analyse, convert, run and compare them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (info, check, clean, passes, apply, run, compare, types, ranges, cost, stats):
+for command in (info, check, clean, passes, apply, run, compare, types, ranges, cost, stats, convert):
     app.command()(command)
 
 
