@@ -11,8 +11,8 @@ arithmetic of the runtimes at both sides of every threshold, which decides it: t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ _FACTORS = (1, 2, 3, 5, 7, 9, 12, 18, 25, 36, 42, 63, 127)
 _SLOPES = 33  # that are tried between the flattest and the steepest
 _LARGEST = float(1 << 24)  # float32 holds the sums exactly
 _FLATTEST = 2.0**-30
+_MARGIN = 2.0**-20  # relative; a multiplier that has it bears being computed from scales, and other orders of rounding
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,10 @@ class Requantization:
 
 @dataclass(frozen=True)
 class Corners:
-    """What a line must meet: >= height at `reach`, < height at `stay`; all (channels, levels), NaN where nothing.
+    """What a line must meet: >= height at `reach`, < height at `stay`; all (channels, levels).
 
-    Places are in units of sign * accumulator, heights are half a step below a level less the zero point.
+    A level that is always or never reached has no corner on one side: `reach` is then inf, `stay` -inf. Places are in
+    units of sign * accumulator, heights are half a step below a level less the zero point.
     """
 
     reach: Float64s
@@ -60,9 +62,7 @@ class Corners:
 
     def room(self, slope: Float64s) -> tuple[Float64s, Float64s]:
         """The lowest and the highest value at 0 of a line of this slope, by channel; there is none if they cross."""
-        with np.errstate(invalid="ignore"):
-            low = np.nan_to_num(self.height - slope[:, None] * self.reach, nan=-np.inf)
-            high = np.nan_to_num(self.height - slope[:, None] * self.stay, nan=np.inf)
+        low, high = self.height - slope[:, None] * self.reach, self.height - slope[:, None] * self.stay
         return low.max(axis=1, initial=-np.inf), high.min(axis=1, initial=np.inf)
 
 
@@ -80,18 +80,16 @@ def requantise(steps: Steps, zero_point: Float64s, *, lowest: float, highest: fl
     factor, bias, multiplier = np.ones(len(room)), np.zeros(len(room)), np.ones(len(room))
     found = np.zeros(len(room), np.bool_)
     slopes = _slopes(corners)
-    for step in _FACTORS:
-        waiting = ~found & (room >= step) & ~np.isnan(slopes[0])
+    for margin, step, tried in product((_MARGIN, 0.0), _FACTORS, slopes):
+        waiting = ~found & (room >= step) & ~np.isnan(tried)
         if not waiting.any():
             continue
-        places = np.flatnonzero(waiting)
-        for b, m in _candidates(corners.of(waiting), slopes[:, waiting], step):
-            fits = ~found[places] & reproduces(corners.of(waiting), step, b, m)
-            chosen = places[fits]
-            factor[chosen], bias[chosen], multiplier[chosen] = step * steps.sign[chosen], b[fits], m[fits]
-            found[chosen] = True
-            if found[places].all():
-                break
+        open_ = corners.of(waiting)
+        b, m = _candidate(open_, tried[waiting], step)
+        fits = np.logical_and.reduce([reproduces(open_, step, b, m * (1 + e)) for e in {0.0, margin, -margin}])
+        chosen = np.flatnonzero(waiting)[fits]
+        factor[chosen], bias[chosen], multiplier[chosen] = step * steps.sign[chosen], b[fits], m[fits]
+        found[chosen] = True
     return Requantization(factor, bias, multiplier, found)
 
 
@@ -102,8 +100,8 @@ def corners_of(steps: Steps, zero_point: Float64s, *, lowest: float, highest: fl
     padded = np.concatenate([steps.thresholds, np.full((len(lo), 1), np.inf)], axis=1)
     index = np.clip(levels - first - 1, 0, padded.shape[1] - 1).astype(np.intp)
     threshold = np.where(levels <= first, -np.inf, np.take_along_axis(padded, index, axis=1))
-    reach = np.where(threshold <= hi, np.maximum(threshold, lo), np.nan)
-    stay = np.where(threshold > lo, np.minimum(threshold - 1, hi), np.nan)
+    reach = np.where(threshold <= hi, np.maximum(threshold, lo), np.inf)
+    stay = np.where(threshold > lo, np.minimum(threshold - 1, hi), -np.inf)
     return Corners(reach, stay, levels - zero_point[:, None] - 0.5)
 
 
@@ -113,7 +111,7 @@ def reproduces(corners: Corners, factor: float, bias: Float64s, multiplier: Floa
     scale = np.where(legal, multiplier, 1.0).astype(np.float32)[:, None]
     right = legal
     for place, reached in ((corners.reach, True), (corners.stay, False)):
-        none = np.isnan(place)
+        none = np.isinf(place)
         total = np.where(none, 0.0, place * factor + bias[:, None])
         level = np.rint(total.astype(np.float32) * scale)
         fits = ((level > corners.height) == reached) & (np.abs(total) < _LARGEST)
@@ -151,13 +149,12 @@ def _width(corners: Corners, logarithm: Float64s) -> Float64s:
     return high - low
 
 
-def _candidates(corners: Corners, slopes: Float64s, factor: int) -> Iterator[tuple[Float64s, Float64s]]:
-    """Integer biases, each with the multiplier in the middle of what it leaves, for weights times `factor`."""
-    for slope in slopes:
-        low, high = corners.room(slope)
-        low, high = np.where(np.isinf(low), high - 1, low), np.where(np.isinf(high), low + 1, high)
-        bias = np.rint(np.nan_to_num((low + high) / 2 / slope * factor))
-        yield bias, _multiplier(corners, factor, bias, slope)
+def _candidate(corners: Corners, slope: Float64s, factor: int) -> tuple[Float64s, Float64s]:
+    """An integer bias, and the multiplier in the middle of what it leaves, for weights times `factor`."""
+    low, high = corners.room(slope)
+    low, high = np.where(np.isinf(low), high - 1, low), np.where(np.isinf(high), low + 1, high)
+    bias = np.rint(np.nan_to_num((low + high) / 2 / slope * factor))
+    return bias, _multiplier(corners, factor, bias, slope)
 
 
 def _multiplier(corners: Corners, factor: int, bias: Float64s, slope: Float64s) -> Float64s:

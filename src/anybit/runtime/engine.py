@@ -11,7 +11,8 @@ class Engine(enum.Enum):
     """What executes a model.
 
     `REFERENCE` is the oracle: numpy, float64 accumulation. `ONNXRUNTIME` is fast, equal but for the order of float
-    summation. `AUTO` takes ONNX Runtime, or the reference where an operator has no ONNX body.
+    summation. `AUTO` takes ONNX Runtime, or the reference where an operator has no ONNX body; it also computes layers
+    in integers where each of their levels is certified to be the same.
     """
 
     AUTO = "auto"

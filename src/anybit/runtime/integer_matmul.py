@@ -69,6 +69,11 @@ def has_large_product(model: ir.Model) -> bool:
     )
 
 
+def stays_finite(model: ir.Model) -> bool:
+    """Whether every operator makes finite numbers of finite numbers, as long as none overflows float32."""
+    return all(_stays_finite(n) for n in model.graph.all_nodes())
+
+
 def use_integer_matmul(model: ir.Model) -> bool:
     """Replaces MatMul(Quant(x), Quant(w)) by QuantizeLinear and MatMulIntegerToFloat where it is exact and pays.
 
@@ -82,7 +87,7 @@ def use_integer_matmul(model: ir.Model) -> bool:
     Returns:
         Whether anything was replaced.
     """
-    if model.opset_imports.get("", 1) < _OLDEST_OPSET or not all(_stays_finite(n) for n in model.graph.all_nodes()):
+    if model.opset_imports.get("", 1) < _OLDEST_OPSET or not stays_finite(model):
         return False
     replaced = False
     for node in list(model.graph):

@@ -22,10 +22,11 @@ from anybit.ops.operator import Array
 from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.fold_transpose import FoldTranspose
 from anybit.passes.infer_shapes import InferShapes
-from anybit.runtime.integer_matmul import has_large_product, use_integer_matmul
+from anybit.runtime.integer_layers import with_integer_layers
+from anybit.runtime.integer_matmul import has_large_product, stays_finite, use_integer_matmul
 
 _OLDEST_OPSET = 15  # of the operators that bodies leave behind (CastLike)
-_NEWEST_OPSET = 23  # beyond it ONNX Runtime lacks kernels, QuantizeLinear among them
+_NEWEST_OPSET = 25  # beyond it ONNX Runtime lacks kernels, QuantizeLinear among them
 _NEWEST_IR_VERSION = 11
 _LARGE = 1024  # initializers above this many bytes are handed over beside the graph
 _IN_MEMORY = 1 << 24  # in memory up to this many bytes in all, in a temporary file above
@@ -123,25 +124,28 @@ def _is_finite(value: Any) -> bool:
         return True
 
 
-def ready(model: ir.Model, outputs: Sequence[str], *, threads: int | None) -> Callable[[], OrtBackend | GuardedBackend]:
+def ready(
+    model: ir.Model, outputs: Sequence[str], *, threads: int | None, layers: bool
+) -> Callable[[], OrtBackend | GuardedBackend]:
     """What makes the backend of a model; see `lower` and `OrtBackend` for the arguments and errors."""
-    spare = model.clone() if has_large_product(model) else None
-    lowered = lower(model, integer=spare is not None)
+    spare = model.clone() if layers or has_large_product(model) else None
+    lowered = lower(model, integer=spare is not None, layers=layers)
     if spare is None or not lowered.integer:
         return lambda: OrtBackend(lowered, outputs, threads=threads)
 
     def exact() -> OrtBackend:
-        return OrtBackend(lower(spare.clone(), integer=False), outputs, threads=threads)
+        return OrtBackend(lower(spare.clone(), integer=False, layers=False), outputs, threads=threads)
 
     return lambda: GuardedBackend(OrtBackend(lowered, outputs, threads=threads), exact)
 
 
-def lower(model: ir.Model, *, integer: bool) -> Lowered:
+def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
     """The model in standard operators that ONNX Runtime has kernels for.
 
     Args:
         model: Normalised model without model-local functions, types inferred; it is changed on the way.
-        integer: Whether matrix products may become integer ones, which are right for finite inputs only.
+        integer: Whether products may become integer ones, which are right for finite inputs only.
+        layers: Whether whole layers may, convolutions among them, which takes longer to find out.
 
     Raises:
         UnsupportedError: An operator has no ONNX body, or cannot be brought to a known opset.
@@ -154,7 +158,11 @@ def lower(model: ir.Model, *, integer: bool) -> Lowered:
         FoldConstants()(model)
         InferShapes()(model)
     FoldTranspose()(model)
-    integer = integer and use_integer_matmul(model)
+    if integer and stays_finite(model):
+        written = with_integer_layers(model) if layers else None
+        model, integer = (model, use_integer_matmul(model)) if written is None else (written, True)
+    else:
+        integer = False
     FoldConstants(keep_quantizers=False)(model)
     expander = Expander(model.graph)
     for node in list(model.graph.all_nodes()):

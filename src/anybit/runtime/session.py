@@ -88,8 +88,9 @@ class Session:
         self._names = list(dict.fromkeys((*self.outputs, *self.tensors)))
         self._varying = _varying(prepared, shapes=self._free_batch).intersection(self._names)
         self._separable = self._free_batch and _begin_with_the_batch(prepared, values, self._varying)
-        self.engine = _chosen(_engine(engine), prepared)
-        make = _backend(self.engine, prepared, values, self._names, threads)
+        wanted = _engine(engine)
+        self.engine = _chosen(wanted, prepared)
+        make = _backend(self.engine, prepared, values, self._names, threads, layers=wanted is Engine.AUTO)
         large = prepared.graph.num_nodes() > _MANY_NODES
         del prepared, values
         if large:  # the graph would be resident beside the engine's own; its parts form cycles
@@ -201,7 +202,13 @@ def _chosen(engine: Engine, model: ir.Model) -> Engine:
 
 
 def _backend(
-    engine: Engine, model: ir.Model, values: Sequence[ir.Value], names: Sequence[str], threads: int | None
+    engine: Engine,
+    model: ir.Model,
+    values: Sequence[ir.Value],
+    names: Sequence[str],
+    threads: int | None,
+    *,
+    layers: bool,
 ) -> Callable[[], Backend]:
     """What makes the backend; for ONNX Runtime it holds nothing of the model's graph."""
     if engine is Engine.REFERENCE:
@@ -210,7 +217,7 @@ def _backend(
         return lambda: backend
     listed = set(model.graph.outputs)
     model.graph.outputs.extend(v for v in values if v not in listed)
-    return ready(model, names, threads=threads)
+    return ready(model, names, threads=threads, layers=layers)
 
 
 def _inline(model: ir.Model) -> None:

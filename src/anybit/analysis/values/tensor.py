@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anybit.datatypes import DataType, IntType
+from anybit.datatypes import DataType, FixedType, FloatType, IntType, ScaledIntType
 from anybit.ops.operator import Array
 
 Float64s = npt.NDArray[np.float64]
@@ -55,6 +55,12 @@ class IntegerGrid:
     def integers(self) -> DataType:
         """The declared format, else the smallest one that holds lo .. hi."""
         return self.smallest if self.datatype is None else self.datatype
+
+    @property
+    def multiplied(self) -> DataType:
+        """The format in which products take the integers: a format of reals, such as a minifloat, is none of them."""
+        real = isinstance(self.datatype, FixedType | FloatType | ScaledIntType)
+        return self.smallest if real else self.integers
 
     @property
     def smallest(self) -> IntType:

@@ -22,6 +22,7 @@ from anybit.ops.operator import Array
 from anybit.ops.standard.convolution import conv, conv_transpose
 from anybit.ops.standard.linear import batch_normalization, gemm, local_response_normalization
 from anybit.ops.standard.pooling import average_pool, global_average_pool, max_pool
+from anybit.ops.standard.quantized_products import qlinear_conv, qlinear_matmul
 
 # onnx's reference has these from a later version on, with the meaning that they had before.
 _REFERENCE_SINCE = {"QuantizeLinear": 19, "DequantizeLinear": 19}
@@ -71,6 +72,10 @@ def compile_node(node: ir.Node, opset: int) -> Kernel:
     attributes = {name: a.value for name, a in node.attributes.items()}
     if node.op_type in ("Resize", "Upsample"):
         return _resize(node, opset)
+    if node.op_type == "QLinearConv":
+        return lambda inputs: (qlinear_conv(inputs, attributes),)
+    if node.op_type == "QLinearMatMul":
+        return lambda inputs: (qlinear_matmul(inputs),)
     _refuse_ignored(node, attributes)
     generic = _reference_kernel(_canonical(node), opset, len(node.inputs), len(node.outputs))
     own = _OWN.get(node.op_type)

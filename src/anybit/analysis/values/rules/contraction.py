@@ -219,11 +219,11 @@ def _integers(operand: Operand) -> _Integers | None:
     if (ratio != np.floor(ratio)).any():
         return None  # the products of one sum have no common scale
     if constant is not None:
-        return _known(operand, constant, common, grid.integers, zero_point)
+        return _known(operand, constant, common, grid.multiplied, zero_point)
     lo, hi = (_laid(operand, grid.lo - zero_point, np.min), _laid(operand, grid.hi - zero_point, np.max))
     proven = Factor(lo * ratio, hi * ratio)
     return _Integers(
-        common, proven, _declared(operand, grid, ratio, proven), grid.integers, _drift(operand.values, grid)
+        common, proven, _declared(operand, grid, ratio, proven), grid.multiplied, _drift(operand.values, grid)
     )
 
 
@@ -242,8 +242,8 @@ def _relative(error: Float64s, magnitude: Float64s) -> float:
 
 
 def _declared(operand: Operand, grid: IntegerGrid, ratio: Float64s, proven: Factor) -> Factor:
-    lo = _laid(operand, np.minimum(float(grid.integers.min), grid.lo) - grid.zero_point, np.min) * ratio
-    hi = _laid(operand, np.maximum(float(grid.integers.max), grid.hi) - grid.zero_point, np.max) * ratio
+    lo = _laid(operand, np.minimum(float(grid.multiplied.min), grid.lo) - grid.zero_point, np.min) * ratio
+    hi = _laid(operand, np.maximum(float(grid.multiplied.max), grid.hi) - grid.zero_point, np.max) * ratio
     same = np.array_equal(np.broadcast_to(lo, proven.lo.shape), proven.lo) and np.array_equal(
         np.broadcast_to(hi, proven.hi.shape), proven.hi
     )

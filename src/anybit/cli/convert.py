@@ -1,0 +1,124 @@
+"""anybit convert: a model in another format, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, console, print_json, print_table
+from anybit.errors import UsageError
+
+if TYPE_CHECKING:
+    from anybit.errors import Diagnosis
+    from anybit.formats.comparison import FormatRow
+
+_COLUMNS = (
+    "format",
+    "quantisers",
+    "layers",
+    "below 8 bits",
+    "arbitrary width",
+    "rounding other than half-even",
+    "weights only",
+    "no duplicated op variants",
+    "high-precision output",
+)
+
+
+def convert(
+    model: ModelArgument,
+    to: Annotated[
+        str | None, typer.Option("--to", help="qonnx, qcdq, qdq, quantized-ops or integer-ops.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="ONNX file to write.", show_default=False)
+    ] = None,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            "--approximate",
+            help="Allow changes of a stated bound, and write the model even if some nodes stay as they are.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing; print what each format can carry of the model, and why.")
+    ] = False,
+    pack: Annotated[bool, typer.Option("--pack", help="Store weights as small integers (qonnx).")] = False,
+    embed_functions: Annotated[
+        bool, typer.Option("--embed-functions", help="Put the bodies of the operators into the file (qonnx).")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Translate a model of any format; it means the same, bit for bit, or nothing is written.
+
+    What a format cannot carry is refused, node by node, with the reason: then nothing is written, and the exit code
+    is 1. With --approximate the model is written all the same: a change is listed with its bound, a node that still
+    cannot be carried stays as it is and is listed as refused; the exit code is 0 if nothing is refused, else 1.
+    With --dry-run the exit code is 1 if the format of --to refuses anything, 0 without --to.
+    """
+    if dry_run:
+        _compare(model, to, as_json=json)
+        return
+    if to is None or output is None:
+        raise UsageError("--to and -o", got="one is missing", expected="both", hint="or ask for --dry-run")
+    from anybit.formats.convert import convert as convert_model
+    from anybit.io.save import save
+
+    result = convert_model(model, to, approximate=approximate, pack=pack, embed_functions=embed_functions)
+    written = approximate or not result.refusals
+    if written:
+        save(result.model, output)
+    if json:
+        print_json(
+            {
+                "output": str(output) if written else None,
+                "refusals": result.refusals,
+                "approximations": result.approximations,
+            }
+        )
+    else:
+        _print_list("approximated", result.approximations)
+        _print_list("refused", result.refusals)
+        console().print(f"written to {output}" if written else "nothing was written", markup=False, soft_wrap=True)
+    if result.refusals:
+        raise typer.Exit(FINDINGS)
+
+
+def _compare(model: Path, to: str | None, *, as_json: bool) -> None:
+    from anybit.formats.convert import formats_of, parse_format
+
+    wanted = None if to is None else parse_format(to)
+    rows = formats_of(model)
+    if as_json:
+        print_json({"formats": rows})
+    else:
+        print_table("What each format can carry of this model, of how many", _COLUMNS, [_cells(r) for r in rows])
+        for row in rows:
+            _print_list(f"\n{row.format.value}: {len(row.refusals)} refused", row.refusals)
+    if any(row.format is wanted and row.refusals for row in rows):
+        raise typer.Exit(FINDINGS)
+
+
+def _cells(row: FormatRow) -> tuple[object, ...]:
+    return (
+        row.format.value,
+        str(row.quantizers),
+        str(row.layers),
+        str(row.below_8_bits),
+        str(row.arbitrary_width),
+        str(row.other_rounding),
+        str(row.weights_only),
+        "yes" if row.without_variants else "no",
+        str(row.high_precision_output),
+    )
+
+
+def _print_list(title: str, items: Sequence[Diagnosis]) -> None:
+    if not items:
+        return
+    console().print(title, markup=False)
+    for item in items:
+        console().print(f"  {item}", markup=False, soft_wrap=True)

@@ -1,0 +1,183 @@
+"""chains: what stands between a QuantizeLinear, or constant integers, and a DequantizeLinear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.errors import Refusal
+from anybit.formats.linear import Parameters, parameters_of, range_of
+from anybit.formats.minifloat import Minifloat, minifloat_of
+from anybit.formats.quantizer import Quantizer
+from anybit.ops.constants import constant
+from anybit.ops.nodes import label, shape_of
+from anybit.ops.operator import Array
+
+# They move elements of their first input, whatever these are.
+_MOVEMENT = frozenset(
+    """DepthToSpace Expand Flatten Gather GlobalMaxPool Identity MaxPool Reshape Slice SpaceToDepth Squeeze Tile
+    Transpose Unsqueeze""".split()
+)
+# ... and leave each channel where it is.
+_CHANNELWISE = frozenset(("GlobalMaxPool", "Identity", "MaxPool"))
+
+_FLOAT = ir.DataType.FLOAT
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A DequantizeLinear whose integers are followed to where they are made.
+
+    Attributes:
+        dequantize: The node.
+        path: Operators between, which only move elements, from the source on.
+        source: The integers: constant, or made by `quantize`.
+        quantize: The QuantizeLinear that makes them; None for constants.
+        meaning: What the chain does to real numbers at the source, zero point as it is stored.
+    """
+
+    dequantize: ir.Node
+    path: tuple[ir.Node, ...]
+    source: ir.Value
+    quantize: ir.Node | None
+    meaning: Quantizer | Minifloat
+
+
+def trace(dequantize: ir.Node) -> Chain | Refusal | None:
+    """The chain that ends in a DequantizeLinear, or why it is not understood; None where the caller feeds integers."""
+    chain = _trace(dequantize)
+    if not isinstance(chain, Refusal) or chain.node == label(dequantize):
+        return chain
+    got = f"{chain.got} at {chain.node}" if chain.got else chain.node
+    return replace(chain, node=label(dequantize), got=got)
+
+
+def is_movement(node: ir.Node) -> bool:
+    """Whether an operator only moves or clips integers."""
+    return node.domain == "" and (node.op_type in _MOVEMENT or node.op_type in ("Clip", "Relu"))
+
+
+def _trace(dequantize: ir.Node) -> Chain | Refusal | None:
+    integers = dequantize.inputs[0]
+    if integers is None or integers.dtype is None:
+        return Refusal(problem="the type of the integers is not known", node=label(dequantize))
+    parameters = parameters_of(dequantize)
+    if isinstance(parameters, Refusal):
+        return parameters
+    if range_of(integers.dtype) is None:
+        return _trace_floats(dequantize, integers, parameters)
+    return _trace_integers(dequantize, integers, parameters)
+
+
+def _trace_integers(dequantize: ir.Node, integers: ir.Value, parameters: Parameters) -> Chain | Refusal | None:
+    bounds = range_of(integers.dtype or ir.DataType.UNDEFINED) or (0, 0)
+    value, path = integers, list[ir.Node]()
+    while constant(value) is None:
+        node = value.producer()
+        if node is None:
+            return None
+        if node.domain != "" or node.inputs[0] is None:
+            return _unknown(dequantize, node)
+        if node.op_type == "QuantizeLinear":
+            return _checked(dequantize, path, value, node, _quantizer(parameters, bounds))
+        if node.op_type in ("Clip", "Relu"):
+            narrowed = _narrowed(bounds, node)
+            if isinstance(narrowed, Refusal):
+                return narrowed
+            bounds = narrowed
+        elif node.op_type in _MOVEMENT and len(node.outputs) == 1:
+            lifted = _lifted(parameters, node)
+            if isinstance(lifted, Refusal):
+                return lifted
+            parameters = lifted
+            path.insert(0, node)
+        else:
+            return _unknown(dequantize, node)
+        value = node.inputs[0]
+    return Chain(dequantize, tuple(path), value, None, _quantizer(parameters, bounds))
+
+
+def _trace_floats(dequantize: ir.Node, numbers: ir.Value, parameters: Parameters) -> Chain | Refusal | None:
+    node = numbers.producer()
+    meaning = minifloat_of(numbers.dtype, parameters, node)
+    if isinstance(meaning, Refusal):
+        return replace(meaning, node=label(dequantize))
+    if constant(numbers) is not None:
+        return Chain(dequantize, (), numbers, None, meaning)
+    if node is None:
+        return None
+    if node.op_type != "QuantizeLinear" or node.domain != "":
+        return _unknown(dequantize, node)
+    return _checked(dequantize, (), numbers, node, meaning)
+
+
+def _unknown(dequantize: ir.Node, node: ir.Node) -> Refusal:
+    return Refusal(
+        problem="what makes its integers is not understood",
+        node=label(dequantize),
+        got=label(node),
+        expected="QuantizeLinear, constants, Clip, Relu or operators that move elements",
+    )
+
+
+def _checked(
+    dequantize: ir.Node, path: Sequence[ir.Node], value: ir.Value, quantize: ir.Node, meaning: Quantizer | Minifloat
+) -> Chain | Refusal:
+    """The chain, if both of its ends have the same parameters."""
+    own, x = parameters_of(quantize), quantize.inputs[0]
+    if isinstance(own, Refusal):
+        return own
+    if x is None or x.dtype != _FLOAT:
+        got = "unknown" if x is None or x.dtype is None else x.dtype.name
+        return Refusal(problem="element type of X", node=label(quantize), got=got, expected="FLOAT")
+    zero_point = meaning.zero_point if isinstance(meaning, Quantizer) else np.zeros(())
+    if not own.same(Parameters(meaning.scale, zero_point)):
+        return Refusal(
+            problem="QuantizeLinear and DequantizeLinear have different parameters",
+            node=label(dequantize),
+            got=label(quantize),
+            expected="one scale and zero point",
+        )
+    return Chain(dequantize, tuple(path), value, quantize, meaning)
+
+
+def _quantizer(parameters: Parameters, bounds: tuple[int, int]) -> Quantizer:
+    lo, hi = (np.asarray(float(b)) for b in bounds)
+    return Quantizer(parameters.scale, parameters.zero_point, lo, hi).between(*bounds)
+
+
+def _narrowed(bounds: tuple[int, int], node: ir.Node) -> tuple[int, int] | Refusal:
+    """The bounds of Clip or Relu, as what follows leaves them."""
+    lo, hi = bounds
+    if node.op_type == "Relu":
+        return max(lo, min(0, hi)), hi
+    limits = [constant(v) for v in node.inputs[1:]]
+    if any(a is None and v is not None for a, v in zip(limits, node.inputs[1:], strict=True)) or node.attributes:
+        return Refusal(problem="the bounds are computed", node=label(node), expected="constants")
+    low, high = (
+        int(a.reshape(())) if a is not None else b for a, b in zip([*limits, None, None], bounds, strict=False)
+    )
+    if low > high:
+        return Refusal(problem="the bounds", node=label(node), got=f"{low} .. {high}", expected="min <= max")
+    return min(max(low, lo), hi), min(max(high, lo), hi)
+
+
+def _lifted(parameters: Parameters, node: ir.Node) -> Parameters | Refusal:
+    """The parameters at the input of an operator that moves elements."""
+    if parameters.scale.size == parameters.zero_point.size == 1 or node.op_type in _CHANNELWISE:
+        return parameters
+    x = node.inputs[0]
+    shape = None if x is None else shape_of(x)
+    if node.op_type != "Transpose" or shape is None:
+        return Refusal(problem="it moves elements between channels of different scale", node=label(node))
+    given = node.attributes.get("perm")
+    order = list(range(len(shape)))[::-1] if given is None else list(given.as_ints())
+    moved = [_padded(p, len(shape)).transpose(np.argsort(order)) for p in (parameters.scale, parameters.zero_point)]
+    return Parameters(moved[0], moved[1])
+
+
+def _padded(array: Array, rank: int) -> Array:
+    return array.reshape(*[1] * (rank - array.ndim), *array.shape)

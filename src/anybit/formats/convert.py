@@ -1,0 +1,159 @@
+"""convert: a model of any format as the same model in another: all readers to the hub, then one writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
+
+from anybit.errors import UnsupportedError, UsageError
+from anybit.formats import functions as functions_of_bodies
+from anybit.formats import integer_ops, qcdq, qdq, quantized_ops
+from anybit.formats import pack as packing
+from anybit.formats.comparison import FormatRow, compare_formats
+from anybit.formats.format import Conversion, Format, Outcome
+from anybit.io.load import ModelSource, load
+from anybit.io.normalize import normalize
+from anybit.ops.operator import DOMAIN
+from anybit.passes.fold_constants import FoldConstants
+from anybit.passes.fold_shapes import FoldShapes
+from anybit.passes.infer_shapes import InferShapes
+from anybit.passes.remove_unused import RemoveUnused
+from anybit.passes.sort_nodes import SortNodes
+
+
+class Write(Protocol):
+    """Writes a hub model in a format, in place; what it cannot carry stays as it is and is refused."""
+
+    def __call__(self, model: ir.Model, *, approximate: bool = False) -> Outcome: ...
+
+
+@dataclass(frozen=True)
+class Translator:
+    """Both directions of a format, in place: `read` makes hub nodes of what it understands."""
+
+    read: Callable[[ir.Model], Outcome]
+    write: Write
+
+
+def _stay(model: ir.Model, *, approximate: bool = False) -> Outcome:
+    """The hub is what it is."""
+    del model, approximate
+    return Outcome()
+
+
+TRANSLATORS: dict[Format, Translator] = {
+    Format.QONNX: Translator(_stay, _stay),
+    Format.QUANTIZED_OPS: Translator(quantized_ops.read, quantized_ops.write),
+    Format.INTEGER_OPS: Translator(integer_ops.read, integer_ops.write),
+    Format.QCDQ: Translator(qcdq.read, qcdq.write),
+    Format.QDQ: Translator(qdq.read, qdq.write),
+}
+"""The formats that can be read and written. Readers that leave QuantizeLinear behind come before those that take it."""
+
+
+def convert(
+    model: ModelSource,
+    to: Format | str,
+    *,
+    approximate: bool = False,
+    pack: bool = False,
+    embed_functions: bool = False,
+) -> Conversion:
+    """The model in another format; it means the same, bit for bit, wherever no approximation is listed.
+
+    Nodes that a format cannot carry, and nodes of other formats that are not understood, stay as they are and are
+    listed as refusals. Constants are folded and shapes inferred on the way; the opset is raised where the format
+    needs it.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
+        to: A `Format` or its name.
+        approximate: Whether a node may change what it means by a stated bound, rather than be refused.
+        pack: Whether weights are stored as small integers; for QONNX only.
+        embed_functions: Whether the bodies of the operators go into the file; for QONNX only.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+        UsageError: There is no such format, or an option is not for it.
+
+    Example:
+        >>> convert("model.onnx", "qcdq").refusals            # doctest: +SKIP
+        ()
+    """
+    target = parse_format(to)
+    if (pack or embed_functions) and target is not Format.QONNX:
+        raise UsageError("packed weights and embedded functions", got=target.value, expected=Format.QONNX.value)
+    hub, outcome = to_hub(model)
+    outcome += TRANSLATORS[target].write(hub, approximate=approximate)
+    _tidy(hub)
+    if pack:
+        outcome += packing.pack(hub)
+    if embed_functions:
+        functions_of_bodies.embed_functions(hub)
+    return Conversion(hub, outcome.refusals, outcome.approximations)
+
+
+def formats_of(model: ModelSource) -> tuple[FormatRow, ...]:
+    """The table of formats for a model: what each can carry, and what not, and why.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+    """
+    hub, outcome = to_hub(model)
+    return compare_formats(hub, {f: t.write for f, t in TRANSLATORS.items()}, unread=outcome.refusals)
+
+
+def parse_format(to: Format | str) -> Format:
+    """A format, by itself or by its name.
+
+    Raises:
+        UsageError: There is no such format.
+    """
+    known = {f.value: f for f in TRANSLATORS}
+    name = to.value if isinstance(to, Format) else to.strip().lower().replace("_", "-")
+    if name not in known:
+        raise UsageError("no such format", got=repr(name), expected=", ".join(known))
+    return known[name]
+
+
+def to_hub(model: ModelSource) -> tuple[ir.Model, Outcome]:
+    """A copy of the model in the language of the hub, and what of it was not understood.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+        UnsupportedError: A model-local function cannot be inlined.
+    """
+    hub = load(model)
+    if hub.functions:
+        _inline(hub)
+    SortNodes()(hub)
+    FoldShapes()(hub)  # it infers shapes
+    if FoldConstants()(hub).modified:
+        InferShapes()(hub)
+    outcome = Outcome()
+    for read in dict.fromkeys(t.read for t in TRANSLATORS.values()):
+        outcome += read(hub)
+    return hub, outcome
+
+
+def _inline(model: ir.Model) -> None:
+    try:
+        InlinePass()(model)
+    except (ir.passes.PassError, ir.passes.PreconditionError) as error:
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise UnsupportedError("a model-local function cannot be inlined", got=cause) from error
+    normalize(model)  # attributes that a call gives to the nodes of a function are known only now
+
+
+def _tidy(model: ir.Model) -> None:
+    """Removes what nothing reads any more, and the import of a domain that nothing is of."""
+    RemoveUnused()(model)
+    if all(n.domain != DOMAIN for n in model.graph.all_nodes()):
+        model.opset_imports.pop(DOMAIN, None)

@@ -1,0 +1,209 @@
+"""read_linear: QuantizeLinear, Clip and DequantizeLinear, or constant integers, as quantisers of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.errors import InvalidModelError, Refusal
+from anybit.formats.chains import Chain, is_movement, trace
+from anybit.formats.clipped import behind_clip
+from anybit.formats.enumeration import Enumeration
+from anybit.formats.format import Outcome
+from anybit.formats.minifloat import Minifloat, float_quant_node
+from anybit.formats.quantizer import Quantizer, quant_nodes
+from anybit.ops.constants import constant
+from anybit.ops.nodes import label
+from anybit.ops.operator import DOMAIN, Array
+from anybit.passes.rewriter import Rewriter, infer_missing
+
+INTEGERS = "/integers"
+"""Suffix of the name of a constant's integers."""
+
+_Key = tuple[object, ...]
+
+
+def read_linear(model: ir.Model) -> Outcome:
+    """Makes hub quantisers of all chains that end in a DequantizeLinear, in place.
+
+    Every result is exact: see `anybit.formats.quantizer`. A DequantizeLinear whose integers are an input of the model,
+    and a QuantizeLinear whose integers are an output, are standard nodes of the hub.
+
+    Returns:
+        A refusal for every DequantizeLinear and QuantizeLinear that is not understood; they stay as they are.
+    """
+    rewriter = Rewriter(model, "read")
+    nodes = rewriter.nodes("QuantizeLinear", "DequantizeLinear")
+    infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
+    reader = _Reader(rewriter, Enumeration(model))
+    traced = [(n, trace(n)) for n in nodes if n.op_type == "DequantizeLinear"]
+    plans = [(n, reader.plan(t) if isinstance(t, Chain) else t) for n, t in traced]
+    refusals = [p for _, p in plans if isinstance(p, Refusal)]
+    chains = [p for _, p in plans if isinstance(p, _Plan)]
+    for plan in chains:
+        reader.apply(plan)
+    rewriter.result(bool(chains))
+    if chains:
+        model.opset_imports.setdefault(DOMAIN, 1)
+    refusals += [r for n in nodes if n.op_type == "QuantizeLinear" and (r := _left_over(n)) is not None]
+    return Outcome(tuple(refusals))
+
+
+def _left_over(quantize: ir.Node) -> Refusal | None:
+    """Why a QuantizeLinear is still there, unless a DequantizeLinear says so, or nothing is wrong with it."""
+    if quantize.graph is None:
+        return None
+    pending, seen = [quantize], {quantize}
+    while pending:
+        for reader, _ in pending.pop().outputs[0].uses():
+            if reader in seen or (reader.domain == "" and reader.op_type == "DequantizeLinear"):
+                continue
+            if not is_movement(reader):
+                problem = "its integers are read by another operator than DequantizeLinear"
+                return Refusal(problem=problem, node=label(quantize), got=label(reader))
+            seen.add(reader)
+            pending.append(reader)
+    return None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A chain and what the hub says for it.
+
+    Attributes:
+        chain: What is replaced.
+        meaning: What the hub says for it.
+        x: What the quantiser reads: the first input of this node, or these real numbers, a constant.
+    """
+
+    chain: Chain
+    meaning: Quantizer | Minifloat
+    x: ir.Node | Array
+
+
+@dataclass
+class _Reader:
+    rewriter: Rewriter
+    enumeration: Enumeration
+    made: dict[_Key, ir.Value] = field(default_factory=dict[_Key, ir.Value])
+    claimed: set[ir.Value] = field(default_factory=set[ir.Value])
+
+    def plan(self, chain: Chain) -> _Plan | Refusal:
+        """What the hub says for a chain; the graph stays as it is."""
+        quantize, meaning = chain.quantize, chain.meaning
+        array = constant(chain.source if quantize is None else quantize.inputs[0])
+        if quantize is None or array is not None:
+            return _constant_plan(chain, np.zeros(()) if array is None else array)
+        if isinstance(meaning, Minifloat):
+            return _Plan(chain, meaning, quantize)
+        keeps = meaning.zero_point.any() and meaning.grid is not None
+        if keeps and self.enumeration.agrees(quantize.inputs[0], meaning):
+            return _Plan(chain, meaning, quantize)
+        centred = meaning.centred()
+        node, narrowed = behind_clip(required_input(quantize), centred) or (quantize, centred)
+        return _Plan(chain, narrowed, node)
+
+    def apply(self, plan: _Plan) -> None:
+        """Puts the quantiser where the integers were made, moves what stood behind it to real numbers."""
+        value = self._quantized(plan)
+        for node in plan.chain.path:
+            value = self._moved(node, value)
+        self._hand_over(plan.chain.dequantize, value)
+
+    def _quantized(self, plan: _Plan) -> ir.Value:
+        chain = plan.chain
+        place = chain.quantize or (*chain.path, chain.dequantize)[0]
+        key = (chain.source, place.graph, *_key(plan.meaning))
+        if key in self.made:
+            return self.made[key]
+        x, name = self._input(plan), str(chain.dequantize.outputs[0].name)
+        if isinstance(plan.meaning, Minifloat):
+            nodes = [float_quant_node(self.rewriter, x, plan.meaning, name)]
+        else:
+            nodes = quant_nodes(self.rewriter, x, plan.meaning, name)
+        if chain.quantize is None:
+            place.prepend(nodes)
+        else:
+            place.append(nodes)
+        self.made[key] = nodes[-1].outputs[0]
+        return self.made[key]
+
+    def _input(self, plan: _Plan) -> ir.Value:
+        if isinstance(plan.x, ir.Node):
+            return required_input(plan.x)
+        quantize, source = plan.chain.quantize, plan.chain.source
+        old = source if quantize is None else required_input(quantize)
+        name = str(old.name)
+        stored = name.removesuffix(INTEGERS)
+        return self.rewriter.constant(f"{name}/real" if stored == name else stored, plan.x, like=old)
+
+    def _moved(self, node: ir.Node, value: ir.Value) -> ir.Value:
+        key = (node, value)
+        if key not in self.made:
+            old = node.outputs[0]
+            new = self.rewriter.node(
+                node.op_type, [value, *node.inputs[1:]], f"{old.name}/real", like=old, attributes=node.attributes
+            )
+            new.outputs[0].type = value.type
+            node.append(new)
+            self.made[key] = new.outputs[0]
+        return self.made[key]
+
+    def _hand_over(self, dequantize: ir.Node, value: ir.Value) -> None:
+        """Lets the users of the DequantizeLinear read the value, which takes its name if it has none to keep."""
+        old = dequantize.outputs[0]
+        if value not in self.claimed and value.producer() is not None and value.graph is old.graph:
+            self.rewriter.take_over(value, old)
+            self.claimed.add(value)
+        elif old.is_graph_output():
+            identity = self.rewriter.node("Identity", [value], f"{old.name}/copy", like=value)
+            dequantize.append(identity)
+            self.rewriter.take_over(identity.outputs[0], old)
+        else:
+            old.replace_all_uses_with(value)
+        self.rewriter.discard(old)
+
+
+def _key(meaning: Quantizer | Minifloat) -> _Key:
+    """Equal for chains of one source that mean the same."""
+    if isinstance(meaning, Minifloat):
+        return (meaning.scale.shape, meaning.scale.tobytes(), meaning.saturate)
+    arrays = (meaning.scale, meaning.zero_point, meaning.lo, meaning.hi)
+    return tuple(part for a in arrays for part in (a.shape, a.tobytes()))
+
+
+def _constant_plan(chain: Chain, array: Array) -> _Plan | Refusal:
+    """Real numbers and a quantiser that leaves them as they are; its zero point is kept where that is so."""
+    meaning = chain.meaning
+    if isinstance(meaning, Minifloat):
+        real = meaning.dequantized(array) if chain.quantize is None else meaning.dequantized(meaning.numbers(array))
+        candidates: Sequence[Quantizer | Minifloat] = (meaning,)
+    elif chain.quantize is None:
+        real = meaning.dequantized(np.clip(array.astype(np.float64), meaning.lo, meaning.hi))
+        candidates = (meaning, meaning.centred())
+    else:
+        real = meaning.linear(array)
+        candidates = (meaning, meaning.centred())
+    for candidate in candidates:
+        if np.array_equal(candidate(real), real, equal_nan=True):
+            return _Plan(chain, candidate, real)
+    return Refusal(
+        problem="the real numbers of its integers are not recovered by any quantiser",
+        node=label(chain.dequantize),
+        got="a product of integer and scale that float32 rounds",
+    )
+
+
+def required_input(node: ir.Node) -> ir.Value:
+    """The first input of an operator that cannot do without.
+
+    Raises:
+        InvalidModelError: It is missing.
+    """
+    x = node.inputs[0]
+    if x is None:
+        raise InvalidModelError("the first input is missing", node=label(node))
+    return x

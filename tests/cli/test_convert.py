@@ -1,0 +1,117 @@
+"""anybit convert as a user calls it: what is written, what is listed, exit codes."""
+
+from __future__ import annotations
+
+import json
+
+import onnx
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import anybit
+from anybit.cli.convert import convert
+from anybit.errors import UsageError
+from tests.formats.linear_models import assert_same, operators
+from tests.models import mlp, model, parameters, quant, samples
+
+_APP = typer.Typer()
+_APP.command()(convert)
+
+
+def call(*arguments: object):
+    result = CliRunner().invoke(_APP, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def files(tmp_path):
+    onnx.save(mlp(), tmp_path / "m.onnx")
+    nodes = [quant("x", "a", prefix="p"), quant("a", "y", prefix="q", rounding_mode="FLOOR")]
+    floor = model(nodes, parameters("p", scale=0.3) | parameters("q", scale=0.7), inputs={"x": [4]}, outputs=["y"])
+    onnx.save(floor, tmp_path / "floor.onnx")
+    return tmp_path
+
+
+def test_a_model_is_written_and_means_the_same(files):
+    result = call(files / "m.onnx", "--to", "qcdq", "-o", files / "out.onnx")
+    assert result.exit_code == 0
+    assert "written to" in result.stdout
+    assert "Quant" not in operators(anybit.load(files / "out.onnx"))
+    assert_same(onnx.load(files / "m.onnx"), onnx.load(files / "out.onnx"), samples(1, 6))
+
+
+def test_refusals_write_nothing_and_exit_with_1(files):
+    result = call(files / "floor.onnx", "--to", "qcdq", "-o", files / "out.onnx")
+    assert result.exit_code == 1
+    assert "Quant 'y_node'" in result.stdout
+    assert "FLOOR" in result.stdout
+    assert "nothing was written" in result.stdout
+    assert not (files / "out.onnx").exists()
+
+
+def test_approximations_are_listed_with_their_bound_and_exit_with_0(files):
+    result = call(files / "floor.onnx", "--to", "qcdq", "-o", files / "out.onnx", "--approximate")
+    assert result.exit_code == 0
+    assert "one step of 0.7" in result.stdout
+    assert operators(anybit.load(files / "out.onnx")).count("QuantizeLinear") == 2
+
+
+def test_what_remains_refused_is_written_as_it_was_and_exits_with_1(files):
+    values = parameters("p", scale=0.3) | parameters("q", bits=11.0)
+    nodes = [quant("x", "a", prefix="p"), quant("a", "y", prefix="q")]
+    onnx.save(model(nodes, values, inputs={"x": [4]}, outputs=["y"]), files / "wide.onnx")
+    result = call(files / "wide.onnx", "--to", "qcdq", "-o", files / "out.onnx", "--approximate", "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert [r["node"] for r in report["refusals"]] == ["Quant 'y_node'"]
+    assert operators(anybit.load(report["output"]))[-1] == "Quant"
+
+
+def test_the_json_of_a_refusal_has_no_output(files):
+    result = call(files / "floor.onnx", "--to", "qdq", "-o", files / "out.onnx", "--json")
+    report = json.loads(result.stdout)
+    assert report["output"] is None
+    assert [r["node"] for r in report["refusals"]] == ["Quant 'y_node'"]
+
+
+def test_a_dry_run_prints_the_table_and_the_reasons(files):
+    result = call(files / "floor.onnx", "--dry-run")
+    assert result.exit_code == 0
+    assert "no duplicated op variants" in " ".join(result.stdout.split())
+    assert "qcdq: 1 refused" in result.stdout
+    assert "expected ROUND" in result.stdout
+    assert sorted(p.name for p in files.iterdir()) == ["floor.onnx", "m.onnx"]
+
+
+def test_a_dry_run_for_one_format_exits_as_that_conversion_would(files):
+    assert call(files / "floor.onnx", "--dry-run", "--to", "qcdq").exit_code == 1
+    assert call(files / "m.onnx", "--dry-run", "--to", "qcdq").exit_code == 0
+    assert call(files / "floor.onnx", "--dry-run", "--to", "qonnx").exit_code == 0
+
+
+def test_the_table_is_in_json_too(files):
+    rows = {r["format"]: r for r in json.loads(call(files / "floor.onnx", "--dry-run", "--json").stdout)["formats"]}
+    assert rows["qonnx"]["quantizers"] == {"carried": 2, "of": 2}
+    assert rows["qcdq"]["other_rounding"] == {"carried": 0, "of": 1}
+    assert rows["qcdq"]["refusals"][0]["got"] == "FLOOR"
+
+
+def test_packing_and_embedding(files):
+    onnx.save(mlp(hidden=500), files / "wide.onnx")
+    out = files / "out.onnx"
+    result = call(files / "wide.onnx", "--to", "qonnx", "-o", out, "--pack", "--embed-functions")
+    assert result.exit_code == 0
+    assert len(onnx.load(out).functions) > 0
+    assert_same(onnx.load(files / "wide.onnx"), anybit.load(out), samples(1, 6), runtime=False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("--to", "qcdq"), ("-o", "out.onnx"), ("--to", "tflite", "-o", "out.onnx"), ("--to", "finn", "--dry-run")],
+)
+def test_misuse(files, arguments):
+    with pytest.raises(UsageError):
+        call(files / "m.onnx", *arguments)
