@@ -23,6 +23,11 @@ from tests.integration.corpus import (
 
 ENGINES = ("reference", "onnxruntime")
 
+# Models whose convolutions the default engine computes in integers.
+CONVOLUTIONAL = tuple(
+    f"{name}/model.onnx" for name in ("cnv_2w2a", "mobilenetv1_4w4a_224", "mobilenetv1_w05_4w4a_96", "resnet18_4w4a")
+)
+
 
 def _step(path) -> float | None:
     step = grid_step(load(path).graph.outputs[0])
@@ -44,6 +49,13 @@ def test_runs_like_the_framework_at_batch_1_and_beyond(case, engine):
         assert wrong > 0, f"the export was thought wrong: {WRONG_EXPORTS[case.name]}"
     elif case.name not in POOLED_TIES:
         assert wrong == 0
+
+
+@needs_corpus
+@pytest.mark.parametrize("case", [c for c in executable_files() if c.name in CONVOLUTIONAL], ids=lambda c: c.name)
+def test_integer_layers_agree_with_the_framework(case):
+    outputs = next(iter(Session(case.path, threads=1).run(case.inputs).values())).reshape(case.outputs.shape)
+    assert departures(outputs, case.outputs, _step(case.path)) == 0
 
 
 @needs_corpus
