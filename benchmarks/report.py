@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-_PACKAGES = ("anybit", "numpy", "onnx", "onnx-ir", "onnxruntime", "qonnx")
+_PACKAGES = ("anybit", "numpy", "onnx", "onnx-ir", "onnxruntime", "openvino", "qonnx")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Row:
 def at_least(benchmark: str, measure: str, ours: float, other: float, goal: float | None = None) -> Row:
     """How many times faster we are, from seconds a sample."""
     ratio = other / ours
-    figure, wanted = f"{ratio:,.0f}x faster", "" if goal is None else f">= {goal:,.0f}x"
+    figure = f"{ratio:,.0f}x faster" if ratio >= 10 else f"{ratio:.2f}x faster"
+    wanted = "" if goal is None else f">= {goal:,.0f}x"
     return Row(benchmark, measure, duration(ours), duration(other), figure, wanted, _met(goal, goal and ratio >= goal))
 
 
@@ -44,6 +45,16 @@ def seconds(benchmark: str, measure: str, total: float, parts: str, goal: float 
     """A time that is measured against a limit; `parts` says what it consists of."""
     wanted = "" if goal is None else f"< {goal:g} s"
     return Row(benchmark, measure, f"{total:.2f} s", "", parts, wanted, _met(goal, goal and total < goal))
+
+
+def rate(benchmark: str, measure: str, operations: float) -> Row:
+    """Operations a second."""
+    return Row(benchmark, measure, figure=f"{operations / 1e9:,.0f} G operations/s")
+
+
+def share(benchmark: str, measure: str, operations: float, peak: float) -> Row:
+    """Operations a second, two for each multiply-accumulate, as a part of what the processor can do."""
+    return Row(benchmark, measure, figure=f"{operations / 1e9:,.0f} G operations/s, {operations / peak:.0%}")
 
 
 def memory(benchmark: str, measure: str, peak: float, weights: float, goal: float | None = None) -> Row:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import engines
 import numpy as np
 import onnx
 import values
@@ -242,6 +243,7 @@ def _absent(name: str, path: Path) -> Row:
 _GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
     "throughput": throughput,
     "cnv": cnv,
+    "engines": engines.rows,
     "build": build,
     "cleaning": cleaning,
     "values": values.rows,
