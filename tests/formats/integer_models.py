@@ -73,9 +73,7 @@ class Net:
     def proto(self, *, opset: int = 13) -> onnx.ModelProto:
         """The model; its output is the last tensor."""
         last = helper.make_node("Identity", [self.current], ["y"], name="last")
-        return model(
-            [*self.nodes, last], self.constants, inputs={"x": list(self.shape)}, outputs=["y"], opset=opset
-        )
+        return model([*self.nodes, last], self.constants, inputs={"x": list(self.shape)}, outputs=["y"], opset=opset)
 
 
 def power(rng: np.random.Generator, *shape: int) -> Array:
@@ -198,7 +196,7 @@ def convnets(draw: st.DrawFn) -> Net:
 def _second(net: Net, draw: st.DrawFn, channels: int, rank: int) -> None:
     move = draw(st.sampled_from(["pool", "flat", "depthwise", "none"]))
     if move == "pool":
-        net.add("MaxPool", kernel_shape=[2] * (rank - 2), strides=[1] * (rank - 2), pads=[1, 0] * (rank - 2))
+        net.add("MaxPool", kernel_shape=[2] * (rank - 2), strides=[1] * (rank - 2), pads=[1] * 2 * (rank - 2))
     if move == "flat":
         net.add("GlobalAveragePool")
     groups = channels if move == "depthwise" else 1

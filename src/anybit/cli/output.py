@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from anybit.datatypes import DataType
 from anybit.errors import InputError
@@ -71,15 +72,21 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(cell) for cell in row))
-    console().print(f"[bold]{_cell(title)}[/bold]")
+        table.add_row(*(Text(_cell(cell)) for cell in row))
+    console().print(Text(_cell(title), style="bold"))
     console().print(table)
 
 
 def _cell(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return "" if value is None else str(value).replace("[", "\\[")
+        return "" if value is None else "".join(map(_shown, str(value)))
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _shown(character: str) -> str:
+    """A character of a name: those that would steer the terminal as their escapes."""
+    plain = character.isprintable() or character == "\n"
+    return character if plain else character.encode("unicode_escape").decode("ascii")
 
 
 def print_steps(steps: Sequence[Step], output: Path, *, as_json: bool) -> None:

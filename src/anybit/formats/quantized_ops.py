@@ -10,7 +10,7 @@ pairs of products at 16 bits, which can happen only where activations and weight
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from anybit.formats.lowering import Hub, lower
 from anybit.formats.quantizer import read_quant
 from anybit.formats.read_products import read_quantized as read
 from anybit.formats.requantize import Corners, Requantization, corners_of, reproduces, requantise
-from anybit.formats.steps import steps_of
+from anybit.formats.steps import Steps, steps_of
 from anybit.formats.stored import Bytes, Stored, stored_input, stored_output
 from anybit.ops.nodes import label, shape_of
 from anybit.ops.operator import Array
@@ -67,10 +67,38 @@ def _plan(product: IntegerProduct, hub: Hub) -> _Plan | Refusal:
     steps = steps_of(layer)
     if isinstance(steps, Refusal):
         return steps
-    zero_point = np.broadcast_to(quantizer.zero_point.reshape(-1), layer.scale.shape)
-    limits = {"lowest": float(quantizer.lo.min()), "highest": float(quantizer.hi.max())}
-    found = requantise(steps, zero_point, **limits, room=_room(layer, x))
-    scale, fits = _weight_scale(found, corners_of(steps, zero_point, **limits), x.one_scale, y.one_scale)
+    declared = (float(quantizer.lo.min()), float(quantizer.hi.max()))
+    result: _Plan | Refusal | None = None
+    for lowest, highest in dict.fromkeys((declared, _reached(steps, declared))):
+        offset = y.lowest - declared[0]
+        ends = replace(y, lowest=int(lowest + offset), highest=int(highest + offset))
+        result = _certified(layer, last, steps, quantizer.zero_point, x, ends, (lowest, highest))
+        if isinstance(result, _Plan):
+            break
+    return result or Refusal(problem="no levels", node=label(layer.quantizer))
+
+
+def _reached(steps: Steps, declared: tuple[float, float]) -> tuple[float, float]:
+    """The levels that some channel reaches: behind Relu, a line that ends there is a Clip and not another slope."""
+    last = steps.first + np.isfinite(steps.thresholds).sum(axis=1)
+    return max(declared[0], float(steps.first.min())), min(declared[1], float(last.max()))
+
+
+def _certified(
+    layer: IntegerLayer,
+    last: ir.Node,
+    steps: Steps,
+    zero_points: Float64s,
+    x: Stored,
+    y: Stored,
+    limits: tuple[float, float],
+) -> _Plan | Refusal:
+    """The layer with a bias and a multiplier for each channel, if they reproduce all steps between the limits."""
+    zero_point = np.broadcast_to(zero_points.reshape(-1), layer.scale.shape)
+    lowest, highest = limits
+    found = requantise(steps, zero_point, lowest=lowest, highest=highest, room=_room(layer, x))
+    corners = corners_of(steps, zero_point, lowest=lowest, highest=highest)
+    scale, fits = _weight_scale(found, corners, x.one_scale, y.one_scale)
     weights = layer.weights * found.factor.reshape(_across(layer))
     fits &= weights.max(axis=_within(layer), initial=0) <= _HIGHEST_WEIGHT
     if not fits.all():

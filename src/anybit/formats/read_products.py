@@ -114,10 +114,12 @@ class _Reader:
 
     def _reals(self, product: Product) -> ir.Value:
         """The integers of the first operand, less their zero point, as real numbers."""
-        key = (product.x, product.x_zero_point, product.node.graph)
+        x = product.node.inputs[0] or product.x  # another product that makes it may be replaced by now
+        key = (x, product.x_zero_point, product.node.graph)
         if key not in self.made:
-            output = f"{product.x.name}/integers"
-            node = _linear(self.rewriter, "DequantizeLinear", product.x, product.x_zero_point, product.x.dtype, output)
+            node = _linear(
+                self.rewriter, "DequantizeLinear", x, product.x_zero_point, product.x.dtype, f"{x.name}/integers"
+            )
             node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
             product.node.prepend(node)
             self.made[key] = node.outputs[0]

@@ -24,6 +24,7 @@ _FACTORS = (1, 2, 3, 5, 7, 9, 12, 18, 25, 36, 42, 63, 127)
 _SLOPES = 33  # that are tried between the flattest and the steepest
 _LARGEST = float(1 << 24)  # float32 holds the sums exactly
 _FLATTEST = 2.0**-30
+_TIE = 2.0**-12  # levels that a line may seem to miss: one that meets ties, which round to even, has no room at all
 _MARGIN = 2.0**-20  # relative; a multiplier that has it bears being computed from scales, and other orders of rounding
 
 
@@ -130,7 +131,7 @@ def _slopes(corners: Corners) -> Float64s:
         first, second = _width(corners, one), _width(corners, two)
         left, right = np.where(first < second, one, left), np.where(first < second, right, two)
     best = (left + right) / 2
-    possible = _width(corners, best) > 0
+    possible = _width(corners, best) > -_TIE
     ends: list[Float64s] = []
     for outer in (low, high):
         inside, outside = best, outer
@@ -141,6 +142,7 @@ def _slopes(corners: Corners) -> Float64s:
         ends.append(np.where(_width(corners, outer) > 0, outer, inside))
     parts = np.linspace(0, 1, _SLOPES)[:, None]
     order = np.argsort(np.abs(parts[:, 0] - 0.5), kind="stable")  # from the middle outwards
+    possible = possible & ((ends[0] < ends[1]) | (np.arange(_SLOPES)[:, None] == 0))  # one slope is tried once
     return np.where(possible, np.exp2(ends[0] + (ends[1] - ends[0]) * parts[order]), np.nan)
 
 

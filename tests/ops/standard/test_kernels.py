@@ -340,3 +340,53 @@ def test_what_depends_on_the_type_of_a_division_is_not_widened() -> None:
     assert q.item() == np.rint(x / scale).item() == 2
     (y,) = run_kernel("Div", [np.float32([1]), np.float32([3])], {})
     assert y.dtype == np.float32
+
+
+def test_global_max_pool_of_any_rank() -> None:
+    for rank in (3, 4, 5):
+        x = np.random.default_rng(rank).standard_normal((2, 3, 4, 5, 2)[:rank]).astype(np.float32)
+        assert_close_to_ort("GlobalMaxPool", [x])
+
+
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_lp_normalization_sums_magnitudes(p: int, axis: int) -> None:
+    assert_close_to_ort("LpNormalization", [X], {"p": p, "axis": axis})
+    zero = np.zeros((2, 3), np.float32)
+    np.testing.assert_array_equal(run_kernel("LpNormalization", [zero], {"p": p})[0], zero)
+
+
+@pytest.mark.parametrize("opset", [10, 13, 19, 21, 23])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+def test_quantize_linear_saturates_however_large_the_quotient_is(dtype: Any, opset: int) -> None:
+    x = np.float32([-np.inf, -3e38, -1e10, -(2.0**31), -1.5, -0.5, 0.5, 2.5, 2.0**31, 1e10, 3e38, np.inf])
+    scale, zero_point = np.float32(1), dtype(3)
+    info = np.iinfo(dtype)
+    exact = [np.clip(np.round(v) + 3, int(info.min), int(info.max)) for v in x.astype(np.float64)]
+    (y,) = run_kernel("QuantizeLinear", [x, scale, zero_point], {}, opset=opset)
+    np.testing.assert_array_equal(y, np.asarray(exact).astype(dtype))
+
+
+def test_quantize_linear_by_axis_and_by_blocks() -> None:
+    x = X * 30
+    zero_point = np.asarray([-3, 0, 100], np.int8)
+    assert_close_to_ort("QuantizeLinear", [x, np.float32([0.25, 0.5, 2.0]), zero_point], {"axis": 1})
+    blocks = np.abs(x[:, :, ::2]) / 10 + np.float32(0.5)
+    assert_close_to_ort("QuantizeLinear", [x, blocks, blocks.astype(np.int8)], {"axis": 2, "block_size": 2})
+
+
+def test_quantize_linear_divides_in_float16_unless_told_the_precision() -> None:
+    x, scale = np.float16([30.25, -77.0, 65504.0]), np.float16(0.1)
+    (y,) = run_kernel("QuantizeLinear", [x, scale, np.int16(1)], {}, opset=23)
+    np.testing.assert_array_equal(y[:2], np.rint(x[:2] / scale) + 1)
+    assert y[2] == np.iinfo(np.int16).max
+    (precise,) = run_kernel("QuantizeLinear", [x, scale, np.int16(1)], {"precision": 1}, opset=23)
+    np.testing.assert_array_equal(precise[:2], np.rint(x[:2].astype(np.float32) / np.float32(scale)) + 1)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("op_type", ["Gemm", "MatMul"])
+def test_infinite_products_do_not_warn(op_type: str) -> None:
+    x = np.float32([[np.inf, -np.inf], [1, 0]])
+    (y,) = run_kernel(op_type, [x, np.ones((2, 2), np.float32)], {})
+    assert np.isnan(y[0]).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -15,8 +16,18 @@ from anybit.analysis.values.declared import of_annotation
 from anybit.analysis.values.registry import find_rule
 from anybit.analysis.values.rule import Site, Unfollowed
 from anybit.analysis.values.rules.corners import outward
-from anybit.analysis.values.tensor import TensorValues, bounded, limited, of_constant, of_dtype, summarised, unbounded
+from anybit.analysis.values.tensor import (
+    TensorValues,
+    bounded,
+    integers,
+    limited,
+    of_constant,
+    of_dtype,
+    summarised,
+    unbounded,
+)
 from anybit.errors import UsageError
+from anybit.io.annotations import annotated_datatype
 from anybit.io.load import ModelSource, load
 from anybit.ops.constants import constant
 from anybit.ops.evaluate import EVALUATION_ERRORS
@@ -94,16 +105,34 @@ def _of_input(value: ir.Value, limits: tuple[float, float] | None) -> TensorValu
     if limits is None:
         return widest
     lo, hi = limits
-    if not lo <= hi:
+    if not lo <= hi or lo == np.inf or hi == -np.inf:
         raise UsageError("range of an input", node=f"input '{value.name}'", got=f"{lo}, {hi}", expected="LO <= HI")
-    lo, hi = (float(np.clip(bound, widest.lo, widest.hi)) for bound in limits)
+    within = _within(widest, dtype, lo, hi)
+    if within is None:
+        raise UsageError(
+            "range of an input without a number that the input can hold",
+            node=f"input '{value.name}'",
+            got=f"{lo}, {hi}",
+            expected=f"numbers of {value.dtype if declared is None else annotated_datatype(value)}",
+        )
+    return within
+
+
+def _within(widest: TensorValues, dtype: np.dtype[Any] | None, lo: float, hi: float) -> TensorValues | None:
+    """The numbers of an input that are in a range; None where there are none."""
+    largest = float(np.finfo(dtype).max) if dtype is not None and dtype.kind == "f" else np.inf
+    if (lo > np.minimum(widest.hi, largest)).any() or (hi < np.maximum(widest.lo, -largest)).any():
+        return None
+    low, high = np.maximum(lo, widest.lo), np.minimum(hi, widest.hi)
     if dtype is not None:  # 0.1 stands for the number that the type has in its place
-        lo, hi = (float(outward(np.asarray(bound), dtype, up=up)) for bound, up in ((lo, False), (hi, True)))
-    if widest.grid is None:
-        return bounded(lo, hi)
+        low, high = outward(low, dtype, up=False), outward(high, dtype, up=True)
     grid = widest.grid
-    integers = (np.ceil(lo / grid.scale + grid.zero_point), np.floor(hi / grid.scale + grid.zero_point))
-    return bounded(lo, hi, replace(grid, lo=integers[0], hi=integers[1]))
+    if grid is not None:
+        first, last = np.ceil(low / grid.scale + grid.zero_point), np.floor(high / grid.scale + grid.zero_point)
+        return None if (first > last).any() else bounded(low, high, replace(grid, lo=first, hi=last))
+    if dtype is None or dtype.kind not in "iu":
+        return bounded(low, high)
+    return None if np.ceil(low) > np.floor(high) else integers(np.ceil(low), np.floor(high))
 
 
 @dataclass

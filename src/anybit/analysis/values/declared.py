@@ -25,7 +25,10 @@ def of_annotation(value: ir.Value) -> TensorValues | None:
 
 
 def _of_datatype(datatype: DataType) -> TensorValues | None:
-    lo, hi = float(datatype.min), float(datatype.max)
+    try:
+        lo, hi = float(datatype.min), float(datatype.max)
+    except OverflowError:
+        return None  # all that float64 holds
     match datatype:
         case ScaledIntType():
             return None  # the integers are bounded, their scale is not known
@@ -33,6 +36,8 @@ def _of_datatype(datatype: DataType) -> TensorValues | None:
             return bounded(lo, hi) if datatype.bits < 16 else None
         case FixedType():
             step = float(datatype.step)
+            if not step:  # too fine for float64
+                return bounded(lo, hi)
             grid = IntegerGrid(np.asarray(step), np.zeros(()), np.asarray(lo / step), np.asarray(hi / step), datatype)
             return bounded(lo, hi, grid)
         case _:

@@ -20,8 +20,9 @@ from onnx.reference.op_run import RuntimeContextError
 from anybit.errors import UnsupportedError
 from anybit.ops.operator import Array
 from anybit.ops.standard.convolution import conv, conv_transpose
-from anybit.ops.standard.linear import batch_normalization, gemm, local_response_normalization
-from anybit.ops.standard.pooling import average_pool, global_average_pool, max_pool
+from anybit.ops.standard.linear import batch_normalization, gemm, local_response_normalization, lp_normalization
+from anybit.ops.standard.linear_quantization import quantize_linear
+from anybit.ops.standard.pooling import average_pool, global_average_pool, global_max_pool, max_pool
 from anybit.ops.standard.quantized_products import qlinear_conv, qlinear_matmul
 
 # onnx's reference has these from a later version on, with the meaning that they had before.
@@ -45,6 +46,8 @@ _OWN: dict[str, _Own] = {
     "MaxPool": lambda a, x: max_pool(x, a),
     "AveragePool": lambda a, x: average_pool(x, a),
     "GlobalAveragePool": lambda _, x: global_average_pool(x),
+    "GlobalMaxPool": lambda _, x: global_max_pool(x),
+    "LpNormalization": lambda a, x: lp_normalization(x, a),
     "LRN": lambda a, x: local_response_normalization(x, a),
 }
 
@@ -52,7 +55,7 @@ _OWN: dict[str, _Own] = {
 # or of the rounding (QuantizeLinear, Cast and the like) must not be here.
 _WIDENED = frozenset(
     """Acos Acosh Asin Asinh Atan Atanh Celu Cos Cosh Einsum Elu Erf Exp Gelu GlobalLpPool GroupNormalization GRU
-    HardSigmoid HardSwish InstanceNormalization LayerNormalization Log LogSoftmax LpNormalization LpPool LSTM Mean
+    HardSigmoid HardSwish InstanceNormalization LayerNormalization Log LogSoftmax LpPool LSTM Mean
     Mish Pow Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd
     ReduceSum ReduceSumSquare RMSNormalization RNN Selu Sigmoid Sin Sinh Softmax Softplus Softsign Sqrt Sum Tan
     Tanh""".split()
@@ -78,6 +81,8 @@ def compile_node(node: ir.Node, opset: int) -> Kernel:
         return lambda inputs: (qlinear_matmul(inputs),)
     _refuse_ignored(node, attributes)
     generic = _reference_kernel(_canonical(node), opset, len(node.inputs), len(node.outputs))
+    if node.op_type == "QuantizeLinear":
+        return lambda inputs: generic(inputs) if (y := quantize_linear(inputs, attributes)) is None else (y,)
     own = _OWN.get(node.op_type)
     if own is not None and _is_plain(node, attributes, opset):
         return _in_float64(own, attributes, generic)
@@ -133,7 +138,8 @@ def _in_float64(own: _Own, attributes: Mapping[str, Any], generic: Kernel) -> Ke
             )
         if first is None or not np.issubdtype(first.dtype, np.floating):
             return generic(inputs)
-        return _narrowed((own(attributes, *(_float64(x) for x in inputs)),), inputs)
+        with np.errstate(all="ignore"):  # infinities and NaN are answered, not warned of
+            return _narrowed((own(attributes, *(_float64(x) for x in inputs)),), inputs)
 
     return run
 

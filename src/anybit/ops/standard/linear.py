@@ -1,4 +1,4 @@
-"""MatMul, Gemm, BatchNormalization and LRN, accumulated in float64."""
+"""Gemm, BatchNormalization, LRN and LpNormalization, accumulated in float64."""
 
 from __future__ import annotations
 
@@ -41,3 +41,10 @@ def local_response_normalization(x: Array, attributes: Mapping[str, Any]) -> Arr
         window = x[:, max(0, channel - before) : channel + after + 1]
         total[:, channel] = np.square(window).sum(axis=1)
     return x / (bias + alpha / size * total) ** beta
+
+
+def lp_normalization(x: Array, attributes: Mapping[str, Any]) -> Array:
+    """Y = X / (sum of |X|^p along the axis)^(1/p), p being 1 or 2; 0 where all of X is 0; float64."""
+    p, axis = int(attributes.get("p", 2)), int(attributes.get("axis", -1))
+    norm = np.power(np.power(np.abs(x), p).sum(axis=axis, keepdims=True), 1 / p)
+    return np.divide(x, norm, out=np.zeros_like(x), where=norm != 0)

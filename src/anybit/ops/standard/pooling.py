@@ -1,4 +1,4 @@
-"""MaxPool, AveragePool and GlobalAveragePool for any rank, averages accumulated in float64."""
+"""MaxPool, AveragePool and their global forms for any rank, averages accumulated in float64."""
 
 from __future__ import annotations
 
@@ -46,3 +46,8 @@ def average_pool(x: Array, attributes: Mapping[str, Any]) -> Array:
 def global_average_pool(x: Array) -> Array:
     """Y[n, c] = mean over all spatial positions, which stay as axes of size 1."""
     return x.mean(axis=tuple(range(2, x.ndim)), keepdims=True)
+
+
+def global_max_pool(x: Array) -> Array:
+    """Y[n, c] = max over all spatial positions, which stay as axes of size 1."""
+    return x.max(axis=tuple(range(2, x.ndim)), keepdims=True)

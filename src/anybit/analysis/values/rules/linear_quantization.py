@@ -24,11 +24,9 @@ from anybit.analysis.values.tensor import (
 )
 from anybit.datatypes import DataType, IntType
 from anybit.ops.operator import Array
+from anybit.ops.standard.linear_quantization import along
 
 _FLOAT32 = np.dtype(np.float32)
-
-# Beyond it the reference's conversion to int32 wraps around.
-_LARGEST_QUOTIENT = float(1 << 30)
 
 # Products of integers up to here by a scale are rounded once.
 _LARGEST_EXACT = float(1 << 24)
@@ -65,8 +63,7 @@ def quantize_linear(site: Site) -> TensorValues:
     except Unfollowed:
         return integers(lo, hi, limits.datatype)
     reached = [np.clip(np.rint(v) + zero_point, lo, hi) for v in quotients]
-    wraps = np.maximum(*(np.abs(v) for v in quotients)) > _LARGEST_QUOTIENT
-    return integers(np.where(wraps, lo, reached[0]), np.where(wraps, hi, reached[1]), limits.datatype)
+    return integers(reached[0], reached[1], limits.datatype)
 
 
 def _quantized_type(site: Site) -> ir.DataType:
@@ -204,15 +201,7 @@ def _parameter(site: Site, index: int) -> Float64s:
     shape, axis = site.shape(0), int(site.attribute("axis", 1))
     if not -len(shape) <= axis < len(shape):
         raise Unfollowed(f"axis {axis} of a tensor of rank {len(shape)}")
-    block = int(site.attribute("block_size", 0) or 0)
-    if not block:
-        sides = [1] * len(shape)
-        sides[axis] = array.size
-        return array.reshape(sides)
-    length = shape[axis]
-    if length is None:
-        raise Unfollowed("the blocked axis has no fixed length")
-    return np.repeat(array, block, axis).take(range(length), axis)
+    return along(array, shape, axis, int(site.attribute("block_size", 0) or 0))
 
 
 def dynamic_quantize_linear(site: Site) -> list[TensorValues]:

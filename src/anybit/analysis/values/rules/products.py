@@ -13,7 +13,7 @@ from anybit.analysis.values.rule import Rules, Site, Unfollowed
 from anybit.analysis.values.rules.arithmetic import plus, scaled
 from anybit.analysis.values.rules.contraction import Choose, Contraction, Lay, Operand, contract
 from anybit.analysis.values.rules.windows import Masks, convolution_masks, transposed_masks
-from anybit.analysis.values.tensor import Float64s, Shape, TensorValues, bounded, hull, integers
+from anybit.analysis.values.tensor import Float64s, Shape, TensorValues, aligned, bounded, hull, integers
 from anybit.ops.operator import Array
 
 
@@ -103,9 +103,8 @@ def _turned(site: Site, index: int, attribute: str) -> tuple[TensorValues, Shape
     if not site.attribute(attribute, 0):
         return values, shape
     constant = None if values.constant is None else values.constant.T
-    turned = values.moved(lambda a: a if a.ndim < 2 else a.T)
-    rows = values.moved(lambda a: a[:, None]) if values.lo.ndim == 1 else turned
-    return replace(rows, constant=constant), shape[::-1]
+    turned = values.moved(lambda a: aligned(a, 2).T if a.ndim else a)
+    return replace(turned, constant=constant), shape[::-1]
 
 
 def conv(site: Site) -> TensorValues:

@@ -1,0 +1,56 @@
+"""anybit verify: whether two models mean the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anybit.cli.output import FINDINGS, JsonOption, console, print_json, print_table
+from anybit.cli.run import write_arrays
+
+
+def verify(
+    a: Annotated[Path, typer.Argument(help="First model.", show_default=False)],
+    b: Annotated[Path, typer.Argument(help="Second model.", show_default=False)],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help=".npz for the counter-example's input.")] = None,
+    random: Annotated[int, typer.Option(help="Samples of each kind to look for a counter-example among.")] = 64,
+    seed: Annotated[int, typer.Option(help="Seed of the drawing.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Prove layer by layer that two models are equal, or find an input that shows the difference.
+
+    Exit code 0 if they are equal for every input, 1 if they differ or nothing is proven.
+    """
+    from anybit.runtime.verify import verify as verify_models
+
+    certificate = verify_models(a, b, samples=random, seed=seed)
+    found = certificate.counter_example
+    if found is not None and output is not None:
+        write_arrays(output, dict(found.inputs))
+    if json:
+        shown = None if found is None else {"output": found.output, "largest": found.largest}
+        figures = {
+            "exact": certificate.verdict.is_exact,
+            "verdict": certificate.verdict,
+            "layers": certificate.layers,
+            "outputs": certificate.outputs,
+            "notes": certificate.notes,
+            "counter_example": shown,
+            "written": str(output) if found is not None and output is not None else None,
+        }
+        print_json(figures)
+    else:
+        columns = ("in the first model", "in the second", "shown", "values", "steps", "bound", "what differs")
+        stretches = (*certificate.layers, *certificate.outputs)
+        rows = [(s.a, s.b, s.verdict.value, s.values, s.steps, s.bound, s.detail) for s in stretches]
+        print_table(certificate.verdict.value, columns, rows)
+        for note in certificate.notes:
+            console().print(note, markup=False, soft_wrap=True)
+        if found is not None:
+            text = f"output '{found.output}' differs by {found.largest:g} on an input"
+            written = "; write it with -o" if output is None else f" that is in {output}"
+            console().print(text + written, markup=False, soft_wrap=True)
+    if not certificate.verdict.is_exact:
+        raise typer.Exit(FINDINGS)

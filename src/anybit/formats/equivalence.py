@@ -1,0 +1,280 @@
+"""certify: whether two models mean the same for every input, tensor by tensor; nothing is run on data.
+
+Products of quantised tensors mean exact sums of integers, as everywhere in the hub; NaN and the sign of zero are left
+aside. Inputs and outputs are matched by position.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from anybit.analysis.values.analysis import values_of
+from anybit.formats.convert import to_hub
+from anybit.formats.equivalence_functions import Function, Key, Root
+from anybit.formats.equivalence_numbers import QUANTIZERS, Numbering
+from anybit.io.load import ModelSource
+from anybit.ops.nodes import label, operator_of, shape_of
+from anybit.ops.operator import Array
+
+_MOST_VALUES = 1 << 24  # of an output that are tried one by one
+_FLOAT_ROUNDING = 2.0**-20  # share of the largest magnitude that a few float32 operations may move
+
+
+class Verdict(enum.Enum):
+    """What is known of two models, or of a tensor in them."""
+
+    EXACT_BY_CONSTRUCTION = "exact by construction"
+    """The same operators with the same constants."""
+    EXACT_BY_ENUMERATION = "exact by enumeration"
+    """Other operators, the same number for every integer that can occur."""
+    EXACT_BUT_FOR_FLOAT_ROUNDING = "exact integers, real values up to float rounding of the last scaling"
+    """The same integers in every layer; the output's last float operations round differently."""
+    DIFFERENT = "different"
+    """An input is known on which outputs differ."""
+    UNDECIDED = "undecided"
+    """Neither a proof nor an input that shows a difference."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is a proof that the models are equal, float rounding of a last scaling aside."""
+        return self not in (Verdict.DIFFERENT, Verdict.UNDECIDED)
+
+
+_ORDER = tuple(Verdict)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What leads to one tensor in both models.
+
+    Attributes:
+        a: The node of the first model that makes it, or the name of an output.
+        b: That of the second model; empty if there is none.
+        verdict: How it was shown to be equal, or that it was not.
+        values: Number of integers that were tried; 0 where the stretch is equal by construction.
+        steps: Number of runs of integers of one level that were compared.
+        bound: How far real values may differ.
+        detail: What differs, or stands in the way.
+    """
+
+    a: str
+    b: str
+    verdict: Verdict
+    values: int = 0
+    steps: int = 0
+    bound: float = 0.0
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class CounterExample:
+    """An input on which two models differ.
+
+    Attributes:
+        inputs: By the first model's input names.
+        output: Name of the first model's output that differs most.
+        a: That output of the first model.
+        b: Of the second one.
+        largest: Their largest difference.
+    """
+
+    inputs: Mapping[str, npt.NDArray[Any]]
+    output: str
+    a: npt.NDArray[Any]
+    b: npt.NDArray[Any]
+    largest: float
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Whether two models mean the same for every input that both take.
+
+    Attributes:
+        verdict: Of the models.
+        layers: One entry a quantised tensor of the first model.
+        outputs: One entry an output of the first model.
+        notes: How inputs and outputs were matched where names differ, and what was not read.
+        counter_example: An input on which they differ, if the verdict is that.
+    """
+
+    verdict: Verdict
+    layers: tuple[Stretch, ...]
+    outputs: tuple[Stretch, ...]
+    notes: tuple[str, ...] = ()
+    counter_example: CounterExample | None = None
+
+
+def certify(a: ModelSource, b: ModelSource) -> Certificate:
+    """Proves that two models are equal, or names what stands in the way; never says that they differ.
+
+    Args:
+        a: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
+        b: The other one.
+
+    Raises:
+        ModelFileError: A model cannot be read.
+    """
+    hubs = [to_hub(source) for source in (a, b)]
+    first, second = (hub for hub, _ in hubs)
+    notes = [
+        *_named(first.graph.inputs, second.graph.inputs, "inputs"),
+        *_named(first.graph.outputs, second.graph.outputs, "outputs"),
+        *(f"not read: {refusal}" for _, outcome in hubs for refusal in outcome.refusals),
+    ]
+    problem = _mismatch(first, second)
+    if problem:
+        return Certificate(Verdict.UNDECIDED, (), (Stretch("", "", Verdict.UNDECIDED, detail=problem),), tuple(notes))
+    roots: dict[Key, Root] = {}
+    numberings = [Numbering(values_of(hub), roots) for hub in (first, second)]
+    pairing = _Pairing(*numberings)
+    layers = tuple(pairing.layer(node) for node in _quantisers(numberings[0]))
+    outputs = tuple(pairing.output(x, y) for x, y in zip(first.graph.outputs, second.graph.outputs, strict=True))
+    verdict = max((o.verdict for o in outputs), key=_ORDER.index)
+    return Certificate(verdict, layers, outputs, tuple(notes))
+
+
+def _named(first: Any, second: Any, what: str) -> list[str]:
+    names = [[str(v.name) for v in values] for values in (first, second)]
+    if names[0] == names[1] or len(names[0]) != len(names[1]):
+        return []
+    pairs = ", ".join(f"{x} = {y}" for x, y in zip(*names, strict=True) if x != y)
+    return [f"{what} matched by position: {pairs}"]
+
+
+def _mismatch(first: ir.Model, second: ir.Model) -> str:
+    """Why the models cannot be fed alike; empty if they can."""
+    for what, x, y in (
+        ("inputs", first.graph.inputs, second.graph.inputs),
+        ("outputs", first.graph.outputs, second.graph.outputs),
+    ):
+        if len(x) != len(y):
+            return f"{len(x)} and {len(y)} {what}"
+        for v, w in zip(x, y, strict=True):
+            if v.dtype != w.dtype:
+                return f"{what} '{v.name}' and '{w.name}' are {v.dtype} and {w.dtype}"
+    for v, w in zip(first.graph.inputs, second.graph.inputs, strict=True):
+        s, t = shape_of(v), shape_of(w)
+        if (s and s[1:]) != (t and t[1:]):
+            return f"inputs '{v.name}' and '{w.name}' have shapes {list(s or ())} and {list(t or ())}"
+    return ""
+
+
+def _quantisers(numbering: Numbering) -> list[ir.Node]:
+    """The nodes that make quantised tensors from what is not constant."""
+    found: list[ir.Node] = []
+    for node in numbering.values.model.graph:
+        operator = operator_of(node, numbering.opsets)
+        if operator is not None and operator.name in QUANTIZERS and node.outputs[0] in numbering.numbers:
+            found += [node] if numbering.numbers[node.outputs[0]].node is node else []
+    return found
+
+
+@dataclass
+class _Pairing:
+    """Finds what in the second model corresponds to tensors of the first."""
+
+    a: Numbering
+    b: Numbering
+    by_structure: dict[Key, ir.Node] = field(default_factory=dict[Key, ir.Node])
+    by_key: dict[Key, ir.Node] = field(default_factory=dict[Key, ir.Node])
+    by_root: dict[Key, ir.Node] = field(default_factory=dict[Key, ir.Node])
+
+    def __post_init__(self) -> None:
+        for node in _quantisers(self.b):
+            number = self.b.of(node.outputs[0])
+            self.by_structure.setdefault(number.structure, node)
+            self.by_key.setdefault(_levels(self.b, node.outputs[0]), node)
+            if number.function is not None:
+                self.by_root.setdefault(number.function.root.key, node)
+
+    def layer(self, node: ir.Node) -> Stretch:
+        """How a quantised tensor of the first model is shown to be in the second."""
+        number = self.a.of(node.outputs[0])
+        same = self.by_structure.get(number.structure)
+        if same is not None:
+            return Stretch(label(node), label(same), Verdict.EXACT_BY_CONSTRUCTION)
+        function = number.function
+        runs = None if function is None else function.runs
+        values, steps = (0, 0) if runs is None else (runs.tried, int(np.isfinite(runs.starts).sum()))
+        equal = self.by_key.get(_levels(self.a, node.outputs[0]))
+        if equal is not None:
+            return Stretch(label(node), label(equal), Verdict.EXACT_BY_ENUMERATION, values, steps)
+        other = None if function is None else self.by_root.get(function.root.key)
+        if function is None or other is None:
+            detail = "what it is computed from has no counterpart"
+            return Stretch(label(node), "", Verdict.UNDECIDED, values, steps, detail=detail)
+        theirs = self.b.of(other.outputs[0]).function
+        detail = "" if theirs is None else _first_departure(function, theirs)
+        return Stretch(label(node), label(other), Verdict.UNDECIDED, values, steps, detail=detail)
+
+    def output(self, x: ir.Value, y: ir.Value) -> Stretch:
+        """How two outputs are shown to be equal."""
+        names = str(x.name), str(y.name)
+        first, second = self.a.of(x), self.b.of(y)
+        if first.structure == second.structure:
+            return Stretch(*names, Verdict.EXACT_BY_CONSTRUCTION)
+        f, g = first.function, second.function
+        if first.key == second.key:
+            runs = None if f is None else f.runs
+            return Stretch(*names, Verdict.EXACT_BY_ENUMERATION, 0 if runs is None else runs.tried)
+        if f is None or g is None or f.root.key != g.root.key:
+            return Stretch(*names, Verdict.UNDECIDED, detail="computed from tensors that are not known to be equal")
+        tables = _tables(f, g)
+        if tables is None:
+            return Stretch(*names, Verdict.UNDECIDED, detail="too many integers to try")
+        if (f.runs is not None or g.runs is not None) and _levels(self.a, x) != _levels(self.b, y):
+            return Stretch(*names, Verdict.UNDECIDED, detail=_first_departure(f, g))
+        return _judged(names, *tables)
+
+
+def _levels(numbering: Numbering, value: ir.Value) -> Key:
+    """The integers of a quantised tensor, whatever their scale, where it has one; else its key."""
+    kernel = numbering.kernel(value)
+    return numbering.of(value).key if kernel is None else kernel.key
+
+
+def _tables(f: Function, g: Function) -> tuple[Array, Array] | None:
+    root = f.root
+    width = int((root.hi - root.lo).max()) + 1
+    channels = max(f.channels, g.channels)
+    same = f.rank == g.rank and (f.channels == 1 or g.channels == 1 or (f.axis, f.channels) == (g.axis, g.channels))
+    if not same or width * channels > _MOST_VALUES:
+        return None
+    integers = np.minimum(root.lo + np.arange(width)[:, None], root.hi)
+    with np.errstate(all="ignore"):  # overflow and NaN have defined results
+        first, second = np.broadcast_arrays(f.evaluate(integers), g.evaluate(integers))
+    return first, second
+
+
+def _judged(names: tuple[str, str], first: Array, second: Array) -> Stretch:
+    if np.array_equal(first, second, equal_nan=True):
+        return Stretch(*names, Verdict.EXACT_BY_ENUMERATION, first.size)
+    with np.errstate(invalid="ignore"):  # of infinities; NaN is no float rounding
+        gap = np.abs(first.astype(np.float64) - second.astype(np.float64))
+    largest, magnitude = float(gap.max()), float(np.abs(first[np.isfinite(first)]).max(initial=0))
+    if largest <= _FLOAT_ROUNDING * magnitude:
+        return Stretch(*names, Verdict.EXACT_BUT_FOR_FLOAT_ROUNDING, first.size, bound=largest)
+    row, channel = np.unravel_index(int(gap.argmax()), gap.shape)
+    detail = f"channel {channel}: {first[row, channel]:g} and {second[row, channel]:g} for one integer"
+    return Stretch(*names, Verdict.UNDECIDED, first.size, bound=largest, detail=detail)
+
+
+def _first_departure(f: Function, g: Function) -> str:
+    """The first integer on which two quantised functions of one root differ."""
+    tables = _tables(f, g)
+    if tables is None:
+        return "the levels differ"
+    unequal = np.argwhere(tables[0] != tables[1])
+    if not len(unequal):
+        return "equal values in other channels"
+    row, channel = (int(i) for i in unequal[0])
+    lo = float(np.broadcast_to(f.root.lo, tables[0].shape[1:])[channel])
+    first, second = (float(t[row, channel]) for t in tables)
+    return f"channel {channel}: {first:g} and {second:g} for the integer {int(lo) + row}"

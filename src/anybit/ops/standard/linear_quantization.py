@@ -1,0 +1,64 @@
+"""QuantizeLinear to integers, which saturates however large the quotient is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+
+from anybit.ops.operator import Array
+
+_WIDEST = 16  # bits of the integers that QuantizeLinear makes
+
+
+def quantize_linear(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> Array | None:
+    """Y = saturate(round(X / scale) + zero_point), ties to even, X / scale in the type of X; None for a float Y.
+
+    NaN becomes the smallest integer.
+
+    Args:
+        inputs: X, scale, and zero_point if there is one.
+        attributes: Those of the node, of any version.
+    """
+    x, scale, zero_point = (*inputs, None)[:3]
+    dtype = _integer_type(zero_point, attributes)
+    if dtype is None or x is None or scale is None:
+        return None
+    if precision := attributes.get("precision", 0):
+        x, scale = (a.astype(ir.DataType(precision).numpy()) for a in (x, scale))
+    axis, block = int(attributes.get("axis", 1)), int(attributes.get("block_size", 0) or 0)
+    with np.errstate(all="ignore"):
+        quotient = np.asarray(x / along(scale, x.shape, axis, block), np.float64)
+    integers = np.rint(np.where(np.isnan(quotient), -np.inf, quotient))
+    if zero_point is not None:
+        integers = integers + along(zero_point, x.shape, axis, block).astype(np.float64)
+    info = ml_dtypes.iinfo(dtype)
+    return np.clip(integers, int(info.min), int(info.max)).astype(dtype)
+
+
+def _integer_type(zero_point: Array | None, attributes: Mapping[str, Any]) -> np.dtype[Any] | None:
+    chosen = ir.DataType(attributes.get("output_dtype", 0) or ir.DataType.UINT8)
+    element = chosen if zero_point is None else ir.DataType.from_numpy(zero_point.dtype)
+    return element.numpy() if element.is_integer() and element.bitwidth <= _WIDEST else None
+
+
+def along(parameter: Array, shape: Sequence[int | None], axis: int, block: int) -> Array:
+    """A scale or zero point, so that it broadcasts to a tensor: along `axis`, or by blocks of `block` along it.
+
+    Raises:
+        IndexError: The tensor has no such axis.
+        ValueError: The blocked axis has no fixed length, or there are too few blocks.
+    """
+    if parameter.size == 1:
+        return parameter.reshape(())
+    length = shape[axis]
+    if not block:
+        sides = [1] * len(shape)
+        sides[axis] = parameter.size
+        return parameter.reshape(sides)
+    if length is None or length > parameter.shape[axis] * block:
+        raise ValueError(f"an axis of length {length} in {parameter.shape[axis]} blocks of {block}")
+    return np.repeat(parameter, block, axis).take(range(length), axis)
