@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,10 @@ from anybit.analysis.values.analysis import Values
 from anybit.analysis.values.tensor import Float64s, IntegerGrid
 from anybit.errors import Refusal
 from anybit.formats.monotone import NEITHER, direction
-from anybit.ops.evaluate import evaluate_node, known_value
+from anybit.ops.evaluate import compiled, known_value
 from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import Array
+from anybit.ops.standard.kernels import Kernel
 
 PRODUCTS = frozenset(("Conv", "Gemm", "MatMul"))
 """The operators whose sums are followed."""
@@ -103,19 +105,30 @@ class IntegerLayer(IntegerProduct):
         """The node that makes the output."""
         return self.tail[-1]
 
+    @cached_property
+    def _kernels(self) -> list[tuple[Kernel, int, list[Array | None]]]:
+        """What computes each node of the tail, which input varies, and the inputs that are known."""
+        found: list[tuple[Kernel, int, list[Array | None]]] = []
+        before = self.product.outputs[0]
+        for node in self.tail:
+            kernel = compiled(node, self.opsets)
+            if kernel is None:  # `read_layer` lets no such node in
+                raise ValueError(f"{label(node)} has no reference")
+            position = list(node.inputs).index(before)
+            known = [None if v is before else known_value(v, self.opsets) for v in node.inputs]
+            found.append((kernel, position, known))
+            before = node.outputs[0]
+        return found
+
     def levels(self, accumulators: Float64s) -> Float64s:
         """The quantiser's integers for these sums, both (n, channels)."""
         return self.levels_of(self.reals(accumulators))
 
     def levels_of(self, reals: Array) -> Float64s:
         """The quantiser's integers for outputs of the product, (n, channels, 1 ...) as `reals` gives them."""
-        current, before = reals, self.product.outputs[0]
-        for node in self.tail:
-            inputs = [current if v is before else known_value(v, self.opsets) for v in node.inputs]
-            results = evaluate_node(node, inputs, self.opsets)
-            if results is None:  # `find_layers` lets no such node in
-                raise ValueError(f"{label(node)} has no reference")
-            current, before = results[0], node.outputs[0]
+        current = reals
+        for kernel, position, inputs in self._kernels:
+            (current,) = kernel([*inputs[:position], current, *inputs[position + 1 :]])
         scale, zero_point = (
             np.broadcast_to(p.reshape(-1), self.scale.shape) for p in (self.grid.scale, self.grid.zero_point)
         )

@@ -24,6 +24,9 @@ _FACTORS = (1, 2, 3, 5, 7, 9, 12, 18, 25, 36, 42, 63, 127)
 _SLOPES = 33  # that are tried between the flattest and the steepest
 _LARGEST = float(1 << 24)  # float32 holds the sums exactly
 _FLATTEST = 2.0**-30
+_GOLDEN = (5**0.5 - 1) / 2
+_SECTIONS = 48  # of the logarithms of slopes: 40 / 2^33 of one are left
+_HALVINGS = 24
 _TIE = 2.0**-12  # levels that a line may seem to miss: one that meets ties, which round to even, has no room at all
 _MARGIN = 2.0**-20  # relative; a multiplier that has it bears being computed from scales, and other orders of rounding
 
@@ -81,16 +84,17 @@ def requantise(steps: Steps, zero_point: Float64s, *, lowest: float, highest: fl
     factor, bias, multiplier = np.ones(len(room)), np.zeros(len(room)), np.ones(len(room))
     found = np.zeros(len(room), np.bool_)
     slopes = _slopes(corners)
-    for margin, step, tried in product((_MARGIN, 0.0), _FACTORS, slopes):
-        waiting = ~found & (room >= step) & ~np.isnan(tried)
-        if not waiting.any():
-            continue
-        open_ = corners.of(waiting)
-        b, m = _candidate(open_, tried[waiting], step)
-        fits = np.logical_and.reduce([reproduces(open_, step, b, m * (1 + e)) for e in {0.0, margin, -margin}])
-        chosen = np.flatnonzero(waiting)[fits]
-        factor[chosen], bias[chosen], multiplier[chosen] = step * steps.sign[chosen], b[fits], m[fits]
-        found[chosen] = True
+    for margin, step in product((_MARGIN, 0.0), _FACTORS):
+        for tried in slopes:
+            waiting = ~found & (room >= step) & ~np.isnan(tried)
+            if not waiting.any():
+                break
+            open_ = corners.of(waiting)
+            b, m = _candidate(open_, tried[waiting], step)
+            fits = np.logical_and.reduce([reproduces(open_, step, b, m * (1 + e)) for e in {0.0, margin, -margin}])
+            chosen = np.flatnonzero(waiting)[fits]
+            factor[chosen], bias[chosen], multiplier[chosen] = step * steps.sign[chosen], b[fits], m[fits]
+            found[chosen] = True
     return Requantization(factor, bias, multiplier, found)
 
 
@@ -124,18 +128,12 @@ def _slopes(corners: Corners) -> Float64s:
     """(slopes, channels): from the flattest to the steepest line that meets all corners; NaN where there is none."""
     steepest = 2.0 * (corners.height.shape[1] + 1)
     low, high = np.full(len(corners.height), np.log2(_FLATTEST)), np.full(len(corners.height), np.log2(steepest))
-    left, right = low, high
-    for _ in range(80):  # to where the room is widest
-        third = (right - left) / 3
-        one, two = left + third, right - third
-        first, second = _width(corners, one), _width(corners, two)
-        left, right = np.where(first < second, one, left), np.where(first < second, right, two)
-    best = (left + right) / 2
+    best = _widest(corners, low, high)
     possible = _width(corners, best) > -_TIE
     ends: list[Float64s] = []
     for outer in (low, high):
         inside, outside = best, outer
-        for _ in range(40):
+        for _ in range(_HALVINGS):
             middle = (inside + outside) / 2
             fits = _width(corners, middle) > 0
             inside, outside = np.where(fits, middle, inside), np.where(fits, outside, middle)
@@ -144,6 +142,20 @@ def _slopes(corners: Corners) -> Float64s:
     order = np.argsort(np.abs(parts[:, 0] - 0.5), kind="stable")  # from the middle outwards
     possible = possible & ((ends[0] < ends[1]) | (np.arange(_SLOPES)[:, None] == 0))  # one slope is tried once
     return np.where(possible, np.exp2(ends[0] + (ends[1] - ends[0]) * parts[order]), np.nan)
+
+
+def _widest(corners: Corners, left: Float64s, right: Float64s) -> Float64s:
+    """Where the room for a line is widest, by golden section: the room has one maximum."""
+    one, two = right - _GOLDEN * (right - left), left + _GOLDEN * (right - left)
+    first, second = _width(corners, one), _width(corners, two)
+    for _ in range(_SECTIONS):
+        rising = first < second
+        left, right = np.where(rising, one, left), np.where(rising, right, two)
+        fresh = np.where(rising, left + _GOLDEN * (right - left), right - _GOLDEN * (right - left))
+        width = _width(corners, fresh)
+        one, two = np.where(rising, two, fresh), np.where(rising, fresh, one)
+        first, second = np.where(rising, second, width), np.where(rising, width, first)
+    return (left + right) / 2
 
 
 def _width(corners: Corners, logarithm: Float64s) -> Float64s:

@@ -11,52 +11,88 @@ from anybit.errors import UnsupportedError
 from anybit.ops.constants import constant
 from anybit.ops.operator import Array
 from anybit.ops.registry import find_operator
-from anybit.ops.standard.kernels import compile_node
+from anybit.ops.standard.kernels import Kernel, compile_node
 
 EVALUATION_ERRORS = (ValueError, TypeError, IndexError, KeyError, RuntimeError, AttributeError, ZeroDivisionError)
 """What the references make of inputs that contradict each other."""
 
+_LARGEST_CONE = 64  # nodes between initializers and a tensor that is computed from them
+
 _RANDOM = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split())
+
+
+def compiled(node: ir.Node, opset_imports: Mapping[str, int]) -> Kernel | None:
+    """What computes the node's outputs from its inputs, None for one left out; it may raise EVALUATION_ERRORS.
+
+    Returns:
+        None where the node has no reference, or no one value: it is random, has subgraphs or a function's parameters.
+    """
+    if any(a.is_ref() or a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+        return None
+    if node.domain == "":
+        try:
+            return None if node.op_type in _RANDOM else compile_node(node, opset_imports[""])
+        except UnsupportedError:
+            return None
+    operator = find_operator(node.domain, node.op_type, opset_imports.get(node.domain, 1))
+    if operator is None:
+        return None
+    attributes = {name: a.value for name, a in node.attributes.items()}
+
+    def run(inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        given = [a for a in inputs if a is not None]
+        if len(given) < len(inputs):
+            raise ValueError("an input is left out")
+        return (operator.evaluate(given, attributes),)
+
+    return run
 
 
 def evaluate_node(
     node: ir.Node, inputs: Sequence[Array | None], opset_imports: Mapping[str, int]
 ) -> tuple[Array, ...] | None:
-    """The node's outputs for these inputs.
-
-    Returns:
-        None where the node has no reference, or no one value: it is random, has subgraphs or a function's parameters.
+    """The node's outputs for these inputs, None where it has none; see `compiled`.
 
     Raises:
         EVALUATION_ERRORS: The inputs do not fit the operator.
     """
-    if any(a.is_ref() or a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+    kernel = compiled(node, opset_imports)
+    try:
+        return None if kernel is None else tuple(np.asarray(a) for a in kernel(inputs))
+    except UnsupportedError:
         return None
-    if node.domain == "":
-        if node.op_type in _RANDOM:
-            return None
-        try:
-            return tuple(np.asarray(a) for a in compile_node(node, opset_imports[""])(inputs))
-        except UnsupportedError:
-            return None
-    operator = find_operator(node.domain, node.op_type, opset_imports.get(node.domain, 1))
-    if operator is None or any(a is None for a in inputs):
-        return None
-    attributes = {name: a.value for name, a in node.attributes.items()}
-    return (operator.evaluate([a for a in inputs if a is not None], attributes),)
 
 
 def known_value(value: ir.Value | None, opset_imports: Mapping[str, int]) -> Array | None:
-    """The tensor, computed from initializers as far back as needed; None if it depends on an input of the model."""
+    """The tensor, computed from initializers by a few nodes; None if it depends on an input, or on many nodes."""
     array = constant(value)
-    node = None if value is None else value.producer()
-    if array is not None or node is None or node.op_type == "Constant":
+    if value is None or array is not None:
         return array
-    inputs = [known_value(v, opset_imports) for v in node.inputs]
-    if any(a is None for a, v in zip(inputs, node.inputs, strict=True) if v is not None):
-        return None
-    try:
-        results = evaluate_node(node, inputs, opset_imports)
-    except EVALUATION_ERRORS:
-        return None  # `check` says what is wrong with it
-    return None if results is None else results[node.outputs.index(value)]
+    known: dict[ir.Value, Array] = {}
+    for node in _cone(value) or ():
+        inputs = [None if v is None else known[v] if v in known else constant(v) for v in node.inputs]
+        try:
+            results = evaluate_node(node, inputs, opset_imports)
+        except EVALUATION_ERRORS:
+            return None  # `check` says what is wrong with it
+        if results is None:
+            return None
+        known.update(zip(node.outputs, results, strict=True))
+    return known.get(value)
+
+
+def _cone(value: ir.Value) -> list[ir.Node] | None:
+    """The nodes that make the value from initializers, in order; None if there is an input among their sources."""
+    order: dict[ir.Node, None] = {}
+    waiting = [value]
+    while waiting:
+        node = waiting[-1].producer()
+        if node is None or len(order) + len(waiting) > _LARGEST_CONE:
+            return None
+        missing = [v for v in node.inputs if v is not None and v.producer() not in order and constant(v) is None]
+        if missing:
+            waiting += missing
+            continue
+        order[node] = None
+        waiting.pop()
+    return list(order)
