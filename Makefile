@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test train test-all nightly lint format bench constraints clean
+.PHONY: demo test test-openvino train test-all nightly lint format bench constraints clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -14,6 +14,11 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto
+
+# The engine of an optional package, which `make test` skips: it takes 180 MB.
+test-openvino: $(VENV)/.dev
+	$(PIP) --editable ".[openvino]"
+	$(BIN)/python -m pytest tests/runtime/test_openvino.py
 
 # The property tests of the value analysis at full size: 20,000 random graphs.
 nightly: $(VENV)/.dev

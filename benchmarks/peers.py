@@ -107,7 +107,8 @@ class OpenVino:
             raise MissingPeerError("needs openvino") from error
         options = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         try:
-            self._compiled = openvino.Core().compile_model(model.SerializeToString(), config=options)
+            core = openvino.Core()
+            self._compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", options)
         except RuntimeError as error:
             raise MissingPeerError("OpenVINO does not take the model") from error
         self._request = self._compiled.create_infer_request()

@@ -1,4 +1,4 @@
-"""The main jobs on one page: check, clean, run, compare, measure and convert the model that ships with anybit.
+"""The main jobs on one page: check, clean, run, compare, measure, convert and verify the model that ships with anybit.
 
 A digits classifier, 2 bits for each weight and activation, trained by `anybit.zoo.train.digits_mlp_2w2a`.
 """
@@ -40,10 +40,14 @@ def main() -> None:
     accumulators = anybit.ranges(MODEL).accumulators
     for accumulator in accumulators:
         tightest = accumulator.bounds[-1]
-        print(f"ranges    {accumulator.node} adds up to {tightest.lo} .. {tightest.hi}: {tightest.bits} bits are enough")
+        print(
+            f"ranges    {accumulator.node} adds up to {tightest.lo} .. {tightest.hi}: {tightest.bits} bits are enough"
+        )
 
     figures = anybit.cost(MODEL).dense
-    print(f"cost      {figures.macs:,} MACs, {figures.bit_operations:,} bit operations, {figures.weight_bits:,} weight bits")
+    print(
+        f"cost      {figures.macs:,} MACs, {figures.bit_operations:,} bit operations, {figures.weight_bits:,} weight bits"
+    )
 
     for format in ("qcdq", "quantized-ops"):
         converted = anybit.convert(MODEL, format)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from anybit.analysis.values.analysis import Values, analyse
     from anybit.datatypes import DataType, parse_datatype
     from anybit.errors import AnybitError, Finding, Refusal, Severity
-    from anybit.formats.convert import convert
+    from anybit.formats.convert import convert, formats_of
+    from anybit.formats.equivalence import Certificate, Verdict
     from anybit.formats.format import Conversion, Format
     from anybit.grid import Grid
     from anybit.io.load import load
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
     from anybit.rounding import Rounding
     from anybit.runtime.compare import Comparison, compare
     from anybit.runtime.engine import Engine
+    from anybit.runtime.evaluate import Evaluation, Metric
+    from anybit.runtime.images import ImageFolder
     from anybit.runtime.session import Session, run
     from anybit.runtime.statistics import Statistics, statistics
+    from anybit.runtime.verify import verify
 
 __version__ = "0.1.0"
 
@@ -44,15 +48,19 @@ _HOMES = {
     "AnybitError": "errors",
     "Attribute": "ops.operator",
     "Call": "ops.operator",
+    "Certificate": "formats.equivalence",
     "Comparison": "runtime.compare",
     "Conversion": "formats.format",
     "Cost": "analysis.cost.cost",
     "DataType": "datatypes",
     "Engine": "runtime.engine",
+    "Evaluation": "runtime.evaluate",
     "Finding": "errors",
     "Format": "formats.format",
     "Grid": "grid",
+    "ImageFolder": "runtime.images",
     "Input": "ops.operator",
+    "Metric": "runtime.evaluate",
     "Operator": "ops.operator",
     "Ranges": "analysis.ranges",
     "Refusal": "errors",
@@ -65,6 +73,7 @@ _HOMES = {
     "TensorType": "analysis.types",
     "Types": "ops.operator",
     "Values": "analysis.values.analysis",
+    "Verdict": "formats.equivalence",
     "analyse": "analysis.values.analysis",
     "apply": "passes.apply",
     "check": "analysis.check",
@@ -73,6 +82,7 @@ _HOMES = {
     "convert": "formats.convert",
     "cost": "analysis.cost.cost",
     "extract_submodel": "passes.extract_submodel",
+    "formats_of": "formats.convert",
     "inline_submodel": "passes.inline_submodel",
     "load": "io.load",
     "merge_models": "passes.merge_models",
@@ -86,21 +96,26 @@ _HOMES = {
     "summarise": "analysis.summary",
     "to_proto": "io.save",
     "types": "analysis.types",
+    "verify": "runtime.verify",
 }
 
 __all__ = [
     "AnybitError",
     "Attribute",
     "Call",
+    "Certificate",
     "Comparison",
     "Conversion",
     "Cost",
     "DataType",
     "Engine",
+    "Evaluation",
     "Finding",
     "Format",
     "Grid",
+    "ImageFolder",
     "Input",
+    "Metric",
     "Operator",
     "Ranges",
     "Refusal",
@@ -113,6 +128,7 @@ __all__ = [
     "TensorType",
     "Types",
     "Values",
+    "Verdict",
     "analyse",
     "apply",
     "check",
@@ -121,6 +137,7 @@ __all__ = [
     "convert",
     "cost",
     "extract_submodel",
+    "formats_of",
     "inline_submodel",
     "load",
     "merge_models",
@@ -134,6 +151,7 @@ __all__ = [
     "summarise",
     "to_proto",
     "types",
+    "verify",
 ]
 
 

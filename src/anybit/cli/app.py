@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from anybit import __version__
+from anybit.cli.bench import bench
 from anybit.cli.check import check
 from anybit.cli.clean import clean
 from anybit.cli.compare import compare
@@ -19,6 +20,7 @@ from anybit.cli.ranges import ranges
 from anybit.cli.run import run
 from anybit.cli.stats import stats
 from anybit.cli.types import types
+from anybit.cli.verify import verify
 from anybit.errors import AnybitError
 
 MISUSE = 2
@@ -31,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (info, check, clean, passes, apply, run, compare, types, ranges, cost, stats, convert):
+for command in (info, check, clean, passes, apply, run, compare, types, ranges, cost, stats, convert, verify, bench):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: printing figures as a table or as JSON, progress on stderr, reading arrays."""
+"""What all commands share: printing figures as a table or as JSON, progress on stderr, reading and writing arrays."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import dataclasses
 import enum
 import json
 import math
+import os
+import secrets
 import zipfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -17,12 +19,20 @@ import numpy as np
 import numpy.typing as npt
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 from anybit.datatypes import DataType
-from anybit.errors import InputError
+from anybit.errors import InputError, ModelFileError
 
 if TYPE_CHECKING:
     from anybit.passes.apply import Step
@@ -107,13 +117,25 @@ def console() -> Console:
     return probe if probe.is_terminal else Console(width=_PROBE_WIDTH + 60, highlight=False)
 
 
+class _Speed(ProgressColumn):
+    """How much is done a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f} {self._unit}/s")
+
+
 @contextmanager
-def progress(description: str, total: int) -> Generator[Callable[[int], None]]:
-    """A progress bar on stderr, on a terminal only; yields the function that advances it."""
+def progress(description: str, total: int | None, *, unit: str = "samples") -> Generator[Callable[[int], None]]:
+    """A progress bar on stderr, on a terminal only; yields the function that advances it. None: no end is known."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _Speed(unit),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
@@ -140,3 +162,18 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | npt.NDArray[Any]:
         raise InputError(
             "cannot read the arrays", node=str(path), got=" ".join(str(error).split()), expected="an .npz or .npy file"
         ) from error
+
+
+def write_arrays(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    """Writes an .npz that appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:  # np.savez takes not every name
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ModelFileError("cannot write the file", node=str(path), got=error.strerror or error) from error
+    finally:
+        temporary.unlink(missing_ok=True)

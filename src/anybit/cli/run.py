@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import zipfile
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import numpy.typing as npt
 import typer
 
-from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress, read_arrays
-from anybit.errors import InputError, ModelFileError, UsageError
+from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress, read_arrays, write_arrays
+from anybit.errors import InputError, UsageError
 
 
 def run(
     model: ModelArgument,
     inputs: Annotated[Path, typer.Option("-i", "--inputs", help=".npz with arrays by input name, or one .npy.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help=".npz to write the outputs to.")] = None,
-    engine: Annotated[str, typer.Option(help="auto, reference or onnxruntime.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, reference, onnxruntime or openvino.")] = "auto",
     tensors: Annotated[str, typer.Option(help="Intermediate tensors to add: all, or names with commas.")] = "",
     batch_size: Annotated[int, typer.Option(help="Samples in one run.")] = 64,
     threads: Annotated[int | None, typer.Option(help="Threads inside an operator.")] = None,
@@ -48,7 +44,7 @@ def run(
     with progress("running", samples) as advance:
         results = run_in_batches(session, feeds, batch_size=batch_size, progress=advance)
     if output is not None:
-        _write(output, results)
+        write_arrays(output, results)
     rows = [_statistics(name, array) for name, array in results.items()]
     if json:
         print_json({"engine": session.engine, "samples": samples, "tensors": rows})
@@ -67,18 +63,3 @@ def _statistics(name: str, array: npt.NDArray[Any]) -> dict[str, Any]:
         "mean": float(array.mean()) if numeric else None,
         "max": float(array.max()) if numeric else None,
     }
-
-
-def _write(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
-    """Writes an .npz that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:  # np.savez takes not every name
-            for name, array in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ModelFileError("cannot write the file", node=str(path), got=error.strerror or error) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from anybit.cli.output import FINDINGS, JsonOption, console, print_json, print_table
-from anybit.cli.run import write_arrays
+from anybit.cli.output import FINDINGS, JsonOption, console, print_json, print_table, write_arrays
 
 
 def verify(

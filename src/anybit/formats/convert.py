@@ -7,22 +7,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass
 
-from anybit.errors import UnsupportedError, UsageError
+from anybit.errors import UsageError
 from anybit.formats import functions as functions_of_bodies
 from anybit.formats import integer_ops, qcdq, qdq, quantized_ops
 from anybit.formats import pack as packing
 from anybit.formats.comparison import FormatRow, compare_formats
 from anybit.formats.format import Conversion, Format, Outcome
-from anybit.io.load import ModelSource, load
-from anybit.io.normalize import normalize
+from anybit.io.load import ModelSource
 from anybit.ops.operator import DOMAIN
+from anybit.passes.flatten import flattened
 from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.fold_shapes import FoldShapes
 from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.remove_unused import RemoveUnused
-from anybit.passes.sort_nodes import SortNodes
 
 
 class Write(Protocol):
@@ -128,12 +126,10 @@ def to_hub(model: ModelSource) -> tuple[ir.Model, Outcome]:
 
     Raises:
         ModelFileError: The model cannot be read.
+        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
         UnsupportedError: A model-local function cannot be inlined.
     """
-    hub = load(model)
-    if hub.functions:
-        _inline(hub)
-    SortNodes()(hub)
+    hub = flattened(model)
     FoldShapes()(hub)  # it infers shapes
     if FoldConstants()(hub).modified:
         InferShapes()(hub)
@@ -141,15 +137,6 @@ def to_hub(model: ModelSource) -> tuple[ir.Model, Outcome]:
     for read in dict.fromkeys(t.read for t in TRANSLATORS.values()):
         outcome += read(hub)
     return hub, outcome
-
-
-def _inline(model: ir.Model) -> None:
-    try:
-        InlinePass()(model)
-    except (ir.passes.PassError, ir.passes.PreconditionError) as error:
-        cause = " ".join(str(error.__cause__ or error).split())
-        raise UnsupportedError("a model-local function cannot be inlined", got=cause) from error
-    normalize(model)  # attributes that a call gives to the nodes of a function are known only now
 
 
 def _tidy(model: ir.Model) -> None:

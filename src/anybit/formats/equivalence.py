@@ -182,9 +182,9 @@ class _Pairing:
 
     a: Numbering
     b: Numbering
-    by_structure: dict[Key, ir.Node] = field(default_factory=dict[Key, ir.Node])
-    by_key: dict[Key, ir.Node] = field(default_factory=dict[Key, ir.Node])
-    by_root: dict[Key, ir.Node] = field(default_factory=dict[Key, ir.Node])
+    by_structure: dict[Key, ir.Node] = field(default_factory=dict[Key, ir.Node], init=False)
+    by_key: dict[Key, ir.Node] = field(default_factory=dict[Key, ir.Node], init=False)
+    by_root: dict[Key, ir.Node] = field(default_factory=dict[Key, ir.Node], init=False)
 
     def __post_init__(self) -> None:
         for node in _quantisers(self.b):
@@ -217,6 +217,9 @@ class _Pairing:
     def output(self, x: ir.Value, y: ir.Value) -> Stretch:
         """How two outputs are shown to be equal."""
         names = str(x.name), str(y.name)
+        s, t = shape_of(x), shape_of(y)
+        if s is not None and t is not None and s[1:] != t[1:]:
+            return Stretch(*names, Verdict.UNDECIDED, detail=f"shapes {list(s)} and {list(t)}")
         first, second = self.a.of(x), self.b.of(y)
         if first.structure == second.structure:
             return Stretch(*names, Verdict.EXACT_BY_CONSTRUCTION)

@@ -8,7 +8,6 @@ other one by its operator, attributes and inputs.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -17,45 +16,53 @@ from anybit.analysis.values.analysis import Values
 from anybit.analysis.values.tensor import Float64s
 from anybit.errors import Refusal
 from anybit.formats.equivalence_functions import Function, Key, Number, Root, Runs, compressed, digest, runs_of
-from anybit.formats.layers import PRODUCTS, IntegerProduct, read_product
+from anybit.formats.equivalence_nodes import (
+    MOVES,
+    PAIRWISE,
+    RESHAPES,
+    attributes_of,
+    channels_behind,
+    geometry_of,
+    is_identity,
+    keeps_shape,
+    shape_of_sample,
+    stripped,
+)
+from anybit.formats.layers import PRODUCTS, read_product
 from anybit.formats.monotone import NEITHER, direction
 from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node, known_value
 from anybit.ops.integer_bounds import integer_bounds
-from anybit.ops.nodes import call_of, operator_of, shape_of, standard_schema
+from anybit.ops.nodes import call_of, operator_of, shape_of
 from anybit.ops.operator import Array
 from anybit.rounding import Rounding
 
 QUANTIZERS = frozenset(("BipolarQuant", "FloatQuant", "Quant", "Trunc"))
 _COMMUTATIVE = frozenset(("Add", "Mul"))
-_PAIRWISE = frozenset(("Add", "Div", "Max", "Min", "Mul", "Sub"))
-_RESHAPES = frozenset(("Flatten", "Reshape", "Squeeze", "Unsqueeze"))
-# Their output holds nothing but elements of their input; scaling by a positive number commutes with them.
-_MOVES = _RESHAPES | frozenset("DepthToSpace GlobalMaxPool MaxPool Slice SpaceToDepth Transpose".split())
-# Their meaning has been the same in all versions that have the same attributes and inputs.
-_TIMELESS = (
-    _MOVES
-    | _PAIRWISE
-    | PRODUCTS
-    | frozenset(
-        "Abs BatchNormalization Clip Concat Gather GlobalAveragePool LeakyRelu Neg PRelu Relu Sigmoid Sqrt Tanh".split()
-    )
-)
 # Rising in real arithmetic; no library promises that its float32 results never fall.
 _TRANSCENDENTAL = frozenset("Celu Elu Erf Exp Log Selu Sigmoid Softplus Softsign Sqrt Tanh".split())
 _MOST_PAIRS = 1 << 22
 _MOST_LEVELS = 1 << 16
 _WIDEST = 24  # bits whose integers float32 holds
-_IGNORED = frozenset(("momentum", "spatial", "training_mode", "consumed_inputs"))
+_NOTHING = Root(b"", np.zeros(1), np.zeros(1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernel:
-    """The integers behind a quantised tensor: element = scale * integer, integers lo .. hi without a common factor."""
+    """The integers behind a quantised tensor: element = scale * integer, integers lo .. hi without a common factor.
+
+    Attributes:
+        key: Which integers they are.
+        lo: Smallest integer.
+        hi: Largest one.
+        scale: (1,) or (channels,).
+        factor: What was divided out of the integers of the analysis.
+    """
 
     key: Key
     lo: float
     hi: float
-    scale: float
+    scale: Float64s
+    factor: int
 
 
 @dataclass
@@ -97,21 +104,26 @@ class Numbering:
         return self.numbers[value]
 
     def kernel(self, value: ir.Value) -> Kernel | None:
-        """The integers of a quantised tensor of one scale; None if it has none."""
+        """The integers of a quantised tensor, all of one zero point; None if it has none."""
         function, grid = self.of(value).function, self.values[value].grid
-        if function is None or function.runs is None or grid is None or grid.scale.size != 1:
+        if function is None or function.runs is None or grid is None:
             return None
-        runs, scale = function.runs, float(grid.scale.reshape(()))
+        runs, scale = function.runs, grid.scale.reshape(-1)
+        if scale.size not in (1, function.channels):
+            return None
         integers = np.rint(runs.values.astype(np.float64) / scale)
         if not np.isfinite(integers).all() or np.abs(integers).max(initial=0) > 1 << _WIDEST:
             return None
         whole = integers[np.isfinite(runs.starts)]
         factor = int(np.gcd.reduce(np.abs(whole).astype(np.int64))) or 1
         scale, integers = scale * factor, integers / factor + 0.0
-        if (np.asarray(integers * scale, runs.values.dtype) != runs.values).any():
+        if ((integers * scale).astype(runs.values.dtype) != runs.values).any():
             return None
-        key = digest("kernel", replace(function, runs=Runs(runs.starts, integers, 0)).content())
-        return Kernel(key, float(whole.min()) / factor, float(whole.max()) / factor, scale)
+        starts, channels = runs.starts, function.channels
+        if (integers == integers[:, :1]).all() and (starts == starts[:, :1]).all():
+            starts, integers, channels = starts[:, :1], integers[:, :1], 1
+        key = digest("kernel", replace(function, channels=channels, runs=Runs(starts, integers, 0)).content())
+        return Kernel(key, float(whole.min()) / factor, float(whole.max()) / factor, scale, factor)
 
     def _constant(self, value: ir.Value | None) -> Array | None:
         if value is None:
@@ -126,12 +138,12 @@ class Numbering:
         constants = [self._constant(v) for v in node.inputs]
         if node.inputs and all(c is not None for c, v in zip(constants, node.inputs, strict=True) if v is not None):
             return  # `of` evaluates it
-        if _is_identity(node):
+        if is_identity(node):
             self.numbers[node.outputs[0]] = self.of(node.inputs[0])
             return
         key, structure = self._structure(node, structure=False), self._structure(node, structure=True)
         for index, output in enumerate(node.outputs):
-            self.numbers[output] = Number(digest(key, index), digest(structure, index), node=node)
+            self.numbers[output] = Number(_output(key, index), _output(structure, index), node=node)
         output = node.outputs[0]
         if output.dtype != ir.DataType.FLOAT or node.inputs[0] is None or node.inputs[0].dtype != ir.DataType.FLOAT:
             return
@@ -146,21 +158,22 @@ class Numbering:
 
     def _structure(self, node: ir.Node, *, structure: bool) -> Key:
         """Operator, attributes and inputs; unique where they do not say what the node computes."""
-        attributes = _attributes(node, self.opsets)
+        attributes = attributes_of(node, self.opsets)
         if attributes is None:
             return digest("opaque", id(self), id(node))
         numbers = [self.of(v) for v in node.inputs]
         keys = [n.structure if structure else n.key for n in numbers]
-        elementwise = node.op_type in _PAIRWISE and node.domain == ""
+        elementwise = node.op_type in PAIRWISE and node.domain == ""
         if elementwise:
             arrays = [self._constant(v) for v in node.inputs]
-            keys = [k if a is None else digest("broadcast", _stripped(a)) for k, a in zip(keys, arrays, strict=True)]
+            plain = stripped if keeps_shape(node) else np.asarray
+            keys = [k if a is None else digest("broadcast", plain(a)) for k, a in zip(keys, arrays, strict=True)]
         if node.domain == "" and node.op_type in PRODUCTS and (weights := self._constant(node.inputs[1])) is not None:
             keys[1] = digest("constant", weights + np.zeros((), weights.dtype))  # the sign of zero adds nothing
         if elementwise and node.op_type in _COMMUTATIVE:
             keys.sort()
-        if node.op_type in _RESHAPES and node.domain == "":
-            rest = _rest(node)
+        if node.op_type in RESHAPES and node.domain == "":
+            rest = shape_of_sample(node)
             if rest is not None:
                 return digest("reshape", rest, keys[0])
         return digest(node.domain, node.op_type, attributes, *keys)
@@ -168,10 +181,10 @@ class Numbering:
     def _function(self, node: ir.Node) -> Function | None:
         if node.domain == "" and node.op_type in PRODUCTS:
             return self._product(node)
-        if node.domain == "" and node.op_type in _MOVES:
+        if node.domain == "" and node.op_type in MOVES:
             return self._moved(node)
         varying = [i for i, v in enumerate(node.inputs) if v is not None and self._constant(v) is None]
-        if len(varying) == 2 == len(node.inputs) and node.domain == "" and node.op_type in _PAIRWISE:
+        if len(varying) == 2 == len(node.inputs) and node.domain == "" and node.op_type in PAIRWISE:
             return self._pair(node)
         if len(varying) != 1 or len(node.outputs) != 1:
             return None
@@ -207,22 +220,28 @@ class Numbering:
         if operator is None or rank is None:
             return None
         call = call_of(node, operator)
-        scale, zero, bits = (self._constant(v) for v in node.inputs[1:4])
-        if scale is None or zero is None or bits is None or not (scale.size == zero.size == bits.size == 1):
+        parameters = [self._constant(v) for v in node.inputs[1:4]]
+        if any(p is None or not p.size for p in parameters):
             return None
-        s, z, width = np.float32(scale.reshape(())), float(zero.reshape(())), float(bits.reshape(()))
+        scale, zero, bits = (_uniform(np.asarray(p)) for p in parameters)
+        if zero.size > 1 or bits.size > 1 or not (scale > 0).all():
+            return None
+        channels = channels_behind(node, 0, [None, scale], Function(_NOTHING, np.asarray, len(rank), 1, 1, None))
+        z, width = float(zero.reshape(())), float(bits.reshape(()))
+        if channels is None or z != np.floor(z) or abs(z) >= 1 << _WIDEST or not 1 <= width < _WIDEST or width % 1:
+            return None
         signed, narrow = bool(call.attributes["signed"]), bool(call.attributes["narrow"])
-        if z != np.floor(z) or not s > 0 or not 1 <= width < _WIDEST or width != np.floor(width) or abs(z) >= 1 << 24:
-            return None
         bipolar = signed and width == 1
         low, high = (float(b) for b in integer_bounds(np.asarray(width), signed=signed, narrow=narrow))
         low, high = (-1.0, 1.0) if bipolar else (low, high)
+        s = scale.astype(np.float32)
         own = self.of(x).key
-        quotient = own if s == 1 else digest("", "Div", {}, own, digest("broadcast", _stripped(np.asarray(s))))
+        quotient = own if (s == 1).all() else _output(digest("", "Div", {}, own, digest("broadcast", stripped(s))), 0)
         rounding = Rounding.parse(str(call.attributes["rounding_mode"]))
         key = digest("levels", quotient, z, low, high, bipolar, "" if bipolar else rounding.name)
         root = self._root(key, np.array([low - z]), np.array([high - z]))
-        function = Function(root, lambda q: q.astype(np.float32) * s, len(rank), 1, 1, np.ones(1))
+        by_channel = s.reshape(-1)
+        function = Function(root, lambda q: q.astype(np.float32) * by_channel, len(rank), *channels, np.ones(1))
         return _with_runs(function) if high - low < _MOST_LEVELS else function
 
     def _root(self, key: Key, lo: Float64s, hi: Float64s) -> Root:
@@ -230,10 +249,12 @@ class Numbering:
 
     def _elementwise(self, node: ir.Node, position: int, function: Function, *, quantises: bool) -> Function | None:
         step = direction(node, position, self.opsets)
+        if not keeps_shape(node):
+            return None
         if step is None and node.op_type not in NEITHER:
             return None
         constants = [self._constant(v) for v in node.inputs]
-        placed = _channels(node, position, constants, function)
+        placed = channels_behind(node, position, constants, function)
         if placed is None:
             return None
         axis, channels = placed
@@ -268,10 +289,10 @@ class Numbering:
         common = np.maximum(np.gcd.reduce(flat, axis=1), 1)
         first = np.take_along_axis(flat, (flat != 0).argmax(axis=1)[:, None], axis=1)[:, 0]
         common = np.where(first < 0, -common, common)
-        geometry = _geometry(node, product) if is_conv else ("matmul",)
+        geometry = geometry_of(node, product) if is_conv else ("matmul",)
         key = digest("sums", geometry, kernel.key, (flat // common[:, None]).reshape(by_channel.shape))
         # read_product counts in units of the analysis's grid, the kernel in units without a common factor
-        factor = common * np.rint(kernel.scale / float(product.x.scale.reshape(-1)[0]))
+        factor = common * kernel.factor
         ends = product.lo / factor, product.hi / factor
         root = self._root(key, np.ceil(np.minimum(*ends)), np.floor(np.maximum(*ends)))
         axis = 1 if is_conv else len(rank) - 1
@@ -285,10 +306,10 @@ class Numbering:
     def _moved(self, node: ir.Node) -> Function | None:
         x, rank = node.inputs[0], shape_of(node.outputs[0])
         kernel = None if x is None else self.kernel(x)
-        attributes = _attributes(node, self.opsets)
-        if kernel is None or rank is None or attributes is None:
+        attributes = attributes_of(node, self.opsets)
+        if kernel is None or kernel.scale.size > 1 or rank is None or attributes is None:
             return None
-        rest = _rest(node) if node.op_type in _RESHAPES else None
+        rest = shape_of_sample(node) if node.op_type in RESHAPES else None
         others = [self.of(v).key for v in node.inputs[1:]]
         how = ("reshape", rest) if rest is not None else (node.op_type, attributes, *others)
         root = self._root(digest("moved", how, kernel.key), np.array([kernel.lo]), np.array([kernel.hi]))
@@ -300,7 +321,7 @@ class Numbering:
         """An element-wise function of two quantised tensors: of the number of a pair of integers."""
         first, second = (None if v is None else self.kernel(v) for v in node.inputs)
         rank = shape_of(node.outputs[0])
-        if first is None or second is None or rank is None:
+        if first is None or second is None or rank is None or first.scale.size + second.scale.size > 2:
             return None
         lower, upper = (first, second) if first.key <= second.key else (second, first)
         count = upper.hi - upper.lo + 1
@@ -320,93 +341,16 @@ class Numbering:
         return Function(root, evaluate, len(rank), 1, 1, None)
 
 
+def _output(key: Key, index: int) -> Key:
+    """The key of one output of a node."""
+    return digest(key, index)
+
+
+def _uniform(array: Array) -> Array:
+    """One number in place of many equal ones."""
+    first = array.reshape(-1)[0]
+    return np.asarray(first) if (array == first).all() else array
+
+
 def _with_runs(function: Function) -> Function:
     return replace(function, runs=runs_of(function))
-
-
-def _is_identity(node: ir.Node) -> bool:
-    if node.domain != "":
-        return False
-    x, y = node.inputs[0] if node.inputs else None, node.outputs[0]
-    same = x is not None and x.dtype is not None and x.dtype == y.dtype
-    if node.op_type in _RESHAPES and x is not None:
-        before, after = shape_of(x), shape_of(y)
-        return same and before is not None and before == after and None not in before[1:]
-    return node.op_type == "Identity" or (node.op_type == "Cast" and same)
-
-
-def _attributes(node: ir.Node, opsets: dict[str, int]) -> dict[str, Any] | None:
-    """Attributes by name, defaults filled in, and the version where it matters; None if they do not say everything."""
-    given: dict[str, Any] = {}
-    for name, attribute in sorted(node.attributes.items()):
-        if attribute.is_ref() or attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
-            return None
-        is_tensor = attribute.type == ir.AttributeType.TENSOR
-        given[name] = digest(attribute.as_tensor().numpy()) if is_tensor else attribute.value
-    if node.domain != "":
-        operator = operator_of(node, opsets)
-        if operator is None:
-            return None
-        return {"version": operator.since} | call_of(node, operator).attributes
-    schema = standard_schema(node.op_type, opsets.get("", 1))
-    if schema is None or node.op_type.startswith(("Random", "Bernoulli", "Multinomial")):
-        return None
-    if given.get("training_mode", 0):
-        return None
-    ignored = _IGNORED if node.op_type == "BatchNormalization" else frozenset[str]()
-    defaults = {n: _default(a) for n, a in schema.attributes.items() if a.default_value.type}
-    known = {n: v for n, v in sorted((defaults | given).items()) if n not in ignored}
-    known = {n: tuple(v) if isinstance(v, list) else v for n, v in known.items()}
-    return known if node.op_type in _TIMELESS else {"version": schema.since_version} | known
-
-
-def _default(attribute: Any) -> Any:
-    value = ir.from_proto(attribute.default_value).value
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _stripped(array: Array) -> Array:
-    """Without leading axes of length 1, which broadcasting adds by itself."""
-    while array.ndim and array.shape[0] == 1:
-        array = array[0]
-    return array
-
-
-def _rest(node: ir.Node) -> tuple[int | None, ...] | None:
-    """What a reshape makes of each sample; None where it is not known to keep samples apart."""
-    x = node.inputs[0]
-    before, after = None if x is None else shape_of(x), shape_of(node.outputs[0])
-    if not before or not after or None in before[1:] or None in after[1:]:
-        return None
-    sizes = [int(np.prod([d or 0 for d in s[1:]])) for s in (before, after)]
-    return after[1:] if sizes[0] == sizes[1] > 0 else None
-
-
-def _geometry(node: ir.Node, product: IntegerProduct) -> tuple[object, ...]:
-    axes = product.weights.ndim - 2
-    given = {n: a.value for n, a in node.attributes.items()}
-    pads, auto = tuple(given.get("pads", (0,) * 2 * axes)), given.get("auto_pad", "NOTSET")
-    ones = (1,) * axes
-    strides, dilations = tuple(given.get("strides", ones)), tuple(given.get("dilations", ones))
-    return "conv", strides, dilations, pads, auto, int(given.get("group", 1))
-
-
-def _channels(
-    node: ir.Node, position: int, constants: list[Array | None], function: Function
-) -> tuple[int, int] | None:
-    """Axis and number of the channels behind an element-wise node; None where its parameters vary otherwise."""
-    axis, channels = function.axis, function.channels
-    for index, array in enumerate(constants):
-        if array is None or index == position or array.size == 1:
-            continue
-        if node.op_type == "BatchNormalization":
-            place, size = 1, array.size
-        else:
-            long = [i for i, d in enumerate(array.shape) if d != 1]
-            if len(long) != 1 or array.ndim > function.rank:
-                return None
-            place, size = function.rank - array.ndim + long[0], array.size
-        if place < 1 or (channels > 1 and (place, size) != (axis, channels)):
-            return None
-        axis, channels = place, size
-    return axis, channels

@@ -58,6 +58,7 @@ class Product:
         weight_bounds: What their type allows, zero point taken off.
         bias: By channel, what is added to the sums; None where nothing is.
         requantization: What becomes of the sums; None where they are the output.
+        is_conv: Whether it is a convolution.
     """
 
     node: ir.Node
@@ -67,11 +68,7 @@ class Product:
     weight_bounds: tuple[int, int]
     bias: Float64s | None
     requantization: Requantization | None
-
-    @property
-    def is_conv(self) -> bool:
-        """Whether it is a convolution."""
-        return self.node.op_type in ("ConvInteger", "QLinearConv")
+    is_conv: bool
 
     def largest_sum(self, lo: float, hi: float) -> float:
         """The largest magnitude of any sum of some of the products, and the bias, for operands lo <= 0 <= hi."""
@@ -113,6 +110,7 @@ def product_of(node: ir.Node) -> Product | Refusal:
         weight_bounds=(int(bounds[0] - w_zero.max()), int(bounds[1] - w_zero.min())),
         bias=bias if bias is not None and bias.ndim else None,
         requantization=requantization,
+        is_conv=is_conv,
     )
 
 

@@ -22,6 +22,7 @@ from anybit.formats.format import Outcome
 from anybit.formats.integer_region import Region, bounds_of
 from anybit.formats.products import OPERANDS, Product, product_of
 from anybit.formats.quantizer import Quantizer, enclosing_grid, quant_nodes
+from anybit.formats.rows import rows_of
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN
 from anybit.passes.rewriter import Rewriter, infer_missing
@@ -97,24 +98,31 @@ class _Reader:
     def apply(self, product: Product) -> None:
         """Puts hub nodes in the place of a product."""
         node = product.node
-        name = str(node.outputs[0].name)
-        inputs: list[ir.Value | None] = [self._reals(product), self._weights(product)]
-        operator = "Conv" if product.is_conv else "MatMul"
-        if product.bias is not None:
-            inputs.append(self.rewriter.constant(f"{name}/bias", product.bias.astype(np.float32)))
-        attributes = node.attributes if product.is_conv else None
-        made = self.rewriter.node(operator, inputs, f"{name}/sums", like=node.outputs[0], attributes=attributes)
-        made.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+        x, y = node.inputs[0] or product.x, node.outputs[0]  # another product that makes x may be replaced by now
+        rows = rows_of(product)
+        if rows is not None:
+            x, y, product = rows.x, rows.y, rows.product
+        name = str(y.name)
+        inputs: list[ir.Value | None] = [self._reals(product, x), self._weights(product)]
+        bias = None if product.bias is None else product.bias.astype(np.float32)
+        if bias is not None and product.is_conv:
+            inputs.append(self.rewriter.constant(f"{name}/bias", bias))
+        operator, attributes = ("Conv", node.attributes) if product.is_conv else ("MatMul", None)
+        made = [self.rewriter.node(operator, inputs, f"{name}/sums", like=y, attributes=attributes)]
+        if bias is not None and not product.is_conv:
+            added = [made[0].outputs[0], self.rewriter.constant(f"{name}/bias", bias)]
+            made.append(self.rewriter.node("Add", added, f"{name}/biased", like=y))
+        for each in made:
+            each.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
         node.prepend(made)
         if product.requantization is None:
-            self._end_in_casts(node, made.outputs[0])
+            self._end_in_casts(node, made[-1].outputs[0])
         else:
-            self._requantise(product, made.outputs[0])
-        self.rewriter.discard(node.outputs[0])
+            self._requantise(product, y, made[-1].outputs[0])
+        self.rewriter.discard(y)
 
-    def _reals(self, product: Product) -> ir.Value:
+    def _reals(self, product: Product, x: ir.Value) -> ir.Value:
         """The integers of the first operand, less their zero point, as real numbers."""
-        x = product.node.inputs[0] or product.x  # another product that makes it may be replaced by now
         key = (x, product.x_zero_point, product.node.graph)
         if key not in self.made:
             node = _linear(
@@ -149,11 +157,11 @@ class _Reader:
                 old.replace_all_uses_with(sums)
             self.rewriter.discard(old)
 
-    def _requantise(self, product: Product, sums: ir.Value) -> None:
+    def _requantise(self, product: Product, old: ir.Value, sums: ir.Value) -> None:
         node, requantization = product.node, product.requantization
         if requantization is None:  # sums end in casts
             return
-        old, name = node.outputs[0], str(node.outputs[0].name)
+        name = str(old.name)
         multiplier = _along_channels(requantization.multiplier, sums, is_conv=product.is_conv)
         factor = self.rewriter.constant(f"{name}/multiplier", np.asarray(multiplier, np.float32))
         scaled = self.rewriter.node("Mul", [sums, factor], f"{name}/scaled", like=sums)

@@ -14,7 +14,7 @@ import onnx.numpy_helper
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from anybit.errors import ModelFileError
+from anybit.errors import InvalidModelError, ModelFileError
 from anybit.io.external import check_external_data
 from anybit.io.normalize import REPAIRS, Repair, normalize
 from anybit.io.protos import check_proto, graphs
@@ -43,7 +43,12 @@ def load(source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None)
         InvalidModelError: The model contradicts itself in a way that has no obvious repair.
     """
     if isinstance(source, ir.Model):
-        copy = source.clone()
+        try:
+            copy = source.clone()
+        except RuntimeError as error:  # onnx-ir's text spans lines and names its own objects
+            raise InvalidModelError(
+                "the graph cannot be copied", node=f"graph '{source.graph.name}'", hint="run `anybit check` on its file"
+            ) from error
         copy.meta.update(source.meta)
         return normalize(copy)
     folder = None if base_dir is None else Path(base_dir)

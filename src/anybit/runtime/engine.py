@@ -12,12 +12,14 @@ class Engine(enum.Enum):
 
     `REFERENCE` is the oracle: numpy, float64 accumulation. `ONNXRUNTIME` is fast, equal but for the order of float
     summation. `AUTO` takes ONNX Runtime, or the reference where an operator has no ONNX body; it also computes layers
-    in integers where each of their levels is certified to be the same.
+    in integers where each of their levels is certified to be the same. `OPENVINO`, an optional package, computes in
+    integers whatever form of the model agrees with the reference on inputs that are tried when it is made ready.
     """
 
     AUTO = "auto"
     REFERENCE = "reference"
     ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
 
 
 class Backend(Protocol):

@@ -22,9 +22,10 @@ _DOMAIN = "com.microsoft"
 _OLDEST_OPSET = 13
 # Operators that make finite numbers of finite numbers, as long as none overflows float32.
 _FINITE = frozenset(
-    """Add AveragePool BatchNormalization Cast Clip Concat Conv Dropout Flatten Gather Gemm GlobalAveragePool
-    HardSigmoid Identity LeakyRelu MatMul MaxPool Mul Neg Pad Relu Reshape Sigmoid Slice Softmax Split Squeeze Sub Tanh
-    Transpose Unsqueeze""".split()
+    """Abs Add AveragePool BatchNormalization Cast Ceil Clip Concat Conv ConvTranspose DepthToSpace Dropout Elu Erf
+    Expand Flatten Floor Gather Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity LeakyRelu MatMul
+    Max MaxPool Mean Min Mul Neg Pad PRelu ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Resize Round Selu
+    Sigmoid Sign Slice Softmax SpaceToDepth Split Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where""".split()
 )
 _WORTHWHILE = 1 << 13  # multiplications a row, below which the float form is as fast
 # Kernels without VNNI add pairs of products in 16 bits, saturating.

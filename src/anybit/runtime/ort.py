@@ -28,8 +28,9 @@ from anybit.runtime.integer_matmul import has_large_product, stays_finite, use_i
 _OLDEST_OPSET = 15  # of the operators that bodies leave behind (CastLike)
 _NEWEST_OPSET = 25  # beyond it ONNX Runtime lacks kernels, QuantizeLinear among them
 _NEWEST_IR_VERSION = 11
+WEIGHTS_FILE = "weights"  # in the folder of a lowered model
 _LARGE = 1024  # initializers above this many bytes are handed over beside the graph
-_IN_MEMORY = 1 << 24  # in memory up to this many bytes in all, in a temporary file above
+IN_MEMORY = 1 << 24  # in memory up to this many bytes in all, in a temporary file above
 _PAGE = 4096  # ONNX Runtime maps weights that begin on a page
 _QUIET = 4  # its errors are raised; logged as well they would be said twice
 # They fold Relu and Clip into a QuantizeLinear behind them, which is wrong for float8, and two pairs of QuantizeLinear
@@ -124,19 +125,34 @@ def _is_finite(value: Any) -> bool:
         return True
 
 
-def ready(
-    model: ir.Model, outputs: Sequence[str], *, threads: int | None, layers: bool
-) -> Callable[[], OrtBackend | GuardedBackend]:
-    """What makes the backend of a model; see `lower` and `OrtBackend` for the arguments and errors."""
+@dataclass(frozen=True)
+class Ready:
+    """What the backend of a model is made of.
+
+    Attributes:
+        lowered: The model for ONNX Runtime.
+        exact: What lowers it without integer products, where it has some.
+    """
+
+    lowered: Lowered
+    exact: Callable[[], Lowered] | None
+
+
+def ready(model: ir.Model, *, layers: bool) -> Ready:
+    """The model lowered; see `lower` for the arguments and errors."""
     spare = model.clone() if layers or has_large_product(model) else None
     lowered = lower(model, integer=spare is not None, layers=layers)
     if spare is None or not lowered.integer:
-        return lambda: OrtBackend(lowered, outputs, threads=threads)
+        return Ready(lowered, None)
+    return Ready(lowered, lambda: lower(spare.clone(), integer=False, layers=False))
 
-    def exact() -> OrtBackend:
-        return OrtBackend(lower(spare.clone(), integer=False, layers=False), outputs, threads=threads)
 
-    return lambda: GuardedBackend(OrtBackend(lowered, outputs, threads=threads), exact)
+def backend(made: Ready, outputs: Sequence[str], *, threads: int | None) -> OrtBackend | GuardedBackend:
+    """The backend of a model that is ready; see `OrtBackend` for the arguments and errors."""
+    fast, exact = OrtBackend(made.lowered, outputs, threads=threads), made.exact
+    if exact is None:
+        return fast
+    return GuardedBackend(fast, lambda: OrtBackend(exact(), outputs, threads=threads))
 
 
 def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
@@ -209,19 +225,19 @@ def _packed(model: ir.Model, *, integer: bool) -> Lowered:
         and value.const_value.dtype.numpy().kind in "fiub"
     }
     total = sum(v.const_value.nbytes for v in large.values() if v.const_value is not None)
-    if total <= _IN_MEMORY:
+    if total <= IN_MEMORY:
         weights = {name: _array(value) for name, value in large.items()}
         for name, value in large.items():
-            value.const_value = _external(value, name, "weights", 0)
+            value.const_value = _external(value, name, WEIGHTS_FILE, 0)
         return Lowered(_serialized(model), weights, None, integer)
     # ONNX Runtime maps the file, and keeps of each weight only the form that its kernels take.
     folder = TemporaryDirectory(ignore_cleanup_errors=True)
-    with (Path(folder.name) / "weights").open("wb") as file:
+    with (Path(folder.name) / WEIGHTS_FILE).open("wb") as file:
         for name, value in large.items():
             file.write(bytes(-file.tell() % _PAGE))
             offset = file.tell()
             file.write(_array(value).data)
-            value.const_value = _external(value, name, "weights", offset)
+            value.const_value = _external(value, name, WEIGHTS_FILE, offset)
     return Lowered(_serialized(model), {}, folder, integer)
 
 

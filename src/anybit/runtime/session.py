@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import gc
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass
 
-from anybit.errors import InputError, InvalidModelError, Severity, UnsupportedError, UsageError
+from anybit.errors import InputError, UsageError
 from anybit.io.load import ModelSource, load
-from anybit.io.normalize import normalize
-from anybit.io.shapes import discard_false_shapes
-from anybit.ops.nodes import findings_of, is_undefined, label, operator_of
-from anybit.passes.set_batch import SetBatch
-from anybit.passes.sort_nodes import SortNodes
-from anybit.runtime.engine import Backend, Engine
-from anybit.runtime.ort import ready
-from anybit.runtime.reference import ReferenceBackend
+from anybit.runtime.cache import Cache
+from anybit.runtime.engine import Engine
+from anybit.runtime.start import TensorInfo, parse_engine, start
 
-_BATCH = "batch"
-_MANY_NODES = 1000  # from this size on a graph that is done with is worth collecting at once
+if TYPE_CHECKING:
+    from anybit.runtime.data import Data, Labels
+    from anybit.runtime.evaluate import Evaluation, Metric, Score
 
 Inputs = Mapping[str, npt.ArrayLike] | npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """Name, element type and shape of an input; a dimension is a number, or a name where it is free."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int | str, ...] | None
-
-    def __str__(self) -> str:
-        shape = "any shape" if self.shape is None else f"[{', '.join(map(str, self.shape))}]"
-        return f"{self.dtype}{shape}"
 
 
 class Session:
@@ -53,9 +33,12 @@ class Session:
         engine: What executes it, an `Engine` or its name.
         threads: Threads inside an operator; None leaves the choice to the engine.
         tensors: Intermediate tensors that `run` returns besides the outputs, by name; "all" for every one.
+        cache: Folder to keep the lowered model in, for ONNX Runtime, so that the next session of the same model with
+            the same options starts quicker, in this or another process (see `anybit.runtime.cache`); None keeps
+            nothing. Whoever may write to the folder decides what is computed: use one of your own.
 
     Raises:
-        ModelFileError: The model cannot be read.
+        ModelFileError: The model cannot be read, or the cache not be written.
         UnsupportedError: No engine has one of the operators.
         UsageError: An argument makes no sense, or a tensor is not in the model.
 
@@ -72,31 +55,24 @@ class Session:
         engine: Engine | str = Engine.AUTO,
         threads: int | None = None,
         tensors: Iterable[str] | str = (),
+        cache: str | os.PathLike[str] | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError("threads", got=threads, expected="a positive number, or None")
-        prepared = load(model)
-        _inline(prepared)
-        _refuse_broken(prepared)
-        SortNodes()(prepared)
-        discard_false_shapes(prepared)
-        self._free_batch = _free_batch(prepared)
-        self.inputs = tuple(_info(v) for v in prepared.graph.inputs)
-        self.outputs = tuple(str(v.name) for v in prepared.graph.outputs)
-        values = _requested(prepared, tensors)
-        self.tensors = tuple(str(v.name) for v in values)
-        self._names = list(dict.fromkeys((*self.outputs, *self.tensors)))
-        self._varying = _varying(prepared, shapes=self._free_batch).intersection(self._names)
-        self._separable = self._free_batch and _begin_with_the_batch(prepared, values, self._varying)
-        wanted = _engine(engine)
-        self.engine = _chosen(wanted, prepared)
-        make = _backend(self.engine, prepared, values, self._names, threads, layers=wanted is Engine.AUTO)
-        large = prepared.graph.num_nodes() > _MANY_NODES
-        del prepared, values
-        if large:  # the graph would be resident beside the engine's own; its parts form cycles
-            gc.collect()
+        asked = tensors if isinstance(tensors, str) else list(tensors)
+        wanted = parse_engine(engine)
+        if cache is None:
+            self._facts, make = start(lambda: load(model), wanted, tensors=asked, threads=threads)
+        else:
+            store, read = Cache(cache).of(model, wanted, tensors=asked)
+            self._facts, make = start(read, wanted, tensors=asked, threads=threads, store=store)
+            del read
+        self.threads = threads
+        self.engine = self._facts.engine
+        self.inputs, self.outputs, self.tensors = self._facts.inputs, self._facts.outputs, self._facts.tensors
+        self._names = list(self._facts.names)
         self._backend = make()
-        self._coupled = len(self.inputs) > 1 or self.engine is Engine.REFERENCE
+        self._coupled = len(self.inputs) > 1 or self.engine is not Engine.ONNXRUNTIME
 
     def run(self, inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
         """Runs the model once.
@@ -123,8 +99,8 @@ class Session:
 
         None where samples are not known to stay apart: all of them must be run at once.
         """
-        if self._free_batch:
-            return batch_size if self._separable else None
+        if self._facts.free_batch:
+            return batch_size if self._facts.separable else None
         size = _common_size(self.inputs)
         return None if size is None else max(batch_size // size, 1) * size
 
@@ -138,6 +114,59 @@ class Session:
         """
         return {name: self._joined(name, [part[name] for part in parts], counts) for name in self._names}
 
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes that one node reads and writes for one sample, at the largest; 0 if that is not known."""
+        return self._facts.sample_bytes
+
+    def evaluate(
+        self,
+        data: Data,
+        labels: Labels | None = None,
+        *,
+        metric: Metric | str | Score = "accuracy",
+        top: int = 1,
+        output: str | None = None,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Evaluation:
+        """Runs a data set through the model and judges every sample.
+
+        Samples are read, run and judged a batch at a time: the data never are in memory as a whole, unless samples
+        are not known to stay apart. How many run at once changes no count and no sum.
+
+        Args:
+            data: Path of an .npz or .npy file or of a folder of images (see `anybit.ImageFolder`); arrays; or an
+                iterable of batches (inputs, labels).
+            labels: Array, path of an .npy file, or key in the .npz file; without any, the one array of the .npz file
+                that is no input.
+            metric: "accuracy", "squared-error", or a function of outputs and labels that gives a number a sample.
+            top: Among how many of the highest scores a label counts for `Evaluation.correct_in_top`.
+            output: Output to judge, where there are several.
+            batch_size: Samples in one run; None takes as many as fit a cache (see `fitting_batch`).
+            workers: Runs at the same time; None takes as many as there are cores for, at `threads` of the session each:
+                a session of one thread is quickest.
+            progress: Called with the number of samples of each block when it is judged.
+
+        Raises:
+            InputError: The data or labels cannot be read, or do not fit the model.
+            UsageError: An argument makes no sense.
+        """
+        from anybit.runtime.evaluate import evaluate
+
+        return evaluate(
+            self,
+            data,
+            labels,
+            metric=metric,
+            top=top,
+            output=output,
+            batch_size=batch_size,
+            workers=workers,
+            progress=progress,
+        )
+
     def _feeds(self, inputs: Inputs) -> Mapping[str, Any]:
         if isinstance(inputs, Mapping):
             return dict(inputs)
@@ -150,7 +179,7 @@ class Session:
     def _checked(self, feeds: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
         _check_names(self.inputs, feeds)
         arrays = {i.name: _array(feeds[i.name], i) for i in self.inputs}
-        slices = 1 if self._free_batch else _slices(self.inputs, arrays)
+        slices = 1 if self._facts.free_batch else _slices(self.inputs, arrays)
         sizes: dict[str, int] = {}
         for info in self.inputs:
             _check_array(info, arrays[info.name], slices, sizes)
@@ -163,7 +192,7 @@ class Session:
         return self.join([dict(zip(self._names, part, strict=True)) for part in parts], counts)
 
     def _joined(self, name: str, parts: Sequence[npt.NDArray[Any]], counts: Sequence[int]) -> npt.NDArray[Any]:
-        if name not in self._varying:
+        if name not in self._facts.varying:
             return parts[0]
         if all(p.ndim and p.shape[0] == count for p, count in zip(parts, counts, strict=True)):
             return np.concatenate(parts)
@@ -179,108 +208,10 @@ def run(
     engine: Engine | str = Engine.AUTO,
     threads: int | None = None,
     tensors: Iterable[str] | str = (),
+    cache: str | os.PathLike[str] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Runs a model once; for more than one call keep a `Session`, whose arguments these are."""
-    return Session(model, engine=engine, threads=threads, tensors=tensors).run(inputs)
-
-
-def _engine(engine: Engine | str) -> Engine:
-    try:
-        return Engine(engine)
-    except ValueError:
-        raise UsageError("unknown engine", got=repr(engine), expected=", ".join(e.value for e in Engine)) from None
-
-
-def _chosen(engine: Engine, model: ir.Model) -> Engine:
-    if engine is not Engine.AUTO:
-        return engine
-    for node in model.graph.all_nodes():
-        operator = operator_of(node, model.opset_imports)
-        if operator is not None and operator.body is None:
-            return Engine.REFERENCE
-    return Engine.ONNXRUNTIME
-
-
-def _backend(
-    engine: Engine,
-    model: ir.Model,
-    values: Sequence[ir.Value],
-    names: Sequence[str],
-    threads: int | None,
-    *,
-    layers: bool,
-) -> Callable[[], Backend]:
-    """What makes the backend; for ONNX Runtime it holds nothing of the model's graph."""
-    if engine is Engine.REFERENCE:
-        known = {str(v.name): v for v in (*model.graph.outputs, *values)}
-        backend = ReferenceBackend(model, [known[n] for n in names])
-        return lambda: backend
-    listed = set(model.graph.outputs)
-    model.graph.outputs.extend(v for v in values if v not in listed)
-    return ready(model, names, threads=threads, layers=layers)
-
-
-def _inline(model: ir.Model) -> None:
-    if not model.functions:
-        return
-    try:
-        InlinePass()(model)
-        normalize(model)  # attributes that a call gives to the nodes of a function are known only now
-    except (ir.passes.PassError, ir.passes.PreconditionError) as error:
-        raise UnsupportedError(
-            "a model-local function cannot be inlined", got=" ".join(str(error.__cause__ or error).split())
-        ) from error
-
-
-def _refuse_broken(model: ir.Model) -> None:
-    """Raises the first error by which a node has no meaning; `check` lists them all."""
-    for node in model.graph.all_nodes():
-        for value in node.inputs:
-            if value is not None and is_undefined(value):
-                raise InvalidModelError(f"input '{value.name}' comes from nowhere", node=label(node))
-        operator = operator_of(node, model.opset_imports)
-        for finding in () if operator is None else findings_of(node, operator):
-            if finding.severity is Severity.ERROR:
-                raise InvalidModelError(
-                    finding.problem,
-                    node=finding.node,
-                    got=finding.got,
-                    expected=finding.expected,
-                    hint=finding.hint or "run `anybit check` for all findings",
-                )
-    for value in model.graph.outputs:
-        if is_undefined(value):
-            raise InvalidModelError("a graph output comes from nowhere", node=f"output '{value.name}'")
-
-
-def _free_batch(model: ir.Model) -> bool:
-    taken = {str(d) for v in model.graph.inputs if v.shape is not None for d in list(v.shape)[1:]}
-    name = _BATCH
-    while name in taken:  # as in (sequence, batch, features): the two are free of each other
-        name += "_"
-    try:
-        SetBatch(name)(model)
-    except InvalidModelError:
-        return False
-    return True
-
-
-def _varying(model: ir.Model, *, shapes: bool) -> set[str]:
-    """Names of the tensors that depend on an input; those that depend on its shape alone only if `shapes`."""
-    varying = set(model.graph.inputs)
-    for node in model.graph:
-        if not shapes and node.domain == "" and node.op_type in ("Shape", "Size"):
-            continue
-        captures = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
-        if captures or any(v in varying for v in node.inputs):
-            varying.update(node.outputs)
-    return {str(v.name) for v in varying}
-
-
-def _begin_with_the_batch(model: ir.Model, values: Iterable[ir.Value], varying: set[str]) -> bool:
-    """Whether all of the values that depend on the inputs carry the batch, which is free, on their first axis."""
-    batch = {v.shape[0] for v in model.graph.inputs if v.shape is not None}
-    return all(v.shape is not None and v.shape.rank() and v.shape[0] in batch for v in values if v.name in varying)
+    return Session(model, engine=engine, threads=threads, tensors=tensors, cache=cache).run(inputs)
 
 
 def _common_size(infos: Sequence[TensorInfo]) -> int | None:
@@ -288,28 +219,6 @@ def _common_size(infos: Sequence[TensorInfo]) -> int | None:
     sizes = {info.shape[0] if info.shape else None for info in infos}
     size = sizes.pop() if len(sizes) == 1 else None
     return size if isinstance(size, int) and size > 0 else None
-
-
-def _requested(model: ir.Model, tensors: Iterable[str] | str) -> list[ir.Value]:
-    known = {str(o.name): o for node in model.graph for o in node.outputs if o.name}
-    if tensors == "all":
-        return list(known.values())
-    known |= model.graph.initializers  # weights, and tensors that turned out to be constant
-    values: list[ir.Value] = []
-    for name in (tensors,) if isinstance(tensors, str) else tensors:
-        if name not in known:
-            raise UsageError("no such tensor", got=repr(name), expected="a tensor of the outermost graph")
-        values.append(known[name])
-    return values
-
-
-def _info(value: ir.Value) -> TensorInfo:
-    shape = None
-    if value.shape is not None:
-        shape = tuple(d if isinstance(d, int) else str(d.value or "?") for d in value.shape)
-    if value.dtype is None:
-        raise InvalidModelError("an input has no tensor type", node=f"input '{value.name}'")
-    return TensorInfo(str(value.name), value.dtype.numpy(), shape)
 
 
 def _is_native(value: Any) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass
 
 from anybit.analysis.cost.layer import Layer, Products, Stored, reads_weights
 from anybit.analysis.cost.operand import Operand, read_operand
@@ -17,7 +16,8 @@ from anybit.analysis.cost.tally import Tally, tally
 from anybit.analysis.values.analysis import values_of
 from anybit.datatypes import DataType
 from anybit.errors import Finding
-from anybit.io.load import ModelSource, load
+from anybit.io.load import ModelSource
+from anybit.passes.flatten import flattened
 from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.fold_shapes import FoldShapes
 from anybit.passes.infer_shapes import InferShapes
@@ -145,9 +145,7 @@ def cost(model: ModelSource, *, counting: BitOperations = BitOperations.PRODUCTS
         ModelFileError: The model cannot be read.
         InvalidModelError: The model contradicts itself in a way that has no obvious repair.
     """
-    read = load(model)
-    if read.functions:
-        InlinePass()(read)
+    read = flattened(model)
     InferShapes()(read)
     operands = _operands(read)
     samples, findings = of_one_sample(read)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass
 
 from anybit.analysis.values.accumulator import Accumulator
 from anybit.analysis.values.control import CONTROL_FLOW
@@ -28,11 +27,12 @@ from anybit.analysis.values.tensor import (
 )
 from anybit.errors import UsageError
 from anybit.io.annotations import annotated_datatype
-from anybit.io.load import ModelSource, load
+from anybit.io.load import ModelSource
 from anybit.ops.constants import constant
 from anybit.ops.evaluate import EVALUATION_ERRORS
 from anybit.ops.nodes import reads, shape_of
 from anybit.ops.operator import Array
+from anybit.passes.flatten import flattened
 from anybit.passes.fold_shapes import FoldShapes
 
 _LARGEST_CONSTANT = 1 << 20  # elements of a computed constant that is larger than what it is computed from
@@ -73,11 +73,10 @@ def analyse(model: ModelSource, *, input_ranges: Mapping[str, tuple[float, float
 
     Raises:
         ModelFileError: The model cannot be read.
+        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
         UsageError: A range is empty, or names no input.
     """
-    read = load(model)
-    if read.functions:
-        InlinePass()(read)
+    read = flattened(model)
     FoldShapes()(read)
     return values_of(read, input_ranges=input_ranges)
 

@@ -1,0 +1,53 @@
+"""flatten: a model as one graph that can be walked from inputs to outputs."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
+
+from anybit.errors import InvalidModelError, UnsupportedError
+from anybit.io.load import ModelSource, load
+from anybit.io.normalize import normalize
+from anybit.ops.nodes import is_undefined, label
+from anybit.passes.sort_nodes import SortNodes
+
+
+def flattened(source: ModelSource) -> ir.Model:
+    """A copy of the model without model-local functions, its nodes sorted.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
+        UnsupportedError: A model-local function cannot be inlined.
+    """
+    model = load(source)
+    flatten(model)
+    return model
+
+
+def flatten(model: ir.Model) -> None:
+    """Puts the nodes of model-local functions in the place of their calls and sorts all nodes, in place.
+
+    Raises:
+        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
+        UnsupportedError: A model-local function cannot be inlined.
+    """
+    if model.functions:
+        _inline_functions(model)
+    for node in model.graph.all_nodes():
+        for value in node.inputs:
+            if value is not None and is_undefined(value):
+                raise InvalidModelError(f"input '{value.name}' comes from nowhere", node=label(node))
+    for value in model.graph.outputs:
+        if is_undefined(value):
+            raise InvalidModelError("a graph output comes from nowhere", node=f"output '{value.name}'")
+    SortNodes()(model)
+
+
+def _inline_functions(model: ir.Model) -> None:
+    try:
+        InlinePass()(model)
+    except (ir.passes.PassError, ir.passes.PreconditionError) as error:
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise UnsupportedError("a model-local function cannot be inlined", got=cause) from error
+    normalize(model)  # attributes that a call gives to the nodes of a function are known only now

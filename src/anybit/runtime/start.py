@@ -1,0 +1,262 @@
+"""start: a loaded model made ready for an engine, from the graph or from a cache, and what is known of it."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.errors import InvalidModelError, Severity, UsageError
+from anybit.io.shapes import discard_false_shapes
+from anybit.ops.nodes import findings_of, operator_of
+from anybit.passes.flatten import flatten
+from anybit.passes.set_batch import SetBatch
+from anybit.runtime.engine import Backend, Engine
+from anybit.runtime.ort import Lowered, Ready, backend, lower, ready
+from anybit.runtime.reference import ReferenceBackend
+
+_BATCH = "batch"
+_MANY_NODES = 1000  # from this size on a graph that is done with is worth collecting at once
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Name, element type and shape of an input; a dimension is a number, or a name where it is free."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str, ...] | None
+
+    def __str__(self) -> str:
+        shape = "any shape" if self.shape is None else f"[{', '.join(map(str, self.shape))}]"
+        return f"{self.dtype}{shape}"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a session knows of its model when nothing of the graph is left.
+
+    Attributes:
+        engine: What executes it.
+        inputs: Its inputs.
+        outputs: Names of its outputs.
+        tensors: Names of the intermediate tensors that were asked for.
+        varying: Those of the outputs and tensors that depend on the inputs.
+        free_batch: Whether any number of samples may be run at once.
+        separable: Whether so many samples at a time as one likes give what one run gives.
+        sample_bytes: Size of the inputs and outputs of one node for one sample, at the largest; 0 if not known.
+    """
+
+    engine: Engine
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[str, ...]
+    tensors: tuple[str, ...]
+    varying: frozenset[str]
+    free_batch: bool
+    separable: bool
+    sample_bytes: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of what a run returns, in order."""
+        return tuple(dict.fromkeys((*self.outputs, *self.tensors)))
+
+
+class Store(Protocol):
+    """Keeps lowered models."""
+
+    def read(self) -> tuple[Facts, Lowered] | None:
+        """What was kept of this model, None if nothing was, or not as it was."""
+        ...
+
+    def write(self, facts: Facts, lowered: Lowered) -> None:
+        """Keeps it."""
+        ...
+
+
+def start(
+    read: Callable[[], ir.Model],
+    wanted: Engine,
+    *,
+    tensors: Sequence[str] | str,
+    threads: int | None,
+    store: Store | None = None,
+) -> tuple[Facts, Callable[[], Backend]]:
+    """What is known of a model, and what makes its backend, which for ONNX Runtime holds nothing of the graph.
+
+    Args:
+        read: What loads the model, each time anew.
+        wanted: Engine that was asked for.
+        tensors: Names of intermediate tensors to return; "all" for every one.
+        threads: Threads inside an operator.
+        store: Where the lowered model may be found, and is kept.
+    """
+    found = None if store is None else store.read()
+    if found is not None:
+        facts, lowered = found
+        stored = Ready(lowered, (lambda: _float_form(read(), wanted, tensors)) if lowered.integer else None)
+        return facts, lambda: backend(stored, facts.names, threads=threads)
+    model = read()
+    facts, values = _prepare(model, wanted, tensors)
+    if facts.engine is Engine.REFERENCE:
+        known = {str(v.name): v for v in (*model.graph.outputs, *values)}
+        reference = ReferenceBackend(model, [known[n] for n in facts.names])
+        return facts, lambda: reference
+    large = model.graph.num_nodes() > _MANY_NODES
+    _expose(model, values)
+    if facts.engine is Engine.OPENVINO:
+        from anybit.runtime.openvino import openvino_backend  # most sessions never need it
+
+        compiled = openvino_backend(model, facts.names, threads=threads)
+        return facts, lambda: compiled
+    made = ready(model, layers=wanted is Engine.AUTO)
+    del model, values
+    if large:  # the graph would be resident beside the engine's own; its parts form cycles
+        gc.collect()
+    if store is not None:
+        store.write(facts, made.lowered)
+    return facts, lambda: backend(made, facts.names, threads=threads)
+
+
+def _float_form(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -> Lowered:
+    """The model without integer products, whose integer form came from a store."""
+    _, values = _prepare(model, wanted, tensors)
+    _expose(model, values)
+    return lower(model, integer=False, layers=False)
+
+
+def _prepare(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -> tuple[Facts, list[ir.Value]]:
+    """Makes the batch free where it is proven that it may be; the values are those that were asked for by name."""
+    flatten(model)
+    _refuse_broken(model)
+    discard_false_shapes(model)
+    free = _free_batch(model)
+    values = _requested(model, tensors)
+    moving = _varying(model, shapes=free)
+    named = {str(v.name) for v in (*model.graph.outputs, *values)}
+    inputs = tuple(_info(v) for v in model.graph.inputs)
+    facts = Facts(
+        engine=_chosen(wanted, model),
+        inputs=inputs,
+        outputs=tuple(str(v.name) for v in model.graph.outputs),
+        tensors=tuple(str(v.name) for v in values),
+        varying=frozenset(moving & named),
+        free_batch=free,
+        separable=free and _begin_with_the_batch(model, values, moving & named),
+        sample_bytes=_sample_bytes(model, moving),
+    )
+    return facts, values
+
+
+def _expose(model: ir.Model, values: Iterable[ir.Value]) -> None:
+    listed = set(model.graph.outputs)
+    model.graph.outputs.extend(v for v in values if v not in listed)
+
+
+def _sample_bytes(model: ir.Model, varying: set[str]) -> int:
+    """Bytes of what a node reads and writes of a sample, at the largest; free dimensions count as 1."""
+    shapes = [v.shape for v in model.graph.inputs if v.shape is not None and v.shape.rank()]
+    batch = next((d for s in shapes if isinstance(d := s[0], int) and d > 0), 1)
+    sizes = (sum(_bytes({v for v in (*n.inputs, *n.outputs) if v is not None}, varying)) for n in model.graph)
+    return max(sizes, default=0) // batch
+
+
+def _bytes(values: Iterable[ir.Value], varying: set[str]) -> Iterable[int]:
+    for value in values:
+        if value.name in varying and value.shape is not None and value.dtype is not None:
+            elements = math.prod(d for d in value.shape if isinstance(d, int))
+            yield int(elements * (0 if value.dtype is ir.DataType.STRING else value.dtype.itemsize))
+
+
+def parse_engine(engine: Engine | str) -> Engine:
+    """An engine, by itself or by its name.
+
+    Raises:
+        UsageError: There is no such engine.
+    """
+    try:
+        return Engine(engine)
+    except ValueError:
+        raise UsageError("unknown engine", got=repr(engine), expected=", ".join(e.value for e in Engine)) from None
+
+
+def _chosen(engine: Engine, model: ir.Model) -> Engine:
+    if engine is not Engine.AUTO:
+        return engine
+    for node in model.graph.all_nodes():
+        operator = operator_of(node, model.opset_imports)
+        if operator is not None and operator.body is None:
+            return Engine.REFERENCE
+    return Engine.ONNXRUNTIME
+
+
+def _refuse_broken(model: ir.Model) -> None:
+    """Raises the first error by which a node of ours has no meaning; `check` lists them all."""
+    for node in model.graph.all_nodes():
+        operator = operator_of(node, model.opset_imports)
+        for finding in () if operator is None else findings_of(node, operator):
+            if finding.severity is Severity.ERROR:
+                raise InvalidModelError(
+                    finding.problem,
+                    node=finding.node,
+                    got=finding.got,
+                    expected=finding.expected,
+                    hint=finding.hint or "run `anybit check` for all findings",
+                )
+
+
+def _free_batch(model: ir.Model) -> bool:
+    taken = {str(d) for v in model.graph.inputs if v.shape is not None for d in list(v.shape)[1:]}
+    name = _BATCH
+    while name in taken:  # as in (sequence, batch, features): the two are free of each other
+        name += "_"
+    try:
+        SetBatch(name)(model)
+    except InvalidModelError:
+        return False
+    return True
+
+
+def _varying(model: ir.Model, *, shapes: bool) -> set[str]:
+    """Names of the tensors that depend on an input; those that depend on its shape alone only if `shapes`."""
+    varying = set(model.graph.inputs)
+    for node in model.graph:
+        if not shapes and node.domain == "" and node.op_type in ("Shape", "Size"):
+            continue
+        captures = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
+        if captures or any(v in varying for v in node.inputs):
+            varying.update(node.outputs)
+    return {str(v.name) for v in varying}
+
+
+def _begin_with_the_batch(model: ir.Model, values: Iterable[ir.Value], varying: set[str]) -> bool:
+    """Whether all of the values that depend on the inputs carry the batch, which is free, on their first axis."""
+    batch = {v.shape[0] for v in model.graph.inputs if v.shape is not None}
+    return all(v.shape is not None and v.shape.rank() and v.shape[0] in batch for v in values if v.name in varying)
+
+
+def _requested(model: ir.Model, tensors: Iterable[str] | str) -> list[ir.Value]:
+    known = {str(o.name): o for node in model.graph for o in node.outputs if o.name}
+    if tensors == "all":
+        return list(known.values())
+    known |= model.graph.initializers  # weights, and tensors that turned out to be constant
+    values: list[ir.Value] = []
+    for name in (tensors,) if isinstance(tensors, str) else tensors:
+        if name not in known:
+            raise UsageError("no such tensor", got=repr(name), expected="a tensor of the outermost graph")
+        values.append(known[name])
+    return values
+
+
+def _info(value: ir.Value) -> TensorInfo:
+    shape = None
+    if value.shape is not None:
+        shape = tuple(d if isinstance(d, int) else str(d.value or "?") for d in value.shape)
+    if value.dtype is None:
+        raise InvalidModelError("an input has no tensor type", node=f"input '{value.name}'")
+    return TensorInfo(str(value.name), value.dtype.numpy(), shape)

@@ -1,0 +1,53 @@
+"""Real models, and what is proven of their other exports."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import anybit
+from anybit.formats.convert import convert
+from anybit.formats.equivalence import Verdict, certify
+from anybit.passes.clean import clean
+from anybit.runtime.verify import verify
+from tests.integration.corpus import CORPUS, needs_corpus
+
+
+@needs_corpus
+@pytest.mark.parametrize("name", ["tfc_2w2a", "cnv_2w2a"])
+@pytest.mark.parametrize("other", ["model_qcdq.onnx", "model_dynamo.onnx"])
+def test_exports_of_one_network_are_equal(name: str, other: str):
+    certificate = certify(CORPUS / name / "model.onnx", CORPUS / name / other)
+    assert certificate.verdict in (Verdict.EXACT_BY_CONSTRUCTION, Verdict.EXACT_BY_ENUMERATION)
+    assert all(s.verdict.is_exact for s in certificate.layers)
+
+
+@needs_corpus
+@pytest.mark.parametrize("name", ["tfc_2w2a", "cnv_2w2a"])
+def test_cleaned_and_integer_forms_are_equal(name: str):
+    path = CORPUS / name / "model.onnx"
+    assert certify(path, clean(path)).verdict.is_exact
+    assert certify(path, convert(path, "integer-ops").model).verdict.is_exact
+    quantised = certify(path, convert(path, "quantized-ops", approximate=True).model)  # the last layer stays float
+    assert quantised.verdict is Verdict.EXACT_BY_ENUMERATION
+
+
+@needs_corpus
+@pytest.mark.parametrize(
+    ("name", "other"), [("zoo_floor_weights", "model_baked.onnx"), ("zoo_rounding_modes", "model_qcdq.onnx")]
+)
+def test_wrong_exports_are_found_out(name: str, other: str):
+    paths = CORPUS / name / "model.onnx", CORPUS / name / other
+    found = verify(*paths, samples=8).counter_example
+    assert found is not None
+    (fed,) = found.inputs.values()
+    first, second = (next(iter(anybit.Session(p, engine="reference").run(fed).values())) for p in paths)
+    assert np.abs(first - second).max() == pytest.approx(found.largest)
+
+
+@needs_corpus
+def test_a_pool_on_ties_is_all_that_two_mobile_nets_differ_in():
+    folder = CORPUS / "mobilenetv1_w05_4w4a_96"
+    certificate = certify(folder / "model.onnx", folder / "model_qcdq.onnx")
+    assert certificate.verdict is Verdict.UNDECIDED
+    assert [s.a.split()[0] for s in certificate.layers if not s.verdict.is_exact] == ["Trunc"]
