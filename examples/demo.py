@@ -37,22 +37,18 @@ def main() -> None:
     (difference,) = comparison.outputs
     print(f"compare   {difference.unequal} of {difference.elements} logits differ from the uncleaned model's")
 
-    accumulators = anybit.ranges(MODEL).accumulators
-    for accumulator in accumulators:
-        tightest = accumulator.bounds[-1]
-        print(
-            f"ranges    {accumulator.node} adds up to {tightest.lo} .. {tightest.hi}: {tightest.bits} bits are enough"
-        )
+    for accumulator in anybit.ranges(MODEL).accumulators:
+        sums = accumulator.bounds[-1]
+        print(f"ranges    {accumulator.node} adds up to {sums.lo} .. {sums.hi}: {sums.bits} bits are enough")
 
     figures = anybit.cost(MODEL).dense
-    print(
-        f"cost      {figures.macs:,} MACs, {figures.bit_operations:,} bit operations, {figures.weight_bits:,} weight bits"
-    )
+    print(f"cost      {figures.macs:,} MACs, {figures.bit_operations:,} bit operations")
 
-    for format in ("qcdq", "quantized-ops"):
-        converted = anybit.convert(MODEL, format)
-        refused = "; ".join(map(str, converted.refusals)) or "nothing refused"
-        print(f"convert   to {format}: {refused}")
+    for target in ("qcdq", "integer-ops"):
+        converted = anybit.convert(MODEL, target)
+        print(f"convert   to {target}: {len(converted.refusals)} nodes refused")
+        certificate = anybit.verify(MODEL, converted.model)
+        print(f"verify    {len(certificate.layers)} tensors: {certificate.verdict.value}")
 
 
 if __name__ == "__main__":
