@@ -15,6 +15,7 @@ from report import Row, at_least, at_most, rate, share
 from timing import alternate
 
 from anybit.analysis.cost.cost import cost
+from anybit.errors import UnsupportedError
 from anybit.formats.convert import convert
 from anybit.io.load import load
 from anybit.io.save import to_proto
@@ -100,10 +101,15 @@ def _peers(name: str, path: Path, feeds: dict[str, Array], batch: int) -> Iterat
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no base; the form is then no peer
             print(f"{name}: ONNX Runtime does not take the QCDQ form: {str(error)[:80]}")
         try:
-            vino = OpenVino(qcdq)
-            yield "QCDQ in OpenVINO", lambda: vino.run(feeds)
+            other = OpenVino(qcdq)
+            yield "QCDQ in OpenVINO", lambda: other.run(feeds)
         except MissingPeerError:
             pass
+    try:
+        vino = Session(path, engine="openvino", threads=1)
+        yield "anybit, OpenVINO", lambda: vino.run(feeds)
+    except UnsupportedError:
+        pass
     if batch == 1:
         try:
             peer = Qonnx(onnx.load(path))

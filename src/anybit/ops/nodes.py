@@ -102,6 +102,18 @@ def reads(node: ir.Node) -> Iterator[ir.Value]:
             yield from attribute.as_graph().outputs
 
 
+def last_reads(graph: ir.Graph) -> list[list[ir.Value]]:
+    """For each node of a graph, the tensors that it reads or makes and that no later node reads."""
+    last: dict[ir.Value, int] = {}
+    for position, node in enumerate(graph):
+        for value in (*reads(node), *node.outputs):
+            last[value] = position
+    released: list[list[ir.Value]] = [[] for _ in graph]
+    for value, position in last.items():
+        released[position].append(value)
+    return released
+
+
 def is_undefined(value: ir.Value) -> bool:
     """Whether nothing makes the value: no node, no input, no initializer."""
     return value.producer() is None and not value.is_graph_input() and not value.is_initializer()

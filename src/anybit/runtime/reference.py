@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import InputError, UnsupportedError
-from anybit.ops.nodes import label, operator_of, reads
+from anybit.ops.nodes import label, last_reads, operator_of
 from anybit.ops.operator import Operator
 from anybit.ops.standard.kernels import compile_node
 
@@ -34,7 +34,8 @@ class ReferenceBackend:
         self._outputs = tuple(outputs)
         self._constants: _Environment = {}
         self._steps = _Compiler(model.opset_imports, self._constants).graph(model.graph)
-        self._drops = _last_uses(model.graph, set(outputs))
+        kept = set(outputs)
+        self._drops = [[v for v in values if v not in kept] for values in last_reads(model.graph)]
 
     def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
         """The outputs for these inputs."""
@@ -46,19 +47,6 @@ class ReferenceBackend:
             for value in drops:
                 environment.pop(value, None)
         return [environment[v] for v in self._outputs]
-
-
-def _last_uses(graph: ir.Graph, kept: set[ir.Value]) -> list[list[ir.Value]]:
-    """For each node of the outermost graph, the tensors that nothing reads any more once it is done."""
-    last: dict[ir.Value, int] = {}
-    for position, node in enumerate(graph):
-        for value in (*reads(node), *node.outputs):
-            last[value] = position
-    drops: list[list[ir.Value]] = [[] for _ in graph]
-    for value, position in last.items():
-        if value not in kept:
-            drops[position].append(value)
-    return drops
 
 
 @dataclass(frozen=True)

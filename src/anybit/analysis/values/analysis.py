@@ -30,7 +30,7 @@ from anybit.io.annotations import annotated_datatype
 from anybit.io.load import ModelSource
 from anybit.ops.constants import constant
 from anybit.ops.evaluate import EVALUATION_ERRORS
-from anybit.ops.nodes import reads, shape_of
+from anybit.ops.nodes import last_reads, shape_of
 from anybit.ops.operator import Array
 from anybit.passes.flatten import flattened
 from anybit.passes.fold_shapes import FoldShapes
@@ -165,11 +165,10 @@ class _Walk:
         return limited(values, array.shape)
 
     def graph(self, graph: ir.Graph) -> None:
-        releases = _last_reads(graph, initializers=graph is self.top)
-        for node, released in zip(graph, releases, strict=True):
+        for node, released in zip(graph, last_reads(graph), strict=True):
             self.node(node)
             for value in released:
-                known = self.tensors.get(value)
+                known = self.tensors.get(value) if _is_over(value, graph, top=graph is self.top) else None
                 if known is not None and known.constant is not None:
                     self.tensors[value] = summarised(known, shape_of(value))
 
@@ -232,15 +231,7 @@ class _Walk:
         return None if any(r.size > max(_LARGEST_CONSTANT, largest) for r in results) else results
 
 
-def _last_reads(graph: ir.Graph, *, initializers: bool) -> list[list[ir.Value]]:
-    """For each node of a graph, the tensors that no later node reads; initializers of a subgraph may be read again."""
-    last: dict[ir.Value, int] = {}
-    for position, node in enumerate(graph):
-        for value in (*reads(node), *node.outputs):
-            last[value] = position
-    released: list[list[ir.Value]] = [[] for _ in graph]
-    for value, position in last.items():
-        producer = value.producer()
-        if (initializers and value.is_initializer()) if producer is None else producer.graph is graph:
-            released[position].append(value)
-    return released
+def _is_over(value: ir.Value, graph: ir.Graph, *, top: bool) -> bool:
+    """Whether a tensor that no later node of its graph reads is done with; a subgraph may run, and read, again."""
+    producer = value.producer()
+    return (top and value.is_initializer()) if producer is None else producer.graph is graph
