@@ -25,8 +25,8 @@ _SLOPES = 33  # that are tried between the flattest and the steepest
 _LARGEST = float(1 << 24)  # float32 holds the sums exactly
 _FLATTEST = 2.0**-30
 _GOLDEN = (5**0.5 - 1) / 2
-_SECTIONS = 48  # of the logarithms of slopes: 40 / 2^33 of one are left
-_HALVINGS = 24
+_SECTIONS = 32  # of the logarithms of slopes, between those of the outermost corners
+_HALVINGS = 20
 _TIE = 2.0**-12  # levels that a line may seem to miss: one that meets ties, which round to even, has no room at all
 _MARGIN = 2.0**-20  # relative; a multiplier that has it bears being computed from scales, and other orders of rounding
 
@@ -126,8 +126,7 @@ def reproduces(corners: Corners, factor: float, bias: Float64s, multiplier: Floa
 
 def _slopes(corners: Corners) -> Float64s:
     """(slopes, channels): from the flattest to the steepest line that meets all corners; NaN where there is none."""
-    steepest = 2.0 * (corners.height.shape[1] + 1)
-    low, high = np.full(len(corners.height), np.log2(_FLATTEST)), np.full(len(corners.height), np.log2(steepest))
+    low, high = _bracket(corners)
     best = _widest(corners, low, high)
     possible = _width(corners, best) > -_TIE
     ends: list[Float64s] = []
@@ -142,6 +141,24 @@ def _slopes(corners: Corners) -> Float64s:
     order = np.argsort(np.abs(parts[:, 0] - 0.5), kind="stable")  # from the middle outwards
     possible = possible & ((ends[0] < ends[1]) | (np.arange(_SLOPES)[:, None] == 0))  # one slope is tried once
     return np.where(possible, np.exp2(ends[0] + (ends[1] - ends[0]) * parts[order]), np.nan)
+
+
+def _bracket(corners: Corners) -> tuple[Float64s, Float64s]:
+    """Logarithms of slopes between which every line is that meets the first and the last corner of its channel."""
+    flattest = np.full(len(corners.height), _FLATTEST)
+    steepest = np.full(len(corners.height), 2.0 * (corners.height.shape[1] + 1))
+    both = np.isfinite(corners.reach) & np.isfinite(corners.stay)
+    rows = np.flatnonzero(both.sum(axis=1) > 1)
+    if len(rows):
+        first, last = both[rows].argmax(axis=1), both.shape[1] - 1 - both[rows, ::-1].argmax(axis=1)
+        rise = corners.height[rows, last] - corners.height[rows, first]
+        longest = corners.reach[rows, last] - corners.stay[rows, first]
+        shortest = corners.stay[rows, last] - corners.reach[rows, first]
+        flattest[rows] = np.maximum(flattest[rows], rise / longest)
+        steepest[rows] = np.where(
+            shortest > 0, np.minimum(steepest[rows], rise / np.maximum(shortest, 1)), steepest[rows]
+        )
+    return np.log2(flattest), np.log2(steepest)
 
 
 def _widest(corners: Corners, left: Float64s, right: Float64s) -> Float64s:
