@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,10 @@ from onnx import TensorProto, helper
 
 import anybit
 from anybit.analysis.values.analysis import values_of
+from anybit.formats.convert import convert
+from anybit.formats.format import Outcome
 from anybit.formats.layers import IntegerLayer, find_layers
-from tests.formats.linear_models import assert_equal, loaded, onnxruntime_outputs
+from tests.formats.linear_models import assert_equal, loaded, onnxruntime_outputs, operators
 from tests.models import model, parameters, quant
 from tests.strategies import MODES, Array, seeds
 
@@ -224,14 +227,21 @@ def assert_same_results(hub: onnx.ModelProto, written: ir.Model, x: Array) -> No
         assert_equal(expected, onnxruntime_outputs(proto, {"x": x}))
     else:
         assert_equal(expected, anybit.Session(written, engine="onnxruntime").run(x))
-    if not _is_beyond_reference(proto):
-        assert_equal(expected, anybit.Session(written, engine="reference").run(x))
+    assert_equal(expected, anybit.Session(written, engine="reference").run(x))
 
 
-def _is_beyond_reference(proto: onnx.ModelProto) -> bool:
-    """Whether it holds a QLinearConv that onnx's reference takes for one of two spatial axes."""
-    weights = {i.name: len(i.dims) for i in proto.graph.initializer}
-    return any(weights[n.input[3]] != 4 for n in proto.graph.node if n.op_type == "QLinearConv")
+def assert_exact_both_ways(
+    net: Net, write: Callable[[ir.Model], Outcome], op_types: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """Writes a net and reads it back, the same results each time; its operators when written, and what was refused."""
+    hub = net.proto()
+    target = loaded(hub)
+    outcome = write(target)
+    assert_same_results(hub, target, net.x)
+    back = convert(target, "qonnx")
+    assert not set(op_types) & set(operators(back.model)), back.refusals
+    assert_same_results(hub, back.model, net.x)
+    return operators(target), [r.problem for r in outcome.refusals]
 
 
 def integer_types(written: ir.Model, *op_types: str) -> set[int]:

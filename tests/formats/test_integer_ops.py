@@ -11,7 +11,7 @@ import anybit
 from anybit.formats import integer_ops
 from anybit.formats.convert import convert
 from tests.formats.byte_models import Bytes, integer_nets
-from tests.formats.integer_models import Net, assert_same_results, convnets, mlps
+from tests.formats.integer_models import Net, assert_exact_both_ways, convnets, mlps
 from tests.formats.linear_models import assert_equal, loaded, onnxruntime_outputs, operators
 from tests.integration.corpus import CORPUS, Case, departures, needs_corpus
 from tests.models import model, parameters, quant
@@ -20,28 +20,17 @@ from tests.strategies import examples
 _INTEGER = {"ConvInteger", "MatMulInteger"}
 
 
-def _check(net: Net) -> tuple[list[str], list[str]]:
-    hub = net.proto()
-    target = loaded(hub)
-    outcome = integer_ops.write(target)
-    assert_same_results(hub, target, net.x)
-    back = convert(target, "qonnx")
-    assert not _INTEGER & set(operators(back.model)), back.refusals
-    assert_same_results(hub, back.model, net.x)
-    return operators(target), [r.problem for r in outcome.refusals]
-
-
 @given(mlps())
 @examples(150)
 def test_matrix_products_are_exact_or_refused(net: Net):
-    after, problems = _check(net)
+    after, problems = assert_exact_both_ways(net, integer_ops.write, _INTEGER)
     assert _INTEGER & set(after) or problems
 
 
 @given(convnets())
 @examples(100)
 def test_convolutions_are_exact_or_refused(net: Net):
-    after, problems = _check(net)
+    after, problems = assert_exact_both_ways(net, integer_ops.write, _INTEGER)
     assert _INTEGER & set(after) or problems
 
 

@@ -15,7 +15,7 @@ from anybit.formats.convert import convert
 from anybit.ops.constants import constant
 from anybit.ops.nodes import label
 from tests.formats.byte_models import Bytes, quantized_nets
-from tests.formats.integer_models import Net, assert_same_results, convnets, layer_of, mlps
+from tests.formats.integer_models import Net, assert_exact_both_ways, assert_same_results, convnets, layer_of, mlps
 from tests.formats.linear_models import assert_equal, loaded, onnxruntime_outputs, operators
 from tests.integration.corpus import CORPUS, Case, departures, needs_corpus
 from tests.models import model, parameters, quant
@@ -25,28 +25,17 @@ _INTEGER = {"QLinearConv", "QLinearMatMul"}
 _VENDOR = "com.microsoft"
 
 
-def _check(net: Net) -> tuple[list[str], list[str]]:
-    hub = net.proto()
-    target = loaded(hub)
-    outcome = quantized_ops.write(target)
-    assert_same_results(hub, target, net.x)
-    back = convert(target, "qonnx")
-    assert not _INTEGER & set(operators(back.model)), back.refusals
-    assert_same_results(hub, back.model, net.x)
-    return operators(target), [r.problem for r in outcome.refusals]
-
-
 @given(mlps())
 @examples(200)
 def test_matrix_products_are_exact_or_refused(net: Net):
-    after, problems = _check(net)
+    after, problems = assert_exact_both_ways(net, quantized_ops.write, _INTEGER)
     assert _INTEGER & set(after) or problems
 
 
 @given(convnets())
 @examples(120)
 def test_convolutions_are_exact_or_refused(net: Net):
-    after, problems = _check(net)
+    after, problems = assert_exact_both_ways(net, quantized_ops.write, _INTEGER)
     assert _INTEGER & set(after) or problems
 
 
