@@ -1,0 +1,1 @@
+"""Hand-over to hardware tools: a model as the tool takes it, or what stands in the way."""

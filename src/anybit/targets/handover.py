@@ -1,0 +1,38 @@
+"""Handover: what came of preparing a model for a hardware tool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from anybit.errors import Diagnosis, Finding, Severity
+from anybit.runtime.compare import Comparison
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewrite(Diagnosis):
+    """What was changed so that the tool takes a node; the model means the same before and after."""
+
+
+@dataclass(frozen=True)
+class Handover:
+    """A model prepared for a tool.
+
+    Attributes:
+        model: The prepared model; only worth writing if nothing stands in the way.
+        rewrites: What was changed, node by node.
+        findings: What stands in the way (errors), and what the tool will do otherwise than the model says (warnings).
+        comparison: The prepared model against its source on random inputs and on rounding ties; None if errors left
+            nothing to compare.
+    """
+
+    model: ir.Model
+    rewrites: tuple[Rewrite, ...]
+    findings: tuple[Finding, ...]
+    comparison: Comparison | None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the tool takes the model and computes what it means."""
+        return not any(f.severity is Severity.ERROR for f in self.findings)
