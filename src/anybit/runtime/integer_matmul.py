@@ -6,6 +6,7 @@ in every addition; the integer form does not, and its weights take a quarter of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +16,14 @@ import onnx_ir as ir
 
 from anybit.grid import Grid
 from anybit.ops.constants import constant, new_initializer
-from anybit.ops.nodes import call_of, operator_of
-from anybit.ops.operator import DOMAIN, Array
+from anybit.ops.evaluate import known_value
+from anybit.ops.nodes import call_of, operator_of, shape_of
+from anybit.ops.operator import Array
+from anybit.runtime.finiteness import stays_finite
 
 _DOMAIN = "com.microsoft"
 _OLDEST_OPSET = 13
-# Operators that make finite numbers of finite numbers, as long as none overflows float32.
-_FINITE = frozenset(
-    """Abs Add AveragePool BatchNormalization Cast Ceil Clip Concat Conv ConvTranspose DepthToSpace Dropout Elu Erf
-    Expand Flatten Floor Gather Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity LeakyRelu MatMul
-    Max MaxPool Mean Min Mul Neg Pad PRelu ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Resize Round Selu
-    Sigmoid Sign Slice Softmax SpaceToDepth Split Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where""".split()
-)
-_WORTHWHILE = 1 << 13  # multiplications a row, below which the float form is as fast
+_WORTHWHILE = 1 << 13  # multiplications a sample, below which the float form is as fast
 # Kernels without VNNI add pairs of products in 16 bits, saturating.
 _PAIR_LIMIT = np.iinfo(np.int16).max
 _ACCUMULATOR_LIMIT = np.iinfo(np.int32).max
@@ -55,8 +51,8 @@ class _Weight:
 
 
 @dataclass(frozen=True)
-class _Norm:
-    """A BatchNormalization behind a product: y = x * factor + offset, by column."""
+class _Affine:
+    """A BatchNormalization or an Add behind a product: y = x * factor + offset, by column."""
 
     node: ir.Node
     factor: npt.NDArray[np.float64]
@@ -70,18 +66,14 @@ def has_large_product(model: ir.Model) -> bool:
     )
 
 
-def stays_finite(model: ir.Model) -> bool:
-    """Whether every operator makes finite numbers of finite numbers, as long as none overflows float32."""
-    return all(_stays_finite(n) for n in model.graph.all_nodes())
-
-
 def use_integer_matmul(model: ir.Model) -> bool:
     """Replaces MatMul(Quant(x), Quant(w)) by QuantizeLinear and MatMulIntegerToFloat where it is exact and pays.
 
     Conditions: float32, one activation scale, zero points of 0, rounding to nearest even, an activation grid of at
     most 256 levels, weights within int8, scales whose product float32 holds, no overflow of any partial sum, and no
     other reader of the activation.
-    A BatchNormalization behind the product becomes its scale and bias, as ONNX Runtime itself does to float products.
+    A BatchNormalization or Add behind the product becomes its scale and bias, as ONNX Runtime itself does to float
+    products.
     Integers cannot be NaN: the result is the same only for finite inputs, and only models whose operators make no
     NaN of finite numbers are changed.
 
@@ -94,18 +86,11 @@ def use_integer_matmul(model: ir.Model) -> bool:
     for node in list(model.graph):
         pair = _pair(node, model.opset_imports) if node.domain == "" and node.op_type == "MatMul" else None
         if pair is not None:
-            _replace(model.graph, node, *pair)
+            _replace(model.graph, node, *pair, model.opset_imports)
             replaced = True
     if replaced:
         model.opset_imports.setdefault(_DOMAIN, 1)
     return replaced
-
-
-def _stays_finite(node: ir.Node) -> bool:
-    if node.domain == DOMAIN or (node.domain == "" and node.op_type in _FINITE):
-        return True
-    divisor = constant(node.inputs[1]) if node.domain == "" and node.op_type == "Div" else None
-    return divisor is not None and bool(divisor.all())
 
 
 def _pair(node: ir.Node, opset_imports: dict[str, int]) -> tuple[_Activation, _Weight] | None:
@@ -117,7 +102,7 @@ def _pair(node: ir.Node, opset_imports: dict[str, int]) -> tuple[_Activation, _W
         return None
     weight = _weight(right, opset_imports)
     activation = None if weight is None else _activation(left, opset_imports)
-    if weight is None or activation is None or weight.integers.size < _WORTHWHILE:
+    if weight is None or activation is None or weight.integers.size * _rows_a_sample(left) < _WORTHWHILE:
         return None
     if not _scales_are_moderate(activation, weight):
         return None
@@ -126,6 +111,11 @@ def _pair(node: ir.Node, opset_imports: dict[str, int]) -> tuple[_Activation, _W
         return None
     column_sums = np.abs(weight.integers.astype(np.int64)).sum(axis=0).max(initial=0)
     return (activation, weight) if activation.span * int(column_sums) <= _ACCUMULATOR_LIMIT else None
+
+
+def _rows_a_sample(value: ir.Value) -> int:
+    """How many rows of one sample are multiplied: the axes between the batch and the features, where they are known."""
+    return math.prod(d or 1 for d in (shape_of(value) or ())[1:-1])
 
 
 def _scales_are_moderate(activation: _Activation, weight: _Weight) -> bool:
@@ -182,7 +172,9 @@ def _weight(value: ir.Value, opset_imports: dict[str, int]) -> _Weight | None:
     return _Weight(integers.astype(np.int8), scale.reshape(-1) if scale.size > 1 else scale.reshape(()))
 
 
-def _replace(graph: ir.Graph, node: ir.Node, activation: _Activation, weight: _Weight) -> None:
+def _replace(
+    graph: ir.Graph, node: ir.Node, activation: _Activation, weight: _Weight, opset_imports: dict[str, int]
+) -> None:
     output = node.outputs[0]
     name = str(output.name)
 
@@ -201,15 +193,16 @@ def _replace(graph: ir.Graph, node: ir.Node, activation: _Activation, weight: _W
         nodes.append(ir.node("Clip", [source, *bounds]))
         source = nodes[-1].outputs[0]
     nodes.append(ir.node("QuantizeLinear", [source, scale, offset]))
-    norm = _norm(output)
+    affine = _affine(output, weight.integers.shape[1], opset_imports)
     columns, last = weight.scale, output
     inputs: list[ir.Value | None] = [nodes[-1].outputs[0], parameter("weight", weight.integers), scale]
-    if norm is None:
+    if affine is None:
         inputs += [parameter("weight_scale", columns), offset]
     else:
-        last = norm.node.outputs[0]
-        columns = (columns.astype(np.float64) * norm.factor).astype(np.float32)
-        inputs += [parameter("weight_scale", columns), offset, None, parameter("bias", norm.offset.astype(np.float32))]
+        last = affine.node.outputs[0]
+        columns = (columns.astype(np.float64) * affine.factor).astype(np.float32)
+        bias = parameter("bias", affine.offset.astype(np.float32))
+        inputs += [parameter("weight_scale", columns), offset, None, bias]
     nodes.append(ir.node("MatMulIntegerToFloat", inputs, domain=_DOMAIN))
     for index, made in enumerate(nodes):
         made.outputs[0].name = f"{name}/integer_{index}"
@@ -219,15 +212,33 @@ def _replace(graph: ir.Graph, node: ir.Node, activation: _Activation, weight: _W
     last.name, result.name = f"{last.name}/replaced", last.name
     node.prepend(nodes)
     last.replace_all_uses_with(result, replace_graph_outputs=True)
-    graph.remove([node] if norm is None else [norm.node, node], safe=True)
+    graph.remove([node] if affine is None else [affine.node, node], safe=True)
 
 
-def _norm(value: ir.Value) -> _Norm | None:
-    """The BatchNormalization that alone reads a product of rank 2, if its parameters are constant and plain."""
+def _affine(value: ir.Value, columns: int, opset_imports: dict[str, int]) -> _Affine | None:
+    """What alone reads a product and is a factor and an offset by column, both constant and plain."""
     users = [user for user, _ in value.uses()]
     node = users[0] if len(users) == 1 else None
-    if node is None or node.op_type != "BatchNormalization" or node.domain or value.is_graph_output():
+    if node is None or node.domain or value.is_graph_output():
         return None
+    match node.op_type:
+        case "Add":
+            return _bias(node, value, columns, opset_imports)
+        case "BatchNormalization":
+            return _norm(node, value)
+        case _:
+            return None
+
+
+def _bias(node: ir.Node, value: ir.Value, columns: int, opset_imports: dict[str, int]) -> _Affine | None:
+    array = known_value(node.inputs[1] if node.inputs[0] is value else node.inputs[0], opset_imports)
+    rank = len(shape_of(value) or ())
+    if array is None or array.shape[-1:] != (columns,) or array.size != columns or array.ndim > rank:
+        return None
+    return _Affine(node, np.ones(columns), array.reshape(-1).astype(np.float64))
+
+
+def _norm(node: ir.Node, value: ir.Value) -> _Affine | None:
     if value.shape is None or value.shape.rank() != 2 or len(node.outputs) != 1 or node.inputs[0] is not value:
         return None
     parameters = [constant(v) for v in node.inputs[1:]]
@@ -240,4 +251,4 @@ def _norm(value: ir.Value) -> _Norm | None:
         offset = bias - mean * factor
     smallest = np.finfo(np.float32).tiny * _ACCUMULATOR_LIMIT
     plain = np.isfinite(offset).all() and ((np.abs(factor) > smallest) & (np.abs(factor) < 1 / smallest)).all()
-    return _Norm(node, factor, offset) if plain else None
+    return _Affine(node, factor, offset) if plain else None

@@ -17,7 +17,7 @@ from anybit.io.save import to_proto
 from anybit.ops.nodes import label
 from anybit.ops.operator import Array
 from anybit.runtime.engine import Backend
-from anybit.runtime.integer_matmul import stays_finite
+from anybit.runtime.finiteness import stays_finite
 from anybit.runtime.openvino_form import openvino_form
 from anybit.runtime.ort import OrtBackend, lower
 from anybit.runtime.random_inputs import random_inputs

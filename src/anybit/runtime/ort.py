@@ -21,9 +21,15 @@ from anybit.ops.nodes import label, operator_of
 from anybit.ops.operator import Array
 from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.fold_transpose import FoldTranspose
+from anybit.passes.gemm_to_matmul import GemmToMatMul
 from anybit.passes.infer_shapes import InferShapes
+from anybit.runtime.affine_tails import fold_affine_tails
+from anybit.runtime.block_weights import use_block_weights
+from anybit.runtime.byte_quantizers import use_byte_quantizers
+from anybit.runtime.finiteness import stays_finite
 from anybit.runtime.integer_layers import with_integer_layers
-from anybit.runtime.integer_matmul import has_large_product, stays_finite, use_integer_matmul
+from anybit.runtime.integer_matmul import has_large_product, use_integer_matmul
+from anybit.runtime.powers_of_two import move_powers_of_two
 
 _OLDEST_OPSET = 15  # of the operators that bodies leave behind (CastLike)
 _NEWEST_OPSET = 25  # beyond it ONNX Runtime lacks kernels, QuantizeLinear among them
@@ -35,7 +41,13 @@ _PAGE = 4096  # ONNX Runtime maps weights that begin on a page
 _QUIET = 4  # its errors are raised; logged as well they would be said twice
 # They fold Relu and Clip into a QuantizeLinear behind them, which is wrong for float8, and two pairs of QuantizeLinear
 # and DequantizeLinear into one, which loses the saturation and rounding of the other.
-_INEXACT_OPTIMIZERS = ["ReluQuantRewrite", "ClipQuantRewrite", "DoubleQDQPairsRemover"]
+_INEXACT_OPTIMIZERS = [
+    "ReluQuantRewrite",
+    "ClipQuantRewrite",
+    "DoubleQDQPairsRemover",
+    "QDQPropagationTransformer",
+    "EnsureUniqueDQForNodeUnit",
+]
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,7 @@ class GuardedBackend:
 
     def __init__(self, fast: OrtBackend, exact: Callable[[], OrtBackend]) -> None:
         self._fast = fast
+        self._execute = fast.run
         self._exact = exact
         self._made: OrtBackend | None = None
         self._lock = Lock()
@@ -108,7 +121,7 @@ class GuardedBackend:
         for value in feeds.values():
             if not _is_finite(value):
                 return self._float_form().run(feeds)
-        return self._fast.run(feeds)
+        return self._execute(feeds)
 
     def _float_form(self) -> OrtBackend:
         with self._lock:
@@ -161,7 +174,8 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
     Args:
         model: Normalised model without model-local functions, types inferred; it is changed on the way.
         integer: Whether products may become integer ones, which are right for finite inputs only.
-        layers: Whether whole layers may, convolutions among them, which takes longer to find out.
+        layers: Whether whole layers may, convolutions among them, which takes longer to find out, and whether the rest
+            may take the forms that are fastest.
 
     Raises:
         UnsupportedError: An operator has no ONNX body, or cannot be brought to a known opset.
@@ -174,12 +188,15 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
         FoldConstants()(model)
         InferShapes()(model)
     FoldTranspose()(model)
-    if integer and stays_finite(model):
-        written = with_integer_layers(model) if layers else None
-        model, integer = (model, use_integer_matmul(model)) if written is None else (written, True)
-    else:
-        integer = False
+    finite = integer and stays_finite(model)
+    model, integer = _with_integer_products(model, layers=layers) if finite else (model, False)
+    if layers:
+        use_block_weights(model)
     FoldConstants(keep_quantizers=False)(model)
+    if layers:
+        move_powers_of_two(model)
+        fold_affine_tails(model)
+        integer |= finite and use_byte_quantizers(model)
     expander = Expander(model.graph)
     for node in list(model.graph.all_nodes()):
         operator = operator_of(node, model.opset_imports)
@@ -203,6 +220,17 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
     _drop_repeated_names(model.graph)
     model.ir_version = min(max(model.ir_version, 8), _NEWEST_IR_VERSION)
     return _packed(model, integer=integer)
+
+
+def _with_integer_products(model: ir.Model, *, layers: bool) -> tuple[ir.Model, bool]:
+    """The model with integer layers, or else with integer matrix products, and whether it has any of them."""
+    written = with_integer_layers(model) if layers else None
+    if written is not None:
+        return written, True
+    if layers:
+        GemmToMatMul()(model)
+        FoldTranspose()(model)
+    return model, use_integer_matmul(model)
 
 
 def _drop_repeated_names(graph: ir.Graph) -> None:
