@@ -100,7 +100,8 @@ def _of_quantizer(node: ir.Node, operator: Operator) -> DataType:
     if stated is None or operator.name == "Trunc":
         return FLOAT32
     if operator.name == "MultiThreshold":
-        whole = all(float(call.attributes[a]).is_integer() for a in ("out_scale", "out_bias"))
+        steps = [call.attributes[a] for a in ("out_scale", "out_bias")]
+        whole = all(isinstance(s, float) and s.is_integer() for s in steps)
         return stated if whole else FLOAT32
     if operator.name == "Quant" and not _reads_parameters(node):
         return FLOAT32

@@ -53,14 +53,15 @@ class Expander:
         where = label(node)
         if operator.body is None:
             raise UnsupportedError("the operator has no ONNX body", node=where, hint='use engine="reference"')
-        if len(node.inputs) != len(operator.inputs) or any(v is None for v in node.inputs):
+        present = [v for v in node.inputs if v is not None]
+        least = sum(not i.optional for i in operator.inputs)
+        is_gapless = all(v is None for v in node.inputs[len(present) :])
+        if not is_gapless or not least <= len(present) <= len(operator.inputs):
             names = ", ".join(i.name for i in operator.inputs)
             raise InvalidModelError("inputs", node=where, got=len(node.inputs), expected=names)
         given = {name: a.value for name, a in node.attributes.items()}
         attributes = {a.name: given.get(a.name, a.default) for a in operator.attributes}
-        inputs: list[_Operand] = [
-            v if (c := constant(v)) is None else c for v in cast("Sequence[ir.Value]", node.inputs)
-        ]
+        inputs: list[_Operand] = [v if (c := constant(v)) is None else c for v in present]
         emitter = _Emitter(self, node.outputs[0].name or operator.name)
         is_half = inputs[0].dtype == (ir.DataType.FLOAT16 if isinstance(inputs[0], ir.Value) else np.float16)
         if is_half:  # operators compute float16 in float32, see `widened`
@@ -104,7 +105,7 @@ class _Emitter:
     def call(self, function: ir.Function, inputs: Sequence[_Operand], attributes: Mapping[str, Any]) -> list[_Operand]:
         """The function's outputs for these operands."""
         called = _called(function)
-        known: dict[ir.Value, _Operand] = dict(zip(function.inputs, inputs, strict=True))
+        known: dict[ir.Value, _Operand] = dict(zip(function.inputs, inputs, strict=False))  # the last may be left out
         return self._graph(function, known, attributes, called)
 
     def _graph(
@@ -115,8 +116,9 @@ class _Emitter:
         called: Mapping[ir.OperatorIdentifier, ir.Function],
     ) -> list[_Operand]:
         for node in graph:
-            operands = [known[v] for v in node.inputs if v is not None]
+            operands = [known[v] for v in node.inputs if v in known]
             given = {k: attributes[str(a.ref_attr_name)] if a.is_ref() else a.value for k, a in node.attributes.items()}
+            given = {k: v for k, v in given.items() if v != ()}  # an empty list is a list left out
             if node.op_identifier() in called:
                 function = called[node.op_identifier()]
                 results = self.call(function, operands, given)

@@ -44,22 +44,27 @@ def call_of(node: ir.Node, operator: Operator) -> Call:
 def findings_of(node: ir.Node, operator: Operator) -> Iterator[Finding]:
     """Everything that is wrong with a call of one of our operators: inputs, attributes, the operator's own rules."""
     expected = ", ".join(i.name for i in operator.inputs)
-    if len(node.inputs) != len(operator.inputs):
+    least, most = sum(not i.optional for i in operator.inputs), len(operator.inputs)
+    if not least <= len(node.inputs) <= most:
         yield Finding(
             rule="inputs",
             problem="number of inputs",
             node=label(node),
             got=str(len(node.inputs)),
-            expected=f"{len(operator.inputs)}: {expected}",
+            expected=f"{most if least == most else f'{least} .. {most}'}: {expected}",
         )
     if len(node.outputs) != 1:
         yield Finding(
             rule="outputs", problem="number of outputs", node=label(node), got=str(len(node.outputs)), expected="1"
         )
     for formal, value in zip(operator.inputs, node.inputs, strict=False):
-        if value is None:
+        if value is None and not formal.optional:
             yield Finding(rule="inputs", problem=f"input {formal.name} is missing", node=label(node), expected=expected)
-        elif value.dtype is not None and f"tensor({_onnx_name(value.dtype)})" not in formal.types.value:
+        elif (
+            value is not None
+            and value.dtype is not None
+            and f"tensor({_onnx_name(value.dtype)})" not in formal.types.value
+        ):
             yield Finding(
                 rule="element-type",
                 problem=f"type of {formal.name}",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DOMAIN = "qonnx.custom_op.general"
 
 Array = npt.NDArray[Any]
-AttributeValue = int | float | str
+AttributeValue = int | float | str | tuple[int, ...]
 
 
 class Types(enum.Enum):
@@ -35,19 +35,20 @@ class Types(enum.Enum):
 
 @dataclass(frozen=True)
 class Input:
-    """One formal input of an operator."""
+    """One formal input of an operator; one that may be left out stands behind those that may not."""
 
     name: str
     types: Types = Types.NUMERIC
     description: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute; without a default it must be given. The type is that of `kind`."""
+    """One attribute; without a default it must be given. The type is that of `kind`, a tuple being of integers."""
 
     name: str
-    kind: type[int | float | str]
+    kind: type[int | float | str | tuple[int, ...]]
     default: AttributeValue | None = None
     description: str = ""
 
@@ -94,7 +95,7 @@ class Operator:
         domain: Domain of its nodes.
         since: First domain version with this meaning; a later record of the same name replaces it from there on.
         aliases: Further names that are read as this operator.
-        inputs: Formal inputs, all of them required, in order.
+        inputs: Formal inputs, in order.
         attributes: Attributes with their defaults.
         reference: The meaning, in numpy: called with the inputs by position and every attribute by name; returns
             the output. float16 inputs are its own to widen (see `widened`).

@@ -11,6 +11,11 @@ from importlib.metadata import entry_points
 
 from anybit.errors import UsageError
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.channels_last.average_pool import AVERAGE_POOL
+from anybit.ops.channels_last.batch_normalization import BATCH_NORMALIZATION
+from anybit.ops.channels_last.conv import CONV
+from anybit.ops.channels_last.global_average_pool import GLOBAL_AVERAGE_POOL
+from anybit.ops.channels_last.max_pool import MAX_POOL
 from anybit.ops.float_quant import FLOAT_QUANT
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.operator import Operator
@@ -83,5 +88,8 @@ def operators() -> tuple[Operator, ...]:
     return tuple(o for (_, name), versions in sorted(_operators.items()) for o in versions if o.name == name)
 
 
-for _operator in (QUANT, BIPOLAR_QUANT, TRUNC_1, TRUNC, FLOAT_QUANT, MULTI_THRESHOLD):
+_GENERAL = (QUANT, BIPOLAR_QUANT, TRUNC_1, TRUNC, FLOAT_QUANT, MULTI_THRESHOLD)
+_CHANNELS_LAST = (CONV, MAX_POOL, AVERAGE_POOL, GLOBAL_AVERAGE_POOL, BATCH_NORMALIZATION)
+
+for _operator in (*_GENERAL, *_CHANNELS_LAST):
     register(_operator)

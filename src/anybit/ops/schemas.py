@@ -6,10 +6,15 @@ import onnx
 from onnx.defs import OpSchema
 from onnx.shape_inference import InferenceContext
 
-from anybit.ops.operator import Attribute, Operator
+from anybit.ops.operator import Attribute, Input, Operator
 from anybit.ops.registry import operators
 
-_KINDS = {int: OpSchema.AttrType.INT, float: OpSchema.AttrType.FLOAT, str: OpSchema.AttrType.STRING}
+_KINDS = {
+    int: OpSchema.AttrType.INT,
+    float: OpSchema.AttrType.FLOAT,
+    str: OpSchema.AttrType.STRING,
+    tuple: OpSchema.AttrType.INTS,
+}
 
 
 def register_schemas() -> None:
@@ -37,7 +42,7 @@ def _schema(name: str, operator: Operator) -> OpSchema:
         operator.domain,
         operator.since,
         doc=operator.doc,
-        inputs=[OpSchema.FormalParameter(i.name, f"T{k}", i.description) for k, i in enumerate(operator.inputs)],
+        inputs=[_input(formal, f"T{k}") for k, formal in enumerate(operator.inputs)],
         outputs=[OpSchema.FormalParameter(operator.output, "T0", "same type and shape as the first input")],
         type_constraints=[(f"T{k}", list(i.types.value), "") for k, i in enumerate(operator.inputs)],
         attributes=[_attribute(a) for a in operator.attributes],
@@ -46,10 +51,17 @@ def _schema(name: str, operator: Operator) -> OpSchema:
     return schema
 
 
+def _input(formal: Input, constraint: str) -> OpSchema.FormalParameter:
+    options = OpSchema.FormalParameterOption
+    option = options.Optional if formal.optional else options.Single
+    return OpSchema.FormalParameter(formal.name, constraint, formal.description, param_option=option)
+
+
 def _attribute(attribute: Attribute) -> OpSchema.Attribute:
     if attribute.default is None:
         return OpSchema.Attribute(attribute.name, _KINDS[attribute.kind], attribute.description, required=True)
-    value = onnx.helper.make_attribute(attribute.name, attribute.kind(attribute.default))
+    kind = onnx.AttributeProto.INTS if attribute.kind is tuple else None  # an empty list does not tell its type
+    value = onnx.helper.make_attribute(attribute.name, attribute.default, attr_type=kind)
     return OpSchema.Attribute(attribute.name, value, attribute.description)
 
 

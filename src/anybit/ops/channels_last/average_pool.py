@@ -1,0 +1,101 @@
+"""AveragePool with channels last.   Y[n, o, c] = mean over k of X[n, o*stride + k*dilation - pad, c]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from onnxscript import script
+
+from anybit.ops.channels_last.layout import DOMAIN, channels_first, channels_last, first_body, last_body
+from anybit.ops.channels_last.max_pool import infer
+from anybit.ops.channels_last.windows import AUTO_PAD, CEIL_MODE, DILATIONS, KERNEL_SHAPE, PADS, STRIDES, check_windows
+from anybit.ops.operator import Array, Attribute, Input, Operator, Types
+from anybit.ops.rounded import ANYBIT, op
+from anybit.ops.standard.pooling import average_pool
+
+
+def reference(
+    x: npt.ArrayLike,
+    *,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    dilations: Sequence[int] = (),
+    ceil_mode: int = 0,
+    auto_pad: str = "NOTSET",
+    count_include_pad: int = 0,
+) -> Array:
+    """Y[n, o, c] = mean over k of X[n, o*stride + k*dilation - pad, c], over the taps that lie on X.
+
+    Args:
+        x: (N, spatial..., C), float16, float32 or float64.
+        kernel_shape: Extent of the windows along each spatial axis.
+        strides: Their distances; all 1 if empty, as are the dilations.
+        pads: Positions before each spatial axis, then behind, over which windows may reach; none if empty.
+        dilations: Distance of the taps.
+        ceil_mode: 1 counts a last window that lies partly beside X.
+        auto_pad: NOTSET, VALID, SAME_UPPER or SAME_LOWER; all but the first take the place of `pads`.
+        count_include_pad: 1 counts taps on the padding as zeros.
+
+    Raises:
+        TypeError: X is not floating point.
+    """
+    attributes = {
+        "kernel_shape": kernel_shape,
+        "strides": strides,
+        "pads": pads,
+        "dilations": dilations,
+        "ceil_mode": ceil_mode,
+        "auto_pad": auto_pad,
+        "count_include_pad": count_include_pad,
+    }
+    with np.errstate(all="ignore"):
+        return channels_last(average_pool(channels_first(x), attributes), np.asarray(x).dtype)
+
+
+@script(ANYBIT, default_opset=op)
+def body(
+    X,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    dilations: Sequence[int] = (),
+    ceil_mode: int = 0,
+    auto_pad: str = "NOTSET",
+    count_include_pad: int = 0,
+):
+    """The standard operator between two Transposes."""
+    y = op.AveragePool(
+        first_body(X),
+        kernel_shape=kernel_shape,
+        strides=strides,
+        pads=pads,
+        dilations=dilations,
+        ceil_mode=ceil_mode,
+        auto_pad=auto_pad,
+        count_include_pad=count_include_pad,
+    )
+    return last_body(y)
+
+
+AVERAGE_POOL = Operator(
+    name="AveragePool",
+    domain=DOMAIN,
+    doc="AveragePool on (N, spatial..., C).",
+    inputs=(Input("X", Types.FLOAT, "(N, spatial..., C)"),),
+    attributes=(
+        KERNEL_SHAPE,
+        STRIDES,
+        PADS,
+        DILATIONS,
+        CEIL_MODE,
+        AUTO_PAD,
+        Attribute("count_include_pad", int, 0, "1 counts taps on the padding as zeros"),
+    ),
+    reference=reference,
+    body=body,
+    infer=infer,
+    check=check_windows,
+)
