@@ -21,12 +21,7 @@ from tests.integration.corpus import (
     zoo_files,
 )
 
-ENGINES = ("reference", "onnxruntime")
-
-# Models whose convolutions the default engine computes in integers.
-CONVOLUTIONAL = tuple(
-    f"{name}/model.onnx" for name in ("cnv_2w2a", "mobilenetv1_4w4a_224", "mobilenetv1_w05_4w4a_96", "resnet18_4w4a")
-)
+ENGINES = ("reference", "onnxruntime", "auto")
 
 
 def _step(path) -> float | None:
@@ -49,13 +44,6 @@ def test_runs_like_the_framework_at_batch_1_and_beyond(case, engine):
         assert wrong > 0, f"the export was thought wrong: {WRONG_EXPORTS[case.name]}"
     elif case.name not in POOLED_TIES:
         assert wrong == 0
-
-
-@needs_corpus
-@pytest.mark.parametrize("case", [c for c in executable_files() if c.name in CONVOLUTIONAL], ids=lambda c: c.name)
-def test_integer_layers_agree_with_the_framework(case):
-    outputs = next(iter(Session(case.path, threads=1).run(case.inputs).values())).reshape(case.outputs.shape)
-    assert departures(outputs, case.outputs, _step(case.path)) == 0
 
 
 @needs_corpus
@@ -93,8 +81,9 @@ def test_saved_models_load_without_repairs_and_mean_the_same(path, tmp_path):
 
 
 @needs_corpus
+@pytest.mark.parametrize("engine", ENGINES[1:])
 @pytest.mark.parametrize("path", zoo_files(), ids=lambda p: p.name)
-def test_zoo_models_agree_between_engines(path):
-    result = compare(path, path, samples=32, engine_a="reference", engine_b="onnxruntime", layers=True)
+def test_zoo_models_agree_between_engines(path, engine):
+    result = compare(path, path, samples=32, engine_a="reference", engine_b=engine, layers=True)
     assert result.equal
     assert result.first_departure is None

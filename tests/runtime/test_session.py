@@ -15,8 +15,8 @@ from anybit.runtime.batches import run_in_batches
 from anybit.runtime.engine import Engine
 from tests.models import DOMAIN, mlp, model, parameters, quant, samples
 
-ENGINES = ("reference", "onnxruntime")
-both = pytest.mark.parametrize("engine", ENGINES)
+ENGINES = ("reference", "onnxruntime", "auto")
+every = pytest.mark.parametrize("engine", ENGINES)
 
 
 def _expected_mlp(x):
@@ -30,13 +30,13 @@ def _expected_mlp(x):
     return q(h, 0.125, 0, 15)
 
 
-@both
+@every
 def test_an_mlp_computes_what_the_formula_says(engine):
     x = samples(5, 6)
     np.testing.assert_array_equal(Session(mlp(), engine=engine).run(x)["y"], _expected_mlp(x))
 
 
-@both
+@every
 @pytest.mark.parametrize("batch", [1, 4, "N"])
 def test_any_batch_gives_the_same_rows(engine, batch):
     session = Session(mlp(batch=batch), engine=engine)
@@ -47,7 +47,7 @@ def test_any_batch_gives_the_same_rows(engine, batch):
         np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-@both
+@every
 def test_a_batch_that_mixes_samples_runs_in_slices(engine):
     """Softmax over axis 0 of a model for one sample is 1 everywhere: at once it would not be."""
     nodes = [helper.make_node("Softmax", ["x"], ["y"], axis=0)]
@@ -55,7 +55,7 @@ def test_a_batch_that_mixes_samples_runs_in_slices(engine):
     np.testing.assert_array_equal(session.run(samples(3, 6))["y"], np.ones((3, 6), np.float32))
 
 
-@both
+@every
 def test_the_batch_size_itself_is_that_of_the_model(engine):
     """Shape(x)[0] of a model exported for one sample is 1, whatever is fed."""
     nodes = [
@@ -69,7 +69,7 @@ def test_the_batch_size_itself_is_that_of_the_model(engine):
     np.testing.assert_array_equal(Session(proto, engine=engine).run(x)["y"], x)
 
 
-@both
+@every
 def test_reshapes_that_encode_the_batch_are_freed(engine):
     nodes = [
         helper.make_node("Reshape", ["x", "target"], ["r"]),
@@ -81,7 +81,7 @@ def test_reshapes_that_encode_the_batch_are_freed(engine):
     np.testing.assert_array_equal(session.run(x)["y"], x.reshape(5, 6)[:, :3])
 
 
-@both
+@every
 def test_intermediate_tensors_come_by_name(engine):
     session = Session(mlp(), engine=engine, tensors=["h", "xq", "wq"])
     result = session.run(samples(2, 6))
@@ -92,7 +92,7 @@ def test_intermediate_tensors_come_by_name(engine):
     assert set(everything) == {"xq", "wq", "h", "r", "y"}
 
 
-@both
+@every
 def test_if_loop_and_scan_run(engine):
     true = helper.make_tensor_value_info("b", TensorProto.BOOL, [])
     plus = helper.make_graph(
@@ -154,7 +154,7 @@ def test_if_loop_and_scan_run(engine):
         np.testing.assert_array_equal(out["end"], out["sums"][-1])
 
 
-@both
+@every
 def test_model_local_functions_run(engine):
     function = helper.make_function(
         "local",
@@ -181,7 +181,7 @@ def test_model_local_functions_run(engine):
     np.testing.assert_array_equal(run(proto, x, engine=engine)["y"], expected)
 
 
-@both
+@every
 @pytest.mark.parametrize("opset", [9, 11, 13, 15, 18, 21])
 def test_old_opsets_run(engine, opset):
     nodes = [
@@ -202,7 +202,7 @@ def test_old_opsets_run(engine, opset):
     np.testing.assert_allclose(run(proto, x, engine=engine)["y"], expected, rtol=1e-5)
 
 
-@both
+@every
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_other_float_types_keep_their_type(engine, dtype):
     proto = model(
@@ -219,7 +219,7 @@ def test_other_float_types_keep_their_type(engine, dtype):
     np.testing.assert_array_equal(y, np.clip(np.rint(x / 0.5), -8, 7) * 0.5)
 
 
-@both
+@every
 def test_two_inputs_must_agree_on_the_batch(engine):
     proto = model(
         [helper.make_node("Add", ["a", "b"], ["y"])], {}, inputs={"a": ["N", 3], "b": ["N", 3]}, outputs=["y"]
@@ -233,7 +233,7 @@ def test_two_inputs_must_agree_on_the_batch(engine):
         session.run(ones)
 
 
-@both
+@every
 @pytest.mark.parametrize(
     ("feeds", "text"),
     [
@@ -251,7 +251,7 @@ def test_feeds_that_do_not_fit_are_refused_in_one_line(engine, feeds, text):
     assert "\n" not in str(error.value)
 
 
-@both
+@every
 def test_lists_take_the_type_of_the_input(engine):
     np.testing.assert_array_equal(
         Session(mlp(), engine=engine).run({"x": [[1, 2, 3, 4, 5, 6]]})["y"],
@@ -261,7 +261,7 @@ def test_lists_take_the_type_of_the_input(engine):
         Session(mlp(), engine=engine).run({"x": [["a"] * 6]})
 
 
-@both
+@every
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -277,14 +277,14 @@ def test_quantisers_without_meaning_are_refused_by_name(engine, change, text):
         Session(proto, engine=engine)
 
 
-@both
+@every
 def test_an_undefined_tensor_is_refused_by_name(engine):
     proto = model([helper.make_node("Add", ["x", "ghost"], ["y"], name="adder")], {}, inputs={"x": [1]}, outputs=["y"])
     with pytest.raises(InvalidModelError, match="Add 'adder': input 'ghost'"):
         Session(proto, engine=engine)
 
 
-@both
+@every
 def test_an_unknown_operator_is_refused_by_name(engine):
     node = helper.make_node("Mystery", ["x"], ["y"], name="m", domain="some.where")
     proto = model([node], {}, inputs={"x": [1]}, outputs=["y"], imports={"": 21, "some.where": 1})
@@ -298,12 +298,12 @@ def test_bad_arguments_are_refused():
             Session(mlp(), **arguments)
 
 
-@both
+@every
 def test_empty_batches_run(engine):
     assert Session(mlp(batch="N"), engine=engine).run(samples(0, 6))["y"].shape == (0, 8)
 
 
-@both
+@every
 def test_one_session_serves_many_threads(engine):
     session = Session(mlp(), engine=engine)
     inputs = [samples(3, 6, seed=k) for k in range(8)]
@@ -322,7 +322,7 @@ def test_one_session_serves_many_threads(engine):
         np.testing.assert_array_equal(y, _expected_mlp(x))
 
 
-@both
+@every
 def test_batches_give_what_one_run_gives(engine):
     session = Session(mlp(), engine=engine)
     x = samples(23, 6)
@@ -372,7 +372,7 @@ def test_the_session_leaves_the_model_alone():
     onnx.checker.check_model(onnx.shape_inference.infer_shapes(mlp()))
 
 
-@both
+@every
 @pytest.mark.parametrize(
     ("node", "initializers", "shape"),
     [
@@ -413,7 +413,7 @@ def test_indices_of_a_max_pool_are_those_of_each_sample():
     )
 
 
-@both
+@every
 def test_whether_a_tensor_has_a_batch_does_not_depend_on_its_values(engine):
     """Equal samples give equal results; they are no constant for that."""
     nodes = [helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0])]
@@ -422,7 +422,7 @@ def test_whether_a_tensor_has_a_batch_does_not_depend_on_its_values(engine):
         session.run(np.zeros((3, 4), np.float32))
 
 
-@both
+@every
 def test_nodes_in_any_order_mean_the_same(engine):
     """The proof that samples stay apart walks the graph too: the Softmax comes after what reads it."""
     nodes = [
@@ -434,35 +434,35 @@ def test_nodes_in_any_order_mean_the_same(engine):
     np.testing.assert_array_equal(result, x + 1)
 
 
-@both
+@every
 def test_a_cycle_is_refused(engine):
     nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])]
     with pytest.raises(InvalidModelError, match="cycle"):
         Session(model(nodes, {}, inputs={"x": [1, 4]}, outputs=["b"]), engine=engine)
 
 
-@both
+@every
 def test_a_dimension_called_batch_elsewhere_is_another_one(engine):
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     session = Session(model(nodes, {}, inputs={"x": ["seq", "batch", 4]}, outputs=["y"]), engine=engine)
     assert session.run(np.zeros((5, 3, 4), np.float32))["y"].shape == (5, 3, 4)
 
 
-@both
+@every
 def test_nameless_dimensions_of_two_inputs_are_free_of_each_other(engine):
     nodes = [helper.make_node("Add", ["x", "w"], ["y"])]
     session = Session(model(nodes, {}, inputs={"x": [None, 4], "w": [None, 4]}, outputs=["y"]), engine=engine)
     assert session.run({"x": samples(3, 4), "w": samples(1, 4)})["y"].shape == (3, 4)
 
 
-@both
+@every
 def test_foreign_byte_orders_are_refused(engine):
     session = Session(mlp(), engine=engine)
     with pytest.raises(InputError, match="element type"):
         session.run({"x": np.ones((1, 6), ">f4")})
 
 
-@both
+@every
 def test_the_first_axis_is_cut_only_where_samples_stay_apart(engine):
     """A running sum along a free first axis: in batches it would begin anew in each."""
     nodes = [helper.make_node("CumSum", ["x", "axis"], ["y"])]
@@ -471,7 +471,7 @@ def test_the_first_axis_is_cut_only_where_samples_stay_apart(engine):
     np.testing.assert_array_equal(y[:, 0], np.arange(1, 11))
 
 
-@both
+@every
 def test_batches_leave_constants_and_sizes_alone(engine):
     nodes = [
         quant("w", "wq"),
@@ -490,7 +490,7 @@ def test_batches_leave_constants_and_sizes_alone(engine):
             np.testing.assert_array_equal(parts[name], array)
 
 
-@both
+@every
 @pytest.mark.parametrize("sign", [1, -1])
 def test_branches_of_constants_run(engine, sign):
     def branch(name, nodes):
@@ -514,7 +514,7 @@ def test_branches_of_constants_run(engine, sign):
     np.testing.assert_array_equal(session.run(sign * np.ones((1, 2), np.float32))["y"], np.float32(expected))
 
 
-@both
+@every
 def test_a_rounding_mode_that_the_call_of_a_function_gives_may_have_any_case(engine):
     node = helper.make_node("Quant", ["a", "s", "z", "b"], ["o"], domain=DOMAIN)
     attribute = node.attribute.add(name="rounding_mode", ref_attr_name="mode")
@@ -534,7 +534,7 @@ def test_a_rounding_mode_that_the_call_of_a_function_gives_may_have_any_case(eng
     np.testing.assert_array_equal(Session(proto, engine=engine).run(x)["y"], np.float32([[0, 0.5, -0.5]]))
 
 
-@both
+@every
 def test_a_function_that_calls_itself_is_refused(engine):
     node = helper.make_node("F", ["a"], ["o"], domain="my")
     function = helper.make_function("my", "F", ["a"], ["o"], [node], [helper.make_opsetid("my", 1)])
@@ -544,14 +544,14 @@ def test_a_function_that_calls_itself_is_refused(engine):
         Session(proto, engine=engine)
 
 
-@both
+@every
 def test_two_nodes_may_have_one_name(engine):
     nodes = [helper.make_node("Relu", ["x"], ["a"], name="n"), helper.make_node("Neg", ["a"], ["y"], name="n")]
     session = Session(model(nodes, {}, inputs={"x": [1, 2]}, outputs=["y"]), engine=engine)
     np.testing.assert_array_equal(session.run(np.float32([[1, -1]]))["y"], np.float32([[-1, 0]]))
 
 
-@both
+@every
 def test_shapes_that_a_file_states_falsely_have_no_effect(engine):
     nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Shape", ["a"], ["y"])]
     proto = model(nodes, {}, inputs={"x": [3, 4]}, outputs=["y"])
@@ -560,7 +560,7 @@ def test_shapes_that_a_file_states_falsely_have_no_effect(engine):
     assert Session(proto, engine=engine).run(samples(3, 4))["y"].tolist() == [3, 4]
 
 
-@both
+@every
 def test_strings_come_in_either_form(engine):
     proto = model(
         [helper.make_node("Identity", ["x"], ["y"])],
@@ -575,7 +575,7 @@ def test_strings_come_in_either_form(engine):
         assert session.run(given)["y"].tolist() == ["a", "b"]
 
 
-@both
+@every
 def test_pairs_of_quantize_and_dequantize_in_a_row_are_kept(engine):
     """ONNX Runtime would make one of two, with another range."""
     nodes: list[onnx.NodeProto] = []
