@@ -12,6 +12,7 @@ import onnx_ir as ir
 from anybit.ops.constants import constant
 from anybit.ops.nodes import operator_of, shape_of
 from anybit.ops.operator import DOMAIN, Array
+from anybit.passes.elementwise import BROADCASTING, UNARY
 
 _WINDOWS: Mapping[str, tuple[int, ...]] = {  # with the inputs that have the dimension
     "Conv": (0, 1), "ConvInteger": (0, 1), "ConvTranspose": (0, 1), "QLinearConv": (0, 3),
@@ -20,16 +21,7 @@ _WINDOWS: Mapping[str, tuple[int, ...]] = {  # with the inputs that have the dim
 }  # fmt: skip
 # What the added dimension gets: one element, seen once, nothing beside it.
 _PER_DIMENSION = {"kernel_shape": 1, "strides": 1, "dilations": 1, "output_shape": 1, "pads": 0, "output_padding": 0}
-_FIRST_INPUT = frozenset(
-    """Abs Acos Acosh Asin Asinh Atan Atanh BatchNormalization Cast CastLike Ceil Celu Clip Cos Cosh Dropout Elu Erf Exp
-    Floor Gelu GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization IsInf IsNaN LeakyRelu Log LRN
-    Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Tan Tanh
-    ThresholdedRelu""".split()
-)
-_BROADCAST = frozenset(
-    """Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow PRelu Sub Sum Where
-    Xor""".split()
-)
+_FIRST_INPUT = UNARY | {"BatchNormalization", "GroupNormalization", "InstanceNormalization", "LRN"}
 _WITH_AXIS = {"Concat": 0, "Split": 0, "Hardmax": -1, "LogSoftmax": -1, "Softmax": -1}  # the default since opset 13
 
 
@@ -82,7 +74,7 @@ class Planner:
             slots = _WINDOWS[node.op_type]
             good = sum(bool(o.name) for o in node.outputs) == 1 and all(i < len(ranks) and ranks[i] == 3 for i in slots)
             return Plan(dict.fromkeys(slots, (self.unit.value,)), self._per_dimension(node)) if good else None
-        if node.op_type in _BROADCAST:
+        if node.op_type in BROADCASTING:
             return self._broadcast(node)
         if first is None:
             return None
