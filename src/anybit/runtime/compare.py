@@ -118,10 +118,10 @@ def compare(
     results_b = run_in_batches(session_b, feeds_b, batch_size=batch_size, progress=progress)
     steps = {str(v.name): v for v in (*first.graph.outputs, *(o for n in first.graph for o in n.outputs))}
     outputs = tuple(
-        _difference(name, results_a[name], results_b[other], steps[name], tolerance)
+        difference(name, results_a[name], results_b[other], steps[name], tolerance)
         for name, other in _output_pairs(session_a, session_b)
     )
-    departing = (_difference(n, results_a[n], results_b[n], steps[n], tolerance) for n in shared)
+    departing = (difference(n, results_a[n], results_b[n], steps[n], tolerance) for n in shared)
     return Comparison(
         samples=max((array.shape[0] for array in feeds.values() if array.ndim), default=1),
         tolerance=tolerance,
@@ -171,7 +171,19 @@ def _output_pairs(first: Session, second: Session) -> list[tuple[str, str]]:
     return list(zip(first.outputs, second.outputs, strict=True))
 
 
-def _difference(name: str, a: npt.NDArray[Any], b: npt.NDArray[Any], value: ir.Value, tolerance: float) -> Difference:
+def difference(name: str, a: npt.NDArray[Any], b: npt.NDArray[Any], value: ir.Value, tolerance: float) -> Difference:
+    """How one tensor of two models differs.
+
+    Args:
+        name: How the result names it.
+        a: What the first model makes; its largest magnitude counts.
+        b: What the second one makes.
+        value: The tensor in the graph of either, whose grid gives the steps.
+        tolerance: Share of the largest magnitude within which elements count as equal.
+
+    Raises:
+        InputError: The shapes differ, or these are no numbers.
+    """
     if not (_is_numeric(a) and _is_numeric(b)):
         raise InputError("only tensors of numbers can be compared", node=f"tensor '{name}'", got=type(a).__name__)
     if a.shape != b.shape:

@@ -1,0 +1,1 @@
+"""Front ends: models as training frameworks hold them, as hub models with the framework's own numbers."""
