@@ -10,6 +10,7 @@ from anybit.analysis.values.rule import Rule, Rules
 from anybit.analysis.values.rules import (
     activations,
     arithmetic,
+    channels_last,
     integer_products,
     linear_quantization,
     movement,
@@ -22,7 +23,9 @@ from anybit.analysis.values.rules import (
     resampling,
     selection,
 )
+from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.nodes import operator_of
+from anybit.ops.operator import DOMAIN
 
 _STANDARD: Rules = {
     name: rule
@@ -42,7 +45,7 @@ _STANDARD: Rules = {
     )
     for name, rule in family.RULES.items()
 }
-_OURS: Rules = quantizers.RULES
+_OURS: Mapping[str, Rules] = {DOMAIN: quantizers.RULES, CHANNELS_LAST: channels_last.RULES}
 
 
 def find_rule(node: ir.Node, opsets: Mapping[str, int]) -> Rule | None:
@@ -50,4 +53,4 @@ def find_rule(node: ir.Node, opsets: Mapping[str, int]) -> Rule | None:
     if node.domain == "":
         return _STANDARD.get(node.op_type)
     operator = operator_of(node, dict(opsets))
-    return None if operator is None else _OURS.get(operator.name)
+    return None if operator is None else _OURS.get(operator.domain, {}).get(operator.name)
