@@ -110,7 +110,7 @@ def test_packing_and_embedding(files):
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("--to", "qcdq"), ("-o", "out.onnx"), ("--to", "tflite", "-o", "out.onnx"), ("--to", "finn", "--dry-run")],
+    [(), ("--to", "qcdq"), ("-o", "out.onnx"), ("--to", "tflite", "-o", "out.onnx"), ("--to", "tflite", "--dry-run")],
 )
 def test_misuse(files, arguments):
     with pytest.raises(UsageError):

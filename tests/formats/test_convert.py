@@ -120,7 +120,7 @@ def test_packed_and_embedded_models_read_back_as_they_were():
     onnx.checker.check_model(anybit.to_proto(result.model))
 
 
-@pytest.mark.parametrize("name", ["", "finn", "qcdq8"])
+@pytest.mark.parametrize("name", ["", "tflite", "qcdq8"])
 def test_unknown_formats_are_misuse(name):
     with pytest.raises(UsageError, match="no such format"):
         convert(mlp(), name)

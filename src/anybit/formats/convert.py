@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from anybit.errors import UsageError
 from anybit.formats import functions as functions_of_bodies
-from anybit.formats import integer_ops, qcdq, qdq, quantized_ops
+from anybit.formats import integer_ops, qcdq, qdq, quantized_ops, thresholds
 from anybit.formats import pack as packing
 from anybit.formats.comparison import FormatRow, compare_formats
 from anybit.formats.format import Conversion, Format, Outcome
@@ -47,6 +47,7 @@ TRANSLATORS: dict[Format, Translator] = {
     Format.QONNX: Translator(_stay, _stay),
     Format.QUANTIZED_OPS: Translator(quantized_ops.read, quantized_ops.write),
     Format.INTEGER_OPS: Translator(integer_ops.read, integer_ops.write),
+    Format.FINN: Translator(thresholds.read, thresholds.write),
     Format.QCDQ: Translator(qcdq.read, qcdq.write),
     Format.QDQ: Translator(qdq.read, qdq.write),
 }

@@ -23,6 +23,8 @@ class Format(enum.Enum):
     """QLinearConv, QLinearMatMul, and Clip for widths below 8 bits."""
     INTEGER_OPS = "integer-ops"
     """ConvInteger, MatMulInteger, and rescaling in float."""
+    FINN = "finn"
+    """Integer products, and MultiThreshold between them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
 
 from anybit.analysis.values.tensor import Float64s
 from anybit.errors import Refusal
-from anybit.formats.layers import IntegerLayer
+from anybit.formats.monotone import NEITHER
 from anybit.ops.nodes import label
 
 _MOST_VALUES = 1 << 24  # that are tried one by one where nothing proves that the function is monotone
 _MOST_LEVELS = 1 << 16
+
+
+class Stepped(Protocol):
+    """A function from integers lo .. hi to levels, channel by channel; see `layers.IntegerLayer`."""
+
+    @property
+    def lo(self) -> Float64s: ...
+    @property
+    def hi(self) -> Float64s: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def rising(self) -> npt.NDArray[np.bool_] | None: ...
+    @property
+    def tail(self) -> tuple[ir.Node, ...]: ...
+    @property
+    def quantizer(self) -> ir.Node: ...
+    def levels(self, accumulators: Float64s) -> Float64s: ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +61,7 @@ class Steps:
         return self.first + (signed[:, :, None] >= self.thresholds).sum(axis=2)
 
 
-def steps_of(layer: IntegerLayer) -> Steps | Refusal:
+def steps_of(layer: Stepped) -> Steps | Refusal:
     """The layer's thresholds, exact over the whole interval of its accumulator.
 
     Where every node of the tail is known to rise or to fall, each threshold is found by bisection on the layer's own
@@ -57,7 +78,7 @@ def steps_of(layer: IntegerLayer) -> Steps | Refusal:
     return _enumerated(layer)
 
 
-def _bisected(layer: IntegerLayer, sign: Float64s) -> Steps | Refusal:
+def _bisected(layer: Stepped, sign: Float64s) -> Steps | Refusal:
     lo, hi = np.minimum(sign * layer.lo, sign * layer.hi), np.maximum(sign * layer.lo, sign * layer.hi)
     first, last = (layer.levels((sign * end)[None])[0] for end in (lo, hi))
     count = int((last - first).max(initial=0))
@@ -73,7 +94,7 @@ def _bisected(layer: IntegerLayer, sign: Float64s) -> Steps | Refusal:
     return Steps(sign, first, thresholds.T, lo, hi)
 
 
-def _enumerated(layer: IntegerLayer) -> Steps | Refusal:
+def _enumerated(layer: Stepped) -> Steps | Refusal:
     width = int((layer.hi - layer.lo).max(initial=0)) + 1
     accumulators = np.minimum(layer.lo + np.arange(width)[:, None], layer.hi)
     levels = layer.levels(accumulators)
@@ -81,7 +102,7 @@ def _enumerated(layer: IntegerLayer) -> Steps | Refusal:
     if not (rises | falls).all():
         return Refusal(
             problem="the activation is not monotone",
-            node=label(layer.tail[0]),
+            node=label(next((n for n in layer.tail if n.op_type in NEITHER), layer.tail[0])),
             got=f"{int((~(rises | falls)).sum())} of {layer.channels} channels rise and fall",
         )
     return _bisected(layer, np.where(rises, 1.0, -1.0))

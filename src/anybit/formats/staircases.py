@@ -1,0 +1,262 @@
+"""Staircase: the function from whole numbers in a written model to the levels of a hub quantiser, channel by channel.
+
+Whole numbers are what the written model computes with: sums of products, levels of a quantiser, sums of a pooling
+window. Where a quantiser reads real numbers, they are the places of the float32 numbers in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from anybit.analysis.values.tensor import Float64s
+from anybit.errors import Refusal
+from anybit.formats.monotone import NEITHER, direction
+from anybit.ops.evaluate import compiled, known_value
+from anybit.ops.nodes import label, shape_of
+from anybit.ops.operator import Array
+from anybit.ops.standard.kernels import Kernel
+
+_LARGEST_PLACE = 0x7F7FFFFF  # of the largest float32 number
+
+
+@dataclass(frozen=True)
+class Integers:
+    """A tensor of whole numbers; k stands for fl((scale * k) / divisor + bias). Arrays are by channel, or single.
+
+    Attributes:
+        value: The tensor of the written model.
+        axis: Along which the arrays vary; None where they are single.
+        scale: What one unit stands for, times the divisor.
+        lo: Smallest number that occurs.
+        hi: Largest one.
+        bias: What a product adds to its sums; None where nothing is added.
+        divisor: Number of elements that were added up for a mean.
+        relative_error: How far float arithmetic of the model may be from that number.
+        parity: 0 or 1 where every number is even or odd; None where both occur.
+        mac: The node that makes them, while nothing else reads them or needs their sign: its weights may be negated.
+    """
+
+    value: ir.Value
+    axis: int | None
+    scale: Float64s
+    lo: Float64s
+    hi: Float64s
+    bias: Float64s | None = None
+    divisor: float = 1.0
+    relative_error: float = 0.0
+    parity: int | None = None
+    mac: ir.Node | None = None
+
+    def reals(self, numbers: Float64s) -> Array:
+        """What (n, channels) numbers stand for."""
+        exact = numbers * self.scale / self.divisor
+        return (exact if self.bias is None else exact + self.bias).astype(np.float32)
+
+    @property
+    def unit(self) -> Float64s:
+        """What one unit stands for."""
+        return self.scale / self.divisor
+
+
+@dataclass(frozen=True)
+class Floats:
+    """A tensor of real numbers, by their places: 0 is at 0, the next float32 above it at 1, and so on."""
+
+    value: ir.Value
+    axis: int | None = None
+    scale: Float64s = field(default_factory=lambda: np.ones(1))
+    lo: Float64s = field(default_factory=lambda: np.full(1, -float(_LARGEST_PLACE)))
+    hi: Float64s = field(default_factory=lambda: np.full(1, float(_LARGEST_PLACE)))
+    relative_error: float = 0.0
+
+    def reals(self, numbers: Float64s) -> Array:
+        """The float32 numbers at these places."""
+        magnitude = np.abs(numbers).astype(np.uint32).view(np.float32)
+        return np.where(numbers < 0, -magnitude, magnitude)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The sum of two tensors of whole numbers, fl(fl(scale_a * a) + fl(scale_b * b))."""
+
+    a: Integers
+    b: Integers
+
+
+@dataclass(frozen=True)
+class Step:
+    """One element-wise node, with parameters that broadcast to (n, channels)."""
+
+    node: ir.Node
+    kernel: Kernel
+    position: int
+    parameters: tuple[Array | None, ...]
+
+    def __call__(self, x: Array) -> Array:
+        """The node's output for (n, channels) numbers."""
+        (y,) = self.kernel([*self.parameters[: self.position], x, *self.parameters[self.position + 1 :]])
+        return y
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A tensor of a hub model as element-wise nodes behind whole numbers.
+
+    Attributes:
+        root: The numbers.
+        axis: Along which the function varies; None where it does not.
+        channels: Number of functions along it, or 1.
+        steps: The nodes, in order.
+        rising: By channel, 1 where the tensor rises with the numbers, -1 where it falls; None where that is not known.
+        private: Whether nothing else reads any tensor between the numbers and this one.
+    """
+
+    root: Integers | Floats | Pairs
+    axis: int | None
+    channels: int
+    steps: tuple[Step, ...] = ()
+    rising: Float64s | None = field(default_factory=lambda: np.ones(1))
+    private: bool = True
+
+    def __call__(self, reals: Array) -> Array:
+        """The tensor for reals of the root, (n, channels) or (n, 1)."""
+        current = np.broadcast_to(reals, (len(reals), self.channels))
+        for step in self.steps:
+            current = step(current)
+        return current
+
+    @property
+    def plain(self) -> Integers | None:
+        """The numbers, if they are whole and nothing is done to them."""
+        return self.root if not self.steps and isinstance(self.root, Integers) else None
+
+
+def chain_of(root: Integers | Floats | Pairs) -> Chain:
+    """The numbers themselves."""
+    part = root.a if isinstance(root, Pairs) else root
+    return Chain(root, part.axis, len(part.scale), rising=np.sign(part.scale))
+
+
+def extended(chain: Chain, node: ir.Node, position: int, opsets: Mapping[str, int]) -> Chain | Refusal:
+    """The chain and one more node, or why that does not act channel by channel."""
+    rising, kernel = direction(node, position, opsets), compiled(node, opsets)
+    x = node.inputs[position]
+    if x is None or kernel is None or (rising is None and node.op_type not in NEITHER):
+        return Refusal(problem="not known to act element by element", node=label(node))
+    shape = shape_of(x)
+    if shape is None or shape != shape_of(node.outputs[0]) or node.outputs[0].dtype != ir.DataType.FLOAT:
+        return Refusal(problem="it changes the shape or the type", node=label(node), expected="FLOAT")
+    axis, channels = chain.axis, chain.channels
+    parameters: list[Array | None] = []
+    for index, value in enumerate(node.inputs):
+        known = None if index == position else known_value(value, opsets)
+        if known is None and value is not None and index != position:
+            return Refusal(problem="a parameter is computed", node=label(node), got=str(value.name))
+        if known is not None and known.size != 1:
+            place = 1 if node.op_type == "BatchNormalization" else _place(known, len(shape))
+            if place is None or (channels > 1 and (place, known.size) != (axis, channels)):
+                return Refusal(problem="a parameter that is not one by channel", node=label(node), got=str(known.shape))
+            axis, channels = place, known.size
+        flat = None if known is None else known.reshape(-1)
+        parameters.append(
+            flat[0] if flat is not None and flat.size == 1 and known is not None and not known.ndim else flat
+        )
+    along = None if chain.rising is None or rising is None else chain.rising * rising.reshape(-1)
+    step = Step(node, kernel, position, tuple(parameters))
+    return replace(
+        chain, axis=axis, channels=channels, steps=(*chain.steps, step), rising=along, private=is_private(chain, x)
+    )
+
+
+def thresholded(chain: Chain, node: ir.Node, opsets: Mapping[str, int]) -> Chain | Refusal:
+    """The chain and a MultiThreshold, whose rows of thresholds are by channel."""
+    x, kernel, rows = node.inputs[0], compiled(node, opsets), known_value(node.inputs[1], opsets)
+    shape = None if x is None else shape_of(x)
+    if x is None or kernel is None or rows is None or shape is None or x.dtype != ir.DataType.FLOAT:
+        return Refusal(problem="thresholds that are computed, or a tensor of unknown shape", node=label(node))
+    axis, channels = chain.axis, chain.channels
+    if len(rows) > 1:
+        layout = node.attributes.get_string("data_layout", "NCHW")
+        place = len(shape) - 1 if layout.endswith("C") and len(shape) > len("NC") else 1
+        if channels > 1 and (place, len(rows)) != (axis, channels):
+            return Refusal(problem="rows of thresholds for other channels than its input has", node=label(node))
+        axis, channels = place, len(rows)
+    rises = node.attributes.get_float("out_scale", 1.0) >= 0
+    rising = None if chain.rising is None else chain.rising * (1.0 if rises else -1.0)
+    step = Step(node, kernel, 0, (None, np.broadcast_to(rows, (channels, rows.shape[1]))))
+    return replace(
+        chain, axis=axis, channels=channels, steps=(*chain.steps, step), rising=rising, private=is_private(chain, x)
+    )
+
+
+def is_private(chain: Chain, value: ir.Value) -> bool:
+    """Whether only one node reads the tensor, and what it is computed from."""
+    return chain.private and len(value.uses()) == 1 and not value.is_graph_output()
+
+
+def _place(parameter: Array, rank: int) -> int | None:
+    """The axis of the output along which a parameter varies, if it is one; never that of the batch."""
+    long = [i for i, n in enumerate(parameter.shape) if n != 1]
+    place = rank - parameter.ndim + long[0] if long else 0
+    return place if len(long) == 1 and place >= 1 else None
+
+
+@dataclass(frozen=True)
+class Staircase:
+    """level = rint(f(number) / scale), f being what leads to a quantiser.
+
+    Attributes:
+        chain: Numbers, and the nodes up to and with the quantiser; not of pairs.
+        root: The numbers.
+        scale: By channel, what one level stands for.
+        quantizer: The node that makes the levels.
+    """
+
+    chain: Chain
+    root: Integers | Floats
+    scale: Float64s
+    quantizer: ir.Node
+
+    @property
+    def tail(self) -> tuple[ir.Node, ...]:
+        """The nodes between, the quantiser included."""
+        return tuple(s.node for s in self.chain.steps) or (self.quantizer,)
+
+    @property
+    def channels(self) -> int:
+        """Number of functions."""
+        return self.chain.channels
+
+    @property
+    def lo(self) -> Float64s:
+        """By channel, the smallest number."""
+        return np.broadcast_to(self.root.lo, self.channels)
+
+    @property
+    def hi(self) -> Float64s:
+        """By channel, the largest number."""
+        return np.broadcast_to(self.root.hi, self.channels)
+
+    @property
+    def rising(self) -> npt.NDArray[np.bool_] | None:
+        """By channel, whether the level rises; None where that is not known."""
+        along = self.chain.rising
+        return None if along is None else np.broadcast_to(along, self.channels) > 0
+
+    def levels(self, accumulators: Float64s) -> Float64s:
+        """The levels for (n, channels) numbers."""
+        return self.levels_of(self.root.reals(accumulators))
+
+    def levels_of(self, reals: Array) -> Float64s:
+        """The levels for what the numbers stand for."""
+        return levels_of(self.chain, reals, self.scale)
+
+
+def levels_of(chain: Chain, reals: Array, scale: Float64s) -> Float64s:
+    """The levels at the end of a chain that ends in a quantiser."""
+    return np.rint(chain(reals).astype(np.float64) / scale)

@@ -1,0 +1,121 @@
+"""Numbers: the whole numbers behind the tensors of a hub model, as far as the walk has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.analysis.values.analysis import Values
+from anybit.errors import Refusal
+from anybit.formats.staircases import Chain, Floats, Integers, Pairs, chain_of
+from anybit.formats.threshold_graph import Written
+from anybit.formats.threshold_levels import ThresholdLayer, declared_levels, threshold
+from anybit.ops.nodes import label
+from anybit.passes.rewriter import Rewriter
+
+FLOAT_ROUNDING = 2.0**-21
+"""How far a mean or a sum in float32 may be from the exact one, relatively."""
+SAME = 2.0**-20
+"""Relative distance of scales that are the same but for rounding."""
+_HALF = 0.5  # the significand of powers of two
+
+
+@dataclass
+class Numbers:
+    """Whole numbers by tensor, and the nodes that compute them.
+
+    Attributes:
+        model: Hub model; what is written is added to it.
+        values: Its analysis.
+        layers: Quantisers that were written.
+        chains: Tensors as functions of whole numbers.
+        written: What is added to the model.
+    """
+
+    model: ir.Model
+    values: Values
+    layers: list[ThresholdLayer] = field(default_factory=list[ThresholdLayer])
+    chains: dict[ir.Value, Chain] = field(default_factory=dict[ir.Value, Chain])
+    _sums: dict[ir.Value, Integers] = field(default_factory=dict[ir.Value, Integers])
+
+    def __post_init__(self) -> None:
+        self.written = Written(Rewriter(self.model, "thresholds"))
+
+    def declare(self, value: ir.Value) -> None:
+        """A tensor of whole numbers that stand for themselves, such as a graph input."""
+        grid = self.values[value].grid
+        if (
+            value.dtype == ir.DataType.FLOAT
+            and grid is not None
+            and (grid.scale == 1).all()
+            and not grid.zero_point.any()
+        ):
+            lo, hi = (np.full(1, bound) for bound in (grid.lo.min(initial=0), grid.hi.max(initial=0)))
+            self.chains[value] = chain_of(Integers(value, None, np.ones(1), lo, hi))
+
+    def keep(self, value: ir.Value, numbers: Integers) -> None:
+        """The numbers behind a tensor of the hub."""
+        self.written.annotate(numbers)
+        self.written.roots[value] = numbers
+        self.chains[value] = chain_of(numbers)
+
+    def integers_of(self, value: ir.Value) -> Integers | Refusal | None:
+        """The whole numbers behind a tensor, made by thresholds where a function stands behind them; None if real."""
+        chain = self.chains.get(value)
+        if chain is None or isinstance(chain.root, Floats):
+            return None
+        if chain.plain is not None:
+            return chain.plain
+        if isinstance(chain.root, Pairs) and not chain.steps:
+            return self._sums.get(value) or self._added(value, chain.root)
+        grid = self.values[value].grid
+        return None if grid is None or not grid.is_centred else self.threshold(value, chain, quantizer=False)
+
+    def threshold(self, value: ir.Value, chain: Chain, *, quantizer: bool) -> Integers | Refusal:
+        node = value.producer()
+        if node is None:  # a chain has nodes
+            return Refusal(problem="nothing makes it", node=str(value.name))
+        declared = declared_levels(node, self.model) if quantizer else None
+        found = threshold(self.written, node, chain, self.values[value].grid, declared)
+        if isinstance(found, Refusal):
+            return found
+        numbers, layer = found
+        self.chains[value] = chain_of(numbers)
+        if layer is not None:
+            self.layers.append(layer)
+        return numbers
+
+    def _added(self, value: ir.Value, pairs: Pairs) -> Integers | Refusal:
+        """The sum of two tensors whose scales are whole multiples of each other."""
+        a, b, node = pairs.a, pairs.b, value.producer()
+        unit = np.minimum(a.unit, b.unit)
+        ratios = [part.unit / unit for part in (a, b)]
+        whole = [np.rint(r) for r in ratios]
+        if node is None or any(
+            (w != w[0]).any() or (np.abs(r / w - 1) > SAME).any() for r, w in zip(ratios, whole, strict=True)
+        ):
+            return Refusal(
+                problem="it adds numbers of different scales",
+                node=str(value.name) if node is None else label(node),
+                got=f"{float(a.unit[0]):g} and {float(b.unit[0]):g}",
+                hint="give both summands one scale, or quantise the sum",
+            )
+        p, q = (int(w[0]) for w in whole)
+        numbers = Integers(
+            self.written.sum_of(node, value, pairs, (p, q)),
+            a.axis if a.axis is not None else b.axis,
+            unit,
+            a.lo * p + b.lo * q,
+            a.hi * p + b.hi * q,
+            relative_error=0.0 if is_power_of_two(a) and is_power_of_two(b) else FLOAT_ROUNDING,
+        )
+        self.written.annotate(numbers)
+        self._sums[value] = numbers
+        return numbers
+
+
+def is_power_of_two(numbers: Integers) -> bool:
+    """Whether float32 computes with what they stand for exactly."""
+    return numbers.divisor == 1 and bool((np.frexp(numbers.scale)[0] == _HALF).all())

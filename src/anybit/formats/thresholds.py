@@ -1,0 +1,57 @@
+"""Thresholds: integer products and MultiThreshold between them, the dialect that FINN computes in.
+
+    number = sum of products of integers;   level = lowest + |{t : number >= t}|
+
+Every quantiser behind a product becomes the thresholds of the numbers at which its level rises, whatever stands
+between them; they are found on the model's own operators. See `anybit.formats.threshold_rows` for the proof.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from anybit.analysis.values.analysis import values_of
+from anybit.errors import Refusal
+from anybit.formats.format import Outcome
+from anybit.formats.read_thresholds import read
+from anybit.formats.threshold_flow import QUANTIZERS, Flow
+from anybit.formats.threshold_levels import ThresholdLayer
+from anybit.ops.nodes import operator_of
+from anybit.passes.fold_constants import FoldConstants
+from anybit.passes.infer_shapes import InferShapes
+from anybit.passes.remove_unused import RemoveUnused
+
+__all__ = ["read", "write", "write_layers"]
+
+
+def write(model: ir.Model, *, approximate: bool = False) -> Outcome:
+    """Writes every quantiser that can be written, in place; there is nothing to approximate.
+
+    Args:
+        model: Hub model.
+        approximate: Not used: what is written is exact.
+    """
+    del approximate
+    outcome, _ = write_layers(model)
+    return outcome
+
+
+def write_layers(model: ir.Model) -> tuple[Outcome, tuple[ThresholdLayer, ...]]:
+    """`write`, and for each quantiser what became of it and how that was proven."""
+    InferShapes()(model)
+    flow = Flow(model, values_of(model))
+    flow.run()
+    RemoveUnused()(model)
+    FoldConstants(keep_quantizers=False)(model)  # weights of products that stay real
+    RemoveUnused()(model)
+    return Outcome(_distinct(flow.refusals)), flow.layers
+
+
+def _distinct(refusals: list[Refusal]) -> tuple[Refusal, ...]:
+    return tuple(dict.fromkeys(refusals))
+
+
+def remaining_quantizers(model: ir.Model) -> list[ir.Node]:
+    """Quantisers of the hub that were not written."""
+    operators = ((n, operator_of(n, model.opset_imports)) for n in model.graph.all_nodes())
+    return [n for n, operator in operators if operator is not None and operator.name in QUANTIZERS]
