@@ -34,7 +34,7 @@ def _model(
 CALLS = [
     (name, operator.since, [i.name for i in operator.inputs[1:]])
     for operator in operators()
-    if operator.domain == DOMAIN
+    if operator.domain == DOMAIN and operator.infer is None
     for name in (operator.name, *operator.aliases)
 ]
 

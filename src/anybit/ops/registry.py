@@ -17,9 +17,11 @@ from anybit.ops.channels_last.conv import CONV
 from anybit.ops.channels_last.global_average_pool import GLOBAL_AVERAGE_POOL
 from anybit.ops.channels_last.max_pool import MAX_POOL
 from anybit.ops.float_quant import FLOAT_QUANT
+from anybit.ops.im2col import IM2COL
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.operator import Operator
 from anybit.ops.quant import QUANT
+from anybit.ops.quant_avg_pool import QUANT_AVG_POOL
 from anybit.ops.trunc import TRUNC, TRUNC_1
 
 ENTRY_POINT_GROUP = "anybit.operators"
@@ -88,7 +90,7 @@ def operators() -> tuple[Operator, ...]:
     return tuple(o for (_, name), versions in sorted(_operators.items()) for o in versions if o.name == name)
 
 
-_GENERAL = (QUANT, BIPOLAR_QUANT, TRUNC_1, TRUNC, FLOAT_QUANT, MULTI_THRESHOLD)
+_GENERAL = (QUANT, BIPOLAR_QUANT, TRUNC_1, TRUNC, FLOAT_QUANT, MULTI_THRESHOLD, IM2COL, QUANT_AVG_POOL)
 _CHANNELS_LAST = (CONV, MAX_POOL, AVERAGE_POOL, GLOBAL_AVERAGE_POOL, BATCH_NORMALIZATION)
 
 for _operator in (*_GENERAL, *_CHANNELS_LAST):

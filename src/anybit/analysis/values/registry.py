@@ -13,6 +13,7 @@ from anybit.analysis.values.rules import (
     channels_last,
     integer_products,
     linear_quantization,
+    lowered,
     movement,
     normalization,
     pooling,
@@ -45,7 +46,7 @@ _STANDARD: Rules = {
     )
     for name, rule in family.RULES.items()
 }
-_OURS: Mapping[str, Rules] = {DOMAIN: quantizers.RULES, CHANNELS_LAST: channels_last.RULES}
+_OURS: Mapping[str, Rules] = {DOMAIN: {**quantizers.RULES, **lowered.RULES}, CHANNELS_LAST: channels_last.RULES}
 
 
 def find_rule(node: ir.Node, opsets: Mapping[str, int]) -> Rule | None:

@@ -1,0 +1,59 @@
+"""Im2Col and QuantAvgPool2d: what convolutions and pools become on the way to hardware."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from anybit.analysis.values.rule import Rules, Site, Unfollowed
+from anybit.analysis.values.rules.axes import collapsed, data_by_axis, datatype_with, joined
+from anybit.analysis.values.tensor import IntegerGrid, TensorValues, integers
+from anybit.datatypes import IntType
+from anybit.ops.operator import Array
+from anybit.ops.quant_avg_pool import shift_of
+
+
+def im2col(site: Site) -> TensorValues:
+    """The input's channels once for each tap, and what lies beside it; positions are not told apart."""
+    values, shape = data_by_axis(site)
+    if len(shape) != 4:
+        raise Unfollowed("the input is no image")
+    taps = int(np.prod(site.attribute("kernel_size")))
+    values = collapsed(values, (1, 2))
+    if any(site.attribute("pad_amount", ())):
+        values = joined(values, float(site.attribute("pad_value", 0)))
+
+    def by_tap(array: Array) -> Array:
+        return np.tile(array, (1, 1, 1, taps)) if array.ndim == 4 and array.shape[3] > 1 else array
+
+    return values.moved(by_tap)
+
+
+def quant_avg_pool(site: Site) -> TensorValues:
+    """floor(half_even(kernel^2 * x) / 2^shift) at both bounds."""
+    values, shape = data_by_axis(site)
+    if len(shape) != 4:
+        raise Unfollowed("the input is no image")
+    values = collapsed(values, (1, 2) if site.attribute("data_layout", "NCHW") == "NHWC" else (2, 3))
+    if not values.is_bounded:
+        raise Unfollowed("the input is not bounded")
+    kernel, ibits, obits = (int(site.attribute(name)) for name in ("kernel", "ibits", "obits"))
+    unit = 2.0 ** shift_of(kernel, ibits, obits)
+    slack = 0 if _is_whole(values.grid) else 1  # rounding of sums of fractions
+    lo = np.floor((np.rint(values.lo * kernel**2) - slack) / unit)
+    hi = np.floor((np.rint(values.hi * kernel**2) + slack) / unit)
+    result = integers(lo, hi)
+    declared = IntType(obits, signed=bool(site.attribute("signed")))
+    grid = result.grid
+    if grid is None:
+        return result
+    fits = all(datatype_with(replace(grid, datatype=declared), end) is not None for end in (lo, hi))
+    return replace(result, grid=replace(grid, datatype=declared)) if fits else result
+
+
+def _is_whole(grid: IntegerGrid | None) -> bool:
+    return grid is not None and grid.is_centred and bool((grid.scale == 1).all())
+
+
+RULES: Rules = {"Im2Col": im2col, "QuantAvgPool2d": quant_avg_pool}
