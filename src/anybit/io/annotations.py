@@ -63,6 +63,11 @@ def annotated_sparsity(value: ir.Value) -> Mapping[str, Any] | None:
     return sparsity
 
 
+def annotate_sparsity(value: ir.Value, sparsity: Mapping[str, Any] | None) -> None:
+    """Describes the sparsity of a tensor, or takes the description away."""
+    _set(value, _SPARSITY, None if sparsity is None else repr(dict(sparsity)))
+
+
 def _entries(value: ir.Value) -> dict[str, str]:
     return value.meta.get(_META_KEY) or {}
 
