@@ -34,7 +34,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench
+bench: $(VENV)/.bench build/brevitas/.installed build/hls4ml/.installed
 	$(BIN)/python benchmarks/run.py
 
 # Pins what is installed now, by name and version only.
@@ -59,6 +59,19 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) --editable ".[dev,train]"
 	touch $@
 
+# Peers of the benchmark that need packages of their own.
+build/brevitas/.installed: constraints.txt
+	$(PYTHON) -m venv build/brevitas
+	build/brevitas/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
+		torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
+	touch $@
+
+build/hls4ml/.installed: constraints.txt
+	$(PYTHON) -m venv build/hls4ml
+	build/hls4ml/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
+		"hls4ml[onnx]==1.3.0" qonnx==1.0.0
+	touch $@
+
 $(VENV)/.bench: $(VENV)/.dev
-	$(PIP) --editable ".[bench]"
+	$(PIP) --editable ".[bench,openvino]"
 	touch $@

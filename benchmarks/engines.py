@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+from guests import Guest, run_guest
 from onnx import TensorProto, helper
 from peers import Array, MissingPeerError, OpenVino, Qonnx, plain_onnxruntime
 from report import Row, at_least, at_most, rate, share
-from timing import alternate
+from timing import Contender, alternate
 
 from anybit.analysis.cost.cost import cost
 from anybit.errors import UnsupportedError
 from anybit.formats.convert import convert
 from anybit.io.load import load
-from anybit.io.save import to_proto
+from anybit.io.save import save, to_proto
 from anybit.passes.set_batch import SetBatch
 from anybit.runtime.session import Session
+from anybit.targets.hls4ml.prepare import prepare
 from models import JET, SHARED, TFC, without_quantisers
 
 _BATCHES = (1, 64)
@@ -38,6 +42,20 @@ _MODELS: dict[str, tuple[Path, _Goals]] = {
     "ResNet-18 4W4A": (_CORPUS / "resnet18_4w4a" / "model.onnx", {}),
     "transformer block 4W8A": (_CORPUS / "transformer_4w8a" / "model.onnx", {}),
 }
+_CNV_1W1A = "CNV 1W1A"  # Brevitas exports it, with random weights: there is none beside the project
+# What guest_brevitas.py calls the nets of these architectures.
+_BREVITAS = {
+    "TFC 2W2A": "tfc_2w2a",
+    "jet tagging": "jet",
+    _CNV_1W1A: "cnv_1w1a",
+    "CNV 2W2A": "cnv_2w2a",
+    "MobileNetV1 0.5x 4W4A, 96": "mobilenet_05_96",
+    "MobileNetV1 4W4A, 224": "mobilenet_224",
+    "ResNet-18 4W4A": "resnet18",
+    "transformer block 4W8A": "transformer",
+}
+_PRECISION = "fixed<32,16>"
+_SMALL = 1_000_000  # multiplications up to which hls4ml's C++ compiles within a minute or two
 _FLOAT_NET = {"TFC 2W2A": 1.3, "jet tagging": 1.3}  # times the bare float net at batch 1, at most
 _OPENVINO = {"CNV 2W2A": 8}  # times faster than float emulation at batch 64, at least
 _SLOW = 0.02  # seconds a call from which on fewer rounds do
@@ -48,11 +66,24 @@ def rows() -> Iterator[Row]:
     peak = {"int8": _peak(TensorProto.UINT8), "float": _peak(TensorProto.FLOAT)}
     for kind, operations in peak.items():
         yield rate("roofline", f"{kind} matrix product in ONNX Runtime", operations)
-    for name, (path, goals) in _MODELS.items():
-        if not path.exists():
-            yield Row(name, f"{path.parent.name}/{path.name} is not beside the project: skipped")
-            continue
-        yield from _model(name, path, goals, peak["int8"])
+    with TemporaryDirectory() as folder:
+        exported = Path(folder) / "cnv_1w1a.onnx"
+        models = {_CNV_1W1A: (exported, dict[str, float]())} if _export(exported) else {}
+        for name, (path, goals) in (models | _MODELS).items():
+            if not path.exists():
+                yield Row(name, f"{path.parent.name}/{path.name} is not beside the project: skipped")
+                continue
+            yield from _model(name, path, goals, peak["int8"])
+
+
+def _export(path: Path) -> bool:
+    """Writes CNV 1W1A, if Brevitas is there to do it."""
+    try:
+        run_guest("brevitas", "guest_brevitas.py", "export", _BREVITAS[_CNV_1W1A], str(path))
+    except MissingPeerError as error:
+        print(f"{_CNV_1W1A}: {error}")
+        return False
+    return True
 
 
 def _model(name: str, path: Path, goals: _Goals, peak: float) -> Iterator[Row]:
@@ -60,10 +91,12 @@ def _model(name: str, path: Path, goals: _Goals, peak: float) -> Iterator[Row]:
     for batch in _BATCHES:
         session = Session(path, threads=1)
         feeds = {session.inputs[0].name: _samples(session, batch)}
-        calls: dict[str, Callable[[], Any]] = {"anybit": lambda s=session, f=feeds: s.run(f)}
-        calls |= dict(_peers(name, path, feeds, batch))
-        slow = _once(calls["anybit"]) > _SLOW
-        times = {k: t / batch for k, t in alternate(calls, rounds=7 if slow else 31, warm_up=2).items()}
+        calls: dict[str, Contender] = {"anybit": lambda s=session, f=feeds: s.run(f)}
+        slow = _once(lambda s=session, f=feeds: s.run(f)) > _SLOW
+        with ExitStack() as guests:
+            calls |= dict(_peers(name, path, feeds, batch))
+            calls |= {k: guests.enter_context(g) for k, g in _guests(name, path, batch, macs)}
+            times = {k: t / batch for k, t in alternate(calls, rounds=7 if slow else 31, warm_up=2).items()}
         ours = times.pop("anybit")
         for peer, other in times.items():
             measure = f"batch {batch}, {peer}"
@@ -116,6 +149,27 @@ def _peers(name: str, path: Path, feeds: dict[str, Array], batch: int) -> Iterat
             yield "qonnx", lambda: peer.run(next(iter(feeds.values())))
         except MissingPeerError:
             pass
+
+
+def _guests(name: str, path: Path, batch: int, macs: int | None) -> Iterator[tuple[str, Guest]]:
+    """The contenders in environments of their own; one that is not there, or refuses the model, is left out."""
+    try:
+        yield "Brevitas in PyTorch", Guest("brevitas", "guest_brevitas.py", "run", _BREVITAS[name], str(batch))
+    except MissingPeerError as error:
+        print(f"{name}: {error}")
+    if macs is None or macs > _SMALL:
+        return
+    handover = prepare(path)
+    if not handover.ready:
+        print(f"{name}: hls4ml does not take it: {next(iter(handover.findings))}")
+        return
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        save(handover.model, file)
+        try:
+            yield "hls4ml's C++", Guest("hls4ml", "guest_hls4ml.py", str(file), str(batch), _PRECISION)
+        except MissingPeerError as error:
+            print(f"{name}: {error}")
 
 
 def _samples(session: Session, count: int) -> Array:

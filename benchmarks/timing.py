@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from guests import Guest
+
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _TURN = 0.02  # seconds that one turn lasts at least, so that the clock's own cost does not show
 _COST = Path(__file__).with_name("build_cost.py")
@@ -25,9 +27,11 @@ def use_one_thread() -> None:
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **_ONE_THREAD})  # noqa: S606 - itself
 
 
-def alternate(
-    contenders: Mapping[str, Callable[[], object]], *, rounds: int = 21, warm_up: int = 5
-) -> dict[str, float]:
+Contender = Callable[[], object] | Guest
+"""What takes turns: a call, or a process that times its own."""
+
+
+def alternate(contenders: Mapping[str, Contender], *, rounds: int = 21, warm_up: int = 5) -> dict[str, float]:
     """Seconds a call, the median over rounds in which each contender has one turn: A B C A B C ...
 
     Args:
@@ -43,12 +47,14 @@ def alternate(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def _calls_in_a_turn(call: Callable[[], object], warm_up: int) -> int:
+def _calls_in_a_turn(call: Contender, warm_up: int) -> int:
     seconds = [_turn(call, 1) for _ in range(warm_up)]
     return max(1, int(_TURN / min(seconds)))
 
 
-def _turn(call: Callable[[], object], calls: int) -> float:
+def _turn(call: Contender, calls: int) -> float:
+    if isinstance(call, Guest):
+        return call.turn(calls)
     start = time.perf_counter()
     for _ in range(calls):
         call()

@@ -1,0 +1,33 @@
+"""hls4ml's C++ emulation of a model that `anybit export hls4ml` prepared: guest_hls4ml.py FILE BATCH PRECISION."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+
+import hls4ml
+import numpy as np
+import onnx
+from guest import serve
+from qonnx.core.modelwrapper import ModelWrapper
+
+
+def main() -> None:
+    """Converts, compiles, and takes turns at predicting."""
+    path, batch, precision = sys.argv[1:]
+    wrapped = ModelWrapper(onnx.load(path))
+    config = hls4ml.utils.config_from_onnx_model(
+        wrapped, granularity="name", backend="Vitis", default_precision=precision
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        model = hls4ml.converters.convert_from_onnx_model(
+            wrapped, output_dir=folder, backend="Vitis", io_type="io_parallel", hls_config=config
+        )
+        model.compile()
+        shape = wrapped.get_tensor_shape(wrapped.graph.input[0].name)
+        x = np.random.default_rng(0).random((int(batch), *shape[1:]), np.float32)
+        serve(lambda: model.predict(x))
+
+
+if __name__ == "__main__":
+    main()
