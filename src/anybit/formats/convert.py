@@ -14,6 +14,10 @@ from anybit.formats import integer_ops, qcdq, qdq, quantized_ops, thresholds
 from anybit.formats import pack as packing
 from anybit.formats.comparison import FormatRow, compare_formats
 from anybit.formats.format import Conversion, Format, Outcome
+from anybit.formats.read_blocks import read_blocks
+from anybit.formats.read_bytes import read_bytes
+from anybit.formats.unread import unread
+from anybit.formats.vendor_linear import as_standard
 from anybit.io.load import ModelSource
 from anybit.ops.operator import DOMAIN
 from anybit.passes.flatten import flattened
@@ -52,6 +56,9 @@ TRANSLATORS: dict[Format, Translator] = {
     Format.QDQ: Translator(qdq.read, qdq.write),
 }
 """The formats that can be read and written. Readers that leave QuantizeLinear behind come before those that take it."""
+
+FOREIGN: tuple[Callable[[ir.Model], Outcome], ...] = (read_blocks, read_bytes)
+"""Readers of what other tools write and this one does not; they leave standard operators to the readers of formats."""
 
 
 def convert(
@@ -131,13 +138,15 @@ def to_hub(model: ModelSource) -> tuple[ir.Model, Outcome]:
         UnsupportedError: A model-local function cannot be inlined.
     """
     hub = flattened(model)
+    vendors = as_standard(hub)
     FoldShapes()(hub)  # it infers shapes
     if FoldConstants()(hub).modified:
         InferShapes()(hub)
     outcome = Outcome()
-    for read in dict.fromkeys(t.read for t in TRANSLATORS.values()):
+    for read in dict.fromkeys((*FOREIGN, *(t.read for t in TRANSLATORS.values()))):
         outcome += read(hub)
-    return hub, outcome
+    outcome = vendors.restored(outcome)
+    return hub, outcome + Outcome(unread(hub, outcome.refusals))
 
 
 def _tidy(model: ir.Model) -> None:

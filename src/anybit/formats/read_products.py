@@ -28,19 +28,15 @@ from anybit.ops.operator import DOMAIN
 from anybit.passes.rewriter import Rewriter, infer_missing
 
 _LARGEST = 1 << 24  # float32 holds the sums exactly
-_VENDOR = "com.microsoft"
-_VENDOR_OPERATORS = ("QLinear", "QGemm", "QAttention")
 
 
 def read_quantized(model: ir.Model) -> Outcome:
     """Makes hub nodes of QLinearConv and QLinearMatMul, in place.
 
     Returns:
-        A refusal for each that stays, and for each operator on bytes that is not a standard one.
+        A refusal for each that stays.
     """
-    vendor = [n for n in model.graph.all_nodes() if n.domain == _VENDOR and n.op_type.startswith(_VENDOR_OPERATORS)]
-    refusals = [Refusal(problem="not a standard operator", node=label(n), got=_VENDOR) for n in vendor]
-    return Outcome(tuple(refusals)) + _read(model, ("QLinearConv", "QLinearMatMul"))
+    return _read(model, ("QLinearConv", "QLinearMatMul"))
 
 
 def read_integer(model: ir.Model) -> Outcome:

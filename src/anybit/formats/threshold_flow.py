@@ -184,4 +184,6 @@ class Flow:
         if isinstance(chain, Refusal):
             return chain
         found = self._numbers.threshold(output, chain, quantizer=True)
-        return found if isinstance(found, Refusal) else None
+        if not isinstance(found, Refusal) or found.node == label(node):
+            return found if isinstance(found, Refusal) else None
+        return replace(found, node=label(node), got=", ".join(part for part in (found.node, found.got) if part))

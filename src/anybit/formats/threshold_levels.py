@@ -11,8 +11,9 @@ from anybit.analysis.values.tensor import Float64s, IntegerGrid
 from anybit.errors import Refusal
 from anybit.formats.quantizer import read_quant
 from anybit.formats.staircases import Chain, Floats, Integers, Pairs, Staircase
-from anybit.formats.threshold_graph import LAYOUTS, Written
+from anybit.formats.threshold_graph import LAYOUTS, Written, integer_type
 from anybit.formats.threshold_rows import Levels, Proof, Rows, pair_rows, rows_of
+from anybit.io.annotations import annotate_datatype
 from anybit.ops.nodes import label, shape_of
 
 _MOST_TRIED = 1 << 20
@@ -124,7 +125,9 @@ def _source(written: Written, node: ir.Node, chain: Chain, rows: Rows) -> tuple[
         p, q = rows.multipliers or (1, 1)
         value = written.sum_of(node, node.outputs[0], root, (sign * p, sign * q))
         ends = [sign * (p * a + q * b) for a, b in ((root.a.lo, root.b.lo), (root.a.hi, root.b.hi))]
-        return value, (float(np.minimum(*ends).min()), float(np.maximum(*ends).max()))
+        lo, hi = float(np.minimum(*ends).min()), float(np.maximum(*ends).max())
+        annotate_datatype(value, integer_type(lo, hi))
+        return value, (lo, hi)
     if (rows.sign < 0).any():
         _, root = written.negated(chain, root, rows.sign, node)
     return root.value, (float(root.lo.min()), float(root.hi.max()))

@@ -1,0 +1,127 @@
+"""anybit export: models for hardware tools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, OutputOption, console, print_json
+from anybit.errors import UsageError
+
+if TYPE_CHECKING:
+    from anybit.datatypes import DataType
+    from anybit.errors import Diagnosis
+    from anybit.runtime.compare import Comparison
+    from anybit.targets.handover import Handover
+
+export = typer.Typer(
+    name="export", help="Prepare a model for a hardware tool, or say what stands in the way.", no_args_is_help=True
+)
+"""The commands, one a tool."""
+
+
+@export.command()
+def finn(
+    model: ModelArgument,
+    output: OutputOption,
+    form: Annotated[
+        str, typer.Option("--form", help="dialect (thresholds, exact), or qonnx (FINN converts it itself).")
+    ] = "dialect",
+    input_type: Annotated[
+        list[str] | None,
+        typer.Option("--input-type", help="NAME=FORMAT of an input that is only fed such integers, as x=UINT8."),
+    ] = None,
+    logits: Annotated[
+        bool, typer.Option("--logits", help="Cut off a Softmax at the end: the output is what it reads.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """A model as FINN takes it: integer products, and thresholds that are exact for every sum.
+
+    Lists what was rewritten and what stands in the way, and compares the prepared model with its source. It is
+    written only if nothing stands in the way; else the exit code is 1.
+    """
+    from anybit.targets.finn.prepare import Form, prepare
+
+    forms = {f.value: f for f in Form}
+    if form not in forms:
+        raise UsageError("--form", got=repr(form), expected=", ".join(forms))
+    types = _input_types(input_type or ())
+    _finish(prepare(model, form=forms[form], input_types=types, logits=logits), output, as_json=json)
+
+
+@export.command()
+def hls4ml(model: ModelArgument, output: OutputOption, json: JsonOption = False) -> None:
+    """A model as hls4ml takes it: exact rewrites of what it would refuse, or compute otherwise.
+
+    Lists what was rewritten and what stands in the way, and compares the prepared model with its source. It is
+    written only if nothing stands in the way; else the exit code is 1.
+    """
+    from anybit.targets.hls4ml.prepare import prepare
+
+    _finish(prepare(model), output, as_json=json)
+
+
+def _input_types(entries: Sequence[str]) -> dict[str, DataType]:
+    from anybit.datatypes import parse_datatype
+
+    pairs = [entry.rpartition("=") for entry in entries]
+    wrong = [entry for entry, (name, _, _) in zip(entries, pairs, strict=True) if not name]
+    if wrong:
+        raise UsageError("--input-type", got=repr(wrong[0]), expected="NAME=FORMAT, such as x=UINT8")
+    return {name: parse_datatype(text) for name, _, text in pairs}
+
+
+def _finish(handover: Handover, output: Path, *, as_json: bool) -> None:
+    """Writes the model if it is ready, and prints what came of it."""
+    from anybit.io.save import save
+
+    if handover.ready:
+        save(handover.model, output)
+    if as_json:
+        print_json(
+            {
+                "output": str(output) if handover.ready else None,
+                "rewrites": handover.rewrites,
+                "findings": handover.findings,
+                "comparison": handover.comparison,
+                "precision": handover.precision,
+            }
+        )
+    else:
+        _print(handover, output)
+    if not handover.ready:
+        raise typer.Exit(FINDINGS)
+
+
+def _print(handover: Handover, output: Path) -> None:
+    _print_list("rewritten", handover.rewrites)
+    _print_list("findings", handover.findings)
+    lines = [
+        "" if handover.comparison is None else _comparison(handover.comparison),
+        "" if handover.precision is None else f"precision: {handover.precision}",
+        f"written to {output}" if handover.ready else "nothing was written",
+    ]
+    for line in filter(None, lines):
+        console().print(line, markup=False, soft_wrap=True)
+
+
+def _comparison(comparison: Comparison) -> str:
+    elements = sum(d.elements for d in comparison.outputs)
+    unequal, departing = (sum(getattr(d, k) for d in comparison.outputs) for k in ("unequal", "departing"))
+    largest = max((d.largest for d in comparison.outputs), default=0.0)
+    return (
+        f"compared with the source on {comparison.samples} samples: {departing} of {elements} elements depart, "
+        f"{unequal} are another number, by {largest:.3g} at most"
+    )
+
+
+def _print_list(title: str, items: Sequence[Diagnosis]) -> None:
+    if not items:
+        return
+    console().print(title, markup=False)
+    for item in items:
+        console().print(f"  {item}", markup=False, soft_wrap=True)

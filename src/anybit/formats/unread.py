@@ -1,0 +1,55 @@
+"""unread: quantised operators that no reader understands, each with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+from anybit.errors import Refusal
+from anybit.ops.nodes import label
+
+_FROM_DATA = "its scales are made from the data that it is given, a quantiser has constant ones"
+_FROM_BLOCKS = "each block has an exponent that is made from its data, a quantiser has constant scales"
+_UNKNOWN = "no reader for this operator"
+
+_REASONS: dict[tuple[str, str], tuple[str, str]] = {
+    ("", "DynamicQuantizeLinear"): (_FROM_DATA, "quantise the activations statically"),
+    ("com.microsoft", "DynamicQuantizeMatMul"): (_FROM_DATA, "quantise the activations statically"),
+    ("com.microsoft", "DynamicQuantizeLSTM"): (_FROM_DATA, "quantise the activations statically"),
+    ("com.amd.quark", "BFPQuantizeDequantize"): (_FROM_BLOCKS, ""),
+    ("com.amd.quark", "MXQuantizeDequantize"): (_FROM_BLOCKS, ""),
+    ("com.vai.quantize", "BFPFixNeuron"): (_FROM_BLOCKS, ""),
+    ("com.vai.quantize", "MXFixNeuron"): (_FROM_BLOCKS, ""),
+    ("trt", "TRT_MXFP8QuantizeLinear"): (_FROM_BLOCKS, ""),
+    ("trt", "TRT_MXFP8DequantizeLinear"): (_FROM_BLOCKS, ""),
+    ("trt", "TRT_MXFP8DynamicQuantize"): (_FROM_BLOCKS, ""),
+    ("trt", "TRT_FP4DynamicQuantize"): (_FROM_BLOCKS, ""),
+}
+"""Problem and next step, by domain and operator."""
+
+_VENDORS = ("com.amd.quark", "com.vai.quantize", "trt")
+_AIMET = "aimet.customop"
+_RUNTIME = "com.microsoft"
+_RUNTIME_OPERATORS = ("QLinear", "QGemm", "QAttention", "QEmbed", "QOrdered", "QMoE", "MatMulInteger", "MatMulBnb4")
+
+
+def unread(model: ir.Model, refused: Iterable[Refusal]) -> tuple[Refusal, ...]:
+    """A refusal for each quantised operator of a vendor that is left in a model, and has none yet."""
+    known = {r.node for r in refused}
+    found = [_reason(n) for n in model.graph.all_nodes()]
+    return tuple(r for r in found if r is not None and r.node not in known)
+
+
+def _reason(node: ir.Node) -> Refusal | None:
+    where, got = label(node), f"{node.domain or 'ai.onnx'}::{node.op_type}"
+    if (node.domain, node.op_type) in _REASONS:
+        problem, hint = _REASONS[node.domain, node.op_type]
+        return Refusal(problem=problem, node=where, got=got, hint=hint)
+    if node.domain.startswith(_AIMET):
+        problem = "an operator of AIMET's simulation, whose parameters are not in the file"
+        return Refusal(
+            problem=problem, node=where, got=got, hint="export QuantizeLinear and DequantizeLinear: to_onnx_qdq"
+        )
+    runtime = node.domain == _RUNTIME and node.op_type.startswith(_RUNTIME_OPERATORS)
+    return Refusal(problem=_UNKNOWN, node=where, got=got) if runtime or node.domain in _VENDORS else None

@@ -1,0 +1,94 @@
+"""Written: the standard nodes that are put in the place of a vendor's operator on bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.formats.byte_operators import Scaled
+from anybit.formats.integer_region import Region
+from anybit.ops.operator import Array
+from anybit.passes.rewriter import Rewriter
+
+
+@dataclass
+class Written:
+    """Collects nodes; the last one's output takes the place of the node's.
+
+    Attributes:
+        rewriter: Adds nodes and constants.
+        node: What is replaced.
+    """
+
+    rewriter: Rewriter
+    node: ir.Node
+    _nodes: list[ir.Node] = field(default_factory=list[ir.Node])
+    _bare: list[ir.Value] = field(default_factory=list[ir.Value])
+
+    @property
+    def output(self) -> ir.Value:
+        """The output of the operator."""
+        return self.node.outputs[0]
+
+    def constant(self, name: str, array: Array) -> ir.Value:
+        """A constant, named after the output."""
+        return self.rewriter.constant(f"{self.output.name}/{name}", np.asarray(array))
+
+    def add(
+        self,
+        op_type: str,
+        inputs: list[ir.Value | None],
+        name: str,
+        dtype: ir.DataType = ir.DataType.FLOAT,
+        *,
+        like: ir.Value | None = None,
+        **attributes: Any,
+    ) -> ir.Value:
+        """The output of a further node, of the type, and of the shape of `like`."""
+        given = {k: ir.AttrInt64(k, v) if isinstance(v, int) else ir.AttrFloat32(k, v) for k, v in attributes.items()}
+        made = self.rewriter.node(op_type, inputs, f"{self.output.name}/{name}", like=like, attributes=given)
+        made.outputs[0].type = ir.TensorType(dtype)
+        self._nodes.append(made)
+        return made.outputs[0]
+
+    def real(self, x: Scaled, name: str) -> ir.Value:
+        """What bytes stand for."""
+        return self._linear("DequantizeLinear", x.value, x, np.asarray(x.scale), name)
+
+    def centred(self, x: Scaled, name: str) -> ir.Value:
+        """Bytes without their zero point."""
+        self._bare.append(x.value)
+        return self._linear("DequantizeLinear", x.value, x, np.ones((), np.float32), name)
+
+    def times(self, x: ir.Value, factor: np.float32, name: str) -> ir.Value:
+        """A product with a constant."""
+        return self.add("Mul", [x, self.constant(f"{name}/factor", np.asarray(factor))], name, like=x)
+
+    def quantized(self, x: ir.Value, y: Scaled) -> None:
+        """Ends in the bytes of real numbers."""
+        self._linear("QuantizeLinear", x, y, np.asarray(y.scale), "bytes")
+
+    def rounded(self, x: ir.Value, y: Scaled) -> None:
+        """Ends in the bytes of numbers that are multiples of the scale already."""
+        self._bare.append(self._linear("QuantizeLinear", x, y, np.ones((), np.float32), "bytes"))
+
+    def put(self) -> None:
+        """Puts the nodes in the place of the operator."""
+        old = self.output
+        self.node.prepend(self._nodes)
+        self.rewriter.take_over(self._nodes[-1].outputs[0], old)
+        self.rewriter.discard(old)
+
+    def join(self, region: Region) -> None:
+        """Takes the bytes that have scale 1 here into a region, in which they have it everywhere."""
+        for value in self._bare:
+            region.grow(value)
+
+    def _linear(self, op_type: str, x: ir.Value, scaled: Scaled, scale: Array, name: str) -> ir.Value:
+        inputs = [x, self.constant(f"{name}/scale", scale), self.constant(f"{name}/zero_point", scaled.zero_point)]
+        is_last = op_type == "QuantizeLinear"
+        dtype = ir.DataType.from_numpy(scaled.zero_point.dtype) if is_last else ir.DataType.FLOAT
+        return self.add(op_type, [*inputs], name, dtype, like=self.output if is_last else x)

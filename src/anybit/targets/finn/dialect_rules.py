@@ -1,0 +1,210 @@
+"""check_dialect: what FINN does not make hardware of in a model of integer products and MultiThreshold.
+
+FINN turns one connected stretch of integer nodes into hardware; what is real before it and behind it runs on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import onnx_ir as ir
+
+from anybit.datatypes import BipolarType, DataType
+from anybit.errors import AnybitError, Finding, Severity
+from anybit.formats.thresholds import remaining_quantizers
+from anybit.io.annotations import annotated_datatype
+from anybit.ops.constants import constant
+from anybit.ops.nodes import label, reads, shape_of
+
+MAC = frozenset(("Conv", "Gemm", "MatMul"))
+_HARDWARE = frozenset("Add Concat Conv Flatten MatMul MaxPool Mul MultiThreshold Reshape Transpose".split())
+_WITH_FORMATS = frozenset(("Add", "Conv", "MatMul", "Mul", "MultiThreshold"))  # of their constants as well
+_MOST_THRESHOLDS = 255
+_IMAGE = 4
+_WITHOUT_FORM = frozenset(("Softmax", "LogSoftmax", "TopK", "ArgMax"))
+
+
+def check_dialect(model: ir.Model, reasons: Mapping[str, str]) -> list[Finding]:
+    """What stands in the way, and what runs on the host.
+
+    Args:
+        model: Written in the dialect.
+        reasons: By label of a node, why it was not written.
+    """
+    findings = [*_shapes(model), *(_left(n, reasons) for n in remaining_quantizers(model)), *_order(model, reasons)]
+    for node in model.graph:
+        findings += _of_node(node)
+    return findings
+
+
+def format_of(value: ir.Value | None) -> DataType | None:
+    """The integer format that is stated for a tensor, if it is one."""
+    try:
+        stated = None if value is None else annotated_datatype(value)
+    except AnybitError:  # the text is no format
+        return None
+    return stated if stated is not None and stated.is_integer else None
+
+
+def is_hardware(node: ir.Node) -> bool:
+    """Whether all that flows in is of integers."""
+    if node.op_type not in _HARDWARE or format_of(node.outputs[0]) is None:
+        return False
+    read = [v for v in node.inputs if v is not None]
+    flowing = [v for v in read if constant(v) is None]
+    return all(format_of(v) is not None for v in (read if node.op_type in _WITH_FORMATS else flowing))
+
+
+def _shapes(model: ir.Model) -> Iterator[Finding]:
+    for value in model.graph.inputs:
+        shape = shape_of(value)
+        if shape is None or None in shape:
+            yield Finding(
+                rule="dynamic-shape",
+                problem="shape of an input",
+                node=f"input '{value.name}'",
+                got=str(shape),
+                expected="known sizes",
+                hint="set them with anybit clean --input-shape",
+            )
+
+
+def _left(node: ir.Node, reasons: Mapping[str, str]) -> Finding:
+    return Finding(
+        rule="quantiser",
+        problem="FINN has no form of it",
+        node=label(node),
+        got=reasons.get(label(node), ""),
+        hint="quantise in front of and behind integer layers only, by functions that rise or fall",
+    )
+
+
+def _order(model: ir.Model, reasons: Mapping[str, str]) -> Iterator[Finding]:
+    """A real node between integer ones cuts the hardware in two; before and behind, it runs on the host."""
+    hardware: set[ir.Value] = set()
+    culprits: dict[ir.Value, ir.Node] = {}  # by tensor, the first real node behind hardware that it depends on
+    named: set[ir.Node] = set()
+    for node in model.graph:
+        flowing = [v for v in reads(node) if v in hardware or v in culprits]
+        cut = next((culprits[v] for v in flowing if v in culprits), None)
+        if is_hardware(node):
+            hardware.update(node.outputs)
+            if cut is not None and cut not in named:
+                named.add(cut)
+                yield _between(cut, node, reasons)
+        elif flowing:
+            culprits.update(dict.fromkeys(node.outputs, cut or node))
+        elif node.op_type in MAC or node.op_type == "MultiThreshold":
+            yield _on_host(node, reasons)
+    if not hardware:
+        yield Finding(rule="no-hardware", problem="there is no layer of integers", hint="quantise weights and inputs")
+
+
+def _on_host(node: ir.Node, reasons: Mapping[str, str]) -> Finding:
+    return Finding(
+        rule="real-input",
+        problem="it reads real numbers, and runs on the host",
+        node=label(node),
+        got=reasons.get(label(node), ""),
+        hint="state the integer format of the model's input (--input-type), if it has one",
+        severity=Severity.WARNING,
+    )
+
+
+def _between(cut: ir.Node, node: ir.Node, reasons: Mapping[str, str]) -> Finding:
+    return Finding(
+        rule="real-between",
+        problem="a node of real numbers between integer layers",
+        node=label(cut),
+        got=reasons.get(label(cut), f"{label(node)} reads what it computes"),
+        hint="quantise what it computes, so that thresholds can stand for it",
+    )
+
+
+def _of_node(node: ir.Node) -> Iterable[Finding]:
+    if node.op_type in _WITHOUT_FORM:
+        yield Finding(
+            rule="no-form",
+            problem="FINN has no form of this operator",
+            node=label(node),
+            hint="cut it off with --logits, and apply it on the host",
+        )
+    if node.op_type == "MultiThreshold" and is_hardware(node):
+        yield from _of_thresholds(node)
+    if node.op_type == "Conv" and is_hardware(node):
+        yield from _of_conv(node)
+    if node.op_type == "Add" and is_hardware(node):
+        yield from _of_add(node)
+    if node.op_type == "MaxPool" and is_hardware(node):
+        yield from _of_pool(node)
+
+
+def _of_thresholds(node: ir.Node) -> Iterable[Finding]:
+    thresholds = constant(node.inputs[1])
+    if thresholds is not None and thresholds.shape[1] > _MOST_THRESHOLDS:
+        yield Finding(
+            rule="width",
+            problem="number of thresholds",
+            node=label(node),
+            got=str(thresholds.shape[1]),
+            expected=f"at most {_MOST_THRESHOLDS}: 8 bits",
+            hint="quantise it to 8 bits or fewer",
+        )
+
+
+def _of_conv(node: ir.Node) -> Iterable[Finding]:
+    weights, shape = constant(node.inputs[1]), shape_of(node.outputs[0])
+    group = node.attributes.get_int("group", 1)
+    if shape is not None and len(shape) != _IMAGE:
+        yield Finding(
+            rule="rank",
+            problem="axes of a convolution",
+            node=label(node),
+            got=str(len(shape)),
+            expected="4",
+            hint="anybit apply conv-1d-to-2d",
+        )
+    if weights is not None and group > 1 and not (weights.shape[0] == group and weights.shape[1] == 1):
+        yield Finding(
+            rule="group",
+            problem="groups of a convolution",
+            node=label(node),
+            got=f"{group} groups, {weights.shape[0]} output channels",
+            expected="1, or one for each input and each output channel",
+        )
+    pads = node.attributes.get("pads")
+    padded = node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    if isinstance(format_of(node.inputs[0]), BipolarType) and (padded or (pads is not None and any(pads.as_ints()))):
+        yield Finding(
+            rule="bipolar-padding",
+            problem="it pads numbers that are -1 or 1 with 0",
+            node=label(node),
+            hint="quantise its input to two bits",
+        )
+
+
+def _of_add(node: ir.Node) -> Iterable[Finding]:
+    formats = [format_of(v) for v in node.inputs]
+    if all(constant(v) is None for v in node.inputs) and formats[0] != formats[1]:
+        yield Finding(
+            rule="add-formats",
+            problem="it adds integers of different formats",
+            node=label(node),
+            got=", ".join(map(str, formats)),
+            expected="one format",
+            hint="give both quantisers one bit width and signedness",
+        )
+
+
+def _of_pool(node: ir.Node) -> Iterable[Finding]:
+    kernel, strides = node.attributes.get("kernel_shape"), node.attributes.get("strides")
+    sizes = () if kernel is None else tuple(kernel.as_ints())
+    steps = (1,) * len(sizes) if strides is None else tuple(strides.as_ints())
+    if sizes != steps:
+        yield Finding(
+            rule="pool-stride",
+            problem="windows of a MaxPool that overlap or leave gaps",
+            node=label(node),
+            got=f"kernel {list(sizes)}, strides {list(steps)}",
+            expected="strides equal to the kernel",
+        )

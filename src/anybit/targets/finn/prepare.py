@@ -1,0 +1,196 @@
+"""prepare: a model as FINN takes it, with what was changed and what stands in the way."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from anybit.datatypes import DataType
+from anybit.errors import AnybitError, Finding, InvalidModelError, Refusal, Severity, UsageError
+from anybit.formats.convert import to_hub
+from anybit.formats.thresholds import write_layers
+from anybit.io.annotations import annotate_datatype
+from anybit.io.load import ModelSource, load
+from anybit.ops.nodes import label, operator_of, shape_of
+from anybit.ops.operator import DOMAIN
+from anybit.passes.gemm_to_matmul import GemmToMatMul
+from anybit.passes.remove_identities import RemoveIdentities
+from anybit.passes.remove_unused import RemoveUnused
+from anybit.passes.set_batch import SetBatch
+from anybit.runtime.compare import Comparison, compare
+from anybit.targets.finn.dialect_rules import check_dialect
+from anybit.targets.finn.inputs import tie_inputs
+from anybit.targets.finn.qonnx_rules import check_qonnx
+from anybit.targets.handover import Handover, Rewrite
+
+_SAMPLES = 8
+_VERSIONED = frozenset(("Trunc",))  # operators whose meaning is another one in version 1
+_LAST = frozenset(("LogSoftmax", "Softmax"))
+
+
+class Form(enum.Enum):
+    """The language of the file."""
+
+    DIALECT = "dialect"
+    """Integer products and MultiThreshold: nothing is left to FINN's own reading of quantisers."""
+    QONNX = "qonnx"
+    """Quant and BipolarQuant, which FINN converts; it sends numbers half-way between levels up."""
+
+
+def prepare(
+    model: ModelSource,
+    *,
+    form: Form = Form.DIALECT,
+    input_types: Mapping[str, DataType] | None = None,
+    logits: bool = False,
+) -> Handover:
+    """The model for FINN.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
+        form: The language of the file.
+        input_types: Integer formats, by name, of inputs that are only ever fed such numbers.
+        logits: Whether a Softmax at the end is cut off: outputs then are what it reads.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
+        UsageError: `input_types` names no input, or is no format of integers.
+    """
+    hub, outcome = to_hub(_with_batch_one(load(model)))
+    rewrites: list[Rewrite] = []
+    findings = [_finding("format", r) for r in outcome.refusals]
+    _state_inputs(hub, input_types or {}, rewrites)
+    RemoveIdentities()(hub)
+    if logits:
+        _cut_softmax(hub, rewrites)
+    source = hub.clone()
+    if form is Form.DIALECT:
+        findings += _write(hub, rewrites)
+    else:
+        GemmToMatMul()(hub)
+        findings += check_qonnx(hub)
+    _set_version(hub)
+    _name_nodes(hub, rewrites)
+    if any(f.severity is Severity.ERROR for f in findings):
+        return Handover(hub, tuple(rewrites), tuple(findings), None)
+    comparison = _compared(source, hub)
+    if not comparison.equal:
+        worst = max(comparison.outputs, key=lambda d: d.departing)
+        findings.append(
+            Finding(
+                rule="comparison",
+                problem="the prepared model departs from its source",
+                node=f"output '{worst.name}'",
+                got=f"{worst.departing} of {worst.elements} elements",
+            )
+        )
+    return Handover(hub, tuple(rewrites), tuple(findings), comparison)
+
+
+def _with_batch_one(model: ir.Model) -> ir.Model:
+    firsts = [shape[0] for v in model.graph.inputs if (shape := shape_of(v))]
+    if all(n == 1 for n in firsts):
+        return model
+    read = model.clone()
+    try:
+        SetBatch(1)(read)
+    except InvalidModelError:  # the checker says that the shape is not known
+        return model
+    return read
+
+
+def _state_inputs(model: ir.Model, input_types: Mapping[str, DataType], rewrites: list[Rewrite]) -> None:
+    by_name = {str(v.name): v for v in model.graph.inputs}
+    for name, datatype in input_types.items():
+        if name not in by_name:
+            raise UsageError("format of an unknown input", got=repr(name), expected=", ".join(by_name))
+        if not datatype.is_integer:
+            raise UsageError("format of an input", got=datatype, expected="integers, such as UINT8")
+        annotate_datatype(by_name[name], datatype)
+        rewrites.append(Rewrite(problem=f"only fed numbers of {datatype}", node=f"input '{name}'"))
+
+
+def _cut_softmax(model: ir.Model, rewrites: list[Rewrite]) -> None:
+    """Lets outputs of the model be what a Softmax at the end reads."""
+    for output in list(model.graph.outputs):
+        node = output.producer()
+        if node is None or node.op_type not in _LAST or output.uses() or node.inputs[0] is None:
+            continue
+        rewrites.append(Rewrite(problem="cut off: the output is what it reads", node=label(node)))
+        x, name = node.inputs[0], output.name
+        output.name = f"{name}/probabilities"
+        output.replace_all_uses_with(x, replace_graph_outputs=True)
+        x.name = name if not x.is_graph_input() else x.name
+    RemoveUnused()(model)
+
+
+def _write(model: ir.Model, rewrites: list[Rewrite]) -> list[Finding]:
+    outcome, layers = write_layers(model)
+    rewrites += [
+        Rewrite(
+            problem="thresholds in its place",
+            node=layer.node,
+            got=f"{layer.rows} rows of {layer.steps}, exact on {layer.lo:g} .. {layer.hi:g} by {layer.proof.value}"
+            if layer.integers
+            else f"{layer.rows} rows of {layer.steps}, exact for every float32 by {layer.proof.value}",
+        )
+        for layer in layers
+    ]
+    reasons = {r.node: f"{r.problem}: {r.got}" if r.got else r.problem for r in outcome.refusals}
+    findings = check_dialect(model, reasons)
+    named, told = {f.node for f in findings}, {f.got for f in findings}
+    left = [r for r in outcome.refusals if r.node not in named and reasons[r.node] not in told]
+    return findings + [_finding("not-integer", r, Severity.WARNING) for r in left]
+
+
+def _finding(rule: str, refusal: Refusal, severity: Severity = Severity.ERROR) -> Finding:
+    return Finding(
+        rule=rule,
+        problem=refusal.problem,
+        node=refusal.node,
+        got=refusal.got,
+        expected=refusal.expected,
+        hint=refusal.hint,
+        severity=severity,
+    )
+
+
+def _set_version(model: ir.Model) -> None:
+    """Version 1 of the domain, which FINN reads, where all operators mean the same in it."""
+    ours = {o.name for n in model.graph.all_nodes() if (o := operator_of(n, model.opset_imports)) is not None}
+    if ours and not ours & _VERSIONED:
+        model.opset_imports[DOMAIN] = 1
+    if not ours:
+        model.opset_imports.pop(DOMAIN, None)
+
+
+def _name_nodes(model: ir.Model, rewrites: list[Rewrite]) -> None:
+    """Gives every node a name of its own."""
+    taken = {n.name for n in model.graph.all_nodes() if n.name}
+    seen: set[str] = set()
+    for index, node in enumerate(model.graph.all_nodes()):
+        if node.name and node.name not in seen:
+            seen.add(node.name)
+            continue
+        wish, count = f"{node.op_type}_{index}", 0
+        name = wish
+        while name in taken:
+            count += 1
+            name = f"{wish}_{count}"
+        if node.name:
+            rewrites.append(Rewrite(problem="renamed: another node has its name", node=label(node), got=name))
+        node.name = name
+        taken.add(name)
+        seen.add(name)
+
+
+def _compared(source: ir.Model, prepared: ir.Model) -> Comparison:
+    """Both models at the thresholds of their inputs and at random; integers are exact, the last scaling is float."""
+    try:
+        inputs = tie_inputs(prepared, _SAMPLES)
+    except AnybitError:
+        inputs = None
+    return compare(source, prepared, inputs, samples=_SAMPLES, engine_a="reference", engine_b="reference")

@@ -1,0 +1,92 @@
+"""anybit export: what it prints, what it writes, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from typer.testing import CliRunner
+
+from anybit.cli.export import export
+from anybit.errors import UsageError
+from tests.models import model, parameters, quant
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def net(tmp_path):
+    constants = {"w": np.float32([[1, -1], [2, 0]])} | parameters("xq") | parameters("wq", scale=1.0) | parameters("y")
+    nodes = [quant("x", "xq"), quant("w", "wq"), helper.make_node("MatMul", ["xq", "wq"], ["s"]), quant("s", "y")]
+    path = tmp_path / "net.onnx"
+    onnx.save(model(nodes, constants, inputs={"x": (1, 2)}, outputs=["y"]), path)
+    return path
+
+
+@pytest.fixture
+def softmax(tmp_path):
+    constants = {"w": np.float32([[1, -1], [2, 0]])} | parameters("xq") | parameters("wq", scale=1.0)
+    nodes = [
+        quant("x", "xq"),
+        quant("w", "wq"),
+        helper.make_node("MatMul", ["xq", "wq"], ["s"]),
+        helper.make_node("Softmax", ["s"], ["y"], name="probabilities"),
+    ]
+    path = tmp_path / "softmax.onnx"
+    onnx.save(model(nodes, constants, inputs={"x": (1, 2)}, outputs=["y"]), path)
+    return path
+
+
+def run(*arguments: object):
+    return RUNNER.invoke(export, [str(a) for a in arguments])
+
+
+def test_finn_writes_what_is_ready(net, tmp_path):
+    result = run("finn", net, "-o", tmp_path / "out.onnx")
+    assert result.exit_code == 0, result.output
+    assert "Quant 'y_node': thresholds in its place" in result.output
+    assert "0 of 16 elements depart" in result.output
+    assert "MultiThreshold" in [n.op_type for n in onnx.load(tmp_path / "out.onnx").graph.node]
+
+
+def test_finn_writes_nothing_that_is_not(softmax, tmp_path):
+    result = run("finn", softmax, "-o", tmp_path / "out.onnx")
+    assert result.exit_code == 1
+    assert "error [no-form] Softmax 'probabilities'" in result.output
+    assert "nothing was written" in result.output
+    assert not (tmp_path / "out.onnx").exists()
+    assert run("finn", softmax, "-o", tmp_path / "out.onnx", "--logits").exit_code == 0
+
+
+def test_finn_in_json(net, tmp_path):
+    result = run("finn", net, "-o", tmp_path / "out.onnx", "--json")
+    printed = json.loads(result.output)
+    assert printed["output"] == str(tmp_path / "out.onnx")
+    assert len(printed["rewrites"]) == 2
+    assert {f["severity"] for f in printed["findings"]} == {"warning"}
+    assert printed["comparison"]["outputs"][0]["departing"] == 0
+
+
+def test_finn_takes_the_form_and_formats_of_inputs(net, tmp_path):
+    assert run("finn", net, "-o", tmp_path / "out.onnx", "--form", "qonnx").exit_code == 0
+    assert "Quant" in [n.op_type for n in onnx.load(tmp_path / "out.onnx").graph.node]
+    assert run("finn", net, "-o", tmp_path / "out.onnx", "--input-type", "x=INT4").exit_code == 0
+    stated = onnx.load(tmp_path / "out.onnx").graph.quantization_annotation
+    assert {a.tensor_name for a in stated} >= {"x"}
+
+
+@pytest.mark.parametrize(
+    "options", [("--form", "hls"), ("--input-type", "INT4"), ("--input-type", "x=INT"), ("--input-type", "z=INT4")]
+)
+def test_misuse(net, tmp_path, options):
+    result = run("finn", net, "-o", tmp_path / "out.onnx", *options)
+    assert isinstance(result.exception, UsageError)
+
+
+def test_hls4ml_writes_what_is_ready_or_says_why_not(net, tmp_path):
+    result = run("hls4ml", net, "-o", tmp_path / "out.onnx")
+    assert result.exit_code in (0, 1), result.output
+    assert (tmp_path / "out.onnx").exists() == (result.exit_code == 0)

@@ -1,0 +1,273 @@
+"""Thresholds: what is written computes, for every sum, the level that the hub's own operators give."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given
+from onnx import helper
+
+import anybit
+from anybit.datatypes import IntType
+from anybit.formats.convert import convert, to_hub
+from anybit.formats.format import Format
+from anybit.formats.threshold_rows import Proof
+from anybit.formats.thresholds import read, write_layers
+from anybit.io.annotations import annotate_datatype, annotated_datatype
+from anybit.io.load import load
+from tests.formats.threshold_models import Layer, layers, model_of, rows_for
+from tests.models import model, parameters, quant
+
+
+def written(source):
+    hub, _ = to_hub(source)
+    outcome, made = write_layers(hub)
+    return hub, outcome.refusals, made
+
+
+def outputs(source, x: np.ndarray) -> np.ndarray:
+    session = anybit.Session(source, engine="reference")
+    return np.concatenate([session.run(x[i : i + 1])[session.outputs[0]] for i in range(len(x))])
+
+
+def operators(source: ir.Model) -> list[str]:
+    return [n.op_type for n in source.graph]
+
+
+@given(layers())
+def test_levels_are_those_of_the_hub(layer: Layer):
+    source = model_of(layer)
+    result, refusals, _ = written(source)
+    rows = rows_for(layer, 6)
+    np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))
+    if not refusals:
+        assert not {"Quant", "BipolarQuant", "Trunc"} & set(operators(result))
+    for refusal in refusals:
+        assert layer.pool == "AveragePool", refusal  # a mean that float arithmetic may round over a step
+
+
+@given(layers())
+def test_the_way_back_has_the_same_levels(layer: Layer):
+    result, _, _ = written(model_of(layer))
+    again = result.clone()
+    read(again)
+    rows = rows_for(layer, 4)
+    np.testing.assert_array_equal(outputs(again, rows), outputs(result, rows))
+
+
+@given(layers())
+def test_every_operand_states_integers_that_hold_it(layer: Layer):
+    result, _, _ = written(model_of(layer))
+    tensors = [v for n in result.graph for v in (*n.inputs, *n.outputs) if v is not None]
+    stated = {v: d for v in tensors if (d := annotated_datatype(v)) is not None}
+    for node in result.graph:
+        if node.op_type in ("Conv", "MatMul"):
+            assert all(v in stated for v in node.inputs if v is not None)
+    names = [str(v.name) for v in stated if not v.is_initializer() and v.producer() is not None]
+    session = anybit.Session(result, engine="reference", tensors=names)
+    found = session.run(rows_for(layer, 1))
+    for value, datatype in stated.items():
+        array = value.const_value.numpy() if value.is_initializer() else found.get(str(value.name))
+        if array is not None:
+            assert datatype.allows(array).all(), (value.name, datatype)
+
+
+def mlp(*nodes, constants=(), bits=4.0, signed=1, k=6):
+    """Quant x, MatMul, nodes from "sums" to "y"."""
+    weights = np.random.default_rng(0).integers(-3, 4, (k, 3)).astype(np.float32)
+    known = {"w": weights} | parameters("xq", bits=bits) | parameters("wq", scale=1.0, bits=3.0) | dict(constants)
+    head = [quant("x", "xq", signed=signed), quant("w", "wq"), helper.make_node("MatMul", ["xq", "wq"], ["sums"])]
+    return model([*head, *nodes], known, inputs={"x": (1, k)}, outputs=["y"], opset=20)
+
+
+def test_one_layer_as_it_is_written():
+    result, refusals, made = written(mlp(quant("sums", "y"), constants=parameters("y", scale=0.5)))
+    assert not refusals
+    assert operators(result) == ["MultiThreshold", "MatMul", "MultiThreshold", "Mul"]
+    first, product, second, _ = result.graph
+    assert annotated_datatype(product.inputs[1]) == IntType(3, signed=True)
+    assert annotated_datatype(first.outputs[0]) == IntType(4, signed=True)
+    assert second.attributes["out_bias"].value == -8
+    assert second.attributes["out_dtype"].value == "INT4"
+    assert "data_layout" not in second.attributes
+    np.testing.assert_array_equal(second.inputs[1].const_value.numpy(), np.arange(-7, 8)[None])
+    assert [m.integers for m in made] == [False, True]
+    assert {m.proof for m in made} == {Proof.BISECTION}
+
+
+def test_sigmoid_is_tried_for_every_sum():
+    nodes = [helper.make_node("Sigmoid", ["sums"], ["s"]), quant("s", "y", signed=0)]
+    result, refusals, made = written(mlp(*nodes, constants=parameters("y", scale=1 / 15)))
+    assert not refusals
+    assert made[-1].proof is Proof.ENUMERATION
+    assert "Sigmoid" not in operators(result)
+
+
+@pytest.mark.parametrize("activation", ["Abs", "Gelu", "HardSwish", "Mish"])
+def test_an_activation_that_rises_and_falls_is_refused_by_name(activation: str):
+    source = mlp(helper.make_node(activation, ["sums"], ["s"]), quant("s", "y"), constants=parameters("y", scale=0.05))
+    result, (refusal,), _ = written(source)
+    assert refusal.problem == "the activation is not monotone"
+    assert refusal.node.startswith("Quant")
+    assert activation in refusal.got
+    rows = np.random.default_rng(1).normal(size=(5, 6)).astype(np.float32)
+    np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))
+
+
+def test_a_fraction_as_zero_point_is_refused():
+    _, (refusal,), _ = written(mlp(quant("sums", "y"), constants=parameters("y", scale=0.5, zeropt=0.5)))
+    assert "no integers" in refusal.problem
+
+
+def test_minifloats_and_transposed_convolutions_are_refused():
+    names = ("scale", "exponent", "mantissa", "bias", "max")
+    constants = dict(zip(names, map(np.float32, (1.0, 4.0, 3.0, 7.0, 448.0)), strict=True))
+    node = helper.make_node("FloatQuant", ["sums", *names], ["y"], domain="qonnx.custom_op.general")
+    _, (refusal,), _ = written(mlp(node, constants=constants))
+    assert "minifloat" in refusal.problem
+
+
+def test_bipolar_sums_have_the_parity_of_their_number():
+    """FINN halves such thresholds: an even number of terms never adds up to an odd sum."""
+    for k in (5, 6):
+        constants = {"xq_scale": np.float32(1), "wq_scale": np.float32(1), "y_scale": np.float32(1)}
+        constants["w"] = np.random.default_rng(k).normal(size=(k, 3)).astype(np.float32)
+        constants["c"] = np.float32([0.3, -0.4, 1.5])
+        domain = "qonnx.custom_op.general"
+        nodes = [
+            helper.make_node("BipolarQuant", ["x", "xq_scale"], ["xq"], domain=domain),
+            helper.make_node("BipolarQuant", ["w", "wq_scale"], ["wq"], domain=domain),
+            helper.make_node("MatMul", ["xq", "wq"], ["sums"]),
+            helper.make_node("Add", ["sums", "c"], ["t"]),
+            helper.make_node("BipolarQuant", ["t", "y_scale"], ["y"], domain=domain),
+        ]
+        result, _, _ = written(model(nodes, constants, inputs={"x": (1, k)}, outputs=["y"]))
+        last = [n for n in result.graph if n.op_type == "MultiThreshold"][-1]
+        assert (last.inputs[1].const_value.numpy() % 2 == k % 2).all()
+        assert last.attributes["out_dtype"].value == "BIPOLAR"
+        assert (last.attributes["out_scale"].value, last.attributes["out_bias"].value) == (2.0, -1.0)
+
+
+def test_a_falling_channel_has_its_weights_negated():
+    constants = parameters("y", scale=0.5) | {"c": np.float32([1.0, -1.0, -0.5])}
+    result, _, _ = written(mlp(helper.make_node("Mul", ["sums", "c"], ["t"]), quant("t", "y"), constants=constants))
+    assert operators(result) == ["MultiThreshold", "MatMul", "MultiThreshold", "Mul"]
+    weights = next(n for n in result.graph if n.op_type == "MatMul").inputs[1].const_value.numpy()
+    source = np.random.default_rng(0).integers(-3, 4, (6, 3))
+    np.testing.assert_array_equal(weights, source * np.array([1, -1, -1]))
+
+
+def test_sums_with_two_readers_keep_their_sign():
+    """A channel falls for one reader and rises for the other: neither can have the weights negated."""
+    constants = parameters("a", scale=0.5) | parameters("b", scale=0.5) | {"c": np.float32([1.0, -1.0, -0.5])}
+    nodes = [
+        helper.make_node("Mul", ["sums", "c"], ["t"]),
+        quant("t", "a"),
+        quant("sums", "b"),
+        helper.make_node("Concat", ["a", "b"], ["y"], axis=1),
+    ]
+    source = mlp(*nodes, constants=constants)
+    result, refusals, _ = written(source)
+    assert not refusals
+    rows = np.random.default_rng(2).normal(size=(20, 6)).astype(np.float32)
+    np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))
+
+
+def residual(scale_a: float, scale_b: float, *, out: float = 0.37):
+    constants = parameters("a", scale=scale_a) | parameters("b", scale=scale_b, bits=3.0) | parameters("y", scale=out)
+    nodes = [
+        quant("sums", "a"),
+        quant("sums", "b"),
+        helper.make_node("Add", ["a", "b"], ["t"], name="residual"),
+        helper.make_node("Relu", ["t"], ["r"]),
+        quant("r", "y", signed=0),
+    ]
+    return mlp(*nodes, constants=constants)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.5, 0.5), (0.3, 0.3), (0.5, 0.25), (0.3, 0.2), (0.7, 0.31), (0.1, 0.33)])
+def test_a_residual_sum_is_a_sum_of_integers(a: float, b: float):
+    source = residual(a, b)
+    result, refusals, made = written(source)
+    assert not refusals
+    assert made[-1].proof is Proof.PAIRS
+    rows = np.random.default_rng(3).normal(size=(100, 6)).astype(np.float32)
+    np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))
+
+
+def test_a_residual_sum_whose_ties_float_rounding_decides_is_refused():
+    """0.3 * a + 0.3 * b lies half-way between multiples of 0.6, and next to it in float32: it depends on the pair."""
+    _, (refusal,), _ = written(residual(0.3, 0.3, out=0.6))
+    assert refusal.node == "Quant 'y_node'"
+    assert refusal.problem == "no whole multiples of its summands decide its levels"
+
+
+def test_a_residual_sum_of_unequal_scales_that_a_product_reads_is_refused():
+    constants = (
+        parameters("a", scale=0.5) | parameters("b", scale=0.31) | parameters("vq") | {"v": np.eye(3, dtype="f")}
+    )
+    nodes = [
+        quant("sums", "a"),
+        quant("sums", "b"),
+        helper.make_node("Add", ["a", "b"], ["t"], name="residual"),
+        quant("v", "vq"),
+        helper.make_node("MatMul", ["t", "vq"], ["y"], name="second"),
+    ]
+    source = mlp(*nodes, constants=constants)
+    result, refusals, _ = written(source)
+    assert [r.node for r in refusals] == ["MatMul 'second'"]
+    rows = np.random.default_rng(3).normal(size=(9, 6)).astype(np.float32)
+    np.testing.assert_allclose(outputs(result, rows), outputs(source, rows), rtol=1e-6)
+
+
+def test_an_input_of_stated_integers_is_one():
+    constants = {"w": np.eye(4, dtype=np.float32)} | parameters("wq", scale=0.25) | parameters("y", scale=0.5)
+    nodes = [quant("w", "wq"), helper.make_node("MatMul", ["x", "wq"], ["sums"]), quant("sums", "y")]
+    hub = load(model(nodes, constants, inputs={"x": (1, 4)}, outputs=["y"]))
+    annotate_datatype(hub.graph.inputs[0], IntType(4, signed=False))
+    result = hub.clone()
+    outcome, _ = write_layers(result)
+    assert not outcome.refusals
+    assert operators(result) == ["MatMul", "MultiThreshold", "Mul"]
+    rows = np.random.default_rng(0).integers(0, 16, (30, 4)).astype(np.float32)
+    np.testing.assert_array_equal(outputs(result, rows), outputs(hub, rows))
+
+
+def test_a_uniform_file_is_read_as_quantisers():
+    """Weights by annotation, thresholds half a step apart: what a converter of another tool writes."""
+    constants = {
+        "w": np.float32([[1, -2], [3, 0]]),
+        "t": np.float32([[-3, -1, 1]]),
+        "s": np.float32([[0.25, 0.5, 0.75]]),
+    }
+    attributes = {"domain": "qonnx.custom_op.general", "out_dtype": "INT2", "out_scale": 1.0, "out_bias": -2.0}
+    nodes = [
+        helper.make_node("MultiThreshold", ["x", "s"], ["k"], **(attributes | {"out_dtype": "UINT2", "out_bias": 0.0})),
+        helper.make_node("MatMul", ["k", "w"], ["sums"]),
+        helper.make_node("MultiThreshold", ["sums", "t"], ["y"], **attributes),
+    ]
+    file = load(model(nodes, constants, inputs={"x": (1, 2)}, outputs=["y"]))
+    annotate_datatype(file.graph.initializers["w"], IntType(3, signed=True))
+    hub, outcome = to_hub(file)
+    assert not outcome.refusals
+    assert "MultiThreshold" not in operators(hub)
+    assert operators(hub).count("Quant") == 3
+    rows = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    np.testing.assert_array_equal(outputs(hub, rows), outputs(file, rows))
+
+
+def test_a_staircase_that_is_not_uniform_stays():
+    attributes = {"domain": "qonnx.custom_op.general", "out_dtype": "UINT2"}
+    nodes = [helper.make_node("MultiThreshold", ["x", "t"], ["y"], **attributes)]
+    hub, _ = to_hub(model(nodes, {"t": np.float32([[0, 1, 10]])}, inputs={"x": (1, 2)}, outputs=["y"]))
+    assert operators(hub) == ["MultiThreshold"]
+
+
+def test_convert_writes_the_format_and_refuses_by_node():
+    source = mlp(quant("sums", "y"), constants=parameters("y", scale=0.5))
+    conversion = convert(source, Format.FINN)
+    assert not conversion.refusals
+    assert "Quant" not in operators(conversion.model)
+    back = convert(conversion.model, Format.QONNX)
+    assert "MultiThreshold" not in operators(back.model)

@@ -1,0 +1,219 @@
+"""prepare: what is handed over, and what is said to stand in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+import anybit
+from anybit.datatypes import IntType, parse_datatype
+from anybit.errors import Severity, UsageError
+from anybit.io.annotations import annotated_datatype
+from anybit.targets.finn.prepare import Form, prepare
+from tests.models import DOMAIN, model, parameters, quant
+
+
+def net(
+    nodes=(), constants: Mapping[str, np.ndarray] | None = None, *, inputs=None, outputs=("y",), head: bool = True
+) -> onnx.ModelProto:
+    """Quant x, MatMul to "sums", and the nodes given."""
+    known = {"w": np.random.default_rng(0).integers(-3, 4, (6, 3)).astype(np.float32)}
+    known |= parameters("xq") | parameters("wq", scale=1.0, bits=3.0) | dict(constants or {})
+    first = [quant("x", "xq")] if head else []
+    product = helper.make_node("MatMul", ["xq" if head else "x", "wq"], ["sums"], name="product")
+    return model(
+        [*first, quant("w", "wq"), product, *nodes], known, inputs=inputs or {"x": (1, 6)}, outputs=outputs, opset=20
+    )
+
+
+def rules(handover, severity: Severity = Severity.ERROR) -> set[str]:
+    return {f.rule for f in handover.findings if f.severity is severity}
+
+
+def test_a_file_as_finn_reads_it(tmp_path):
+    handover = prepare(net([quant("sums", "y")], parameters("y", scale=0.5)))
+    assert handover.ready
+    assert handover.comparison is not None
+    assert handover.comparison.equal
+    assert [r.node for r in handover.rewrites] == ["Quant 'xq_node'", "Quant 'y_node'"]
+    anybit.save(handover.model, tmp_path / "m.onnx")
+    file = onnx.load(tmp_path / "m.onnx")
+    assert {o.domain: o.version for o in file.opset_import}[DOMAIN] == 1
+    assert [n.op_type for n in file.graph.node] == ["MultiThreshold", "MatMul", "MultiThreshold", "Mul"]
+    assert len({n.name for n in file.graph.node}) == 4
+    stated = {a.tensor_name: a.quant_parameter_tensor_names[0].value for a in file.graph.quantization_annotation}
+    product = file.graph.node[1]
+    assert [stated[name] for name in product.input] == ["INT4", "INT3"]
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in file.graph.initializer}[product.input[1]]
+    assert weights.dtype == np.float32
+    np.testing.assert_array_equal(weights, np.rint(weights))
+    assert [d.dim_value for d in file.graph.input[0].type.tensor_type.shape.dim] == [1, 6]
+
+
+def test_the_batch_becomes_one():
+    handover = prepare(net([quant("sums", "y")], parameters("y"), inputs={"x": ("N", 6)}))
+    assert handover.ready
+    assert handover.model.graph.inputs[0].shape[0] == 1
+
+
+def test_a_dynamic_size_stands_in_the_way():
+    nodes = [helper.make_node("Conv", ["x", "k"], ["c"]), quant("c", "y")]
+    constants = {"k": np.ones((1, 1, 1, 1), np.float32)} | parameters("y")
+    source = model(nodes, constants, inputs={"x": (1, 1, "H", "W")}, outputs=["y"])
+    assert "dynamic-shape" in rules(prepare(source))
+    assert "dynamic-shape" in rules(prepare(source, form=Form.QONNX))
+
+
+def test_nodes_of_one_name_are_told_apart():
+    nodes = [quant("sums", "a"), quant("sums", "b"), helper.make_node("Concat", ["a", "b"], ["y"], axis=1)]
+    nodes[0].name = nodes[1].name = "twice"
+    handover = prepare(net(nodes, parameters("a") | parameters("b")))
+    names = [n.name for n in handover.model.graph]
+    assert len(set(names)) == len(names)
+    assert all(names)
+
+
+def test_a_stated_input_needs_no_thresholds():
+    source = net([quant("sums", "y")], parameters("y", scale=2.0), head=False)
+    plain = prepare(source)
+    assert "no-hardware" in rules(plain)
+    handover = prepare(source, input_types={"x": parse_datatype("UINT8")})
+    assert handover.ready
+    assert not rules(handover, Severity.WARNING)
+    assert annotated_datatype(handover.model.graph.inputs[0]) == IntType(8, signed=False)
+    assert [n.op_type for n in handover.model.graph] == ["MatMul", "MultiThreshold", "Mul"]
+
+
+@pytest.mark.parametrize(("name", "datatype"), [("z", "UINT8"), ("x", "FLOAT32")])
+def test_a_wrong_statement_is_misuse(name: str, datatype: str):
+    with pytest.raises(UsageError):
+        prepare(net([quant("sums", "y")], parameters("y")), input_types={name: parse_datatype(datatype)})
+
+
+def test_a_softmax_is_cut_off_only_if_asked():
+    nodes = [helper.make_node("Softmax", ["sums"], ["p"], name="softmax"), helper.make_node("Identity", ["p"], ["y"])]
+    assert rules(prepare(net(nodes))) == {"no-form"}
+    handover = prepare(net(nodes), logits=True)
+    assert handover.ready
+    assert any(r.node == "Softmax 'softmax'" for r in handover.rewrites)
+    assert [v.name for v in handover.model.graph.outputs] == ["y"]
+
+
+def test_a_function_that_rises_and_falls_is_named():
+    nodes = [helper.make_node("Abs", ["sums"], ["a"], name="abs"), quant("a", "q"), *second("q")]
+    handover = prepare(net(nodes, parameters("q", scale=0.05) | SECOND))
+    (finding,) = [f for f in handover.findings if f.rule == "quantiser"]
+    assert finding.node == "Quant 'q_node'"
+    assert "Abs 'abs'" in finding.got
+
+
+SECOND = {"v": np.ones((3, 3), np.float32)} | parameters("vq", scale=1.0)
+
+
+def second(x: str) -> list[onnx.NodeProto]:
+    return [quant("v", "vq"), helper.make_node("MatMul", [x, "vq"], ["y"], name="second")]
+
+
+def test_real_numbers_between_integer_layers_are_named():
+    nodes = [helper.make_node("LayerNormalization", ["sums", "g"], ["n"], name="norm"), quant("n", "q"), *second("q")]
+    handover = prepare(net(nodes, parameters("q") | SECOND | {"g": np.ones(3, np.float32)}))
+    (finding,) = [f for f in handover.findings if f.rule == "real-between"]
+    assert finding.got
+
+
+def test_wide_levels_are_named():
+    nodes = [quant("sums", "q"), *second("q")]
+    assert rules(prepare(net(nodes, parameters("q", scale=0.01, bits=10.0) | SECOND))) == {"width"}
+
+
+def image(*, bipolar: bool = False, group: int = 1, pads=(0, 0, 0, 0), channels: int = 4, pool=None):
+    constants = parameters("xq") | parameters("wq", scale=0.25, bits=3.0) | parameters("y", scale=0.5)
+    constants["w"] = np.random.default_rng(0).normal(size=(4, channels // group, 3, 3)).astype(np.float32)
+    first = quant("x", "xq")
+    if bipolar:
+        first = helper.make_node("BipolarQuant", ["x", "xq_scale"], ["xq"], domain=DOMAIN)
+    conv = helper.make_node("Conv", ["xq", "wq"], ["c"], name="conv", group=group, pads=list(pads))
+    nodes = [first, quant("w", "wq"), conv, quant("c", "y" if pool is None else "q", prefix="y")]
+    if pool is not None:
+        nodes.append(helper.make_node("MaxPool", ["q"], ["y"], kernel_shape=[2, 2], strides=list(pool)))
+    return model(nodes, constants, inputs={"x": (1, channels, 6, 6)}, outputs=["y"])
+
+
+@pytest.mark.parametrize(
+    ("features", "rule"),
+    [
+        ({"bipolar": True, "pads": (1, 1, 1, 1)}, "bipolar-padding"),
+        ({"group": 2}, "group"),
+        ({"pool": (1, 1)}, "pool-stride"),
+    ],
+)
+def test_what_finn_has_no_layer_for_is_named(features, rule: str):
+    assert rules(prepare(image(**features))) == {rule}
+
+
+@pytest.mark.parametrize("features", [{}, {"group": 4, "pads": (1, 1, 1, 1)}, {"pool": (2, 2)}, {"bipolar": True}])
+def test_images_are_taken(features):
+    handover = prepare(image(**features))
+    assert handover.ready
+    layouts = {n.attributes["data_layout"].value for n in handover.model.graph if n.op_type == "MultiThreshold"}
+    assert layouts == {"NCHW"}
+
+
+def test_sums_of_different_formats_are_named():
+    nodes = [
+        quant("sums", "a"),
+        quant("sums", "b"),
+        helper.make_node("Add", ["a", "b"], ["t"]),
+        helper.make_node("Relu", ["t"], ["r"]),
+        quant("r", "y", signed=0),
+    ]
+    constants = parameters("a", scale=0.5) | parameters("b", scale=0.5, bits=3.0) | parameters("y", scale=0.4)
+    assert rules(prepare(net(nodes, constants))) == {"add-formats"}
+    same = constants | parameters("b", scale=0.5)
+    assert prepare(net(nodes, same)).ready
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "rule"),
+    [
+        ([quant("sums", "y")], parameters("y", zeropt=1.0), "zero-point"),
+        ([quant("sums", "y", rounding_mode="FLOOR")], parameters("y"), "rounding"),
+        ([quant("sums", "y", signed=0)], parameters("y"), "signed"),
+        ([quant("sums", "y")], parameters("y", bits=9.0), "width"),
+        ([quant("sums", "y")], parameters("y", scale=np.float32([0.5, 0.25, 0.5])), "scale"),
+        ([helper.make_node("Relu", ["sums"], ["r"]), quant("r", "y")], parameters("y"), "relu"),
+        ([helper.make_node("Flatten", ["sums"], ["f"]), quant("f", "y")], parameters("y"), ""),
+        (
+            [quant("c", "cq"), helper.make_node("Add", ["sums", "cq"], ["t"]), quant("t", "y")],
+            parameters("y") | parameters("cq") | {"c": np.ones(3, np.float32)},
+            "bias",
+        ),
+        ([helper.make_node("Softmax", ["sums"], ["y"])], {}, "no-form"),
+    ],
+)
+def test_rules_of_finns_own_reading(nodes, constants, rule: str):
+    found = rules(prepare(net(nodes, constants), form=Form.QONNX))
+    assert found == ({rule} if rule else set())
+
+
+def test_what_finn_reads_by_itself_is_taken_with_a_word_on_ties():
+    handover = prepare(net([quant("sums", "y")], parameters("y")), form=Form.QONNX)
+    assert handover.ready
+    assert rules(handover, Severity.WARNING) == {"ties"}
+    assert "Quant" in [n.op_type for n in handover.model.graph]
+
+
+def test_bipolar_alone_is_skipped_by_its_builder():
+    constants = {"xq_scale": np.float32(1), "wq_scale": np.float32(1), "w": np.ones((4, 2), np.float32)}
+    nodes = [
+        helper.make_node("BipolarQuant", ["x", "xq_scale"], ["xq"], domain=DOMAIN),
+        helper.make_node("BipolarQuant", ["w", "wq_scale"], ["wq"], domain=DOMAIN),
+        helper.make_node("MatMul", ["xq", "wq"], ["y"]),
+    ]
+    source = model(nodes, constants, inputs={"x": (1, 4)}, outputs=["y"])
+    assert rules(prepare(source, form=Form.QONNX)) == {"bipolar-only"}
+    assert prepare(source).ready
