@@ -126,13 +126,23 @@ def reference(
     lo, hi = integer_bounds(bits, signed=bool(signed), narrow=bool(narrow))
     s, z, out_s = (np.asarray(p).astype(values.dtype) for p in (scale, zeropt, out_scale))
     with np.errstate(all="ignore"):
-        # Not by log2, which is 0.5 on both sides of the square root of 2.
-        significand, exponent = np.frexp(out_s.astype(np.float64) / s.astype(np.float64))
-        t = np.ldexp(1.0, np.where(significand >= np.sqrt(0.5), exponent, exponent - 1)).astype(values.dtype)
+        t = merged_integers(s, out_s).astype(values.dtype)
         broadcast_to_x(values, s, z, t, out_s, lo)
         q = np.rint(values / s + z)
         y = clipped_and_scaled(Rounding.parse(rounding_mode)(q / t), lo, hi, bits, z / t, out_s)
         return y.astype(source.dtype)
+
+
+def merged_integers(scale: Array, out_scale: Array) -> npt.NDArray[np.float64]:
+    """How many integers of the finer grid become one: 2^half_even(log2(out_scale/scale)).
+
+    Example:
+        >>> merged_integers(np.float32(0.1), np.float32(0.8)).item()
+        8.0
+    """
+    # Not by log2, which is 0.5 on both sides of the square root of 2.
+    significand, exponent = np.frexp(out_scale.astype(np.float64) / scale.astype(np.float64))
+    return np.ldexp(1.0, np.where(significand >= np.sqrt(0.5), exponent, exponent - 1))
 
 
 @script(ANYBIT, default_opset=op)
