@@ -14,6 +14,7 @@ from anybit.cli.clean import clean
 from anybit.cli.compare import compare
 from anybit.cli.convert import convert
 from anybit.cli.cost import cost
+from anybit.cli.export import export
 from anybit.cli.info import info
 from anybit.cli.passes import apply, passes
 from anybit.cli.ranges import ranges
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 for command in (info, check, clean, passes, apply, run, compare, types, ranges, cost, stats, convert, verify, bench):
     app.command()(command)
+app.add_typer(export)
 
 
 def _print_version(wanted: bool) -> None:
