@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from onnx import TensorProto, helper
 
 from anybit import check, load
+from anybit.analysis.cost.cost import cost
 from anybit.io.annotations import annotate_layout, annotated_layout
 from anybit.ops.channels_last.layout import DOMAIN, to_last
 from anybit.passes.channels_last_plan import Domain
@@ -265,6 +266,17 @@ def test_shapes_and_layouts_are_stated():
         value.shape = None
     InferShapes()(loaded)
     assert {name: str(v.shape) for name, v in made.items()} == stated
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_the_cost_stays(group):
+    nodes = [quant("x", "q"), _conv("q", "y", "w", group=group, pads=[1] * 4, strides=[2, 1])]
+    values = {"w": _whole(4, 4 // group, 3, 3)} | parameters("q")
+    proto = _model(nodes, values, shape=(2, 4, 6, 5))
+    after = applied(proto, ToChannelsLast(), modified=True)
+    before, now = cost(proto).dense, cost(after).dense
+    assert before.macs
+    assert (now.macs, now.bit_operations) == (before.macs, before.bit_operations)
 
 
 def test_quantisers_whose_parameters_are_computed():

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.convolution import integers
+from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.evaluate import EVALUATION_ERRORS
 from anybit.ops.nodes import shape_of
 from anybit.ops.standard.windows import Windows
@@ -45,7 +46,7 @@ def contractions(node: ir.Node) -> tuple[Contraction, ...] | None:
     Raises:
         Uncountable: A dimension is not known, shapes contradict each other, or the operator's products are not counted.
     """
-    counter = _COUNTERS.get(node.op_type) if node.domain == "" else None
+    counter = _counter(node)
     try:
         return None if counter is None else counter(node)
     except EVALUATION_ERRORS as error:
@@ -54,9 +55,15 @@ def contractions(node: ir.Node) -> tuple[Contraction, ...] | None:
 
 def operands_of(node: ir.Node) -> tuple[int, ...] | None:
     """Indices of the inputs that a node multiplies by each other; None where that is not known."""
-    if node.domain != "" or node.op_type not in _COUNTERS or _COUNTERS[node.op_type] is _uncounted:
+    if _counter(node) in (None, _uncounted):
         return None
     return _OPERANDS.get(node.op_type, (0, 1))
+
+
+def _counter(node: ir.Node) -> _Counter | None:
+    if node.domain == CHANNELS_LAST and node.op_type == "Conv":
+        return _conv_channels_last
+    return _COUNTERS.get(node.op_type) if node.domain == "" else None
 
 
 def known_shape(value: ir.Value | None, *, what: str) -> tuple[int, ...]:
@@ -99,6 +106,14 @@ def _conv(x: int, w: int, zero_points: Mapping[int, int]) -> Callable[[ir.Node],
         return (Contraction(x, w, macs, math.prod(weights[1:]), following),)
 
     return count
+
+
+def _conv_channels_last(node: ir.Node) -> tuple[Contraction, ...]:
+    """Conv on (N, spatial..., C), with weights (M, kernel..., C/group)."""
+    weights, (batch, *spatial, channels) = _input(node, 1), _input(node, 0)
+    _same(channels, weights[-1] * node.attributes.get_int("group", 1), "channels")
+    windows = Windows.of(spatial, weights[1:-1], {n: a.value for n, a in node.attributes.items()})
+    return (Contraction(0, 1, batch * math.prod(windows.output) * math.prod(weights), math.prod(weights[1:])),)
 
 
 def _conv_transpose(node: ir.Node) -> tuple[Contraction, ...]:
@@ -195,7 +210,8 @@ def _uncounted(node: ir.Node) -> tuple[Contraction, ...]:
 
 _UNCOUNTED = """AffineGrid Attention CausalConvWithState DeformConv Det DFT GridSample LinearAttention MelWeightMatrix
 RoiAlign STFT""".split()
-_COUNTERS: Mapping[str, Callable[[ir.Node], tuple[Contraction, ...] | None]] = {
+_Counter = Callable[[ir.Node], tuple[Contraction, ...] | None]
+_COUNTERS: Mapping[str, _Counter] = {
     "Conv": _conv(0, 1, {}),
     "ConvInteger": _conv(0, 1, {0: 2, 1: 3}),
     "QLinearConv": _conv(0, 3, {0: 2, 3: 5}),
