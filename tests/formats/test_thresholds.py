@@ -271,3 +271,153 @@ def test_convert_writes_the_format_and_refuses_by_node():
     assert "Quant" not in operators(conversion.model)
     back = convert(conversion.model, Format.QONNX)
     assert "MultiThreshold" not in operators(back.model)
+
+
+@pytest.mark.parametrize("zero_point", [-1.0, 0.0, 2.0])
+def test_one_bit_with_a_zero_point_has_levels_two_apart(zero_point: float):
+    source = mlp(quant("sums", "y"), constants=parameters("y", scale=0.5, bits=1.0, zeropt=zero_point))
+    result, refusals, _ = written(source)
+    assert not refusals
+    rows = np.random.default_rng(4).normal(size=(40, 6)).astype(np.float32)
+    np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))
+
+
+def test_a_quantiser_of_one_level_has_a_threshold_out_of_reach():
+    source = mlp(quant("sums", "y", signed=0, narrow=1), constants=parameters("y", bits=1.0))
+    result, _, _ = written(source)
+    last = [n for n in result.graph if n.op_type == "MultiThreshold"][-1]
+    assert last.inputs[1].const_value.numpy().shape[1] == 1
+    rows = np.random.default_rng(4).normal(size=(9, 6)).astype(np.float32)
+    np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))
+
+
+def image(*nodes, constants=(), group: int = 1, x=(1, 4, 6, 6)):
+    """Quant x, Conv, nodes from "sums" to "y"."""
+    known = parameters("xq", zeropt=1.0) | parameters("wq", scale=0.25, bits=3.0) | dict(constants)
+    known["w"] = np.random.default_rng(5).normal(size=(4, x[1] // group, *(3,) * (len(x) - 2))).astype(np.float32)
+    conv = helper.make_node("Conv", ["xq", "wq"], ["sums"], group=group)
+    return model([quant("x", "xq"), quant("w", "wq"), conv, *nodes], known, inputs={"x": x}, outputs=["y"], opset=13)
+
+
+BY_CHANNEL = {"c": np.float32([1.0, -0.5, 0.3, -2.0]).reshape(1, 4, 1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants"),
+    [
+        (
+            [
+                helper.make_node("Mul", ["sums", "c"], ["t"]),
+                helper.make_node("MaxPool", ["t"], ["p"], kernel_shape=[2, 2]),
+                quant("p", "y"),
+            ],
+            BY_CHANNEL,
+        ),
+        (
+            [helper.make_node("Mul", ["sums", "c"], ["t"]), helper.make_node("Flatten", ["t"], ["p"]), quant("p", "y")],
+            BY_CHANNEL,
+        ),
+        (
+            [
+                helper.make_node("Mul", ["sums", "c"], ["t"]),
+                helper.make_node("Transpose", ["t"], ["p"], perm=[0, 2, 3, 1]),
+                quant("p", "y"),
+            ],
+            BY_CHANNEL,
+        ),
+        (
+            [
+                quant("sums", "q", prefix="y"),
+                helper.make_node("Pad", ["q", "pads"], ["p"]),
+                helper.make_node("GlobalMaxPool", ["p"], ["g"]),
+                helper.make_node("Squeeze", ["g", "axes"], ["y"]),
+            ],
+            {"pads": np.int64([0, 0, 1, 1, 0, 0, 1, 1]), "axes": np.int64([2, 3])},
+        ),
+        (
+            [quant("sums", "q", prefix="y"), helper.make_node("Pad", ["q", "pads"], ["p"]), quant("p", "y")],
+            {"pads": np.int64([0, 1, 0, 0, 0, 0, 0, 0])},
+        ),
+        (
+            [
+                quant("sums", "q", prefix="y"),
+                helper.make_node("GlobalAveragePool", ["q"], ["g"]),
+                quant("g", "y", rounding_mode="FLOOR"),
+            ],
+            {},
+        ),
+        (
+            [
+                quant("sums", "q", prefix="y"),
+                helper.make_node("Gather", ["q", "index"], ["p"], axis=1),
+                quant("p", "y"),
+            ],
+            {"index": np.int64([3, 1])},
+        ),
+        (
+            [
+                helper.make_node("Mul", ["sums", "c"], ["t"]),
+                quant("t", "a", prefix="y"),
+                quant("sums", "b", prefix="y"),
+                helper.make_node("Concat", ["a", "b"], ["y"], axis=1),
+            ],
+            BY_CHANNEL,
+        ),
+    ],
+)
+def test_movement_between_sums_and_levels(nodes, constants):
+    source = image(*nodes, constants=parameters("y", scale=0.25) | constants)
+    result, refusals, _ = written(source)
+    assert not refusals
+    assert not {"Quant", "AveragePool", "GlobalAveragePool"} & set(operators(result))
+    rows = (np.random.default_rng(6).integers(-9, 9, (8, 4, 6, 6)) / 4).astype(np.float32)
+    np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))
+
+
+def test_channels_along_an_axis_without_a_layout_are_refused():
+    nodes = [
+        helper.make_node("Mul", ["sums", "c"], ["t"]),
+        helper.make_node("Transpose", ["t"], ["p"], perm=[0, 3, 1, 2]),
+        quant("p", "y"),
+    ]
+    _, (refusal,), _ = written(image(*nodes, constants=parameters("y", scale=0.25) | BY_CHANNEL))
+    assert refusal.problem == "channels along an axis that no layout has"
+
+
+@pytest.mark.parametrize("x", [(1, 4, 9), (1, 4, 5, 5, 5)])
+def test_convolutions_of_one_and_three_axes(x):
+    source = image(quant("sums", "y"), constants=parameters("y", scale=0.25), x=x)
+    result, refusals, _ = written(source)
+    assert not refusals
+    rows = np.random.default_rng(6).normal(size=(4, *x[1:])).astype(np.float32)
+    np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))
+
+
+def test_a_tensor_with_a_reader_that_is_real_reaches_it():
+    """The sums, the levels and the output are read by float nodes as well: they get the numbers times their scales."""
+    nodes = [
+        quant("sums", "q", prefix="y"),
+        helper.make_node("Sin", ["q"], ["s"]),
+        helper.make_node("Sin", ["sums"], ["r"]),
+        helper.make_node("Sum", ["s", "r", "q"], ["y"]),
+    ]
+    source = mlp(*nodes, constants=parameters("y", scale=0.5))
+    result, refusals, _ = written(source)
+    assert not refusals
+    rows = np.random.default_rng(7).normal(size=(9, 6)).astype(np.float32)
+    np.testing.assert_allclose(outputs(result, rows), outputs(source, rows), rtol=1e-6, atol=1e-6)
+
+
+def test_a_quantiser_in_a_subgraph_is_refused():
+    branch = helper.make_graph([quant("x", "in_branch", prefix="xq")], "branch", [], [value("in_branch")])
+    other = helper.make_graph([helper.make_node("Identity", ["x"], ["kept"])], "other", [], [value("kept")])
+    nodes = [helper.make_node("If", ["flag"], ["y"], then_branch=branch, else_branch=other, name="if")]
+    source = model(nodes, parameters("xq") | {"flag": np.asarray(True)}, inputs={"x": (1, 2)}, outputs=["y"])
+    hub = load(source)
+    outcome, _ = write_layers(hub)
+    assert [r.problem for r in outcome.refusals] in ([], ["it stands in a subgraph"])
+    assert bool(outcome.refusals) == any(n.op_type == "Quant" for n in hub.graph.all_nodes())
+
+
+def value(name: str):
+    return helper.make_tensor_value_info(name, 1, (1, 2))

@@ -53,7 +53,7 @@ def declared_levels(node: ir.Node, model: ir.Model) -> Levels | None:
     if isinstance(quantizer, Refusal):
         return None
     lo, hi = (bound - quantizer.zero_point for bound in (quantizer.lo, quantizer.hi))
-    return Levels(int(lo.min()), int(hi.max()), quantizer.is_bipolar)
+    return Levels(int(lo.min()), int(hi.max()), quantizer.is_bipolar and not quantizer.zero_point.any())
 
 
 def threshold(
@@ -84,6 +84,7 @@ def threshold(
     if axis is not None and rank > _MATRIX and (rank, axis) not in LAYOUTS:
         return Refusal(problem="channels along an axis that no layout has", node=label(node), got=f"{axis} of {rank}")
     levels = declared or Levels(int(centred.lo.min()), int(centred.hi.max()))
+    levels = replace(levels, hi=max(levels.hi, levels.lo + 1))  # a row has a threshold, and be it out of reach
     scale, root = grid.scale.reshape(-1), chain.root
     if not isinstance(root, Pairs):
         same = _unchanged(Staircase(chain, root, scale, node), scale, axis)
