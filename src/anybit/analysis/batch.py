@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from anybit.errors import Refusal
+from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.constants import constant
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN
@@ -330,12 +331,15 @@ _RULES: Mapping[str, _Rule] = {
 }
 _OWN_RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("Quant", "BipolarQuant", "Trunc", "FloatQuant"), _Proof.elementwise),
-    "MultiThreshold": _Proof.first_only,
+    **dict.fromkeys(("MultiThreshold", "Im2Col", "QuantAvgPool2d"), _Proof.first_only),
 }
+_CHANNELS_LAST_RULES: Mapping[str, _Rule] = dict.fromkeys(
+    ("AveragePool", "BatchNormalization", "Conv", "GlobalAveragePool", "MaxPool"), _Proof.first_only
+)
 
 
 def _rule(node: ir.Node) -> _Rule | None:
-    rules = {"": _RULES, DOMAIN: _OWN_RULES}.get(node.domain)
+    rules = {"": _RULES, DOMAIN: _OWN_RULES, CHANNELS_LAST: _CHANNELS_LAST_RULES}.get(node.domain)
     return None if rules is None else rules.get(node.op_type)
 
 

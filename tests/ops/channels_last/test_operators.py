@@ -141,3 +141,15 @@ def test_inputs_are_counted_before_a_call_is_expanded() -> None:
     loaded = load(_proto("Conv", ["x"], {}, {"kernel_shape": [1, 1]}, DOMAIN, {"x": [1, 5, 5, 4]}))
     with pytest.raises(InvalidModelError, match="inputs"):
         Expander(loaded.graph).expand(loaded.graph.node(0), CONV)
+
+
+@pytest.mark.parametrize(("name", "shapes", "attributes"), EVERY)
+def test_a_model_of_one_sample_runs_any_number(name, shapes, attributes) -> None:
+    values = {f"p{i}": np.ones(s, np.float32) for i, s in enumerate(shapes)}
+    if name == "Conv":
+        values["p0"] = values["p0"].transpose(to_last(4))
+    proto = _proto(name, ["x", *values], values, attributes, DOMAIN, {"x": [1, 7, 6, 4]})
+    x = np.random.default_rng(0).normal(size=(3, 7, 6, 4)).astype(np.float32)
+    made = Session(proto)
+    whole, parts = made.run(x)["y"], [made.run(x[i : i + 1])["y"] for i in range(3)]
+    np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-6)
