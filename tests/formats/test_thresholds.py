@@ -421,3 +421,9 @@ def test_a_quantiser_in_a_subgraph_is_refused():
 
 def value(name: str):
     return helper.make_tensor_value_info(name, 1, (1, 2))
+
+
+def test_a_function_that_is_no_number_for_some_sums_is_refused():
+    source = mlp(helper.make_node("Log", ["sums"], ["l"]), quant("l", "y"), constants=parameters("y"))
+    _, (refusal,), _ = written(source)
+    assert refusal.problem == "sums for which it is no number"

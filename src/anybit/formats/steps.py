@@ -81,6 +81,8 @@ def steps_of(layer: Stepped) -> Steps | Refusal:
 def _bisected(layer: Stepped, sign: Float64s) -> Steps | Refusal:
     lo, hi = np.minimum(sign * layer.lo, sign * layer.hi), np.maximum(sign * layer.lo, sign * layer.hi)
     first, last = (layer.levels((sign * end)[None])[0] for end in (lo, hi))
+    if not np.isfinite(last - first).all():
+        return Refusal(problem="sums for which it is no number", node=label(layer.quantizer))
     count = int((last - first).max(initial=0))
     if count > _MOST_LEVELS:
         return Refusal(problem="too many levels", node=label(layer.quantizer), got=str(count + 1))

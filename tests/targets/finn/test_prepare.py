@@ -217,3 +217,23 @@ def test_bipolar_alone_is_skipped_by_its_builder():
     source = model(nodes, constants, inputs={"x": (1, 4)}, outputs=["y"])
     assert rules(prepare(source, form=Form.QONNX)) == {"bipolar-only"}
     assert prepare(source).ready
+
+
+def test_windows_are_written_out():
+    """FINN reads strides, pads, dilations and groups, and has no defaults for them."""
+    constants = parameters("xq") | parameters("wq", scale=0.25, bits=3.0) | parameters("y", scale=0.5)
+    constants["w"] = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        quant("x", "xq"),
+        quant("w", "wq"),
+        helper.make_node("Conv", ["xq", "wq"], ["c"], auto_pad="SAME_UPPER", strides=[2, 2]),
+        quant("c", "q", prefix="y"),
+        helper.make_node("MaxPool", ["q"], ["y"], kernel_shape=[3, 3], strides=[3, 3]),
+    ]
+    handover = prepare(model(nodes, constants, inputs={"x": (1, 3, 6, 6)}, outputs=["y"]))
+    assert handover.ready
+    by_type = {n.op_type: {k: a.value for k, a in n.attributes.items()} for n in handover.model.graph}
+    windows = {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (0, 0, 1, 1), "dilations": (1, 1), "group": 1}
+    assert by_type["Conv"] == windows
+    assert by_type["MaxPool"] == {"kernel_shape": (3, 3), "strides": (3, 3), "pads": (0, 0, 0, 0)}
+    assert any(r.problem == "padding written out" for r in handover.rewrites)

@@ -20,6 +20,7 @@ from anybit.passes.remove_identities import RemoveIdentities
 from anybit.passes.remove_unused import RemoveUnused
 from anybit.passes.set_batch import SetBatch
 from anybit.runtime.compare import Comparison, compare
+from anybit.targets.finn.attributes import write_attributes
 from anybit.targets.finn.dialect_rules import check_dialect
 from anybit.targets.finn.inputs import tie_inputs
 from anybit.targets.finn.qonnx_rules import check_qonnx
@@ -71,6 +72,7 @@ def prepare(
         findings += _write(hub, rewrites)
     else:
         GemmToMatMul()(hub)
+        write_attributes(hub, rewrites)
         findings += check_qonnx(hub)
     _set_version(hub)
     _name_nodes(hub, rewrites)
@@ -129,6 +131,7 @@ def _cut_softmax(model: ir.Model, rewrites: list[Rewrite]) -> None:
 
 def _write(model: ir.Model, rewrites: list[Rewrite]) -> list[Finding]:
     outcome, layers = write_layers(model)
+    write_attributes(model, rewrites)
     rewrites += [
         Rewrite(
             problem="thresholds in its place",
