@@ -1,0 +1,49 @@
+"""pooling: maxima and averages over windows, and over all of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from anybit.frontends.keras.calls import Call
+from anybit.frontends.keras.convolution import per_axis, window_of
+from anybit.frontends.keras.functions import activate
+from anybit.frontends.keras.graph import Graph, Tensor
+from anybit.frontends.keras.qkeras_weights import snapped
+
+
+def pool(op_type: str, graph: Graph, call: Call) -> Tensor:
+    """MaxPool or AveragePool; padding counts for neither, which is ONNX' default."""
+    window = window_of(call, per_axis(call.layer.pool_size, call.x.rank - 2))
+    value = graph.node(op_type, [graph.channels_first(call.x).value], f"{call.path}/pooled", **window.attributes)
+    return Tensor(value, call.shape, channels_first=True)
+
+
+def global_pool(op_type: str, graph: Graph, call: Call) -> Tensor:
+    """GlobalMaxPool or GlobalAveragePool, the spatial axes gone unless the layer keeps them."""
+    value = graph.node(op_type, [graph.channels_first(call.x).value], f"{call.path}/pooled")
+    if getattr(call.layer, "keepdims", False):
+        return Tensor(value, call.shape, channels_first=True)
+    return Tensor(graph.node("Flatten", [value], f"{call.path}/flat", axis=1), call.shape)
+
+
+def qkeras_average(graph: Graph, call: Call) -> Tensor:
+    """QAveragePooling2D: average(x) * area * quantised(1 / area)."""
+    return _with_factor(graph, call, pool("AveragePool", graph, call), per_axis(call.layer.pool_size, 2))
+
+
+def qkeras_global_average(graph: Graph, call: Call) -> Tensor:
+    """QGlobalAveragePooling2D: average(x) * area * quantised(1 / area)."""
+    return _with_factor(graph, call, global_pool("GlobalAveragePool", graph, call), call.x.shape[1:-1])
+
+
+def _with_factor(graph: Graph, call: Call, tensor: Tensor, size: Sequence[int | None]) -> Tensor:
+    if call.layer.average_quantizer_internal is not None:
+        sides = [n for n in size if n is not None]
+        if len(sides) < len(size):
+            raise call.refusal("averages over a free size", expected="a fixed size", hint="give keras.Input a shape")
+        area = prod(sides)
+        tensor = graph.elementwise("Mul", tensor, f"{call.path}/sum", area)
+        factor = snapped(call, "factor", call.layer.average_quantizer_internal, 1.0 / area)
+        tensor = graph.elementwise("Mul", tensor, f"{call.path}/average", factor.array)
+    return activate(graph, call, tensor, call.layer.activation)
