@@ -13,6 +13,7 @@ from anybit.formats import functions as functions_of_bodies
 from anybit.formats import integer_ops, qcdq, qdq, quantized_ops, thresholds
 from anybit.formats import pack as packing
 from anybit.formats.comparison import FormatRow, compare_formats
+from anybit.formats.fake_quant import read_fake_quant
 from anybit.formats.format import Conversion, Format, Outcome
 from anybit.formats.read_blocks import read_blocks
 from anybit.formats.read_bytes import read_bytes
@@ -57,7 +58,7 @@ TRANSLATORS: dict[Format, Translator] = {
 }
 """The formats that can be read and written. Readers that leave QuantizeLinear behind come before those that take it."""
 
-FOREIGN: tuple[Callable[[ir.Model], Outcome], ...] = (read_blocks, read_bytes)
+FOREIGN: tuple[Callable[[ir.Model], Outcome], ...] = (read_fake_quant, read_blocks, read_bytes)
 """Readers of what other tools write and this one does not; they leave standard operators to the readers of formats."""
 
 
@@ -140,6 +141,7 @@ def to_hub(model: ModelSource) -> tuple[ir.Model, Outcome]:
     hub = flattened(model)
     vendors = as_standard(hub)
     FoldShapes()(hub)  # it infers shapes
+    read_fake_quant(hub)  # of weights: folded, they would be numbers that nothing quantises
     if FoldConstants()(hub).modified:
         InferShapes()(hub)
     outcome = Outcome()

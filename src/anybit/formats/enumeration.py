@@ -34,7 +34,7 @@ class Enumeration:
 
     def agrees(self, x: ir.Value | None, quantizer: Quantizer) -> bool:
         """Whether Quant and QuantizeLinear with these parameters give equal results for every value of x."""
-        points = None if x is None else self._points(x)
+        points = None if x is None else self.points(x)
         if points is None:
             return False
         try:
@@ -42,7 +42,7 @@ class Enumeration:
         except ValueError:  # channels of the two grids do not fit each other
             return False
 
-    def _points(self, x: ir.Value) -> Array | None:
+    def points(self, x: ir.Value) -> Array | None:
         """Every float32 that x can hold, along a new first axis; None where they are not known, or too many."""
         if self.model.functions or not _is_selected(x):
             return None
