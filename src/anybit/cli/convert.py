@@ -31,7 +31,8 @@ _COLUMNS = (
 def convert(
     model: ModelArgument,
     to: Annotated[
-        str | None, typer.Option("--to", help="qonnx, qcdq, qdq, quantized-ops or integer-ops.", show_default=False)
+        str | None,
+        typer.Option("--to", help="qonnx, finn, qcdq, qdq, quantized-ops or integer-ops.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="ONNX file to write.", show_default=False)

@@ -15,15 +15,13 @@ import onnx_ir as ir
 
 from anybit.analysis.values.analysis import Values, values_of
 from anybit.analysis.values.tensor import Float64s, IntegerGrid
-from anybit.datatypes import BipolarType, IntType, TernaryType
-from anybit.errors import AnybitError
 from anybit.formats.format import Outcome
-from anybit.formats.layers import PRODUCTS
+from anybit.formats.integer_weights import quantise_weights
 from anybit.formats.quantizer import Quantizer, grid_between, quant_nodes
 from anybit.formats.requantize import requantise
 from anybit.formats.steps import Steps
 from anybit.formats.threshold_graph import laid
-from anybit.io.annotations import annotate_datatype, annotated_datatype
+from anybit.io.annotations import annotate_datatype
 from anybit.ops.constants import constant
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.nodes import operator_of, shape_of
@@ -47,7 +45,7 @@ def _one() -> npt.NDArray[np.float32]:
 def read(model: ir.Model) -> Outcome:
     """Reads every uniform MultiThreshold, and weights that are integers by annotation, in place."""
     rewriter = Rewriter(model, "read thresholds")
-    _quantise_weights(model, rewriter)
+    quantise_weights(model, rewriter)
     nodes = [n for n in model.graph.all_nodes() if operator_of(n, model.opset_imports) is MULTI_THRESHOLD]
     if nodes:
         InferShapes()(model)
@@ -226,31 +224,3 @@ def _affine(plan: _Plan, scale: np.float32, bias: np.float32, count: int) -> _Pl
     offset = np.float32(np.float64(bias) - np.float64(scale) * np.float64(levels[0]))
     same = np.array_equal(levels * scale + offset, numbers * scale + bias)
     return replace(plan, offset=offset) if same else None
-
-
-def _quantise_weights(model: ir.Model, rewriter: Rewriter) -> None:
-    """A quantiser of scale 1 behind every weight of a product that is integer by annotation alone."""
-    for value in list(model.graph.initializers.values()):
-        users = [(n, i) for n, i in value.uses() if n.domain == "" and n.op_type in PRODUCTS and i == 1]
-        array = constant(value) if users else None
-        try:
-            datatype = annotated_datatype(value) if users else None
-        except AnybitError:  # `check` says what is wrong with the text
-            continue
-        if array is None or array.dtype != np.float32 or datatype is None or not datatype.allows(array).all():
-            continue
-        if isinstance(datatype, BipolarType):
-            scale = rewriter.constant(f"{value.name}/scale", np.ones((), np.float32))
-            nodes = [
-                rewriter.node("BipolarQuant", [value, scale], f"{value.name}/quantized", like=value, domain=DOMAIN)
-            ]
-        elif isinstance(datatype, IntType | TernaryType):
-            lo, hi = (float(end) for end in (datatype.min, datatype.max))
-            quantizer = Quantizer(np.ones((), np.float32), np.zeros(()), np.asarray(lo), np.asarray(hi)).between(lo, hi)
-            nodes = quant_nodes(rewriter, value, quantizer, f"{value.name}/quantized")
-        else:
-            continue
-        users[0][0].prepend(nodes)
-        for user, position in users:
-            user.replace_input_with(position, nodes[-1].outputs[0])
-        annotate_datatype(value, None)

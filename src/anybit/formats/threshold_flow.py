@@ -16,7 +16,8 @@ import onnx_ir as ir
 from anybit.analysis.values.analysis import Values
 from anybit.errors import Refusal
 from anybit.formats.layers import PRODUCTS
-from anybit.formats.staircases import Chain, Floats, Integers, Pairs, chain_of, extended, is_private, thresholded
+from anybit.formats.staircase_steps import extended, is_private, thresholded
+from anybit.formats.staircases import Chain, Floats, Integers, Pairs, chain_of
 from anybit.formats.threshold_levels import ThresholdLayer
 from anybit.formats.threshold_moves import MOVES, ORDERED, joined, map_of, moved
 from anybit.formats.threshold_numbers import Numbers
