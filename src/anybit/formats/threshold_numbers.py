@@ -53,7 +53,10 @@ class Numbers:
             and not grid.zero_point.any()
         ):
             lo, hi = (np.full(1, bound) for bound in (grid.lo.min(initial=0), grid.hi.max(initial=0)))
-            self.chains[value] = chain_of(Integers(value, None, np.ones(1), lo, hi))
+            numbers = Integers(value, None, np.ones(1), lo, hi)
+            self.chains[value] = chain_of(numbers)
+            if value.producer() is not None:  # an input keeps the format that is stated
+                self.written.annotate(numbers)
 
     def keep(self, value: ir.Value, numbers: Integers) -> None:
         """The numbers behind a tensor of the hub."""

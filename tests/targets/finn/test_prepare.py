@@ -237,3 +237,18 @@ def test_windows_are_written_out():
     assert by_type["Conv"] == windows
     assert by_type["MaxPool"] == {"kernel_shape": (3, 3), "strides": (3, 3), "pads": (0, 0, 0, 0)}
     assert any(r.problem == "padding written out" for r in handover.rewrites)
+
+
+def test_an_input_of_bytes_is_one_of_integers():
+    constants = {"w": np.eye(6, 3, dtype=np.float32)} | parameters("wq", scale=0.5) | parameters("y", scale=2.0)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["f"], to=1),
+        quant("w", "wq"),
+        helper.make_node("MatMul", ["f", "wq"], ["sums"]),
+        quant("sums", "y"),
+    ]
+    source = model(nodes, constants, inputs={"x": (1, 6)}, outputs=["y"], input_type=onnx.TensorProto.UINT8)
+    handover = prepare(source)
+    assert handover.ready, handover.findings
+    product = next(n for n in handover.model.graph if n.op_type == "MatMul")
+    assert annotated_datatype(product.inputs[0]) == IntType(8, signed=False)
