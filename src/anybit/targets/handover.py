@@ -25,12 +25,15 @@ class Handover:
         findings: What stands in the way (errors), and what the tool will do otherwise than the model says (warnings).
         comparison: The prepared model against its source on random inputs and on rounding ties; None if errors left
             nothing to compare.
+        precision: The number format in which the tool computes what the quantisers leave open, such as fixed<48,16>;
+            None for a tool that needs none.
     """
 
     model: ir.Model
     rewrites: tuple[Rewrite, ...]
     findings: tuple[Finding, ...]
     comparison: Comparison | None
+    precision: str | None = None
 
     @property
     def ready(self) -> bool:

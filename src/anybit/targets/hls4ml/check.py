@@ -1,0 +1,99 @@
+"""check_prepared: what stands between a prepared model and hls4ml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.errors import Finding, Severity
+from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
+from anybit.ops.constants import constant
+from anybit.ops.nodes import label, shape_of
+from anybit.ops.operator import DOMAIN
+from anybit.targets.hls4ml.repairs import affine, is_power_of_two, split
+from anybit.targets.hls4ml.rules import RULES, unknown
+
+_DOMAINS = ("", DOMAIN, CHANNELS_LAST)
+_MOST_BITS = 100  # from here on hls4ml chooses the precision of an input itself
+
+
+def check_prepared(model: ir.Model, precision: str) -> tuple[Finding, ...]:
+    """All findings, in the order of the graph: errors where hls4ml refuses, crashes or computes something else.
+
+    Args:
+        model: As `prepare` leaves it.
+        precision: The precision that is recommended for it.
+    """
+    findings = list(_interface(model.graph))
+    for node in model.graph:
+        rule = RULES.get(node.op_type, unknown) if node.domain in _DOMAINS else unknown
+        findings += rule(node, model)
+        findings += _tensors(node)
+        findings += _ties(node)
+    width = int(precision.removeprefix("fixed<").partition(",")[0])
+    if width > _MOST_BITS:
+        findings.append(
+            Finding(
+                rule="precision",
+                problem="the model needs more bits than hls4ml gives an input",
+                got=precision,
+                expected=f"at most {_MOST_BITS} bits",
+                hint="bring constants and scales closer together, or state the ranges of the inputs",
+            )
+        )
+    return tuple(findings)
+
+
+def _interface(graph: ir.Graph) -> Iterator[Finding]:
+    if len(graph.inputs) != 1:
+        yield Finding(rule="inputs", problem="number of inputs", got=str(len(graph.inputs)), expected="1")
+    for value in graph.inputs:
+        shape = shape_of(value)
+        if shape is None or None in shape or len(shape) < 2 or shape[0] != 1 or value.dtype != ir.DataType.FLOAT:
+            got = f"{value.dtype} {None if shape is None else list(shape)}"
+            where, expected = f"input '{value.name}'", "float32, static, a batch of 1 first"
+            yield Finding(rule="shape", problem="shape or type", node=where, got=got, expected=expected)
+    seen: set[ir.Value] = set()
+    for value in graph.outputs:
+        maker = value.producer()
+        if maker is None or constant(value) is not None or value in seen:
+            where = f"output '{value.name}'"
+            yield Finding(
+                rule="output", problem="no node of its own makes it", node=where, expected="a computed tensor"
+            )
+        seen.add(value)
+
+
+def _tensors(node: ir.Node) -> Iterator[Finding]:
+    for value in node.outputs:
+        shape = shape_of(value)
+        if value.dtype != ir.DataType.FLOAT or not shape or None in shape or 0 in shape:
+            got = f"{value.dtype} {None if shape is None else list(shape)}"
+            yield Finding(
+                rule="shape",
+                problem="shape or type of its output",
+                node=label(node),
+                got=got,
+                expected="float32, static",
+            )
+    for value in node.inputs:
+        array = constant(value)
+        if array is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
+            yield Finding(rule="constant", problem="a constant is not finite", node=label(node), expected="numbers")
+
+
+def _ties(node: ir.Node) -> Iterator[Finding]:
+    """A warning where a scale that is no power of two stands before a quantiser."""
+    step = affine(node.inputs[0]) if node.op_type == "Quant" and node.inputs else None
+    known = split(step)
+    if step is None or known is None or step.op_type not in ("Mul", "Div") or is_power_of_two(np.abs(known[1])):
+        return
+    yield Finding(
+        rule="ties",
+        problem="hls4ml multiplies by the rounded factor before it: what lies on a rounding boundary may go either way",
+        node=label(node),
+        hint="scales that are powers of two are exact",
+        severity=Severity.WARNING,
+    )

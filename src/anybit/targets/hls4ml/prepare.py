@@ -1,0 +1,116 @@
+"""prepare: a model as hls4ml takes it, with what was changed, what stands in the way, and a precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import onnx_ir as ir
+
+from anybit.errors import Finding, InvalidModelError
+from anybit.formats.convert import to_hub
+from anybit.io.load import ModelSource, load
+from anybit.passes.batch_norm_to_affine import BatchNormToAffine
+from anybit.passes.clean import clean
+from anybit.passes.conv_1d_to_2d import Conv1dTo2d
+from anybit.passes.extract_conv_bias import ExtractConvBias
+from anybit.passes.fold_transpose import FoldTranspose
+from anybit.passes.gemm_to_matmul import GemmToMatMul
+from anybit.passes.infer_shapes import InferShapes
+from anybit.passes.remove_identities import RemoveIdentities
+from anybit.passes.remove_unused import RemoveUnused
+from anybit.passes.to_channels_last import ToChannelsLast
+from anybit.passes.unique_parameters import UniqueParameters
+from anybit.runtime.compare import compare
+from anybit.targets.handover import Handover
+from anybit.targets.hls4ml.averages import rewrite_averages
+from anybit.targets.hls4ml.bipolar_uses import widen_bipolar
+from anybit.targets.hls4ml.check import check_prepared
+from anybit.targets.hls4ml.clips import rewrite_clips
+from anybit.targets.hls4ml.constants import rewrite_constants
+from anybit.targets.hls4ml.factors import merge_factors, move_factors
+from anybit.targets.hls4ml.forks import separate
+from anybit.targets.hls4ml.kernels import rewrite_kernels
+from anybit.targets.hls4ml.names import rewrite_names
+from anybit.targets.hls4ml.pools import rewrite_ceil_modes, rewrite_means
+from anybit.targets.hls4ml.precision import recommend
+from anybit.targets.hls4ml.quantizers import rewrite_quantizers
+from anybit.targets.hls4ml.repairs import Repairs
+from anybit.targets.hls4ml.reshapes import rewrite_reshapes
+from anybit.targets.hls4ml.signs import make_factors_positive
+from anybit.targets.hls4ml.truncations import rewrite_truncations
+from anybit.targets.hls4ml.weights import rewrite_weights
+
+_Stage = ir.passes.PassBase | Callable[[Repairs], None]
+
+# In this order: standard operators, the layout, the operators that hls4ml lacks, the quantisers, what goes on between
+# them, and last the nodes that only hold hls4ml's optimiser off, which RemoveIdentities would take away again.
+_STAGES: tuple[_Stage, ...] = (
+    rewrite_means,
+    GemmToMatMul(),
+    FoldTranspose(),
+    ExtractConvBias(),
+    BatchNormToAffine(),
+    InferShapes(),
+    Conv1dTo2d(),
+    ToChannelsLast(),
+    InferShapes(),
+    rewrite_reshapes,
+    rewrite_ceil_modes,
+    rewrite_averages,
+    rewrite_truncations,
+    rewrite_clips,
+    rewrite_weights,
+    rewrite_kernels,
+    rewrite_quantizers,
+    rewrite_constants,
+    move_factors,
+    merge_factors,
+    RemoveIdentities(),
+    make_factors_positive,
+    widen_bipolar,
+    separate,
+    UniqueParameters(operators=()),
+    RemoveUnused(),
+    rewrite_names,
+    InferShapes(),
+)
+
+
+def prepare(model: ModelSource, *, input_ranges: Mapping[str, tuple[float, float]] | None = None) -> Handover:
+    """A copy of the model that hls4ml 1.3 (with its qonnx 1.0) takes as it is, and computes as it is meant.
+
+    The batch becomes 1, inputs and outputs keep their layout. A model without errors among the findings converts,
+    compiles and computes the same: exactly where all scales are powers of two, else but for rounding boundaries and
+    2^-20 of full scale; at the precision of the hand-over, for inputs in their ranges.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
+        input_ranges: By input name, the smallest and the largest value that is fed; -2^15 .. 2^15 if not stated.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+        UsageError: A range is empty, or names no input.
+    """
+    source = load(model)
+    hub, _ = to_hub(source)
+    try:
+        hub = clean(hub, batch=1)
+    except InvalidModelError as error:
+        known = error.diagnosis
+        finding = Finding(rule="batch", problem=known.problem, node=known.node, got=known.got, expected=known.expected)
+        return Handover(hub, (), (finding,), None)
+    repairs = Repairs(hub)
+    for stage in _STAGES:
+        if isinstance(stage, ir.passes.PassBase):
+            stage(hub)
+            continue
+        stage(repairs)
+        repairs.rewriter.result(modified=True)
+    names = {str(old.name): str(new.name) for old, new in zip(source.graph.inputs, hub.graph.inputs, strict=True)}
+    ranges = {names.get(name, name): limits for name, limits in (input_ranges or {}).items()}
+    precision = recommend(hub, ranges)
+    findings = check_prepared(hub, precision)
+    handover = Handover(hub, tuple(repairs.done), findings, None, precision)
+    if not handover.ready:
+        return handover
+    return Handover(hub, tuple(repairs.done), findings, compare(source, hub), precision)

@@ -1,0 +1,224 @@
+"""Repairs: the model that is being prepared, and the list of what was changed; helpers that the repairs share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.analysis.values.tensor import Float64s
+from anybit.formats.quantizer import enclosing_grid, grid_between
+from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
+from anybit.ops.constants import constant
+from anybit.ops.nodes import label, shape_of
+from anybit.ops.operator import DOMAIN, Array
+from anybit.passes.rewriter import Rewriter
+from anybit.rounding import Rounding
+from anybit.targets.handover import Rewrite
+
+ARITHMETIC = ("Add", "Sub", "Mul", "Div")
+PRODUCTS = ("MatMul", "Conv")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of a chain: its first input is what the node before it makes, the others are constants.
+
+    Attributes:
+        op_type: Operator.
+        operands: The constants.
+        domain: Domain of the operator.
+        attributes: Attributes of the node.
+    """
+
+    op_type: str
+    operands: tuple[Array, ...] = ()
+    domain: str = ""
+    attributes: Mapping[str, int | str | Sequence[int]] = field(default_factory=dict[str, int | str | Sequence[int]])
+
+
+def quant_step(lo: int, hi: int, *, scale: Array | None = None, rounding: Rounding = Rounding.ROUND) -> Step:
+    """A Quant of zero point 0 with the bounds lo .. hi, or the nearest ones around them that a grid has."""
+    grid = grid_between(lo, hi) or enclosing_grid(np.asarray(float(lo)), np.asarray(float(hi)))
+    operands = (np.ones((), np.float32) if scale is None else scale, _float(0), _float(grid.bits))
+    flags = {"signed": int(grid.signed), "narrow": int(grid.narrow), "rounding_mode": rounding.value}
+    return Step("Quant", operands, DOMAIN, flags)
+
+
+@dataclass
+class Repairs:
+    """A model on its way to hls4ml; each repair changes it in place and adds what it did.
+
+    Attributes:
+        model: The model: one graph, with shapes.
+        done: What was changed, in order.
+    """
+
+    model: ir.Model
+    done: list[Rewrite] = field(default_factory=list[Rewrite])
+
+    @cached_property
+    def rewriter(self) -> Rewriter:
+        """Adds nodes and constants."""
+        return Rewriter(self.model, "hls4ml")
+
+    def add(self, node: ir.Node, problem: str, *, got: str = "", hint: str = "") -> None:
+        """Records a change."""
+        self.done.append(Rewrite(problem=problem, node=label(node), got=got, hint=hint))
+
+    def nodes(self, *op_types: str) -> list[ir.Node]:
+        """The nodes of these types, standard or channels-last, in order."""
+        return [n for n in self.model.graph if n.op_type in op_types and n.domain in ("", CHANNELS_LAST)]
+
+    def replace(self, node: ir.Node, x: ir.Value, steps: Sequence[Step]) -> ir.Node:
+        """Puts a chain that starts at x in the place of a node; what read the node's output reads the chain's.
+
+        Returns:
+            The last node of the chain.
+        """
+        output = node.outputs[0]
+        name = str(output.name)
+        final = self.rewriter.successor(output, "replaced")
+        made = node
+        for count, step in enumerate(steps, 1):
+            target = final if count == len(steps) else f"{name}/{step.op_type.lower()}"
+            made = self._node(step, x, target, like=final)
+            node.prepend(made)
+            x = made.outputs[0]
+        inputs = list(node.inputs)
+        if node.graph is not None:
+            node.graph.remove(node, safe=True)
+        self.rewriter.discard(*inputs)
+        return made
+
+    def behind(self, node: ir.Node, steps: Sequence[Step]) -> ir.Node:
+        """Puts a chain behind a node; what read its output reads the chain's, which has the output's name.
+
+        Returns:
+            The last node of the chain.
+        """
+        output = node.outputs[0]
+        final = self.rewriter.successor(output, "inner")
+        last = node
+        for count, step in enumerate(steps, 1):
+            target = final if count == len(steps) else f"{final.name}/{step.op_type.lower()}"
+            made = self._node(step, last.outputs[0], target, like=final)
+            last.append(made)
+            last = made
+        return last
+
+    def before(self, node: ir.Node, position: int, step: Step) -> ir.Node:
+        """Puts a node in front of one input of another node."""
+        x = node.inputs[position]
+        if x is None:
+            raise ValueError(f"{label(node)} has no input {position}")
+        made = self._node(step, x, f"{x.name}/{step.op_type.lower()}", like=x)
+        node.prepend(made)
+        node.replace_input_with(position, made.outputs[0])
+        return made
+
+    def keep_apart(self, node: ir.Node, position: int) -> bool:
+        """Puts a Reshape to the same shape in front of an input: hls4ml's optimiser does not look across it.
+
+        Returns:
+            False where the shape is not known.
+        """
+        value = node.inputs[position]
+        shape = None if value is None else shape_of(value)
+        if shape is None or None in shape:
+            return False
+        self.before(node, position, Step("Reshape", (np.array([1, *(d or 1 for d in shape[1:])], np.int64),)))
+        return True
+
+    def _node(self, step: Step, x: ir.Value, output: str | ir.Value, *, like: ir.Value) -> ir.Node:
+        name = output if isinstance(output, str) else str(output.name)
+        constants = [self.rewriter.constant(f"{name}/operand", a) for a in step.operands]
+        attributes = {k: ir.convenience.convert_attribute(k, v) for k, v in step.attributes.items()}
+        return self.rewriter.node(
+            step.op_type, [x, *constants], output, like=like, domain=step.domain, attributes=attributes
+        )
+
+
+def split(node: ir.Node | None) -> tuple[ir.Value, Array, int] | None:
+    """Of arithmetic with one constant operand: the other operand, the constant, and which input the constant is."""
+    if node is None or node.domain != "" or node.op_type not in ARITHMETIC or len(node.inputs) != 2:
+        return None
+    known = [constant(v) for v in node.inputs]
+    if (known[0] is None) == (known[1] is None):
+        return None
+    position = 0 if known[0] is not None else 1
+    x, array = node.inputs[1 - position], known[position]
+    return None if x is None or array is None else (x, array, position)
+
+
+def affine(value: ir.Value | None) -> ir.Node | None:
+    """The arithmetic with a constant that makes a value, None if something else does."""
+    node = None if value is None else value.producer()
+    return None if split(node) is None else node
+
+
+@dataclass(frozen=True)
+class Chain:
+    """factor * start + offset: arithmetic with constants in a row, which hls4ml makes one of.
+
+    Attributes:
+        start: What it starts from.
+        factor: By channel, or scalar.
+        offset: Likewise.
+        forked: Whether something else reads its start or a step of it.
+    """
+
+    start: ir.Value
+    factor: Float64s
+    offset: Float64s
+    forked: bool
+
+    @classmethod
+    def of(cls, value: ir.Value) -> Chain:
+        """The chain that ends in a value; it has no steps where something else makes the value."""
+        factor, offset, forked = np.ones(()), np.zeros(()), False
+        steps: list[tuple[str, Array, int]] = []
+        while True:
+            forked |= len(value.uses()) + value.is_graph_output() > 1
+            node = affine(value)
+            known = split(node)
+            if node is None or known is None:
+                break
+            value = known[0]
+            steps.append((node.op_type, known[1].astype(np.float64), known[2]))
+        for op_type, operand, position in reversed(steps):
+            if op_type in ("Mul", "Div"):
+                by = operand if op_type == "Mul" else 1 / operand
+                factor, offset = factor * by, offset * by
+            else:
+                sign = -1.0 if op_type == "Sub" and position == 0 else 1.0
+                factor, offset = factor * sign, offset * sign + (-operand if op_type == "Sub" and position else operand)
+        return cls(value, factor, offset, forked)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether its steps cancel."""
+        return bool((self.factor == 1).all() and (self.offset == 0).all())
+
+
+def is_power_of_two(array: Array) -> bool:
+    """Whether all elements are positive powers of two.
+
+    Example:
+        >>> is_power_of_two(np.array([0.25, 8.0])), is_power_of_two(np.array([3.0])), is_power_of_two(np.array(-2.0))
+        (True, False, False)
+    """
+    mantissa, _ = np.frexp(array.astype(np.float64))
+    return bool((mantissa == 0.5).all())  # frexp's mantissa of a power of two
+
+
+def compact(array: Array) -> Array:
+    """The array as a scalar where all its elements are equal."""
+    return array.reshape(-1)[0].reshape(()) if array.size and (array == array.flat[0]).all() else array
+
+
+def _float(number: float) -> Array:
+    return np.asarray(number, np.float32)

@@ -1,0 +1,60 @@
+"""One-feature models: what the checker takes, hls4ml computes exactly; what hls4ml cannot do, the checker refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import anybit
+from anybit.errors import Severity
+from anybit.targets.hls4ml.prepare import prepare
+from tests.environments import environment
+from tests.targets.hls4ml.emulation import REQUIREMENTS, Job, emulate
+from tests.targets.hls4ml.features import FEATURES, Feature
+
+REFUSED = [f for f in FEATURES if f.refused is not None]
+TAKEN = [f for f in FEATURES if f.refused is None]
+PARTS = 4
+
+
+@pytest.mark.parametrize("feature", REFUSED, ids=lambda f: f.name)
+def test_what_hls4ml_cannot_do_is_refused_by_name(feature: Feature):
+    handover = prepare(feature.make().proto())
+    errors = [f for f in handover.findings if f.severity is Severity.ERROR]
+    assert feature.refused in {f.rule for f in errors}
+    assert all(f.node for f in errors)
+    assert not handover.ready
+    assert handover.comparison is None
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_what_is_taken_comes_out_right(part: int, tmp_path: Path):
+    features = TAKEN[part::PARTS]
+    jobs, expected = [], []
+    for feature in features:
+        net = feature.make()
+        proto = net.proto(*net.outputs)
+        x = net.feed(step=0.0 if feature.tolerance else feature.step)
+        handover = prepare(proto)
+        assert handover.ready, (feature.name, [str(f) for f in handover.findings])
+        jobs.append(Job(handover, {"x": x}))
+        expected.append(list(anybit.run(proto, {"x": x}, engine="reference").values()))
+    results = emulate(jobs, environment("hls4ml", REQUIREMENTS), tmp_path)
+    wrong = [f"{f.name}: {w}" for f, e, r in zip(features, expected, results, strict=True) if (w := _wrong(f, e, r))]
+    assert not wrong, "\n".join(wrong)
+
+
+def _wrong(feature: Feature, expected: list[np.ndarray], actual: list[np.ndarray] | str) -> str | None:
+    """What is wrong with the outputs, None if nothing is."""
+    if isinstance(actual, str):
+        return actual.strip().splitlines()[-1]
+    for wanted, got in zip(expected, actual, strict=True):
+        wanted = wanted.reshape(len(got), -1).astype(np.float64)
+        if wanted.shape != got.shape:
+            return f"shape {got.shape}, expected {wanted.shape}"
+        error = np.abs(wanted - got).max() / np.abs(wanted).max()
+        if error > feature.tolerance:
+            return f"off by {error:.2g} of full scale"
+    return None
