@@ -9,16 +9,20 @@ from anybit.passes.name_tensors import NameTensors
 from anybit.targets.handover import Rewrite
 from anybit.targets.hls4ml.repairs import Repairs
 
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_TAKEN = frozenset(
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")  # macros have capitals
+_OF_HLS4ML = frozenset(
+    ("input", "output", "std", "nnet", "hls", "ap_fixed", "ap_ufixed", "ap_int", "ap_uint", "myproject")
+)
+_OF_CPP = frozenset(
     """alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept const consteval
     constexpr constinit const_cast continue decltype default delete do double dynamic_cast else enum explicit export
     extern false float for friend goto if inline int long mutable namespace new noexcept not not_eq nullptr operator or
     or_eq private protected public register reinterpret_cast requires return short signed sizeof static static_assert
     static_cast struct switch template this thread_local throw true try typedef typeid typename union unsigned using
-    virtual void volatile wchar_t while xor xor_eq main std nnet hls ap_fixed ap_ufixed ap_int ap_uint myproject
+    virtual void volatile wchar_t while xor xor_eq main
     """.split()
 )
+_TAKEN = _OF_CPP | _OF_HLS4ML
 _GENERATED = re.compile(r".*_t|(layer|config|w|b|s|t)\d+.*|.*_config\d+")
 
 
@@ -35,5 +39,9 @@ def rewrite_names(repairs: Repairs) -> None:
             continue
         value.name = names.fresh(f"input_{number}")
         repairs.done.append(
-            Rewrite(problem="its name cannot stand in C++", node=f"input '{old}'", got=f"now '{value.name}'")
+            Rewrite(
+                problem="its name cannot stand in C++, or hls4ml has another use for it",
+                node=f"input '{old}'",
+                got=f"now '{value.name}'",
+            )
         )
