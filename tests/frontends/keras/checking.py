@@ -9,7 +9,7 @@ from anybit.frontends.keras import export_keras
 
 
 def exported(model, *xs, share=1e-6, **options):
-    """The hub model, after the framework's predict gives the same on these inputs: random, on ties, beyond all ranges."""
+    """The hub model of a model, after the framework's own predict gave the same on these inputs."""
     result = export_keras(model, quiet=True, **options)
     assert result.agreement.holds, result.agreement
     assert not check(result.model)

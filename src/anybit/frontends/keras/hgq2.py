@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -140,7 +141,7 @@ def softmax(graph: Graph, call: Call) -> Tensor:
         lambda t: graph.elementwise("Mul", t, f"{call.path}/exponent", scaler),
         lambda t: graph.elementwise("Exp", t, f"{call.path}/exp"),
     )
-    epsilon = 1e-7  # keras.config.epsilon, which the layer reads when it is called
+    epsilon = float(sys.modules["keras"].config.epsilon())  # the layer reads it when it is called
     inverse = (
         lambda t: graph.elementwise("Add", t, f"{call.path}/positive", epsilon),
         lambda t: graph.elementwise("Reciprocal", t, f"{call.path}/reciprocal"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import qkeras as Q
+import qkeras
 import tf_keras as keras
 
 from anybit import run
@@ -15,7 +15,7 @@ from tests.frontends.keras.checking import exported, images, operators
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The initializer")  # of QKeras itself
 
-L = keras.layers
+L, Q = keras.layers, qkeras
 KERNEL = {"kernel_quantizer": "quantized_bits(4,0,alpha=1)", "bias_quantizer": "quantized_bits(6,1,alpha=1)"}
 
 
@@ -86,8 +86,8 @@ def test_nested_and_sequential():
     model = keras.Model(x, Q.QDense(2, name="fc", **KERNEL)(inner(inner(deep(x)))))
     exported(model, images(5, 8))
     exported(deep, images(5, 8))
+    odd = keras.Sequential([keras.Input((8,)), L.LayerNormalization(name="odd")], name="again")
     with pytest.raises(ConversionError, match="layer 'again/odd' "):
-        odd = keras.Sequential([keras.Input((8,)), L.LayerNormalization(name="odd")], name="again")
         export_keras(keras.Model(x, odd(x)))
 
 
@@ -115,7 +115,7 @@ def test_free_sizes():
     with pytest.raises(InputError, match="free dimensions"):
         export_keras(model)
     strided = keras.Model(x, Q.QConv2D(3, 3, strides=2, padding="same", name="c", **KERNEL)(x))
-    with pytest.raises(ConversionError, match="layer 'c'.*padding 'same' of a free size"):
+    with pytest.raises(ConversionError, match=r"layer 'c'.*padding 'same' of a free size"):
         export_keras(strided)
 
 
