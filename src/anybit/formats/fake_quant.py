@@ -2,8 +2,8 @@
 
     Mul(Clip(Round(Div(x, s)), lo, hi), s)  =  Quant(x), of scale s
 
-Whatever the order of scaling, zero point, bounds and rounding: Quant takes the place of the shortest piece with a scale
-on both sides for which that changes no float32 result, see `same_steps`. A product with a reciprocal, for one, is a
+Whatever the order of scaling, zero point, bounds and rounding: Quant takes the place of a piece with a scale on both
+sides for which that changes no float32 result, see `same_steps`. A product with a reciprocal, for one, is a
 quotient only for some scales, or for the values that x can have. Where there is no such piece, the rounding operator
 and its bounds are a Quant of scale 1, and the scaling stays arithmetic around it. NaN aside: Quant keeps it.
 """
@@ -41,10 +41,11 @@ def read_fake_quant(model: ir.Model) -> Outcome:
     """
     rewriter = Rewriter(model, "read")
     nodes = rewriter.nodes(*ROUNDINGS)
-    if not nodes:
+    if not nodes and all(n.domain != DOMAIN for n in model.graph.all_nodes()):
         return Outcome()
     infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
     shorten(rewriter, nodes)
+    rewriter.result(modified=False)  # what has lost its readers is a reader no more
     reader = _Reader(rewriter, Enumeration(model))
     made, rest = list[ir.Node](), list[ir.Node]()
     for node in nodes:
@@ -59,7 +60,7 @@ def read_fake_quant(model: ir.Model) -> Outcome:
         elif spine.is_scaled:
             refusals.append(plan)
     refusals += [r for n in nodes if (r := _by_sign(n)) is not None]
-    refusals += join(rewriter, made)
+    refusals += join(rewriter, [n for n in model.graph.all_nodes() if n.domain == DOMAIN and n.op_type == "Quant"])
     rewriter.result(bool(made))
     if made:
         model.opset_imports.setdefault(DOMAIN, 1)
@@ -91,8 +92,8 @@ class _Reader:
         return self._of_scales(spine, at_any=False) or self._of_scale_one(spine, where)
 
     def _of_scales(self, spine: Spine, *, at_any: bool) -> _Plan | None:
-        for ups in range(1, len(spine.upper) + 1):
-            for downs in range(1, len(spine.lower) + 1):
+        for ups in _lengths(spine.upper):
+            for downs in _lengths(spine.lower):
                 plan = self._with_scale(spine, ups, downs, at_any=at_any)
                 if plan is not None:
                     return plan
@@ -114,7 +115,7 @@ class _Reader:
             centred = Quantizer(scale, np.zeros(()), lowest, highest, spine.rounding).between(lowest, highest)
             for candidate in self._with_zero_points(centred, spine.upper[:ups]):
                 if self._agrees(steps, candidate, ends, at_any=at_any):
-                    return _Plan(steps, candidate)
+                    return _Plan(spine.between(_past_ones(spine.upper, ups), _past_ones(spine.lower, downs)), candidate)
         return None
 
     def _with_zero_points(self, centred: Quantizer, upper: Sequence[Step]) -> Iterator[Quantizer]:
@@ -181,6 +182,20 @@ class _Reader:
         self.rewriter.take_over(nodes[-1].outputs[0], old)
         self.rewriter.discard(old)
         return nodes[0]
+
+
+def _lengths(side: Sequence[Step]) -> list[int]:
+    """How many steps of a side to try: up to its scales, the farthest first, then up to what else there is."""
+    ends = [i + 1 for i, step in enumerate(side) if not step.is_one]
+    scales = [i for i in reversed(ends) if side[i - 1].factor is not None]
+    return [*scales, *(i for i in ends if i not in scales)]
+
+
+def _past_ones(side: Sequence[Step], length: int) -> int:
+    """The length, and further factors of 1, which change nothing."""
+    while length < len(side) and side[length].is_one:
+        length += 1
+    return length
 
 
 def _by_sign(node: ir.Node) -> Refusal | None:

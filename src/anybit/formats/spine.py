@@ -21,7 +21,6 @@ BOUNDING = frozenset(("Clip", "Max", "Min", "Relu"))
 """Operators that only bound numbers."""
 
 _SCALING = frozenset(("Div", "Mul"))
-_MOVING = frozenset(("Add", "Sub"))
 _LONGEST = 8  # operators on each side
 
 
@@ -51,11 +50,10 @@ class Step:
         return 1 / other if self.node.op_type == "Div" else other
 
     @property
-    def offset(self) -> Array | None:
-        """What an Add or Sub adds, in float64; None for other operators."""
-        if self.node.op_type not in _MOVING:
-            return None
-        return -self._operand() if self.node.op_type == "Sub" else self._operand()
+    def is_one(self) -> bool:
+        """Whether it multiplies by 1."""
+        factor = self.factor
+        return factor is not None and factor.size == 1 and bool((factor == 1).all())
 
     @property
     def operands(self) -> Iterator[Array]:
