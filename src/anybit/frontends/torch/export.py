@@ -1,0 +1,90 @@
+"""export_torch: a PyTorch module as a hub model that gives the module's own numbers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import onnx_ir as ir
+import torch
+
+from anybit.frontends.agreement import ConversionError, Export
+from anybit.frontends.torch.capture import Shapes, Tensors, batch_shapes, capture, example_tensors
+from anybit.frontends.torch.comparison import compared_with_module
+from anybit.frontends.torch.decomposed import rewrite_decomposed
+from anybit.frontends.torch.fake_quantize import rewrite_fake_quantize
+from anybit.frontends.torch.frozen import freeze
+from anybit.frontends.torch.parameters import settle_parameters
+from anybit.frontends.torch.translate import translate
+from anybit.passes.clean import clean
+
+
+def export_torch(
+    module: torch.nn.Module,
+    example_inputs: torch.Tensor | Sequence[torch.Tensor],
+    *,
+    dynamic_batch: bool = True,
+    approximate: bool = False,
+    tolerance: float | None = None,
+    quiet: bool = False,
+) -> Export:
+    """The module, in evaluation mode, as a clean hub model, after a comparison of the two.
+
+    Understood are the quantisers of `anybit.frontends.torch`, fake quantisation of any range, the QAT modules of
+    torch.ao, quantise/dequantise pairs of PT2E, and weights that torchao has quantised. Weights are put on their grid
+    as torch does it. The module is not changed.
+
+    Args:
+        module: Module whose arguments and results are tensors.
+        example_inputs: A tensor for each argument of its forward.
+        dynamic_batch: Whether the first dimension of all inputs is free, and called N; else it is that of the example.
+        approximate: Whether a quantiser of activations may become one Quant, which divides by the scale, where torch
+            multiplies by its reciprocal: values within a rounding error of half a step may then fall to the other
+            side. By default such a quantiser is written as Mul, Quant, Mul, which is exact.
+        tolerance: Share of an output's largest magnitude that the two may differ by; a departure is an error where
+            none is named.
+        quiet: Whether to say nothing about the comparison, which is else one line on stderr.
+
+    Raises:
+        ConversionError: Something has no exact translation, or the two depart; the message names the module.
+    """
+    inputs, shapes = example_tensors(example_inputs), None
+    if dynamic_batch:
+        inputs, shapes = batch_shapes(inputs)
+    source = evaluated(module)
+    model = hub_model(freeze(copied(source)), inputs, shapes, approximate=approximate)
+    return compared_with_module(model, source, inputs, tolerance=tolerance, quiet=quiet)
+
+
+def hub_model(module: torch.nn.Module, inputs: Tensors, shapes: Shapes, *, approximate: bool) -> ir.Model:
+    """A module without observers as a clean hub model, not yet compared."""
+    captured = capture(module, inputs, shapes)
+    rewrite_fake_quantize(captured, approximate=approximate)
+    rewrite_decomposed(captured, approximate=approximate)
+    settle_parameters(captured)
+    return clean(translate(captured, inputs, shapes))
+
+
+def evaluated(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy in evaluation mode."""
+    result = copied(module)
+    try:
+        return result.eval()
+    except NotImplementedError:  # graphs of torch.export have one mode
+        return result
+
+
+def copied(module: torch.nn.Module) -> torch.nn.Module:
+    """A deep copy.
+
+    Raises:
+        ConversionError: The module cannot be copied.
+    """
+    try:
+        return copy.deepcopy(module)
+    except RuntimeError as error:
+        raise ConversionError(
+            "the module cannot be copied",
+            got=" ".join(str(error).split()),
+            hint="use torch.nn.utils.parametrizations.weight_norm in the place of torch.nn.utils.weight_norm",
+        ) from error

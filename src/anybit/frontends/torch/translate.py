@@ -1,0 +1,125 @@
+"""translate: a captured module, whose quantisers are operators of `anybit`, as a hub model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from onnxscript.values import Opset
+
+from anybit.frontends.agreement import ConversionError
+from anybit.frontends.torch.capture import BATCH, Shapes, Tensors, exported, quietly
+from anybit.frontends.torch.captured import Captured, where
+from anybit.frontends.torch.operators import bipolar_quant, float_quant, quant, trunc  # noqa: F401  they register
+from anybit.io.load import load
+from anybit.ops.operator import DOMAIN
+from anybit.ops.schemas import register_schemas
+
+_KNOWN = frozenset(("_operator", "anybit", "aten", "higher_order", "math", "prim", "prims"))
+"""Where operators come from that torch's exporter, or this one, has translations for."""
+
+_LONGEST = 300  # characters of torch's own message
+
+
+def translate(captured: Captured, inputs: Tensors, shapes: Shapes) -> ir.Model:
+    """The graph in ONNX operators and those of the hub.
+
+    Raises:
+        ConversionError: An operator has no translation.
+    """
+    _settle_operators(captured)
+    program = exported(captured.finish(), inputs, shapes)
+    register_schemas()
+    try:
+        with quietly():
+            made: Any = torch.onnx.export(
+                program, dynamo=True, custom_translation_table=_table(), verbose=False, optimize=True
+            )
+    except Exception as error:  # the exporter's errors have no common root
+        cause = error.__cause__ or error
+        raise ConversionError(
+            "torch's ONNX exporter cannot translate the module",
+            got=" ".join(f"{type(cause).__name__}: {cause}".split())[:_LONGEST],
+            hint="replace the operator that it names",
+        ) from error
+    model = load(made.model)
+    if shapes is not None:
+        _name_batch(model)
+    return model
+
+
+def _name_batch(model: ir.Model) -> None:
+    """Gives the free batch, which torch calls s and a number, its name."""
+    first = model.graph.inputs[0].shape
+    given = None if first is None else str(first[0])
+    values = [*model.graph.inputs, *(v for n in model.graph.all_nodes() for v in n.outputs)]
+    for shape in (v.shape for v in values if v.shape is not None):
+        for axis, size in enumerate(shape):
+            if not isinstance(size, int) and str(size) == given:
+                shape[axis] = BATCH
+
+
+def _settle_operators(captured: Captured) -> None:
+    """Operators without translation: constants become their values, others are refused."""
+    captured.module.graph.eliminate_dead_code()
+    for node in list(captured.module.graph.nodes):
+        origin = getattr(node.target, "namespace", None) or getattr(node.target, "__module__", "")
+        if node.op != "call_function" or origin in _KNOWN:
+            continue
+        if node not in captured.varying:
+            captured.fold(node)
+        elif not origin.startswith("torch."):
+            raise ConversionError(
+                "a custom operator without translation",
+                node=where(node),
+                got=str(node.target),
+                hint="write it in torch operators, or with those of anybit.frontends.torch",
+            )
+
+
+def _table() -> dict[Any, Any]:
+    hub: Any = Opset(DOMAIN, 2)
+
+    def to_quant(x: Any, scale: Any, zero_point: Any, bits: Any, signed: Any, narrow: Any, mode: str) -> Any:
+        return hub.Quant(x, scale, zero_point, bits, signed=int(signed), narrow=int(narrow), rounding_mode=mode)
+
+    def to_bipolar_quant(x: Any, scale: Any) -> Any:
+        return hub.BipolarQuant(x, scale)
+
+    def to_trunc(
+        x: Any,
+        s: Any,
+        z: Any,
+        bits: Any,
+        out_s: Any,
+        out_bits: Any,
+        signed: Any,
+        narrow: Any,
+        mode: str,
+    ) -> Any:
+        flags = {"signed": int(signed), "narrow": int(narrow)}
+        return hub.Trunc(x, s, z, bits, out_s, out_bits, rounding_mode=mode, **flags)
+
+    def to_float_quant(
+        x: Any,
+        s: Any,
+        e: Any,
+        m: Any,
+        bias: Any,
+        top: Any,
+        inf: Any,
+        nan: Any,
+        saturation: Any,
+        mode: str,
+    ) -> Any:
+        flags = {"has_inf": int(inf), "has_nan": int(nan), "saturation": int(saturation)}
+        return hub.FloatQuant(x, s, e, m, bias, top, has_subnormal=1, rounding_mode=mode, **flags)
+
+    operators: Any = torch.ops.anybit
+    return {
+        operators.quant.default: to_quant,
+        operators.bipolar_quant.default: to_bipolar_quant,
+        operators.trunc.default: to_trunc,
+        operators.float_quant.default: to_float_quant,
+    }
