@@ -1,0 +1,40 @@
+"""anybit report: one page that shows a model."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anybit.cli.output import ModelArgument, console, read_arrays
+from anybit.errors import ModelFileError
+
+
+def report(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.", show_default=False)],
+    inputs: Annotated[
+        Path | None, typer.Option("-i", "--inputs", help=".npz or .npy to run: ranges on data beside proven ones.")
+    ] = None,
+) -> None:
+    """One self-contained page: graph, number formats, ranges, accumulators, cost, formats, findings."""
+    from anybit.reporting.page import report as page_of
+
+    page = page_of(model, None if inputs is None else read_arrays(inputs))
+    _write(output, page)
+    console().print(f"written to {output}, {len(page.encode()):,} bytes", markup=False, soft_wrap=True)
+
+
+def _write(path: Path, page: str) -> None:
+    """Writes a page that appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_text(page, "utf-8", newline="\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ModelFileError("cannot write the file", node=str(path), got=error.strerror or error) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,164 @@
+"""describe: a model, through all analyses, as the value that its page shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from anybit import __version__
+from anybit.analysis.check import check
+from anybit.analysis.cost.cost import cost
+from anybit.analysis.ranges import ranges_of
+from anybit.analysis.summary import summarise
+from anybit.analysis.types import types_of
+from anybit.analysis.values.analysis import Values, analyse
+from anybit.errors import Finding, Severity
+from anybit.formats.convert import formats_of
+from anybit.io.load import ModelSource, load
+from anybit.ops.nodes import label
+from anybit.reporting.blocks import Partition, partition
+from anybit.reporting.facts import facts
+from anybit.reporting.messages import Messages
+from anybit.reporting.model import SHARES, Block, Edge, Kind, Report
+from anybit.reporting.operations import Operations, cost_of_model, parts_by_node, with_subgraphs
+from anybit.reporting.tensors import Tensors, format_text, quantised_bits, shape_text, tensors
+from anybit.reporting.text import shown
+from anybit.runtime.session import Inputs
+from anybit.runtime.statistics import statistics
+
+
+def describe(model: ModelSource, data: Inputs | None = None, *, name: str | None = None) -> Report:
+    """Everything that the page of a model shows; the same for the same model, data and version.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it stays as it is.
+        data: Arrays by input name, samples along the first axis, or one array for a single input: what quantised
+            activations hold on it is shown beside what is proven.
+        name: What the page calls the model; without it the name of its file, or of its graph.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
+        InputError: The data does not fit the model.
+        UnsupportedError: Data is given, and an operator cannot be run.
+    """
+    read = load(model)
+    values = analyse(read)
+    ranges, costs, counted = ranges_of(values), cost(read), statistics(read, data)
+    parts = parts_by_node(values.model, costs)
+    boxes = partition(values.model, parts)
+    known = tensors(values.model, boxes.roles, types_of(values), ranges, counted)
+    operations = Operations(known, parts, dict(zip(values.accumulators, ranges.accumulators, strict=True)))
+    drawing = _Drawing(values.model, boxes, known, operations)
+    summary = summarise(read)
+    messages = Messages(drawing.blocks_by_label())
+    return Report(
+        name=shown(name or _name(model, read)),
+        version=__version__,
+        samples=counted.samples,
+        cost_samples=costs.samples,
+        nodes=sum(summary.operators.values()),
+        parameters=summary.parameters,
+        facts=facts(summary),
+        cost=cost_of_model(costs),
+        blocks=drawing.blocks(),
+        edges=tuple(drawing.edges()),
+        findings=messages.findings((*check(read), *costs.findings, *_unfollowed(values))),
+        shares=SHARES,
+        formats=messages.formats(formats_of(read)),
+    )
+
+
+def _name(source: ModelSource, read: ir.Model) -> str:
+    return Path(source).name if isinstance(source, str | os.PathLike) else read.graph.name or "model"
+
+
+def _unfollowed(values: Values) -> Iterator[Finding]:
+    for node, reason in values.unfollowed.items():
+        problem = f"its results have no proven range: {reason}"
+        yield Finding(rule="range", problem=problem, node=label(node), severity=Severity.WARNING)
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """Makes blocks and edges: the inputs of the model come first, its outputs last."""
+
+    model: ir.Model
+    partition: Partition
+    tensors: Tensors
+    operations: Operations
+
+    @property
+    def _first(self) -> int:
+        """Index of the first block that holds nodes."""
+        return len(self.model.graph.inputs)
+
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks."""
+        count = [0] * len(self.partition.boxes)
+        for index in self.partition.box_of.values():
+            count[index] += 1
+        boxes = (self._block(box, count[i] - len(box)) for i, box in enumerate(self.partition.boxes))
+        inputs = (self._end(Kind.INPUT, v) for v in self.model.graph.inputs)
+        return (*inputs, *boxes, *(self._end(Kind.OUTPUT, v) for v in self.model.graph.outputs))
+
+    def _end(self, kind: Kind, value: ir.Value) -> Block:
+        bits = self.tensors.bits(value)
+        return Block(kind, (), self.tensors.shown(value), 0, None, None, bits, has_weights=False)
+
+    def _block(self, box: tuple[ir.Node, ...], folded: int) -> Block:
+        shown_nodes = tuple(map(self.operations.shown, box))
+        pairs = [f for n in box for f in self.operations.formats(n)]
+        return Block(
+            kind=Kind.LAYER if any(o.cost for o in shown_nodes) else Kind.OTHER,
+            operations=shown_nodes,
+            ends=None,
+            folded=folded,
+            weight_bits=_widest(quantised_bits(f.weight) for f in pairs),
+            input_bits=_widest(quantised_bits(f.activation) for f in pairs),
+            output_bits=self.tensors.bits(box[-1].outputs[0]),
+            has_weights=any(o.cost is not None and o.cost.dense.weight_bits != 0 for o in shown_nodes),
+        )
+
+    def edges(self) -> Iterator[Edge]:
+        """A tensor once for each block that reads it, and for each output of the model that it is."""
+        ends = {v: i for i, v in enumerate(self.model.graph.inputs)}
+        for index, box in enumerate(self.partition.boxes):
+            read = dict.fromkeys(v for n in box for v in self.partition.moving(n))
+            yield from self._edges_to(self._first + index, read, ends)
+        last = self._first + len(self.partition.boxes)
+        for index, value in enumerate(self.model.graph.outputs):
+            yield from self._edges_to(last + index, (value,), ends)
+
+    def _edges_to(self, target: int, read: Iterable[ir.Value], ends: dict[ir.Value, int]) -> Iterator[Edge]:
+        for value in read:
+            source = self._source(value, ends)
+            if source is not None and source != target:
+                known = self.tensors.types.get(str(value.name))
+                text = format_text(None if known is None else known.integers or known.format)
+                yield Edge(source, target, shown(value.name), text, shape_text(value))
+
+    def _source(self, value: ir.Value, ends: dict[ir.Value, int]) -> int | None:
+        producer = value.producer()
+        if producer is None:
+            return ends.get(value)
+        index = self.partition.box_of.get(producer)
+        return None if index is None else self._first + index
+
+    def blocks_by_label(self) -> dict[str, int]:
+        """Index of the block of each node, those of subgraphs included, by the label that messages give it."""
+        found: dict[str, int] = {}
+        for node, index in self.partition.box_of.items():
+            for inner in with_subgraphs(node):
+                found.setdefault(label(inner), self._first + index)
+        return found
+
+
+def _widest(bits: Iterable[int | None]) -> int | None:
+    """The widest of several numbers of bits; None where one of them is not quantised."""
+    known = list(bits)
+    return None if None in known else max((b for b in known if b is not None), default=None)

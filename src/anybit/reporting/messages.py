@@ -1,0 +1,59 @@
+"""Findings and refusals as the page lists them, each with the block that it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from anybit.errors import Diagnosis, Finding, Severity
+from anybit.formats.comparison import FormatRow as Compared
+from anybit.formats.format import Format
+from anybit.reporting.model import FormatRow, Message
+from anybit.reporting.text import shown
+
+_NAMES = {
+    Format.QONNX: "QONNX",
+    Format.QCDQ: "QCDQ",
+    Format.QDQ: "QDQ",
+    Format.QUANTIZED_OPS: "Quantised operators",
+    Format.INTEGER_OPS: "Integer operators",
+    Format.FINN: "FINN",
+}
+
+
+@dataclass(frozen=True)
+class Messages:
+    """What is known of where a message belongs.
+
+    Attributes:
+        block_of: Index of the block of each node, by its label.
+    """
+
+    block_of: Mapping[str, int]
+
+    def findings(self, found: Iterable[Finding]) -> tuple[Message, ...]:
+        """Errors first; what two analyses say alike once."""
+        ordered = sorted(dict.fromkeys(found), key=lambda f: f.severity is not Severity.ERROR)
+        return tuple(self._message(f.severity.value, f.rule, f) for f in ordered)
+
+    def formats(self, rows: Iterable[Compared]) -> tuple[FormatRow, ...]:
+        """What each format can say of the model."""
+        return tuple(self._row(row) for row in rows)
+
+    def _row(self, row: Compared) -> FormatRow:
+        shares = (
+            row.quantizers,
+            row.layers,
+            row.below_8_bits,
+            row.arbitrary_width,
+            row.other_rounding,
+            row.weights_only,
+            row.high_precision_output,
+            "yes" if row.without_variants else "no",
+        )
+        refusals = tuple(self._message("refusal", "", r) for r in row.refusals)
+        return FormatRow(_NAMES.get(row.format, row.format.value), tuple(map(str, shares)), refusals)
+
+    def _message(self, severity: str, rule: str, said: Diagnosis) -> Message:
+        text = Diagnosis(problem=said.problem, got=said.got, expected=said.expected, hint=said.hint)
+        return Message(severity, rule, shown(said.node), shown(text), self.block_of.get(said.node))

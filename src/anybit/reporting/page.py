@@ -1,0 +1,112 @@
+"""report: the page of a model: one HTML file that needs nothing else, and that no name in a model can change."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import asdict
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from anybit.errors import UnsupportedError
+from anybit.io.load import ModelSource
+from anybit.reporting.describe import describe
+from anybit.reporting.model import Report
+from anybit.runtime.session import Inputs
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_SCRIPTS = (
+    "dom.js",
+    "bits.js",
+    "charts.js",
+    "layout.js",
+    "camera.js",
+    "boxes.js",
+    "map.js",
+    "graph.js",
+    "detail.js",
+    "tables.js",
+    "search.js",
+    "app.js",
+)
+_SOURCE_MAP = "//# sourceMappingURL="  # a file beside the library's, which a page would look for
+
+
+def report(model: ModelSource, data: Inputs | None = None, *, name: str | None = None) -> str:
+    """One self-contained HTML page: summary, graph, number formats, ranges, accumulators, cost, formats, findings.
+
+    The page loads nothing: its policy forbids that, and allows no script but its own. Weights are summarised, not
+    embedded. The same model, data and version make the same page.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it stays as it is.
+        data: Arrays by input name, samples along the first axis, or one array for a single input: what quantised
+            activations hold on it is shown beside what is proven.
+        name: What the page calls the model; without it the name of its file, or of its graph.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
+        InputError: The data does not fit the model.
+        UnsupportedError: jinja2 is not installed; or data is given, and an operator cannot be run.
+
+    Example:
+        >>> html = report("model.onnx")            # doctest: +SKIP
+    """
+    template = _template()  # first: what is missing is said before the work is done
+    return _rendered(template, describe(model, data, name=name))
+
+
+def render(described: Report) -> str:
+    """The page of a described model.
+
+    Raises:
+        UnsupportedError: jinja2 is not installed.
+    """
+    return _rendered(_template(), described)
+
+
+def _template() -> Template:
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError as error:
+        raise UnsupportedError(
+            "the report needs jinja2", got="it is not installed", hint="pip install 'anybit[report]'"
+        ) from error
+    environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return environment.from_string(_text("assets", "page.html"))
+
+
+def _rendered(template: Template, described: Report) -> str:
+    style = _text("assets", "page.css")
+    script = "(() => {\n" + "\n".join(_text("assets", s) for s in _SCRIPTS) + "})();\n"
+    library = _text("vendor", "dagre.min.js").partition(_SOURCE_MAP)[0]
+    return template.render(
+        report=described,
+        policy=_policy(style, library, script),
+        style=style,
+        script=script,
+        library=library,
+        licence=_text("vendor", "dagre.LICENSE.txt"),
+        data=asdict(described),
+    )
+
+
+def _text(folder: str, name: str) -> str:
+    return (files("anybit.reporting") / folder / name).read_text("utf-8")
+
+
+def _policy(style: str, *scripts: str) -> str:
+    """Nothing may be loaded, and of what stands in the page only these texts count as style and script."""
+    allowed = " ".join(map(_hash, scripts))
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; worker-src blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,34 @@
+"""shown: a text from a file, as a page may show it."""
+
+from __future__ import annotations
+
+import math
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+LONGEST = 2000
+"""Characters of a text that are kept; a page that shows more of one name shows nothing else."""
+
+
+def shown(text: object, *, longest: int = LONGEST) -> str:
+    r"""The text with control characters as escapes, cut off where it is too long.
+
+    What cannot be printed includes marks that turn the direction of writing, by which a name could pretend to be
+    another one, and halves of surrogate pairs, which no page can be encoded with.
+
+    Example:
+        >>> shown("a\u202eb\n"), shown("abcdef", longest=4)
+        ('a\\u202eb\\n', 'abcd… (6 characters)')
+    """
+    whole = str(text)
+    kept = "".join(map(_printable, whole[:longest]))
+    return kept if len(whole) <= longest else f"{kept}… ({len(whole):,} characters)"
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+
+
+def finite(number: float) -> float | None:
+    """The number, None where it is infinite or NaN: JSON has no word for these."""
+    return float(number) if math.isfinite(number) else None
