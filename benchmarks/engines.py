@@ -68,8 +68,8 @@ def rows() -> Iterator[Row]:
         yield rate("roofline", f"{kind} matrix product in ONNX Runtime", operations)
     with TemporaryDirectory() as folder:
         exported = Path(folder) / "cnv_1w1a.onnx"
-        models = {_CNV_1W1A: (exported, dict[str, float]())} if _export(exported) else {}
-        for name, (path, goals) in (models | _MODELS).items():
+        models = _MODELS | ({_CNV_1W1A: (exported, dict[str, float]())} if _export(exported) else {})
+        for name, (path, goals) in models.items():
             if not path.exists():
                 yield Row(name, f"{path.parent.name}/{path.name} is not beside the project: skipped")
                 continue
@@ -125,7 +125,9 @@ def _peers(name: str, path: Path, feeds: dict[str, Array], batch: int) -> Iterat
     hub = load(path)
     SetBatch(batch)(hub)
     written = convert(hub, "qcdq")
-    if not written.refusals:
+    if written.refusals:
+        print(f"{name}: no QCDQ form: {next(iter(written.refusals))}")
+    else:
         qcdq = to_proto(written.model)
         try:
             quantised = plain_onnxruntime(qcdq)
@@ -153,11 +155,13 @@ def _peers(name: str, path: Path, feeds: dict[str, Array], batch: int) -> Iterat
 
 def _guests(name: str, path: Path, batch: int, macs: int | None) -> Iterator[tuple[str, Guest]]:
     """The contenders in environments of their own; one that is not there, or refuses the model, is left out."""
-    try:
-        yield "Brevitas in PyTorch", Guest("brevitas", "guest_brevitas.py", "run", _BREVITAS[name], str(batch))
-    except MissingPeerError as error:
-        print(f"{name}: {error}")
+    for form, mode in (("Brevitas in PyTorch", "eval"), ("Brevitas, weights cached", "cached")):
+        try:
+            yield form, Guest("brevitas", "guest_brevitas.py", mode, _BREVITAS[name], str(batch))
+        except MissingPeerError as error:
+            print(f"{name}: {error}")
     if macs is None or macs > _SMALL:
+        print(f"{name}: too large for hls4ml's C++ in parallel, left out")
         return
     handover = prepare(path)
     if not handover.ready:

@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 def serve(call: Callable[[], object]) -> None:
     """Answers until the input ends."""
-    for _ in range(3):
-        call()
+    call()  # what cannot run fails before it is ready
     print("answer ready", flush=True)
     for line in sys.stdin:
         calls = int(line)

@@ -1,9 +1,12 @@
-"""hls4ml's C++ emulation of a model that `anybit export hls4ml` prepared: guest_hls4ml.py FILE BATCH PRECISION."""
+"""hls4ml's C++ emulation of a model that `anybit export hls4ml` prepared: guest_hls4ml.py FILE BATCH PRECISION.
+
+The project goes beside the file, into a folder that whoever wrote the file removes.
+"""
 
 from __future__ import annotations
 
 import sys
-import tempfile
+from pathlib import Path
 
 import hls4ml
 import numpy as np
@@ -19,14 +22,17 @@ def main() -> None:
     config = hls4ml.utils.config_from_onnx_model(
         wrapped, granularity="name", backend="Vitis", default_precision=precision
     )
-    with tempfile.TemporaryDirectory() as folder:
-        model = hls4ml.converters.convert_from_onnx_model(
-            wrapped, output_dir=folder, backend="Vitis", io_type="io_parallel", hls_config=config
-        )
-        model.compile()
-        shape = wrapped.get_tensor_shape(wrapped.graph.input[0].name)
-        x = np.random.default_rng(0).random((int(batch), *shape[1:]), np.float32)
-        serve(lambda: model.predict(x))
+    model = hls4ml.converters.convert_from_onnx_model(
+        wrapped,
+        output_dir=str(Path(path).with_name("project")),
+        backend="Vitis",
+        io_type="io_parallel",
+        hls_config=config,
+    )
+    model.compile()
+    shape = wrapped.get_tensor_shape(wrapped.graph.input[0].name)
+    x = np.random.default_rng(0).random((int(batch), *shape[1:]), np.float32)
+    serve(lambda: model.predict(x))
 
 
 if __name__ == "__main__":

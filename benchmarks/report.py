@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+import guests
+
 _PACKAGES = ("anybit", "numpy", "onnx", "onnx-ir", "onnxruntime", "openvino", "qonnx")
+_GUESTS = {"torch": "brevitas", "brevitas": "brevitas", "hls4ml": "hls4ml"}  # in which environment
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,9 @@ def table(rows: Sequence[Row]) -> str:
 
 def setting() -> str:
     """Processor and versions; nothing that names this machine."""
-    versions = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
+    found = {name: _version(name) for name in _PACKAGES}
+    found |= {name: guests.version(environment, name) or "not installed" for name, environment in _GUESTS.items()}
+    versions = ", ".join(f"{name} {number}" for name, number in found.items())
     return (
         f"{_processor()}, {os.cpu_count()} cores of which 1 is used; {platform.system()}, "
         f"Python {platform.python_version()}, {versions}."

@@ -31,7 +31,11 @@ from models import CNV, JET, TFC, chain, keyword_spotting, weight_bytes, without
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 _NOTES = """\
-Times are medians, per sample, of contenders that take turns in one process, all in one thread on one processor.
+Times are medians, per sample, of contenders that take turns, all in one thread on one processor. Brevitas and hls4ml
+take theirs in processes of their own, and time themselves. *Brevitas in PyTorch* is a net of the same architecture
+with random weights in eval mode; *weights cached* is the same under Brevitas' `quant_inference_mode`, which does not
+take binary quantisers. *hls4ml's C++* is `predict` of the compiled emulation, in fixed<32,16> where a node names no
+type of its own, of the nets that are small enough to compile. CNV 1W1A is exported by Brevitas, with random weights.
 *qonnx* is `execute_onnx` of the qonnx package after its own `cleanup_model`, a sample at a time, as it runs a model
 that was exported for batch 1; rows "own batch" let it have its own `ChangeBatchSize` first. *bare ONNX Runtime* is the
 session inside ours, called directly. *float net* is the same net without its quantisers in ONNX Runtime's default
