@@ -26,4 +26,6 @@ def test_nothing_is_lost_on_the_way(name, tool, tmp_path):
     assert done.returncode == 0, done.stderr
     before = re.search(r"^Brevitas +(\S+% of 360)", done.stdout, re.MULTILINE)
     after = re.search(rf"^{tool} +(\S+% of 360) test images; 0 of 3600 scores differ", done.stdout, re.MULTILINE)
-    assert before and after and before[1] == after[1]
+    assert before
+    assert after
+    assert before[1] == after[1]
