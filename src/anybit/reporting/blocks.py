@@ -41,8 +41,8 @@ class Partition:
     drawn: Container[ir.Node]
 
     def moving(self, node: ir.Node) -> tuple[ir.Value, ...]:
-        """The tensors that a node, or a subgraph of it, reads and that depend on an input, each once."""
-        return tuple(v for v in dict.fromkeys(reads(node)) if _moves(v, self.roles))
+        """The tensors of its graph that a node, or a subgraph of it, reads and that depend on an input, each once."""
+        return tuple(v for v in dict.fromkeys(reads(node)) if v.graph is node.graph and _moves(v, self.roles))
 
 
 def partition(model: ir.Model, products: Container[ir.Node]) -> Partition:
