@@ -89,8 +89,11 @@ _KERAS: dict[str, Builder] = {
     "Softmax": activations.softmax_layer,
 }
 
+_OF_QKERAS = (
+    "Dense Conv1D Conv2D Conv2DTranspose DepthwiseConv2D SeparableConv1D SeparableConv2D BatchNormalization".split()
+)
 _QKERAS: dict[str, Builder] = {
-    **{f"Q{name}": builder for name, builder in _weighted(qkeras_weight).items() if "3D" not in name},
+    **{f"Q{name}": _weighted(qkeras_weight)[name] for name in _OF_QKERAS},
     "QConv2DBatchnorm": partial(convolution.convolution, qkeras_weight),
     "QDepthwiseConv2DBatchnorm": partial(convolution.depthwise, qkeras_weight),
     "QAveragePooling2D": pooling.qkeras_average,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
-from anybit.frontends.keras.calls import Call
+import numpy as np
+
+from anybit.frontends.keras.calls import Call, framework_of
 from anybit.frontends.keras.convolution import per_axis, window_of
 from anybit.frontends.keras.functions import activate
 from anybit.frontends.keras.graph import Graph, Tensor
@@ -15,8 +19,18 @@ from anybit.frontends.keras.qkeras_weights import snapped
 def pool(op_type: str, graph: Graph, call: Call) -> Tensor:
     """MaxPool or AveragePool; padding counts for neither, which is ONNX' default."""
     window = window_of(call, per_axis(call.layer.pool_size, call.x.rank - 2))
-    value = graph.node(op_type, [graph.channels_first(call.x).value], f"{call.path}/pooled", **window.attributes)
-    return Tensor(value, call.shape, channels_first=True)
+    x = graph.channels_first(call.x).value
+    if op_type == "AveragePool" and window.begin != window.end and _repeats_borders(call):
+        pads = np.asarray([0, 0, *window.begin, 0, 0, *window.end], np.int64)
+        x = graph.node("Pad", [x, pads], f"{call.path}/padded", mode="edge")
+        none = (0,) * len(window.size)
+        window = replace(window, begin=none, end=none)
+    return Tensor(graph.node(op_type, [x], f"{call.path}/pooled", **window.attributes), call.shape, channels_first=True)
+
+
+def _repeats_borders(call: Call) -> bool:
+    """Whether unequal padding repeats the border's elements: so the torch backend of Keras has it."""
+    return framework_of(type(call.layer)) in {"keras", "hgq"} and sys.modules["keras"].config.backend() == "torch"
 
 
 def global_pool(op_type: str, graph: Graph, call: Call) -> Tensor:

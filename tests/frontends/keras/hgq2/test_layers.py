@@ -26,7 +26,7 @@ IMAGES = {
     "batch norm": hgq.QBatchNormalization,
     "batch norm, no scale": lambda: hgq.QBatchNormalization(scale=False, enable_oq=True),
     "einsum dense": lambda: hgq.QEinsumDense("bhwc,cd->bhwd", output_shape=(None, None, 4), bias_axes="d"),
-    "einsum dense crossed": lambda: hgq.QEinsumDense("bhwc,hcd->bwd", output_shape=(None, 5), bias_axes="wd"),
+    "einsum dense crossed": lambda: hgq.QEinsumDense("bhwc,hcd->bwd", output_shape=(5, 4), bias_axes="wd"),
     "einsum dots": lambda: hgq.QEinsumDense("...c,cd->...d", output_shape=(4,), activation="tanh"),
     "einsum batch norm": lambda: hgq.QEinsumDenseBatchnorm("bhwc,cd->bhwd", (None, None, 4), bias_axes="d"),
     "max pool": lambda: hgq.QMaxPooling2D(2),
@@ -41,7 +41,7 @@ IMAGES = {
     "affine table": lambda: hgq.QAffinedUnaryFunctionLUT("tanh"),
     "softmax": lambda: hgq.QSoftmax(axis=-1, enable_iq=True),
     "softmax of two axes": lambda: hgq.QSoftmax(axis=(1, 2), stable=False, allow_heterogeneous_table=True),
-    "plain conv": lambda: plain.Conv2D(4, 3, groups=3, strides=2, padding="same"),
+    "plain conv": lambda: plain.Conv2D(6, 3, groups=3, strides=2, padding="same"),
     "plain depthwise": lambda: plain.DepthwiseConv2D(3, depth_multiplier=2, padding="same"),
     "plain separable": lambda: plain.SeparableConv2D(4, 3, depth_multiplier=2),
     "plain transposed": lambda: plain.Conv2DTranspose(4, 3, strides=2, padding="same"),
@@ -77,9 +77,11 @@ def test_layer_of_images(name, overflow, rounding):
     exported(scattered(model), images(6, 6, 5, 3), share=3e-6)
 
 
+ONE_FORMAT = {"heterogeneous_axis": (), "homogeneous_axis": None}  # HGQ2 pads before it quantises: no format an element
+
 LINES = {
     "conv": lambda: hgq.QConv1D(4, 3, strides=2, padding="same"),
-    "causal": lambda: hgq.QConv1D(4, 3, dilation_rate=2, padding="causal", enable_oq=True),
+    "causal": lambda: hgq.QConv1D(4, 3, dilation_rate=2, padding="causal", iq_conf=QuantizerConfig(**ONE_FORMAT)),
     "pool": lambda: hgq.QMaxPooling1D(2),
     "global": hgq.QGlobalAveragePooling1D,
     "batch norm": hgq.QBatchNormalization,
