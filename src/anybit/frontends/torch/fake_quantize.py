@@ -16,7 +16,7 @@ _PER_TENSOR = (
     _ATEN.fake_quantize_per_tensor_affine.default,
     _ATEN.fake_quantize_per_tensor_affine.tensor_qparams,
     _ATEN.fake_quantize_per_tensor_affine_cachemask.default,
-    _ATEN._fake_quantize_per_tensor_affine_cachemask_tensor_qparams.default,
+    _ATEN._fake_quantize_per_tensor_affine_cachemask_tensor_qparams.default,  # noqa: SLF001
 )
 _PER_CHANNEL = (
     _ATEN.fake_quantize_per_channel_affine.default,

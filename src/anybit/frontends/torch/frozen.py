@@ -18,11 +18,14 @@ def freeze(module: torch.nn.Module) -> torch.nn.Module:
         ConversionError: A quantiser still observes, learns, or looks at the data in each run; or the module has been
             converted to torch's own integer kernels.
     """
+    own: set[torch.nn.Module] = set()  # observers inside quantisers
     for path, child in list(module.named_modules(remove_duplicate=False)):
         kinds = {kind.__name__ for kind in type(child).__mro__}
-        _check(path, child, kinds)
+        if child not in own:
+            _check(path, child, kinds)
         if "FakeQuantizeBase" not in kinds:
             continue
+        own.update(child.modules())
         new = _frozen(path, child, fixed="FixedQParamsFakeQuantize" in kinds)
         if not path:
             return new
@@ -50,17 +53,13 @@ def _check(path: str, child: torch.nn.Module, kinds: set[str]) -> None:
             got=kind.__name__,
             hint="replace it by a FakeQuantize with what it has learned",
         )
-    if "ObserverBase" in kinds and not _is_part_of_quantizer(path) and kind.__name__ != "NoopObserver":
+    if "ObserverBase" in kinds and kind.__name__ != "NoopObserver":
         raise ConversionError(
             "an observer in the place of a quantiser",
             node=where,
             got=kind.__name__,
             hint="prepare the module with a FakeQuantize here, or remove the observer",
         )
-
-
-def _is_part_of_quantizer(path: str) -> bool:
-    return path.endswith(".activation_post_process") or path == "activation_post_process"
 
 
 def _frozen(path: str, child: Any, *, fixed: bool) -> torch.nn.Module:

@@ -1,0 +1,311 @@
+"""export_torch: every kind of quantiser of PyTorch against PyTorch's own output, ties included."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.ao.quantization import FakeQuantize, MovingAverageMinMaxObserver, MovingAveragePerChannelMinMaxObserver
+
+import anybit
+from anybit.frontends.agreement import ConversionError
+from anybit.frontends.torch import bipolar_quant, export_torch, float_quant, quant, trunc
+
+# torch warns about its own code, and the corners of its exporter.
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "UserWarning", "FutureWarning")
+]
+
+
+def outputs(model, *inputs):
+    names = [v.name for v in model.graph.inputs]
+    return list(anybit.run(model, dict(zip(names, inputs, strict=True)), engine="reference").values())
+
+
+def operators(model):
+    return [n.op_type for n in model.graph]
+
+
+def grids(model):
+    """Bit width, sign and narrowness of each Quant."""
+    found = []
+    for node in model.graph:
+        if node.op_type == "Quant":
+            bits = int(node.inputs[3].const_value.numpy().item())
+            found.append((bits, node.attributes["signed"].value, node.attributes["narrow"].value))
+    return found
+
+
+def half_steps(*scales):
+    """Every half step of each scale, and the floats beside it."""
+    middle = np.concatenate([(np.arange(-40, 40) + 0.5) * np.float64(s) for s in scales]).astype(np.float32)
+    return np.concatenate([middle, np.nextafter(middle, np.float32(9e9)), np.nextafter(middle, np.float32(-9e9))])
+
+
+class FakeQuantised(nn.Module):
+    """Each overload, ranges of 3 to 8 bits and of no grid, zero points, channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("scale", torch.tensor([0.1, 0.23, 0.07]))
+        self.register_buffer("zero", torch.tensor([0, 3, -2], dtype=torch.int32))
+
+    def forward(self, x):
+        affine, channel = torch.fake_quantize_per_tensor_affine, torch.fake_quantize_per_channel_affine
+        return (
+            affine(x, 0.1, 0, -8, 7),
+            affine(x, 0.13, 3, 0, 15),
+            affine(x, 0.25, 128, 0, 255),
+            affine(x, 0.07, 1, -3, 5),
+            affine(x, self.scale[1], self.zero[1], -8, 7),
+            channel(x, self.scale, self.zero, 1, -4, 3),
+        )
+
+
+def test_fake_quantisation_is_exact_on_every_tie():
+    module = FakeQuantised()
+    model = export_torch(module, torch.randn(4, 3), quiet=True).model
+    x = np.repeat(half_steps(0.1, 0.13, 0.25, 0.07, 0.23)[:, None], 3, axis=1)
+    for given, wanted in zip(outputs(model, x), module(torch.from_numpy(x)), strict=True):
+        np.testing.assert_array_equal(given, wanted.numpy())
+    assert grids(model)[2] == (8, 1, 0)  # 0 .. 255 around 128
+
+
+def test_an_approximate_export_has_one_quantiser_each_and_moves_ties_by_a_step():
+    module = FakeQuantised()
+    model = export_torch(module, torch.randn(4, 3), approximate=True, quiet=True).model
+    assert not {"Mul", "Div"} & set(operators(model))
+    x = np.repeat(half_steps(0.13)[:, None], 3, axis=1)
+    given, wanted = outputs(model, x)[1], module(torch.from_numpy(x))[1].numpy()
+    assert 0 < (given != wanted).mean() < 0.1
+    assert np.abs(given - wanted).max() < 0.1301
+
+
+class Net(nn.Module):
+    """A convolution and a dense layer, trained with the operators of anybit."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.dense = nn.Conv2d(2, 4, 3), nn.Linear(36, 5)
+        self.log_scale = nn.Parameter(torch.tensor(-3.0))
+
+    def forward(self, x):
+        x = quant(x, 0.125, bit_width=4)
+        w = quant(self.conv.weight, torch.exp2(self.log_scale), bit_width=3, narrow=True)
+        x = quant(torch.relu(nn.functional.conv2d(x, w, self.conv.bias)), 0.11, 0.0, 3, signed=False)
+        x = trunc(x, 0.11, 0.0, 3, 0.22, 2, signed=False)
+        w = bipolar_quant(self.dense.weight, 0.3)
+        y = nn.functional.linear(torch.flatten(x, 1), w, self.dense.bias)
+        return float_quant(y, 0.01, 4, 3, 7, 448.0)
+
+
+def test_a_net_with_the_operators_of_anybit(tmp_path, capsys):
+    torch.manual_seed(0)
+    net = Net().train()
+    before = copy.deepcopy(net.state_dict())
+    export = export_torch(net, torch.randn(1, 2, 5, 5))
+    assert capsys.readouterr().err.startswith("anybit: agrees with its source: 0 of ")
+    assert export.agreement.holds
+    assert net.training
+    assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+    assert sorted(set(operators(export.model)) & {"Quant", "BipolarQuant", "Trunc", "FloatQuant"}) == [
+        "BipolarQuant",
+        "FloatQuant",
+        "Quant",
+        "Trunc",
+    ]
+    assert anybit.check(export.model) == ()
+    weights = export.model.graph.initializers["conv.weight"].const_value.numpy()
+    np.testing.assert_array_equal(weights, np.clip(np.rint(weights * 8), -3, 3) / 8)  # on the grid
+    anybit.save(export.model, tmp_path / "net.onnx")
+    x = torch.randn(7, 2, 5, 5)  # another batch, another engine
+    given = anybit.run(tmp_path / "net.onnx", x.numpy())
+    np.testing.assert_allclose(next(iter(given.values())), net.eval()(x).detach(), atol=1e-6)
+
+
+def test_a_fixed_batch_where_the_module_fixes_its_own():
+    class Fixed(nn.Module):
+        def forward(self, x, y):
+            return quant(x.reshape(2, 6), 0.3, bit_width=4) + y
+
+    inputs = (torch.randn(2, 3, 2), torch.randn(2, 6))
+    with pytest.raises(ConversionError, match="dynamic_batch=False"):
+        export_torch(Fixed(), inputs, quiet=True)
+    model = export_torch(Fixed(), inputs, dynamic_batch=False, quiet=True).model
+    assert [list(v.shape) for v in model.graph.inputs] == [[2, 3, 2], [2, 6]]
+
+
+def qat(lo, hi, *, observer=MovingAverageMinMaxObserver, dtype=torch.quint8, **options):
+    return FakeQuantize.with_args(observer=observer, quant_min=lo, quant_max=hi, dtype=dtype, **options)
+
+
+def prepared(**options):
+    """QAT of torch.ao: 4-bit activations, 3-bit weights by channel, batch normalisation fused into a convolution."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        torch.ao.quantization.QuantStub(),
+        nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU()),
+        nn.Flatten(),
+        nn.Linear(27, 4),
+    ).train()
+    weights = qat(
+        -4,
+        3,
+        observer=MovingAveragePerChannelMinMaxObserver,
+        dtype=torch.qint8,
+        qscheme=torch.per_channel_symmetric,
+    )
+    net.qconfig = torch.ao.quantization.QConfig(activation=qat(0, 15, **options), weight=weights)
+    torch.ao.quantization.fuse_modules_qat(net, [["1.0", "1.1", "1.2"]], inplace=True)
+    torch.ao.quantization.prepare_qat(net, inplace=True)
+    net(torch.randn(8, 2, 5, 5))
+    return net
+
+
+def test_modules_that_torch_ao_has_prepared():
+    net = prepared()
+    net.apply(torch.ao.quantization.disable_observer)
+    model = export_torch(net, torch.randn(4, 2, 5, 5), quiet=True).model
+    assert grids(model).count((3, 1, 0)) == 2
+    assert operators(model).count("Quant") == 5
+    x = torch.randn(5, 2, 5, 5)
+    np.testing.assert_allclose(outputs(model, x.numpy())[0], net.eval()(x).detach(), atol=1e-5)
+
+
+def test_an_observer_that_is_still_enabled_is_refused_by_its_path():
+    with pytest.raises(ConversionError, match=r"module '0.activation_post_process'.*still observes.*disable_observer"):
+        export_torch(prepared(), torch.randn(4, 2, 5, 5))
+    with pytest.raises(ConversionError, match=r"module '0.activation_post_process'.*depends on the data"):
+        export_torch(prepared(is_dynamic=True, averaging_constant=1), torch.randn(4, 2, 5, 5))
+
+
+def test_observers_and_integer_kernels_are_refused_by_their_path():
+    net = nn.Sequential(nn.Linear(3, 3))
+    net.qconfig = torch.ao.quantization.get_default_qconfig("x86")
+    ready = torch.ao.quantization.prepare(net.eval())
+    with pytest.raises(ConversionError, match=r"module '0.activation_post_process': an observer"):
+        export_torch(ready, torch.randn(2, 3))
+    dynamic = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 3)))
+    with pytest.raises(ConversionError, match=r"module '0'.*depends on the data.*before torch.ao.quantization.convert"):
+        export_torch(dynamic, torch.randn(2, 3))
+
+
+class Pairs(nn.Module):
+    """What PT2E leaves: pairs by tensor and by channel, integer weights, groups of four bits."""
+
+    def __init__(self, *, hi=15):
+        super().__init__()
+        from torch.ao.quantization.fx import _decomposed  # noqa: F401  it registers the operators
+
+        self.hi = hi
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer("w", torch.randint(-7, 8, (5, 8), dtype=torch.int8, generator=generator))
+        self.register_buffer("g", torch.randint(-8, 8, (3, 8), dtype=torch.int8, generator=generator))
+        self.register_buffer("s", torch.rand(5, generator=generator) + 0.01)
+        self.register_buffer("gs", torch.rand(3, 2, generator=generator) + 0.01)
+        self.register_buffer("z", torch.zeros(5, dtype=torch.int64))
+        self.register_buffer("gz", torch.tensor([[0, 1], [-2, 0], [0, 3]]))
+
+    def forward(self, x):
+        q = torch.ops.quantized_decomposed
+        x = q.dequantize_per_tensor(
+            q.quantize_per_tensor(x, 0.13, 7, 0, 15, torch.uint8), 0.13, 7, 0, self.hi, torch.uint8
+        )
+        w = q.dequantize_per_channel(self.w, self.s, self.z, 0, -7, 7, torch.int8)
+        g = q.dequantize_per_channel_group(self.g, self.gs, self.gz, -8, 7, torch.int8, 4, torch.float32)
+        y = nn.functional.linear(x, w)
+        y = q.quantize_per_channel(y, self.s, self.z, 1, -4, 3, torch.int8)
+        return x, q.dequantize_per_channel(y, self.s, self.z, 1, -4, 3, torch.int8), nn.functional.linear(x, g)
+
+
+def test_pairs_keep_their_ranges():
+    module = Pairs()
+    model = export_torch(module, torch.randn(4, 8), quiet=True).model
+    assert sorted(grids(model)) == [(3, 1, 0), (4, 1, 0), (4, 1, 1), (5, 1, 0)]  # 0 .. 15 around 7 is no grid
+    x = np.repeat(half_steps(0.13)[:, None], 8, axis=1)
+    np.testing.assert_array_equal(outputs(model, x)[0], module(torch.from_numpy(x))[0].numpy())
+
+
+def test_a_pair_of_two_ranges_is_refused():
+    with pytest.raises(ConversionError, match=r"different parameters: got 0 .. 15 and 0 .. 255"):
+        export_torch(Pairs(hi=255), torch.randn(4, 8))
+
+
+def test_integer_weights_of_torchao():
+    torchao = pytest.importorskip("torchao.quantization", reason="torchao is not installed")
+    net = nn.Sequential(nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 4)).eval()
+    config = torchao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=torchao.PerGroup(32))
+    torchao.quantize_(net[0], config)
+    model = export_torch(net, torch.randn(4, 64), quiet=True).model
+    assert grids(model) == [(4, 1, 0)]
+    assert model.graph[0].outputs[0].shape == (6, 2, 32)
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+class Dynamic(nn.Module):
+    def forward(self, x):
+        return quant(x, x.abs().amax() / 7, bit_width=4)
+
+
+class DynamicFake(nn.Module):
+    def forward(self, x):
+        return torch.fake_quantize_per_tensor_affine(x, x.abs().amax() / 7, torch.zeros((), dtype=torch.int32), -8, 7)
+
+
+class Wide(nn.Module):
+    def forward(self, x):
+        return torch.fake_quantize_per_tensor_affine(x.double(), 0.1, 0, -8, 7)
+
+
+@torch.library.custom_op("anybit_test::twice", mutates_args=())
+def twice(x: torch.Tensor) -> torch.Tensor:
+    return 2 * x
+
+
+@twice.register_fake
+def _(x):
+    return torch.empty_like(x)
+
+
+class Custom(nn.Module):
+    def forward(self, x):
+        return twice(x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (Branching, r"module 'inner': the module cannot be captured.*torch.where or torch.cond"),
+        (Dynamic, r"module 'inner', .*the scale of this quantiser depends on the data.*freeze it"),
+        (DynamicFake, r"module 'inner', .*the scale of this quantiser depends on the data"),
+        (Wide, r"module 'inner', .*element type of a quantiser: got torch.float64"),
+        (Custom, r"module 'inner', .*a custom operator without translation: got anybit_test.twice"),
+    ],
+)
+def test_what_cannot_be_exported_is_named(kind, text):
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = kind()
+
+        def forward(self, x):
+            return self.inner(x) + 1
+
+    with pytest.raises(ConversionError, match=text):
+        export_torch(Outer(), torch.randn(2, 3))
+
+
+def test_example_inputs():
+    with pytest.raises(ConversionError, match=r"input 1: an example input is no tensor: got int"):
+        export_torch(nn.Identity(), (torch.zeros(1), 3))
+    with pytest.raises(ConversionError, match="no example inputs"):
+        export_torch(nn.Identity(), ())
+    with pytest.raises(ConversionError, match=r"no common batch.*dynamic_batch=False"):
+        export_torch(nn.Identity(), (torch.zeros(2, 1), torch.zeros(3, 1)))
