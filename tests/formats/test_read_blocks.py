@@ -1,0 +1,122 @@
+"""Packed weights of ONNX Runtime: to the numbers that it computes, or refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+import anybit
+from anybit.formats.convert import convert
+from tests.formats.linear_models import onnxruntime_outputs, operators
+from tests.models import model
+from tests.strategies import Array, examples, seeds
+
+_VENDOR = "com.microsoft"
+
+
+def _product(rng: np.random.Generator, *, bits: int = 4, block: int = 16, terms: int = 40, rows: int = 6,
+             zero_points: str = "packed", bias: bool = True, **attributes: Any) -> onnx.ModelProto:  # fmt: skip
+    blocks = -(-terms // block)
+    constants: dict[str, Array] = {
+        "w": rng.integers(0, 256, (rows, blocks, block * bits // 8)).astype(np.uint8),
+        "s": rng.uniform(0.01, 0.2, (rows, blocks)).astype(np.float32),
+        "b": rng.normal(size=rows).astype(np.float32),
+        "g": np.arange(terms, dtype=np.int32),
+        "packed": rng.integers(0, 256, (rows, -(-blocks * bits // 8))).astype(np.uint8),
+        "whole": rng.integers(0, 1 << bits, (rows, blocks)).astype(np.float32),
+        "half": rng.integers(0, 1 << bits, (rows, blocks)).astype(np.float32) + np.float32(0.5),
+    }
+    g_idx = attributes.pop("g_idx", "")
+    inputs = ["x", "w", "s", zero_points, g_idx, "b" if bias else ""]
+    attributes = {"K": terms, "N": rows, "bits": bits, "block_size": block} | attributes
+    node = helper.make_node("MatMulNBits", inputs, ["y"], name="product", domain=_VENDOR, **attributes)
+    used = {k: a for k, a in constants.items() if k in inputs}
+    return model([node], used, inputs={"x": [3, terms]}, outputs=["y"], imports={"": 21, _VENDOR: 1})
+
+
+@given(seeds, st.sampled_from([2, 4, 8]), st.sampled_from([16, 32, 64]), st.sampled_from(["", "packed", "whole"]),
+       st.booleans())  # fmt: skip
+@examples(40)
+def test_products_are_those_of_onnxruntime(seed: int, bits: int, block: int, zero_points: str, bias: bool):
+    rng = np.random.default_rng(seed)
+    terms = int(rng.choice([16, 40, 64, 100]))
+    packed = zero_points if bits != 2 or zero_points != "whole" else "packed"
+    proto = _product(rng, bits=bits, block=block, terms=terms, zero_points=packed, bias=bias)
+    result = convert(proto, "qonnx")
+    assert not result.refusals
+    assert operators(result.model) == ["Quant", "MatMul", *(["Add"] if bias else [])]
+    _assert_columns(proto, result.model, terms)
+
+
+def _assert_columns(proto: onnx.ModelProto, hub: Any, terms: int) -> None:
+    """One input at a time: the weights themselves, without sums."""
+    session = anybit.Session(hub, engine="reference")
+    for start in range(0, terms, 3):
+        x = np.zeros((3, terms), np.float32)
+        for row in range(min(3, terms - start)):
+            x[row, start + row] = 1
+        np.testing.assert_array_equal(session.run(x)["y"], onnxruntime_outputs(proto, {"x": x})["y"])
+
+
+_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "g_idx": ({"g_idx": "g"}, "the input g_idx reorders its blocks"),
+    "accuracy": ({"accuracy_level": 4}, "its accuracy level lets the activations be rounded"),
+    "bits": ({"bits": 3}, "bits"),
+    "zero points": ({"zero_points": "half"}, "the zero points"),
+    "shapes": ({"N": 7}, "shapes of weights and scales"),
+    "prepacked": ({"weight_prepacked": 1}, "its weights are packed for one kind of device"),
+}
+
+
+@pytest.mark.parametrize("name", _REFUSED)
+def test_what_is_not_exact_stays(name: str):
+    changes, problem = _REFUSED[name]
+    result = convert(_product(np.random.default_rng(0), **changes), "qonnx")
+    assert [(r.node, r.problem) for r in result.refusals] == [("MatMulNBits 'product'", problem)]
+    assert operators(result.model) == ["MatMulNBits"]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("dtype", [TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4])
+@pytest.mark.parametrize("has_zero_points", [False, True])
+def test_gathered_rows_are_those_of_onnxruntime(axis: int, bits: int, dtype: int, has_zero_points: bool):
+    is_packed = dtype == TensorProto.UINT8
+    if (is_packed and axis == 0) or (not is_packed and bits == 8):
+        pytest.skip("ONNX Runtime has no such form")
+    rng = np.random.default_rng(0)
+    shape = (32, 64)
+    scales = (2, 64) if axis == 0 else (32, 4)
+    lo, hi = (-8, 8) if dtype == TensorProto.INT4 else (0, 16)
+
+    def stored(name: str, of: tuple[int, int]) -> onnx.TensorProto:
+        if is_packed:
+            size = (of[0], of[1] * bits // 8)
+            return onnx.numpy_helper.from_array(rng.integers(0, 256, size).astype(np.uint8), name)
+        return helper.make_tensor(name, dtype, of, rng.integers(lo, hi, of).reshape(-1).tolist())
+
+    names = ["d", "x", "s", *(["z"] if has_zero_points else [])]
+    attributes = {"block_size": 16, "quantize_axis": axis, "gather_axis": 0} | ({"bits": bits} if is_packed else {})
+    node = helper.make_node("GatherBlockQuantized", names, ["y"], name="rows", domain=_VENDOR, **attributes)
+    initializers = [
+        stored("d", shape),
+        onnx.numpy_helper.from_array(rng.uniform(0.1, 1, scales).astype(np.float32), "s"),
+    ]
+    initializers += [stored("z", scales)] if has_zero_points else []
+    inputs = [helper.make_tensor_value_info("x", TensorProto.INT64, [5])]
+    graph = helper.make_graph([node], "g", inputs, [helper.make_tensor_value_info("y", 1, None)], initializers)
+    imports = [helper.make_opsetid("", 21), helper.make_opsetid(_VENDOR, 1)]
+    proto = helper.make_model(graph, opset_imports=imports, ir_version=10)
+    result = convert(proto, "qonnx")
+    assert not result.refusals
+    assert operators(result.model) == ["Quant", "Gather"]
+    x = np.array([0, 31, 7, -1, 16])
+    np.testing.assert_array_equal(
+        anybit.Session(result.model, engine="reference").run(x)["y"], onnxruntime_outputs(proto, {"x": x})["y"]
+    )
