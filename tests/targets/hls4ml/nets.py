@@ -89,3 +89,14 @@ class Net:
         drawn = self.random.uniform(-reach, reach, (samples, *self.shape))
         ties = np.rint(drawn / step) * step if step else drawn
         return np.where(self.random.random(drawn.shape) < 0.5, ties, drawn).astype(np.float32)
+
+
+def then(net: Net, op_type: str, operand: Any) -> Net:
+    """The net, and ``op_type(y, operand)`` behind it."""
+    return net.op(op_type, net.const(operand))
+
+
+def flipped(net: Net, op_type: str, operand: Any) -> Net:
+    """The net, and ``op_type(operand, y)`` behind it."""
+    at, net.at = net.at, net.const(operand)
+    return net.op(op_type, at)

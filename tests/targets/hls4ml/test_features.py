@@ -12,8 +12,12 @@ from anybit.errors import Severity
 from anybit.targets.hls4ml.prepare import prepare
 from tests.environments import environment
 from tests.targets.hls4ml.emulation import REQUIREMENTS, Job, emulate
-from tests.targets.hls4ml.features import FEATURES, Feature
+from tests.targets.hls4ml.feature import Feature
+from tests.targets.hls4ml.features_forks import FORKS
+from tests.targets.hls4ml.features_images import IMAGES
+from tests.targets.hls4ml.features_layers import LAYERS
 
+FEATURES = [*LAYERS, *FORKS, *IMAGES]
 REFUSED = [f for f in FEATURES if f.refused is not None]
 TAKEN = [f for f in FEATURES if f.refused is None]
 PARTS = 4
@@ -50,8 +54,8 @@ def _wrong(feature: Feature, expected: list[np.ndarray], actual: list[np.ndarray
     """What is wrong with the outputs, None if nothing is."""
     if isinstance(actual, str):
         return actual.strip().splitlines()[-1]
-    for wanted, got in zip(expected, actual, strict=True):
-        wanted = wanted.reshape(len(got), -1).astype(np.float64)
+    for output, got in zip(expected, actual, strict=True):
+        wanted = output.reshape(len(got), -1).astype(np.float64)
         if wanted.shape != got.shape:
             return f"shape {got.shape}, expected {wanted.shape}"
         error = np.abs(wanted - got).max() / np.abs(wanted).max()

@@ -17,7 +17,6 @@ from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import DOMAIN
 from anybit.passes.gemm_to_matmul import GemmToMatMul
 from anybit.passes.remove_identities import RemoveIdentities
-from anybit.passes.remove_unused import RemoveUnused
 from anybit.passes.set_batch import SetBatch
 from anybit.runtime.compare import Comparison, compare
 from anybit.targets.finn.attributes import write_attributes
@@ -25,10 +24,10 @@ from anybit.targets.finn.dialect_rules import check_dialect
 from anybit.targets.finn.inputs import tie_inputs
 from anybit.targets.finn.qonnx_rules import check_qonnx
 from anybit.targets.handover import Handover, Rewrite
+from anybit.targets.logits import cut_softmax
 
 _SAMPLES = 8
 _VERSIONED = frozenset(("Trunc",))  # operators whose meaning is another one in version 1
-_LAST = frozenset(("LogSoftmax", "Softmax"))
 
 
 class Form(enum.Enum):
@@ -66,7 +65,7 @@ def prepare(
     _state_inputs(hub, input_types or {}, rewrites)
     RemoveIdentities()(hub)
     if logits:
-        _cut_softmax(hub, rewrites)
+        rewrites += cut_softmax(hub)
     source = hub.clone()
     if form is Form.DIALECT:
         findings += _write(hub, rewrites)
@@ -113,20 +112,6 @@ def _state_inputs(model: ir.Model, input_types: Mapping[str, DataType], rewrites
             raise UsageError("format of an input", got=datatype, expected="integers, such as UINT8")
         annotate_datatype(by_name[name], datatype)
         rewrites.append(Rewrite(problem=f"only fed numbers of {datatype}", node=f"input '{name}'"))
-
-
-def _cut_softmax(model: ir.Model, rewrites: list[Rewrite]) -> None:
-    """Lets outputs of the model be what a Softmax at the end reads."""
-    for output in list(model.graph.outputs):
-        node = output.producer()
-        if node is None or node.op_type not in _LAST or output.uses() or node.inputs[0] is None:
-            continue
-        rewrites.append(Rewrite(problem="cut off: the output is what it reads", node=label(node)))
-        x, name = node.inputs[0], output.name
-        output.name = f"{name}/probabilities"
-        output.replace_all_uses_with(x, replace_graph_outputs=True)
-        x.name = name if not x.is_graph_input() else x.name
-    RemoveUnused()(model)
 
 
 def _write(model: ir.Model, rewrites: list[Rewrite]) -> list[Finding]:

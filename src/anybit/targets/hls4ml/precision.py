@@ -17,7 +17,7 @@ from anybit.ops.constants import constant
 from anybit.ops.operator import DOMAIN, Array
 from anybit.targets.hls4ml.repairs import PRODUCTS, affine, is_power_of_two, split
 
-_UNKNOWN_INTEGER_BITS = 16  # of an input without a range
+_UNKNOWN_RANGE = (-(2.0**15), 2.0**15 - 1)  # of an input, if none is stated
 _GUARD_BITS = 24  # behind a quantiser's step: as many as a float32 input has
 _RELATIVE_BITS = 20  # of a constant that is no short binary fraction
 _FAINT = 12  # binary orders below its largest element, from where on an element of a constant does not count
@@ -28,7 +28,7 @@ def recommend(model: ir.Model, input_ranges: Mapping[str, tuple[float, float]] |
     """fixed<W,I> with which hls4ml computes a prepared model as exactly as the model's own float32 does.
 
     I holds inputs, constants and activations over their proven bounds; an input without a range is taken to stay
-    within -2^15 .. 2^15. The W - I bits behind the point hold every float32 next to a rounding boundary of the
+    within -2^15 .. 2^15 - 1. The W - I bits behind the point hold every float32 next to a rounding boundary of the
     finest quantiser, and 20 significant bits of each constant. On the grids of quantisers whose scales are all powers
     of two the results are then exact.
 
@@ -36,9 +36,9 @@ def recommend(model: ir.Model, input_ranges: Mapping[str, tuple[float, float]] |
         model: The prepared model.
         input_ranges: By input name, the smallest and the largest value that is fed.
     """
-    values = values_of(model, input_ranges=input_ranges)
-    integer = max([_UNKNOWN_INTEGER_BITS if _largest(values, v) is None else 1 for v in model.graph.inputs], default=1)
-    fraction = _GUARD_BITS
+    ranges = dict.fromkeys((str(v.name) for v in model.graph.inputs), _UNKNOWN_RANGE) | dict(input_ranges or {})
+    values = values_of(model, input_ranges=ranges)
+    integer, fraction = 1, _GUARD_BITS
     factors: dict[ir.Value, float] = {}
     for largest in _magnitudes(model, values):
         integer = max(integer, _integer_bits(largest))

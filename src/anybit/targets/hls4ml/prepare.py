@@ -39,6 +39,7 @@ from anybit.targets.hls4ml.reshapes import rewrite_reshapes
 from anybit.targets.hls4ml.signs import make_factors_positive
 from anybit.targets.hls4ml.truncations import rewrite_truncations
 from anybit.targets.hls4ml.weights import rewrite_weights
+from anybit.targets.logits import cut_softmax
 
 _Stage = ir.passes.PassBase | Callable[[Repairs], None]
 
@@ -76,16 +77,22 @@ _STAGES: tuple[_Stage, ...] = (
 )
 
 
-def prepare(model: ModelSource, *, input_ranges: Mapping[str, tuple[float, float]] | None = None) -> Handover:
+def prepare(
+    model: ModelSource,
+    *,
+    input_ranges: Mapping[str, tuple[float, float]] | None = None,
+    logits: bool = False,
+) -> Handover:
     """A copy of the model that hls4ml 1.3 (with its qonnx 1.0) takes as it is, and computes as it is meant.
 
     The batch becomes 1, inputs and outputs keep their layout. A model without errors among the findings converts,
-    compiles and computes the same: exactly where all scales are powers of two, else but for rounding boundaries and
-    2^-20 of full scale; at the precision of the hand-over, for inputs in their ranges.
+    compiles and computes the same with io_type "io_parallel", at the precision of the hand-over, for inputs in their
+    ranges: exactly where all scales are powers of two, else but for rounding boundaries and 2^-20 of full scale.
 
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
-        input_ranges: By input name, the smallest and the largest value that is fed; -2^15 .. 2^15 if not stated.
+        input_ranges: By input name, the smallest and the largest value that is fed; -2^15 .. 2^15 - 1 if not stated.
+        logits: Whether a Softmax at the end is cut off: outputs then are what it reads.
 
     Raises:
         ModelFileError: The model cannot be read.
@@ -100,6 +107,9 @@ def prepare(model: ModelSource, *, input_ranges: Mapping[str, tuple[float, float
         finding = Finding(rule="batch", problem=known.problem, node=known.node, got=known.got, expected=known.expected)
         return Handover(hub, (), (finding,), None)
     repairs = Repairs(hub)
+    if logits:
+        repairs.done += cut_softmax(hub)
+    before = hub.clone()
     for stage in _STAGES:
         if isinstance(stage, ir.passes.PassBase):
             stage(hub)
@@ -113,4 +123,4 @@ def prepare(model: ModelSource, *, input_ranges: Mapping[str, tuple[float, float
     handover = Handover(hub, tuple(repairs.done), findings, None, precision)
     if not handover.ready:
         return handover
-    return Handover(hub, tuple(repairs.done), findings, compare(source, hub), precision)
+    return Handover(hub, tuple(repairs.done), findings, compare(before, hub), precision)

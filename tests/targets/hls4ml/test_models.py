@@ -1,0 +1,97 @@
+"""Every real model: taken and computed as its framework does, or refused by a rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import anybit
+from anybit.errors import Severity
+from anybit.runtime.random_inputs import random_inputs
+from anybit.targets.hls4ml.prepare import prepare
+from anybit.targets.logits import cut_softmax
+from tests.environments import environment
+from tests.integration.corpus import CORPUS, ZOO, Case, corpus_files, needs_corpus
+from tests.targets.hls4ml.emulation import REQUIREMENTS, Job, emulate
+
+pytestmark = needs_corpus
+
+# By folder, the rules that refuse its files; all others are taken.
+REFUSED = {
+    "embedding_4w": {"operator", "shape"},
+    "espcn_a2q_4w4a_acc14": {"operator"},
+    "espcn_deconv_4w4a": {"operator"},
+    "fp8_e4m3_ocp": {"operator"},
+    "hgq2_jet_sat_rnd": {"quantizer"},
+    "hgq2_jet_wrap_trn": {"operator"},
+    "quant_lstm_full": {"batch"},
+    "quant_lstm_weightonly": {"batch"},
+    "transformer_4w8a": {"operator", "shape", "weights", "table"},
+    "zoo_asym_ternary": {"table"},
+    "zoo_rounding_modes": {"rounding"},
+}
+TAKEN_NEVERTHELESS = ("zoo_rounding_modes/model_qcdq.onnx",)  # a QCDQ export rounds to nearest whatever it was
+EMULATED = (
+    "jet_mlp_6b/model.onnx",
+    "jet_mlp_6b/model_qcdq.onnx",
+    "legacy_bv0103_mixnet/model.onnx",
+    "legacy_bv0103_tfc_1w1a/model.onnx",
+    "qkeras_mlp_mixed/model.onnx",
+    "tfc_1w1a/model_dynamo.onnx",
+    "tfc_2w2a/model_qcdq.onnx",
+    "zoo_bias_wide/model_dynamo.onnx",
+    "zoo_floor_weights/model_baked.onnx",
+    "zoo_rounding_modes/model_qcdq.onnx",
+)
+LARGE = ("mobilenetv1_4w4a_224", "mobilenetv1_w05_4w4a_96", "resnet18_4w4a")
+TOLERANCE = 1e-6  # of full scale; 1e-3 is asked for
+
+
+def _files(*, large: bool) -> list[Case]:
+    return [c for c in corpus_files() if (c.path.parent.name in LARGE) is large]
+
+
+def _check(case: Case) -> None:
+    handover = prepare(case.path, logits=True)
+    rules = {f.rule for f in handover.findings if f.severity is Severity.ERROR}
+    expected = set() if case.name in TAKEN_NEVERTHELESS else REFUSED.get(case.path.parent.name, set())
+    assert handover.ready is not bool(expected)
+    assert rules <= expected
+    if handover.ready:
+        assert handover.comparison is not None
+        assert handover.comparison.equal
+
+
+@pytest.mark.parametrize("case", _files(large=False), ids=lambda c: c.name)
+def test_a_model_is_taken_or_refused_by_its_rule(case: Case):
+    _check(case)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("case", _files(large=True), ids=lambda c: c.name)
+def test_a_large_model_is_taken(case: Case):
+    _check(case)
+
+
+def test_hls4ml_computes_what_is_taken(tmp_path: Path):
+    jobs, expected = [], []
+    for path in (*sorted(ZOO.glob("*.onnx")), *(CORPUS / name for name in EMULATED)):
+        source = anybit.clean(path)
+        cut_softmax(source)
+        x = np.float32(Case(path).inputs[:8]) if path.parent.parent == CORPUS else _drawn(path)
+        handover = prepare(path, logits=True)
+        jobs.append(Job(handover, {str(handover.model.graph.inputs[0].name): x}))
+        (outputs,) = anybit.run(source, x, engine="reference").values()
+        expected.append(outputs.reshape(len(x), -1))
+    results = emulate(jobs, environment("hls4ml", REQUIREMENTS), tmp_path)
+    for wanted, got in zip(expected, results, strict=True):
+        assert not isinstance(got, str), got
+        assert (wanted.argmax(1) == got[0].argmax(1)).all()
+        assert np.abs(wanted - got[0]).max() <= TOLERANCE * np.abs(wanted).max()
+
+
+def _drawn(path: Path) -> np.ndarray:
+    (x,) = random_inputs(path, 64).values()
+    return x
