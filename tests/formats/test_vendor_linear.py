@@ -77,7 +77,7 @@ def test_tensorrt_blocks_of_weights():
 
 
 @pytest.mark.parametrize("dtype", [TensorProto.INT32, TensorProto.FLOAT16])
-def test_types_that_are_not_those_of_a_quantiser_stay(dtype: int):
+def test_other_types_stay(dtype: int):
     nodes, constants = q_dq(dtype=dtype)
     names = _NAMES["com.amd.quark"]
     proto = _renamed(linear_model(nodes, constants, shape=_X.shape), "com.amd.quark", names)
@@ -103,7 +103,8 @@ def test_what_stays_has_its_own_name_back():
 
 @pytest.mark.parametrize(
     ("domain", "op_type"),
-    [("com.amd.quark", "BFPQuantizeDequantize"), ("com.amd.quark", "MXQuantizeDequantize"), ("trt", "TRT_BlockQuantize"),
+    [("com.amd.quark", "BFPQuantizeDequantize"), ("com.amd.quark", "MXQuantizeDequantize"),
+     ("trt", "TRT_BlockQuantize"),
      ("com.amd.quark", "ExtendedInstanceNormalization"), ("com.vai.quantize", "BFPFixNeuron"),
      ("trt", "TRT_MXFP8DynamicQuantize"), ("aimet.customop.cpu", "QcQuantizeOp"), ("com.microsoft", "QAttention"),
      ("com.microsoft", "DynamicQuantizeMatMul"), ("com.microsoft", "QLinearAveragePool")],

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from anybit.errors import Refusal
+from anybit.formats.vendor_linear import SPELLINGS
 from anybit.ops.nodes import label
 
 _FROM_DATA = "its scales are made from the data that it is given, a quantiser has constant ones"
@@ -42,6 +43,8 @@ def unread(model: ir.Model, refused: Iterable[Refusal]) -> tuple[Refusal, ...]:
 
 
 def _reason(node: ir.Node) -> Refusal | None:
+    if (node.domain, node.op_type) in SPELLINGS:  # it, or its counterpart, has a refusal
+        return None
     where, got = label(node), f"{node.domain or 'ai.onnx'}::{node.op_type}"
     if (node.domain, node.op_type) in _REASONS:
         problem, hint = _REASONS[node.domain, node.op_type]

@@ -61,13 +61,14 @@ def _of_one_type(name: str, dtype: ir.DataType) -> dict[tuple[str, str], _Spelli
     return _pair("trt", f"TRT_{name}QuantizeLinear", f"TRT_{name}DequantizeLinear", frozenset((dtype,)), dtype)
 
 
-_SPELLINGS: dict[tuple[str, str], _Spelling] = {
+SPELLINGS: dict[tuple[str, str], _Spelling] = {
     **_pair("com.microsoft", "QuantizeLinear", "DequantizeLinear", _INTEGERS, ir.DataType.UINT8),
     **_pair("com.amd.quark", "ExtendedQuantizeLinear", "ExtendedDequantizeLinear", _INTEGERS, ir.DataType.UINT8),
     **_pair("com.vai.quantize", "VitisQuantizeLinear", "VitisDequantizeLinear", _INTEGERS, ir.DataType.UINT8),
     **_of_one_type("INT4", ir.DataType.INT4),
     **_of_one_type("FP8", ir.DataType.FLOAT8E4M3FN),
 }
+"""What the operators are, by domain and name."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def as_standard(model: ir.Model) -> VendorNames:
     names: list[_Name] = []
     refusals: list[Refusal] = []
     for node in model.graph.all_nodes():
-        spelling = _SPELLINGS.get((node.domain, node.op_type))
+        spelling = SPELLINGS.get((node.domain, node.op_type))
         if spelling is None:
             continue
         dtype = _integers_of(node, spelling)
