@@ -232,3 +232,16 @@ def test_pictures_of_another_size_or_colour(pictures):
     (pictures / "ant" / "0.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"0.png: cannot read the picture"):
         list(open_data([PICTURES], pictures, None).blocks(1))
+
+
+@pytest.mark.parametrize("source", ["npy", "npz", "memory"])
+def test_only_the_wanted_blocks(tmp_path, source):
+    x, labels = np.arange(22, dtype=np.float32).reshape(11, 2), np.arange(11)
+    np.save(tmp_path / "x.npy", x)
+    np.savez_compressed(tmp_path / "x.npz", x=x, labels=labels)
+    data = {"npy": tmp_path / "x.npy", "npz": tmp_path / "x.npz", "memory": {"x": x}}[source]
+    infos = [TensorInfo("x", np.dtype(np.float32), ("N", 2))]
+    dataset = open_data(infos, data, "labels" if source == "npz" else labels)
+    blocks = list(dataset.blocks(3, {1, 3}.__contains__))
+    assert [b.labels.tolist() for b in blocks] == [[3, 4, 5], [9, 10]]
+    assert [b.feeds["x"].tolist() for b in blocks] == [x[3:6].tolist(), x[9:].tolist()]

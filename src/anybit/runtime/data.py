@@ -25,6 +25,9 @@ Data = str | os.PathLike[str] | ImageFolder | npt.NDArray[Any] | Mapping[str, np
 Labels = str | os.PathLike[str] | npt.ArrayLike
 """Labels of a data set: an array, the path of an .npy file, or the key of an array of the .npz file."""
 
+Wanted = Callable[[int], bool]
+"""Whether the block of this number is wanted."""
+
 _HEADERS: dict[tuple[int, int], Callable[[Any], tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -45,11 +48,18 @@ class DataSet:
 
     Attributes:
         samples: How many there are, None if that is not known before the end.
-        blocks: They, so many at a time; all at once for None. Batches of an iterable come as they are.
+        read: Makes the blocks, see `blocks`.
     """
 
     samples: int | None
-    blocks: Callable[[int | None], Iterator[Block]]
+    read: Callable[[int | None, Wanted], Iterator[Block]]
+
+    def blocks(self, size: int | None, wanted: Wanted = lambda _: True) -> Iterator[Block]:
+        """The samples, so many at a time; all at once for None. Batches of an iterable come as they are.
+
+        Only the wanted blocks come: of the others as little is read as can be.
+        """
+        return self.read(size, wanted)
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class _Column:
 
     where: str
     shape: tuple[int, ...]
-    pieces: Callable[[int], Iterator[Array]]
+    pieces: Callable[[int, Wanted], Iterator[Array]]
 
 
 def open_data(inputs: Sequence[TensorInfo], data: Data, labels: Labels | None) -> DataSet:
@@ -82,7 +92,7 @@ def open_data(inputs: Sequence[TensorInfo], data: Data, labels: Labels | None) -
     if isinstance(data, str | os.PathLike | Mapping | np.ndarray):
         return _of_columns(*_assigned(inputs, cast("Any", data), labels))
     _no_labels(labels, "pairs of inputs and labels")
-    return DataSet(None, lambda size: _of_iterable(inputs, cast("Iterable[Any]", data), size))
+    return DataSet(None, lambda _, wanted: _of_iterable(inputs, cast("Iterable[Any]", data), wanted))
 
 
 def _no_labels(labels: Labels | None, expected: str) -> None:
@@ -95,9 +105,9 @@ def _of_images(folder: ImageFolder, inputs: Sequence[TensorInfo]) -> DataSet:
         raise InputError("images for a model of several inputs", got=len(inputs), expected="one input")
     files = folder.files()
 
-    def blocks(size: int | None) -> Iterator[Block]:
+    def blocks(size: int | None, wanted: Wanted) -> Iterator[Block]:
         step = size or len(files)
-        for start in range(0, len(files), step):
+        for start in (n * step for n in range(-(-len(files) // step)) if wanted(n)):
             part = files[start : start + step]
             pixels = np.stack([folder.read(file, inputs[0]) for file, _ in part])
             yield Block({inputs[0].name: pixels}, np.array([label for _, label in part]))
@@ -105,8 +115,7 @@ def _of_images(folder: ImageFolder, inputs: Sequence[TensorInfo]) -> DataSet:
     return DataSet(len(files), blocks)
 
 
-def _of_iterable(inputs: Sequence[TensorInfo], data: Iterable[Any], size: int | None) -> Iterator[Block]:
-    del size  # its batches are the user's
+def _of_iterable(inputs: Sequence[TensorInfo], data: Iterable[Any], wanted: Wanted) -> Iterator[Block]:
     count = 0
     for count, item in enumerate(data, 1):
         if not isinstance(item, tuple | list) or len(cast("Sequence[Any]", item)) != 2:
@@ -115,7 +124,8 @@ def _of_iterable(inputs: Sequence[TensorInfo], data: Iterable[Any], size: int | 
         feeds = _named(inputs, given)
         columns = [_in_memory(name, array) for name, array in feeds.items()]
         _samples([*columns, _in_memory(f"labels of batch {count - 1}", np.asarray(target))])
-        yield Block(feeds, np.asarray(target))
+        if wanted(count - 1):
+            yield Block(feeds, np.asarray(target))
     if not count:
         raise InputError("no samples", got="an iterable without batches", expected="at least one")
 
@@ -131,9 +141,9 @@ def _named(inputs: Sequence[TensorInfo], given: Any) -> dict[str, Array]:
 def _of_columns(feeds: Mapping[str, _Column], labels: _Column) -> DataSet:
     samples = _samples([*feeds.values(), labels])
 
-    def blocks(size: int | None) -> Iterator[Block]:
+    def blocks(size: int | None, wanted: Wanted) -> Iterator[Block]:
         step = size or samples
-        columns = [column.pieces(step) for column in (*feeds.values(), labels)]
+        columns = [column.pieces(step, wanted) for column in (*feeds.values(), labels)]
         for *arrays, target in zip(*columns, strict=True):
             yield Block(dict(zip(feeds, arrays, strict=True)), target)
 
@@ -211,8 +221,8 @@ def _only(inputs: Sequence[TensorInfo]) -> str:
 
 
 def _in_memory(where: str, array: Array) -> _Column:
-    def pieces(size: int) -> Iterator[Array]:
-        for start in range(0, len(array), size):
+    def pieces(size: int, wanted: Wanted) -> Iterator[Array]:
+        for start in (n * size for n in range(-(-len(array) // size)) if wanted(n)):
             yield np.ascontiguousarray(array[start : start + size])
 
     return _Column(where, array.shape, pieces)
@@ -235,27 +245,28 @@ def _member(archive: zipfile.ZipFile, path: Path, member: str) -> _Column:
     with archive.open(member) as file:
         shape, _, _ = _header(cast("BinaryIO", file), where)
 
-    def pieces(size: int) -> Iterator[Array]:
+    def pieces(size: int, wanted: Wanted) -> Iterator[Array]:
         with _reading(where), zipfile.ZipFile(path) as source, source.open(member) as file:
-            yield from _pieces_of(cast("BinaryIO", file), where, size)
+            yield from _pieces_of(cast("BinaryIO", file), where, size, wanted)
 
     return _Column(where, shape, pieces)
 
 
-def _pieces_of(file: BinaryIO, where: str, size: int) -> Iterator[Array]:
+def _pieces_of(file: BinaryIO, where: str, size: int, wanted: Wanted) -> Iterator[Array]:
     shape, by_column, dtype = _header(file, where)
     if by_column and len(shape) > 1:  # a sample of it is strewn over the whole array
         whole = np.frombuffer(file.read(), dtype).reshape(shape, order="F")
-        yield from _in_memory(where, whole).pieces(size)
+        yield from _in_memory(where, whole).pieces(size, wanted)
         return
     samples, *rest = (int(d) for d in shape)
     row = dtype.itemsize * math.prod(rest)
-    for start in range(0, samples, size):
+    for number, start in enumerate(range(0, samples, size)):
         count = min(size, samples - start)
         data = file.read(count * row)
         if len(data) != count * row:
             raise InputError("the array is truncated", node=where, got=f"{start + len(data) // max(row, 1)} samples")
-        yield np.ndarray((count, *rest), dtype, data)
+        if wanted(number):
+            yield np.ndarray((count, *rest), dtype, data)
     if file.read(1):  # the sum over the member is checked at its end
         raise InputError("bytes behind the array", node=where)
 

@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 from anybit.zoo.packages import needed
 
 with needed():
-    import msgspec
     from msgspec import Meta, Struct
 
 VERSION: Literal[1] = 1

@@ -13,8 +13,12 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
 from anybit.errors import UsageError
-from anybit.zoo.card import VERSION, Card, Catalogue, Role, msgspec
+from anybit.zoo.card import VERSION, Card, Catalogue, Role
 from anybit.zoo.errors import CatalogueError
+from anybit.zoo.packages import needed
+
+with needed():
+    import msgspec
 
 CATALOGUE_FILE = "catalogue.json"
 CARD_FILE = "card.json"
@@ -61,7 +65,7 @@ def open_catalogue(source: str | os.PathLike[str] | None = None, *, cache: Path 
         source: A folder, a JSON file, or an http, https or file address of one; None for what the environment variable
             ANYBIT_CATALOGUE names, and without it for what ships with anybit. Of a folder all ``*/card.json`` are
             read, or its ``catalogue.json`` where there is none.
-        cache: Folder where a copy of a remote catalogue is kept, for when it cannot be reached.
+        cache: Folder of the cache, see `anybit.zoo.store.cache_folder`: a copy of a remote catalogue is kept there.
 
     Raises:
         CatalogueError: It cannot be read, or is malformed.
@@ -73,8 +77,9 @@ def open_catalogue(source: str | os.PathLike[str] | None = None, *, cache: Path 
     parts = urlsplit(text)
     if parts.scheme in ("http", "https"):
         from anybit.zoo.download import read_remote
+        from anybit.zoo.store import cache_folder
 
-        data, offline = read_remote(text, cache, largest=_LARGEST)
+        data, offline = read_remote(text, (cache or cache_folder()) / "catalogues", largest=_LARGEST)
         cards = parse(data, text)
         _check_remote(cards, text)
         return Shelf(_by_name([resolved(c, text) for c in cards], text), offline)
@@ -96,6 +101,9 @@ def read_folder(folder: Path) -> list[Card]:
     paths = sorted(folder.glob(f"[!.]*/{CARD_FILE}"))
     if not paths and (folder / CATALOGUE_FILE).exists():
         return _read_file(folder / CATALOGUE_FILE)
+    if not paths:
+        expected = f"{CATALOGUE_FILE}, or folders with a {CARD_FILE} each"
+        raise CatalogueError("nothing in the folder is a catalogue", node=str(folder), expected=expected)
     cards = [resolved(read_card(path), path.resolve().as_uri()) for path in paths]
     for card, path in zip(cards, paths, strict=True):
         if card.name != path.parent.name:
@@ -169,7 +177,10 @@ def _bytes_of(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CatalogueError(
-            "cannot read the catalogue", node=str(path), got=error.strerror or error, expected="a JSON file, or a folder"
+            "cannot read the catalogue",
+            node=str(path),
+            got=error.strerror or error,
+            expected="a JSON file, or a folder",
         ) from error
 
 
@@ -185,7 +196,9 @@ def _check(card: Card, where: str) -> None:
     here = f"{where}, model '{card.name}'"
     models = sum(f.role is Role.MODEL for f in card.files)
     if models != 1 or sum(f.role is Role.DATA for f in card.files) > 1:
-        raise CatalogueError("files", node=here, got=f"{models} models", expected="one model, and one data file at most")
+        raise CatalogueError(
+            "files", node=here, got=f"{models} models", expected="one model, and one data file at most"
+        )
     repeated = [name for name, count in Counter(f.name.lower() for f in card.files).items() if count > 1]
     if repeated:
         raise CatalogueError("two files of one name", node=here, got=repeated[0])
@@ -211,3 +224,7 @@ def _by_name(cards: Sequence[Card], where: str) -> dict[str, Card]:
             raise CatalogueError("two models of one name", node=where, got=card.name)
         found[card.name.lower()] = card
     return {card.name: card for card in cards}
+
+
+if __name__ == "__main__":
+    print(schema().decode(), end="")  # noqa: T201  (the file beside this one is its output)
