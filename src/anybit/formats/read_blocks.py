@@ -131,7 +131,7 @@ def _matmul(node: ir.Node) -> _Weights | Refusal:
     zero_points = _zero_points(constant(inputs[3]), (rows, blocks), bits)
     if zero_points is None:
         return Refusal(
-            problem="the zero points", node=where, expected=f"whole numbers for {rows} rows of {blocks} blocks"
+            problem="the zero points", node=where, expected=f"packed ones, for {rows} rows of {blocks} blocks"
         )
     spread = [np.repeat(p, block, axis=1)[:, :terms].T for p in (scale.reshape(rows, blocks), zero_points)]
     if blocks == 1:
@@ -202,12 +202,13 @@ def _unpacked(packed: Array, bits: int) -> Float64s:
 
 
 def _zero_points(stored: Array | None, shape: tuple[int, ...], bits: int, *, is_packed: bool = True) -> Float64s | None:
-    """Zero points by block, packed or one number each; None where they do not fit, or are no whole numbers."""
+    """Zero points by block, packed or one integer each; None where they do not fit, or are real numbers."""
     if stored is None:
         return np.full(shape, float(1 << (bits - 1)) if is_packed else 0.0)
-    if stored.dtype != np.uint8 or not is_packed:
-        whole = stored.astype(np.float64)
-        return whole.reshape(shape) if whole.size == np.prod(shape) and (whole == np.rint(whole)).all() else None
+    if stored.dtype.kind == "f":  # ONNX Runtime multiplies them by the scale first, which rounds once more
+        return None
+    if not is_packed:
+        return stored.astype(np.float64).reshape(shape) if stored.size == np.prod(shape) else None
     width = -(-shape[-1] * bits // 8)
     rows = int(np.prod(shape[:-1]))
     if stored.size != rows * width:
