@@ -49,6 +49,7 @@ def export_keras(
 
     Raises:
         ConversionError: A layer or quantiser has no rule, or the result departs from the model.
+        InputError: The inputs to compare on are not those of the model, or cannot be drawn because sizes are free.
     """
     if not hasattr(model, "layers") or not getattr(model, "inputs", None):
         got, hint = type(model).__name__, "call it on keras.Input, or build it first"
