@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.util import find_spec
 
 collect_ignore_glob = [] if find_spec("brevitas") else ["test_*.py"]
+
+if find_spec("brevitas"):
+    with warnings.catch_warnings():  # Brevitas warns about its own packages when they are imported
+        warnings.simplefilter("ignore")
+        import brevitas.export
+        import brevitas.nn
+        import brevitas.quant  # noqa: F401

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from brevitas import quant as bq
+from brevitas.inject.enum import QuantType
 from torch import nn
 
 import anybit
@@ -106,7 +107,7 @@ def test_every_rounding_of_weights_and_activations():
 
 
 def test_binary_ternary_asymmetric_fixed_point_and_one_bit():
-    ternary = bq.SignedTernaryActPerTensorConst
+    ternary = variant(bq.SignedTernaryActPerTensorConst, quant_type=QuantType.TERNARY)
     net = nn.Sequential(
         qnn.QuantIdentity(act_quant=ternary, threshold=0.5),
         qnn.QuantLinear(6, 6, bias=False, weight_quant=bq.SignedTernaryWeightPerTensorConst),

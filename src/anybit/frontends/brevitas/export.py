@@ -11,6 +11,7 @@ import torch
 from brevitas.export.inference.manager import _override_create_quant_tensor  # pyright: ignore[reportPrivateUsage]
 from brevitas.export.manager import (
     BaseManager,
+    _cache_inp_out,  # pyright: ignore[reportPrivateUsage]  as Brevitas' own managers do
     _override_act_caching_mode,  # pyright: ignore[reportPrivateUsage]
     _set_proxy_export_handler,  # pyright: ignore[reportPrivateUsage]
     _set_proxy_export_mode,  # pyright: ignore[reportPrivateUsage]
@@ -21,7 +22,7 @@ from brevitas.quant_tensor import QuantTensor
 
 from anybit.frontends.agreement import ConversionError, Export
 from anybit.frontends.brevitas.handlers import Activations, Biases, Truncations, Weights
-from anybit.frontends.torch.capture import batch_shapes, example_tensors, quietly
+from anybit.frontends.torch.capture import example, quietly
 from anybit.frontends.torch.comparison import compared_with_module
 from anybit.frontends.torch.export import copied, evaluated, hub_model
 
@@ -51,9 +52,7 @@ def export_brevitas(
     Raises:
         ConversionError: Something has no exact translation, or the two depart; the message names the module.
     """
-    inputs, shapes = example_tensors(example_inputs), None
-    if dynamic_batch:
-        inputs, shapes = batch_shapes(inputs)
+    inputs, shapes = example(example_inputs, dynamic_batch=dynamic_batch)
     source = evaluated(module)
     source.register_forward_hook(_without_quant_tensors)
     prepared = _prepared(copied(source), inputs)
@@ -68,7 +67,8 @@ def _without_quant_tensors(module: torch.nn.Module, inputs: Any, result: Any) ->
 
 def _values(result: Any) -> Any:
     if isinstance(result, QuantTensor):
-        return result.value
+        tensor: Any = result
+        return tensor.value
     if isinstance(result, tuple | list):
         return tuple(_values(r) for r in result)
     return {k: _values(v) for k, v in result.items()} if isinstance(result, dict) else result
@@ -99,7 +99,7 @@ def _prepared(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> torch.
     _check(module)
     with torch.no_grad(), quietly():
         module.apply(_Manager.set_export_handler)
-        _Manager._cache_inp_out(module, *inputs)  # noqa: SLF001  as Brevitas' managers do
+        _cache_inp_out(module, *inputs)
         _Manager.set_export_mode(module, enabled=True)
         _bake(module)
         QuantizationStatusManager.disable_return_quant_tensor(module)
@@ -135,8 +135,8 @@ def _bake(module: torch.nn.Module) -> None:
         if not isinstance(shared, Weights):
             continue
         for index, layer in enumerate(shared.layers if len(shared.layers) > 1 else ()):
-            own = copy.copy(proxy)
-            own._modules = dict(proxy._modules)  # noqa: SLF001  a shallow copy shares it
+            own: Any = copy.copy(proxy)
+            own._modules = dict(own._modules)  # noqa: SLF001  a shallow copy shares it
             own.export_handler = shared.of_layer(index)
             layer.weight_quant = own
     handlers = [m for m in module.modules() if isinstance(m, Weights)]

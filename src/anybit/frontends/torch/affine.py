@@ -78,7 +78,7 @@ def write_activation(captured: Captured, x: fx.Node, meaning: Affine, name: str,
     if approximate or _division_agrees(centred, meaning.reciprocal):
         return _quant(captured, x, centred, name)
     factor = captured.new_constant(f"{name}_reciprocal", meaning.reciprocal)
-    unit = Quantizer(np.float32(1).reshape(()), centred.zero_point, centred.lo, centred.hi, grid=centred.grid)
+    unit = Quantizer(np.ones((), np.float32), centred.zero_point, centred.lo, centred.hi, grid=centred.grid)
     scaled = captured.call(torch.ops.aten.mul.Tensor, x, factor)
     integers = _quant(captured, scaled, unit, name)
     scale = captured.new_constant(f"{name}_scale", centred.scale)

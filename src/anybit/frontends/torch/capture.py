@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,11 +23,11 @@ Tensors = tuple[torch.Tensor, ...]
 Shapes = tuple[Any, ...] | None
 
 
-def example_tensors(example_inputs: torch.Tensor | Sequence[torch.Tensor]) -> Tensors:
-    """The example inputs as a tuple.
+def example(example_inputs: torch.Tensor | Sequence[torch.Tensor], *, dynamic_batch: bool) -> tuple[Tensors, Shapes]:
+    """The example inputs as a tuple, and what is free in them.
 
     Raises:
-        ConversionError: One of them is no tensor.
+        ConversionError: One of them is no tensor, or they have no common batch that could be free.
     """
     inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
     for index, value in enumerate(inputs):
@@ -37,15 +37,11 @@ def example_tensors(example_inputs: torch.Tensor | Sequence[torch.Tensor]) -> Te
             )
     if not inputs:
         raise ConversionError("no example inputs", expected="a tensor for each argument of forward")
-    return inputs
+    return _with_free_batch(inputs) if dynamic_batch else (inputs, None)
 
 
-def batch_shapes(inputs: Tensors) -> tuple[Tensors, Shapes]:
-    """Example inputs of two samples or more, from which torch can tell a free batch, and what is free in them.
-
-    Raises:
-        ConversionError: The inputs have no common first dimension.
-    """
+def _with_free_batch(inputs: Tensors) -> tuple[Tensors, Shapes]:
+    """Inputs of two samples or more, from which torch can tell a free batch."""
     sizes = {x.shape[0] if x.ndim else 0 for x in inputs}
     if len(sizes) > 1 or 0 in sizes:
         raise ConversionError(
@@ -91,8 +87,8 @@ def exported(module: torch.nn.Module, inputs: Tensors, shapes: Shapes) -> torch.
 
 def _takes_any_number(module: torch.nn.Module) -> bool:
     """Whether forward takes its inputs as one tuple, ``*inputs``: torch.export then wants what is free in them so."""
-    parameters = inspect.signature(module.forward).parameters.values()
-    return next(iter(parameters)).kind is inspect.Parameter.VAR_POSITIONAL
+    first = next(iter(inspect.signature(module.forward).parameters.values()), None)
+    return first is not None and first.kind is inspect.Parameter.VAR_POSITIONAL
 
 
 def _failure(error: Exception, path: list[str], *, free: bool) -> ConversionError:
@@ -126,7 +122,7 @@ def _followed(module: torch.nn.Module, path: list[str]) -> list[Any]:
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def quietly() -> Generator[None]:
     """Keeps torch's warnings about its own code, and about packages that it misses, from the user."""
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
@@ -147,12 +143,14 @@ _CACHEMASKS = (
 
 
 @contextmanager
-def _fake_quantize_on_meta() -> Iterator[None]:
+def _fake_quantize_on_meta() -> Generator[None]:
     """Gives torch's fake quantisation, for as long as it lasts, the shapes that torch.export asks for."""
-    library = torch.library.Library("aten", "IMPL")
+    library: Any = torch.library.Library("aten", "IMPL")
+    core: Any = torch._C  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  torch has no public way to ask
+    has_kernel = core._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001
     try:
         for name in _CACHEMASKS:
-            if not torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{name}", "Meta"):  # noqa: SLF001
+            if not has_kernel(f"aten::{name}", "Meta"):
                 library.impl(name, _cachemask, "Meta")
         yield
     finally:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import torch
 
 from anybit.frontends.agreement import ConversionError, Export
-from anybit.frontends.torch.capture import Shapes, Tensors, batch_shapes, capture, example_tensors
+from anybit.frontends.torch.capture import Shapes, Tensors, capture, example
 from anybit.frontends.torch.comparison import compared_with_module
 from anybit.frontends.torch.decomposed import rewrite_decomposed
 from anybit.frontends.torch.fake_quantize import rewrite_fake_quantize
@@ -48,9 +48,7 @@ def export_torch(
     Raises:
         ConversionError: Something has no exact translation, or the two depart; the message names the module.
     """
-    inputs, shapes = example_tensors(example_inputs), None
-    if dynamic_batch:
-        inputs, shapes = batch_shapes(inputs)
+    inputs, shapes = example(example_inputs, dynamic_batch=dynamic_batch)
     source = evaluated(module)
     model = hub_model(freeze(copied(source)), inputs, shapes, approximate=approximate)
     return compared_with_module(model, source, inputs, tolerance=tolerance, quiet=quiet)

@@ -11,7 +11,6 @@ from onnxscript.values import Opset
 from anybit.frontends.agreement import ConversionError
 from anybit.frontends.torch.capture import BATCH, Shapes, Tensors, exported, quietly
 from anybit.frontends.torch.captured import Captured, where
-from anybit.frontends.torch.operators import bipolar_quant, float_quant, quant, trunc  # noqa: F401  they register
 from anybit.io.load import load
 from anybit.ops.operator import DOMAIN
 from anybit.ops.schemas import register_schemas
@@ -116,7 +115,7 @@ def _table() -> dict[Any, Any]:
         flags = {"has_inf": int(inf), "has_nan": int(nan), "saturation": int(saturation)}
         return hub.FloatQuant(x, s, e, m, bias, top, has_subnormal=1, rounding_mode=mode, **flags)
 
-    operators: Any = torch.ops.anybit
+    operators: Any = torch.ops.anybit  # the package has registered them
     return {
         operators.quant.default: to_quant,
         operators.bipolar_quant.default: to_bipolar_quant,
