@@ -4,7 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-openvino train test-all nightly lint format bench constraints clean
+# Makes build/NAME, an environment of its own: $(call environment,NAME,PACKAGES)
+define environment
+$(PYTHON) -m venv build/$(1)
+build/$(1)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(2)
+touch build/$(1)/.installed
+endef
+
+.PHONY: demo test test-openvino test-torch test-hgq2 test-qkeras test-ray test-all nightly train lint format bench \
+	constraints clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -19,6 +27,20 @@ test-all: $(VENV)/.dev
 test-openvino: $(VENV)/.dev
 	$(PIP) --editable ".[openvino]"
 	$(BIN)/python -m pytest tests/runtime/test_openvino.py
+
+# Front ends, training and the hand-over examples, which need PyTorch; hls4ml runs in one of the examples.
+test-torch: build/torch/.installed
+	build/torch/bin/python -m pytest -n auto tests/frontends tests/zoo/test_train_again.py tests/integration/test_examples.py
+
+# HGQ2 and QKeras cannot be installed side by side; QKeras brings TensorFlow, 2.9 GB.
+test-hgq2: build/hgq2/.installed
+	KERAS_BACKEND=torch build/hgq2/bin/python -m pytest -n auto tests/frontends/keras
+
+test-qkeras: build/qkeras/.installed
+	TF_USE_LEGACY_KERAS=1 build/qkeras/bin/python -m pytest -n auto tests/frontends/keras
+
+test-ray: build/ray/.installed
+	build/ray/bin/python -m pytest tests/zoo/test_on_ray.py
 
 # The property tests of the value analysis at full size: 20,000 random graphs.
 nightly: $(VENV)/.dev
@@ -46,7 +68,7 @@ train: $(VENV)/.dev
 	$(BIN)/python -m anybit.zoo.train.digits_mlp_2w2a
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -59,18 +81,25 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) --editable ".[dev,train]"
 	touch $@
 
+build/torch/.installed: pyproject.toml constraints.txt
+	$(call environment,torch,--editable ".[brevitas,dev,train]" torch==2.13.0 brevitas==0.13.4 "hls4ml[onnx]==1.3.0" qonnx==1.0.0)
+
+build/hgq2/.installed: pyproject.toml constraints.txt
+	$(call environment,hgq2,--editable ".[dev,hgq2]" torch==2.13.0 HGQ2==0.2.0 keras==3.15.1 quantizers==1.2.2)
+
+build/qkeras/.installed: pyproject.toml constraints.txt
+	$(call environment,qkeras,--editable ".[dev,qkeras]" qkeras==0.9.0 tensorflow==2.21.0 tf_keras==2.21.0 \
+		tensorflow-model-optimization==0.8.1 pyparsing==3.3.3)
+
+build/ray/.installed: pyproject.toml constraints.txt
+	$(call environment,ray,--editable ".[dev,ray,train]")
+
 # Peers of the benchmark that need packages of their own.
 build/brevitas/.installed: constraints.txt
-	$(PYTHON) -m venv build/brevitas
-	build/brevitas/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
-		torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
-	touch $@
+	$(call environment,brevitas,torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript)
 
 build/hls4ml/.installed: constraints.txt
-	$(PYTHON) -m venv build/hls4ml
-	build/hls4ml/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
-		"hls4ml[onnx]==1.3.0" qonnx==1.0.0
-	touch $@
+	$(call environment,hls4ml,"hls4ml[onnx]==1.3.0" qonnx==1.0.0)
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(PIP) --editable ".[bench,openvino]"

@@ -90,3 +90,19 @@ def test_hls4ml_writes_what_is_ready_or_says_why_not(net, tmp_path):
     result = run("hls4ml", net, "-o", tmp_path / "out.onnx")
     assert result.exit_code in (0, 1), result.output
     assert (tmp_path / "out.onnx").exists() == (result.exit_code == 0)
+
+
+def test_hls4ml_chooses_the_precision_by_the_range_of_the_input(net, tmp_path):
+    narrow, wide = (
+        json.loads(run("hls4ml", net, "-o", tmp_path / "out.onnx", "--json", "--input-range", f"x={r}").output)
+        for r in ("-1,1", "-1000,1000")
+    )
+    assert narrow["precision"] != wide["precision"]
+    refused = run("hls4ml", net, "-o", tmp_path / "out.onnx", "--input-range", "x=1").exception
+    assert isinstance(refused, UsageError)
+    assert "NAME=LO,HI" in str(refused)
+
+
+def test_hls4ml_takes_the_logits(softmax, tmp_path):
+    assert run("hls4ml", softmax, "-o", tmp_path / "out.onnx").exit_code == 1
+    assert run("hls4ml", softmax, "-o", tmp_path / "out.onnx", "--logits").exit_code == 0

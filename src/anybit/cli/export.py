@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anybit.cli.input_ranges import parse_ranges
 from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, OutputOption, console, print_json
 from anybit.errors import UsageError
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from anybit.errors import Diagnosis
     from anybit.runtime.compare import Comparison
     from anybit.targets.handover import Handover
+
+LogitsOption = Annotated[
+    bool, typer.Option("--logits", help="Cut off a Softmax at the end: the output is what it reads.")
+]
 
 export = typer.Typer(
     name="export", help="Prepare a model for a hardware tool, or say what stands in the way.", no_args_is_help=True
@@ -34,9 +39,7 @@ def finn(
         list[str] | None,
         typer.Option("--input-type", help="NAME=FORMAT of an input that is only fed such integers, as x=UINT8."),
     ] = None,
-    logits: Annotated[
-        bool, typer.Option("--logits", help="Cut off a Softmax at the end: the output is what it reads.")
-    ] = False,
+    logits: LogitsOption = False,
     json: JsonOption = False,
 ) -> None:
     """A model as FINN takes it: integer products, and thresholds that are exact for every sum.
@@ -54,7 +57,16 @@ def finn(
 
 
 @export.command()
-def hls4ml(model: ModelArgument, output: OutputOption, json: JsonOption = False) -> None:
+def hls4ml(
+    model: ModelArgument,
+    output: OutputOption,
+    input_range: Annotated[
+        list[str] | None,
+        typer.Option("--input-range", help="NAME=LO,HI of an input, by which the precision is chosen."),
+    ] = None,
+    logits: LogitsOption = False,
+    json: JsonOption = False,
+) -> None:
     """A model as hls4ml takes it: exact rewrites of what it would refuse, or compute otherwise.
 
     Lists what was rewritten and what stands in the way, and compares the prepared model with its source. It is
@@ -62,7 +74,7 @@ def hls4ml(model: ModelArgument, output: OutputOption, json: JsonOption = False)
     """
     from anybit.targets.hls4ml.prepare import prepare
 
-    _finish(prepare(model), output, as_json=json)
+    _finish(prepare(model, input_ranges=parse_ranges(input_range or ()), logits=logits), output, as_json=json)
 
 
 def _input_types(entries: Sequence[str]) -> dict[str, DataType]:

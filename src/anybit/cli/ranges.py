@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anybit.cli.input_ranges import parse_ranges
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table
-from anybit.errors import UsageError
 
 if TYPE_CHECKING:
     from anybit.analysis.ranges import Ranges
@@ -25,32 +23,11 @@ def ranges(
     """Proven bounds of each tensor, accumulator bit widths, stuck channels."""
     from anybit.analysis.ranges import ranges as ranges_of_model
 
-    result = ranges_of_model(model, input_ranges=_limits(input or ()))
+    result = ranges_of_model(model, input_ranges=parse_ranges(input or ()))
     if json:
         print_json(result)
     else:
         _print(result)
-
-
-def _limits(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
-    limits: dict[str, tuple[float, float]] = {}
-    for name, given in map(_limit, texts):
-        if limits.setdefault(name, given) != given:
-            raise UsageError(
-                "range of an input", node=f"input '{name}'", got=f"{limits[name]}, {given}", expected="one"
-            )
-    return limits
-
-
-def _limit(text: str) -> tuple[str, tuple[float, float]]:
-    name, separator, numbers = text.rpartition("=")
-    try:
-        lo, hi = (float(n) for n in numbers.split(","))
-    except ValueError:
-        lo = hi = math.nan
-    if not separator or not name or math.isnan(lo) or math.isnan(hi):
-        raise UsageError("range of an input", got=repr(text), expected="NAME=LO,HI with two numbers")
-    return name, (lo, hi)
 
 
 def _print(result: Ranges) -> None:
