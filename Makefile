@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-# Makes build/NAME, an environment of its own: $(call environment,NAME,PACKAGES)
-define environment
-$(PYTHON) -m venv build/$(1)
-build/$(1)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(2)
-touch build/$(1)/.installed
-endef
+# Environments of their own, under build/: frameworks and tools that the package itself does not need.
+PACKAGES_torch := --editable ".[brevitas,dev,train]" torch==2.13.0 brevitas==0.13.4 "hls4ml[onnx]==1.3.0" qonnx==1.0.0
+PACKAGES_hgq2 := --editable ".[dev,hgq2]" torch==2.13.0 HGQ2==0.2.0 keras==3.15.1 quantizers==1.2.2
+PACKAGES_qkeras := --editable ".[dev,qkeras]" qkeras==0.9.0 tensorflow==2.21.0 tf_keras==2.21.0 \
+	tensorflow-model-optimization==0.8.1 pyparsing==3.3.3
+PACKAGES_ray := --editable ".[dev,ray,train]"
+PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
+PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
 .PHONY: demo test test-openvino test-torch test-hgq2 test-qkeras test-ray test-all nightly train lint format bench \
 	constraints clean
@@ -81,25 +83,10 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) --editable ".[dev,train]"
 	touch $@
 
-build/torch/.installed: pyproject.toml constraints.txt
-	$(call environment,torch,--editable ".[brevitas,dev,train]" torch==2.13.0 brevitas==0.13.4 "hls4ml[onnx]==1.3.0" qonnx==1.0.0)
-
-build/hgq2/.installed: pyproject.toml constraints.txt
-	$(call environment,hgq2,--editable ".[dev,hgq2]" torch==2.13.0 HGQ2==0.2.0 keras==3.15.1 quantizers==1.2.2)
-
-build/qkeras/.installed: pyproject.toml constraints.txt
-	$(call environment,qkeras,--editable ".[dev,qkeras]" qkeras==0.9.0 tensorflow==2.21.0 tf_keras==2.21.0 \
-		tensorflow-model-optimization==0.8.1 pyparsing==3.3.3)
-
-build/ray/.installed: pyproject.toml constraints.txt
-	$(call environment,ray,--editable ".[dev,ray,train]")
-
-# Peers of the benchmark that need packages of their own.
-build/brevitas/.installed: constraints.txt
-	$(call environment,brevitas,torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript)
-
-build/hls4ml/.installed: constraints.txt
-	$(call environment,hls4ml,"hls4ml[onnx]==1.3.0" qonnx==1.0.0)
+build/%/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv build/$*
+	build/$*/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(PACKAGES_$*)
+	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(PIP) --editable ".[bench,openvino]"
