@@ -151,6 +151,14 @@ def test_a_branch_of_an_if_is_read():
     assert "Quant" in _assert_read(proto, x)
 
 
+def test_a_remainder_is_no_quantiser():
+    nodes = [helper.make_node("Div", ["x", "s"], ["d"]), helper.make_node("Floor", ["d"], ["f"]),
+             helper.make_node("Mul", ["f", "s"], ["m"]), helper.make_node("Sub", ["x", "m"], ["y"])]  # fmt: skip
+    result = convert(linear_model(nodes, {"s": _S}, shape=_SHAPE), "qonnx")
+    assert not result.refusals
+    assert operators(result.model) == [n.op_type for n in nodes]
+
+
 def test_dynamic_batch():
     steps = _READ["by channel"][0]
     x = near_ties(np.random.default_rng(0), np.broadcast_to(_CHANNELS, _SHAPE), _SHAPE)

@@ -57,7 +57,7 @@ def read_fake_quant(model: ir.Model) -> Outcome:
         plan = reader.plan(spine, label(node))
         if isinstance(plan, _Plan):
             made.append(reader.apply(plan))
-        elif spine.is_scaled:
+        elif spine.is_meant:
             refusals.append(plan)
     refusals += [r for n in nodes if (r := _by_sign(n)) is not None]
     refusals += join(rewriter, [n for n in model.graph.all_nodes() if n.domain == DOMAIN and n.op_type == "Quant"])

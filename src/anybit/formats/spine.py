@@ -129,9 +129,11 @@ class Spine:
         return ROUNDINGS[self.core[0].node.op_type]
 
     @property
-    def is_scaled(self) -> bool:
-        """Whether there are scales on both sides, as quantisers have them."""
-        return all(any(s.factor is not None for s in side) for side in (self.upper, self.lower))
+    def is_meant(self) -> bool:
+        """Whether it is meant as a quantiser: scales on both sides, and more than the Floor or Ceil of a remainder."""
+        scaled = all(any(s.factor is not None for s in side) for side in (self.upper, self.lower))
+        steps = (*self.upper, *self.core, *self.lower)
+        return scaled and (self.rounding is Rounding.ROUND or any(s.node.op_type in BOUNDING for s in steps))
 
     def between(self, ups: int, downs: int) -> list[Step]:
         """The steps with so many of the upper and the lower ones, in order."""
