@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import asdict
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from anybit.errors import UnsupportedError
 from anybit.io.load import ModelSource
 from anybit.reporting.describe import describe
+from anybit.reporting.frame import environment, policy, theme
 from anybit.reporting.model import Report
 from anybit.runtime.session import Inputs
 
@@ -69,24 +67,16 @@ def render(described: Report) -> str:
 
 
 def _template() -> Template:
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError as error:
-        raise UnsupportedError(
-            "the report needs jinja2", got="it is not installed", hint="pip install 'anybit[report]'"
-        ) from error
-    environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    return environment.from_string(_text("assets", "page.html"))
+    return environment().from_string(_text("assets", "page.html"))
 
 
 def _rendered(template: Template, described: Report) -> str:
-    style = _text("assets", "page.css")
+    style = theme() + _text("assets", "page.css")
     script = "(() => {\n" + "\n".join(_text("assets", s) for s in _SCRIPTS) + "})();\n"
     library = _text("vendor", "dagre.min.js").partition(_SOURCE_MAP)[0]
     return template.render(
         report=described,
-        policy=_policy(style, library, script),
+        policy=policy(style, library, script),
         style=style,
         script=script,
         library=library,
@@ -97,16 +87,3 @@ def _rendered(template: Template, described: Report) -> str:
 
 def _text(folder: str, name: str) -> str:
     return (files("anybit.reporting") / folder / name).read_text("utf-8")
-
-
-def _policy(style: str, *scripts: str) -> str:
-    """Nothing may be loaded, and of what stands in the page only these texts count as style and script."""
-    allowed = " ".join(map(_hash, scripts))
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; worker-src blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,48 @@
+"""What pages share: the engine of their templates, the policy that keeps them from loading anything, the colours."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from anybit.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def environment() -> Environment:
+    """Templates that escape what they are given, and refuse names that they are not given.
+
+    Raises:
+        UnsupportedError: jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError as error:
+        raise UnsupportedError(
+            "a page needs jinja2", got="it is not installed", hint="pip install 'anybit[report]'"
+        ) from error
+    engine = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    engine.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return engine
+
+
+def policy(style: str, *scripts: str) -> str:
+    """Nothing may be loaded, and of what stands in the page only these texts count as style and script."""
+    allowed = " ".join(map(_hash, scripts)) or "'none'"
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; worker-src blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def theme() -> str:
+    """The style sheet of colours and fonts, light and dark."""
+    return (files("anybit.reporting") / "assets" / "theme.css").read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
