@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -16,8 +17,10 @@ from onnx import helper
 
 from anybit import Session
 from anybit.errors import ModelFileError, UsageError
+from anybit.runtime.evaluate import evaluate as evaluate_here
 from anybit.zoo.catalogue import open_catalogue
 from anybit.zoo.evaluate import Options, evaluate, model_file, reproduce
+from anybit.zoo.journal import JournalFile
 from anybit.zoo.store import Store
 from tests.models import DIGITS, mlp, model, parameters, quant
 
@@ -146,6 +149,7 @@ def test_external_data_decides_too(tmp_path):
 _SLOW = """
 import sys, time
 from pathlib import Path
+from anybit.runtime.evaluate import evaluate as evaluate_here
 from anybit.zoo.evaluate import Options, evaluate
 model, data, journal = map(Path, sys.argv[1:])
 print("begun", flush=True)
@@ -196,34 +200,35 @@ def test_the_file_of_a_card():
 
 
 @pytest.mark.large
-def test_it_is_as_fast_as_the_bare_session(tmp_path):
-    """Within 10 % of a loop over the same batches: a journal and streaming cost next to nothing."""
+def test_it_takes_what_the_bare_session_takes(tmp_path):
+    """Within 10 %, in processor time: reading an .npz, judging and a journal cost next to nothing."""
     rng = np.random.default_rng(0)
-    nodes = [
-        quant("x", "xq", signed=0),
-        quant("w", "wq"),
-        helper.make_node("MatMul", ["xq", "wq"], ["h"]),
-        quant("h", "hq", signed=0),
-        quant("v", "vq"),
-        helper.make_node("MatMul", ["hq", "vq"], ["y"]),
-    ]
-    shapes = {"w": (784, 512), "v": (512, 10)}
-    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    constants = weights | {k: v for name in ("xq", "wq", "hq", "vq") for k, v in parameters(name).items()}
-    onnx.save(model(nodes, constants, inputs={"x": ["N", 784]}, outputs=["y"]), tmp_path / "m.onnx")
-    session = Session(tmp_path / "m.onnx", threads=1)
-    info = session.inputs[0]
-    x = np.random.default_rng(0).random((60_000, *info.shape[1:]), np.float32)
-    np.savez(tmp_path / "d.npz", **{info.name: x, "labels": np.zeros(len(x), np.int64)})
+    channels = (3, 64, 128, 128)
+    nodes, constants, x = [quant("x", "xq", signed=0)], parameters("xq"), "xq"
+    for i, (inputs, outputs) in enumerate(pairwise(channels)):
+        constants |= {f"w{i}": rng.normal(size=(outputs, inputs, 3, 3)).astype(np.float32)}
+        constants |= parameters(f"w{i}q") | parameters(f"h{i}q")
+        conv = helper.make_node("Conv", [x, f"w{i}q"], [f"c{i}"], strides=[1 + i % 2] * 2)
+        nodes += [quant(f"w{i}", f"w{i}q"), conv, quant(f"c{i}", f"h{i}q", signed=0)]
+        x = f"h{i}q"
+    nodes += [helper.make_node("GlobalAveragePool", [x], ["g"]), helper.make_node("Flatten", ["g"], ["y"])]
+    session = Session(model(nodes, constants, inputs={"x": ["N", 3, 32, 32]}, outputs=["y"]), threads=1)
+    images = rng.random((1024, 3, 32, 32), np.float32)
+    np.savez(tmp_path / "d.npz", x=images, labels=np.zeros(len(images), np.int64))
+
+    def bare(_):
+        for at in range(0, len(images), 32):
+            session.run(images[at : at + 32])
+
+    def judged(path):
+        with JournalFile(path, {}) as journal:
+            evaluate_here(session, tmp_path / "d.npz", "labels", batch_size=32, workers=1, journal=journal)
+
     ratios = []
     for turn in range(5):
-        start = time.perf_counter()
-        for at in range(0, len(x), 256):
-            session.run({info.name: x[at : at + 256]})
-        bare = time.perf_counter() - start
-        options = Options(batch_size=256, workers=1)
-        found = evaluate(
-            tmp_path / "m.onnx", tmp_path / "d.npz", "labels", options=options, journal=tmp_path / f"j{turn}"
-        )
-        ratios.append(found.seconds / bare)
+        times = [time.process_time()]
+        for part in (bare, judged):
+            part(tmp_path / f"j{turn}")
+            times.append(time.process_time())
+        ratios.append((times[2] - times[1]) / (times[1] - times[0]))
     assert sorted(ratios)[2] < 1.1, ratios

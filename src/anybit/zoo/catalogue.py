@@ -140,6 +140,11 @@ def encoded(cards: Sequence[Card]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
 
 
+def encoded_card(card: Card) -> bytes:
+    """A ``card.json``."""
+    return msgspec.json.format(msgspec.json.encode(card), indent=1) + b"\n"
+
+
 def schema() -> bytes:
     """The JSON Schema of a ``catalogue.json``."""
     return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Catalogue)), indent=1) + b"\n"

@@ -1,0 +1,322 @@
+"""anybit zoo: find models, fetch them, check what they claim, and publish your own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, console, print_json, print_table, progress
+from anybit.errors import UsageError
+
+if TYPE_CHECKING:
+    from anybit.runtime.evaluate import Evaluation
+    from anybit.zoo.add import Added
+    from anybit.zoo.card import Card
+    from anybit.zoo.catalogue import Shelf
+    from anybit.zoo.evaluate import Reproduction
+
+zoo = typer.Typer(name="zoo", help="The model zoo: list, fetch, verify, evaluate and add models.", no_args_is_help=True)
+"""The commands of the zoo."""
+
+NameArgument = Annotated[str, typer.Argument(help="Name in the catalogue.", show_default=False)]
+CatalogueOption = Annotated[
+    str | None, typer.Option("--catalogue", help="Folder, JSON file or address; else ANYBIT_CATALOGUE, else ours.")
+]
+CacheOption = Annotated[Path | None, typer.Option("--cache", help="Folder of the cache; else ANYBIT_CACHE.")]
+UnpinnedOption = Annotated[
+    bool, typer.Option("--accept-unpinned", help="Take files whose hash the card lacks, and pin what came.")
+]
+TopOption = Annotated[int, typer.Option(help="A label counts among so many of the highest scores.")]
+_PERCENT = 100
+
+
+@zoo.command("list")
+def list_models(
+    catalogue: CatalogueOption = None,
+    task: Annotated[str | None, typer.Option(help="Only models whose task has this text.")] = None,
+    cache: CacheOption = None,
+    json: JsonOption = False,
+) -> None:
+    """The models of the catalogue: task, number formats, what they reach and what they cost."""
+    cards = [c for c in _open(catalogue, cache).cards.values() if task is None or task.lower() in c.task.lower()]
+    if json:
+        print_json([_plain(card) for card in cards])
+        return
+    columns = (
+        "name",
+        "task",
+        "data set",
+        "weights",
+        "activations",
+        "reaches",
+        "bit operations",
+        "weight bits",
+        "pinned",
+    )
+    print_table(f"{len(cards):,} models", columns, [_row(card) for card in cards])
+
+
+@zoo.command()
+def info(
+    name: NameArgument, catalogue: CatalogueOption = None, cache: CacheOption = None, json: JsonOption = False
+) -> None:
+    """The card of a model."""
+    card = _open(catalogue, cache).card(name)
+    if json:
+        print_json(_plain(card))
+        return
+    shown = _flat(_plain(card))
+    print_table(
+        card.name, ("", ""), [(key, value) for key, value in shown if key != "name" and value not in (None, "")]
+    )
+
+
+@zoo.command()
+def fetch(
+    name: NameArgument,
+    accept_unpinned: UnpinnedOption = False,
+    catalogue: CatalogueOption = None,
+    cache: CacheOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Bring a model to this machine, checked by its hash, and print where its file is."""
+    from anybit.zoo.store import Store
+
+    card = _open(catalogue, cache).card(name)
+    sizes = [f.size for f in card.files]
+    total = None if None in sizes else sum(s or 0 for s in sizes)
+    with progress(f"fetching {name}", total, unit="bytes") as advance:
+        paths = Store(cache).fetch(card, accept_unpinned=accept_unpinned, progress=advance)
+    if json:
+        print_json({"model": str(paths[card.model.name]), "files": {n: str(p) for n, p in paths.items()}})
+    else:
+        typer.echo(paths[card.model.name])
+
+
+@zoo.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names; without any, all models.", show_default=False)
+    ] = None,
+    catalogue: CatalogueOption = None,
+    cache: CacheOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check the files that are on this machine against their hashes. Exit code 1 if one is damaged."""
+    from anybit.zoo.store import State, Store
+
+    shelf = _open(catalogue, cache)
+    cards = [shelf.card(name) for name in names] if names else list(shelf.cards.values())
+    store = Store(cache)
+    states = {card.name: store.states(card) for card in cards}
+    if json:
+        print_json(states)
+    else:
+        rows = [(name, s.name, s.state.value, s.path) for name, files in states.items() for s in files]
+        print_table("Files on this machine", ("model", "file", "state", "where"), rows)
+    if any(s.state is State.DAMAGED for files in states.values() for s in files):
+        raise typer.Exit(FINDINGS)
+
+
+@zoo.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Name in the catalogue, or an ONNX file.", show_default=False)],
+    data: Annotated[
+        Path | None, typer.Option(help=".npz, .npy or a folder of images by class; else the data of the card.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Key of the labels in the .npz file, or an .npy file with them.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="accuracy or squared-error.")] = "accuracy",
+    top: TopOption = 1,
+    output: Annotated[str | None, typer.Option(help="Output to judge, where there are several.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, reference, onnxruntime or openvino.")] = "auto",
+    batch_size: Annotated[int | None, typer.Option(help="Samples in one run.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Runs at once; else one for each core.")] = None,
+    journal: Annotated[Path | None, typer.Option(help="Keep what is finished here; continue from it.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster that does the work.")] = None,
+    accept_unpinned: UnpinnedOption = False,
+    catalogue: CatalogueOption = None,
+    cache: CacheOption = None,
+    json: JsonOption = False,
+) -> None:
+    """How right a model is over a data set. A model that comes with its data is held to what its card claims.
+
+    Exit code 1 if it does not reach that to the last sample.
+    """
+    from anybit.zoo.evaluate import Options, model_file, reproduce
+    from anybit.zoo.evaluate import evaluate as judge
+    from anybit.zoo.store import Store
+
+    options = Options(metric, top, output, engine, batch_size, workers)
+    with progress(f"judging {Path(model).name}", None) as advance:
+        how: dict[str, Any] = {"options": options, "journal": journal, "ray": ray, "progress": advance}
+        if data is None:
+            if Path(model).suffix == ".onnx":
+                raise UsageError(
+                    "--data", got="none", expected="a data set, for a model that is no name of a catalogue"
+                )
+            if labels or output or metric != "accuracy":
+                raise UsageError("labels, output and metric", got="no --data", hint="those of the card are used")
+            _print_reproduction(reproduce(_open(catalogue, cache).card(model), Store(cache), **how), as_json=json)
+            return
+        path = Path(model)
+        if path.suffix != ".onnx":
+            path = model_file(_open(catalogue, cache).card(model), Store(cache), accept_unpinned=accept_unpinned)
+        found = judge(path, data, labels, **how)
+    if json:
+        print_json(found)
+    else:
+        _print_evaluation(found)
+
+
+@zoo.command()
+def add(
+    model: ModelArgument,
+    data: Annotated[Path, typer.Option(help="Samples with labels: .npz, .npy or a folder of images by class.")],
+    folder: Annotated[Path, typer.Option("-o", "--output", help="Folder of the catalogue.")],
+    task: Annotated[str, typer.Option(help="What it does, as 'image classification'.")],
+    data_set: Annotated[str, typer.Option(help="What it was trained and judged on.")],
+    source: Annotated[str, typer.Option(help="Who made it.")],
+    licence: Annotated[str, typer.Option(help="SPDX identifier.")],
+    name: Annotated[str | None, typer.Option(help="Its name; else that of the file.")] = None,
+    input_text: Annotated[str, typer.Option("--input", help="How an input is prepared.")] = "",
+    framework: Annotated[str, typer.Option(help="What trained it; else the producer of the file.")] = "",
+    summary: Annotated[str, typer.Option(help="What else a reader wants to know.")] = "",
+    labels: Annotated[
+        str | None, typer.Option(help="Key of the labels in the .npz file, or an .npy file with them.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="accuracy or squared-error.")] = "accuracy",
+    output_name: Annotated[
+        str | None, typer.Option("--judge", help="Output to judge, where there are several.")
+    ] = None,
+    with_data: Annotated[bool, typer.Option("--with-data", help="The data go into the catalogue as well.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="A model of this name is replaced.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Check, clean, pack and measure a model, and put it into a catalogue with its card.
+
+    Nothing is written, and the exit code is 1, if the model fails its checks.
+    """
+    from anybit.runtime.judge import Metric
+    from anybit.zoo.add import About
+    from anybit.zoo.add import add as publish
+
+    if metric not in {m.value for m in Metric}:
+        raise UsageError("--metric", got=repr(metric), expected=", ".join(m.value for m in Metric))
+    about = About(name or model.stem, task, data_set, source, licence, input_text, framework, summary)
+    with progress(f"judging {model.name}", None) as advance:
+        added = publish(
+            model,
+            data,
+            folder,
+            about,
+            labels=labels,
+            metric=Metric(metric),
+            output=output_name,
+            with_data=with_data,
+            replace=replace,
+            progress=advance,
+        )
+    _print_added(added, folder, as_json=json)
+    if added.card is None:
+        raise typer.Exit(FINDINGS)
+
+
+@zoo.command()
+def site(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to; new, or an earlier site.")],
+    catalogue: CatalogueOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Write the catalogue as a gallery of static pages; models that are on this machine get their report."""
+    from anybit.zoo.site import write_site
+    from anybit.zoo.store import Store
+
+    shelf = _open(catalogue, cache)
+    with progress("writing pages", len(shelf.cards), unit="pages") as advance:
+        written = write_site(list(shelf.cards.values()), output, store=Store(cache), progress=advance)
+    for finding in written.without_report:
+        console().print(finding, markup=False, soft_wrap=True)
+    console().print(f"{written.pages} pages, {written.reports} with a report, written to {output}", markup=False)
+
+
+def _open(source: str | None, cache: Path | None) -> Shelf:
+    from anybit.zoo.catalogue import open_catalogue
+    from anybit.zoo.store import cache_folder
+
+    shelf = open_catalogue(source, cache=cache_folder(cache) if source or cache else None)
+    if shelf.offline:
+        typer.echo(f"anybit: the copy of an earlier time is used: {shelf.offline}", err=True)
+    return shelf
+
+
+def _plain(card: Card) -> dict[str, Any]:
+    import msgspec
+
+    return msgspec.to_builtins(card) | {"pinned": card.pinned}
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested fields with their whole names, entries of lists by number."""
+    flat: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        match value:
+            case dict():
+                flat += _flat(value, f"{prefix}{key} ")
+            case list() | tuple():
+                flat += _flat({str(i): entry for i, entry in enumerate(value)}, f"{prefix}{key} ")
+            case _:
+                flat.append((f"{prefix}{key}", value))
+    return flat
+
+
+def _row(card: Card) -> Sequence[object]:
+    cost, claim, formats = card.cost, card.claim, card.quantisation
+    reaches = "" if claim is None else f"{claim.value * _PERCENT:.2f} %" if claim.metric == "accuracy" else claim.value
+    return (
+        *(card.name, card.task, card.data_set.name, formats.weights, formats.activations, reaches),
+        f"{cost.bit_operations:,}" if cost and cost.bit_operations is not None else "",
+        f"{cost.weight_bits:,}" if cost and cost.weight_bits is not None else "",
+        "yes" if card.pinned else "no",
+    )
+
+
+def _print_reproduction(found: Reproduction, *, as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        claim = None if found.claim is None else msgspec.to_builtins(found.claim)
+        print_json({"evaluation": found.evaluation, "claim": claim, "agrees": found.agrees})
+    else:
+        _print_evaluation(found.evaluation)
+        if found.claim is not None:
+            correct = "" if found.claim.correct is None else f", {found.claim.correct:,} of {found.claim.samples:,}"
+            verdict = "which it reaches" if found.agrees else "which it does not reach"
+            console().print(f"claimed: {found.claim.value:.6g}{correct}: {verdict}", markup=False)
+    if not found.agrees:
+        raise typer.Exit(FINDINGS)
+
+
+def _print_evaluation(found: Evaluation) -> None:
+    kind = found.metric if isinstance(found.metric, str) else found.metric.value
+    columns = ("samples", kind, "correct", f"in top {found.top}", "samples/s", "batch", "runs at once")
+    row = (found.samples, found.score, found.correct, found.correct_in_top, round(found.throughput))
+    print_table("Over the data set", columns, [(*row, found.batch_size, found.workers)])
+
+
+def _print_added(added: Added, folder: Path, *, as_json: bool) -> None:
+    if as_json:
+        card = None if added.card is None else _plain(added.card)
+        print_json({"card": card, "findings": added.findings, "refusals": added.refusals})
+        return
+    for item in (*added.findings, *added.refusals):
+        console().print(str(item), markup=False, soft_wrap=True)
+    if added.card is None or added.evaluation is None:
+        console().print("nothing was written")
+        return
+    _print_evaluation(added.evaluation)
+    console().print(f"written to {folder / added.card.name}", markup=False)

@@ -1,0 +1,168 @@
+"""site: a catalogue as static pages, a gallery and a page for each model, which load nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anybit.errors import AnybitError, UsageError
+from anybit.reporting.frame import environment, policy, theme
+from anybit.reporting.page import report
+from anybit.zoo.card import Card, Role
+from anybit.zoo.chart import chart
+from anybit.zoo.entry import Entry
+from anybit.zoo.errors import CatalogueError
+from anybit.zoo.store import State, Store
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_MARK = ".anybit-zoo"  # a folder with this file may be replaced
+_FIGURES = ("MACs", "bit operations", "weight bits")
+_COLUMNS = (
+    *((title, False) for title in ("name", "task", "data set", "weights", "activations")),
+    *((title, True) for title in ("reaches", *_FIGURES)),
+)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a site consists of.
+
+    Attributes:
+        pages: Number of pages, reports not counted.
+        reports: Number of reports.
+        without_report: Models that are on this machine and have none, and why.
+    """
+
+    pages: int
+    reports: int
+    without_report: tuple[str, ...]
+
+
+def write_site(
+    cards: Sequence[Card], folder: Path, *, store: Store | None = None, progress: Callable[[int], None] | None = None
+) -> Written:
+    """Writes the pages; the folder appears, or is replaced, when all of them are there.
+
+    Args:
+        cards: Cards with whole addresses.
+        folder: Where to; new, empty, or an earlier site.
+        store: Cache of the files: models in it, whose hashes are right, get a report.
+        progress: Called with 1 for each model.
+
+    Raises:
+        UsageError: The folder has something else in it.
+        CatalogueError: It cannot be written.
+        UnsupportedError: jinja2 is not installed.
+    """
+    if folder.exists() and not (folder.is_dir() and ((folder / _MARK).is_file() or not any(folder.iterdir()))):
+        raise UsageError("the folder is no earlier site", got=str(folder), expected="a new or empty folder")
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    templates = environment()
+    try:
+        for name in ("models", "reports"):
+            (temporary / name).mkdir(parents=True)
+        (temporary / _MARK).touch()
+        entries = [Entry(card) for card in cards]
+        (temporary / "index.html").write_text(_index(entries, templates), "utf-8")
+        missing: list[str] = []
+        for entry in entries:
+            failure = _write_model(entry, temporary, store, templates)
+            missing += [failure] if failure else []
+            if progress is not None:
+                progress(1)
+        reports = len(list((temporary / "reports").iterdir()))
+        _replace(folder, temporary)
+    except OSError as error:
+        raise CatalogueError("cannot write the site", node=str(folder), got=error.strerror or error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Written(len(cards) + 1, reports, tuple(missing))
+
+
+def _replace(folder: Path, temporary: Path) -> None:
+    old = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(temporary, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _index(entries: Sequence[Entry], templates: Environment) -> str:
+    shown = {e.css: e.bits for e in sorted(entries, key=lambda e: e.order) if e.bit_operations and e.value}
+    bits = {e.bits: e.order for e in entries}
+    return _page(
+        templates,
+        "index.html",
+        entries=entries,
+        chart=chart(entries),
+        classes=list(shown.items()),
+        columns=_COLUMNS,
+        filters=(
+            ("task", "task", sorted({e.card.task for e in entries})),
+            ("data", "data set", sorted({e.card.data_set.name for e in entries})),
+            ("bits", "weights", sorted(bits, key=lambda name: bits[name])),
+        ),
+    )
+
+
+def _write_model(entry: Entry, folder: Path, store: Store | None, templates: Environment) -> str | None:
+    """Writes the page of a model, and its report if it is at hand; says why not, if it is and that failed."""
+    card, failure, html = entry.card, None, None
+    path = None if store is None else _at_hand(card, store)
+    if path is not None:
+        try:
+            html = report(path, name=card.name)
+        except AnybitError as error:
+            failure = f"{card.name}: no report: {error}"
+    if html is not None:
+        (folder / "reports" / f"{card.name}.html").write_text(html, "utf-8")
+    page = _page(
+        templates,
+        "model.html",
+        entry=entry,
+        card=card,
+        titled=list(zip(_FIGURES, entry.figures, strict=True)),
+        report=html is not None,
+        commands=_commands(card),
+    )
+    (folder / "models" / f"{card.name}.html").write_text(page, "utf-8")
+    return failure
+
+
+def _at_hand(card: Card, store: Store) -> Path | None:
+    """The ONNX file, where it and its external data are on this machine with the right hashes."""
+    states = {s.name: s for s in store.states(card)}
+    needed = [f.name for f in card.files if f.role is not Role.DATA]
+    sound = all(states[name].state is State.SOUND for name in needed)
+    return states[card.model.name].path if sound else None
+
+
+def _commands(card: Card) -> str:
+    unpinned = "" if card.pinned else " --accept-unpinned"
+    data = "" if card.judging is not None else " --data DATA.npz"
+    return "\n".join(
+        (
+            f"anybit zoo fetch {card.name}{unpinned}     # prints where the file is",
+            f"anybit zoo evaluate {card.name}{data}",
+            f'anybit run "$(anybit zoo fetch {card.name})" -i INPUTS.npz -o OUTPUTS.npz',
+        )
+    )
+
+
+def _page(templates: Environment, name: str, **content: Any) -> str:
+    style, script = theme() + _text("site.css"), _text("site.js") if name == "index.html" else ""
+    return templates.from_string(_text(name)).render(
+        policy=policy(style, *filter(None, (script,))), style=style, script=script, **content
+    )
+
+
+def _text(name: str) -> str:
+    return (files("anybit.zoo") / "pages" / name).read_text("utf-8")
