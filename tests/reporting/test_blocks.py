@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -83,7 +84,7 @@ def test_a_result_that_a_subgraph_captures_ends_a_box():
             helper.make_node("If", ["c"], ["i"], then_branch=branch("Abs", "t"), else_branch=branch("Neg", "e")),
             node("Add", ["r", "i"], "y"),
         ],
-        {"w": WEIGHT, "c": np.array(True)},  # noqa: FBT003
+        {"w": WEIGHT, "c": np.array(True)},
         inputs={"x": [1, 4]},
         outputs=["y"],
     )
@@ -108,7 +109,7 @@ def test_one_quantised_weight_of_two_layers_goes_into_the_first():
 def test_long_chains_are_cut_into_boxes_that_can_be_read():
     names = ["x", *(f"r{i}" for i in range(20))]
     proto = model(
-        [node("Relu", [a], b) for a, b in zip(names, names[1:], strict=False)],
+        [node("Relu", [a], b) for a, b in pairwise(names)],
         {},
         inputs={"x": [1, 4]},
         outputs=[names[-1]],

@@ -16,7 +16,15 @@ from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import DIGITS, mlp, model, parameters, quant, samples
 from tests.reporting.models import HOSTILE, chain, hostile
 
-REAL = ("tfc_2w2a", "transformer_4w8a", "cnv_2w2a", "fp8_e4m3_ocp", "embedding_4w", "hgq2_jet_wrap_trn", "quant_lstm_full")
+REAL = (
+    "tfc_2w2a",
+    "transformer_4w8a",
+    "cnv_2w2a",
+    "fp8_e4m3_ocp",
+    "embedding_4w",
+    "hgq2_jet_wrap_trn",
+    "quant_lstm_full",
+)
 
 
 def operations(report):
@@ -90,7 +98,10 @@ def test_unknown_operators_are_drawn_and_found():
     report = describe(hostile())
     found = [f for f in report.findings if f.rule == "operator"]
     assert [f.severity for f in found] == ["error"]
-    assert report.blocks[found[0].block].kind is Kind.OTHER or report.blocks[found[0].block].operations
+    (operation,) = report.blocks[found[0].block].operations
+    assert operation.operator == f"{HOSTILE[0]}::Quant"
+    assert operation.cost.dense.macs is None  # not known, and so the model's
+    assert report.cost.dense.macs is None
 
 
 def test_names_are_cut_and_escaped():

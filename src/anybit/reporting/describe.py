@@ -35,10 +35,9 @@ def describe(model: ModelSource, data: Inputs | None = None, *, name: str | None
     """Everything that the page of a model shows; the same for the same model, data and version.
 
     Args:
-        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it stays as it is.
-        data: Arrays by input name, samples along the first axis, or one array for a single input: what quantised
-            activations hold on it is shown beside what is proven.
-        name: What the page calls the model; without it the name of its file, or of its graph.
+        model: As for `report`; it stays as it is.
+        data: As for `report`.
+        name: As for `report`.
 
     Raises:
         ModelFileError: The model cannot be read.

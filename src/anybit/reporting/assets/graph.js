@@ -116,11 +116,10 @@ class GraphView {
     e.preventDefault();
   }
 
-  // The straightest way along an edge.
+  // Along an edge to the nearest block: layer by layer, not by the residual around them.
   along(ways) {
-    const [x] = this.places[this.current];
-    const aside = (i) => Math.abs(this.places[i][0] - x);
-    return ways[this.current].reduce((best, i) => (best === null || aside(i) < aside(best) ? i : best), null) ?? this.current;
+    const [, y] = this.places[this.current], far = (i) => Math.abs(this.places[i][1] - y);
+    return ways[this.current].reduce((best, i) => (best === null || far(i) < far(best) ? i : best), null) ?? this.current;
   }
 
   // The nearest block to the left or right that is about as far down.
