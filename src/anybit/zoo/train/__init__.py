@@ -1,1 +1,4 @@
-"""Training scripts, one a model; each reproduces its files to the byte."""
+"""Training scripts, one a model: each is named after it and writes its files again.
+
+`digits_mlp_2w2a` is plain numpy. The others train with Brevitas: a `Recipe` says what, `make` does it.
+"""
