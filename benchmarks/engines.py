@@ -24,7 +24,7 @@ from anybit.io.load import load
 from anybit.io.save import save, to_proto
 from anybit.passes.set_batch import SetBatch
 from anybit.runtime.session import Session
-from anybit.targets.hls4ml.prepare import prepare
+from anybit.targets.hls4ml.prepare import prepare_hls4ml
 from models import JET, SHARED, TFC, without_quantisers
 
 _BATCHES = (1, 64)
@@ -164,7 +164,7 @@ def _guests(name: str, path: Path, batch: int, macs: int | None) -> Iterator[tup
     if macs is None or macs > _SMALL:
         print(f"{name}: too large for hls4ml's C++ in parallel, left out")
         return
-    handover = prepare(path)
+    handover = prepare_hls4ml(path)
     errors = [finding for finding in handover.findings if finding.severity is Severity.ERROR]
     if any(finding.rule != _APPROXIMATED for finding in errors):
         print(f"{name}: hls4ml does not take it: {errors[0]}")

@@ -10,8 +10,6 @@ import torch
 from digits_brevitas import accuracy, data, trained
 
 import anybit
-from anybit.frontends.brevitas import export_brevitas
-from anybit.targets.finn.prepare import prepare
 
 OUTPUT = Path("digits_finn.onnx")  # in the folder that this is run in
 
@@ -23,8 +21,10 @@ def main() -> None:
         before = net(torch.from_numpy(pixels)).numpy()
     print(f"Brevitas  {accuracy(before, labels)}")
 
-    exported = export_brevitas(net, torch.from_numpy(pixels[:1]), dynamic_batch=False)  # says how well both agree
-    handover = prepare(exported.model)
+    exported = anybit.export_brevitas(
+        net, torch.from_numpy(pixels[:1]), dynamic_batch=False
+    )  # says how well both agree
+    handover = anybit.prepare_finn(exported.model)
     for line in (*handover.rewrites, *handover.findings):
         print(f"prepare   {line}")
     if not handover.ready:

@@ -12,8 +12,6 @@ from digits_brevitas import accuracy, data, trained
 from qonnx.core.modelwrapper import ModelWrapper
 
 import anybit
-from anybit.frontends.brevitas import export_brevitas
-from anybit.targets.hls4ml.prepare import prepare
 
 
 def main() -> None:
@@ -23,8 +21,10 @@ def main() -> None:
         before = net(torch.from_numpy(pixels)).numpy()
     print(f"Brevitas  {accuracy(before, labels)}")
 
-    exported = export_brevitas(net, torch.from_numpy(pixels[:1]), dynamic_batch=False)  # says how well both agree
-    handover = prepare(exported.model)
+    exported = anybit.export_brevitas(
+        net, torch.from_numpy(pixels[:1]), dynamic_batch=False
+    )  # says how well both agree
+    handover = anybit.prepare_hls4ml(exported.model)
     for line in (*handover.rewrites, *handover.findings):
         print(f"prepare   {line}")
     if not handover.ready:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from anybit.formats.convert import convert, formats_of
     from anybit.formats.equivalence import Certificate, Verdict
     from anybit.formats.format import Conversion, Format
+    from anybit.frontends.agreement import ConversionError, Export
+    from anybit.frontends.brevitas import export_brevitas
+    from anybit.frontends.keras import export_keras
+    from anybit.frontends.torch import export_torch
     from anybit.grid import Grid
     from anybit.io.load import load
     from anybit.io.normalize import Repair, repairs
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from anybit.passes.extract_submodel import extract_submodel
     from anybit.passes.inline_submodel import inline_submodel
     from anybit.passes.merge_models import merge_models
+    from anybit.reporting.page import report
     from anybit.rounding import Rounding
     from anybit.runtime.compare import Comparison, compare
     from anybit.runtime.engine import Engine
@@ -41,6 +46,9 @@ if TYPE_CHECKING:
     from anybit.runtime.session import Session, run
     from anybit.runtime.statistics import Statistics, statistics
     from anybit.runtime.verify import verify
+    from anybit.targets.finn.prepare import prepare_finn
+    from anybit.targets.handover import Handover
+    from anybit.targets.hls4ml.prepare import prepare_hls4ml
 
 __version__ = "0.1.0"
 
@@ -51,13 +59,16 @@ _HOMES = {
     "Certificate": "formats.equivalence",
     "Comparison": "runtime.compare",
     "Conversion": "formats.format",
+    "ConversionError": "frontends.agreement",
     "Cost": "analysis.cost.cost",
     "DataType": "datatypes",
     "Engine": "runtime.engine",
     "Evaluation": "runtime.evaluate",
+    "Export": "frontends.agreement",
     "Finding": "errors",
     "Format": "formats.format",
     "Grid": "grid",
+    "Handover": "targets.handover",
     "ImageFolder": "runtime.images",
     "Input": "ops.operator",
     "Metric": "runtime.evaluate",
@@ -81,15 +92,21 @@ _HOMES = {
     "compare": "runtime.compare",
     "convert": "formats.convert",
     "cost": "analysis.cost.cost",
+    "export_brevitas": "frontends.brevitas",
+    "export_keras": "frontends.keras",
+    "export_torch": "frontends.torch",
     "extract_submodel": "passes.extract_submodel",
     "formats_of": "formats.convert",
     "inline_submodel": "passes.inline_submodel",
     "load": "io.load",
     "merge_models": "passes.merge_models",
     "parse_datatype": "datatypes",
+    "prepare_finn": "targets.finn.prepare",
+    "prepare_hls4ml": "targets.hls4ml.prepare",
     "ranges": "analysis.ranges",
     "register": "ops.registry",
     "repairs": "io.normalize",
+    "report": "reporting.page",
     "run": "runtime.session",
     "save": "io.save",
     "statistics": "runtime.statistics",
@@ -106,13 +123,16 @@ __all__ = [
     "Certificate",
     "Comparison",
     "Conversion",
+    "ConversionError",
     "Cost",
     "DataType",
     "Engine",
     "Evaluation",
+    "Export",
     "Finding",
     "Format",
     "Grid",
+    "Handover",
     "ImageFolder",
     "Input",
     "Metric",
@@ -136,15 +156,21 @@ __all__ = [
     "compare",
     "convert",
     "cost",
+    "export_brevitas",
+    "export_keras",
+    "export_torch",
     "extract_submodel",
     "formats_of",
     "inline_submodel",
     "load",
     "merge_models",
     "parse_datatype",
+    "prepare_finn",
+    "prepare_hls4ml",
     "ranges",
     "register",
     "repairs",
+    "report",
     "run",
     "save",
     "statistics",
@@ -155,11 +181,20 @@ __all__ = [
 ]
 
 
+_EXTRAS = {"export_brevitas": "brevitas", "export_torch": "torch", "report": "report"}
+
+
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    try:
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+    except ModuleNotFoundError as error:
+        if name not in _EXTRAS:
+            raise
+        hint = f"pip install 'anybit[{_EXTRAS[name]}]'"
+        raise ModuleNotFoundError(f"{name} needs {error.name}: {hint}", name=error.name) from error
     globals()[name] = value
     return value
 

@@ -18,6 +18,7 @@ from anybit.cli.export import export
 from anybit.cli.info import info
 from anybit.cli.passes import apply, passes
 from anybit.cli.ranges import ranges
+from anybit.cli.report import report
 from anybit.cli.run import run
 from anybit.cli.stats import stats
 from anybit.cli.types import types
@@ -34,7 +35,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (info, check, clean, passes, apply, run, compare, types, ranges, cost, stats, convert, verify, bench):
+for command in (
+    info,
+    check,
+    clean,
+    passes,
+    apply,
+    run,
+    compare,
+    types,
+    ranges,
+    cost,
+    stats,
+    convert,
+    verify,
+    report,
+    bench,
+):
     app.command()(command)
 app.add_typer(export)
 

@@ -47,13 +47,13 @@ def finn(
     Lists what was rewritten and what stands in the way, and compares the prepared model with its source. It is
     written only if nothing stands in the way; else the exit code is 1.
     """
-    from anybit.targets.finn.prepare import Form, prepare
+    from anybit.targets.finn.prepare import Form, prepare_finn
 
     forms = {f.value: f for f in Form}
     if form not in forms:
         raise UsageError("--form", got=repr(form), expected=", ".join(forms))
     types = _input_types(input_type or ())
-    _finish(prepare(model, form=forms[form], input_types=types, logits=logits), output, as_json=json)
+    _finish(prepare_finn(model, form=forms[form], input_types=types, logits=logits), output, as_json=json)
 
 
 @export.command()
@@ -72,9 +72,9 @@ def hls4ml(
     Lists what was rewritten and what stands in the way, and compares the prepared model with its source. It is
     written only if nothing stands in the way; else the exit code is 1.
     """
-    from anybit.targets.hls4ml.prepare import prepare
+    from anybit.targets.hls4ml.prepare import prepare_hls4ml
 
-    _finish(prepare(model, input_ranges=parse_ranges(input_range or ()), logits=logits), output, as_json=json)
+    _finish(prepare_hls4ml(model, input_ranges=parse_ranges(input_range or ()), logits=logits), output, as_json=json)
 
 
 def _input_types(entries: Sequence[str]) -> dict[str, DataType]:

@@ -13,7 +13,7 @@ import anybit
 from anybit.datatypes import IntType, parse_datatype
 from anybit.errors import Severity, UsageError
 from anybit.io.annotations import annotated_datatype
-from anybit.targets.finn.prepare import Form, prepare
+from anybit.targets.finn.prepare import Form, prepare_finn
 from tests.models import DOMAIN, model, parameters, quant
 
 
@@ -35,7 +35,7 @@ def rules(handover, severity: Severity = Severity.ERROR) -> set[str]:
 
 
 def test_a_file_as_finn_reads_it(tmp_path):
-    handover = prepare(net([quant("sums", "y")], parameters("y", scale=0.5)))
+    handover = prepare_finn(net([quant("sums", "y")], parameters("y", scale=0.5)))
     assert handover.ready
     assert handover.comparison is not None
     assert handover.comparison.equal
@@ -55,7 +55,7 @@ def test_a_file_as_finn_reads_it(tmp_path):
 
 
 def test_the_batch_becomes_one():
-    handover = prepare(net([quant("sums", "y")], parameters("y"), inputs={"x": ("N", 6)}))
+    handover = prepare_finn(net([quant("sums", "y")], parameters("y"), inputs={"x": ("N", 6)}))
     assert handover.ready
     assert handover.model.graph.inputs[0].shape[0] == 1
 
@@ -64,14 +64,14 @@ def test_a_dynamic_size_stands_in_the_way():
     nodes = [helper.make_node("Conv", ["x", "k"], ["c"]), quant("c", "y")]
     constants = {"k": np.ones((1, 1, 1, 1), np.float32)} | parameters("y")
     source = model(nodes, constants, inputs={"x": (1, 1, "H", "W")}, outputs=["y"])
-    assert "dynamic-shape" in rules(prepare(source))
-    assert "dynamic-shape" in rules(prepare(source, form=Form.QONNX))
+    assert "dynamic-shape" in rules(prepare_finn(source))
+    assert "dynamic-shape" in rules(prepare_finn(source, form=Form.QONNX))
 
 
 def test_nodes_of_one_name_are_told_apart():
     nodes = [quant("sums", "a"), quant("sums", "b"), helper.make_node("Concat", ["a", "b"], ["y"], axis=1)]
     nodes[0].name = nodes[1].name = "twice"
-    handover = prepare(net(nodes, parameters("a") | parameters("b")))
+    handover = prepare_finn(net(nodes, parameters("a") | parameters("b")))
     names = [n.name for n in handover.model.graph]
     assert len(set(names)) == len(names)
     assert all(names)
@@ -79,9 +79,9 @@ def test_nodes_of_one_name_are_told_apart():
 
 def test_a_stated_input_needs_no_thresholds():
     source = net([quant("sums", "y")], parameters("y", scale=2.0), head=False)
-    plain = prepare(source)
+    plain = prepare_finn(source)
     assert "no-hardware" in rules(plain)
-    handover = prepare(source, input_types={"x": parse_datatype("UINT8")})
+    handover = prepare_finn(source, input_types={"x": parse_datatype("UINT8")})
     assert handover.ready
     assert not rules(handover, Severity.WARNING)
     assert annotated_datatype(handover.model.graph.inputs[0]) == IntType(8, signed=False)
@@ -91,13 +91,13 @@ def test_a_stated_input_needs_no_thresholds():
 @pytest.mark.parametrize(("name", "datatype"), [("z", "UINT8"), ("x", "FLOAT32")])
 def test_a_wrong_statement_is_misuse(name: str, datatype: str):
     with pytest.raises(UsageError):
-        prepare(net([quant("sums", "y")], parameters("y")), input_types={name: parse_datatype(datatype)})
+        prepare_finn(net([quant("sums", "y")], parameters("y")), input_types={name: parse_datatype(datatype)})
 
 
 def test_a_softmax_is_cut_off_only_if_asked():
     nodes = [helper.make_node("Softmax", ["sums"], ["p"], name="softmax"), helper.make_node("Identity", ["p"], ["y"])]
-    assert rules(prepare(net(nodes))) == {"no-form"}
-    handover = prepare(net(nodes), logits=True)
+    assert rules(prepare_finn(net(nodes))) == {"no-form"}
+    handover = prepare_finn(net(nodes), logits=True)
     assert handover.ready
     assert any(r.node == "Softmax 'softmax'" for r in handover.rewrites)
     assert [v.name for v in handover.model.graph.outputs] == ["y"]
@@ -105,7 +105,7 @@ def test_a_softmax_is_cut_off_only_if_asked():
 
 def test_a_function_that_rises_and_falls_is_named():
     nodes = [helper.make_node("Abs", ["sums"], ["a"], name="abs"), quant("a", "q"), *second("q")]
-    handover = prepare(net(nodes, parameters("q", scale=0.05) | SECOND))
+    handover = prepare_finn(net(nodes, parameters("q", scale=0.05) | SECOND))
     (finding,) = [f for f in handover.findings if f.rule == "quantiser"]
     assert finding.node == "Quant 'q_node'"
     assert "Abs 'abs'" in finding.got
@@ -120,14 +120,14 @@ def second(x: str) -> list[onnx.NodeProto]:
 
 def test_real_numbers_between_integer_layers_are_named():
     nodes = [helper.make_node("LayerNormalization", ["sums", "g"], ["n"], name="norm"), quant("n", "q"), *second("q")]
-    handover = prepare(net(nodes, parameters("q") | SECOND | {"g": np.ones(3, np.float32)}))
+    handover = prepare_finn(net(nodes, parameters("q") | SECOND | {"g": np.ones(3, np.float32)}))
     (finding,) = [f for f in handover.findings if f.rule == "real-between"]
     assert finding.got
 
 
 def test_wide_levels_are_named():
     nodes = [quant("sums", "q"), *second("q")]
-    assert rules(prepare(net(nodes, parameters("q", scale=0.01, bits=10.0) | SECOND))) == {"width"}
+    assert rules(prepare_finn(net(nodes, parameters("q", scale=0.01, bits=10.0) | SECOND))) == {"width"}
 
 
 def image(*, bipolar: bool = False, group: int = 1, pads=(0, 0, 0, 0), channels: int = 4, pool=None):
@@ -152,12 +152,12 @@ def image(*, bipolar: bool = False, group: int = 1, pads=(0, 0, 0, 0), channels:
     ],
 )
 def test_what_finn_has_no_layer_for_is_named(features, rule: str):
-    assert rules(prepare(image(**features))) == {rule}
+    assert rules(prepare_finn(image(**features))) == {rule}
 
 
 @pytest.mark.parametrize("features", [{}, {"group": 4, "pads": (1, 1, 1, 1)}, {"pool": (2, 2)}, {"bipolar": True}])
 def test_images_are_taken(features):
-    handover = prepare(image(**features))
+    handover = prepare_finn(image(**features))
     assert handover.ready
     layouts = {n.attributes["data_layout"].value for n in handover.model.graph if n.op_type == "MultiThreshold"}
     assert layouts == {"NCHW"}
@@ -172,9 +172,9 @@ def test_sums_of_different_formats_are_named():
         quant("r", "y", signed=0),
     ]
     constants = parameters("a", scale=0.5) | parameters("b", scale=0.5, bits=3.0) | parameters("y", scale=0.4)
-    assert rules(prepare(net(nodes, constants))) == {"add-formats"}
+    assert rules(prepare_finn(net(nodes, constants))) == {"add-formats"}
     same = constants | parameters("b", scale=0.5)
-    assert prepare(net(nodes, same)).ready
+    assert prepare_finn(net(nodes, same)).ready
 
 
 @pytest.mark.parametrize(
@@ -196,12 +196,12 @@ def test_sums_of_different_formats_are_named():
     ],
 )
 def test_rules_of_finns_own_reading(nodes, constants, rule: str):
-    found = rules(prepare(net(nodes, constants), form=Form.QONNX))
+    found = rules(prepare_finn(net(nodes, constants), form=Form.QONNX))
     assert found == ({rule} if rule else set())
 
 
 def test_what_finn_reads_by_itself_is_taken_with_a_word_on_ties():
-    handover = prepare(net([quant("sums", "y")], parameters("y")), form=Form.QONNX)
+    handover = prepare_finn(net([quant("sums", "y")], parameters("y")), form=Form.QONNX)
     assert handover.ready
     assert rules(handover, Severity.WARNING) == {"ties"}
     assert "Quant" in [n.op_type for n in handover.model.graph]
@@ -215,8 +215,8 @@ def test_bipolar_alone_is_skipped_by_its_builder():
         helper.make_node("MatMul", ["xq", "wq"], ["y"]),
     ]
     source = model(nodes, constants, inputs={"x": (1, 4)}, outputs=["y"])
-    assert rules(prepare(source, form=Form.QONNX)) == {"bipolar-only"}
-    assert prepare(source).ready
+    assert rules(prepare_finn(source, form=Form.QONNX)) == {"bipolar-only"}
+    assert prepare_finn(source).ready
 
 
 def test_windows_are_written_out():
@@ -230,7 +230,7 @@ def test_windows_are_written_out():
         quant("c", "q", prefix="y"),
         helper.make_node("MaxPool", ["q"], ["y"], kernel_shape=[3, 3], strides=[3, 3]),
     ]
-    handover = prepare(model(nodes, constants, inputs={"x": (1, 3, 6, 6)}, outputs=["y"]))
+    handover = prepare_finn(model(nodes, constants, inputs={"x": (1, 3, 6, 6)}, outputs=["y"]))
     assert handover.ready
     by_type = {n.op_type: {k: a.value for k, a in n.attributes.items()} for n in handover.model.graph}
     windows = {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (0, 0, 1, 1), "dilations": (1, 1), "group": 1}
@@ -248,7 +248,7 @@ def test_an_input_of_bytes_is_one_of_integers():
         quant("sums", "y"),
     ]
     source = model(nodes, constants, inputs={"x": (1, 6)}, outputs=["y"], input_type=onnx.TensorProto.UINT8)
-    handover = prepare(source)
+    handover = prepare_finn(source)
     assert handover.ready, handover.findings
     product = next(n for n in handover.model.graph if n.op_type == "MatMul")
     assert annotated_datatype(product.inputs[0]) == IntType(8, signed=False)

@@ -18,7 +18,7 @@ from anybit.io.load import load
 from anybit.runtime.compare import FLOAT_TOLERANCE
 from anybit.targets.finn.dialect_rules import MAC, is_hardware
 from anybit.targets.finn.inputs import tie_inputs
-from anybit.targets.finn.prepare import prepare
+from anybit.targets.finn.prepare import prepare_finn
 from tests.environments import environment, run_script
 from tests.formats.threshold_models import layers, model_of, rows_for
 from tests.integration.corpus import CORPUS, needs_corpus
@@ -77,7 +77,7 @@ def agree(files: Mapping[str, int], folder: Path) -> None:
     for number, (file, count) in enumerate(files.items()):
         path = CORPUS.parent / file
         inputs = [str(v.name) for v in load(path).graph.inputs] if any(s in file for s in STATED) else []
-        handover = prepare(path, logits=True, input_types={name: IntType(8, signed=True) for name in inputs})
+        handover = prepare_finn(path, logits=True, input_types={name: IntType(8, signed=True) for name in inputs})
         assert handover.ready, (file, handover.findings)
         rows = tie_inputs(handover.model, count, seed=number)
         models[f"m{number}"] = (handover.model, rows)

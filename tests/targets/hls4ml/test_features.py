@@ -9,7 +9,7 @@ import pytest
 
 import anybit
 from anybit.errors import Severity
-from anybit.targets.hls4ml.prepare import prepare
+from anybit.targets.hls4ml.prepare import prepare_hls4ml
 from tests.environments import environment
 from tests.targets.hls4ml.emulation import REQUIREMENTS, Job, emulate
 from tests.targets.hls4ml.feature import Feature
@@ -25,7 +25,7 @@ PARTS = 4
 
 @pytest.mark.parametrize("feature", REFUSED, ids=lambda f: f.name)
 def test_what_hls4ml_cannot_do_is_refused_by_name(feature: Feature):
-    handover = prepare(feature.make().proto())
+    handover = prepare_hls4ml(feature.make().proto())
     errors = [f for f in handover.findings if f.severity is Severity.ERROR]
     assert feature.refused in {f.rule for f in errors}
     assert all(f.node for f in errors)
@@ -41,7 +41,7 @@ def test_what_is_taken_comes_out_right(part: int, tmp_path: Path):
         net = feature.make()
         proto = net.proto(*net.outputs)
         x = net.feed(step=0.0 if feature.tolerance else feature.step)
-        handover = prepare(proto)
+        handover = prepare_hls4ml(proto)
         assert handover.ready, (feature.name, [str(f) for f in handover.findings])
         jobs.append(Job(handover, {"x": x}))
         expected.append(list(anybit.run(proto, {"x": x}, engine="reference").values()))

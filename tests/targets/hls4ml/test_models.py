@@ -10,7 +10,7 @@ import pytest
 import anybit
 from anybit.errors import Severity
 from anybit.runtime.random_inputs import random_inputs
-from anybit.targets.hls4ml.prepare import prepare
+from anybit.targets.hls4ml.prepare import prepare_hls4ml
 from anybit.targets.logits import cut_softmax
 from tests.environments import environment
 from tests.integration.corpus import CORPUS, ZOO, Case, corpus_files, needs_corpus
@@ -54,7 +54,7 @@ def _files(*, large: bool) -> list[Case]:
 
 
 def _check(case: Case) -> None:
-    handover = prepare(case.path, logits=True)
+    handover = prepare_hls4ml(case.path, logits=True)
     rules = {f.rule for f in handover.findings if f.severity is Severity.ERROR}
     expected = set() if case.name in TAKEN_NEVERTHELESS else REFUSED.get(case.path.parent.name, set())
     assert handover.ready is not bool(expected)
@@ -81,7 +81,7 @@ def test_hls4ml_computes_what_is_taken(tmp_path: Path):
         source = anybit.clean(path)
         cut_softmax(source)
         x = np.float32(Case(path).inputs[:8]) if path.parent.parent == CORPUS else _drawn(path)
-        handover = prepare(path, logits=True)
+        handover = prepare_hls4ml(path, logits=True)
         jobs.append(Job(handover, {str(handover.model.graph.inputs[0].name): x}))
         (outputs,) = anybit.run(source, x, engine="reference").values()
         expected.append(outputs.reshape(len(x), -1))

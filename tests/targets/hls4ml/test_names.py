@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from onnx import helper
 
-from anybit.targets.hls4ml.prepare import prepare
+from anybit.targets.hls4ml.prepare import prepare_hls4ml
 from tests.models import model, parameters, quant, samples
 
 
@@ -21,7 +21,7 @@ def net(name):
 
 @pytest.mark.parametrize("name", ["x", "global_in", "pixels2"])
 def test_a_plain_name_stays(name):
-    handover = prepare(net(name))
+    handover = prepare_hls4ml(net(name))
     assert handover.model.graph.inputs[0].name == name
     assert not any("name" in r.problem for r in handover.rewrites)
 
@@ -30,7 +30,7 @@ def test_a_plain_name_stays(name):
     "name", ["input", "class", "0", "x.1", "EOF", "input_t", "layer2_out", "Quant_0", "a/b", "nnet"]
 )
 def test_a_name_that_means_something_else_is_replaced(name):
-    handover = prepare(net(name))
+    handover = prepare_hls4ml(net(name))
     assert handover.ready
     assert handover.model.graph.inputs[0].name == "input_0"
     assert [r.got for r in handover.rewrites if r.node == f"input '{name}'"] == ["now 'input_0'"]

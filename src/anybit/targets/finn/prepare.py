@@ -39,7 +39,7 @@ class Form(enum.Enum):
     """Quant and BipolarQuant, which FINN converts; it sends numbers half-way between levels up."""
 
 
-def prepare(
+def prepare_finn(
     model: ModelSource,
     *,
     form: Form = Form.DIALECT,

@@ -77,7 +77,7 @@ _STAGES: tuple[_Stage, ...] = (
 )
 
 
-def prepare(
+def prepare_hls4ml(
     model: ModelSource,
     *,
     input_ranges: Mapping[str, tuple[float, float]] | None = None,
