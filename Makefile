@@ -13,7 +13,7 @@ PACKAGES_ray := --editable ".[dev,ray,train]"
 PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
-.PHONY: demo test test-openvino test-torch test-hgq2 test-qkeras test-ray test-all nightly train lint format bench \
+.PHONY: demo test test-openvino test-torch test-hgq2 test-qkeras test-ray test-all nightly train lint lint-torch format bench \
 	constraints clean
 
 demo: $(VENV)/.installed
@@ -32,7 +32,7 @@ test-openvino: $(VENV)/.dev
 
 # Front ends, training and the hand-over examples, which need PyTorch; hls4ml runs in one of the examples.
 test-torch: build/torch/.installed
-	build/torch/bin/python -m pytest -n auto tests/frontends tests/zoo/test_train_again.py tests/integration/test_examples.py
+	build/torch/bin/python -m pytest -n auto src/anybit/frontends tests/frontends tests/zoo/test_train_again.py tests/integration/test_examples.py
 
 # HGQ2 and QKeras cannot be installed side by side; QKeras brings TensorFlow, 2.9 GB.
 test-hgq2: build/hgq2/.installed
@@ -53,6 +53,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# The types of what imports PyTorch.
+lint-torch: build/torch/.installed
+	build/torch/bin/pyright --project .ci/pyright-torch.json
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
