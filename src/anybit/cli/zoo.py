@@ -278,9 +278,8 @@ def _row(card: Card) -> Sequence[object]:
     cost, claim, formats = card.cost, card.claim, card.quantisation
     reaches = "" if claim is None else f"{claim.value * _PERCENT:.2f} %" if claim.metric == "accuracy" else claim.value
     return (
-        *(card.name, card.task, card.data_set.name, formats.weights, formats.activations, reaches),
+        *(card.name, card.task, card.data_set.name, f"{formats.weights}, {formats.activations}", reaches),
         f"{cost.bit_operations:,}" if cost and cost.bit_operations is not None else "",
-        f"{cost.weight_bits:,}" if cost and cost.weight_bits is not None else "",
         "yes" if card.pinned else "no",
     )
 

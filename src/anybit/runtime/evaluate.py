@@ -96,7 +96,8 @@ class Blocks:
         numbers = (n for n in count() if wanted(n))
         before = 0
         blocks = self.data.blocks(self.size, wanted)
-        for number, (block, result) in zip(numbers, _results(session, blocks, self.batch_size, workers), strict=False):
+        results = _results(session, blocks, self.batch_size, workers)
+        for (block, result), number in zip(results, numbers, strict=False):  # the numbers have no end
             start = before if self.size is None else number * self.size
             before += len(block.labels)
             yield number, judge.verdict(np.asarray(result[self.output]), block.labels, start=start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -24,6 +24,7 @@ from anybit.zoo.packages import needed
 if TYPE_CHECKING:
     from anybit.zoo.evaluate import Options
 
+_SECONDS = 10  # to wait for an answer
 _TASKS = 16  # for each worker: what one that dies must do again, and how evenly the rest is shared
 
 
@@ -96,8 +97,11 @@ def _connect(ray: Any, address: str) -> None:
     if ray.is_initialized():
         return
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=os.environ.get("RAY_LOG_LEVEL", "error"))
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if host:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=_SECONDS).close()
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except (OSError, ValueError, RuntimeError) as error:
         text = " ".join(str(error).split())[:300]
         raise UnsupportedError("no Ray cluster answers", node=address, got=text) from error
 

@@ -1,0 +1,268 @@
+"""The gallery: it shows every model, runs nothing but its own script, and is replaced as a whole."""
+
+from __future__ import annotations
+
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+pytest.importorskip("jinja2", reason="pages need jinja2: install anybit[report]")
+
+from anybit.errors import UsageError
+from anybit.zoo import site as module
+from anybit.zoo.card import CardCost, Claim, DataSet, Quantisation, Source
+from anybit.zoo.catalogue import open_catalogue
+from anybit.zoo.chart import chart
+from anybit.zoo.entry import Entry
+from anybit.zoo.errors import CatalogueError
+from anybit.zoo.site import write_site
+from anybit.zoo.store import Store
+from tests.zoo.server import card_of, file_of
+
+EVIL = "</script><script>document.title='caught'</script><img src=x onerror=\"document.title='caught'\">{{ 7*7 }}"
+
+
+class Page(HTMLParser):
+    """The tags and links of a page; every tag that is opened must be closed."""
+
+    VOID = frozenset(("meta", "link", "img", "input", "br", "line", "circle"))
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for key, value in attrs if key in ("href", "src")]
+        assert not [key for key, _ in attrs if key.startswith("on") or key == "style"]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def cards():
+    return list(open_catalogue().cards.values())
+
+
+def test_every_model_has_a_row_and_a_page(tmp_path, cards, own_cache):
+    seen = []
+    written = write_site(cards, tmp_path / "site", store=Store(), progress=seen.append)
+    shipped = [c.name for c in cards if c.judging]
+    assert (written.pages, written.reports, written.without_report) == (len(cards) + 1, len(shipped), ())
+    assert len(seen) == len(cards)
+    index = Page(tmp_path / "site" / "index.html")
+    assert not index.open
+    for card in cards:
+        assert f"models/{card.name}.html" in index.links
+        page = Page(tmp_path / "site" / "models" / f"{card.name}.html")
+        assert not page.open
+        text = (tmp_path / "site" / "models" / f"{card.name}.html").read_text()
+        assert card.licence in text
+        assert all((f.sha256 or "not pinned") in text for f in card.files)
+        assert (f"../reports/{card.name}.html" in page.links) == (card.name in shipped)
+    for path in (tmp_path / "site").rglob("*.html"):
+        local = (
+            [link for link in Page(path).links if not link.startswith("http")] if path.parent.name != "reports" else []
+        )
+        assert [link for link in local if not (path.parent / link).resolve().is_file()] == []
+
+
+def test_nothing_of_a_card_runs(tmp_path):
+    card = card_of(
+        file_of(b"x", "model.onnx"),
+        task=EVIL,
+        data_set=DataSet(name=EVIL, url='https://example.org/"onmouseover=alert(1)'),
+        source=Source(name=EVIL),
+        quantisation=Quantisation(weights=EVIL[:190], activations=EVIL[:190], note=EVIL),
+        licence=EVIL,
+        input=EVIL,
+        framework=EVIL,
+        summary=EVIL,
+        claim=Claim(metric="accuracy", value=0.5),
+        cost=CardCost(bit_operations=10),
+    )
+    write_site([card], tmp_path / "site")
+    for path in (tmp_path / "site").rglob("*.html"):
+        page = Page(path)
+        assert not page.open
+        assert "img" not in page.tags
+        assert page.tags.count("script") == (1 if path.name == "index.html" else 0)
+        assert "{{ 7*7 }}" in path.read_text()
+
+
+def test_only_an_earlier_site_is_replaced(tmp_path, cards):
+    target = tmp_path / "site"
+    target.mkdir()
+    write_site(cards[:2], target)
+    write_site(cards[1:2], target)
+    assert [p.name for p in (target / "models").iterdir()] == [f"{cards[1].name}.html"]
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "thesis.txt").write_text("precious")
+    with pytest.raises(UsageError, match="no earlier site"):
+        write_site(cards, tmp_path / "papers")
+    with pytest.raises(UsageError, match="no earlier site"):
+        write_site(cards, tmp_path / "papers" / "thesis.txt")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["papers", "site"]
+
+
+def test_a_full_disk_leaves_the_earlier_site(tmp_path, cards, monkeypatch):
+    write_site(cards[:1], tmp_path / "site")
+    before = (tmp_path / "site" / "index.html").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_write_model", full)
+    with pytest.raises(CatalogueError, match="No space left"):
+        write_site(cards, tmp_path / "site")
+    assert (tmp_path / "site" / "index.html").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["site"]
+
+
+def test_a_model_that_cannot_be_reported_is_named(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    card = card_of(file_of(b"no model", (tmp_path / "model.onnx").as_uri()), name="broken")
+    written = write_site([card], tmp_path / "site", store=Store())
+    assert written.reports == 0
+    assert "broken: no report: " in written.without_report[0]
+
+
+@pytest.mark.parametrize(
+    ("weights", "bits", "css"),
+    [
+        ("BIPOLAR", "1 bit", "b1"),
+        ("TERNARY", "2 bits", "b2"),
+        ("INT2", "2 bits", "b2"),
+        ("INT5, INT8", "5 bits", "b6"),
+        ("UINT16", "16 bits", "b16"),
+        ("4 bits, narrow range", "4 bits", "b4"),
+        ("8-bit float, e4m3", "float", "float"),
+        ("FLOAT<4,3,7>", "float", "float"),
+        ("whatever", "float", "float"),
+    ],
+)
+def test_bits_of_the_weights(weights, bits, css):
+    card = card_of(file_of(b"x", "m"), quantisation=Quantisation(weights=weights, activations="INT2"))
+    assert (Entry(card).bits, Entry(card).css) == (bits, css)
+
+
+def _entry(cost, value, metric="accuracy", name="net"):
+    claim = Claim(metric=metric, value=value)
+    return Entry(card_of(file_of(b"x", "m"), name=name, claim=claim, cost=CardCost(bit_operations=cost)))
+
+
+def test_points_stand_where_their_figures_say():
+    drawn = chart([_entry(1000, 0.8), _entry(100_000, 0.9), _entry(0, 0.5), _entry(10, 0.3, "squared-error")])
+    low, high = sorted(drawn.points, key=lambda p: p.x)
+    assert (low.x, high.x) == (drawn.left, drawn.right)
+    assert [t.label for t in drawn.x_ticks] == ["1k", "10k", "100k"]
+    ticks = {t.label: t.at for t in drawn.y_ticks}
+    assert (low.y, high.y) == (ticks["80 %"], ticks["90 %"])
+    assert not chart([]).points
+    for value in (0.0, 1.0, 0.97):
+        (point,) = chart([_entry(7, value)]).points
+        assert drawn.top <= point.y <= drawn.bottom
+
+
+def test_names_do_not_lie_on_each_other():
+    drawn = chart([_entry(1000 + i, 0.9, name=f"net{i}") for i in range(30)])
+    shown = [(p.label_x, p.label_y) for p in drawn.points if p.label_y is not None]
+    assert 0 < len(shown) < 30
+    assert len({y for _, y in shown}) == len(shown)
+    assert not [p for p in chart([_entry(1000, 0.9)] * 41).points if p.label_y is not None]
+
+
+needs_browser = pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")), reason="needs Chromium and its driver"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    flags = "headless no-sandbox disable-gpu disable-quic no-first-run disable-component-update disable-sync"
+    for flag in (*flags.split(), "disable-background-networking", "window-size=1280,1000"):
+        options.add_argument(f"--{flag}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+def _names(browser):
+    rows = browser.find_elements("css selector", "tbody tr:not([hidden])")
+    return [row.get_attribute("data-name") for row in rows]
+
+
+@needs_browser
+def test_it_is_filtered_and_sorted_in_the_browser(tmp_path, cards, browser):
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import Select
+
+    write_site(cards, tmp_path / "site", store=Store())
+    browser.get((tmp_path / "site" / "index.html").as_uri())
+    body = browser.find_element("tag name", "body")
+    assert _names(browser) == [c.name for c in cards]
+
+    body.send_keys("/")
+    browser.switch_to.active_element.send_keys("tfc 1w")
+    assert _names(browser) == ["TFC_1W1A", "TFC_1W2A"]
+    assert browser.find_element("id", "count").text == f"2 of {len(cards)} models"
+    points = browser.find_elements("css selector", ".chart [data-name]:not([hidden])")
+    assert {p.get_attribute("data-name") for p in points} == {"TFC_1W1A", "TFC_1W2A"}
+    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert len(_names(browser)) == len(cards)
+
+    Select(browser.find_element("css selector", "[data-field=data]")).select_by_visible_text("MNIST")
+    header = next(b for b in browser.find_elements("css selector", "thead button") if b.text == "reaches")
+    header.send_keys(Keys.ENTER)
+    assert _names(browser) == ["TFC_1W1A", "TFC_1W2A", "TFC_2W2A", "LFC_1W1A", "LFC_1W2A"]
+    header.send_keys(Keys.SPACE)
+    assert _names(browser) == ["LFC_1W2A", "LFC_1W1A", "TFC_2W2A", "TFC_1W2A", "TFC_1W1A"]
+    assert header.find_element("xpath", "..").get_attribute("aria-sort") == "descending"
+    header = next(b for b in browser.find_elements("css selector", "thead button") if b.text == "bit operations")
+    for _ in range(2):
+        header.click()
+        assert {_names(browser)[-1], _names(browser)[-2]} == {"LFC_1W1A", "LFC_1W2A"}  # no figure: last
+
+    browser.find_element("css selector", ".chart [data-name=TFC_2W2A]").send_keys(Keys.ENTER)
+    assert browser.title == "TFC_2W2A: model zoo"
+    browser.get((tmp_path / "site" / "models" / "digits_mlp_2w2a.html").as_uri())
+    browser.find_element("partial link text", "Report").click()
+    assert "digits_mlp_2w2a" in browser.title
+    assert browser.get_log("browser") == []
+
+
+@needs_browser
+def test_nothing_of_a_card_runs_in_the_browser(tmp_path, browser):
+    card = card_of(file_of(b"x", "model.onnx"), task=EVIL, summary=EVIL, source=Source(name=EVIL))
+    write_site([card], tmp_path / "site")
+    for path in ("index.html", "models/net.html"):
+        browser.get((tmp_path / "site" / path).as_uri())
+        assert "caught" not in browser.title
+        assert browser.get_log("browser") == []
+
+
+@needs_browser
+def test_a_thousand_models_stay_quick(tmp_path, cards, browser):
+    many = [msgspec.structs.replace(cards[i % len(cards)], name=f"net{i}") for i in range(1000)]
+    write_site(many, tmp_path / "site")
+    browser.get((tmp_path / "site" / "index.html").as_uri())
+    timing = "const t = performance.getEntriesByType('navigation')[0]; return t.loadEventEnd - t.startTime"
+    assert browser.execute_script(timing) < 2000
+    script = "const t = performance.now(); document.querySelector('thead button').click(); return performance.now() - t"
+    assert browser.execute_script(script) < 500
+    assert len(_names(browser)) == 1000
