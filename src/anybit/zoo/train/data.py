@@ -97,7 +97,7 @@ def friedman() -> Data:
     a to e are five of ten features of 0 to 1, which are given in whole steps of 1/256.
     """
     rng = np.random.default_rng(0)
-    features = rng.integers(0, 256, (5000, 10))
+    features = rng.integers(0, 256, (21_000, 10))
     a, b, c, d, e = ((features[:, :5] + 0.5) / 256).T
     y = 10 * np.sin(np.pi * a * b) + 20 * (c - 0.5) ** 2 + 10 * d + 5 * e + rng.standard_normal(len(a))
     return _split(
@@ -140,7 +140,7 @@ def words() -> Data:
     """Eight words of synthetic speech: 1,024 samples at 8 kHz, 8 bits, each word a glide between two pitches.
 
     A word is a buzz of four harmonics that starts somewhere in the first quarter and lasts about half of the time; its
-    pitch, loudness and length vary, and there is noise as loud as a tenth to a half of it.
+    pitch, loudness and length vary, and there is noise, from a third as loud to louder.
     """
     rng = np.random.default_rng(0)
     count, length = 3300, 1024
@@ -153,7 +153,7 @@ def words() -> Data:
     phase = 2 * np.pi * np.cumsum(hertz, axis=1) / _RATE + rng.uniform(0, 2 * np.pi, (count, 1))
     buzz = sum(np.sin(k * phase) / k for k in (1, 2, 3, 4)) * np.sin(np.pi * np.clip(place, 0, 1))
     loud = rng.uniform(15, 60, (count, 1))
-    noise = rng.standard_normal((count, length)) * loud * rng.uniform(0.1, 0.5, (count, 1))
+    noise = rng.standard_normal((count, length)) * loud * rng.uniform(0.3, 1.5, (count, 1))
     audio = np.clip(np.round(buzz * inside * loud + noise), -128, 127)
     return _split(
         audio[:, None].astype(np.float32),

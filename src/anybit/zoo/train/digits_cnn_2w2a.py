@@ -11,26 +11,26 @@ from anybit.zoo.train.layers import relu, weights, whole_numbers
 from anybit.zoo.train.make import Recipe, make
 
 
-def block(inputs: int, outputs: int) -> list[nn.Module]:
+def block(inputs: int, outputs: int, bits: int) -> list[nn.Module]:
     """A convolution of 3 x 3, its normalisation and its activation."""
     return [
-        qnn.QuantConv2d(inputs, outputs, 3, padding=1, **weights(2)),
+        qnn.QuantConv2d(inputs, outputs, 3, padding=1, **weights(bits)),
         nn.BatchNorm2d(outputs),
-        relu(2, top=2.0),
+        relu(bits, top=float(bits)),
     ]
 
 
-def network() -> nn.Module:
+def network(bits: int = 2) -> nn.Module:
     """Three convolutions, two poolings, one linear layer."""
     return nn.Sequential(
         whole_numbers(5),
-        *block(1, 16),
-        *block(16, 32),
+        *block(1, 16, bits),
+        *block(16, 32, bits),
         nn.MaxPool2d(2),
-        *block(32, 32),
+        *block(32, 32, bits),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        qnn.QuantLinear(128, 10, **weights(2)),
+        qnn.QuantLinear(128, 10, **weights(bits)),
     )
 
 

@@ -16,6 +16,7 @@ from brevitas.quant import (
     SignedBinaryWeightPerTensorConst,
     Uint8ActPerTensorFixedPoint,
 )
+from brevitas.quant.fixed_point import Int8BiasPerTensorFixedPointInternalScaling
 from torch import nn
 
 _BINARY_SCALE = 1 / 16  # also how far latent weights reach: a step of the optimiser is some percent of it
@@ -34,6 +35,11 @@ def weights(bits: int, *, per_channel: bool = False) -> dict[str, Any]:
         "weight_scaling_stats_op": StatsOp.AVE if bits == 2 else StatsOp.MAX,
         "weight_scaling_per_output": ScalingPerOutputType.CHANNEL if per_channel else ScalingPerOutputType.TENSOR,
     }
+
+
+def bias(bits: int) -> dict[str, Any]:
+    """Options, to be joined with those of `weights`, that give a layer a bias on a scale of its own."""
+    return {"bias": True, "bias_quant": Int8BiasPerTensorFixedPointInternalScaling, "bias_bit_width": bits}
 
 
 def whole_numbers(bits: int, *, signed: bool = False) -> nn.Module:

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import onnx_ir as ir
 import torch
@@ -21,7 +20,7 @@ from torch import nn
 import anybit
 from anybit.frontends.agreement import compared
 from anybit.frontends.brevitas import export_brevitas
-from anybit.zoo.card import Card, CardCost, Claim, File, Judging, Quantisation, Role, Source
+from anybit.zoo.card import Card, CardCost, Claim, File, Judging, Quantisation, Role, Source, msgspec
 from anybit.zoo.train.data import Array, Data
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
