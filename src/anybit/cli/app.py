@@ -23,6 +23,7 @@ from anybit.cli.run import run
 from anybit.cli.stats import stats
 from anybit.cli.types import types
 from anybit.cli.verify import verify
+from anybit.cli.zoo import zoo
 from anybit.errors import AnybitError
 
 MISUSE = 2
@@ -54,6 +55,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(export)
+app.add_typer(zoo)
 
 
 def _print_version(wanted: bool) -> None:
