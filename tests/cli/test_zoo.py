@@ -12,10 +12,6 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-pytest.importorskip("msgspec", reason="the zoo needs its extra: install anybit[zoo]")
-pytest.importorskip("pooch", reason="the zoo needs its extra: install anybit[zoo]")
-pytest.importorskip("filelock", reason="the zoo needs its extra: install anybit[zoo]")
-
 from anybit.cli.zoo import zoo
 from anybit.errors import UsageError
 from anybit.zoo.catalogue import open_catalogue
@@ -132,7 +128,6 @@ def test_add_then_evaluate_then_a_site(tmp_path):
     here = ("--catalogue", target)
     assert json.loads(run("list", "--json", *here).stdout)[0]["name"] == "mine"
     assert run("evaluate", "mine", *here).exit_code == 0
-    pytest.importorskip("jinja2", reason="pages need jinja2: install anybit[report]")
     result = run("site", "-o", tmp_path / "site", *here)
     assert "2 pages, 1 with a report" in result.stdout
     assert (tmp_path / "site" / "models" / "mine.html").is_file()

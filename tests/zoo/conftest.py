@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-for package in ("msgspec", "pooch", "filelock", "requests"):
-    pytest.importorskip(package, reason="the zoo needs its extra: install anybit[zoo]")
-
 
 @pytest.fixture
 def server():

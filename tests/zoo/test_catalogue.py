@@ -135,6 +135,8 @@ def _plain(card):
         ({"name": ""}, r"\.name"),
         ({"name": "x" * 101}, r"\.name"),
         ({"task": "x" * 201}, r"\.task"),
+        ({"task": "x\x1b[2J"}, r"\.task"),
+        ({"task": "x\ny"}, r"\.task"),
         ({"summary": "x" * 100_000}, r"\.summary"),
         ({"taks": "x"}, "taks"),
         ({"files": []}, r"\.files"),

@@ -87,6 +87,14 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     console().print(table)
 
 
+def print_long_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints a table of many rows, a line each however long it is: what `print_table` lays out takes its time."""
+    cells = [list(columns), *([_cell(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
+    typer.echo("\n".join((_cell(title), *lines)))
+
+
 def _cell(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else "".join(map(_shown, str(value)))

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, console, print_json, print_table, progress
+from anybit.cli.output import (
+    FINDINGS,
+    JsonOption,
+    ModelArgument,
+    console,
+    print_json,
+    print_long_table,
+    print_table,
+    progress,
+)
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +39,7 @@ UnpinnedOption = Annotated[
     bool, typer.Option("--accept-unpinned", help="Take files whose hash the card lacks, and pin what came.")
 ]
 TopOption = Annotated[int, typer.Option(help="A label counts among so many of the highest scores.")]
+_MANY = 200  # rows that take a noticeable time to lay out
 _PERCENT = 100
 
 
@@ -45,18 +55,9 @@ def list_models(
     if json:
         print_json([_plain(card) for card in cards])
         return
-    columns = (
-        "name",
-        "task",
-        "data set",
-        "weights",
-        "activations",
-        "reaches",
-        "bit operations",
-        "weight bits",
-        "pinned",
-    )
-    print_table(f"{len(cards):,} models", columns, [_row(card) for card in cards])
+    columns = ("name", "task", "data set", "weights, activations", "reaches", "bit operations", "pinned")
+    show = print_table if len(cards) <= _MANY else print_long_table
+    show(f"{len(cards):,} models", columns, [_row(card) for card in cards])
 
 
 @zoo.command()

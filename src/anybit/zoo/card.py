@@ -23,7 +23,7 @@ _RELATIVE = r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _ADDRESS = rf"^(?:https?://[!-~]+|file:///[!-~]+|{_RELATIVE})$"
 
 Name = Annotated[str, Meta(pattern=_NAME)]
-Line = Annotated[str, Meta(min_length=1, max_length=200)]
+Line = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=200)]
 Text = Annotated[str, Meta(max_length=2000)]
 Address = Annotated[str, Meta(pattern=_ADDRESS, max_length=1000)]
 Page = Annotated[str, Meta(pattern="^https?://[!-~]+$", max_length=1000)]
