@@ -20,7 +20,8 @@ from torch import nn
 import anybit
 from anybit.frontends.agreement import compared
 from anybit.frontends.brevitas import export_brevitas
-from anybit.zoo.card import Card, CardCost, Claim, File, Judging, Quantisation, Role, Source, msgspec
+from anybit.zoo.card import Card, CardCost, Claim, File, Judging, Quantisation, Role, Source
+from anybit.zoo.catalogue import CARD_FILE, encoded_card
 from anybit.zoo.train.data import Array, Data
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -53,7 +54,7 @@ class Recipe:
 
 
 def make(recipe: Recipe, arguments: Sequence[str] | None = None) -> None:
-    """Writes ``model.onnx``, ``test.npz`` and ``card.json``; a command line of one option, ``--out DIR``.
+    """Writes ``model.onnx``, ``test.npz`` and ``card.json``: a command line of one option, ``--out DIR``.
 
     Raises:
         ConversionError: The exported model departs from the network on the held-out samples.
@@ -69,7 +70,7 @@ def make(recipe: Recipe, arguments: Sequence[str] | None = None) -> None:
     files = {"model.onnx": content, "test.npz": _archive({data.input: data.test, "labels": data.test_labels})}
     card = described(recipe, data, model, files)
     out.mkdir(parents=True, exist_ok=True)
-    for name, file in (*files.items(), ("card.json", msgspec.json.format(msgspec.json.encode(card), indent=1) + b"\n")):
+    for name, file in {**files, CARD_FILE: encoded_card(card)}.items():
         (out / name).write_bytes(file)
     seconds = time.perf_counter() - start
     print(f"{recipe.name}: {card.claim}, {len(content):,} bytes, {seconds:.0f} s, written to {out}")
