@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from anybit.errors import UsageError
@@ -172,11 +173,20 @@ def test_points_stand_where_their_figures_say():
         assert drawn.top <= point.y <= drawn.bottom
 
 
-def test_names_do_not_lie_on_each_other():
-    drawn = chart([_entry(1000 + i, 0.9, name=f"net{i}") for i in range(30)])
-    shown = [(p.label_x, p.label_y) for p in drawn.points if p.label_y is not None]
-    assert 0 < len(shown) < 30
-    assert len({y for _, y in shown}) == len(shown)
+def test_names_lie_on_no_point_and_on_no_other_name():
+    rng = np.random.default_rng(0)
+    figures = zip(rng.integers(1000, 10**6, 30), rng.uniform(0.9, 1, 30), strict=True)
+    drawn = chart([_entry(int(cost), value, name=f"net{i}") for i, (cost, value) in enumerate(figures)])
+    boxes = [(p.x - 6, p.x + 6, p.y - 6, p.y + 6) for p in drawn.points]
+    for point in (p for p in drawn.points if p.label_y is not None):
+        width = 6 * len(point.entry.card.name)
+        left = point.label_x - (width if point.anchor == "end" else 0)
+        boxes.append((left, left + width, point.label_y - 8, point.label_y))
+    assert len(boxes) > 50
+    names = boxes[30:]
+    for i, (left, right, top, bottom) in enumerate(names):
+        others = boxes[:30] + names[:i]
+        assert not [b for b in others if left < b[1] and b[0] < right and top < b[3] and b[2] < bottom]
     assert not [p for p in chart([_entry(1000, 0.9)] * 41).points if p.label_y is not None]
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from anybit.zoo.entry import Entry
 
 _MANY = 40  # points with names
 _LINE = 13  # height of a name
+_CHARACTER = 6.6  # width of one of its characters
+_BASE = 4  # from its middle down to the line that it stands on
+_RADIUS, _GAP = 7, 10  # of a point, and from its middle to its name
+_OFFSETS = (_BASE, 18, -10, 31, -23)  # from the middle of a point to the line of its name
 _POWERS = {3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
 
 
@@ -83,24 +88,27 @@ def chart(entries: Sequence[Entry]) -> Chart:
 
 
 def _labelled(placed: Sequence[tuple[Entry, float, float]], frame: Chart) -> list[Point]:
-    """Names beside the points, moved up or down where they would lie on another one; none where there are many."""
-    taken: list[tuple[float, float, float]] = []
+    """Names beside the points, where they lie on no point and no other name; none where there are many."""
+    taken = [(x - _RADIUS, x + _RADIUS, y + _BASE) for _, x, y in placed]
     points: list[Point] = []
     for entry, x, y in sorted(placed, key=lambda p: (p[2], p[1])):
-        width = 6.5 * len(entry.card.name)
-        left_side = x + 12 + width > frame.right
-        start = x - 10 - width if left_side else x + 10
-        free = (dy for dy in (4, 18, -10, 31, -23) if not _hits(taken, start, width, y + dy))
-        offset = next(free, None) if len(placed) <= _MANY else None
-        label = None if offset is None else round(y + offset, 1)
-        if label is not None:
-            taken.append((start, start + width, label))
-        points.append(Point(entry, x, y, x - 10 if left_side else x + 10, label, "end" if left_side else "start"))
+        width = _CHARACTER * len(entry.card.name)
+        places = product((y + dy for dy in _OFFSETS), ((x + _GAP, "start"), (x - _GAP, "end")))
+        boxes = ((at - width if side == "end" else at, line, at, side) for line, (at, side) in places)
+        free = (box for box in boxes if _fits(box[0], box[0] + width, box[1], taken, frame))
+        found = next(free, None) if len(placed) <= _MANY else None
+        if found is None:
+            points.append(Point(entry, x, y, x, None, "start"))
+            continue
+        left, line, at, side = found
+        taken.append((left, left + width, line))
+        points.append(Point(entry, x, y, round(at, 1), round(line, 1), side))
     return points
 
 
-def _hits(taken: Sequence[tuple[float, float, float]], start: float, width: float, y: float) -> bool:
-    return any(start < right and left < start + width and abs(y - at) < _LINE for left, right, at in taken)
+def _fits(left: float, right: float, line: float, taken: Sequence[tuple[float, float, float]], frame: Chart) -> bool:
+    inside = frame.left <= left and right <= frame.width and frame.top + _BASE <= line <= frame.bottom
+    return inside and not any(left < end and start < right and abs(line - at) < _LINE for start, end, at in taken)
 
 
 def _power(power: int) -> str:
