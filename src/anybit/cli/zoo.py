@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,14 +17,11 @@ from anybit.cli.output import (
     print_table,
     progress,
 )
+from anybit.cli.zoo_tables import flat, plain, print_added, print_evaluation, print_reproduction, row
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:
-    from anybit.runtime.evaluate import Evaluation
-    from anybit.zoo.add import Added
-    from anybit.zoo.card import Card
     from anybit.zoo.catalogue import Shelf
-    from anybit.zoo.evaluate import Reproduction
 
 zoo = typer.Typer(name="zoo", help="The model zoo: list, fetch, verify, evaluate and add models.", no_args_is_help=True)
 """The commands of the zoo."""
@@ -40,7 +36,6 @@ UnpinnedOption = Annotated[
 ]
 TopOption = Annotated[int, typer.Option(help="A label counts among so many of the highest scores.")]
 _MANY = 200  # rows that take a noticeable time to lay out
-_PERCENT = 100
 
 
 @zoo.command("list")
@@ -53,11 +48,11 @@ def list_models(
     """The models of the catalogue: task, number formats, what they reach and what they cost."""
     cards = [c for c in _open(catalogue, cache).cards.values() if task is None or task.lower() in c.task.lower()]
     if json:
-        print_json([_plain(card) for card in cards])
+        print_json([plain(card) for card in cards])
         return
     columns = ("name", "task", "data set", "weights, activations", "reaches", "bit operations", "pinned")
     show = print_table if len(cards) <= _MANY else print_long_table
-    show(f"{len(cards):,} models", columns, [_row(card) for card in cards])
+    show(f"{len(cards):,} models", columns, [row(card) for card in cards])
 
 
 @zoo.command()
@@ -67,9 +62,9 @@ def info(
     """The card of a model."""
     card = _open(catalogue, cache).card(name)
     if json:
-        print_json(_plain(card))
+        print_json(plain(card))
         return
-    shown = _flat(_plain(card))
+    shown = flat(plain(card))
     print_table(
         card.name, ("", ""), [(key, value) for key, value in shown if key != "name" and value not in (None, "")]
     )
@@ -162,7 +157,7 @@ def evaluate(
                 )
             if labels or output or metric != "accuracy":
                 raise UsageError("labels, output and metric", got="no --data", hint="those of the card are used")
-            _print_reproduction(reproduce(_open(catalogue, cache).card(model), Store(cache), **how), as_json=json)
+            print_reproduction(reproduce(_open(catalogue, cache).card(model), Store(cache), **how), as_json=json)
             return
         path = Path(model)
         if path.suffix != ".onnx":
@@ -171,7 +166,7 @@ def evaluate(
     if json:
         print_json(found)
     else:
-        _print_evaluation(found)
+        print_evaluation(found)
 
 
 @zoo.command()
@@ -222,7 +217,7 @@ def add(
             replace=replace,
             progress=advance,
         )
-    _print_added(added, folder, as_json=json)
+    print_added(added, folder, as_json=json)
     if added.card is None:
         raise typer.Exit(FINDINGS)
 
@@ -253,70 +248,3 @@ def _open(source: str | None, cache: Path | None) -> Shelf:
     if shelf.offline:
         typer.echo(f"anybit: the copy of an earlier time is used: {shelf.offline}", err=True)
     return shelf
-
-
-def _plain(card: Card) -> dict[str, Any]:
-    import msgspec
-
-    return msgspec.to_builtins(card) | {"pinned": card.pinned}
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested fields with their whole names, entries of lists by number."""
-    flat: list[tuple[str, Any]] = []
-    for key, value in content.items():
-        match value:
-            case dict():
-                flat += _flat(value, f"{prefix}{key} ")
-            case list() | tuple():
-                flat += _flat({str(i): entry for i, entry in enumerate(value)}, f"{prefix}{key} ")
-            case _:
-                flat.append((f"{prefix}{key}", value))
-    return flat
-
-
-def _row(card: Card) -> Sequence[object]:
-    cost, claim, formats = card.cost, card.claim, card.quantisation
-    reaches = "" if claim is None else f"{claim.value * _PERCENT:.2f} %" if claim.metric == "accuracy" else claim.value
-    return (
-        *(card.name, card.task, card.data_set.name, f"{formats.weights}, {formats.activations}", reaches),
-        f"{cost.bit_operations:,}" if cost and cost.bit_operations is not None else "",
-        "yes" if card.pinned else "no",
-    )
-
-
-def _print_reproduction(found: Reproduction, *, as_json: bool) -> None:
-    import msgspec
-
-    if as_json:
-        claim = None if found.claim is None else msgspec.to_builtins(found.claim)
-        print_json({"evaluation": found.evaluation, "claim": claim, "agrees": found.agrees})
-    else:
-        _print_evaluation(found.evaluation)
-        if found.claim is not None:
-            correct = "" if found.claim.correct is None else f", {found.claim.correct:,} of {found.claim.samples:,}"
-            verdict = "which it reaches" if found.agrees else "which it does not reach"
-            console().print(f"claimed: {found.claim.value:.6g}{correct}: {verdict}", markup=False)
-    if not found.agrees:
-        raise typer.Exit(FINDINGS)
-
-
-def _print_evaluation(found: Evaluation) -> None:
-    kind = found.metric if isinstance(found.metric, str) else found.metric.value
-    columns = ("samples", kind, "correct", f"in top {found.top}", "samples/s", "batch", "runs at once")
-    row = (found.samples, found.score, found.correct, found.correct_in_top, round(found.throughput))
-    print_table("Over the data set", columns, [(*row, found.batch_size, found.workers)])
-
-
-def _print_added(added: Added, folder: Path, *, as_json: bool) -> None:
-    if as_json:
-        card = None if added.card is None else _plain(added.card)
-        print_json({"card": card, "findings": added.findings, "refusals": added.refusals})
-        return
-    for item in (*added.findings, *added.refusals):
-        console().print(str(item), markup=False, soft_wrap=True)
-    if added.card is None or added.evaluation is None:
-        console().print("nothing was written")
-        return
-    _print_evaluation(added.evaluation)
-    console().print(f"written to {folder / added.card.name}", markup=False)

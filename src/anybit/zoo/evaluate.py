@@ -84,14 +84,16 @@ def evaluate(
         UnsupportedError: A package is not installed.
     """
     how = options or Options()
-    kept = nullcontext() if journal is None else JournalFile(journal, _decides(model, data, labels, how))
+    session = Session(model, engine=how.engine, threads=1)
+    kept = nullcontext() if journal is None else JournalFile(journal, _decides(session, model, data, labels, how))
     with kept as opened:
         if ray is not None:
             from anybit.zoo.on_ray import evaluate_on_ray
 
-            return evaluate_on_ray(model, data, labels, how, address=ray, journal=opened, progress=progress)
+            task = (model.resolve(), data.resolve(), labels, how)
+            return evaluate_on_ray(session, *task, address=ray, journal=opened, progress=progress)
         return evaluate_here(
-            Session(model, engine=how.engine, threads=1),
+            session,
             data,
             labels,
             metric=how.metric,
@@ -145,9 +147,8 @@ def _agrees(found: Evaluation, claim: Claim | None) -> bool:
     return same and claim.value == found.score
 
 
-def _decides(model: Path, data: Path, labels: str | Path | None, how: Options) -> Mapping[str, Any]:
+def _decides(session: Session, model: Path, data: Path, labels: str | Path | None, how: Options) -> Mapping[str, Any]:
     judge = judge_of(how.metric, how.top)
-    session = Session(model, engine=how.engine, threads=1)
     blocks = open_blocks(session, data, labels, output=how.output, batch_size=how.batch_size)
     try:
         beside = labels is not None and Path(labels).is_file()

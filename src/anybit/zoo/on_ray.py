@@ -48,6 +48,7 @@ class Worker:
 
 
 def evaluate_on_ray(
+    session: Session,
     model: Path,
     data: Path,
     labels: str | Path | None,
@@ -67,7 +68,6 @@ def evaluate_on_ray(
         ray = import_module("ray")
         import_module("ray.data")
     judge = judge_of(options.metric, options.top)
-    session = Session(model, engine=options.engine, threads=1)
     blocks = open_blocks(session, data, labels, output=options.output, batch_size=options.batch_size)
     samples = blocks.data.samples
     if samples is None:
@@ -79,7 +79,7 @@ def evaluate_on_ray(
     resumed = sum(v.samples for v in verdicts.values())
     missing = [n for n in range(count) if n not in verdicts]
     start = time.perf_counter()
-    for number, verdict in _verdicts(ray, missing, workers, (model.resolve(), data.resolve(), labels, options)):
+    for number, verdict in _verdicts(ray, missing, workers, (model, data, labels, options)):
         if number in verdicts:
             continue
         verdicts[number] = verdict
