@@ -6,8 +6,6 @@ import dataclasses
 import enum
 import json
 import math
-import os
-import secrets
 import zipfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -33,6 +31,7 @@ from rich.text import Text
 
 from anybit.datatypes import DataType
 from anybit.errors import InputError, ModelFileError
+from anybit.io.whole import whole
 
 if TYPE_CHECKING:
     from anybit.passes.apply import Step
@@ -174,14 +173,10 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | npt.NDArray[Any]:
 
 def write_arrays(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
     """Writes an .npz that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:  # np.savez takes not every name
-            for name, array in arrays.items():
+        with whole(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
+            for name, array in arrays.items():  # np.savez takes not every name
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
-        os.replace(temporary, path)
     except OSError as error:
         raise ModelFileError("cannot write the file", node=str(path), got=error.strerror or error) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +9,7 @@ import typer
 
 from anybit.cli.output import ModelArgument, console, read_arrays
 from anybit.errors import ModelFileError
+from anybit.io.whole import whole
 
 
 def report(
@@ -30,11 +29,8 @@ def report(
 
 def _write(path: Path, page: str) -> None:
     """Writes a page that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        temporary.write_text(page, "utf-8", newline="\n")
-        os.replace(temporary, path)
+        with whole(path) as temporary:
+            temporary.write_text(page, "utf-8", newline="\n")
     except OSError as error:
         raise ModelFileError("cannot write the file", node=str(path), got=error.strerror or error) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
-from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from anybit.errors import ModelFileError
+from anybit.io.whole import whole
 
 _PROTOBUF_LIMIT = 2**31 - 2**20  # a message must stay below 2 GiB; the graph itself needs some room too
 _PAGE = 4096  # where a tensor may be mapped
@@ -41,7 +39,7 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
         if external:
             _save_external(model, target)
         else:
-            with _whole(target) as temporary:
+            with whole(target) as temporary:
                 temporary.write_bytes(_serialize(model))
     except OSError as error:
         raise ModelFileError("cannot write the file", node=str(target), got=error.strerror or error) from error
@@ -84,7 +82,7 @@ def _save_external(model: ir.Model, target: Path) -> None:
     original = {v: v.const_value for v in model.graph.initializers.values()}
     large = [v for v, t in original.items() if t is not None and t.nbytes >= _SMALL and t.dtype != ir.DataType.STRING]
     try:
-        with _whole(data) as temporary, _whole(target) as temporary_model:
+        with whole(data) as temporary, whole(target) as temporary_model:
             with temporary.open("wb") as file:
                 for value in large:
                     tensor = original[value]
@@ -120,14 +118,3 @@ def _copy(tensor: ir.ExternalTensor, file: BinaryIO) -> None:
                 raise ModelFileError("external data is truncated", node=f"initializer '{tensor.name}'")
             file.write(piece)
             left -= len(piece)
-
-
-@contextlib.contextmanager
-def _whole(target: Path) -> Generator[Path]:
-    """A temporary file beside the target, which takes the target's place if all goes well."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

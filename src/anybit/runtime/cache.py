@@ -13,11 +13,9 @@ import hashlib
 import json
 import os
 import platform
-import secrets
 import struct
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -31,6 +29,7 @@ import onnx_ir as ir
 
 from anybit.errors import ModelFileError
 from anybit.io.load import ModelSource, load
+from anybit.io.whole import whole
 from anybit.ops.nodes import operator_of
 from anybit.ops.operator import Array, Operator
 from anybit.ops.registry import operators
@@ -118,19 +117,14 @@ class Slot:
         Raises:
             ModelFileError: It cannot be written.
         """
-        temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with temporary.open("xb") as file:
+            with whole(self.path) as temporary, temporary.open("xb") as file:
                 _write(file, self.key, facts, lowered)
-            os.replace(temporary, self.path)
         except OSError as error:
             raise ModelFileError(
                 "cannot write to the cache", node=str(self.path.parent), got=error.strerror or error
             ) from error
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
 
 @cache

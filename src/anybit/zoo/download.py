@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from anybit.io.whole import whole
 from anybit.zoo.catalogue import local_path
 from anybit.zoo.errors import CatalogueError, DownloadError
 from anybit.zoo.packages import needed
@@ -163,13 +163,11 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         DownloadError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        with whole(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DownloadError("cannot write the file", node=str(path), got=error.strerror or error) from error
 
 

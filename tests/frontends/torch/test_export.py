@@ -126,6 +126,16 @@ def test_a_net_with_the_operators_of_anybit(tmp_path, capsys):
     np.testing.assert_allclose(next(iter(given.values())), net.eval()(x).detach(), atol=1e-6)
 
 
+def test_nothing_of_this_machine_goes_into_the_file(tmp_path):
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    path = tmp_path / "model.onnx"
+    anybit.save(export_torch(net, torch.zeros(2, 4), quiet=True).model, path)
+    content = path.read_bytes()
+    assert b"stack_trace" not in content
+    assert torch.__file__.encode() not in content
+    assert __file__.encode() not in content
+
+
 def test_a_fixed_batch_where_the_module_fixes_its_own():
     class Fixed(nn.Module):
         def forward(self, x, y):

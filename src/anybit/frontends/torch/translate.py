@@ -19,6 +19,7 @@ _KNOWN = frozenset(("_operator", "anybit", "aten", "higher_order", "math", "prim
 """Where operators come from that torch's exporter, or this one, has translations for."""
 
 _LONGEST = 300  # characters of torch's own message
+_NOTES = "pkg.torch."
 
 
 def translate(captured: Captured, inputs: Tensors, shapes: Shapes) -> ir.Model:
@@ -43,9 +44,19 @@ def translate(captured: Captured, inputs: Tensors, shapes: Shapes) -> ir.Model:
             hint="replace the operator that it names",
         ) from error
     model = load(made.model)
+    _forget_the_machine(model)
     if shapes is not None:
         _name_batch(model)
     return model
+
+
+def _forget_the_machine(model: ir.Model) -> None:
+    """Removes what torch notes of the code that each node came from: paths and lines of this machine."""
+    graph, nodes = model.graph, list(model.graph.all_nodes())
+    values = (*graph.inputs, *graph.initializers.values(), *(v for n in nodes for v in n.outputs))
+    for item in (*nodes, *values):
+        for key in [k for k in item.metadata_props if k.startswith(_NOTES)]:
+            del item.metadata_props[key]
 
 
 def _name_batch(model: ir.Model) -> None:

@@ -105,7 +105,6 @@ def exported(network: nn.Module, data: Data) -> ir.Model:
     """The network as a clean QONNX model with packed weights, which gives its numbers on all held-out samples."""
     hub = export_brevitas(network, torch.from_numpy(data.test[:_EXAMPLES]), quiet=True).model
     hub.graph.inputs[0].name, hub.graph.outputs[0].name = data.input, data.output
-    _forget_the_machine(hub)
     model = anybit.convert(hub, "qonnx", pack=True).model
 
     def framework(feeds: Mapping[str, Array]) -> list[Array]:
@@ -115,13 +114,6 @@ def exported(network: nn.Module, data: Data) -> ir.Model:
 
     compared(model, framework, {data.input: data.test})
     return model
-
-
-def _forget_the_machine(model: ir.Model) -> None:
-    """Removes what torch notes of each node, as where its sources lie on this machine."""
-    for item in (*model.graph, *model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()):
-        for key in [k for k in item.metadata_props if k.startswith("pkg.torch.")]:
-            del item.metadata_props[key]
 
 
 def described(recipe: Recipe, data: Data, model: ir.Model, files: Mapping[str, bytes]) -> Card:
