@@ -52,6 +52,17 @@ def test_info():
     assert isinstance(run("info", "nothing").exception, UsageError)
 
 
+def test_run(tmp_path):
+    with np.load(DATA) as data:
+        np.save(tmp_path / "pixels.npy", data["pixels"])
+        labels = data["labels"]
+    result = run("run", "digits_mlp_2w2a", "-i", tmp_path / "pixels.npy", "-o", tmp_path / "out.npz", "--json")
+    assert json.loads(result.stdout)["samples"] == 360
+    with np.load(tmp_path / "out.npz") as outputs:
+        assert (outputs["logits"].argmax(axis=1) == labels).sum() == 355
+    assert isinstance(run("run", "nothing", "-i", tmp_path / "pixels.npy").exception, UsageError)
+
+
 def test_fetch_prints_where_the_file_is():
     result = run("fetch", "digits_mlp_2w2a")
     assert (result.exit_code, result.stdout) == (0, f"{MODEL}\n")

@@ -17,13 +17,17 @@ from anybit.cli.output import (
     print_table,
     progress,
 )
+from anybit.cli.run import run as run_model
 from anybit.cli.zoo_tables import flat, plain, print_added, print_evaluation, print_reproduction, row
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:
+    from anybit.zoo.card import Card
     from anybit.zoo.catalogue import Shelf
 
-zoo = typer.Typer(name="zoo", help="The model zoo: list, fetch, verify, evaluate and add models.", no_args_is_help=True)
+zoo = typer.Typer(
+    name="zoo", help="The model zoo: list, fetch, run, verify, evaluate and add models.", no_args_is_help=True
+)
 """The commands of the zoo."""
 
 NameArgument = Annotated[str, typer.Argument(help="Name in the catalogue.", show_default=False)]
@@ -79,17 +83,39 @@ def fetch(
     json: JsonOption = False,
 ) -> None:
     """Bring a model to this machine, checked by its hash, and print where its file is."""
-    from anybit.zoo.store import Store
-
     card = _open(catalogue, cache).card(name)
-    sizes = [f.size for f in card.files]
-    total = None if None in sizes else sum(s or 0 for s in sizes)
-    with progress(f"fetching {name}", total, unit="bytes") as advance:
-        paths = Store(cache).fetch(card, accept_unpinned=accept_unpinned, progress=advance)
+    paths = _fetched(card, cache, accept_unpinned=accept_unpinned)
     if json:
         print_json({"model": str(paths[card.model.name]), "files": {n: str(p) for n, p in paths.items()}})
     else:
         typer.echo(paths[card.model.name])
+
+
+def _fetched(card: Card, cache: Path | None, *, accept_unpinned: bool) -> dict[str, Path]:
+    """The files of a card on this machine, by name."""
+    from anybit.zoo.store import Store
+
+    sizes = [f.size for f in card.files]
+    total = None if None in sizes else sum(s or 0 for s in sizes)
+    with progress(f"fetching {card.name}", total, unit="bytes") as advance:
+        return dict(Store(cache).fetch(card, accept_unpinned=accept_unpinned, progress=advance))
+
+
+@zoo.command()
+def run(
+    name: NameArgument,
+    inputs: Annotated[Path, typer.Option("-i", "--inputs", help=".npz with arrays by input name, or one .npy.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help=".npz to write the outputs to.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, reference, onnxruntime or openvino.")] = "auto",
+    accept_unpinned: UnpinnedOption = False,
+    catalogue: CatalogueOption = None,
+    cache: CacheOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Fetch a model if need be, and run it; see `anybit run` for more options."""
+    card = _open(catalogue, cache).card(name)
+    path = _fetched(card, cache, accept_unpinned=accept_unpinned)[card.model.name]
+    run_model(path, inputs, output, engine=engine, json=json)
 
 
 @zoo.command()
