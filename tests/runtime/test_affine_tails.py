@@ -75,6 +75,16 @@ def test_what_is_no_tail_stays(proto):
     assert operators(proto) == before
 
 
+def test_identities_change_no_bit():
+    steps = [("Mul", _ROW, True), ("Add", 0.5, False)]
+    plain, passed = net(*steps), net(*steps)
+    passed.graph.node[1].input[1] = "same"
+    passed.graph.node.insert(1, helper.make_node("Identity", ["h"], ["same"]))
+    assert operators(passed) == ["MatMul", "Add"]
+    x = samples(32, 8, seed=2)
+    np.testing.assert_array_equal(Session(passed).run(x)["y"], Session(plain).run(x)["y"])
+
+
 def test_a_quantiser_behind_the_output_keeps_its_sums():
     proto = net(("Mul", 2.0, False), ("Add", 1.0, False), outputs=("y", "q"), more=[quant("y", "q")])
     proto.graph.initializer.extend(model([], parameters("q"), inputs={}, outputs=[]).graph.initializer)

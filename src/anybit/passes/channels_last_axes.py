@@ -148,7 +148,7 @@ def composed(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
     """The one order of axes that does what two Transposes do.
 
     Example:
-        >>> composed(to_first(4), to_last(4))
+        >>> composed((0, 3, 1, 2), (0, 2, 3, 1))
         (0, 1, 2, 3)
     """
     return tuple(first[a] for a in second)

@@ -42,6 +42,8 @@ class _Tail:
 def fold_affine_tails(model: ir.Model) -> None:
     """Folds Add, Sub, Mul and Div by constants that alone stand between a MatMul of constant weights and an output.
 
+    Identities between them change nothing: a result does not depend on them.
+
     Args:
         model: Model whose constants are folded; changed in place.
     """
@@ -59,7 +61,7 @@ def fold_affine_tails(model: ir.Model) -> None:
 
 def _product_before(node: ir.Node | None) -> ir.Node | None:
     """The MatMul at the begin of a chain of arithmetic with constants."""
-    while node is not None and node.domain == "" and node.op_type in ("Add", "Div", "Mul", "Sub"):
+    while node is not None and node.domain == "" and node.op_type in ("Add", "Div", "Identity", "Mul", "Sub"):
         varying = [v for v in node.inputs if constant(v) is None]
         node = varying[0].producer() if len(varying) == 1 and varying[0] is not None else None
     return node if node is not None and node.domain == "" and node.op_type == "MatMul" else None
@@ -75,6 +77,10 @@ def _tail(product: ir.Node, columns: int) -> _Tail | None:
         if len(users) != 1:
             return None
         node, place = users[0]
+        if node.domain == "" and node.op_type == "Identity":
+            nodes.append(node)
+            value = node.outputs[0]
+            continue
         number = _by_column(node.inputs[1 - place], columns, rank) if len(node.inputs) == 2 else None
         if number is None or (place == 1 and node.op_type not in ("Add", "Mul")):
             return None
@@ -92,7 +98,8 @@ def _tail(product: ir.Node, columns: int) -> _Tail | None:
         value = node.outputs[0]
     if value.uses():
         return None
-    if len(nodes) < 2 or not np.isfinite([*factor, *offset]).all():  # a single Add is the bias of a Gemm as it is
+    arithmetic = sum(n.op_type != "Identity" for n in nodes)
+    if arithmetic < 2 or not np.isfinite([*factor, *offset]).all():  # a single Add is the bias of a Gemm as it is
         return None
     return _Tail(tuple(nodes), factor, offset, centre)
 
