@@ -1,7 +1,8 @@
 """Runs hls4ml on many models: a script for hls4ml's own environment, which knows nothing of anybit.
 
-    python client.py jobs.json
+    python client.py jobs.json OPTIMISATION
 
+OPTIMISATION is what the compiler is told: -O1, or -O0 for nets whose unrolled loops it would take long over.
 jobs.json is a list of jobs ``{"model", "inputs", "outputs", "precision", "io_type"}``: a model file, an .npz with an
 array for each input, the .npz to write. Each model is converted as hls4ml's documentation says; then all are compiled
 into one library, each in a namespace of its own, as most of the time of a compiler goes into the headers that they
@@ -27,7 +28,7 @@ import hls4ml
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
-_COMPILER = ["g++", "-std=c++17", "-O1", "-fPIC", "-w", "-fno-gnu-unique", "-shared"]
+_COMPILER = ["g++", "-std=c++17", "-fPIC", "-w", "-fno-gnu-unique", "-shared"]
 _SHARED = ("ap_fixed.h", "ap_int.h", "hls_stream.h", "nnet_utils/nnet_helpers.h", "nnet_utils/nnet_types.h")
 _OWN = "nnet_utils/nnet_code_gen.h"  # the only one of nnet_utils that is made for the model
 _FOLDER = "std::string weights_folder;\n#define WEIGHTS_DIR weights_folder\n"
@@ -88,7 +89,15 @@ def compiled(projects: dict[int, tuple[object, Path]], folder: Path) -> ctypes.C
     folder.mkdir()
     (folder / "all.cpp").write_text("\n".join(parts))
     library = folder / "all.so"
-    command = [*_COMPILER, f"-I{first}/ap_types", f"-I{first}", str(folder / "all.cpp"), "-o", str(library)]
+    command = [
+        *_COMPILER,
+        sys.argv[2],
+        f"-I{first}/ap_types",
+        f"-I{first}",
+        str(folder / "all.cpp"),
+        "-o",
+        str(library),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError("g++: " + "\n".join(line for line in done.stderr.splitlines() if "error" in line)[:2000])

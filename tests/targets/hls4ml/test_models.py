@@ -45,6 +45,7 @@ EMULATED = (
     "zoo_floor_weights/model_baked.onnx",
     "zoo_rounding_modes/model_qcdq.onnx",
 )
+EMULATED_LARGE = ("trunc_avgpool_floor/model.onnx", "trunc_avgpool_round/model.onnx")
 LARGE = ("mobilenetv1_4w4a_224", "mobilenetv1_w05_4w4a_96", "resnet18_4w4a")
 TOLERANCE = 1e-6  # of full scale; 1e-3 is asked for
 
@@ -76,8 +77,17 @@ def test_a_large_model_is_taken(case: Case):
 
 
 def test_hls4ml_computes_what_is_taken(tmp_path: Path):
+    _emulate([*sorted(ZOO.glob("*.onnx")), *(CORPUS / name for name in EMULATED)], tmp_path, optimisation="-O1")
+
+
+@pytest.mark.parametrize("name", EMULATED_LARGE)
+def test_hls4ml_computes_larger_nets(name: str, tmp_path: Path):
+    _emulate([CORPUS / name], tmp_path, optimisation="-O0")
+
+
+def _emulate(paths: list[Path], folder: Path, *, optimisation: str) -> None:
     jobs, expected = [], []
-    for path in (*sorted(ZOO.glob("*.onnx")), *(CORPUS / name for name in EMULATED)):
+    for path in paths:
         source = anybit.clean(path)
         cut_softmax(source)
         x = np.float32(Case(path).inputs[:8]) if path.parent.parent == CORPUS else _drawn(path)
@@ -85,7 +95,7 @@ def test_hls4ml_computes_what_is_taken(tmp_path: Path):
         jobs.append(Job(handover, {str(handover.model.graph.inputs[0].name): x}))
         (outputs,) = anybit.run(source, x, engine="reference").values()
         expected.append(outputs.reshape(len(x), -1))
-    results = emulate(jobs, environment("hls4ml", REQUIREMENTS), tmp_path)
+    results = emulate(jobs, environment("hls4ml", REQUIREMENTS), folder, optimisation=optimisation)
     for wanted, got in zip(expected, results, strict=True):
         assert not isinstance(got, str), got
         assert (wanted.argmax(1) == got[0].argmax(1)).all()
