@@ -32,7 +32,8 @@ test-openvino: $(VENV)/.dev
 
 # Front ends, training and the hand-over examples, which need PyTorch; hls4ml runs in one of the examples.
 test-torch: build/torch/.installed
-	build/torch/bin/python -m pytest -n auto src/anybit/frontends tests/frontends tests/zoo/test_train_again.py tests/integration/test_examples.py
+	build/torch/bin/python -m pytest -n auto -m "not large" src/anybit/frontends tests/frontends \
+		tests/zoo/test_train_again.py tests/integration/test_examples.py
 
 # HGQ2 and QKeras cannot be installed side by side; QKeras brings TensorFlow, 2.9 GB.
 test-hgq2: build/hgq2/.installed
