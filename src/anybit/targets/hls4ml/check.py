@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,6 +17,8 @@ from anybit.targets.hls4ml.repairs import affine, is_power_of_two, split
 from anybit.targets.hls4ml.rules import RULES, unknown
 
 _DOMAINS = ("", DOMAIN, CHANNELS_LAST)
+# Of the largest net whose emulation was compared; g++ took 5 minutes and 6.5 GB for it.
+_MOST_CONSTANTS, _LARGEST_TENSOR = 1_600_000, 60_000
 _MOST_BITS = 100  # from here on hls4ml chooses the precision of an input itself
 
 
@@ -26,7 +29,7 @@ def check_prepared(model: ir.Model, precision: str) -> tuple[Finding, ...]:
         model: As `prepare` leaves it.
         precision: The precision that is recommended for it.
     """
-    findings = list(_interface(model.graph))
+    findings = [*_interface(model.graph), *_size(model.graph)]
     for node in model.graph:
         rule = RULES.get(node.op_type, unknown) if node.domain in _DOMAINS else unknown
         findings += rule(node, model)
@@ -64,6 +67,23 @@ def _interface(graph: ir.Graph) -> Iterator[Finding]:
                 rule="output", problem="no node of its own makes it", node=where, expected="a computed tensor"
             )
         seen.add(value)
+
+
+def _size(graph: ir.Graph) -> Iterator[Finding]:
+    """A warning where the net is larger than any that hls4ml was seen to compute."""
+    constants = sum(v.const_value.size for v in graph.initializers.values() if v.const_value is not None)
+    computed = (n for n in graph if any(v is not None and constant(v) is None for v in n.inputs))
+    tensors = [shape for n in computed for v in n.outputs if (shape := shape_of(v)) is not None]
+    largest = max((math.prod(d or 1 for d in shape) for shape in tensors), default=0)
+    if constants > _MOST_CONSTANTS or largest > _LARGEST_TENSOR:
+        yield Finding(
+            rule="size",
+            problem="larger than any net that was compared with its emulation: every layer is unrolled",
+            got=f"{constants:,} constants, tensors of up to {largest:,} elements",
+            expected=f"up to {_MOST_CONSTANTS:,} and {_LARGEST_TENSOR:,}",
+            hint="expect g++ to need much memory and time; compare what it makes before you rely on it",
+            severity=Severity.WARNING,
+        )
 
 
 def _tensors(node: ir.Node) -> Iterator[Finding]:
