@@ -15,6 +15,21 @@ class Rewrite(Diagnosis):
     """What was changed so that the tool takes a node; the model means the same before and after."""
 
 
+def departures(comparison: Comparison) -> tuple[Finding, ...]:
+    """The error that a prepared model departs from its source, where it does."""
+    if comparison.equal:
+        return ()
+    worst = max(comparison.outputs, key=lambda d: d.departing)
+    return (
+        Finding(
+            rule="comparison",
+            problem="the prepared model departs from its source",
+            node=f"output '{worst.name}'",
+            got=f"{worst.departing} of {worst.elements} elements",
+        ),
+    )
+
+
 @dataclass(frozen=True)
 class Handover:
     """A model prepared for a tool.

@@ -23,7 +23,7 @@ from anybit.targets.finn.attributes import write_attributes
 from anybit.targets.finn.dialect_rules import check_dialect
 from anybit.targets.finn.inputs import tie_inputs
 from anybit.targets.finn.qonnx_rules import check_qonnx
-from anybit.targets.handover import Handover, Rewrite
+from anybit.targets.handover import Handover, Rewrite, departures
 from anybit.targets.logits import cut_softmax
 
 _SAMPLES = 8
@@ -78,17 +78,7 @@ def prepare_finn(
     if any(f.severity is Severity.ERROR for f in findings):
         return Handover(hub, tuple(rewrites), tuple(findings), None)
     comparison = _compared(source, hub)
-    if not comparison.equal:
-        worst = max(comparison.outputs, key=lambda d: d.departing)
-        findings.append(
-            Finding(
-                rule="comparison",
-                problem="the prepared model departs from its source",
-                node=f"output '{worst.name}'",
-                got=f"{worst.departing} of {worst.elements} elements",
-            )
-        )
-    return Handover(hub, tuple(rewrites), tuple(findings), comparison)
+    return Handover(hub, tuple(rewrites), (*findings, *departures(comparison)), comparison)
 
 
 def _with_batch_one(model: ir.Model) -> ir.Model:
