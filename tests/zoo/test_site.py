@@ -270,7 +270,7 @@ def test_a_thousand_models_stay_quick(tmp_path, cards, browser):
     write_site(many, tmp_path / "site")
     browser.get((tmp_path / "site" / "index.html").as_uri())
     timing = "const t = performance.getEntriesByType('navigation')[0]; return t.loadEventEnd - t.startTime"
-    assert browser.execute_script(timing) < 6000  # under 1 s alone on the machine; tests share it
+    assert browser.execute_script(timing) < 6000  # generous: tests share the machine
     script = "const t = performance.now(); document.querySelector('thead button').click(); return performance.now() - t"
     assert browser.execute_script(script) < 1500
     assert len(_names(browser)) == 1000

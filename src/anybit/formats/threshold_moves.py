@@ -70,8 +70,8 @@ def map_of(node: ir.Node, axis: int | None, channels: int, opsets: Mapping[str, 
         return replace(unclear, problem="it spreads channels over several axes")
     if not varying:
         return Map(None, moved.reshape(-1)[:1].astype(np.int64))
-    first = [0] * moved.ndim
-    first[varying[0]] = slice(None)  # type: ignore[call-overload]
+    first: list[int | slice] = [0] * moved.ndim
+    first[varying[0]] = slice(None)
     return Map(varying[0], moved[tuple(first)].astype(np.int64))
 
 
