@@ -24,7 +24,7 @@ BODY_OPSET = 21
 
 _Operand = Array | ir.Value
 _COMPARISONS = frozenset("And Equal Greater GreaterOrEqual IsNaN Less LessOrEqual Not Or".split())
-# (operator, value of its second operand) that leave the first operand as it is, the sign of zero aside.
+# (operator, value of its second operand) that leave the first operand as it is, but for the sign of zero.
 _NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 
 _kernels: dict[ir.Node, Kernel] = {}
@@ -43,8 +43,13 @@ class Expander:
         self.names = {v.name for n in graph.all_nodes() for v in (*n.inputs, *n.outputs) if v is not None}
         self.names.update(v.name for v in (*graph.inputs, *graph.initializers.values()))
 
-    def expand(self, node: ir.Node, operator: Operator) -> None:
+    def expand(self, node: ir.Node, operator: Operator, *, zero_signs: bool = False) -> None:
         """Replaces `node` by operators of opset 21 that compute the same, bit for bit but for the sign of zero.
+
+        Args:
+            node: A call of the operator.
+            operator: Its record.
+            zero_signs: Whether zeros must have the sign that the operator gives them, too.
 
         Raises:
             UnsupportedError: The operator has no body.
@@ -62,7 +67,7 @@ class Expander:
         given = {name: a.value for name, a in node.attributes.items()}
         attributes = {a.name: given.get(a.name, a.default) for a in operator.attributes}
         inputs: list[_Operand] = [v if (c := constant(v)) is None else c for v in present]
-        emitter = _Emitter(self, node.outputs[0].name or operator.name)
+        emitter = _Emitter(self, node.outputs[0].name or operator.name, zero_signs=zero_signs)
         is_half = inputs[0].dtype == (ir.DataType.FLOAT16 if isinstance(inputs[0], ir.Value) else np.float16)
         if is_half:  # operators compute float16 in float32, see `widened`
             inputs[0] = emitter.cast(inputs[0], ir.DataType.FLOAT)
@@ -96,8 +101,9 @@ def _replace(node: ir.Node, emitter: _Emitter, result: _Operand) -> None:
 class _Emitter:
     """Evaluates a function on operands, and collects the nodes for what is not constant."""
 
-    def __init__(self, owner: Expander, prefix: str) -> None:
+    def __init__(self, owner: Expander, prefix: str, *, zero_signs: bool) -> None:
         self.nodes: list[ir.Node] = []
+        self._zero_signs = zero_signs
         self._owner = owner
         self._prefix = prefix
         self._count = [0]
@@ -142,7 +148,7 @@ class _Emitter:
             return self._graph(branches[0 if condition.item() else 1], known, attributes, called)
         graphs: list[ir.Graph] = []
         for branch in branches:
-            inner = _Emitter(self._owner, self._prefix)
+            inner = _Emitter(self._owner, self._prefix, zero_signs=self._zero_signs)
             inner._count = self._count
             results = inner._graph(branch, dict(known), attributes, called)
             outputs = [inner.emit("Identity", [r]) for r in results]
@@ -174,7 +180,9 @@ class _Emitter:
             return self.cast(operands[0], ir.DataType(attributes["to"]))
         second = operands[1] if len(operands) > 1 else None
         if op_type in _NEUTRAL and isinstance(second, np.ndarray) and second.size == 1 and second == _NEUTRAL[op_type]:
-            return operands[0]
+            if not self._zero_signs or op_type in ("Mul", "Div") or np.signbit(second).item() == (op_type == "Add"):
+                return operands[0]
+            return self.emit("Sum", [operands[0], np.abs(second)])  # x + 0; optimisers take an Add of 0 away
         if op_type == "Min" and self._can_clip(operands):
             upper, maximum = operands[1], self.nodes.pop()
             operand, lower = cast("Sequence[ir.Value]", maximum.inputs)

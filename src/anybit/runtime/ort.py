@@ -19,10 +19,12 @@ from anybit.io.opset import convert_opset
 from anybit.ops.expand import BODY_OPSET, Expander
 from anybit.ops.nodes import label, operator_of
 from anybit.ops.operator import Array
+from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.fold_transpose import FoldTranspose
 from anybit.passes.gemm_to_matmul import GemmToMatMul
 from anybit.passes.infer_shapes import InferShapes
+from anybit.runtime.added_zeros import FIRST_BROADCASTING_SUM, keep_added_zeros
 from anybit.runtime.affine_tails import fold_affine_tails
 from anybit.runtime.block_weights import use_block_weights
 from anybit.runtime.byte_quantizers import use_byte_quantizers
@@ -183,7 +185,8 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
     FoldConstants()(model)
     ours = any(operator_of(n, model.opset_imports) is not None for n in model.graph.all_nodes())
     opset = model.opset_imports.get("", 1)
-    if opset > _NEWEST_OPSET or (ours and opset < _OLDEST_OPSET):
+    oldest = _OLDEST_OPSET if ours else FIRST_BROADCASTING_SUM if tensors_of_told_zeros(model) else opset
+    if not oldest <= opset <= _NEWEST_OPSET:
         model = convert_opset(model, BODY_OPSET)
         FoldConstants()(model)
         InferShapes()(model)
@@ -197,11 +200,11 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
         move_powers_of_two(model)
         fold_affine_tails(model)
         integer |= finite and use_byte_quantizers(model)
-    expander = Expander(model.graph)
+    expander, told = Expander(model.graph), tensors_of_told_zeros(model)
     for node in list(model.graph.all_nodes()):
         operator = operator_of(node, model.opset_imports)
         if operator is not None:
-            expander.expand(node, operator)
+            expander.expand(node, operator, zero_signs=node.outputs[0] in told)
         elif node.op_type == "BatchNormalization" and node.attributes.get_int("training_mode", 0):
             raise UnsupportedError(
                 "ONNX Runtime gives wrong results in training mode",
@@ -216,6 +219,7 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
                 got=f"{node.domain}::{node.op_type}",
                 hint="register it as an anybit.Operator",
             )
+    keep_added_zeros(model)
     RemoveUnusedNodesPass()(model)
     _drop_repeated_names(model.graph)
     model.ir_version = min(max(model.ir_version, 8), _NEWEST_IR_VERSION)

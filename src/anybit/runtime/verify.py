@@ -17,7 +17,7 @@ from anybit.io.load import ModelSource, load
 from anybit.ops.nodes import call_of, operator_of
 from anybit.runtime.compare import FLOAT_TOLERANCE
 from anybit.runtime.engine import Engine
-from anybit.runtime.random_inputs import random_inputs
+from anybit.runtime.random_inputs import near_zero, random_inputs
 from anybit.runtime.session import Session
 
 _MOST_COMBINATIONS = 1 << 14  # of the grid of the input's quantiser
@@ -31,7 +31,7 @@ def verify(a: ModelSource, b: ModelSource, *, samples: int = 64, seed: int = 0) 
 
     Both models are run by the reference engine on all combinations of the levels of the input's quantiser, where
     these are few, else on random samples and corners of the input. A difference counts where it is larger than float
-    summation in another order explains.
+    summation in another order explains. Outputs are compared as numbers, for which -0 and +0 are one.
 
     Args:
         a: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
@@ -115,14 +115,15 @@ def _differ(first: Session, second: Session, feeds: _Arrays) -> CounterExample |
 
 
 def _feeds(model: ir.Model, samples: int, seed: int) -> Iterator[_Arrays]:
-    """Inputs worth trying: all levels, random ones by size, and constant ones."""
+    """Inputs worth trying: all levels, random ones by size, zeros of both signs, and constant ones."""
     drawn = random_inputs(model, samples, seed=seed)
     every = _every_level(model)
     if every is not None:
         yield every
     for factor in _FACTORS:
         yield {n: (a * factor).astype(a.dtype) if a.dtype.kind == "f" else a for n, a in drawn.items()}
-    for level in (0.0, 0.5, 1.0, -1.0, 255.0, -128.0, 1e9, -1e9):
+    yield near_zero(drawn, seed=seed)
+    for level in (0.0, -0.0, 0.5, 1.0, -1.0, 255.0, -128.0, 1e9, -1e9):
         constant = {n: np.full_like(a, level) if a.dtype.kind == "f" else a for n, a in drawn.items()}
         yield {n: a[:1] if len(drawn) == 1 and a.ndim and _is_free(model) else a for n, a in constant.items()}
     for name, array in drawn.items():

@@ -61,6 +61,9 @@ _WIDENED = frozenset(
     Tanh""".split()
 )
 
+_OF_NEGATIVES = frozenset(("PRelu", "Relu"))
+"""They change negative numbers alone."""
+
 
 def compile_node(node: ir.Node, opset: int) -> Kernel:
     """A function from the node's inputs (None where left out) to its outputs.
@@ -90,9 +93,17 @@ def compile_node(node: ir.Node, opset: int) -> Kernel:
         return _flattened(node, int(attributes.get("axis", 1)))
     if node.op_type in _FIXED_ACTIVATIONS and len(node.inputs) > 4 and node.inputs[4] is not None:
         return _whole_sequences(node, generic)
+    if node.op_type in _OF_NEGATIVES:
+        return lambda inputs: _with_own_zeros(generic(inputs), inputs)
     if node.op_type in _WIDENED:
         return lambda inputs: _narrowed(generic([_float64(x) for x in inputs]), inputs)
     return generic
+
+
+def _with_own_zeros(outputs: tuple[Any, ...], inputs: Sequence[Array | None]) -> tuple[Any, ...]:
+    """-0, which is not negative, stays -0, as in ONNX Runtime; onnx's reference makes +0 of it."""
+    x = inputs[0]
+    return outputs if x is None else (np.where(x == 0, x, outputs[0]),)
 
 
 def _refuse_ignored(node: ir.Node, attributes: Mapping[str, Any]) -> None:
