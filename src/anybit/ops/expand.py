@@ -24,6 +24,7 @@ BODY_OPSET = 21
 
 _Operand = Array | ir.Value
 _COMPARISONS = frozenset("And Equal Greater GreaterOrEqual IsNaN Less LessOrEqual Not Or".split())
+_BOUNDING = frozenset("Max Min".split())
 # (operator, value of its second operand) that leave the first operand as it is, but for the sign of zero.
 _NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 
@@ -216,6 +217,8 @@ class _Emitter:
 
     def emit(self, op_type: str, operands: Sequence[_Operand], attributes: Mapping[str, Any] | None = None) -> ir.Value:
         """Adds a node and returns its output."""
+        if op_type in _BOUNDING:  # -0 as a bound makes -0 of what is below it
+            operands = [o if isinstance(o, ir.Value) else o + np.zeros((), o.dtype) for o in operands]
         inputs = [o if isinstance(o, ir.Value) else self._owner.constant(o) for o in operands]
         node = ir.node(op_type, inputs, attributes)
         output = node.outputs[0]

@@ -24,13 +24,13 @@ from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.fold_transpose import FoldTranspose
 from anybit.passes.gemm_to_matmul import GemmToMatMul
 from anybit.passes.infer_shapes import InferShapes
-from anybit.runtime.added_zeros import FIRST_BROADCASTING_SUM, keep_added_zeros
 from anybit.runtime.affine_tails import fold_affine_tails
 from anybit.runtime.block_weights import use_block_weights
 from anybit.runtime.byte_quantizers import use_byte_quantizers
 from anybit.runtime.finiteness import stays_finite
 from anybit.runtime.integer_layers import with_integer_layers
 from anybit.runtime.integer_matmul import has_large_product, use_integer_matmul
+from anybit.runtime.positive_zeros import FIRST_BROADCASTING_SUM, keep_positive_zeros
 from anybit.runtime.powers_of_two import move_powers_of_two
 
 _OLDEST_OPSET = 15  # of the operators that bodies leave behind (CastLike)
@@ -219,7 +219,7 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
                 got=f"{node.domain}::{node.op_type}",
                 hint="register it as an anybit.Operator",
             )
-    keep_added_zeros(model)
+    keep_positive_zeros(model)
     RemoveUnusedNodesPass()(model)
     _drop_repeated_names(model.graph)
     model.ir_version = min(max(model.ir_version, 8), _NEWEST_IR_VERSION)
