@@ -102,6 +102,7 @@ def tensors_of_told_zeros(model: ir.Model) -> dict[ir.Value, ir.Node]:
     """The tensors of which some operator tells the sign of zeros, and that operator; one walk, against the flow.
 
     A tensor that is not among them may have zeros of the other sign, and no output of the model is another number.
+    Constants and inputs of the model are left out: their zeros have the sign that they have.
     """
     opsets, nodes = model.opset_imports, list(model.graph.all_nodes())
     owners = {graph: node for node in nodes for graph in _subgraphs(node)}
@@ -109,7 +110,7 @@ def tensors_of_told_zeros(model: ir.Model) -> dict[ir.Value, ir.Node]:
         (value, node)
         for node in nodes
         for place, value in enumerate(node.inputs)
-        if value is not None and zero_sign(node, place, opsets) is ZeroSign.TOLD
+        if value is not None and _is_made(value, owners) and zero_sign(node, place, opsets) is ZeroSign.TOLD
     ]
     found: dict[ir.Value, ir.Node] = {}
     while pending:
@@ -120,6 +121,14 @@ def tensors_of_told_zeros(model: ir.Model) -> dict[ir.Value, ir.Node]:
     return found
 
 
+def _is_made(value: ir.Value, owners: Mapping[ir.Graph, ir.Node]) -> bool:
+    """Whether a node makes a tensor, or hands it to its subgraph."""
+    maker = value.producer()
+    if maker is None:
+        return not value.is_initializer() and isinstance(value.graph, ir.Graph) and value.graph in owners
+    return maker.op_type != "Constant" or maker.domain != ""
+
+
 def _sources(value: ir.Value, owners: Mapping[ir.Graph, ir.Node], opsets: Mapping[str, int]) -> Iterator[ir.Value]:
     """The tensors that a tensor has its signs of zeros from."""
     maker = value.producer()
@@ -128,7 +137,8 @@ def _sources(value: ir.Value, owners: Mapping[ir.Graph, ir.Node], opsets: Mappin
     if maker is None:
         return
     for place, source in enumerate(maker.inputs):
-        if source is not None and zero_sign(maker, place, opsets) is ZeroSign.PASSED_ON:
+        is_passed_on = zero_sign(maker, place, opsets) is ZeroSign.PASSED_ON
+        if source is not None and is_passed_on and _is_made(source, owners):
             yield source
     for graph in _subgraphs(maker):
         yield from graph.outputs
@@ -159,6 +169,8 @@ def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
 def _of_standard(node: ir.Node, place: int) -> ZeroSign:
     if (node.op_type, place) in _TOLD:
         return ZeroSign.TOLD
+    if (node.op_type, place) in _CONDITIONS:
+        return ZeroSign.ENDED
     rule = _RULES.get(node.op_type)
     found = None if rule is None else rule(node, place)
     if found is not None:
@@ -175,16 +187,16 @@ def _of_product(node: ir.Node, place: int) -> ZeroSign | None:
 
 
 def _of_power(node: ir.Node, place: int) -> ZeroSign:
-    """(-0)^n is -0 for odd n > 0, -inf for odd n < 0, and else what (+0)^n is; x^(-0) is 1."""
+    """(-0)^n is -0 for odd n > 0, -inf for odd n < 0, (+0)^n for even n; of roots, implementations make either."""
     if place == 1:
         return ZeroSign.ENDED
     exponent = constant(node.inputs[1])
     if exponent is None:
         return ZeroSign.TOLD
-    odd = exponent.astype(np.float64) % 2 == 1
-    if not odd.any():
+    uneven = exponent.astype(np.float64) % 2 != 0
+    if not uneven.any():
         return ZeroSign.ENDED
-    return ZeroSign.TOLD if (odd & (exponent < 0)).any() else ZeroSign.PASSED_ON
+    return ZeroSign.TOLD if (uneven & (exponent < 0)).any() else ZeroSign.PASSED_ON
 
 
 def _of_cast(node: ir.Node, place: int) -> ZeroSign:
@@ -219,6 +231,7 @@ def _of_clip(node: ir.Node, place: int) -> ZeroSign | None:
     return ZeroSign.ENDED if place == 0 and apart else None
 
 
+_CONDITIONS = frozenset((("If", 0), ("Loop", 0), ("Loop", 1), ("Where", 0)))
 _TOLD = frozenset(
     (
         ("BitCast", 0),
