@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from anybit import Format, Session, Verdict, clean, convert, save, verify
+from anybit.errors import UnsupportedError
 from anybit.formats.equivalence import certify
 from tests.formats.zero_sign_models import random_model, same_numbers, zeros_and_neighbours
 from tests.models import model, parameters, quant
@@ -139,6 +140,24 @@ def test_no_certificate_for_models_whose_zeros_differ_and_are_told(middle):
     assert not np.array_equal(run(a, x=example.inputs["x"]), run(b, x=example.inputs["x"]))
 
 
+@pytest.mark.parametrize("adds", [{"op_type": "Add", "zero": 0.0}, {"op_type": "Sub", "zero": -0.0}])
+@pytest.mark.parametrize("teller", ["Reciprocal", "Pow", "Div"])
+def test_an_added_zero_is_no_identity_where_it_is_told(teller, adds):
+    """Both are one function of the quantiser's integers, as long as these have no -0."""
+
+    def proto(*added):
+        constants = parameters("q") | {"zero": np.float32(adds["zero"]), "c": np.float32(-1)}
+        inputs = {"Reciprocal": ["n"], "Pow": ["n", "c"], "Div": ["c", "n"]}[teller]
+        nodes = [quant("x", "q"), *added, helper.make_node("Neg", ["b" if added else "q"], ["n"])]
+        return model(
+            [*nodes, helper.make_node(teller, inputs, ["y"])], constants, inputs={"x": ["N", 4]}, outputs=["y"]
+        )
+
+    a, b = proto(), proto(helper.make_node(adds["op_type"], ["q", "zero"], ["b"]))
+    assert not np.array_equal(run(a), run(b))
+    assert verify(a, b).verdict is Verdict.DIFFERENT
+
+
 @pytest.mark.parametrize("middle", ["Abs", "Exp", "Sigmoid"])
 def test_a_certificate_for_models_whose_zeros_differ_and_are_not_told(middle):
     assert certify(quant_model(middle), qcdq_model(middle)).verdict.is_exact
@@ -224,3 +243,18 @@ def test_a_careless_translation_gets_no_certificate(target, seed):
     results = [Session(p, engine="reference").run(feeds) for p in (proto, written)]
     if not same_numbers(*results):
         assert not certify(proto, written).verdict.is_exact
+
+
+def test_bodies_and_packed_weights_where_zeros_are_told():
+    """Neither a body in a stock runtime nor the floats that come back of integers have all of the negative zeros."""
+    with pytest.raises(UnsupportedError, match="Reciprocal 'r'"):
+        convert(quant_model(), "qonnx", embed_functions=True)
+    assert convert(quant_model("Abs"), "qonnx", embed_functions=True).model.functions
+    weights = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    for teller, refused in (("Div", 1), ("Add", 0)):
+        nodes = [quant("w", "q"), helper.make_node(teller, ["x", "q"], ["y"])]
+        proto = model(nodes, {"w": weights} | parameters("q", bits=8.0), inputs={"x": ["N", 64]}, outputs=["y"])
+        conversion = convert(proto, "qonnx", pack=True)
+        assert len(conversion.refusals) == refused
+        x = np.ones((64, 64), np.float32)
+        np.testing.assert_array_equal(run(conversion.model, x=x), run(proto, x=x))

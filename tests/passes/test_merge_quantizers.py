@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnx import helper
 
-from anybit import compare
+from anybit import Session, compare
 from anybit.passes.merge_quantizers import MergeQuantizers
 from tests.integration.corpus import needs_corpus
 from tests.models import DOMAIN, model, parameters, quant
@@ -173,3 +173,16 @@ def test_bipolar_quantisers_and_those_that_are_not_enumerated():
 def test_corpus(case):
     after = applied(case.path, MergeQuantizers())
     assert compare(case.path, after, samples=3, tolerance=0, engine_a="reference", engine_b="reference").equal
+
+
+@pytest.mark.parametrize(("teller", "merged"), [("Reciprocal", False), ("Exp", True)])
+def test_the_second_of_two_makes_positive_zeros(teller, merged):
+    """Quant(Quant(-0.1)) is +0, Quant(-0.1) is -0."""
+    nodes = [quant("x", "h", prefix="p"), quant("h", "q", prefix="p"), helper.make_node(teller, ["q"], ["y"], name="t")]
+    proto = model(nodes, parameters("p"), inputs={"x": [2, 3]}, outputs=["y"])
+    after = applied(proto, MergeQuantizers(), modified=merged)
+    assert operators(after) == ["Quant", teller] if merged else ["Quant", "Quant", teller]
+    x = np.float32([[-0.1, 0.1, -0.0], [0.0, 1.0, -3.0]])
+    for engine in ("reference", "auto"):
+        results = [Session(m, engine=engine).run(x)["y"] for m in (proto, after)]
+        np.testing.assert_array_equal(*results)

@@ -38,3 +38,33 @@ def test_a_clip_without_bounds_changes_infinity_before_opset_11(opset, left):
     x = np.array([np.inf, 1], np.float32)
     before, after = (Session(m, engine="reference").run(x)["y"] for m in (proto, loaded))
     np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "number", "told", "goes"),
+    [
+        ("Add", 0.0, True, False),
+        ("Add", 0.0, False, True),
+        ("Add", -0.0, True, True),
+        ("Sub", 0.0, True, True),
+        ("Sub", -0.0, True, False),
+        ("Sub", -0.0, False, True),
+        ("Mul", 1.0, True, True),
+        ("Div", 1.0, True, True),
+        ("Pow", 1.0, True, True),
+    ],
+)
+def test_an_added_zero_stays_where_its_sign_is_told(op_type, number, told, goes):
+    nodes = [
+        helper.make_node(op_type, ["x", "k"], ["a"]),
+        helper.make_node("Neg", ["a"], ["n"]),
+        helper.make_node("Reciprocal" if told else "Exp", ["n"], ["y"]),
+    ]
+    proto = model(nodes, {"k": np.float32([number])}, inputs={"x": [3]}, outputs=["y"])
+    loaded = load(proto)
+    assert RemoveIdentities()(loaded).modified is goes
+    x = np.float32([0.0, -0.0, 2.0])
+    for engine in ("reference", "onnxruntime"):
+        before, after = (Session(m, engine=engine).run(x)["y"] for m in (proto, loaded))
+        np.testing.assert_array_equal(before, after)
+    np.testing.assert_array_equal(before, Session(proto, engine="reference").run(x)["y"])

@@ -23,11 +23,11 @@ from anybit.formats.quantizer import Quantizer, quant_nodes
 from anybit.formats.same_steps import is_same, is_same_at
 from anybit.formats.spine import ROUNDINGS, Spine, Step, evaluate, spine_of
 from anybit.formats.straight_through import join, shorten
-from anybit.formats.zero_signs import Told, refusal_of
+from anybit.formats.zero_signs import Told
 from anybit.ops.constants import constant
 from anybit.ops.nodes import label, shape_of
 from anybit.ops.operator import DOMAIN, Array
-from anybit.ops.zero_sign import tensors_of_told_zeros
+from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 from anybit.passes.rewriter import Rewriter, infer_missing
 
 _WIDEST = 1 << 24  # float32 holds all integers up to it
@@ -103,7 +103,7 @@ class _Reader:
 
     def _told_apart(self, spine: Spine) -> Refusal | None:
         """Why arithmetic that may make another zero than Quant has to stay."""
-        refusals = (refusal_of(s.output, self.told) for s in (*spine.core, *spine.lower))
+        refusals = (refusal_where_told(s.output, self.told) for s in (*spine.core, *spine.lower))
         return next((r for r in refusals if r is not None), None)
 
     def _of_scales(self, spine: Spine, *, at_any: bool) -> _Plan | None:

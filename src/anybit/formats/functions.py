@@ -9,6 +9,7 @@ from anybit.io.functions import HELPER_VERSION, OLDEST_BODY_OPSET, body_function
 from anybit.ops.expand import BODY_OPSET
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN, Operator
+from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.passes.convert_opset import ConvertOpset
 
 _IR_VERSION = 9  # from here on attributes of functions have defaults
@@ -26,8 +27,8 @@ def embed_functions(model: ir.Model) -> None:
 
     Raises:
         UnsupportedError: An operator has no body or no record, one operator would need two bodies (it is called on
-            float16 and on other types, or in two versions), a name is taken by another function, or the opset cannot
-            be converted.
+            float16 and on other types, or in two versions), a name is taken by another function, the opset cannot be
+            converted, or an operator tells -0 from +0 in its results.
         InvalidModelError: A call of an operator has no meaning, or the type of its input is not known.
     """
     operators = _operators(model)
@@ -83,7 +84,16 @@ def _halves(model: ir.Model) -> dict[ir.OperatorIdentifier, bool]:
             "a model-local function cannot be inlined", got=" ".join(str(error.__cause__ or error).split())
         ) from error
     halves: dict[ir.OperatorIdentifier, bool] = {}
+    told = tensors_of_told_zeros(flat)
     for node, operator in calls(flat):
+        teller = told.get(node.outputs[0])
+        if teller is not None:
+            raise UnsupportedError(
+                "runtimes that take bodies apart make other zeros, and a later operator tells -0 from +0",
+                node=label(node),
+                got=label(teller),
+                expected="operators for which both are one number",
+            )
         for finding in obstacles(node, operator):
             raise _invalid(finding)
         x = node.inputs[0]

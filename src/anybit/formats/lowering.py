@@ -15,9 +15,9 @@ from anybit.formats.integer_flow import join_integers
 from anybit.formats.layers import PRODUCTS, IntegerProduct, read_product
 from anybit.formats.stored import Bytes, from_zero
 from anybit.formats.write_linear import write_linear
-from anybit.formats.zero_signs import Told, refusal_of
+from anybit.formats.zero_signs import Told
 from anybit.ops.nodes import label
-from anybit.ops.zero_sign import tensors_of_told_zeros
+from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 from anybit.passes.convert_opset import ConvertOpset
 from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.rewriter import Rewriter
@@ -110,7 +110,7 @@ def _candidates(hub: Hub) -> list[ir.Node]:
 def _planned(node: ir.Node, hub: Hub, plan: Callable[[IntegerProduct, Hub], Plan | Refusal]) -> Plan | Refusal:
     if node.op_type in _WITHOUT_FORM:
         return Refusal(problem="there is no form of this operator for integers")
-    told = refusal_of(node.outputs[0], hub.told)
+    told = refusal_where_told(node.outputs[0], hub.told)
     if told is not None:
         return told
     product = read_product(node, hub.model.opset_imports, hub.values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,13 @@ import onnx_ir as ir
 from anybit.errors import AnybitError, Refusal, Severity
 from anybit.formats.format import Outcome
 from anybit.formats.functions import embed_functions
+from anybit.formats.zero_signs import Told
 from anybit.io.functions import calls, drop_embedded, embedded
 from anybit.io.packed import Packed, Packer, graph_of
 from anybit.ops.constants import constant
 from anybit.ops.nodes import call_of, findings_of, label
 from anybit.ops.operator import Array, Operator
+from anybit.ops.zero_sign import is_negative_zero, refusal_where_told, tensors_of_told_zeros
 from anybit.passes.convert_opset import ConvertOpset
 
 _NODES_COST = 1024  # bytes that the nodes of packed weights take, with long names; smaller gains are left
@@ -74,8 +76,8 @@ def pack(model: ir.Model) -> Outcome:
 
     The floats that come back are those on the quantiser's grid, (q - zeropt) * scale: what was below the grid is
     gone, what the model computes is not. That is checked for each element: quantising the floats that come back gives
-    what quantising the original floats gave (but for the sign of zero); where it does not, which happens with rounding
-    modes other than to nearest, the weights stay float.
+    what quantising the original floats gave (but for the sign of zero, unless an operator tells it); where it does
+    not, which happens with rounding modes other than to nearest, the weights stay float.
 
     The type is the smallest of (U)INT2, (U)INT4, (U)INT8, (U)INT16 that holds the integers; the opset is raised to
     the 25 or 21 that types below 8 bits need, and where that fails larger types are used. Weights that would not
@@ -91,8 +93,9 @@ def pack(model: ir.Model) -> Outcome:
     drop_embedded(model)
     found: list[_Weights] = []
     refusals: list[Refusal] = []
+    told = tensors_of_told_zeros(model)
     for value, quantizers in _weights(model).items():
-        weights = _packable(value, quantizers)
+        weights = _packable(value, quantizers, told)
         if isinstance(weights, Refusal):
             refusals.append(weights)
         elif weights.type_at(_TYPES[0].opset) is not None:
@@ -123,7 +126,7 @@ def _weights(model: ir.Model) -> dict[ir.Value, list[tuple[ir.Node, Operator]]]:
     return found
 
 
-def _packable(value: ir.Value, quantizers: _Quantizers) -> _Weights | Refusal:
+def _packable(value: ir.Value, quantizers: _Quantizers, told: Told) -> _Weights | Refusal:
     """The weights as the integers of the first quantiser from which all of them make what they made before."""
     node = quantizers[0][0]
     if not isinstance(graph_of(value), ir.Graph):
@@ -135,7 +138,7 @@ def _packable(value: ir.Value, quantizers: _Quantizers) -> _Weights | Refusal:
         weights = _of_quantizer(value, chosen, operator)
         if isinstance(weights, _Weights):
             small = weights.type_at(_TYPES[0].opset) is not None
-            departed = _departure(weights, chosen, quantizers) if small else None
+            departed = _departure(weights, chosen, quantizers, told) if small else None
             if departed is None:
                 return weights
             weights = departed
@@ -172,7 +175,7 @@ def _of_quantizer(value: ir.Value, node: ir.Node, operator: Operator) -> _Weight
     return _Weights(value, x.itemsize, integers, parameters["scale"], parameters["zeropt"] if zero.any() else None)
 
 
-def _departure(weights: _Weights, chosen: ir.Node, quantizers: _Quantizers) -> Refusal | None:
+def _departure(weights: _Weights, chosen: ir.Node, quantizers: _Quantizers, told: Told) -> Refusal | None:
     """Why the integers of `chosen` cannot stand for the weights: what makes something else of them."""
     x, scale = constant(weights.value), constant(weights.scale)
     if x is None or scale is None:
@@ -186,7 +189,12 @@ def _departure(weights: _Weights, chosen: ir.Node, quantizers: _Quantizers) -> R
     )
     floats = packed.floats()
     for node, operator in quantizers:
-        apart = int((_evaluate(floats, node, operator) != _evaluate(x, node, operator)).sum())
+        after, before = (_evaluate(v, node, operator) for v in (floats, x))
+        moved = (is_negative_zero(after) != is_negative_zero(before)).any()
+        refusal = refusal_where_told(node.outputs[0], told) if moved else None
+        if refusal is not None:
+            return replace(refusal, node=label(node))
+        apart = int((after != before).sum())
         if apart:
             alone = node is chosen
             return Refusal(

@@ -27,9 +27,9 @@ from anybit.formats.read_products import read_quantized as read
 from anybit.formats.requantize import Corners, Requantization, corners_of, reproduces, requantise
 from anybit.formats.steps import Steps, steps_of
 from anybit.formats.stored import Bytes, Stored, stored_input, stored_output
-from anybit.formats.zero_signs import refusal_of
 from anybit.ops.nodes import label, shape_of
 from anybit.ops.operator import Array
+from anybit.ops.zero_sign import refusal_where_told
 
 __all__ = ["read", "write"]
 
@@ -84,7 +84,7 @@ def _quantizer(layer: IntegerLayer, hub: Hub) -> Quantizer | Refusal:
     quantizer = read_quant(layer.quantizer, hub.model)
     if isinstance(quantizer, Refusal) or not quantizer.makes_negative_zeros:
         return quantizer
-    return refusal_of(layer.quantizer.outputs[0], hub.told) or quantizer
+    return refusal_where_told(layer.quantizer.outputs[0], hub.told) or quantizer
 
 
 def _reached(steps: Steps, declared: tuple[float, float]) -> tuple[float, float]:

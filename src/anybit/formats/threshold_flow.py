@@ -23,10 +23,9 @@ from anybit.formats.threshold_levels import ThresholdLayer
 from anybit.formats.threshold_moves import MOVES, ORDERED, joined, map_of, moved
 from anybit.formats.threshold_numbers import Numbers
 from anybit.formats.threshold_sums import Sums
-from anybit.formats.zero_signs import refusal_of
 from anybit.ops.nodes import label, operator_of, reads, shape_of
 from anybit.ops.operator import DOMAIN
-from anybit.ops.zero_sign import tensors_of_told_zeros
+from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 
 QUANTIZERS = frozenset(("BipolarQuant", "FloatQuant", "Quant", "Trunc"))
 """Operators of the hub that this format has not."""
@@ -104,7 +103,7 @@ class Flow:
         operator = operator_of(node, self._opsets)
         quantises = operator is not None and operator.name in QUANTIZERS
         multiplies = node.domain == "" and node.op_type in PRODUCTS and self._numbers.has_quantized_operand(node)
-        refusal = refusal_of(node.outputs[0], self._told) if quantises or multiplies else None
+        refusal = refusal_where_told(node.outputs[0], self._told) if quantises or multiplies else None
         return None if refusal is None else replace(refusal, node=label(node))
 
     def _cast(self, node: ir.Node) -> _Result:

@@ -17,11 +17,11 @@ from anybit.formats.linear import Parameters, Spelling, since, spelling_of
 from anybit.formats.minifloat import read_float_quant
 from anybit.formats.quantizer import Quantizer, read_quant
 from anybit.formats.read_linear import INTEGERS, required_input
-from anybit.formats.zero_signs import Told, refusal_of
+from anybit.formats.zero_signs import Told
 from anybit.ops.constants import constant
 from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import Array
-from anybit.ops.zero_sign import is_negative_zero, tensors_of_told_zeros
+from anybit.ops.zero_sign import is_negative_zero, refusal_where_told, tensors_of_told_zeros
 from anybit.passes.convert_opset import ConvertOpset
 from anybit.passes.rewriter import Rewriter, infer_missing
 
@@ -111,7 +111,7 @@ class _Planner:
         if not quantizer.has_integer_zero_point:
             return Refusal(problem="the zero point is no integer", got=str(quantizer.zero_point.flat[0]))
         array = constant(node.inputs[0])
-        told = refusal_of(node.outputs[0], self.told) if quantizer.makes_negative_zeros else None
+        told = refusal_where_told(node.outputs[0], self.told) if quantizer.makes_negative_zeros else None
         if told is not None and (array is None or is_negative_zero(quantizer(array)).any()):
             return told
         narrowed = before_clip(node, quantizer)
@@ -170,7 +170,7 @@ def _plan_floats(node: ir.Node, told: Told) -> _Plan | Refusal:
     value = read_float_quant(node)
     if isinstance(value, Refusal):
         return value
-    told_apart = None if value.has_negative_zero else refusal_of(node.outputs[0], told)
+    told_apart = None if value.has_negative_zero else refusal_where_told(node.outputs[0], told)
     if told_apart is not None:
         return told_apart
     spelling = spelling_of(Parameters(value.scale, np.zeros(())), shape_of(required_input(node)))

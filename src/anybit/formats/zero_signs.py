@@ -11,26 +11,11 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from anybit.errors import Refusal
-from anybit.ops.nodes import label
 from anybit.ops.zero_sign import ZeroSign, has_subgraphs, zero_sign
 from anybit.passes.rewriter import Rewriter
 
 Told = Mapping[ir.Value, ir.Node]
 """Tensors of which an operator tells the sign of zeros, and the operator."""
-
-
-def refusal_of(value: ir.Value, told: Told) -> Refusal | None:
-    """Why a tensor cannot be made of integers: a later operator tells its -0 from +0; None if none does."""
-    teller = told.get(value)
-    if teller is None:
-        return None
-    return Refusal(
-        problem="it can make -0, which integers cannot, and a later operator tells -0 from +0",
-        got=label(teller),
-        expected="operators for which both are one number",
-        hint="if +0 is meant, put Sum(x, 0) before that operator",
-    )
 
 
 def keep_positive_zeros(rewriter: Rewriter, old: ir.Value, new: ir.Value, told: Told) -> None:

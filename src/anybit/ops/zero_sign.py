@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import onnx_ir as ir
 
+from anybit.errors import Refusal
 from anybit.ops.channels_last import layout
 from anybit.ops.constants import constant
-from anybit.ops.nodes import operator_of
+from anybit.ops.nodes import label, operator_of
 from anybit.ops.operator import DOMAIN, Array
 
 _VENDOR = "com.microsoft"
@@ -142,6 +143,24 @@ def _sources(value: ir.Value, owners: Mapping[ir.Graph, ir.Node], opsets: Mappin
             yield source
     for graph in _subgraphs(maker):
         yield from graph.outputs
+
+
+def refusal_where_told(value: ir.Value, told: Mapping[ir.Value, ir.Node]) -> Refusal | None:
+    """Why the zeros of a tensor have to keep their sign; None if no operator tells it.
+
+    Args:
+        value: The tensor.
+        told: See `tensors_of_told_zeros`.
+    """
+    teller = told.get(value)
+    if teller is None:
+        return None
+    return Refusal(
+        problem="it may make -0, what would replace it +0, and a later operator tells them apart",
+        got=label(teller),
+        expected="operators for which both are one number",
+        hint="if +0 is meant, put Sum(x, 0) before that operator",
+    )
 
 
 def is_negative_zero(array: Array) -> Array:

@@ -14,6 +14,7 @@ from anybit.ops.nodes import operator_of, shape_of
 from anybit.ops.operator import DOMAIN
 from anybit.ops.quant_avg_pool import shift_of
 from anybit.ops.trunc import TRUNC_1
+from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 from anybit.passes.average_pool_plan import Pool, Shift, pool_behind, read_pool, read_trunc
 from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.rewriter import Rewriter
@@ -44,9 +45,9 @@ class AveragePoolToInteger(ir.passes.InPlacePass):
             return rewriter.result(modified=False)
         InferShapes()(model)
         values = values_of(model)
-        modified = False
+        modified, told = False, tensors_of_told_zeros(model)
         for trunc, (node, mul) in found:
-            refusal = _lower(rewriter, values, trunc, node, mul)
+            refusal = refusal_where_told(trunc.outputs[0], told) or _lower(rewriter, values, trunc, node, mul)
             if refusal is not None:
                 rewriter.leave(trunc, refusal)
             modified |= refusal is None

@@ -12,9 +12,9 @@ import onnx_ir as ir
 from anybit.errors import Refusal
 from anybit.grid import Grid
 from anybit.ops.constants import constant
-from anybit.ops.nodes import call_of, label, operator_of
+from anybit.ops.nodes import call_of, operator_of
 from anybit.ops.operator import Array, Operator, widened
-from anybit.ops.zero_sign import tensors_of_told_zeros
+from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 from anybit.passes.fold_transpose import ANNOTATIONS, ELEMENTWISE
 from anybit.passes.rewriter import Rewriter, infer_missing
 
@@ -98,11 +98,9 @@ def _parameter(value: ir.Value | None) -> Hashable:
 
 def _conflict(node: ir.Node, kept: ir.Value, told: Mapping[ir.Value, ir.Node]) -> Refusal | None:
     old = node.outputs[0]
-    if kept is node.inputs[0] and old in told and node.op_type != "BipolarQuant":
-        return Refusal(
-            problem="the first of two equal quantisers makes -0, the second +0, and a later operator tells them apart",
-            got=label(told[old]),
-        )
+    refusal = refusal_where_told(old, told) if kept is node.inputs[0] and node.op_type != "BipolarQuant" else None
+    if refusal is not None:
+        return refusal
     stated, other = ((v.meta.get(ANNOTATIONS) or {}) for v in (old, kept))
     if any(other.get(key, text) != text for key, text in stated.items()):
         return Refusal(problem="the results of two equal quantisers are annotated differently", got=str(stated))
