@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import anybit
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from tests.formats.linear_models import onnxruntime_outputs, operators
 from tests.models import model
 from tests.strategies import Array, examples, seeds
@@ -46,7 +46,7 @@ def test_products_are_those_of_onnxruntime(seed: int, bits: int, block: int, zer
     rng = np.random.default_rng(seed)
     terms = int(rng.choice([16, 40, 64, 100]))
     proto = _product(rng, bits=bits, block=block, terms=terms, zero_points=zero_points, bias=bias)
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     assert not result.refusals
     assert operators(result.model) == ["Quant", "MatMul", *(["Add"] if bias else [])]
     x = np.eye(terms, dtype=np.float32)  # the weights themselves, without sums
@@ -68,7 +68,7 @@ _REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", _REFUSED)
 def test_what_is_not_exact_stays(name: str):
     changes, problem = _REFUSED[name]
-    result = convert(_product(np.random.default_rng(0), **changes), "qonnx")
+    result = translate(_product(np.random.default_rng(0), **changes), "qonnx")
     assert [(r.node, r.problem) for r in result.refusals] == [("MatMulNBits 'product'", problem)]
     assert operators(result.model) == ["MatMulNBits"]
 
@@ -104,7 +104,7 @@ def test_gathered_rows_are_those_of_onnxruntime(axis: int, bits: int, dtype: int
     graph = helper.make_graph([node], "g", inputs, [helper.make_tensor_value_info("y", 1, None)], initializers)
     imports = [helper.make_opsetid("", 21), helper.make_opsetid(_VENDOR, 1)]
     proto = helper.make_model(graph, opset_imports=imports, ir_version=10)
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     assert not result.refusals
     assert operators(result.model) == ["Quant", "Gather"]
     x = np.array([0, 31, 7, -1, 16])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import anybit
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from tests.formats.byte_models import Bytes
 from tests.formats.linear_models import assert_equal, onnxruntime_outputs, operators
 from tests.strategies import Array, examples, seeds
@@ -20,7 +20,7 @@ _TYPES = (np.uint8, np.int8)
 def _assert_read(net: Bytes, x: Array) -> bool:
     """Exact if it is read; refused by the name of its own operator otherwise. Whether it is read."""
     proto = net.proto()
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     vendor = [n.op_type for n in proto.graph.node if n.domain == _VENDOR]
     if result.refusals:
         assert result.refusals[0].node.split()[0] in vendor
@@ -119,7 +119,7 @@ def test_matrix_products_to_float(seed: int, bias: bool):
 def test_a_float_output_of_gemm_is_refused():
     net, _, scale, zero = _net(np.random.default_rng(0), (5, 12), np.uint8)
     net.add("QGemm", scale, zero, *net.weights(12, 7, dtype=np.int8, channels=7), domain=_VENDOR)
-    (problem,) = (r.problem for r in convert(net.proto(), "qonnx").refusals if r.node.startswith("QGemm"))
+    (problem,) = (r.problem for r in translate(net.proto(), "qonnx").refusals if r.node.startswith("QGemm"))
     assert problem == "a form of QGemm"
 
 
