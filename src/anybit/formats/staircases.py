@@ -133,8 +133,10 @@ class Chain:
 
 def chain_of(root: Integers | Floats | Pairs) -> Chain:
     """The numbers themselves."""
-    part = root.a if isinstance(root, Pairs) else root
-    return Chain(root, part.axis, len(part.scale), rising=np.sign(part.scale))
+    parts = (root.a, root.b) if isinstance(root, Pairs) else (root,)
+    signs = np.broadcast_arrays(*(np.sign(part.scale) for part in parts))
+    axis = next((part.axis for part in parts if part.axis is not None), None)
+    return Chain(root, axis, len(signs[0]), rising=signs[0] if all((s == signs[0]).all() for s in signs) else None)
 
 
 @dataclass(frozen=True)

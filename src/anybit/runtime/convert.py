@@ -17,7 +17,7 @@ from anybit.ops.nodes import shape_of
 from anybit.runtime.counter_example import find_counter_example
 
 _PRODUCTS = frozenset("Conv ConvInteger ConvTranspose Gemm MatMul MatMulInteger QLinearConv QLinearMatMul".split())
-_WORK = 1 << 31  # products of numbers that the reference engine may compute to compare the models
+_WORK = 1 << 30  # products of numbers that the reference engine may compute to compare the models
 _WITH_PROOF = 8  # share of it that is spent where there is a proof, whose readers are those of the translation
 _SAMPLES = 16  # of each kind
 
@@ -75,7 +75,7 @@ def compared(source: ir.Model, made: Conversion) -> Conversion:
     assume_formats(first, second)
     work = _WORK // (_WITH_PROOF if certificate.verdict.is_exact else 1)
     try:
-        search = find_counter_example(first, second, samples=_SAMPLES, most=max(work // _products(first), 1))
+        search = find_counter_example(first, second, samples=_SAMPLES, most=max(work // _products(made.model), 1))
     except (InputError, UnsupportedError) as error:
         return replace(made, certificate=_with_note(certificate, f"the models were not run: {error}"))
     if search.found is None:

@@ -71,7 +71,7 @@ def find_counter_example(
     for feeds in _feeds(first, max(samples, whole), seed, free):
         count = max((a.shape[0] for a in feeds.values() if a.ndim), default=1)
         together = None in pieces or len(feeds) != 1 or count < whole
-        size = count if together else whole * max(16 // whole, 1)
+        size = count if together else whole * max(min(16, most or 16) // whole, 1)
         for start in range(0, count if together else count - whole + 1, size):
             part = feeds if together else {n: a[start : start + size] for n, a in feeds.items()}
             found = _differ(*sessions, part)
