@@ -34,6 +34,7 @@ class Integers:
         relative_error: How far float arithmetic of the model may be from that number.
         parity: 0 or 1 where every number is even or odd; None where both occur.
         mac: The node that makes them, while nothing else reads them or needs their sign: its weights may be negated.
+        total: The tensor of the hub that adds two others up to them; None where they are no such sum.
     """
 
     value: ir.Value
@@ -46,6 +47,7 @@ class Integers:
     relative_error: float = 0.0
     parity: int | None = None
     mac: ir.Node | None = None
+    total: ir.Value | None = None
 
     def reals(self, numbers: Float64s) -> Array:
         """What (n, channels) numbers stand for."""
@@ -77,10 +79,17 @@ class Floats:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The sum of two tensors of whole numbers, fl(fl(scale_a * a) + fl(scale_b * b))."""
+    """The sum of two tensors of whole numbers, fl(fl(scale_a * a) + fl(scale_b * b)).
+
+    Attributes:
+        a: First summand.
+        b: Second one.
+        total: The tensor of the hub that is their sum.
+    """
 
     a: Integers
     b: Integers
+    total: ir.Value
 
 
 @dataclass(frozen=True)

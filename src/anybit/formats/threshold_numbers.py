@@ -12,14 +12,13 @@ from anybit.errors import Refusal
 from anybit.formats.staircases import Chain, Floats, Integers, Pairs, chain_of
 from anybit.formats.threshold_graph import Written, integer_type, laid
 from anybit.formats.threshold_levels import ThresholdLayer, declared_levels, threshold
+from anybit.formats.threshold_rows import SAME
 from anybit.io.annotations import annotate_datatype
 from anybit.ops.nodes import label
 from anybit.passes.rewriter import Rewriter
 
 FLOAT_ROUNDING = 2.0**-21
 """How far a mean or a sum in float32 may be from the exact one, relatively."""
-SAME = 2.0**-20
-"""Relative distance of scales that are the same but for rounding."""
 LARGEST_SUM = 1 << 24
 """Below it float32 holds every whole number."""
 _HALF = 0.5  # the significand of powers of two
@@ -32,6 +31,7 @@ class Numbers:
     Attributes:
         model: Hub model; what is written is added to it.
         values: Its analysis.
+        ties: Whether levels may depend on a sum rounded once, where float32 rounds its summands apart.
         layers: Quantisers that were written.
         chains: Tensors as functions of whole numbers.
         written: What is added to the model.
@@ -39,6 +39,7 @@ class Numbers:
 
     model: ir.Model
     values: Values
+    ties: bool = False
     layers: list[ThresholdLayer] = field(default_factory=list[ThresholdLayer])
     chains: dict[ir.Value, Chain] = field(default_factory=dict[ir.Value, Chain])
     _sums: dict[ir.Value, Integers] = field(default_factory=dict[ir.Value, Integers])
@@ -123,7 +124,7 @@ class Numbers:
         if node is None:  # a chain has nodes
             return Refusal(problem="nothing makes it", node=str(value.name))
         declared = declared_levels(node, self.model) if quantizer else None
-        found = threshold(self.written, node, chain, self.values[value].grid, declared)
+        found = threshold(self.written, node, chain, self.values[value].grid, declared, ties=self.ties)
         if isinstance(found, Refusal):
             return found
         numbers, layer = found
@@ -152,12 +153,13 @@ class Numbers:
             )
         p, q = (int(w[0]) for w in whole)
         numbers = Integers(
-            self.written.sum_of(node, value, Pairs(a, b), (p, q)),
+            self.written.sum_of(node, value, replace(pairs, a=a, b=b), (p, q)),
             a.axis if a.axis is not None else b.axis,
             unit,
             a.lo * p + b.lo * q,
             a.hi * p + b.hi * q,
             relative_error=0.0 if is_power_of_two(a) and is_power_of_two(b) else FLOAT_ROUNDING,
+            total=pairs.total,
         )
         self.written.annotate(numbers)
         self._sums[value] = numbers

@@ -12,7 +12,8 @@ from anybit.errors import Refusal
 from anybit.formats.layers import IntegerProduct, read_product
 from anybit.formats.staircases import Integers
 from anybit.formats.threshold_moves import window_of
-from anybit.formats.threshold_numbers import FLOAT_ROUNDING, LARGEST_SUM, SAME, Numbers, is_power_of_two
+from anybit.formats.threshold_numbers import FLOAT_ROUNDING, LARGEST_SUM, Numbers, is_power_of_two
+from anybit.formats.threshold_rows import SAME
 from anybit.ops.nodes import label, shape_of
 
 
