@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import onnx
-import onnx.numpy_helper
 import onnx_ir as ir
 
 from anybit.errors import ModelFileError

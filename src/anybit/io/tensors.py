@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, MutableMapping
 from contextlib import contextmanager
 
 import onnx_ir as ir
@@ -46,7 +46,7 @@ def tensors_of(model: ir.Model) -> list[ir.TensorProtocol]:
 
 
 @contextmanager
-def replaced(replace: Callable[[Change], None], change: Change) -> Iterator[None]:
+def replaced(replace: Callable[[Change], None], change: Change) -> Generator[None]:
     """Other tensors inside the block, those of before after it.
 
     Args:
@@ -82,7 +82,7 @@ def _graphs_of(attribute: ir.Attr) -> list[ir.Graph]:
             return []
 
 
-def _replace_attributes(attributes: dict[str, ir.Attr], owner: str, change: Change) -> None:
+def _replace_attributes(attributes: MutableMapping[str, ir.Attr], owner: str, change: Change) -> None:
     for name, attribute in list(attributes.items()):
         if attribute.is_ref():
             continue
