@@ -27,7 +27,9 @@ _WHOLE_BYTES = frozenset(
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 
-def load(source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None) -> ir.Model:
+def load(
+    source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None, overridable: bool | None = None
+) -> ir.Model:
     """Reads a model and repairs what real files get wrong (see `anybit.repairs`); the source stays as it is.
 
     Weights in external files stay there, memory-mapped, and those files open; those of a large .onnx file stay in it
@@ -36,6 +38,9 @@ def load(source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None)
     Args:
         source: Path of an .onnx file, its bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``.
         base_dir: Folder of the external data, where the source is not a path.
+        overridable: Whether initializers that are also listed as inputs are defaults, which a caller may override, or
+            constants. None takes them for defaults from version 4 of the format on, unless the file lists them by
+            habit: all of its initializers (two or more), or all parameters of a PyTorch module; see `repairs`.
 
     Raises:
         ModelFileError: The source cannot be read as an ONNX model, or external data is missing or out of bounds.
@@ -51,15 +56,15 @@ def load(source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None)
             ) from error
         copy.meta.update(source.meta)
         replace_tensors(copy, ExternalFiles(folder).bound)
-        return normalize(copy)
+        return normalize(copy, overridable=overridable)
     if isinstance(source, onnx.ModelProto):
         own = onnx.ModelProto()
         own.CopyFrom(source)  # tensors of the model are views of its proto
-        return normalize(_from_proto(own, folder, "the ModelProto"))
+        return normalize(_from_proto(own, folder, "the ModelProto"), overridable=overridable)
     if isinstance(source, bytes):
-        return normalize(_from_proto(_parse(source, "the bytes"), folder, "the bytes"))
+        return normalize(_from_proto(_parse(source, "the bytes"), folder, "the bytes"), overridable=overridable)
     path = Path(source)
-    return normalize(_read(path, folder or path.parent))
+    return normalize(_read(path, folder or path.parent), overridable=overridable)
 
 
 def _read(path: Path, folder: Path) -> ir.Model:

@@ -287,14 +287,14 @@ def _name_of(dtype: np.dtype[Any]) -> str:
 
 
 def _packed(facts: Facts) -> dict[str, Any]:
-    inputs = [[i.name, _name_of(i.dtype), i.shape] for i in facts.inputs]
+    inputs = [[i.name, _name_of(i.dtype), i.shape, i.optional] for i in facts.inputs]
     return {**vars(facts), "engine": facts.engine.value, "inputs": inputs, "varying": sorted(facts.varying)}
 
 
 def _unpacked(held: Mapping[str, Any]) -> Facts:
     inputs = tuple(
-        TensorInfo(name, ir.DataType[dtype].numpy(), None if shape is None else tuple(shape))
-        for name, dtype, shape in held["inputs"]
+        TensorInfo(name, ir.DataType[dtype].numpy(), None if shape is None else tuple(shape), optional)
+        for name, dtype, shape, optional in held["inputs"]
     )
     return Facts(
         engine=Engine(held["engine"]),

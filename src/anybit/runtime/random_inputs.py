@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from anybit.errors import InputError
 from anybit.io.load import ModelSource, load
-from anybit.ops.constants import constant
+from anybit.ops.constants import constant, fed_inputs
 from anybit.ops.nodes import call_of, operator_of
 
 
@@ -19,17 +19,18 @@ def random_inputs(model: ModelSource, samples: int, *, seed: int = 0) -> dict[st
 
     A float input that goes straight into a Quant with one scale is drawn over its whole grid and a step beyond,
     a quarter of it exactly half-way between neighbours; any other float input is normally distributed. Integers
-    that index a constant table stay inside it, others are 0 or 1.
+    that index a constant table stay inside it, others are 0 or 1. Inputs with a default are left out.
 
     Raises:
         InputError: An input has a free dimension besides the first, or a type that cannot be drawn.
     """
     read = load(model)
     generator = np.random.default_rng(seed)
-    firsts = {str(v.name): v.shape[0] if v.shape is not None and v.shape.rank() else None for v in read.graph.inputs}
+    inputs = fed_inputs(read.graph)
+    firsts = {str(v.name): v.shape[0] if v.shape is not None and v.shape.rank() else None for v in inputs}
     bound = len(set(firsts.values())) > 1
     counts = {name: first if bound and isinstance(first, int) else samples for name, first in firsts.items()}
-    return {str(v.name): _draw(v, counts[str(v.name)], generator, read.opset_imports) for v in read.graph.inputs}
+    return {str(v.name): _draw(v, counts[str(v.name)], generator, read.opset_imports) for v in inputs}
 
 
 def _draw(

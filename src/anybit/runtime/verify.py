@@ -14,6 +14,7 @@ import onnx_ir as ir
 from anybit.errors import InputError, UnsupportedError, UsageError
 from anybit.formats.equivalence import Certificate, CounterExample, Verdict, certify
 from anybit.io.load import ModelSource, load
+from anybit.ops.constants import fed_inputs, has_default
 from anybit.ops.nodes import call_of, operator_of
 from anybit.runtime.compare import FLOAT_TOLERANCE
 from anybit.runtime.engine import Engine
@@ -98,7 +99,7 @@ def _smallest(first: Session, second: Session, found: CounterExample, whole: int
 def _differ(first: Session, second: Session, feeds: _Arrays) -> CounterExample | None:
     results = first.run(feeds)
     names = zip(second.inputs, first.inputs, strict=True)
-    others = second.run({str(y.name): feeds[str(x.name)] for y, x in names})
+    others = second.run({y.name: feeds[x.name] for y, x in names if x.name in feeds})
     for name, other in zip(first.outputs, second.outputs, strict=True):
         x, y = results[name], others[other]
         if x.shape != y.shape:
@@ -115,7 +116,7 @@ def _differ(first: Session, second: Session, feeds: _Arrays) -> CounterExample |
 
 
 def _feeds(model: ir.Model, samples: int, seed: int) -> Iterator[_Arrays]:
-    """Inputs worth trying: all levels, random ones by size, and constant ones."""
+    """Inputs worth trying: all levels, random ones by size, constant ones, and others than the defaults."""
     drawn = random_inputs(model, samples, seed=seed)
     every = _every_level(model)
     if every is not None:
@@ -130,15 +131,21 @@ def _feeds(model: ir.Model, samples: int, seed: int) -> Iterator[_Arrays]:
             whole = np.rint(random_inputs(model, samples, seed=seed + 1)[name] * 4)
             yield drawn | {name: (whole / 2).astype(array.dtype)}
 
+    generator = np.random.default_rng(seed)
+    for value in model.graph.inputs:
+        if value.const_value is not None and has_default(value) and value.const_value.dtype.is_floating_point():
+            default = value.const_value.numpy()
+            yield drawn | {str(value.name): (default + generator.normal(size=default.shape)).astype(default.dtype)}
+
 
 def _is_free(model: ir.Model) -> bool:
-    shapes = [v.shape for v in model.graph.inputs]
+    shapes = [v.shape for v in fed_inputs(model.graph)]
     return all(s is not None and s.rank() and s[0] in (1, None) for s in shapes)
 
 
 def _every_level(model: ir.Model) -> _Arrays | None:
     """All combinations of the levels of the one input's quantiser, its ties, and beyond; None if they are many."""
-    inputs = list(model.graph.inputs)
+    inputs = fed_inputs(model.graph)
     if len(inputs) != 1 or inputs[0].shape is None or inputs[0].dtype != ir.DataType.FLOAT:
         return None
     (value,) = inputs
