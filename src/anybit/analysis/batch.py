@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from anybit.errors import Refusal
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
-from anybit.ops.constants import constant
+from anybit.ops.constants import constant, fed_inputs
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN
 
@@ -58,11 +58,14 @@ class BatchPlan:
 def plan_batch(model: ir.Model) -> BatchPlan | Refusal:
     """Proves that axis 0 of every input is a batch whose samples no operator mixes; shapes must be inferred.
 
+    An input that has a default is no batch: all samples share it, as they share a weight.
+
     Returns:
         The plan, or the first node that stands in the way.
     """
-    sizes = {_first_dimension(v) for v in model.graph.inputs}
-    nameless = "?" in sizes and len(model.graph.inputs) > 1  # each may be of a size of its own
+    inputs = fed_inputs(model.graph)
+    sizes = {_first_dimension(v) for v in inputs}
+    nameless = "?" in sizes and len(inputs) > 1  # each may be of a size of its own
     if len(sizes) != 1 or None in sizes or nameless:
         return Refusal(
             problem="inputs have no common first dimension",
@@ -71,7 +74,7 @@ def plan_batch(model: ir.Model) -> BatchPlan | Refusal:
         )
     (size,) = sizes
     proof = _Proof(size if isinstance(size, int) else None)
-    proof.batched.update(model.graph.inputs)
+    proof.batched.update(inputs)
     seen: set[ir.Node] = set()
     for node in model.graph:
         if any(v is not None and v.producer() is not None and v.producer() not in seen for v in node.inputs):

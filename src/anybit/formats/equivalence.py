@@ -21,6 +21,7 @@ from anybit.formats.equivalence_functions import Function, Key, Root
 from anybit.formats.equivalence_numbers import QUANTIZERS, Numbering
 from anybit.io.annotations import annotate_datatype, annotated_datatype
 from anybit.io.load import ModelSource, load
+from anybit.ops.constants import has_default
 from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import Array
 
@@ -122,10 +123,20 @@ def _mismatch(first: ir.Model, second: ir.Model) -> str:
             if v.dtype != w.dtype:
                 return f"{what} '{v.name}' and '{w.name}' are {v.dtype} and {w.dtype}"
     for v, w in zip(first.graph.inputs, second.graph.inputs, strict=True):
+        if not _same_default(v, w):
+            return f"inputs '{v.name}' and '{w.name}' have not the same default"
         s, t = shape_of(v), shape_of(w)
         if (s and s[1:]) != (t and t[1:]):
             return f"inputs '{v.name}' and '{w.name}' have shapes {list(s or ())} and {list(t or ())}"
     return ""
+
+
+def _same_default(v: ir.Value, w: ir.Value) -> bool:
+    """Whether both inputs are the same where they are not fed."""
+    if not (has_default(v) and has_default(w)):
+        return has_default(v) == has_default(w)
+    x, y = v.const_value, w.const_value
+    return x is not None and y is not None and x.shape == y.shape and x.tobytes() == y.tobytes()
 
 
 def _quantisers(numbering: Numbering) -> list[ir.Node]:

@@ -81,7 +81,7 @@ class Numbering:
 
     def __post_init__(self) -> None:
         graph = self.values.model.graph
-        for position, value in enumerate(v for v in graph.inputs if not v.is_initializer()):
+        for position, value in enumerate(graph.inputs):
             key = digest("input", position, str(value.dtype), (shape_of(value) or ("unknown",))[1:])
             self.numbers[value] = self._input(value, key)
         with np.errstate(all="ignore"):  # overflow and NaN have defined results

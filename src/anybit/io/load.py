@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import onnx
-import onnx.numpy_helper
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from anybit.errors import InvalidModelError, ModelFileError
-from anybit.io.external import check_external_data
+from anybit.io.external import ExternalFiles
 from anybit.io.normalize import REPAIRS, Repair, normalize
-from anybit.io.protos import check_proto, graphs
+from anybit.io.protos import check_proto
+from anybit.io.sparse import make_dense
+from anybit.io.tensors import replace_tensors
 from anybit.io.wire import OpenFile, Payload, without_payloads
 
-_LARGEST_DENSE = 1 << 28  # elements of what was sparse
 _LARGE_FILE = 1 << 26  # from here on weights stay in the file
 _WHOLE_BYTES = frozenset(
     d.value for d in ir.DataType if d not in (ir.DataType.UNDEFINED, ir.DataType.STRING) and d.itemsize >= 1
@@ -29,19 +27,26 @@ _WHOLE_BYTES = frozenset(
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 
-def load(source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None) -> ir.Model:
+def load(
+    source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None, overridable: bool | None = None
+) -> ir.Model:
     """Reads a model and repairs what real files get wrong (see `anybit.repairs`); the source stays as it is.
 
-    Weights in external files stay there, memory-mapped; those of a large .onnx file stay in it until they are used.
+    Weights in external files stay there, memory-mapped, and those files open; those of a large .onnx file stay in it
+    until they are used. A file that is replaced later changes nothing for the model.
 
     Args:
         source: Path of an .onnx file, its bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``.
         base_dir: Folder of the external data, where the source is not a path.
+        overridable: Whether initializers that are also listed as inputs are defaults, which a caller may override, or
+            constants. None takes them for defaults from version 4 of the format on, unless the file lists them by
+            habit: all of its initializers (two or more), or all parameters of a PyTorch module; see `repairs`.
 
     Raises:
         ModelFileError: The source cannot be read as an ONNX model, or external data is missing or out of bounds.
         InvalidModelError: The model contradicts itself in a way that has no obvious repair.
     """
+    folder = None if base_dir is None else Path(base_dir)
     if isinstance(source, ir.Model):
         try:
             copy = source.clone()
@@ -50,16 +55,16 @@ def load(source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None)
                 "the graph cannot be copied", node=f"graph '{source.graph.name}'", hint="run `anybit check` on its file"
             ) from error
         copy.meta.update(source.meta)
-        return normalize(copy)
-    folder = None if base_dir is None else Path(base_dir)
+        replace_tensors(copy, ExternalFiles(folder).bound)
+        return normalize(copy, overridable=overridable)
     if isinstance(source, onnx.ModelProto):
         own = onnx.ModelProto()
         own.CopyFrom(source)  # tensors of the model are views of its proto
-        return normalize(_from_proto(own, folder, "the ModelProto"))
+        return normalize(_from_proto(own, folder, "the ModelProto"), overridable=overridable)
     if isinstance(source, bytes):
-        return normalize(_from_proto(_parse(source, "the bytes"), folder, "the bytes"))
+        return normalize(_from_proto(_parse(source, "the bytes"), folder, "the bytes"), overridable=overridable)
     path = Path(source)
-    return normalize(_read(path, folder or path.parent))
+    return normalize(_read(path, folder or path.parent), overridable=overridable)
 
 
 def _read(path: Path, folder: Path) -> ir.Model:
@@ -117,37 +122,21 @@ def _from_proto(
             "no ONNX model", node=where, got="a protobuf without a graph", expected="an ONNX ModelProto"
         )
     check_proto(proto, where, elsewhere=sizes or {})
-    has_external = check_external_data(proto, folder)
-    sparse = sum(_make_dense(graph) for graph in graphs(proto))
+    files = ExternalFiles(folder)
+    sparse = make_dense(proto, files)
     _merge_annotations(proto)
     try:
         model = ir.from_proto(proto)
     except (ValueError, TypeError, KeyError, RuntimeError, ir.serde.SerdeError) as error:
         raise ModelFileError("a broken ONNX model", node=where, got=_cause(error)) from error
+    replace_tensors(model, files.bound)
+    done: list[Repair] = []
     if sparse:
-        model.meta[REPAIRS] = (Repair("sparse", "sparse initializers made dense", sparse),)
-    if has_external and folder is not None:
-        for graph in (model.graph, *(f.graph for f in model.functions.values())):
-            ir.external_data.set_base_dir(graph, folder)
+        done.append(Repair("sparse", "sparse tensors made dense", sparse))
+    if proto.training_info:
+        done.append(Repair("training-info", "information for training dropped", len(proto.training_info)))
+    model.meta[REPAIRS] = tuple(done)
     return model
-
-
-def _make_dense(graph: onnx.GraphProto) -> int:
-    """Turns sparse initializers, which onnx-ir drops, into dense ones; returns their number."""
-    count = len(graph.sparse_initializer)
-    for sparse in graph.sparse_initializer:
-        shape, where = tuple(sparse.dims), f"sparse initializer '{sparse.values.name}'"
-        if math.prod(shape) > _LARGEST_DENSE:
-            raise ModelFileError("a sparse tensor is too large", node=where, got=shape, expected="2**28 elements")
-        try:
-            values, indices = onnx.numpy_helper.to_array(sparse.values), onnx.numpy_helper.to_array(sparse.indices)
-            dense = np.zeros(shape, values.dtype)
-            dense[np.unravel_index(indices, shape) if indices.ndim == 1 else tuple(indices.T)] = values
-        except (ValueError, IndexError, TypeError, RuntimeError) as error:
-            raise ModelFileError("a broken sparse tensor", node=where, got=_cause(error)) from error
-        graph.initializer.append(onnx.numpy_helper.from_array(dense, sparse.values.name))
-    del graph.sparse_initializer[:]
-    return count
 
 
 def _cause(error: BaseException) -> str:

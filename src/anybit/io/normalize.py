@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from anybit.errors import UsageError
+from anybit.io.defaults import read_defaults
 from anybit.io.functions import drop_embedded
 from anybit.io.packed import unpack
 from anybit.ops.constants import constant, new_initializer
@@ -23,8 +24,6 @@ _FINN = "finn"  # also the domain of FINN's hardware layers, which carry the att
 _STANDARD_ALIAS = "ai.onnx"
 REPAIRS = "anybit/repairs"
 """Key of a model's metadata, in memory only, under which its repairs are."""
-
-_OLDEST_IR_VERSION = 4  # from here on initializers need not be inputs
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,12 @@ def repairs(model: ir.Model) -> tuple[Repair, ...]:
     return model.meta.get(REPAIRS, ())
 
 
-def normalize(model: ir.Model) -> ir.Model:
+def normalize(model: ir.Model, *, overridable: bool | None = None) -> ir.Model:
     """Repairs the model in place and returns it; doing it again changes nothing.
+
+    Args:
+        model: Any model.
+        overridable: Whether initializers that are inputs too are defaults; see `load`.
 
     Raises:
         InvalidModelError: The model contradicts itself in a way that has no obvious repair.
@@ -70,7 +73,7 @@ def normalize(model: ir.Model) -> ir.Model:
     _name_graph(model, record)
     _domains(model, nodes, {domain for domain, _, _ in model.functions}, record)
     _opset_imports(model, everything, nodes, record)
-    _initializers_are_no_inputs(model, record)
+    read_defaults(model, record, overridable=overridable)
     unpack(model)
     names = Names.of_tensors(model)
     for position, node in enumerate(nodes):
@@ -149,17 +152,6 @@ def _trunc_version(truncs: Iterable[ir.Node]) -> int | None:
     """The version that all Trunc nodes of a model have the number of inputs of, if there is one."""
     counts = {len(n.inputs) for n in truncs}
     return {5: 1, 6: 2}.get(counts.pop()) if len(counts) == 1 else None
-
-
-def _initializers_are_no_inputs(model: ir.Model, record: _Record) -> None:
-    graph = model.graph
-    overridable = [v for v in graph.inputs if v.name in graph.initializers]
-    if overridable:
-        kept = [v for v in graph.inputs if v.name not in graph.initializers]
-        graph.inputs.clear()
-        graph.inputs.extend(kept)
-        record("initializer-inputs", f"{len(overridable)} initializers listed as graph inputs: made constants")
-    model.ir_version = max(model.ir_version, _OLDEST_IR_VERSION)
 
 
 def _operator_name(node: ir.Node, record: _Record) -> None:

@@ -170,7 +170,8 @@ def _trim(node: ir.Node) -> None:
 
 
 def _drop_unused(value: ir.Value) -> None:
-    if value.graph is not None and value.is_initializer() and not value.uses() and not value.is_graph_output():
+    unread = value.is_initializer() and not (value.uses() or value.is_graph_output() or value.is_graph_input())
+    if value.graph is not None and unread:
         del value.graph.initializers[str(value.name)]
 
 

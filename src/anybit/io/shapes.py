@@ -56,13 +56,19 @@ def _contradict(a: ir.Shape, b: ir.Shape) -> bool:
 
 
 def _without_weights(model: ir.Model) -> onnx.ModelProto:
-    """The model with large initializers as inputs, of which inference needs only type and shape."""
+    """The model with large initializers as inputs, of which inference needs only type and shape.
+
+    Defaults of inputs are left out: a caller may feed another value.
+    """
     graph = model.graph
     initializers, inputs = list(graph.initializers.items()), len(graph.inputs)
     try:
         for name, value in initializers:
             tensor = value.const_value
-            if tensor is None or value.is_graph_input():
+            if value.is_graph_input():
+                del graph.initializers[name]
+                continue
+            if tensor is None:
                 continue
             value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape.numpy())
             if tensor.nbytes <= _SMALL:

@@ -62,7 +62,8 @@ def extract_submodel(model: ir.Model, *, inputs: Sequence[str], outputs: Sequenc
     )
     graph = view.clone()
     for value in graph.inputs:
-        value.const_value = None  # an input that was a weight is none any more
+        if not value.is_initializer():
+            value.const_value = None  # an input that was a weight is none any more
     return ir.Model(
         graph,
         ir_version=source.ir_version,
@@ -107,7 +108,9 @@ def find_region(graph: ir.Graph, *, inputs: Sequence[str], outputs: Sequence[str
             got=", ".join(map(repr, missing)),
             hint="list them, or tensors between them and the outputs",
         )
-    initializers = tuple(v for v in graph.initializers.values() if v in values and v not in given)
+    initializers = tuple(
+        v for v in graph.initializers.values() if v in values and (v not in given or v.is_graph_input())
+    )
     return Region(tuple(starts), tuple(ends), tuple(n for n in graph if n in nodes), initializers)
 
 

@@ -83,7 +83,9 @@ def _shared_constants(graph: ir.Graph, other: ir.Graph) -> dict[ir.Value, ir.Val
     shared: dict[ir.Value, ir.Value] = {}
     for name, value in list(other.initializers.items()):
         known = graph.initializers.get(name)
-        if known is None or known.const_value is not value.const_value or dict(known.meta) != dict(value.meta):
+        if known is None or known.is_graph_input() or known.const_value is not value.const_value:
+            continue
+        if dict(known.meta) != dict(value.meta):
             continue
         shared[value] = known
         del other.initializers[name]
@@ -129,5 +131,5 @@ def _remove_dead(graph: ir.Graph, region: Region) -> None:
                 inner.replace_input_with(index, None)  # onnx-ir leaves the captures of a removed node as uses
         graph.remove(node, safe=True)
     for value in region.initializers:
-        if not value.uses() and not value.is_graph_output():
+        if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
             del graph.initializers[str(value.name)]

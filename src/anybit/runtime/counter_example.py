@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from anybit.errors import InputError, UnsupportedError
 from anybit.formats.certificate import CounterExample
+from anybit.ops.constants import fed_inputs, has_default
 from anybit.ops.nodes import call_of, operator_of
 from anybit.runtime.compare import FLOAT_TOLERANCE
 from anybit.runtime.engine import Engine
@@ -85,7 +86,7 @@ def find_counter_example(
 
 def _free_size(model: ir.Model, session: Session, samples: int, seed: int) -> int | None:
     """The size of free dimensions that the model takes; None where it has none besides the batch."""
-    shapes = [v.shape for v in model.graph.inputs if v.shape is not None]
+    shapes = [v.shape for v in fed_inputs(model.graph) if v.shape is not None]
     if all(isinstance(d, int) for s in shapes for d in list(s)[1:]):
         return None
     for size in _FREE_SIZES:
@@ -110,7 +111,7 @@ def _smallest(first: Session, second: Session, found: CounterExample, whole: int
 def _differ(first: Session, second: Session, feeds: _Arrays) -> CounterExample | None:
     results = first.run(feeds)
     names = zip(second.inputs, first.inputs, strict=True)
-    others = second.run({str(y.name): feeds[str(x.name)] for y, x in names})
+    others = second.run({y.name: feeds[x.name] for y, x in names if x.name in feeds})
     for name, other in zip(first.outputs, second.outputs, strict=True):
         x, y = results[name], others[other]
         if x.shape != y.shape:
@@ -137,7 +138,7 @@ def _departure(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
 
 
 def _feeds(model: ir.Model, samples: int, seed: int, free: int | None) -> Iterator[_Arrays]:
-    """Inputs worth trying: all levels, random ones by size, and constant ones."""
+    """Inputs worth trying: all levels, random ones by size, constant ones, and others than the defaults."""
     inputs = {str(v.name): v for v in model.graph.inputs}
     drawn = random_inputs(model, samples, seed=seed, free=free)
     every = _every_level(model)
@@ -158,6 +159,11 @@ def _feeds(model: ir.Model, samples: int, seed: int, free: int | None) -> Iterat
         yield stated(drawn | {name: halves})
     if len(floats) < len(drawn):
         yield others
+    generator = np.random.default_rng(seed)
+    for value in model.graph.inputs:
+        if value.const_value is not None and has_default(value) and value.const_value.dtype.is_floating_point():
+            default = value.const_value.numpy()
+            yield drawn | {str(value.name): (default + generator.normal(size=default.shape)).astype(default.dtype)}
     if not floats:
         return
     for level in _CONSTANTS:
@@ -168,13 +174,13 @@ def _feeds(model: ir.Model, samples: int, seed: int, free: int | None) -> Iterat
 
 
 def _is_free(model: ir.Model) -> bool:
-    shapes = [v.shape for v in model.graph.inputs]
+    shapes = [v.shape for v in fed_inputs(model.graph)]
     return all(s is not None and s.rank() and s[0] in (1, None) for s in shapes)
 
 
 def _every_level(model: ir.Model) -> _Arrays | None:
     """All combinations of the levels of the one input's quantiser, its ties, and beyond; None if they are many."""
-    inputs = list(model.graph.inputs)
+    inputs = fed_inputs(model.graph)
     if len(inputs) != 1 or inputs[0].shape is None or inputs[0].dtype != ir.DataType.FLOAT:
         return None
     (value,) = inputs

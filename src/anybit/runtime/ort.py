@@ -248,6 +248,7 @@ def _packed(model: ir.Model, *, integer: bool) -> Lowered:
         name: value
         for name, value in model.graph.initializers.items()
         if value.const_value is not None
+        and not value.is_graph_input()  # its default stays in the graph, where a caller may override it
         and value.const_value.nbytes > _LARGE
         and value.const_value.dtype.itemsize >= 1
         and value.const_value.dtype.numpy().kind in "fiub"

@@ -15,7 +15,7 @@ from anybit.errors import InputError
 from anybit.io.annotations import annotated_datatype
 from anybit.io.load import ModelSource, load
 from anybit.ops import float_quant
-from anybit.ops.constants import constant
+from anybit.ops.constants import constant, fed_inputs
 from anybit.ops.nodes import call_of, operator_of
 
 _BYTES = 2  # integers of up to so many bytes are taken for quantised data, wider ones for indices and sizes
@@ -29,7 +29,8 @@ def random_inputs(
     An input whose number format the file states is drawn from that format. Any other float input that goes straight
     into a Quant or QuantizeLinear with one scale is drawn over its whole grid and a step beyond, a quarter of it
     exactly half-way between neighbours; further ones are normally distributed. Integers that index a constant table
-    stay inside it, others of up to 16 bits are drawn from all that their type holds, wider ones are 0 or 1.
+    stay inside it, others of up to 16 bits are drawn from all that their type holds, wider ones are 0 or 1. Inputs
+    with a default are left out.
 
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
@@ -42,12 +43,13 @@ def random_inputs(
     """
     read = load(model)
     generator = np.random.default_rng(seed)
-    firsts = {str(v.name): v.shape[0] if v.shape is not None and v.shape.rank() else None for v in read.graph.inputs}
+    inputs = fed_inputs(read.graph)
+    firsts = {str(v.name): v.shape[0] if v.shape is not None and v.shape.rank() else None for v in inputs}
     bound = len(set(firsts.values())) > 1
     counts = {name: first if bound and isinstance(first, int) else samples for name, first in firsts.items()}
     return {
         str(v.name): _draw(v, _shape(v, counts[str(v.name)], free), generator, read.opset_imports)
-        for v in read.graph.inputs
+        for v in inputs
     }
 
 

@@ -41,7 +41,8 @@ class ReferenceBackend:
         """The outputs for these inputs."""
         environment = dict(self._constants)
         for name, value in self._inputs.items():
-            environment[value] = feeds[name]
+            if name in feeds or value not in environment:  # else its default is there already
+                environment[value] = feeds[name]
         for step, drops in zip(self._steps, self._drops, strict=True):
             step(environment)
             for value in drops:

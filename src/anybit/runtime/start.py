@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from anybit.errors import InvalidModelError, Severity, UsageError
 from anybit.io.shapes import discard_false_shapes
+from anybit.ops.constants import fed_inputs, has_default
 from anybit.ops.nodes import findings_of, operator_of
 from anybit.passes.flatten import flatten
 from anybit.passes.set_batch import SetBatch
@@ -26,11 +27,19 @@ _MANY_NODES = 1000  # from this size on a graph that is done with is worth colle
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Name, element type and shape of an input; a dimension is a number, or a name where it is free."""
+    """An input of a model.
+
+    Attributes:
+        name: Its name.
+        dtype: Element type.
+        shape: A dimension is a number, or a name where it is free; None for any shape.
+        optional: Whether it has a default, and need not be fed. All samples of a run share it.
+    """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | str, ...] | None
+    optional: bool = False
 
     def __str__(self) -> str:
         shape = "any shape" if self.shape is None else f"[{', '.join(map(str, self.shape))}]"
@@ -160,7 +169,7 @@ def _expose(model: ir.Model, values: Iterable[ir.Value]) -> None:
 
 def _sample_bytes(model: ir.Model, varying: set[str]) -> int:
     """Bytes of what a node reads and writes of a sample, at the largest; free dimensions count as 1."""
-    shapes = [v.shape for v in model.graph.inputs if v.shape is not None and v.shape.rank()]
+    shapes = [v.shape for v in fed_inputs(model.graph) if v.shape is not None and v.shape.rank()]
     batch = next((d for s in shapes if isinstance(d := s[0], int) and d > 0), 1)
     sizes = (sum(_bytes({v for v in (*n.inputs, *n.outputs) if v is not None}, varying)) for n in model.graph)
     return max(sizes, default=0) // batch
@@ -236,7 +245,7 @@ def _varying(model: ir.Model, *, shapes: bool) -> set[str]:
 
 def _begin_with_the_batch(model: ir.Model, values: Iterable[ir.Value], varying: set[str]) -> bool:
     """Whether all of the values that depend on the inputs carry the batch, which is free, on their first axis."""
-    batch = {v.shape[0] for v in model.graph.inputs if v.shape is not None}
+    batch = {v.shape[0] for v in fed_inputs(model.graph) if v.shape is not None and v.shape.rank()}
     return all(v.shape is not None and v.shape.rank() and v.shape[0] in batch for v in values if v.name in varying)
 
 
@@ -244,7 +253,8 @@ def _requested(model: ir.Model, tensors: Iterable[str] | str) -> list[ir.Value]:
     known = {str(o.name): o for node in model.graph for o in node.outputs if o.name}
     if tensors == "all":
         return list(known.values())
-    known |= model.graph.initializers  # weights, and tensors that turned out to be constant
+    # Weights, and tensors that turned out to be constant.
+    known |= {name: v for name, v in model.graph.initializers.items() if not v.is_graph_input()}
     values: list[ir.Value] = []
     for name in (tensors,) if isinstance(tensors, str) else tensors:
         if name not in known:
@@ -259,4 +269,4 @@ def _info(value: ir.Value) -> TensorInfo:
         shape = tuple(d if isinstance(d, int) else str(d.value or "?") for d in value.shape)
     if value.dtype is None:
         raise InvalidModelError("an input has no tensor type", node=f"input '{value.name}'")
-    return TensorInfo(str(value.name), value.dtype.numpy(), shape)
+    return TensorInfo(str(value.name), value.dtype.numpy(), shape, has_default(value))

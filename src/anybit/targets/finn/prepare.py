@@ -13,6 +13,7 @@ from anybit.formats.convert import to_hub
 from anybit.formats.thresholds import write_layers
 from anybit.io.annotations import annotate_datatype
 from anybit.io.load import ModelSource, load
+from anybit.ops.constants import has_default
 from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import DOMAIN
 from anybit.passes.gemm_to_matmul import GemmToMatMul
@@ -63,6 +64,7 @@ def prepare_finn(
     hub, outcome = to_hub(_with_batch_one(load(model)))
     rewrites: list[Rewrite] = []
     findings = [_finding("format", r) for r in outcome.refusals]
+    findings += [_overridable(v) for v in hub.graph.inputs if has_default(v)]
     _state_inputs(hub, input_types or {}, rewrites)
     RemoveIdentities()(hub)
     if logits:
@@ -126,6 +128,16 @@ def _write(model: ir.Model, source: ir.Model, rewrites: list[Rewrite]) -> list[F
     left = [r for r in outcome.refusals if r.node not in named and reasons[r.node] not in told]
     warned = [warning_of(layer.node, layer.ties) for layer in layers if layer.ties is not None]
     return findings + warned + [_finding("not-integer", r, Severity.WARNING) for r in left]
+
+
+def _overridable(value: ir.Value) -> Finding:
+    return Finding(
+        rule="default",
+        problem="FINN makes a constant of an input that has a default",
+        node=f"input '{value.name}'",
+        expected="an input, or a constant",
+        hint="make it a constant with fix-defaults",
+    )
 
 
 def _finding(rule: str, refusal: Refusal, severity: Severity = Severity.ERROR) -> Finding:
