@@ -108,12 +108,14 @@ def _activations(op_type: str, spec: Spec, directions: int) -> list[_Function]:
     """One function for each gate of each direction.
 
     Raises:
-        KeyError: There is no activation of this name.
+        ValueError: There is no activation of this name.
     """
     names = list(spec.attributes.get("activations") or _DEFAULTS[op_type] * directions)
     alphas, betas = (iter(spec.attributes.get(f"activation_{a}") or ()) for a in ("alpha", "beta"))
     functions: list[_Function] = []
     for name in names:
+        if name.lower() not in _ACTIVATIONS:
+            raise ValueError(f"there is no activation {name!r}")
         alpha, beta, function = _ACTIVATIONS[name.lower()]
         a = 0.0 if alpha is None else float(np.float32(next(alphas, alpha)))
         b = 0.0 if beta is None else float(np.float32(next(betas, beta)))
