@@ -193,7 +193,8 @@ class _Compiler:
         backward = _ints(node, "directions", count)
 
         def step(environment: _Environment) -> None:
-            lengths, *given = [None if v is None else environment[v] for v in node.inputs]
+            lengths = None if node.inputs[0] is None else environment[node.inputs[0]]
+            given = [environment[_required(v)] for v in node.inputs[1:]]
             batch, steps_at_most = given[states].shape[:2]
             finals: list[list[Any]] = []
             for sample in range(batch):

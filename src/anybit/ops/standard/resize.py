@@ -71,11 +71,11 @@ def make_upsample(spec: Spec) -> Kernel:
     return run
 
 
-def _scaled(lengths: Sequence[int], scales: Any) -> list[_Axis]:
+def _scaled(lengths: Any, scales: Any) -> list[_Axis]:
     """Axes of floor(length * scale) elements, the product being one of float32."""
     factors = np.asarray(scales, np.float32)
-    sizes = np.floor(np.array(lengths, np.float32) * factors)
-    return [_Axis(n, int(m), float(s), (0.0, 1.0)) for n, m, s in zip(lengths, sizes, factors, strict=True)]
+    sizes = np.floor(np.asarray(lengths, np.float32) * factors)
+    return [_Axis(int(n), int(m), float(s), (0.0, 1.0)) for n, m, s in zip(lengths, sizes, factors, strict=True)]
 
 
 def _axes(spec: Spec, inputs: Sequence[Any], transform: str) -> dict[int, _Axis]:

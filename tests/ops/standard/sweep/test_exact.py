@@ -94,9 +94,7 @@ def test_states_of_a_cell_are_not_clipped() -> None:
     x, zeros = np.zeros((3, 1, 1), np.float32), np.zeros((1, 4, 1), np.float32)
     bias = np.float32([[50, 50, 50, 50, 0, 0, 0, 0]])
     attributes = {"hidden_size": 1, "clip": 40.0, "activations": ["Sigmoid", "Relu", "Affine"]}
-    _, _, c = run_kernel(
-        "LSTM", [np.zeros((3, 1, 1), np.float32), zeros, zeros * ones, bias], attributes, opset=14, outputs=3
-    )
+    _, _, c = run_kernel("LSTM", [x, zeros, zeros, bias], attributes, opset=14, outputs=3)
     assert c.item() == 120
 
 
