@@ -159,11 +159,7 @@ def _feeds(model: ir.Model, samples: int, seed: int, free: int | None) -> Iterat
         yield stated(drawn | {name: halves})
     if len(floats) < len(drawn):
         yield others
-    generator = np.random.default_rng(seed)
-    for value in model.graph.inputs:
-        if value.const_value is not None and has_default(value) and value.const_value.dtype.is_floating_point():
-            default = value.const_value.numpy()
-            yield drawn | {str(value.name): (default + generator.normal(size=default.shape)).astype(default.dtype)}
+    yield from (drawn | other for other in _other_defaults(model, seed))
     if not floats:
         return
     for level in _CONSTANTS:
@@ -171,6 +167,15 @@ def _feeds(model: ir.Model, samples: int, seed: int, free: int | None) -> Iterat
         yield {n: a[:1] if len(drawn) == 1 and a.ndim and _is_free(model) else a for n, a in constant.items()}
     for factor in _FACTORS:
         yield scaled(factor)
+
+
+def _other_defaults(model: ir.Model, seed: int) -> Iterator[_Arrays]:
+    """For each input with a default of real numbers, others near it."""
+    generator = np.random.default_rng(seed)
+    for value in model.graph.inputs:
+        if value.const_value is not None and has_default(value) and value.const_value.dtype.is_floating_point():
+            default = value.const_value.numpy()
+            yield {str(value.name): (default + generator.normal(size=default.shape)).astype(default.dtype)}
 
 
 def _is_free(model: ir.Model) -> bool:

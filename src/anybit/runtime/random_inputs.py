@@ -47,15 +47,13 @@ def random_inputs(
     firsts = {str(v.name): v.shape[0] if v.shape is not None and v.shape.rank() else None for v in inputs}
     bound = len(set(firsts.values())) > 1
     counts = {name: first if bound and isinstance(first, int) else samples for name, first in firsts.items()}
-    return {
-        str(v.name): _draw(v, _shape(v, counts[str(v.name)], free), generator, read.opset_imports)
-        for v in inputs
-    }
+    return {str(v.name): _draw(v, _shape(v, counts[str(v.name)], free), generator, read.opset_imports) for v in inputs}
 
 
 def within_stated_format(array: npt.NDArray[Any], value: ir.Value) -> npt.NDArray[Any]:
     """The numbers of an array moved to numbers of the format that the file states for an input, if it states one."""
-    stated, datatype = of_annotation(value), annotated_datatype(value)
+    stated = of_annotation(value)
+    datatype = None if stated is None else annotated_datatype(value)
     if stated is None or datatype is None or array.dtype.kind not in "fiu":
         return array
     numbers = np.nan_to_num(array.astype(np.float64))
