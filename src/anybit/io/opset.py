@@ -59,6 +59,15 @@ def needs_conversion(model: ir.Model, version: int) -> bool:
     return any(imports[""] != version for imports, _, _ in _scopes(model))
 
 
+def fits_opset(node: ir.Node, version: int) -> bool:
+    """Whether a standard node, its inputs, attributes and types as they are, is one of this version."""
+    try:
+        _check_node(node, version)
+    except UnsupportedError:
+        return False
+    return True
+
+
 _Scope = tuple[dict[str, int], ir.Graph | ir.Function, ir.Graph | None]
 
 

@@ -16,7 +16,7 @@ from anybit.formats.convert import to_hub
 from anybit.io.save import to_proto
 from anybit.ops.nodes import label
 from anybit.ops.operator import Array
-from anybit.runtime.engine import Backend
+from anybit.runtime.engine import Backend, FallbackWarning
 from anybit.runtime.finiteness import stays_finite
 from anybit.runtime.openvino_form import openvino_form
 from anybit.runtime.ort import OrtBackend, lower
@@ -43,10 +43,6 @@ class _Compile(Protocol):
     """Makes the backend of a form."""
 
     def __call__(self, *, integers: bool) -> OpenVinoBackend: ...
-
-
-class FallbackWarning(UserWarning):
-    """An engine does not compute a model in the fastest form that it has, and why."""
 
 
 class OpenVinoBackend:

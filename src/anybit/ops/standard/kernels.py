@@ -23,7 +23,7 @@ from anybit.ops.standard.convolution import conv, conv_transpose
 from anybit.ops.standard.linear import batch_normalization, gemm, local_response_normalization, lp_normalization
 from anybit.ops.standard.linear_quantization import quantize_linear
 from anybit.ops.standard.pooling import average_pool, global_average_pool, global_max_pool, max_pool
-from anybit.ops.standard.quantized_products import qlinear_conv, qlinear_matmul
+from anybit.ops.standard.quantized_products import conv_integer, matmul_integer, qlinear_conv, qlinear_matmul
 
 # onnx's reference has these from a later version on, with the meaning that they had before.
 _REFERENCE_SINCE = {"QuantizeLinear": 19, "DequantizeLinear": 19}
@@ -51,6 +51,14 @@ _OWN: dict[str, _Own] = {
     "LRN": lambda a, x: local_response_normalization(x, a),
 }
 
+# Of stored integers.
+_PRODUCTS: dict[str, Callable[[Sequence[Array | None], Mapping[str, Any]], Array]] = {
+    "ConvInteger": conv_integer,
+    "MatMulInteger": lambda inputs, _: matmul_integer(inputs),
+    "QLinearConv": qlinear_conv,
+    "QLinearMatMul": lambda inputs, _: qlinear_matmul(inputs),
+}
+
 # Computed by onnx's reference, but on float64 copies. Operators whose meaning depends on the type of the division
 # or of the rounding (QuantizeLinear, Cast and the like) must not be here.
 _WIDENED = frozenset(
@@ -75,10 +83,9 @@ def compile_node(node: ir.Node, opset: int) -> Kernel:
     attributes = {name: a.value for name, a in node.attributes.items()}
     if node.op_type in ("Resize", "Upsample"):
         return _resize(node, opset)
-    if node.op_type == "QLinearConv":
-        return lambda inputs: (qlinear_conv(inputs, attributes),)
-    if node.op_type == "QLinearMatMul":
-        return lambda inputs: (qlinear_matmul(inputs),)
+    product = _PRODUCTS.get(node.op_type)
+    if product is not None:
+        return lambda inputs: (product(inputs, attributes),)
     _refuse_ignored(node, attributes)
     generic = _reference_kernel(_canonical(node), opset, len(node.inputs), len(node.outputs))
     if node.op_type == "QuantizeLinear":
