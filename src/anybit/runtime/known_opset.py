@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import onnx_ir as ir
 
 from anybit.errors import UnsupportedError
@@ -29,18 +31,31 @@ def of_known_opset(model: ir.Model) -> ir.Model:
     if opset < _OLDEST:
         ours = any(operator_of(n, model.opset_imports) is not None for n in model.graph.all_nodes())
         return convert_opset(model, BODY_OPSET) if ours else model
-    if opset <= _NEWEST and (opset <= BODY_OPSET or not any(map(_is_older_only, model.graph.all_nodes()))):
+    if opset <= BODY_OPSET:
         return model
-    return _oldest(model, opset) or _oldest(_decomposed(model), opset) or model
+    if any(map(_has_wrong_kernel, model.graph.all_nodes())):
+        model = _decomposed(model, _has_wrong_kernel)
+    if opset <= _NEWEST and not any(n.domain == "" and n.op_type in _OLDER_ONLY for n in model.graph.all_nodes()):
+        return model
+    return _oldest(model, opset) or _oldest(_decomposed(model, _is_newer), opset) or model
 
 
-def _is_older_only(node: ir.Node) -> bool:
-    return node.domain == "" and node.op_type in _OLDER_ONLY
+def _has_wrong_kernel(node: ir.Node) -> bool:
+    """Whether the kernel refuses some masks of padded keys, or gives the least float where a score is -inf."""
+    if node.domain != "" or node.op_type != "Attention":
+        return False
+    return (len(node.inputs) > 6 and node.inputs[6] is not None) or (
+        len(node.outputs) > 3 and bool(node.outputs[3].name)
+    )
 
 
-def _decomposed(model: ir.Model) -> ir.Model:
+def _is_newer(node: ir.Node) -> bool:
+    return not fits_opset(node, BODY_OPSET)
+
+
+def _decomposed(model: ir.Model, wanted: Callable[[ir.Node], bool]) -> ir.Model:
     copy = model.clone()
-    decompose(copy, lambda node: not fits_opset(node, BODY_OPSET))
+    decompose(copy, wanted)
     return copy
 
 
