@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anybit.analysis.summary import Summary, summarise
     from anybit.analysis.types import TensorType, types
     from anybit.analysis.values.analysis import Values, analyse
+    from anybit.analysis.values.input_range import InputRange
     from anybit.datatypes import DataType, parse_datatype
     from anybit.errors import AnybitError, Finding, Refusal, Severity
     from anybit.formats.certificate import Certificate, Verdict
@@ -72,6 +73,7 @@ _HOMES = {
     "Handover": "targets.handover",
     "ImageFolder": "runtime.images",
     "Input": "ops.operator",
+    "InputRange": "analysis.values.input_range",
     "Metric": "runtime.evaluate",
     "Operator": "ops.operator",
     "Ranges": "analysis.ranges",
@@ -136,6 +138,7 @@ __all__ = [
     "Handover",
     "ImageFolder",
     "Input",
+    "InputRange",
     "Metric",
     "Operator",
     "Ranges",

@@ -347,6 +347,7 @@ def test_auto_takes_the_reference_where_there_is_no_body(monkeypatch):
         Session(proto, engine="onnxruntime")
 
 
+@pytest.mark.filterwarnings("ignore::anybit.runtime.engine.FallbackWarning")
 def test_damaged_models_are_refused_never_crash():
     rng = np.random.default_rng(1)
     good = mlp().SerializeToString()

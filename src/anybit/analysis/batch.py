@@ -185,6 +185,8 @@ class _Proof:
         left, right = node.inputs[:2]
         if any(v in self.batched for v in node.inputs[2:]):
             return "a parameter depends on the batch"
+        if any(_may_tell_samples_apart(v, left) for v in node.inputs[2:3]):
+            return "the zero points have values of their own along the batch"
         if left is None or right is None or left.shape is None or right.shape is None:
             return "shapes are not known"
         first, second = left.shape.rank(), right.shape.rank()
@@ -339,6 +341,17 @@ _OWN_RULES: Mapping[str, _Rule] = {
 _CHANNELS_LAST_RULES: Mapping[str, _Rule] = dict.fromkeys(
     ("AveragePool", "BatchNormalization", "Conv", "GlobalAveragePool", "MaxPool"), _Proof.first_only
 )
+
+
+def _may_tell_samples_apart(zero_point: ir.Value | None, factor: ir.Value | None) -> bool:
+    """Whether the zero points of the rows of a first factor may differ along its first axis."""
+    if zero_point is None:
+        return False
+    if zero_point.shape is None or factor is None or factor.shape is None:
+        return True
+    rank, axes = zero_point.shape.rank(), factor.shape.rank()
+    rows = rank == 1 and axes == 2  # [M] is [M, 1]
+    return (rows or rank == axes) and zero_point.shape[0] != 1
 
 
 def _rule(node: ir.Node) -> _Rule | None:

@@ -17,7 +17,7 @@ from anybit.io.save import to_proto
 from anybit.ops.constants import has_default
 from anybit.ops.nodes import label
 from anybit.ops.operator import Array
-from anybit.runtime.engine import Backend
+from anybit.runtime.engine import Backend, FallbackWarning
 from anybit.runtime.finiteness import stays_finite
 from anybit.runtime.openvino_form import openvino_form
 from anybit.runtime.ort import OrtBackend, lower
@@ -44,10 +44,6 @@ class _Compile(Protocol):
     """Makes the backend of a form."""
 
     def __call__(self, *, integers: bool) -> OpenVinoBackend: ...
-
-
-class FallbackWarning(UserWarning):
-    """An engine does not compute a model in the fastest form that it has, and why."""
 
 
 class OpenVinoBackend:

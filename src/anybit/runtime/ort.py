@@ -15,8 +15,7 @@ import onnxruntime
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from anybit.errors import InputError, UnsupportedError
-from anybit.io.opset import convert_opset
-from anybit.ops.expand import BODY_OPSET, Expander
+from anybit.ops.expand import Expander
 from anybit.ops.nodes import label, operator_of
 from anybit.ops.operator import Array
 from anybit.passes.fold_constants import FoldConstants
@@ -29,11 +28,15 @@ from anybit.runtime.byte_quantizers import use_byte_quantizers
 from anybit.runtime.finiteness import stays_finite
 from anybit.runtime.integer_layers import with_integer_layers
 from anybit.runtime.integer_matmul import has_large_product, use_integer_matmul
+from anybit.runtime.known_opset import of_known_opset
+from anybit.runtime.plain_products import use_plain_products
 from anybit.runtime.powers_of_two import move_powers_of_two
 
-_OLDEST_OPSET = 15  # of the operators that bodies leave behind (CastLike)
-_NEWEST_OPSET = 25  # beyond it ONNX Runtime lacks kernels, QuantizeLinear among them
 _NEWEST_IR_VERSION = 11
+_EXCHANGED = frozenset(
+    ir.DataType[name]
+    for name in "BOOL INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 FLOAT16 FLOAT DOUBLE STRING".split()
+)
 WEIGHTS_FILE = "weights"  # in the folder of a lowered model
 _LARGE = 1024  # initializers above this many bytes are handed over beside the graph
 IN_MEMORY = 1 << 24  # in memory up to this many bytes in all, in a temporary file above
@@ -180,13 +183,14 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
     Raises:
         UnsupportedError: An operator has no ONNX body, or cannot be brought to a known opset.
     """
+    _refuse_types(model)
     FoldConstants()(model)
-    ours = any(operator_of(n, model.opset_imports) is not None for n in model.graph.all_nodes())
-    opset = model.opset_imports.get("", 1)
-    if opset > _NEWEST_OPSET or (ours and opset < _OLDEST_OPSET):
-        model = convert_opset(model, BODY_OPSET)
+    known = of_known_opset(model)
+    if known is not model:
+        model = known
         FoldConstants()(model)
         InferShapes()(model)
+    use_plain_products(model)
     FoldTranspose()(model)
     finite = integer and stays_finite(model)
     model, integer = _with_integer_products(model, layers=layers) if finite else (model, False)
@@ -220,6 +224,24 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
     _drop_repeated_names(model.graph)
     model.ir_version = min(max(model.ir_version, 8), _NEWEST_IR_VERSION)
     return _packed(model, integer=integer)
+
+
+def _refuse_types(model: ir.Model) -> None:
+    """Raises for inputs and outputs that its Python interface has no arrays for, or others than those of their type."""
+    for kind, values in (("input", model.graph.inputs), ("output", model.graph.outputs)):
+        for value in values:
+            if (
+                value.dtype is not None
+                and value.dtype not in _EXCHANGED
+                and not isinstance(value.type, ir.SequenceType)
+            ):
+                raise UnsupportedError(
+                    f"ONNX Runtime takes no {kind} of this type from Python",
+                    node=f"{kind} '{value.name}'",
+                    got=value.dtype,
+                    expected="a float of 16 bits or more (no bfloat16), an integer of 8 or more, a bool or a string",
+                    hint='cast it inside the model, or use engine="reference"',
+                )
 
 
 def _with_integer_products(model: ir.Model, *, layers: bool) -> tuple[ir.Model, bool]:

@@ -42,6 +42,9 @@ class Session:
         UnsupportedError: No engine has one of the operators.
         UsageError: An argument makes no sense, or a tensor is not in the model.
 
+    Warns:
+        FallbackWarning: The engine does not run the model in the form that is fastest, or at all, and why.
+
     Example:
         >>> session = Session("model.onnx")                                    # doctest: +SKIP
         >>> session.run(np.zeros((16, 64), np.float32))["logits"].shape        # doctest: +SKIP
@@ -62,17 +65,15 @@ class Session:
         asked = tensors if isinstance(tensors, str) else list(tensors)
         wanted = parse_engine(engine)
         if cache is None:
-            self._facts, make = start(lambda: load(model), wanted, tensors=asked, threads=threads)
+            self._facts, self._backend = start(lambda: load(model), wanted, tensors=asked, threads=threads)
         else:
             store, read = Cache(cache).of(model, wanted, tensors=asked)
-            self._facts, make = start(read, wanted, tensors=asked, threads=threads, store=store)
-            del read
+            self._facts, self._backend = start(read, wanted, tensors=asked, threads=threads, store=store)
         self.threads = threads
         self.engine = self._facts.engine
         self.inputs, self.outputs, self.tensors = self._facts.inputs, self._facts.outputs, self._facts.tensors
         self.required = tuple(i for i in self.inputs if not i.optional)
         self._names = list(self._facts.names)
-        self._backend = make()
         self._execute = self._backend.run
         self._coupled = len(self.inputs) > 1 or self.engine is not Engine.ONNXRUNTIME
 

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import gc
 import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
 
-from anybit.errors import InvalidModelError, Severity, UsageError
+from anybit.errors import InvalidModelError, Severity, UnsupportedError, UsageError
 from anybit.io.shapes import discard_false_shapes
 from anybit.ops.constants import fed_inputs, has_default
 from anybit.ops.nodes import findings_of, operator_of
 from anybit.passes.flatten import flatten
 from anybit.passes.set_batch import SetBatch
-from anybit.runtime.engine import Backend, Engine
+from anybit.runtime.engine import Backend, Engine, FallbackWarning
 from anybit.runtime.ort import Lowered, Ready, backend, lower, ready
 from anybit.runtime.reference import ReferenceBackend
 
 _BATCH = "batch"
+_CALLER = 4  # frames from the warning to whoever makes a session
 _MANY_NODES = 1000  # from this size on a graph that is done with is worth collecting at once
 
 
@@ -95,8 +97,8 @@ def start(
     tensors: Sequence[str] | str,
     threads: int | None,
     store: Store | None = None,
-) -> tuple[Facts, Callable[[], Backend]]:
-    """What is known of a model, and what makes its backend, which for ONNX Runtime holds nothing of the graph.
+) -> tuple[Facts, Backend]:
+    """What is known of a model, and its backend, which for ONNX Runtime holds nothing of the graph.
 
     Args:
         read: What loads the model, each time anew.
@@ -104,32 +106,78 @@ def start(
         tensors: Names of intermediate tensors to return; "all" for every one.
         threads: Threads inside an operator.
         store: Where the lowered model may be found, and is kept.
+
+    Raises:
+        UnsupportedError: The engine does not run the model; for `Engine.AUTO`, none does.
+
+    Warns:
+        FallbackWarning: The reference runs what ONNX Runtime does not, and why.
     """
+    try:
+        return _by_engine(read, wanted, tensors=tensors, threads=threads, store=store)
+    except UnsupportedError as error:
+        if wanted is not Engine.AUTO:
+            raise
+        refusal = error
+    return _by_reference(read(), tensors, refusal)
+
+
+def _by_reference(model: ir.Model, tensors: Sequence[str] | str, refusal: UnsupportedError) -> tuple[Facts, Backend]:
+    """The reference, slow as it is, for a model that no other engine runs."""
+    reason = replace(refusal.diagnosis, hint="")
+    try:
+        facts, values = _prepare(model, Engine.REFERENCE, tensors)
+        backend = _reference(model, facts, values)
+    except UnsupportedError as error:
+        if error.diagnosis == refusal.diagnosis:
+            raise
+        known = error.diagnosis
+        raise UnsupportedError(
+            f"no engine runs the model: {known.problem}",
+            node=known.node,
+            got=f"{known.got}; {reason}" if known.got else reason,
+            expected=known.expected,
+            hint=known.hint,
+        ) from error
+    warnings.warn(f"the reference engine, which is slow, runs the model: {reason}", FallbackWarning, _CALLER)
+    return facts, backend
+
+
+def _reference(model: ir.Model, facts: Facts, values: Iterable[ir.Value]) -> Backend:
+    known = {str(v.name): v for v in (*model.graph.outputs, *values)}
+    return ReferenceBackend(model, [known[n] for n in facts.names])
+
+
+def _by_engine(
+    read: Callable[[], ir.Model],
+    wanted: Engine,
+    *,
+    tensors: Sequence[str] | str,
+    threads: int | None,
+    store: Store | None,
+) -> tuple[Facts, Backend]:
     found = None if store is None else store.read()
     if found is not None:
         facts, lowered = found
         stored = Ready(lowered, (lambda: _float_form(read(), wanted, tensors)) if lowered.integer else None)
-        return facts, lambda: backend(stored, facts.names, threads=threads)
+        return facts, backend(stored, facts.names, threads=threads)
     model = read()
     facts, values = _prepare(model, wanted, tensors)
     if facts.engine is Engine.REFERENCE:
-        known = {str(v.name): v for v in (*model.graph.outputs, *values)}
-        reference = ReferenceBackend(model, [known[n] for n in facts.names])
-        return facts, lambda: reference
+        return facts, _reference(model, facts, values)
     large = model.graph.num_nodes() > _MANY_NODES
     _expose(model, values)
     if facts.engine is Engine.OPENVINO:
         from anybit.runtime.openvino import openvino_backend  # most sessions never need it
 
-        compiled = openvino_backend(model, facts.names, threads=threads)
-        return facts, lambda: compiled
+        return facts, openvino_backend(model, facts.names, threads=threads)
     made = ready(model, layers=wanted is Engine.AUTO)
     del model, values
     if large:  # the graph would be resident beside the engine's own; its parts form cycles
         gc.collect()
     if store is not None:
         store.write(facts, made.lowered)
-    return facts, lambda: backend(made, facts.names, threads=threads)
+    return facts, backend(made, facts.names, threads=threads)
 
 
 def _float_form(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -> Lowered:

@@ -45,7 +45,7 @@ from anybit.ops.standard.pooling import (
     lp_pool,
     make_max_pool,
 )
-from anybit.ops.standard.quantized_products import qlinear_conv, qlinear_matmul
+from anybit.ops.standard.quantized_products import conv_integer, matmul_integer, qlinear_conv, qlinear_matmul
 from anybit.ops.standard.recurrent import recurrent
 from anybit.ops.standard.reductions import make_reduction
 from anybit.ops.standard.regions import make_max_roi_pool, make_non_max_suppression
@@ -78,11 +78,13 @@ _FLOAT: dict[str, Callable[..., Array]] = {
 _TYPED: dict[str, Maker] = {
     "Cast": make_cast,
     "CastLike": make_cast_like,
+    "ConvInteger": lambda spec: lambda inputs: (conv_integer(inputs, spec.attributes),),
     "Dropout": make_dropout,
     "DynamicQuantizeLinear": lambda _: lambda inputs: dynamic_quantize_linear(inputs[0]),
     "Flatten": make_flatten,
     "GatherElements": make_gather_elements,
     "LayerNormalization": make_layer_normalization,
+    "MatMulInteger": lambda _: lambda inputs: (matmul_integer(inputs),),
     "MaxPool": make_max_pool,
     "MaxRoiPool": make_max_roi_pool,
     "NonMaxSuppression": make_non_max_suppression,
