@@ -23,14 +23,13 @@ from anybit.errors import Refusal
 from anybit.formats.format import Outcome
 from anybit.formats.quantizer import Quantizer, compact, quant_nodes
 from anybit.ops.constants import constant
+from anybit.ops.contributed import DOMAIN as CONTRIBUTED
+from anybit.ops.contributed.blocks import BLOCK, EXACT_LEVELS, unpacked, zero_points
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN, Array
 from anybit.passes.rewriter import Rewriter
 
-_VENDOR = "com.microsoft"
 _WIDTHS = (2, 4, 8)
-_EXACT_LEVELS = (0, 1)  # of accuracy: the activations keep their precision
-_BLOCK = 128  # of GatherBlockQuantized, where it does not say
 _HALVES = 2  # zero points of k + 1/2 are whole numbers of half steps
 _MORE_BITS = 3  # that a change of sign, another zero point and half steps may take
 _WIDEST_WITH_REAL = 4  # bits; ONNX Runtime has no kernel for wider integers with real zero points
@@ -116,7 +115,7 @@ def read_blocks(model: ir.Model) -> Outcome:
     """
     rewriter, refusals, modified = Rewriter(model, "read"), list[Refusal](), False
     for node in list(model.graph.all_nodes()):
-        if node.domain != _VENDOR or node.op_type not in _READERS:
+        if node.domain != CONTRIBUTED or node.op_type not in _READERS:
             continue
         weights = _READERS[node.op_type](node)
         found = weights if isinstance(weights, Refusal) else weights.found(is_product=node.op_type == "MatMulNBits")
@@ -174,7 +173,7 @@ def _matmul(node: ir.Node) -> _Weights | Refusal:
             expected="no g_idx",
             hint="export it without reordering (act_order, desc_act)",
         )
-    if level not in _EXACT_LEVELS:
+    if level not in EXACT_LEVELS:
         return Refusal(
             problem="its accuracy level lets the activations be rounded",
             node=where,
@@ -196,18 +195,18 @@ def _matmul(node: ir.Node) -> _Weights | Refusal:
         return Refusal(
             problem="shapes of weights and scales", node=where, got=got, expected=f"({rows}, {blocks}, {width})"
         )
-    integers = _unpacked(packed.reshape(rows, blocks * width), bits)[:, :terms].T
+    integers = unpacked(packed.reshape(rows, blocks * width), bits)[:, :terms].T
     stored = constant(inputs[3])
-    zero_points = _zero_points(stored, (rows, blocks), bits)
+    zeros = zero_points(stored, (rows, blocks), bits)
     is_real = stored is not None and stored.dtype.kind == "f"
-    if zero_points is None or (is_real and bits > _WIDEST_WITH_REAL):
+    if zeros is None or (is_real and bits > _WIDEST_WITH_REAL):
         return Refusal(
             problem="the zero points",
             node=where,
             got="none" if stored is None else f"{stored.dtype}{list(stored.shape)} for {bits} bits",
             expected=f"packed bytes, or float32 up to {_WIDEST_WITH_REAL} bits, for {rows} rows of {blocks} blocks",
         )
-    spread = [np.repeat(p, block, axis=1)[:, :terms].T for p in (scale.reshape(rows, blocks), zero_points)]
+    spread = [np.repeat(p, block, axis=1)[:, :terms].T for p in (scale.reshape(rows, blocks), zeros)]
     if blocks == 1:
         spread = [p[:1] for p in spread]
     empty = spread[0] == 0  # a block of zeros, whatever its integers are
@@ -227,8 +226,8 @@ def _gather(node: ir.Node) -> _Weights | Refusal:
     refusal = _unfit(node, inputs[2], bits, packed, scale, [inputs[3]])
     if refusal is not None or packed is None or scale is None:
         return refusal or Refusal(problem="the weights or the scales are computed", node=where)
-    integers = _unpacked(packed, bits) if is_packed else packed.astype(np.float64)
-    axis, block = node.attributes.get_int("quantize_axis", 1), node.attributes.get_int("block_size", _BLOCK)
+    integers = unpacked(packed, bits) if is_packed else packed.astype(np.float64)
+    axis, block = node.attributes.get_int("quantize_axis", 1), node.attributes.get_int("block_size", BLOCK)
     if not -integers.ndim <= axis < integers.ndim or block < 1:
         got = f"axis {axis}, blocks of {block}"
         return Refusal(
@@ -238,11 +237,11 @@ def _gather(node: ir.Node) -> _Weights | Refusal:
     shape[axis] = -(-shape[axis] // block)
     if list(scale.shape) != shape:
         return Refusal(problem="shape of the scales", node=where, got=str(scale.shape), expected=str(tuple(shape)))
-    zero_points = _zero_points(constant(inputs[3]), tuple(shape), bits, is_packed=is_packed)
-    if zero_points is None:
+    zeros = zero_points(constant(inputs[3]), tuple(shape), bits, is_packed=is_packed)
+    if zeros is None:
         return Refusal(problem="the zero points", node=where, expected=f"one for each scale, {tuple(shape)}")
     length = range(integers.shape[axis])
-    spread = [np.repeat(p, block, axis=axis).take(length, axis=axis) for p in (scale, zero_points)]
+    spread = [np.repeat(p, block, axis=axis).take(length, axis=axis) for p in (scale, zeros)]
     lo = -(1 << bits - 1) if dtype == ir.DataType.INT4 else 0
     return _Weights(integers, spread[0].astype(np.float32), spread[1], bits, lo)
 
@@ -272,24 +271,3 @@ def _unfit(
             problem="the scales", node=where, got="0" if np.isfinite(scale).all() else "inf or NaN", expected=expected
         )
     return None
-
-
-def _unpacked(packed: Array, bits: int) -> Float64s:
-    """The numbers of `bits` bits in bytes along the last axis, low bits first."""
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    numbers = (packed.astype(np.uint8)[..., None] >> shifts) & ((1 << bits) - 1)
-    return numbers.reshape(*packed.shape[:-1], -1).astype(np.float64)
-
-
-def _zero_points(stored: Array | None, shape: tuple[int, ...], bits: int, *, is_packed: bool = True) -> Float64s | None:
-    """Zero points by block: packed, one integer each, or one real number each; None where they do not fit."""
-    if stored is None:
-        return np.full(shape, float(1 << (bits - 1)) if is_packed else 0.0)
-    if not is_packed or stored.dtype == np.float32:
-        is_finite = bool(np.isfinite(stored.astype(np.float64)).all())
-        return stored.astype(np.float64).reshape(shape) if stored.size == np.prod(shape) and is_finite else None
-    width = -(-shape[-1] * bits // 8)
-    rows = int(np.prod(shape[:-1]))
-    if stored.size != rows * width or stored.dtype != np.uint8:
-        return None
-    return _unpacked(stored.reshape(rows, width), bits)[:, : shape[-1]].reshape(shape)

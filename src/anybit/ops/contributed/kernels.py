@@ -56,4 +56,11 @@ def compile_contributed(node: ir.Node) -> Kernel | None:
     if kernel is None:
         return None
     attributes = {name: a.value for name, a in node.attributes.items()}
-    return lambda inputs: (kernel(inputs, attributes),)
+
+    def run(inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        try:
+            return (kernel(inputs, attributes),)
+        except KeyError as error:
+            raise ValueError(f"the attribute {error} is missing") from error
+
+    return run

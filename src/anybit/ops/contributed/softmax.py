@@ -18,6 +18,8 @@ from anybit.ops.operator import Array
 
 _RESERVE = 5  # the largest sum stays below that of float32 by this many powers of e
 _BYTES = 256
+AXIS = -1
+"""The axis where it is not given, whatever the opset."""
 BY_AXIS = 13
 """The first opset whose Softmax is along one axis; before, it was over all axes from there on."""
 
@@ -51,16 +53,11 @@ class Exponentials:
         return cls(table, steps)
 
 
-def default_axis(attributes: Mapping[str, Any]) -> int:
-    """The axis, which depends on the opset that the operator was made for where it is not given."""
-    return int(attributes.get("axis", -1 if attributes.get("opset", 0) >= BY_AXIS else 1))
-
-
 def qlinear_softmax(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> Array:
     """Softmax of X, its scale and zero point, scale and zero point."""
     x = required(inputs, 0)
     source, y = (byte_scale(inputs, place, x.dtype) for place in (1, 3))
-    axis, by_axis = default_axis(attributes), attributes.get("opset", 0) >= BY_AXIS
+    axis, by_axis = int(attributes.get("axis", AXIS)), attributes.get("opset", 0) >= BY_AXIS
     rows = np.moveaxis(x, axis, -1) if by_axis else x.reshape(*x.shape[: axis % x.ndim], -1)
     exponentials = Exponentials.of(source.scale, y.scale, rows.shape[-1])
     distances = rows.astype(np.int64) - rows.max(axis=-1, keepdims=True)
