@@ -12,7 +12,10 @@ from typer.testing import CliRunner
 import anybit
 from anybit.cli.convert import convert
 from anybit.errors import UsageError
+from anybit.formats.convert import translate
+from anybit.runtime import convert as module
 from tests.formats.linear_models import assert_same, operators
+from tests.formats.test_equivalence import CHANGES, changed
 from tests.models import mlp, model, parameters, quant, samples
 
 _APP = typer.Typer()
@@ -115,3 +118,26 @@ def test_packing_and_embedding(files):
 def test_misuse(files, arguments):
     with pytest.raises(UsageError):
         call(files / "m.onnx", *arguments)
+
+
+def test_how_the_result_was_compared_is_said(files):
+    result = call(files / "m.onnx", "--to", "qcdq", "-o", files / "out.onnx")
+    assert "compared with the source: exact by construction; no difference on" in result.stdout
+    result = call(files / "m.onnx", "--to", "qcdq", "-o", files / "out.onnx", "--json")
+    figures = json.loads(result.stdout)["check"]
+    assert figures["verdict"] == "exact by construction"
+    assert figures["samples"] > 0
+    assert figures["largest_difference"] == 0
+    assert call(files / "m.onnx", "--to", "qcdq", "-o", files / "o.onnx", "--no-check").stdout.startswith(
+        "not compared"
+    )
+
+
+def test_a_departure_is_never_written(files, monkeypatch):
+    wrong = changed(mlp(), "w", CHANGES["negated"])
+    monkeypatch.setattr(module, "translate", lambda _, to, **options: translate(wrong, to, **options))
+    for options in ((), ("--approximate",)):
+        result = call(files / "m.onnx", "--to", "qcdq", "-o", files / "out.onnx", *options)
+        assert result.exit_code == 1
+        assert "computes something else than the source" in result.stdout
+        assert not (files / "out.onnx").exists()

@@ -13,7 +13,7 @@ from onnx import helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 import anybit
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from tests.models import model
 from tests.strategies import Array
 
@@ -110,7 +110,7 @@ def test_files_of_quantised_operators(name: str, kind: QuantType, tmp_path: Path
     proto = onnx.load(target)
     x = (2 * np.random.default_rng(2).normal(size=_SHAPE)).astype(np.float32)
     expected = _outputs(proto, x)
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     assert not result.refusals
     assert {n.domain for n in result.model.graph} <= {"", "qonnx.custom_op.general"}
     for runs in (proto, result.model):
@@ -124,6 +124,6 @@ def test_dynamic_quantisation_is_refused_by_its_cause_first(name: str, tmp_path:
     source, target = tmp_path / "float.onnx", tmp_path / "bytes.onnx"
     onnx.save(_float_net(name), source)
     quantize_dynamic(source, target)
-    first, *_ = convert(onnx.load(target), "qonnx").refusals
+    first, *_ = translate(onnx.load(target), "qonnx").refusals
     assert first.node.startswith("DynamicQuantizeLinear")
     assert "scales are made from the data" in first.problem

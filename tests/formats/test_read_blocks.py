@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import anybit
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from tests.formats.linear_models import onnxruntime_outputs, operators
 from tests.models import model
 from tests.strategies import Array, examples, seeds
@@ -60,7 +60,7 @@ def test_products_are_those_of_onnxruntime(seed: int, bits: int, block: int, zer
     rng = np.random.default_rng(seed)
     terms = int(rng.choice([16, 40, 64, 100]))
     proto = _product(rng, bits=bits, block=block, terms=terms, zero_points=zero_points, bias=bias)
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     assert not result.refusals
     assert operators(result.model) == ["Quant", "MatMul", *(["Add"] if bias else [])]
     x = np.eye(terms, dtype=np.float32)  # the weights themselves, without sums
@@ -80,7 +80,7 @@ def test_any_scales_and_zero_points(seed: int, bits: int, block: int, scales: st
     terms = int(rng.choice([16, 40, 64, 100]))
     proto = _product(rng, bits=bits, block=block, terms=terms, zero_points=zero_points, scales=scales,
                      bias=bool(rng.integers(2)), rows=int(rng.integers(1, 9)))  # fmt: skip
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     if bits == 8 and zero_points in ("whole", "halves", "fractions"):  # ONNX Runtime has no kernel for these
         assert [r.problem for r in result.refusals] == ["the zero points"]
         return
@@ -101,7 +101,7 @@ def test_any_scales_and_zero_points(seed: int, bits: int, block: int, scales: st
     ],
 )
 def test_the_simplest_quantiser_that_is_exact(changes: dict[str, Any], expected: tuple[int, list[str]]):
-    model = convert(_product(np.random.default_rng(1), bias=False, **changes), "qonnx").model
+    model = translate(_product(np.random.default_rng(1), bias=False, **changes), "qonnx").model
     bits, behind = expected
     assert operators(model) == ["Quant", *behind, "MatMul"]
     quant = next(n for n in model.graph if n.op_type == "Quant")
@@ -115,7 +115,7 @@ def test_the_simplest_quantiser_that_is_exact(changes: dict[str, Any], expected:
 @pytest.mark.parametrize("zero_points", ["fractions", "halves"])
 def test_real_zero_points_go_on_to_other_formats(to: str, zero_points: str):
     proto = _product(np.random.default_rng(0), bits=2, zero_points=zero_points)
-    result = convert(proto, to)
+    result = translate(proto, to)
     assert not result.refusals
     x = np.eye(40, dtype=np.float32)
     np.testing.assert_array_equal(
@@ -136,7 +136,7 @@ _REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", _REFUSED)
 def test_what_is_not_exact_stays(name: str):
     changes, problem = _REFUSED[name]
-    result = convert(_product(np.random.default_rng(0), **changes), "qonnx")
+    result = translate(_product(np.random.default_rng(0), **changes), "qonnx")
     assert [(r.node, r.problem) for r in result.refusals] == [("MatMulNBits 'product'", problem)]
     assert operators(result.model) == ["MatMulNBits"]
 
@@ -176,7 +176,7 @@ def test_gathered_rows_are_those_of_onnxruntime(
     graph = helper.make_graph([node], "g", inputs, [helper.make_tensor_value_info("y", 1, None)], initializers)
     imports = [helper.make_opsetid("", 21), helper.make_opsetid(_VENDOR, 1)]
     proto = helper.make_model(graph, opset_imports=imports, ir_version=10)
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     assert not result.refusals
     assert operators(result.model) == ["Quant", *(["Mul"] if has_negative_scales else []), "Gather"]
     x = np.array([0, 31, 7, -1, 16])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 import anybit
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from tests.formats.linear_models import onnxruntime_outputs, operators
 from tests.ops.contributed.calls import CALLS, VENDOR, Call, average_pool, ends, every_byte, gemm, softmax
 from tests.strategies import Array, examples, seeds
@@ -66,7 +66,7 @@ def _between_quantizers(call: Call, *, opset: int = 13, free: bool = False) -> t
 def _assert_read(call: Call, **options: Any) -> list[str]:
     """That it is read, and to ONNX Runtime's numbers; what it becomes."""
     proto, reals = _between_quantizers(call, **options)
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     assert not result.refusals
     made = operators(result.model)
     assert not {call.op_type, "QuantizeLinear", "DequantizeLinear"} & set(made)
@@ -78,7 +78,7 @@ def _assert_read(call: Call, **options: Any) -> list[str]:
 
 def _refusal(call: Call, **options: Any) -> tuple[str, str]:
     """The first refusal, which is of the operator itself."""
-    refusal = convert(_between_quantizers(call, **options)[0], "qonnx").refusals[0]
+    refusal = translate(_between_quantizers(call, **options)[0], "qonnx").refusals[0]
     return refusal.node, refusal.problem
 
 
@@ -93,7 +93,7 @@ def test_bytes_are_those_of_onnxruntime(op_type: str, seed: int, dtype: Any):
 @examples(40)
 def test_sigmoids_are_read_or_lie_on_ties(seed: int, dtype: Any):
     call = CALLS["QLinearSigmoid"](np.random.default_rng(seed), dtype)
-    if convert(_between_quantizers(call)[0], "qonnx").refusals:
+    if translate(_between_quantizers(call)[0], "qonnx").refusals:
         assert _refusal(call) == (
             "QLinearSigmoid 'call'", "a sigmoid lies on a rounding tie, implementations of it differ there"
         )  # fmt: skip
@@ -116,7 +116,7 @@ def test_the_sigmoid_of_zero_is_no_tie(dtype: Any):
 def test_pairs_of_tensors_of_unknown_shape_are_read_or_refused_by_name(op_type: str, seed: int, dtype: Any):
     call = CALLS[op_type](np.random.default_rng(seed), dtype)
     proto, reals = _between_quantizers(call, free=True)
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     if result.refusals:
         assert result.refusals[0].node == f"{op_type} 'call'"
         return
@@ -175,7 +175,7 @@ def test_real_gemms_whose_sums_float32_does_not_hold_are_refused():
 
 def test_operators_whose_scales_come_from_data_are_refused_by_name():
     call = CALLS["DynamicQuantizeMatMul"](np.random.default_rng(0), np.uint8)
-    (refusal,) = convert(call.proto(), "qonnx").refusals
+    (refusal,) = translate(call.proto(), "qonnx").refusals
     assert refusal.node == "DynamicQuantizeMatMul 'call'"
     assert "scales are made from the data" in refusal.problem
     assert VENDOR in refusal.got

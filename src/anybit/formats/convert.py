@@ -1,4 +1,4 @@
-"""convert: a model of any format as the same model in another: all readers to the hub, then one writer."""
+"""translate: a model of any format as the same model in another: all readers to the hub, then one writer."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ FOREIGN: tuple[Callable[[ir.Model], Outcome], ...] = (read_fake_quant, read_bloc
 """Readers of what other tools write and this one does not; they leave standard operators to the readers of formats."""
 
 
-def convert(
+def translate(
     model: ModelSource,
     to: Format | str,
     *,
@@ -70,7 +70,7 @@ def convert(
     pack: bool = False,
     embed_functions: bool = False,
 ) -> Conversion:
-    """The model in another format; it means the same, bit for bit, wherever no approximation is listed.
+    """The model in another format, not yet compared with its source; `anybit.convert` does both.
 
     Nodes that a format cannot carry, and nodes of other formats that are not understood, stay as they are and are
     listed as refusals. Constants are folded and shapes inferred on the way; the opset is raised where the format
@@ -88,7 +88,7 @@ def convert(
         UsageError: There is no such format, or an option is not for it.
 
     Example:
-        >>> convert("model.onnx", "qcdq").refusals            # doctest: +SKIP
+        >>> translate("model.onnx", "qcdq").refusals            # doctest: +SKIP
         ()
     """
     target = parse_format(to)

@@ -30,7 +30,7 @@ from anybit.formats.equivalence_nodes import (
 )
 from anybit.formats.layers import PRODUCTS, read_product
 from anybit.formats.monotone import NEITHER, direction
-from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node, known_value
+from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, evaluate_node, known_value
 from anybit.ops.integer_bounds import integer_bounds
 from anybit.ops.nodes import call_of, operator_of, shape_of
 from anybit.ops.operator import Array
@@ -83,10 +83,22 @@ class Numbering:
         graph = self.values.model.graph
         for position, value in enumerate(v for v in graph.inputs if not v.is_initializer()):
             key = digest("input", position, str(value.dtype), (shape_of(value) or ("unknown",))[1:])
-            self.numbers[value] = Number(key, key)
+            self.numbers[value] = self._input(value, key)
         with np.errstate(all="ignore"):  # overflow and NaN have defined results
             for node in graph:
                 self._node(node)
+
+    def _input(self, value: ir.Value, key: Key) -> Number:
+        """An input; where its number format is stated, its elements are a function of the format's integers."""
+        grid, rank = self.values[value].grid, shape_of(value)
+        if value.dtype != ir.DataType.FLOAT or grid is None or rank is None or not grid.is_centred:
+            return Number(key, key)
+        scale = grid.scale.reshape(-1)
+        root = self._root(digest("levels", key), grid.lo.reshape(-1), grid.hi.reshape(-1))
+        if scale.size > 1 or root.lo.size > 1 or root.total > _MOST_LEVELS:
+            return Number(key, key)
+        levels = _with_runs(Function(root, lambda q: (q * scale).astype(np.float32), len(rank), 1, 1, np.ones(1)))
+        return Number(levels.content() or key, key, levels)
 
     @property
     def opsets(self) -> dict[str, int]:
@@ -258,14 +270,13 @@ class Numbering:
         if placed is None:
             return None
         axis, channels = placed
-        before = replace(function, axis=axis)
+        before, kernel = replace(function, axis=axis), compiled(node, self.opsets)
+        if kernel is None:
+            return None
 
         def apply(array: Array) -> Array:
-            inputs = [before.laid(array) if i == position else c for i, c in enumerate(constants)]
-            results = evaluate_node(node, inputs, self.opsets)
-            if results is None:
-                raise ValueError(f"{node.op_type} has no reference")
-            return results[0].reshape(len(array), -1)
+            (result,) = kernel([before.laid(array) if i == position else c for i, c in enumerate(constants)])
+            return result.reshape(len(array), -1)
 
         rising = None
         if step is not None and function.rising is not None and node.op_type not in _TRANSCENDENTAL:

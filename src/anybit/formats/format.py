@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.errors import Diagnosis, Refusal
+from anybit.formats.certificate import Certificate
 
 
 class Format(enum.Enum):
@@ -57,8 +58,10 @@ class Conversion:
         model: The model; it means the same as the source wherever no approximation is listed.
         refusals: Nodes that the format cannot carry, and why; they are in the model as they were.
         approximations: What was changed where the caller allowed that.
+        certificate: How it was compared with the source; None if it was not.
     """
 
     model: ir.Model
     refusals: tuple[Refusal, ...]
     approximations: tuple[Approximation, ...]
+    certificate: Certificate | None = None

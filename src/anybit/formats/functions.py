@@ -31,6 +31,7 @@ def embed_functions(model: ir.Model) -> None:
         InvalidModelError: A call of an operator has no meaning, or the type of its input is not known.
     """
     operators = _operators(model)
+    _cast_integers(model)
     halves = _halves(model)
     opset = model.opset_imports.get("", BODY_OPSET)
     if opset < OLDEST_BODY_OPSET:
@@ -72,6 +73,25 @@ def _operators(model: ir.Model) -> dict[ir.OperatorIdentifier, Operator]:
             if node.domain == DOMAIN and node not in known and node.op_identifier() not in model.functions:
                 raise UnsupportedError("the operator has no ONNX body", node=label(node), got="an unknown operator")
     return found
+
+
+def _cast_integers(model: ir.Model) -> None:
+    """Casts integers that an operator is called on to float64, and its result to float32, which is what it means."""
+    for node, _ in list(calls(model)):
+        x, y = node.inputs[0], node.outputs[0]
+        if x is None or x.dtype is None or not x.dtype.is_integer():
+            continue
+        before = ir.node("Cast", [x], {"to": ir.DataType.DOUBLE.value})
+        before.outputs[0].name = f"{y.name}/double"
+        node.prepend(before)
+        node.replace_input_with(0, before.outputs[0])
+        after = ir.node("Cast", [y], {"to": ir.DataType.FLOAT.value})
+        new = after.outputs[0]
+        new.type, new.shape = ir.TensorType(ir.DataType.FLOAT), y.shape
+        node.append(after)
+        y.replace_all_uses_with(new, replace_graph_outputs=True)
+        after.replace_input_with(0, y)
+        new.name, y.name, y.type = y.name, f"{y.name}/levels", ir.TensorType(ir.DataType.DOUBLE)
 
 
 def _halves(model: ir.Model) -> dict[ir.OperatorIdentifier, bool]:

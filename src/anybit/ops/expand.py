@@ -27,6 +27,14 @@ _COMPARISONS = frozenset("And Equal Greater GreaterOrEqual IsNaN Less LessOrEqua
 # (operator, value of its second operand) that leave the first operand as it is, the sign of zero aside.
 _NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 
+# What X is cast to before a body, and Y behind it: operators compute float16 in float32 (see `widened`), and integers
+# in float64.
+_CASTS = {ir.DataType.FLOAT16: (ir.DataType.FLOAT, ir.DataType.FLOAT16)} | {
+    ir.DataType[f"{sign}INT{width}"]: (ir.DataType.DOUBLE, ir.DataType.FLOAT)
+    for sign in ("", "U")
+    for width in (8, 16, 32)
+}
+
 _kernels: dict[ir.Node, Kernel] = {}
 
 
@@ -63,12 +71,13 @@ class Expander:
         attributes = {a.name: given.get(a.name, a.default) for a in operator.attributes}
         inputs: list[_Operand] = [v if (c := constant(v)) is None else c for v in present]
         emitter = _Emitter(self, node.outputs[0].name or operator.name)
-        is_half = inputs[0].dtype == (ir.DataType.FLOAT16 if isinstance(inputs[0], ir.Value) else np.float16)
-        if is_half:  # operators compute float16 in float32, see `widened`
-            inputs[0] = emitter.cast(inputs[0], ir.DataType.FLOAT)
+        x = inputs[0].dtype
+        casts = _CASTS.get(x if isinstance(x, ir.DataType) else ir.DataType.from_numpy(x)) if x is not None else None
+        if casts is not None:
+            inputs[0] = emitter.cast(inputs[0], casts[0])
         (result,) = emitter.call(operator.body.function_ir, inputs, attributes)
-        if is_half:
-            result = emitter.cast(result, ir.DataType.FLOAT16)
+        if casts is not None:
+            result = emitter.cast(result, casts[1])
         _replace(node, emitter, result)
 
     def constant(self, array: Array) -> ir.Value:
