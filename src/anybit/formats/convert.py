@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import onnx_ir as ir
@@ -17,7 +17,7 @@ from anybit.formats.fake_quant import read_fake_quant
 from anybit.formats.format import Conversion, Format, Outcome
 from anybit.formats.read_blocks import read_blocks
 from anybit.formats.read_bytes import read_bytes
-from anybit.formats.unread import unread
+from anybit.formats.unread import causes_first, unread
 from anybit.formats.vendor_linear import as_standard
 from anybit.io.load import ModelSource
 from anybit.ops.operator import DOMAIN
@@ -148,7 +148,8 @@ def to_hub(model: ModelSource) -> tuple[ir.Model, Outcome]:
     for read in dict.fromkeys((*FOREIGN, *(t.read for t in TRANSLATORS.values()))):
         outcome += read(hub)
     outcome = vendors.restored(outcome)
-    return hub, outcome + Outcome(unread(hub, outcome.refusals))
+    outcome += Outcome(unread(hub, outcome.refusals))
+    return hub, replace(outcome, refusals=causes_first(outcome.refusals, hub))
 
 
 def _tidy(model: ir.Model) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import InputError, InvalidModelError, UnsupportedError
+from anybit.ops.contributed.kernels import compile_contributed
 from anybit.ops.evaluate import EVALUATION_ERRORS
 from anybit.ops.nodes import label, last_reads, operator_of
 from anybit.ops.operator import Operator
@@ -106,6 +107,9 @@ class _Compiler:
 
     def _own(self, node: ir.Node, where: str) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
         operator = operator_of(node, self.opsets)
+        contributed = compile_contributed(node) if operator is None else None
+        if contributed is not None:
+            return contributed
         if operator is None:
             raise UnsupportedError(
                 "no engine runs this operator",
