@@ -20,9 +20,12 @@ _ROUNDINGS = 32  # float32 roundings of the largest number of a tensor
 _RUNS = 4
 # What these give is exact for exact inputs: numbers that are moved, chosen, or put on a grid.
 _EXACT = frozenset(
-    """ArgMax ArgMin BipolarQuant Cast Ceil Clip Concat Constant DepthToSpace DequantizeLinear Equal Expand Flatten Floor
-    FloatQuant Gather Greater Identity If Less Loop Max MaxPool Min MultiThreshold Neg Not Pad Quant QuantizeLinear Relu
-    Reshape Round Scan Shape Sign Slice SpaceToDepth Split Squeeze Tile TopK Transpose Trunc Unsqueeze Where""".split()
+    """
+    ArgMax ArgMin BipolarQuant Cast Ceil Clip Concat Constant DepthToSpace DequantizeLinear Equal Expand
+    Flatten Floor FloatQuant Gather Greater Identity If Less Loop Max MaxPool Min MultiThreshold Neg Not Pad
+    Quant QuantizeLinear Relu Reshape Round Scan Shape Sign Slice SpaceToDepth Split Squeeze Tile TopK
+    Transpose Trunc Unsqueeze Where
+    """.split()
 )
 
 

@@ -67,13 +67,22 @@ class Trial:
 def test_reference_against_onnxruntime_and_every_conversion(part, graph, seed):
     trial = Trial(graph, seed + part)
     for engine in ("onnxruntime", "auto"):
-        trial.compare(anybit.Session(graph.model, engine=engine, threads=1).run(trial.feeds), engine)
+        _engine(trial, engine)
     _stock(trial)
     for to in TRANSLATORS:
         made = translate(graph.model, to)
         session = anybit.Session(made.model, engine="reference")
         trial.compare(session.run(trial.feeds), to.value)
     _no_samples(trial)
+
+
+def _engine(trial: Trial, engine: str) -> None:
+    try:
+        session = anybit.Session(trial.graph.model, engine=engine, threads=1)
+    except UnsupportedError as error:  # it has no kernel for float64, say
+        assert "NOT_IMPLEMENTED" in str(error)
+        return
+    trial.compare(session.run(trial.feeds), engine)
 
 
 def _stock(trial: Trial) -> None:
@@ -88,7 +97,10 @@ def _stock(trial: Trial) -> None:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level, options.log_severity_level = level, 4
         options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        try:
+            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:  # it has no kernel for float64, say
+            return
         names = [o.name for o in session.get_outputs()]
         found = dict(zip(names, session.run(names, trial.feeds), strict=True))
         trial.compare(found, f"stock, {level}")

@@ -95,9 +95,14 @@ class OrtBackend:
         self._outputs = list(outputs)
         self._session = _session(lowered, options)
         self._run = self._session.run
+        self._may_scan = b"Scan" in lowered.proto
 
     def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
         """The outputs for these inputs."""
+        if self._may_scan and any(np.size(value) == 0 for value in feeds.values()):
+            raise InputError(
+                "the Scan of ONNX Runtime ends the process on tensors without elements", hint="use engine='reference'"
+            )
         try:
             return self._run(self._outputs, feeds)
         except Exception as error:  # its errors have no common base of their own
