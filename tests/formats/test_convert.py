@@ -170,3 +170,24 @@ def test_random_graphs_mean_the_same_in_every_format(to, graph, seed):
     written = translate(graph.model, to)
     assert_equal(expected, anybit.Session(written.model, engine="reference").run(feeds))
     assert_equal(expected, anybit.Session(translate(written.model, "qonnx").model, engine="reference").run(feeds))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("to", list(TRANSLATORS))
+def test_element_types_stay(to, dtype):
+    """Integer products are written for float32 alone: their way back to real numbers is one of float32."""
+    known = {"w": np.ones((4, 3), dtype)} | parameters("wq", scale=1.0, bits=3.0) | parameters("xq")
+    known |= parameters("y", scale=2.0)
+    known = {name: array if name.endswith("bits") else array.astype(dtype) for name, array in known.items()}
+    nodes = [quant("x", "xq"), quant("w", "wq"), helper.make_node("MatMul", ["xq", "wq"], ["h"]), quant("h", "y")]
+    nodes.append(helper.make_node("Identity", ["h"], ["z"]))
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    source = model(nodes, known, inputs={"x": [1, 4]}, outputs=["y", "z"], input_type=kind)
+    for output in source.graph.output:
+        output.type.tensor_type.elem_type = kind
+    made = anybit.convert(source, to)
+    x = np.arange(4, dtype=dtype)[None]
+    for name, array in anybit.run(source, x, engine="reference").items():
+        found = anybit.run(made.model, x, engine="reference")[name]
+        assert found.dtype == array.dtype == dtype
+        np.testing.assert_array_equal(found, array)

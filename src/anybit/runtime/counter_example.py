@@ -114,7 +114,7 @@ def _differ(first: Session, second: Session, feeds: _Arrays) -> CounterExample |
     others = second.run({y.name: feeds[x.name] for y, x in names if x.name in feeds})
     for name, other in zip(first.outputs, second.outputs, strict=True):
         x, y = results[name], others[other]
-        if x.shape != y.shape:
+        if (x.shape, x.dtype) != (y.shape, y.dtype):
             return CounterExample(feeds, name, x, y, float("inf"))
         largest = _departure(x, y)
         if largest > 0:
@@ -163,10 +163,16 @@ def _feeds(model: ir.Model, samples: int, seed: int, free: int | None) -> Iterat
     if not floats:
         return
     for level in _CONSTANTS:
-        constant = stated({n: np.full_like(a, level) if n in floats else a for n, a in drawn.items()})
+        constant = stated({n: _filled(a, level) if n in floats else a for n, a in drawn.items()})
         yield {n: a[:1] if len(drawn) == 1 and a.ndim and _is_free(model) else a for n, a in constant.items()}
     for factor in _FACTORS:
         yield scaled(factor)
+
+
+def _filled(array: npt.NDArray[Any], level: float) -> npt.NDArray[Any]:
+    """An array of one number, or of the largest of its type that is nearer to 0."""
+    limits = np.finfo(array.dtype)
+    return np.full_like(array, np.clip(level, float(limits.min), float(limits.max)))
 
 
 def _other_defaults(model: ir.Model, seed: int) -> Iterator[_Arrays]:
