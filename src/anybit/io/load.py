@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from anybit.errors import InvalidModelError, ModelFileError
 from anybit.io.external import check_external_data
-from anybit.io.normalize import REPAIRS, Repair, normalize
+from anybit.io.normalize import ORDER, REPAIRS, Repair, normalize, note_order, repairs, sort_graphs
 from anybit.io.protos import check_proto, graphs
 from anybit.io.wire import OpenFile, Payload, without_payloads
 
@@ -43,14 +43,7 @@ def load(source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None)
         InvalidModelError: The model contradicts itself in a way that has no obvious repair.
     """
     if isinstance(source, ir.Model):
-        try:
-            copy = source.clone()
-        except RuntimeError as error:  # onnx-ir's text spans lines and names its own objects
-            raise InvalidModelError(
-                "the graph cannot be copied", node=f"graph '{source.graph.name}'", hint="run `anybit check` on its file"
-            ) from error
-        copy.meta.update(source.meta)
-        return normalize(copy)
+        return normalize(_copied(source))
     folder = None if base_dir is None else Path(base_dir)
     if isinstance(source, onnx.ModelProto):
         own = onnx.ModelProto()
@@ -60,6 +53,37 @@ def load(source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None)
         return normalize(_from_proto(_parse(source, "the bytes"), folder, "the bytes"))
     path = Path(source)
     return normalize(_read(path, folder or path.parent))
+
+
+def _copied(source: ir.Model) -> ir.Model:
+    """A copy, which onnx-ir can only make of a sorted graph."""
+    try:
+        copy = source.clone()
+    except RuntimeError:
+        copy = _copied_in_order(source)
+    known = repairs(copy)
+    copy.meta.update({key: value for key, value in source.meta.items() if key != ORDER})
+    copy.meta[REPAIRS] = (*repairs(source), *known)
+    return copy
+
+
+def _copied_in_order(source: ir.Model) -> ir.Model:
+    """A sorted copy; the nodes of the source are sorted for as long as it takes, and then as they were."""
+    tops = [source.graph, *(f.graph for f in source.functions.values())]
+    graphs = [graph for top in tops for graph in (top, *top.subgraphs())]
+    nodes = [list(graph) for graph in graphs]
+    try:
+        early = sort_graphs(source)
+        copy = source.clone()
+    except RuntimeError as error:  # onnx-ir's text spans lines and names its own objects
+        raise InvalidModelError(
+            "the graph cannot be copied", node=f"graph '{source.graph.name}'", hint="run `anybit check` on its file"
+        ) from error
+    finally:
+        for graph, order in zip(graphs, nodes, strict=True):
+            graph.extend(order)  # which moves them
+    note_order(copy, early)
+    return copy
 
 
 def _read(path: Path, folder: Path) -> ir.Model:
