@@ -10,7 +10,7 @@ from anybit.errors import Finding, InvalidModelError, Severity
 from anybit.io.load import ModelSource, load
 from anybit.io.normalize import ORDER
 from anybit.io.order import cycle_of
-from anybit.io.shapes import FalseStatement, Inference, infer_shapes
+from anybit.io.shapes import FalseStatement, infer_shapes
 from anybit.ops.nodes import findings_of, is_undefined, label, newest_opset, operator_of, standard_schema
 from anybit.ops.operator import DOMAIN
 from anybit.ops.registry import operators
@@ -36,10 +36,11 @@ def check(model: ModelSource) -> tuple[Finding, ...]:
     checked = load(model)
     inference = infer_shapes(checked, data_propagation=True)
     order: tuple[Finding, ...] = checked.meta.get(ORDER, ())
-    return (*findings_of_model(checked, inference), *order, *_shapes(checked.graph))
+    false = map(_false_statement, inference.false)
+    return (*findings_of_model(checked), *order, *false, *_shapes(checked.graph))
 
 
-def require_sound(model: ir.Model, inference: Inference) -> None:
+def require_sound(model: ir.Model) -> None:
     """Raises the first error that `check` finds in a model, but for unknown operators.
 
     Every function that writes a model begins with it: what is built on a broken model looks sound and is not. An
@@ -47,12 +48,11 @@ def require_sound(model: ir.Model, inference: Inference) -> None:
 
     Args:
         model: Loaded model whose shapes were inferred.
-        inference: What came of that.
 
     Raises:
         InvalidModelError: With node, what is there and what should be.
     """
-    for finding in findings_of_model(model, inference):
+    for finding in findings_of_model(model):
         if finding.severity is Severity.ERROR and finding.rule != UNKNOWN_OPERATOR:
             raise InvalidModelError(
                 finding.problem,
@@ -63,7 +63,19 @@ def require_sound(model: ir.Model, inference: Inference) -> None:
             )
 
 
-def findings_of_model(model: ir.Model, inference: Inference) -> Iterator[Finding]:
+def sound_copy(model: ModelSource) -> ir.Model:
+    """A copy of a model with the types and shapes that follow from its inputs.
+
+    Raises:
+        InvalidModelError: `check` finds an error other than an unknown operator.
+    """
+    copy = load(model)
+    infer_shapes(copy, data_propagation=True)
+    require_sound(copy)
+    return copy
+
+
+def findings_of_model(model: ir.Model) -> Iterator[Finding]:
     """What is wrong with a loaded model whose shapes were inferred: one rule after the other."""
     functions = set(model.functions)
     yield from _opsets(model)
@@ -75,7 +87,6 @@ def findings_of_model(model: ir.Model, inference: Inference) -> Iterator[Finding
     for function in model.functions.values():
         for node in function.all_nodes():
             yield from _node(node, {**model.opset_imports, **function.opset_imports}, functions)
-    yield from map(_false_statement, inference.false)
     for graph in (model.graph, *(f.graph for f in model.functions.values())):
         yield from _cycles(graph)
 

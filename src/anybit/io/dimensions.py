@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 import onnx_ir as ir
 
 # What exporters call every free dimension, whatever its size; with a number behind it as in unk__1.
-_PLACEHOLDER = re.compile(r"(none|null|nan|unk|unknown|undefined|dyn|dynamic|any|free|var|variable)?[\W\d_]*", re.I)
+_PLACEHOLDER = re.compile(
+    r"(none|null|nan|unk|unknown|undefined|dyn|dynamic|any|free|var|variable)?[\W\d_]*", re.IGNORECASE
+)
 
 
 def repair_dimensions(model: ir.Model, record: Callable[[str, str], None]) -> None:

@@ -1,7 +1,7 @@
-"""infer_shapes: the types and shapes that follow from a model's inputs, by onnx's inference; linear in nodes and weights.
+"""infer_shapes: the types and shapes that follow from a model's inputs by onnx's inference, in linear time.
 
-What a file states of its inner tensors is no evidence: someone may have changed the batch of the input and nothing else.
-So inference is never shown it, and a statement stays only where inference knows less:
+What a file states of its inner tensors is no evidence: someone may have changed the batch of the input and nothing
+else. So inference is never shown it, and a statement stays only where inference knows less:
 
 - Behind an operator that onnx does not know, the stated element type and rank are all that there is, and are believed.
 - A stated size stays where inference gives none, if no statement of the file is false, and if the shape names each
@@ -253,4 +253,10 @@ def _completed(stated: ir.Shape, proven: ir.Shape | None, free: set[str | None],
     believed = list(stated) if trusted and free <= names else [None] * len(stated)
     if proven is None:
         return ir.Shape(believed)
-    return ir.Shape([b if not isinstance(p, int) and p.value is None else p for b, p in zip(believed, proven, strict=True)])
+    pairs = zip(proven, believed, strict=True)
+    return ir.Shape([b if isinstance(b, int) and not _is_known(p, free) else p for p, b in pairs])
+
+
+def _is_known(dimension: int | ir.SymbolicDim, free: set[str | None]) -> bool:
+    """Whether it is a size or a dimension of an input; other names are those that inference makes up."""
+    return isinstance(dimension, int) or (dimension.value is not None and dimension.value in free)
