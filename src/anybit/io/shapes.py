@@ -3,10 +3,12 @@
 What a file states of its inner tensors is no evidence: someone may have changed the batch of the input and nothing
 else. So inference is never shown it, and a statement stays only where inference knows less:
 
-- Behind an operator that onnx does not know, the stated element type and rank are all that there is, and are believed.
-- A stated size stays where inference gives none, if no statement of the file is false, and if the shape names each
-  free dimension of the inputs (that is what a stale one lacks). It serves what only describes a model;
-  `Inference.proven` is without it, and is what decides about values.
+- Of what an operator makes that onnx does not know, the stated element type and rank are all that there is, and are
+  believed. Sizes stay there, and further on, if no statement of the file is false, and if the shape names each free
+  dimension of the inputs (that is what a stale one lacks). They serve what only describes a model; `Inference.proven`
+  is without them, and is what decides about values.
+- Of what known operators make where inference gives nothing, such as a Loop, the rank stays. Sizes would not be
+  harmless: ONNX Runtime, too, folds Shape of what a file states.
 
 Unlike ``onnx_ir.passes.common.ShapeInferencePass`` this searches no lists and makes no second model of the result.
 """
@@ -193,17 +195,28 @@ def _settle(model: ir.Model, derived: _Types) -> Inference:
     false = [f for v in inner if v in derived for f in _contradictions(v, *derived[v], symbols)]
     modified = bool(false)
     unproven: dict[ir.Value, ir.Shape | None] = {}
+    dark = _behind_unknown(model) if not false else set[ir.Value]()
     for value in inner:
         kind, proven = derived.get(value, (None, None))
         proven = None if proven is None else _nameless_again(proven)
         if kind is not None and value.type != kind:
             value.type, modified = kind, True
-        shape = proven if value.shape is None else _completed(value.shape, proven, free, trusted=not false)
+        shape = proven if value.shape is None else _completed(value.shape, proven, free, sizes=value in dark)
         if shape != proven:
             unproven[value] = proven
         if shape is not None and value.shape != shape:
             value.shape, modified = shape, True
     return Inference(modified, tuple(false), unproven)
+
+
+def _behind_unknown(model: ir.Model) -> set[ir.Value]:
+    """What depends on an operator that onnx does not know."""
+    found = set[ir.Value]()
+    for node in model.graph.all_nodes():
+        known = not node.domain or node.op_identifier() in model.functions or onnx.defs.has(node.op_type, node.domain)
+        if not known or any(v in found for v in node.inputs):
+            found.update(node.outputs)
+    return found
 
 
 def _inner_values(graph: ir.Graph) -> Iterator[ir.Value]:
@@ -245,12 +258,12 @@ def _named(name: str | None) -> str | None:
     return None if name is None or name.startswith(_NAMELESS) else name
 
 
-def _completed(stated: ir.Shape, proven: ir.Shape | None, free: set[str | None], *, trusted: bool) -> ir.Shape:
+def _completed(stated: ir.Shape, proven: ir.Shape | None, free: set[str | None], *, sizes: bool) -> ir.Shape:
     """What is proven, and where nothing is, what is stated and may be believed."""
     if proven is not None and len(proven) != len(stated):
         return proven
     names = {d.value for d in stated if not isinstance(d, int)}
-    believed = list(stated) if trusted and free <= names else [None] * len(stated)
+    believed = list(stated) if sizes and free <= names else [None] * len(stated)
     if proven is None:
         return ir.Shape(believed)
     pairs = zip(proven, believed, strict=True)
