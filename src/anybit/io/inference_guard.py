@@ -22,6 +22,7 @@ _UNKNOWN = "Unknown"
 _NOT_NEGATIVE = "NotNegative"  # a tensor whose negative sizes are unknown ones
 _SAME_SHAPE = "SameShape"  # a tensor of the shape of its input, and of the element type `dtype`
 _UNTYPED = frozenset(("DictVectorizer", "LabelEncoder", "TreeEnsemble"))  # of ai.onnx.ml: they read types unseen
+_NEEDS_SIZES = {"Slice": 0, "GatherND": 1}  # the input that must have no negative size
 # Operators that make no shape vector of negative length from sizes and constants.
 _VECTORS = frozenset("Add Cast Concat Constant Div Gather Identity Mul Slice Squeeze Sub Unsqueeze".split())
 
@@ -59,7 +60,7 @@ def cover(proto: ModelProto, outputs: set[str]) -> None:
 def _guard(nodes: Any, constants: set[str], version: int, where: str) -> bool:
     """Guards the nodes of a graph and its subgraphs; returns whether there was anything to do."""
     changed = False
-    vectors, slices = {"", *constants}, list[int]()
+    vectors, places = {"", *constants}, list[tuple[int, int]]()
     for position, node in enumerate(nodes):
         for graph in bodies(node):
             inner = f"{where}:{position}"
@@ -78,15 +79,15 @@ def _guard(nodes: Any, constants: set[str], version: int, where: str) -> bool:
             changed = True
         elif node.op_type in ("Shape", "Size") or (node.op_type in _VECTORS and vectors.issuperset(node.input)):
             vectors.update(node.output)
-        elif node.op_type == "Slice":
-            slices.append(position)
-    for position in reversed(slices):
+        elif node.op_type in _NEEDS_SIZES:
+            places.append((position, _NEEDS_SIZES[node.op_type]))
+    for position, index in reversed(places):
         node = nodes[position]
         name = f"{_DOMAIN}:{where}:{position}"
-        made = NodeProto(op_type=_NOT_NEGATIVE, domain=_DOMAIN, input=[node.input[0]], output=[name])
-        node.input[0] = name
+        made = NodeProto(op_type=_NOT_NEGATIVE, domain=_DOMAIN, input=[node.input[index]], output=[name])
+        node.input[index] = name
         nodes.insert(position, made)
-    return changed or bool(slices)
+    return changed or bool(places)
 
 
 def bodies(node: NodeProto) -> Iterator[GraphProto]:

@@ -37,7 +37,7 @@ def cycle_of(graph: ir.Graph) -> list[ir.Node]:
         before = _before(part)
         left = _not_sortable(before)
         if left:
-            return _around(next(iter(left)), left, before)
+            return _around(left[0], set(left), before)
     return []
 
 
@@ -68,8 +68,8 @@ def _before(graph: ir.Graph) -> dict[ir.Node, list[ir.Node]]:
     }
 
 
-def _not_sortable(before: dict[ir.Node, list[ir.Node]]) -> set[ir.Node]:
-    """The nodes of cycles and those that come after them."""
+def _not_sortable(before: dict[ir.Node, list[ir.Node]]) -> list[ir.Node]:
+    """The nodes of cycles and those that come after them, in the order of the graph."""
     waiting = {node: len(makers) for node, makers in before.items()}
     readers: dict[ir.Node, list[ir.Node]] = {node: [] for node in before}
     for node, makers in before.items():
@@ -83,7 +83,7 @@ def _not_sortable(before: dict[ir.Node, list[ir.Node]]) -> set[ir.Node]:
             waiting[reader] -= 1
             if not waiting[reader]:
                 ready.append(reader)
-    return set(waiting)
+    return [node for node in before if node in waiting]
 
 
 def _around(start: ir.Node, left: set[ir.Node], before: dict[ir.Node, list[ir.Node]]) -> list[ir.Node]:

@@ -267,9 +267,13 @@ def _completed(stated: ir.Shape, proven: ir.Shape | None, free: set[str | None],
     if proven is None:
         return ir.Shape(believed)
     pairs = zip(proven, believed, strict=True)
-    return ir.Shape([b if isinstance(b, int) and not _is_known(p, free) else p for p, b in pairs])
+    return ir.Shape([p if _is_known(p, free) or not _says(b) else b for p, b in pairs])
 
 
 def _is_known(dimension: int | ir.SymbolicDim, free: set[str | None]) -> bool:
     """Whether it is a size or a dimension of an input; other names are those that inference makes up."""
     return isinstance(dimension, int) or (dimension.value is not None and dimension.value in free)
+
+
+def _says(dimension: int | ir.SymbolicDim | None) -> bool:
+    return isinstance(dimension, int) or (dimension is not None and dimension.value is not None)
