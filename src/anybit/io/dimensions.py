@@ -26,11 +26,11 @@ def repair_dimensions(model: ir.Model, record: Callable[[str, str], None]) -> No
     """
     for value in _values(model):
         value.shape = _without_negative(value.shape, record)
-    for attribute in _type_attributes(model):
+    for node, attribute in list(_type_attributes(model)):
         stated = attribute.value
         shape = _without_negative(stated.shape, record)
         if shape is not stated.shape:
-            attribute.value = ir.TypeAndShape(stated.type, shape)
+            node.attributes[attribute.name] = ir.AttrTypeProto(attribute.name, ir.TypeAndShape(stated.type, shape))
     inputs = [v for v in model.graph.inputs if v.const_value is None]
     for value in inputs:
         if value.shape is not None and value.shape.rank() and value.shape[0] == 0:
@@ -51,10 +51,11 @@ def _values(model: ir.Model) -> Iterator[ir.Value]:
                 yield from node.outputs
 
 
-def _type_attributes(model: ir.Model) -> Iterator[ir.Attr]:
+def _type_attributes(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Attr]]:
     for graph in (model.graph, *(f.graph for f in model.functions.values())):
         for node in graph.all_nodes():
-            yield from (a for a in node.attributes.values() if a.type == ir.AttributeType.TYPE_PROTO and not a.is_ref())
+            kinds = (a for a in node.attributes.values() if a.type == ir.AttributeType.TYPE_PROTO and not a.is_ref())
+            yield from ((node, kind) for kind in kinds)
 
 
 def _without_negative(shape: ir.Shape | None, record: Callable[[str, str], None]) -> ir.Shape | None:
