@@ -188,7 +188,7 @@ def _infer_same_shape(context: InferenceContext) -> None:
     known: onnx.TypeProto | None = context.get_input_type(0) if context.has_input(0) else None
     if known is None:
         return
-    dtype: AttributeProto | None = context.get_attribute("dtype")
-    if dtype is not None:
+    dtype = context.get_attribute("dtype")
+    if dtype:  # None where the node has none
         known.tensor_type.elem_type = dtype.i
     context.set_output_type(0, known)
