@@ -6,15 +6,18 @@ from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 
-from anybit.errors import Finding, Severity
+from anybit.errors import Finding, InvalidModelError, Severity
 from anybit.io.load import ModelSource, load
-from anybit.io.shapes import discard_false_shapes
+from anybit.io.normalize import ORDER
+from anybit.io.order import cycle_of
+from anybit.io.shapes import FalseStatement, infer_shapes
 from anybit.ops.nodes import findings_of, is_undefined, label, newest_opset, operator_of, standard_schema
 from anybit.ops.operator import DOMAIN
 from anybit.ops.registry import operators
-from anybit.passes.infer_shapes import InferShapes
 
 _FOREIGN_DOMAINS = ("ai.onnx.ml", "ai.onnx.training", "com.microsoft")  # known elsewhere, not judged here
+UNKNOWN_OPERATOR = "operator"
+"""Rule of the findings about operators that nothing here knows."""
 _OLDEST_OPSET = 7  # before it, broadcasting was an attribute and BatchNormalization had other inputs
 
 
@@ -31,19 +34,61 @@ def check(model: ModelSource) -> tuple[Finding, ...]:
         ModelFileError: The model cannot be read.
     """
     checked = load(model)
-    false = discard_false_shapes(checked)
-    InferShapes()(checked)
-    functions = set(checked.functions)
-    findings = [*_opsets(checked), *_structure(checked.graph)]
-    for node in checked.graph.all_nodes():
-        findings += _node(node, checked.opset_imports, functions)
-    for function in checked.functions.values():
+    inference = infer_shapes(checked, data_propagation=True)
+    order: tuple[Finding, ...] = checked.meta.get(ORDER, ())
+    false = map(_false_statement, inference.false)
+    return (*findings_of_model(checked), *order, *false, *_shapes(checked.graph))
+
+
+def require_sound(model: ir.Model) -> None:
+    """Raises the first error that `check` finds in a model, but for unknown operators.
+
+    Every function that writes a model begins with it: what is built on a broken model looks sound and is not. An
+    operator that nothing here knows is kept as it is, and refused only where its meaning is needed.
+
+    Args:
+        model: Loaded model whose shapes were inferred.
+
+    Raises:
+        InvalidModelError: With node, what is there and what should be.
+    """
+    for finding in findings_of_model(model):
+        if finding.severity is Severity.ERROR and finding.rule != UNKNOWN_OPERATOR:
+            raise InvalidModelError(
+                finding.problem,
+                node=finding.node,
+                got=finding.got,
+                expected=finding.expected,
+                hint=finding.hint or "run `anybit check` for all findings",
+            )
+
+
+def sound_copy(model: ModelSource) -> ir.Model:
+    """A copy of a model with the types and shapes that follow from its inputs.
+
+    Raises:
+        InvalidModelError: `check` finds an error other than an unknown operator.
+    """
+    copy = load(model)
+    infer_shapes(copy, data_propagation=True)
+    require_sound(copy)
+    return copy
+
+
+def findings_of_model(model: ir.Model) -> Iterator[Finding]:
+    """What is wrong with a loaded model whose shapes were inferred: one rule after the other."""
+    functions = set(model.functions)
+    yield from _opsets(model)
+    yield from _structure(model.graph)
+    for function in model.functions.values():
+        yield from _structure(function.graph)
+    for node in model.graph.all_nodes():
+        yield from _node(node, model.opset_imports, functions)
+    for function in model.functions.values():
         for node in function.all_nodes():
-            findings += _node(node, {**checked.opset_imports, **function.opset_imports}, functions)
-    findings += [_false_shape(*f) for f in false]
-    findings += _shapes(checked.graph)
-    findings += _cycles(checked.graph)
-    return tuple(findings)
+            yield from _node(node, {**model.opset_imports, **function.opset_imports}, functions)
+    for graph in (model.graph, *(f.graph for f in model.functions.values())):
+        yield from _cycles(graph)
 
 
 def _opsets(model: ir.Model) -> Iterator[Finding]:
@@ -65,31 +110,22 @@ def _opsets(model: ir.Model) -> Iterator[Finding]:
 
 
 def _structure(graph: ir.Graph) -> Iterator[Finding]:
-    names: dict[str, ir.Node] = {}
-    seen: set[ir.Value] = set(graph.inputs) | set(graph.initializers.values())
-    for node in graph:
+    """Tensors that nothing makes, in subgraphs too, and names that several nodes have."""
+    names = set[str]()
+    for node in graph.all_nodes():
         for value in node.inputs:
-            if value is None or value in seen:
-                continue
-            if is_undefined(value):
+            if value is not None and is_undefined(value):
                 yield Finding(rule="undefined", problem=f"input '{value.name}' comes from nowhere", node=label(node))
-            else:
-                yield Finding(
-                    rule="order",
-                    problem=f"input '{value.name}' is made later",
-                    node=label(node),
-                    severity=Severity.WARNING,
-                    hint="sort the graph topologically",
-                )
-        seen.update(node.outputs)
-        if node.name and node.name in names:
+        if node.name and node.name in names and node.graph is graph:
             yield Finding(
                 rule="node-name", problem="another node has the same name", node=label(node), severity=Severity.WARNING
             )
-        names[node.name or ""] = node
-    for output in graph.outputs:
-        if output not in seen:
-            yield Finding(rule="undefined", problem="a graph output comes from nowhere", node=f"output '{output.name}'")
+        names |= {node.name} if node.name and node.graph is graph else set()
+    for part in (graph, *graph.subgraphs()):
+        for output in part.outputs:
+            if is_undefined(output):
+                problem = "a graph output comes from nowhere"
+                yield Finding(rule="undefined", problem=problem, node=f"output '{output.name}'")
 
 
 def _node(node: ir.Node, imports: dict[str, int], functions: Iterable[ir.OperatorIdentifier]) -> Iterable[Finding]:
@@ -106,7 +142,7 @@ def _node(node: ir.Node, imports: dict[str, int], functions: Iterable[ir.Operato
 
 def _unknown(node: ir.Node, got: str) -> Finding:
     return Finding(
-        rule="operator",
+        rule=UNKNOWN_OPERATOR,
         problem="unknown operator",
         node=label(node),
         got=got,
@@ -141,22 +177,22 @@ def _standard(node: ir.Node, opset: int) -> Iterator[Finding]:
             yield Finding(rule="attribute", problem=f"attribute '{name}' is missing", node=label(node))
 
 
-def _false_shape(value: ir.Value, stated: ir.Shape, true: ir.Shape) -> Finding:
+def _false_statement(statement: FalseStatement) -> Finding:
     return Finding(
-        rule="shape",
-        problem="the file states a shape that the operators contradict",
-        node=f"tensor '{value.name}'",
-        got=str(stated),
-        expected=str(true),
+        rule="shape" if statement.what == "shape" else "element-type",
+        problem=f"the file states a {statement.what} that the operators contradict",
+        node=f"tensor '{statement.value.name}'",
+        got=statement.stated,
+        expected=statement.true,
         severity=Severity.WARNING,
     )
 
 
 def _cycles(graph: ir.Graph) -> Iterator[Finding]:
-    try:
-        graph.sort()
-    except ValueError:
-        yield Finding(rule="cycle", problem="the graph has a cycle", node=f"graph '{graph.name}'")
+    cycle = [label(node) for node in cycle_of(graph)]
+    if cycle:
+        way = " -> ".join([*cycle, cycle[0]])
+        yield Finding(rule="cycle", problem="the graph has a cycle", node=cycle[0], got=way)
 
 
 def _shapes(graph: ir.Graph) -> Iterator[Finding]:

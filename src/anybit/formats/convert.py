@@ -8,6 +8,7 @@ from typing import Protocol
 
 import onnx_ir as ir
 
+from anybit.analysis.check import require_sound
 from anybit.errors import UsageError
 from anybit.formats import functions as functions_of_bodies
 from anybit.formats import integer_ops, qcdq, qdq, quantized_ops, thresholds
@@ -85,6 +86,7 @@ def translate(
 
     Raises:
         ModelFileError: The model cannot be read.
+        InvalidModelError: `check` finds an error in it other than an unknown operator.
         UsageError: There is no such format, or an option is not for it.
 
     Example:
@@ -113,7 +115,7 @@ def formats_of(model: ModelSource) -> tuple[FormatRow, ...]:
     Raises:
         ModelFileError: The model cannot be read.
     """
-    hub, outcome = to_hub(model)
+    hub, outcome = to_hub(model, sound=False)  # the table of a broken model helps to mend it
     return compare_formats(hub, {f: t.write for f, t in TRANSLATORS.items()}, unread=outcome.refusals)
 
 
@@ -130,17 +132,23 @@ def parse_format(to: Format | str) -> Format:
     return known[name]
 
 
-def to_hub(model: ModelSource) -> tuple[ir.Model, Outcome]:
+def to_hub(model: ModelSource, *, sound: bool = True) -> tuple[ir.Model, Outcome]:
     """A copy of the model in the language of the hub, and what of it was not understood.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
+        sound: Whether a model is refused in which `check` finds an error other than an unknown operator.
 
     Raises:
         ModelFileError: The model cannot be read.
-        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
+        InvalidModelError: The graph has a cycle, or a tensor that nothing makes, or another error.
         UnsupportedError: A model-local function cannot be inlined.
     """
     hub = flattened(model)
     vendors = as_standard(hub)
     FoldShapes()(hub)  # it infers shapes
+    if sound:
+        require_sound(hub)
     read_fake_quant(hub)  # of weights: folded, they would be numbers that nothing quantises
     if FoldConstants()(hub).modified:
         InferShapes()(hub)

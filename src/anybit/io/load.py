@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -13,11 +13,13 @@ from google.protobuf.message import DecodeError
 
 from anybit.errors import InvalidModelError, ModelFileError
 from anybit.io.external import ExternalFiles
-from anybit.io.normalize import REPAIRS, Repair, normalize
+from anybit.io.normalize import ORDER, REPAIRS, Repair, normalize, note_order, repairs, sort_graphs
+from anybit.io.order import cycle_of
 from anybit.io.protos import check_proto
 from anybit.io.sparse import make_dense
 from anybit.io.tensors import replace_tensors
 from anybit.io.wire import OpenFile, Payload, without_payloads
+from anybit.ops.nodes import is_undefined, label
 
 _LARGE_FILE = 1 << 26  # from here on weights stay in the file
 _WHOLE_BYTES = frozenset(
@@ -48,13 +50,7 @@ def load(
     """
     folder = None if base_dir is None else Path(base_dir)
     if isinstance(source, ir.Model):
-        try:
-            copy = source.clone()
-        except RuntimeError as error:  # onnx-ir's text spans lines and names its own objects
-            raise InvalidModelError(
-                "the graph cannot be copied", node=f"graph '{source.graph.name}'", hint="run `anybit check` on its file"
-            ) from error
-        copy.meta.update(source.meta)
+        copy = _copied(source)
         replace_tensors(copy, ExternalFiles(folder).bound)
         return normalize(copy, overridable=overridable)
     if isinstance(source, onnx.ModelProto):
@@ -65,6 +61,54 @@ def load(
         return normalize(_from_proto(_parse(source, "the bytes"), folder, "the bytes"), overridable=overridable)
     path = Path(source)
     return normalize(_read(path, folder or path.parent), overridable=overridable)
+
+
+def _copied(source: ir.Model) -> ir.Model:
+    """A copy, which onnx-ir can only make of a sorted graph."""
+    try:
+        copy = source.clone()
+    except RuntimeError:
+        copy = _copied_in_order(source)
+    known = repairs(copy)
+    copy.meta.update({key: value for key, value in source.meta.items() if key != ORDER})
+    copy.meta[REPAIRS] = (*repairs(source), *known)
+    return copy
+
+
+def _copied_in_order(source: ir.Model) -> ir.Model:
+    """A sorted copy; the nodes of the source are sorted for as long as it takes, and then as they were."""
+    tops = [source.graph, *(f.graph for f in source.functions.values())]
+    graphs = [graph for top in tops for graph in (top, *top.subgraphs())]
+    nodes = [list(graph) for graph in graphs]
+    try:
+        early = sort_graphs(source)
+        copy = source.clone()
+    except RuntimeError as error:  # onnx-ir's text spans lines and names its own objects
+        raise InvalidModelError(
+            "the graph cannot be copied",
+            node=f"graph '{source.graph.name}'",
+            got=next(_obstacles(tops), ""),
+            hint="run `anybit check` on its file",
+        ) from error
+    finally:
+        for graph, order in zip(graphs, nodes, strict=True):
+            graph.extend(order)  # which moves them
+    note_order(copy, early)
+    return copy
+
+
+def _obstacles(tops: Iterable[ir.Graph]) -> Iterator[str]:
+    """Why a graph cannot be copied."""
+    for graph in tops:
+        cycle = cycle_of(graph)
+        if cycle:
+            yield f"a cycle through {label(cycle[0])}"
+        for node in graph.all_nodes():
+            yield from (
+                f"input '{v.name}' of {label(node)} from nowhere"
+                for v in node.inputs
+                if v is not None and is_undefined(v)
+            )
 
 
 def _read(path: Path, folder: Path) -> ir.Model:

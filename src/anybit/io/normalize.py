@@ -9,12 +9,15 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from anybit.errors import UsageError
+from anybit.errors import Finding, InvalidModelError, Severity, UsageError
 from anybit.io.defaults import read_defaults
+from anybit.io.dimensions import repair_dimensions
 from anybit.io.functions import drop_embedded
+from anybit.io.order import read_too_early, sort
 from anybit.io.packed import unpack
 from anybit.ops.constants import constant, new_initializer
 from anybit.ops.names import Names
+from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN, Array
 from anybit.ops.registry import find_operator
 from anybit.rounding import Rounding
@@ -24,6 +27,8 @@ _FINN = "finn"  # also the domain of FINN's hardware layers, which carry the att
 _STANDARD_ALIAS = "ai.onnx"
 REPAIRS = "anybit/repairs"
 """Key of a model's metadata, in memory only, under which its repairs are."""
+ORDER = "anybit/order"
+"""Key of the findings about the order of nodes that the source of a model had."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,43 @@ def repairs(model: ir.Model) -> tuple[Repair, ...]:
     return model.meta.get(REPAIRS, ())
 
 
+def sort_graphs(model: ir.Model) -> tuple[Finding, ...]:
+    """Sorts graphs and functions in place, as engines do; what has a cycle stays, for `check` to name it.
+
+    Returns:
+        What stood before the node that makes its input.
+    """
+    found: list[Finding] = []
+    for graph in (model.graph, *(f.graph for f in model.functions.values())):
+        early = read_too_early(graph)
+        if not early:
+            continue
+        try:
+            sort(graph)
+        except InvalidModelError:
+            continue
+        found += [_order_finding(*pair) for pair in early]
+    return tuple(found)
+
+
+def note_order(model: ir.Model, early: Sequence[Finding]) -> None:
+    """Records that nodes were sorted: as a repair, and for `check` as findings about the source."""
+    if early:
+        model.meta[ORDER] = tuple(early)
+        repair = Repair("order", "node before the node that makes its input: sorted", len(early))
+        model.meta[REPAIRS] = (*repairs(model), repair)
+
+
+def _order_finding(node: ir.Node, value: ir.Value) -> Finding:
+    return Finding(
+        rule="order",
+        problem=f"input '{value.name}' is made later",
+        node=label(node),
+        severity=Severity.WARNING,
+        hint="sort the graph topologically",
+    )
+
+
 def normalize(model: ir.Model, *, overridable: bool | None = None) -> ir.Model:
     """Repairs the model in place and returns it; doing it again changes nothing.
 
@@ -59,6 +101,7 @@ def normalize(model: ir.Model, *, overridable: bool | None = None) -> ir.Model:
     Raises:
         InvalidModelError: The model contradicts itself in a way that has no obvious repair.
     """
+    note_order(model, sort_graphs(model))
     done: dict[str, Repair] = {r.rule: r for r in repairs(model)}
 
     def record(rule: str, text: str) -> None:
@@ -74,6 +117,7 @@ def normalize(model: ir.Model, *, overridable: bool | None = None) -> ir.Model:
     _domains(model, nodes, {domain for domain, _, _ in model.functions}, record)
     _opset_imports(model, everything, nodes, record)
     read_defaults(model, record, overridable=overridable)
+    repair_dimensions(model, record)
     unpack(model)
     names = Names.of_tensors(model)
     for position, node in enumerate(nodes):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from anybit.analysis.check import sound_copy
 from anybit.errors import InvalidModelError, UsageError
 from anybit.passes.expose_tensors import unknown_tensor
-from anybit.passes.infer_shapes import InferShapes
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ def extract_submodel(model: ir.Model, *, inputs: Sequence[str], outputs: Sequenc
 
     Raises:
         UsageError: A name is missing, given twice or not in the model.
-        InvalidModelError: An output depends on a graph input that is not listed, or the type of an input is not known.
+        InvalidModelError: The model is broken, an output depends on a graph input that is not listed, or the type of an
+            input is not known.
     """
-    source = model.clone()
-    InferShapes()(source)
+    source = sound_copy(model)
     region = find_region(source.graph, inputs=inputs, outputs=outputs)
     for value in (*region.inputs, *region.outputs):
         if value.type is None:

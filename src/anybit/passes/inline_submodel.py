@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from anybit.analysis.check import sound_copy
 from anybit.errors import InvalidModelError, UsageError
 from anybit.ops.names import Names, all_values
 from anybit.passes.extract_submodel import Region, find_region, subgraphs
-from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.merge_models import add_functions, check_seam, move_nodes, require_same_opsets
 
 
@@ -31,12 +31,10 @@ def inline_submodel(
 
     Raises:
         UsageError: Names, numbers of inputs and outputs, or opsets do not fit.
-        InvalidModelError: The part is not bounded by these tensors, types or shapes contradict each other, functions of
-            one name differ, or an input depends on an output.
+        InvalidModelError: A model is broken, the part is not bounded by these tensors, types or shapes contradict each
+            other, functions of one name differ, or an input depends on an output.
     """
-    result, other = model.clone(), replacement.clone()
-    result.meta.update(model.meta)
-    InferShapes()(result)
+    result, other = sound_copy(model), sound_copy(replacement)
     region = find_region(result.graph, inputs=inputs, outputs=outputs)
     _require_fit(region, other.graph)
     require_same_opsets(result, other)

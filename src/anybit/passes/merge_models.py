@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import onnx_ir as ir
 
+from anybit.analysis.check import sound_copy
 from anybit.errors import Finding, InvalidModelError, Severity, UsageError
 from anybit.ops.constants import fed_inputs
 from anybit.ops.names import Names, all_values
@@ -33,10 +34,10 @@ def merge_models(
 
     Raises:
         UsageError: Names, numbers of inputs and outputs, or opsets do not fit.
-        InvalidModelError: Types or shapes of connected tensors contradict each other, or functions of one name differ.
+        InvalidModelError: A model is broken, types or shapes of connected tensors contradict each other, or functions
+            of one name differ.
     """
-    merged, other = first.clone(), second.clone()
-    merged.meta.update(first.meta)
+    merged, other = sound_copy(first), sound_copy(second)
     seams = _seams(merged.graph, other.graph, connect)
     require_same_opsets(merged, other)
     add_functions(merged, other)

@@ -13,10 +13,10 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import InvalidModelError, Severity, UnsupportedError, UsageError
-from anybit.io.shapes import discard_false_shapes
 from anybit.ops.constants import fed_inputs, has_default
 from anybit.ops.nodes import findings_of, operator_of
 from anybit.passes.flatten import flatten
+from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.set_batch import SetBatch
 from anybit.runtime.engine import Backend, Engine, FallbackWarning
 from anybit.runtime.ort import Lowered, Ready, backend, lower, ready
@@ -190,8 +190,8 @@ def _float_form(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -
 def _prepare(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -> tuple[Facts, list[ir.Value]]:
     """Makes the batch free where it is proven that it may be; the values are those that were asked for by name."""
     flatten(model)
+    InferShapes()(model)
     _refuse_broken(model)
-    discard_false_shapes(model)
     free = _free_batch(model)
     values = _requested(model, tensors)
     moving = _varying(model, shapes=free)
