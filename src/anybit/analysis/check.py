@@ -12,9 +12,10 @@ from anybit.io.shapes import discard_false_shapes
 from anybit.ops.nodes import findings_of, is_undefined, label, newest_opset, operator_of, standard_schema
 from anybit.ops.operator import DOMAIN
 from anybit.ops.registry import operators
+from anybit.ops.standard.checks.registry import findings_of_standard
 from anybit.passes.infer_shapes import InferShapes
 
-_FOREIGN_DOMAINS = ("ai.onnx.ml", "ai.onnx.training", "com.microsoft")  # known elsewhere, not judged here
+_FOREIGN_DOMAINS = ("ai.onnx.ml", "ai.onnx.training", "com.microsoft")  # an operator that is not known here may exist
 _OLDEST_OPSET = 7  # before it, broadcasting was an attribute and BatchNormalization had other inputs
 
 
@@ -93,11 +94,12 @@ def _structure(graph: ir.Graph) -> Iterator[Finding]:
 
 
 def _node(node: ir.Node, imports: dict[str, int], functions: Iterable[ir.OperatorIdentifier]) -> Iterable[Finding]:
-    if node.op_identifier() in functions or node.domain in _FOREIGN_DOMAINS:
+    if node.op_identifier() in functions:
         return ()
     if node.domain == "":
-        opset = imports.get("", 1)
-        return _standard(node, opset) if _OLDEST_OPSET <= opset <= newest_opset() else ()
+        return _standard(node, imports)
+    if node.domain in _FOREIGN_DOMAINS:
+        return findings_of_standard(node, imports)
     operator = operator_of(node, imports)
     if operator is None:
         return (_unknown(node, f"{node.domain}::{node.op_type} version {imports.get(node.domain, 1)}"),)
@@ -114,31 +116,13 @@ def _unknown(node: ir.Node, got: str) -> Finding:
     )
 
 
-def _standard(node: ir.Node, opset: int) -> Iterator[Finding]:
-    schema = standard_schema(node.op_type, opset)
-    if schema is None:
-        yield _unknown(node, f"{node.op_type} of opset {opset}")
-        return
-    given = len(node.inputs)
-    if not schema.min_input <= given <= schema.max_input:
-        yield Finding(
-            rule="inputs",
-            problem="number of inputs",
-            node=label(node),
-            got=str(given),
-            expected=f"{schema.min_input} .. {schema.max_input}",
-        )
-    for name in node.attributes:
-        if name not in schema.attributes:
-            yield Finding(
-                rule="attribute",
-                problem=f"attribute '{name}' is not defined at opset {opset}",
-                node=label(node),
-                expected=", ".join(schema.attributes) or "no attributes",
-            )
-    for name, attribute in schema.attributes.items():
-        if attribute.required and name not in node.attributes:
-            yield Finding(rule="attribute", problem=f"attribute '{name}' is missing", node=label(node))
+def _standard(node: ir.Node, imports: dict[str, int]) -> Iterable[Finding]:
+    opset = imports.get("", 1)
+    if not _OLDEST_OPSET <= opset <= newest_opset():
+        return ()
+    if standard_schema(node.op_type, opset) is None:
+        return (_unknown(node, f"{node.op_type} of opset {opset}"),)
+    return findings_of_standard(node, imports)
 
 
 def _false_shape(value: ir.Value, stated: ir.Shape, true: ir.Shape) -> Finding:
