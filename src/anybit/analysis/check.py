@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
 
+from anybit.analysis.annotation_rules import annotation_findings
 from anybit.errors import Finding, Severity
 from anybit.io.load import ModelSource, load
 from anybit.io.shapes import discard_false_shapes
@@ -38,13 +41,36 @@ def check(model: ModelSource) -> tuple[Finding, ...]:
     findings = [*_opsets(checked), *_structure(checked.graph)]
     for node in checked.graph.all_nodes():
         findings += _node(node, checked.opset_imports, functions)
-    for function in checked.functions.values():
-        for node in function.all_nodes():
-            findings += _node(node, {**checked.opset_imports, **function.opset_imports}, functions)
+    inside = [
+        finding
+        for function in checked.functions.values()
+        for node in function.all_nodes()
+        for finding in _node(node, {**checked.opset_imports, **function.opset_imports}, functions)
+    ]
+    findings += [*inside, *_called(checked, inside)]
+    findings += annotation_findings(checked)
     findings += [_false_shape(*f) for f in false]
     findings += _shapes(checked.graph)
     findings += _cycles(checked.graph)
     return tuple(findings)
+
+
+def _called(model: ir.Model, known: Iterable[Finding]) -> Iterator[Finding]:
+    """What is wrong with the nodes of functions for the tensors and attributes that their calls give them."""
+    opset = model.opset_imports.get("")
+    if not model.functions or any(f.opset_imports.get("", opset) != opset for f in model.functions.values()):
+        return
+    copy = model.clone()
+    own = set(copy.graph.all_nodes())
+    try:
+        InlinePass()(copy)
+    except (ir.passes.PassError, ir.passes.PreconditionError):
+        return  # a function that calls itself
+    InferShapes()(copy)
+    told = {replace(f, node="") for f in known}
+    for node in copy.graph.all_nodes():
+        found = () if node in own else _node(node, copy.opset_imports, ())
+        yield from (f for f in found if replace(f, node="") not in told)
 
 
 def _opsets(model: ir.Model) -> Iterator[Finding]:

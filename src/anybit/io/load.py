@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from anybit.errors import InvalidModelError, ModelFileError
 from anybit.io.external import check_external_data
+from anybit.io.lost_annotations import LOST_ANNOTATIONS, lost_annotations
 from anybit.io.normalize import REPAIRS, Repair, normalize
 from anybit.io.protos import check_proto, graphs
 from anybit.io.wire import OpenFile, Payload, without_payloads
@@ -119,11 +120,14 @@ def _from_proto(
     check_proto(proto, where, elsewhere=sizes or {})
     has_external = check_external_data(proto, folder)
     sparse = sum(_make_dense(graph) for graph in graphs(proto))
+    lost = tuple(lost_annotations(proto))
     _merge_annotations(proto)
     try:
         model = ir.from_proto(proto)
     except (ValueError, TypeError, KeyError, RuntimeError, ir.serde.SerdeError) as error:
         raise ModelFileError("a broken ONNX model", node=where, got=_cause(error)) from error
+    if lost:
+        model.meta[LOST_ANNOTATIONS] = lost
     if sparse:
         model.meta[REPAIRS] = (Repair("sparse", "sparse initializers made dense", sparse),)
     if has_external and folder is not None:
