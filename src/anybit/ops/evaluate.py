@@ -13,8 +13,17 @@ from anybit.ops.operator import Array
 from anybit.ops.registry import find_operator
 from anybit.ops.standard.kernels import Kernel, compile_node
 
-EVALUATION_ERRORS = (ValueError, TypeError, IndexError, KeyError, RuntimeError, AttributeError, ZeroDivisionError)
-"""What the references make of inputs that contradict each other."""
+EVALUATION_ERRORS = (
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    AttributeError,
+    ZeroDivisionError,
+    AssertionError,
+)
+"""What the references, onnx's among them, make of inputs that contradict each other."""
 
 _LARGEST_CONE = 64  # nodes between initializers and a tensor that is computed from them
 

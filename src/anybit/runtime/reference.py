@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import InputError, UnsupportedError
+from anybit.ops.evaluate import EVALUATION_ERRORS
 from anybit.ops.nodes import label, last_reads, operator_of
 from anybit.ops.operator import Operator
 from anybit.ops.standard.kernels import compile_node
@@ -79,7 +80,7 @@ class _Compiler:
             arguments = [None if v is None else environment[v] for v in inputs]
             try:
                 results = kernel(arguments)
-            except (ValueError, TypeError, IndexError, ZeroDivisionError, RuntimeError, AttributeError) as error:
+            except EVALUATION_ERRORS as error:
                 shapes = ", ".join("-" if a is None else _describe(a) for a in arguments)
                 raise InputError("the operator failed", node=where, got=f"{shapes}: {error}") from error
             environment.update(zip(outputs, results, strict=False))

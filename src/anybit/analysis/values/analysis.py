@@ -28,6 +28,7 @@ from anybit.analysis.values.tensor import (
 from anybit.errors import UsageError
 from anybit.io.annotations import annotated_datatype
 from anybit.io.load import ModelSource
+from anybit.ops.broken import refuse_broken
 from anybit.ops.constants import constant
 from anybit.ops.evaluate import EVALUATION_ERRORS
 from anybit.ops.nodes import last_reads, shape_of
@@ -73,11 +74,12 @@ def analyse(model: ModelSource, *, input_ranges: Mapping[str, tuple[float, float
 
     Raises:
         ModelFileError: The model cannot be read.
-        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
+        InvalidModelError: The graph has a cycle, a tensor that nothing makes, or a node that has no meaning.
         UsageError: A range is empty, or names no input.
     """
     read = flattened(model)
     FoldShapes()(read)
+    refuse_broken(read)
     return values_of(read, input_ranges=input_ranges)
 
 

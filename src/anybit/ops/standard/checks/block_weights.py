@@ -70,40 +70,43 @@ def matmul_bnb4(call: StandardCall) -> Iterator[Finding]:
 
 def gather_block_quantized(call: StandardCall) -> Iterator[Finding]:
     """Rules of GatherBlockQuantized."""
-    kind, block = call.types.get("data", ""), call.integer("block_size", 128)
+    block, data = call.integer("block_size", 128), call.shapes.get("data")
+    wrong = [*_gathered_data(call, block)]
+    yield from wrong
+    if data is None:
+        return
+    for name in ("gather_axis", "quantize_axis"):
+        found = [*check_axis(call, name, call.integer(name), len(data), "data")]
+        yield from found
+        wrong += found
+    if not wrong:
+        yield from _gathered_scales(call, data, call.integer("quantize_axis") % len(data), block)
+
+
+def _gathered_data(call: StandardCall, block: int) -> Iterator[Finding]:
+    """What the type of the data allows: one block a row for floats alone, other widths and axes than the rest."""
+    kind = call.types.get("data", "")
     is_float = kind.startswith("float")
     if not (is_float and block == 0):
         yield from _block_size(call, block)
     if is_float and "zero_points" in call.given:
         yield call.finding("inputs", "zero_points beside data of a float type", got=kind, expected="no zero_points")
-    if kind == "uint8":
-        yield from check_choice(call, "bits", *_WIDTHS)
-        if call.integer("gather_axis"):
-            got = call.integer("gather_axis")
-            yield call.finding("axis", "attribute 'gather_axis' for data of uint8", got=got, expected="0")
-    elif kind in ("int4", "uint4"):
+    if kind in ("int4", "uint4"):
         yield from check_choice(call, "bits", 4)
-    data = call.shapes.get("data")
-    if data is None:
+    if kind != "uint8":
         return
-    axes = [call.integer("gather_axis"), call.integer("quantize_axis", 1)]
-    for name, axis in zip(("gather_axis", "quantize_axis"), axes, strict=True):
-        yield from check_axis(call, name, axis, len(data), "data")
-    if any(not -len(data) <= axis < len(data) for axis in axes):
-        return
-    if kind == "uint8" and call.integer("bits") < _BYTE and axes[0] % len(data) == axes[1] % len(data):
+    yield from check_choice(call, "bits", *_WIDTHS)
+    axis = call.integer("gather_axis")
+    if axis:
+        yield call.finding("axis", "attribute 'gather_axis' for data of uint8", got=axis, expected="0")
+    if call.integer("bits") < _BYTE and axis == call.integer("quantize_axis"):
         hint = "bytes that hold several numbers are packed along the last axis"
-        yield call.finding(
-            "axis", "gather_axis and quantize_axis are the same", got=axes[0], expected="two axes", hint=hint
-        )
-        return
-    if block >= _LEAST_BLOCK or is_float:
-        yield from _gathered_scales(call, data, axes[1] % len(data), block)
+        yield call.finding("axis", "gather_axis and quantize_axis", got=axis, expected="two axes", hint=hint)
 
 
 def _gathered_scales(call: StandardCall, data: Shape, axis: int, block: int) -> Iterator[Finding]:
     kind, bits = call.types.get("data", ""), call.integer("bits", 4)
-    if not kind or (kind == "uint8" and bits not in _WIDTHS):
+    if not kind:
         return
     packing = _BYTE // bits if kind == "uint8" else 1
     if packing > 1 and axis != len(data) - 1:
@@ -112,7 +115,9 @@ def _gathered_scales(call: StandardCall, data: Shape, axis: int, block: int) -> 
     length = wanted[axis]
     wanted[axis] = None if length is None else -(-length * packing // block) if block else 1
     scales = call.shapes.get("scales")
-    broadcast = tuple(1 if s == 1 and k != axis else d for k, (s, d) in enumerate(zip(scales or (), wanted, strict=False)))
+    broadcast = tuple(
+        1 if s == 1 and k != axis else d for k, (s, d) in enumerate(zip(scales or (), wanted, strict=False))
+    )
     expected = broadcast if kind.startswith("float") and len(broadcast) == len(wanted) else tuple(wanted)
     yield from check_shape(call, "scales", expected, hint=f"data has shape {written(data)}, in blocks of {block}")
     blocks = wanted[axis]

@@ -67,9 +67,7 @@ _OPERATORS: Mapping[str, _Operator] = {
     ),
     "QLinearAdd": _Operator(_BINARY, "C:T", {"T": _BYTES}),
     "QLinearMul": _Operator(_BINARY, "C:T", {"T": _BYTES}),
-    "MulInteger": _Operator(
-        "A:T A_zero_point:T? B:T B_zero_point:T?", "C:T1", {"T": _BYTES, "T1": ("int32",)}
-    ),
+    "MulInteger": _Operator("A:T A_zero_point:T? B:T B_zero_point:T?", "C:T1", {"T": _BYTES, "T1": ("int32",)}),
     "QLinearLeakyRelu": _Operator(_UNARY, "Y:T", {"T": _BYTES}, {"alpha": 0.01}),
     "QLinearSigmoid": _Operator(_UNARY, "Y:T", {"T": _BYTES}),
     "QLinearSoftmax": _Operator(
@@ -208,7 +206,9 @@ def _formals(text: str, types: Mapping[str, tuple[str, ...]]) -> Iterator[Formal
         name, parameter = formal.split(":")
         kind = parameter.strip("?*")
         mixed = "*" in parameter
-        yield Formal(name, frozenset(types[kind]), "" if mixed or kind == "F" else kind, not {"?", "*"} & set(parameter))
+        yield Formal(
+            name, frozenset(types[kind]), "" if mixed or kind == "F" else kind, not {"?", "*"} & set(parameter)
+        )
 
 
 def _fewest(formals: tuple[Formal, ...], repeats: bool) -> int:  # noqa: FBT001  private

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 
 from anybit.errors import Finding
 from anybit.ops.standard.checks.call import Shape, StandardCall
-from anybit.ops.standard.checks.parameters import check_pair, check_shape, check_single, check_vector, dimension, written
+from anybit.ops.standard.checks.parameters import (
+    check_pair,
+    check_shape,
+    check_single,
+    check_vector,
+    dimension,
+    written,
+)
 from anybit.ops.standard.checks.windows import check_extent, check_lengths, check_one_padding, check_windows
 
 _SPATIAL = 2  # the first spatial axis: before it are batch and channels

@@ -136,8 +136,13 @@ def _channels(call: StandardCall, names: _Parameters, shape: Shape) -> Iterator[
             f"length of {names.scale}",
             got=shape[0],
             expected=str(x[axis]),
-            hint=f"axis {axis} of x, of shape {written(x)}, has that many channels",
+            hint=f"x has shape {written(x)}, the axis is {axis}{_other_axis(x, shape[0])}",
         )
+
+
+def _other_axis(x: Shape, length: int | None) -> str:
+    """Which axis was meant, if one has the length of the scale."""
+    return f"; axis {x.index(length)} has {length} channels" if length is not None and length in x else ""
 
 
 def _blocks(call: StandardCall, name: str, shape: Shape, block: int) -> Iterator[Finding]:

@@ -77,7 +77,9 @@ def qgemm(call: StandardCall) -> Iterator[Finding]:
     if ("y_scale" in call.given) != ("y_zero_point" in call.given):
         given = "y_scale" if "y_scale" in call.given else "y_zero_point"
         hint = "with both the output is of bytes, with neither of float32"
-        yield call.finding("inputs", "y_scale and y_zero_point", got=f"only {given}", expected="both or none", hint=hint)
+        yield call.finding(
+            "inputs", "y_scale and y_zero_point", got=f"only {given}", expected="both or none", hint=hint
+        )
     addend = call.shapes.get("C")
     if addend is not None and not _broadcasts(addend, (rows, columns)):
         expected = f"a shape that broadcasts to {written((rows, columns))}"

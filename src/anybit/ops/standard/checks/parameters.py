@@ -93,7 +93,9 @@ def check_axis(call: StandardCall, attribute: str, axis: int, rank: int, of: str
     """-rank <= axis < rank."""
     if not -rank <= axis < rank:
         expected = f"{-rank} .. {rank - 1}" if rank else "no axis: the tensor is a scalar"
-        yield call.finding("axis", f"attribute '{attribute}'", got=axis, expected=expected, hint=f"{of} has rank {rank}")
+        yield call.finding(
+            "axis", f"attribute '{attribute}'", got=axis, expected=expected, hint=f"{of} has rank {rank}"
+        )
 
 
 def check_choice(call: StandardCall, attribute: str, *allowed: int) -> Iterator[Finding]:
