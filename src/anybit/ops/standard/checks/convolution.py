@@ -45,6 +45,12 @@ class _Sides:
         kernel = None if weights is None else weights[_SPATIAL:]
         return cls(inner, channels, kernel, dimension(weights, 0), dimension(weights, 1))
 
+    @property
+    def axes(self) -> int | None:
+        """Number of spatial axes."""
+        known = self.kernel if self.spatial is None else self.spatial
+        return None if known is None else len(known)
+
 
 def conv(call: StandardCall) -> Iterator[Finding]:
     """Rules of Conv and DeformConv."""
@@ -63,12 +69,9 @@ def conv_transpose(call: StandardCall) -> Iterator[Finding]:
         yield _channels(call, sides.channels, sides.rows, "the weights have one row for each")
     made = None if sides.columns is None else sides.columns * group
     yield from check_shape(call, "B", (made,), hint="one number for each output channel")
-    axes = len(sides.spatial or sides.kernel or ())
-    if not axes:
-        return
-    yield from check_lengths(call, "output_shape", axes, least=1)
-    yield from check_lengths(call, "output_padding", axes, least=0)
-    yield from _output_padding(call, axes)
+    yield from check_lengths(call, "output_shape", sides.axes, least=1)
+    yield from check_lengths(call, "output_padding", sides.axes, least=0)
+    yield from _output_padding(call)
 
 
 def deform_conv(call: StandardCall) -> Iterator[Finding]:
@@ -124,9 +127,7 @@ def _geometry(call: StandardCall, sides: _Sides, x: str, w: str) -> Iterator[Fin
             hint=f"{x} has {len(sides.spatial)} spatial axes",
         )
         return
-    spatial = sides.spatial or sides.kernel
-    if spatial is not None:
-        yield from check_windows(call, spatial)
+    yield from check_windows(call, sides.axes)
     yield from check_one_padding(call, zeros_too=True)
     if sides.kernel is not None and 0 in sides.kernel:
         yield call.finding("kernel-shape", f"kernel of {w}", got=written(sides.kernel), expected="positive numbers")
@@ -154,12 +155,11 @@ def _channels(call: StandardCall, got: int | None, expected: int | None, hint: s
     return call.finding("channels", "number of input channels", got=got, expected=str(expected), hint=hint)
 
 
-def _output_padding(call: StandardCall, axes: int) -> Iterator[Finding]:
+def _output_padding(call: StandardCall) -> Iterator[Finding]:
     """An output padding is smaller than the stride or the dilation: else no input would reach it."""
     padding = call.integers("output_padding")
+    axes = len(padding)
     steps = [v if len(v) == axes else (1,) * axes for v in map(call.integers, ("strides", "dilations"))]
-    if len(padding) != axes:
-        return
     limits = [max(s, d) for s, d in zip(*steps, strict=True)]
     if any(p >= limit for p, limit in zip(padding, limits, strict=True)):
         expected = f"each smaller than its stride or dilation, {limits}"

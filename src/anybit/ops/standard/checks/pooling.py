@@ -23,19 +23,20 @@ def pool(call: StandardCall) -> Iterator[Finding]:
         yield from check_choice(call, flag, 0, 1)
     yield from check_one_padding(call, zeros_too=False)
     yield from _enough_axes(call)
-    if x is None or len(x) < _LEAST_RANK:
+    if x is not None and len(x) < _LEAST_RANK:
         return
-    spatial = x[1:-1] if call.integer("channels_last") else x[2:]
-    yield from check_windows(call, spatial)
-    yield from check_extent(call, spatial, call.integers("kernel_shape"))
+    spatial = None if x is None else x[1:-1] if call.integer("channels_last") else x[2:]
+    yield from check_windows(call, None if spatial is None else len(spatial))
+    if spatial is not None:
+        yield from check_extent(call, spatial, call.integers("kernel_shape"))
 
 
 def max_unpool(call: StandardCall) -> Iterator[Finding]:
     """Rules of MaxUnpool."""
     x = call.shapes.get("X")
     yield from _enough_axes(call)
-    if x is not None and len(x) >= _LEAST_RANK:
-        yield from check_windows(call, x[2:])
+    if x is None or len(x) >= _LEAST_RANK:
+        yield from check_windows(call, None if x is None else len(x[2:]))
 
 
 def global_pool(call: StandardCall) -> Iterator[Finding]:

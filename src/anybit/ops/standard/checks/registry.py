@@ -23,7 +23,7 @@ from anybit.ops.standard.checks.signature import Signature, signature_findings, 
 
 _Rule = Callable[[StandardCall], Iterable[Finding]]
 
-_STANDARD: Mapping[str, _Rule] = {
+STANDARD: Mapping[str, _Rule] = {
     "QuantizeLinear": linear_quantization.quantize_linear,
     "DequantizeLinear": linear_quantization.dequantize_linear,
     "Conv": convolution.conv,
@@ -41,8 +41,9 @@ _STANDARD: Mapping[str, _Rule] = {
     "GlobalLpPool": pooling.global_pool,
     "GlobalMaxPool": pooling.global_pool,
 }
+"""The rules of standard operators that their signatures do not say."""
 
-_CONTRIB: Mapping[str, _Rule] = {
+CONTRIB: Mapping[str, _Rule] = {
     "QuantizeLinear": linear_quantization.contrib_quantize_linear,
     "DequantizeLinear": linear_quantization.contrib_dequantize_linear,
     "QLinearConv": convolution.qlinear_conv,
@@ -68,6 +69,7 @@ _CONTRIB: Mapping[str, _Rule] = {
     "QAttention": attention.qattention,
     "DynamicQuantizeLSTM": attention.dynamic_quantize_lstm,
 }
+"""The same of ONNX Runtime's operators."""
 
 
 def findings_of_standard(node: ir.Node, opset_imports: Mapping[str, int]) -> Iterator[Finding]:
@@ -80,7 +82,7 @@ def findings_of_standard(node: ir.Node, opset_imports: Mapping[str, int]) -> Ite
     if signature is None:
         return
     yield from signature_findings(node, signature)
-    rule = (_STANDARD if node.domain == "" else _CONTRIB).get(node.op_type)
+    rule = (STANDARD if node.domain == "" else CONTRIB).get(node.op_type)
     if rule is not None and not any(a.is_ref() for a in node.attributes.values()):
         yield from rule(standard_call(node, signature, opset_imports.get(node.domain, 1)))
 

@@ -10,21 +10,25 @@ from anybit.ops.standard.checks.call import Shape, StandardCall
 _MODES = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 
-def check_windows(call: StandardCall, spatial: Shape) -> Iterator[Finding]:
-    """One positive number for each spatial axis, two pads that are not negative; no pads beside an automatic mode."""
-    axes = len(spatial)
+def check_windows(call: StandardCall, axes: int | None) -> Iterator[Finding]:
+    """One positive number for each spatial axis, two pads that are not negative, a known automatic mode.
+
+    Args:
+        call: The call.
+        axes: Number of spatial axes, None where it is not known.
+    """
     for name in ("kernel_shape", "strides", "dilations"):
         yield from check_lengths(call, name, axes, least=1)
-    yield from check_lengths(call, "pads", 2 * axes, least=0)
+    yield from check_lengths(call, "pads", None if axes is None else 2 * axes, least=0)
     mode = call.text("auto_pad")
     if mode and mode not in _MODES:
         yield call.finding("attribute", "attribute 'auto_pad'", got=repr(mode), expected=", ".join(_MODES))
 
 
-def check_lengths(call: StandardCall, name: str, length: int, *, least: int) -> Iterator[Finding]:
+def check_lengths(call: StandardCall, name: str, length: int | None, *, least: int) -> Iterator[Finding]:
     """A list of so many integers from `least` up; an empty one stands for the default."""
     values, rule = call.integers(name), name.replace("_", "-")
-    if values and len(values) != length:
+    if values and length is not None and len(values) != length:
         yield call.finding(
             rule,
             f"length of attribute '{name}'",
