@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
 
-from anybit.errors import Finding, InvalidModelError, Severity
+from anybit.analysis.annotation_rules import annotation_findings
+from anybit.errors import Finding, Severity
 from anybit.io.load import ModelSource, load
 from anybit.io.normalize import ORDER
 from anybit.io.order import cycle_of
 from anybit.io.shapes import FalseStatement, infer_shapes
+from anybit.ops.broken import error_of
 from anybit.ops.nodes import findings_of, is_undefined, label, newest_opset, operator_of, standard_schema
 from anybit.ops.operator import DOMAIN
 from anybit.ops.registry import operators
+from anybit.ops.standard.checks.registry import findings_of_standard
 
-_FOREIGN_DOMAINS = ("ai.onnx.ml", "ai.onnx.training", "com.microsoft")  # known elsewhere, not judged here
+_FOREIGN_DOMAINS = ("ai.onnx.ml", "ai.onnx.training", "com.microsoft")  # an operator that is not known here may exist
 UNKNOWN_OPERATOR = "operator"
 """Rule of the findings about operators that nothing here knows."""
 _OLDEST_OPSET = 7  # before it, broadcasting was an attribute and BatchNormalization had other inputs
@@ -54,13 +59,7 @@ def require_sound(model: ir.Model) -> None:
     """
     for finding in findings_of_model(model):
         if finding.severity is Severity.ERROR and finding.rule != UNKNOWN_OPERATOR:
-            raise InvalidModelError(
-                finding.problem,
-                node=finding.node,
-                got=finding.got,
-                expected=finding.expected,
-                hint=finding.hint or "run `anybit check` for all findings",
-            )
+            raise error_of(finding)
 
 
 def sound_copy(model: ModelSource) -> ir.Model:
@@ -84,11 +83,34 @@ def findings_of_model(model: ir.Model) -> Iterator[Finding]:
         yield from _structure(function.graph)
     for node in model.graph.all_nodes():
         yield from _node(node, model.opset_imports, functions)
-    for function in model.functions.values():
-        for node in function.all_nodes():
-            yield from _node(node, {**model.opset_imports, **function.opset_imports}, functions)
+    inside = [
+        finding
+        for function in model.functions.values()
+        for node in function.all_nodes()
+        for finding in _node(node, {**model.opset_imports, **function.opset_imports}, functions)
+    ]
+    yield from (*inside, *_called(model, inside))
+    yield from annotation_findings(model)
     for graph in (model.graph, *(f.graph for f in model.functions.values())):
         yield from _cycles(graph)
+
+
+def _called(model: ir.Model, known: Iterable[Finding]) -> Iterator[Finding]:
+    """What is wrong with the nodes of functions for the tensors and attributes that their calls give them."""
+    opset = model.opset_imports.get("")
+    if not model.functions or any(f.opset_imports.get("", opset) != opset for f in model.functions.values()):
+        return
+    try:
+        copy = model.clone()
+        own = set(copy.graph.all_nodes())
+        InlinePass()(copy)
+    except (RuntimeError, ir.passes.PassError, ir.passes.PreconditionError):
+        return  # a tensor that nothing makes, or a function that calls itself
+    infer_shapes(copy, data_propagation=True)
+    told = {replace(f, node="") for f in known}
+    for node in copy.graph.all_nodes():
+        found = () if node in own else _node(node, copy.opset_imports, ())
+        yield from (f for f in found if replace(f, node="") not in told)
 
 
 def _opsets(model: ir.Model) -> Iterator[Finding]:
@@ -129,11 +151,12 @@ def _structure(graph: ir.Graph) -> Iterator[Finding]:
 
 
 def _node(node: ir.Node, imports: dict[str, int], functions: Iterable[ir.OperatorIdentifier]) -> Iterable[Finding]:
-    if node.op_identifier() in functions or node.domain in _FOREIGN_DOMAINS:
+    if node.op_identifier() in functions:
         return ()
     if node.domain == "":
-        opset = imports.get("", 1)
-        return _standard(node, opset) if _OLDEST_OPSET <= opset <= newest_opset() else ()
+        return _standard(node, imports)
+    if node.domain in _FOREIGN_DOMAINS:
+        return findings_of_standard(node, imports)
     operator = operator_of(node, imports)
     if operator is None:
         return (_unknown(node, f"{node.domain}::{node.op_type} version {imports.get(node.domain, 1)}"),)
@@ -150,31 +173,13 @@ def _unknown(node: ir.Node, got: str) -> Finding:
     )
 
 
-def _standard(node: ir.Node, opset: int) -> Iterator[Finding]:
-    schema = standard_schema(node.op_type, opset)
-    if schema is None:
-        yield _unknown(node, f"{node.op_type} of opset {opset}")
-        return
-    given = len(node.inputs)
-    if not schema.min_input <= given <= schema.max_input:
-        yield Finding(
-            rule="inputs",
-            problem="number of inputs",
-            node=label(node),
-            got=str(given),
-            expected=f"{schema.min_input} .. {schema.max_input}",
-        )
-    for name in node.attributes:
-        if name not in schema.attributes:
-            yield Finding(
-                rule="attribute",
-                problem=f"attribute '{name}' is not defined at opset {opset}",
-                node=label(node),
-                expected=", ".join(schema.attributes) or "no attributes",
-            )
-    for name, attribute in schema.attributes.items():
-        if attribute.required and name not in node.attributes:
-            yield Finding(rule="attribute", problem=f"attribute '{name}' is missing", node=label(node))
+def _standard(node: ir.Node, imports: dict[str, int]) -> Iterable[Finding]:
+    opset = imports.get("", 1)
+    if not _OLDEST_OPSET <= opset <= newest_opset():
+        return ()
+    if standard_schema(node.op_type, opset) is None:
+        return (_unknown(node, f"{node.op_type} of opset {opset}"),)
+    return findings_of_standard(node, imports)
 
 
 def _false_statement(statement: FalseStatement) -> Finding:

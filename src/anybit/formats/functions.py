@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from anybit.errors import Finding, InvalidModelError, UnsupportedError
+from anybit.errors import UnsupportedError
 from anybit.io.functions import HELPER_VERSION, OLDEST_BODY_OPSET, body_functions, calls, embedded, inlined, obstacles
+from anybit.ops.broken import error_of
 from anybit.ops.expand import BODY_OPSET
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN, Operator
@@ -105,7 +106,7 @@ def _halves(model: ir.Model) -> dict[ir.OperatorIdentifier, bool]:
     halves: dict[ir.OperatorIdentifier, bool] = {}
     for node, operator in calls(flat):
         for finding in obstacles(node, operator):
-            raise _invalid(finding)
+            raise error_of(finding)
         x = node.inputs[0]
         half = x is not None and x.dtype == ir.DataType.FLOAT16
         if halves.setdefault(node.op_identifier(), half) is not half:
@@ -115,9 +116,3 @@ def _halves(model: ir.Model) -> dict[ir.OperatorIdentifier, bool]:
                 hint="a model has one function of a name; cast the float16 tensors to float32",
             )
     return halves
-
-
-def _invalid(finding: Finding) -> InvalidModelError:
-    return InvalidModelError(
-        finding.problem, node=finding.node, got=finding.got, expected=finding.expected, hint=finding.hint
-    )

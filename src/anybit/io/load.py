@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from anybit.errors import InvalidModelError, ModelFileError
 from anybit.io.external import ExternalFiles
+from anybit.io.lost_annotations import LOST_ANNOTATIONS, lost_annotations
 from anybit.io.normalize import ORDER, REPAIRS, Repair, normalize, note_order, repairs, sort_graphs
 from anybit.io.order import cycle_of
 from anybit.io.protos import check_proto
@@ -168,12 +169,15 @@ def _from_proto(
     check_proto(proto, where, elsewhere=sizes or {})
     files = ExternalFiles(folder)
     sparse = make_dense(proto, files)
+    lost = tuple(lost_annotations(proto))
     _merge_annotations(proto)
     try:
         model = ir.from_proto(proto)
     except (ValueError, TypeError, KeyError, RuntimeError, ir.serde.SerdeError) as error:
         raise ModelFileError("a broken ONNX model", node=where, got=_cause(error)) from error
     replace_tensors(model, files.bound)
+    if lost:
+        model.meta[LOST_ANNOTATIONS] = lost
     done: list[Repair] = []
     if sparse:
         done.append(Repair("sparse", "sparse tensors made dense", sparse))

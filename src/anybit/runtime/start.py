@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import onnx_ir as ir
 
-from anybit.errors import InvalidModelError, Severity, UnsupportedError, UsageError
+from anybit.errors import InvalidModelError, UnsupportedError, UsageError
+from anybit.ops.broken import refuse_broken
 from anybit.ops.constants import fed_inputs, has_default
-from anybit.ops.nodes import findings_of, operator_of
+from anybit.ops.nodes import operator_of
 from anybit.passes.flatten import flatten
 from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.set_batch import SetBatch
@@ -191,7 +192,7 @@ def _prepare(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -> t
     """Makes the batch free where it is proven that it may be; the values are those that were asked for by name."""
     flatten(model)
     InferShapes()(model)
-    _refuse_broken(model)
+    refuse_broken(model)
     free = _free_batch(model)
     values = _requested(model, tensors)
     moving = _varying(model, shapes=free)
@@ -250,21 +251,6 @@ def _chosen(engine: Engine, model: ir.Model) -> Engine:
         if operator is not None and operator.body is None:
             return Engine.REFERENCE
     return Engine.ONNXRUNTIME
-
-
-def _refuse_broken(model: ir.Model) -> None:
-    """Raises the first error by which a node of ours has no meaning; `check` lists them all."""
-    for node in model.graph.all_nodes():
-        operator = operator_of(node, model.opset_imports)
-        for finding in () if operator is None else findings_of(node, operator):
-            if finding.severity is Severity.ERROR:
-                raise InvalidModelError(
-                    finding.problem,
-                    node=finding.node,
-                    got=finding.got,
-                    expected=finding.expected,
-                    hint=finding.hint or "run `anybit check` for all findings",
-                )
 
 
 def _free_batch(model: ir.Model) -> bool:

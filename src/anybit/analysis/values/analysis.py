@@ -24,6 +24,7 @@ from anybit.analysis.values.tensor import (
 )
 from anybit.errors import UnknownTensorError
 from anybit.io.load import ModelSource
+from anybit.ops.broken import refuse_broken
 from anybit.ops.constants import constant
 from anybit.ops.evaluate import EVALUATION_ERRORS
 from anybit.ops.names import all_values
@@ -119,11 +120,12 @@ def analyse(model: ModelSource, *, input_ranges: InputRanges | None = None) -> V
 
     Raises:
         ModelFileError: The model cannot be read.
-        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
+        InvalidModelError: The graph has a cycle, a tensor that nothing makes, or a node that has no meaning.
         UsageError: A range is empty, does not fit its input, or names no input.
     """
     read = flattened(model)
     FoldShapes()(read)
+    refuse_broken(read)
     return values_of(read, input_ranges=input_ranges)
 
 

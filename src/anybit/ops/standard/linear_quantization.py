@@ -71,15 +71,19 @@ def along(parameter: Array, shape: Sequence[int | None], axis: int, block: int) 
 
     Raises:
         IndexError: The tensor has no such axis.
-        ValueError: The blocked axis has no fixed length, or there are too few blocks.
+        ValueError: The parameter does not fit the tensor, or the blocked axis has no fixed length.
     """
-    if parameter.size == 1:
+    if parameter.size == 1 and parameter.ndim <= 1:
         return parameter.reshape(())
     length = shape[axis]
     if not block:
+        if parameter.ndim != 1 or length not in (None, parameter.size):
+            raise ValueError(f"parameters of shape {parameter.shape} for an axis of length {length}")
         sides = [1] * len(shape)
         sides[axis] = parameter.size
         return parameter.reshape(sides)
-    if length is None or length > parameter.shape[axis] * block:
-        raise ValueError(f"an axis of length {length} in {parameter.shape[axis]} blocks of {block}")
+    if parameter.ndim != len(shape) or length is None or -(-length // block) != parameter.shape[axis]:
+        raise ValueError(
+            f"parameters of shape {parameter.shape} for shape {tuple(shape)}, axis {axis}, blocks of {block}"
+        )
     return np.repeat(parameter, block, axis).take(range(length), axis)
