@@ -1,7 +1,8 @@
 """certify: whether two models mean the same for every input, tensor by tensor; nothing is run on data.
 
-Products of quantised tensors mean exact sums of integers, as everywhere in the hub; NaN and the sign of zero are left
-aside. Inputs and outputs are matched by position.
+Products of quantised tensors mean exact sums of integers, as everywhere in the hub; NaN is left aside. Values are equal
+as numbers: -0 and +0 are one, in an output; in front of an operator that tells them apart, as 1 / x does, they are not.
+Inputs and outputs are matched by position.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ _MOST_VALUES = 1 << 22  # that are tried one by one
 _MOST_LEVELS = 1 << 12  # that are bisected for
 
 Key = bytes
-"""Digest: two tensors with one key hold the same numbers."""
+"""Digest: two tensors with one key hold the same numbers, but for the sign of zeros."""
 
 
 def digest(*parts: object) -> Key:
@@ -100,7 +100,7 @@ class Function:
         """The same for functions of one root that agree everywhere; None if it is not known as runs."""
         if self.runs is None:
             return None
-        values = self.runs.values + np.zeros((), self.runs.values.dtype)  # the sign of zero means nothing
+        values = self.runs.values + np.zeros((), self.runs.values.dtype)  # a key leaves the sign of zero aside
         return digest("runs", self.root.key, self.axis if self.channels > 1 else 0, self.runs.starts, values)
 
 
@@ -177,13 +177,15 @@ class Number:
     """What is known of a tensor for comparing it with those of another model.
 
     Attributes:
-        key: Two tensors of one key hold the same numbers.
+        key: Two tensors of one key hold the same numbers, but for the sign of zeros.
         structure: Two tensors of one structure are computed the same way, from the inputs on.
+        bits: Two tensors of one such key hold the same numbers, and zeros of the same sign.
         function: How its elements follow from integers, where that is known.
         node: The node that makes it.
     """
 
     key: Key
     structure: Key
+    bits: Key
     function: Function | None = None
     node: ir.Node | None = None

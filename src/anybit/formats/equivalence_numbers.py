@@ -2,11 +2,13 @@
 
 A tensor that is computed element by element from integers (a quantised tensor, the sums of a product, a pair of
 quantised tensors) is numbered by the function itself, found by trying all integers or by bisection of its steps; any
-other one by its operator, attributes and inputs.
+other one by its operator, attributes and inputs. Integers have no -0: where an operator tells it from +0, two inputs
+count as one only if their zeros are known to have the same sign.
 """
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -34,6 +36,7 @@ from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, evaluate_node, know
 from anybit.ops.integer_bounds import integer_bounds
 from anybit.ops.nodes import call_of, operator_of, shape_of
 from anybit.ops.operator import Array
+from anybit.ops.zero_sign import ZeroSign, zero_sign
 from anybit.rounding import Rounding
 
 QUANTIZERS = frozenset(("BipolarQuant", "FloatQuant", "Quant", "Trunc"))
@@ -44,6 +47,14 @@ _MOST_PAIRS = 1 << 22
 _MOST_LEVELS = 1 << 16
 _WIDEST = 24  # bits whose integers float32 holds
 _NOTHING = Root(b"", np.zeros(1), np.zeros(1))
+
+
+class _Kind(enum.Enum):
+    """The keys of a tensor, in the order of `Number`."""
+
+    NUMBERS = enum.auto()
+    STRUCTURE = enum.auto()
+    BITS = enum.auto()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,13 +103,13 @@ class Numbering:
         """An input; where its number format is stated, its elements are a function of the format's integers."""
         grid, rank = self.values[value].grid, shape_of(value)
         if value.dtype != ir.DataType.FLOAT or grid is None or rank is None or not grid.is_centred:
-            return Number(key, key)
+            return Number(key, key, key)
         scale = grid.scale.reshape(-1)
         root = self._root(digest("levels", key), grid.lo.reshape(-1), grid.hi.reshape(-1))
         if scale.size > 1 or root.lo.size > 1 or root.total > _MOST_LEVELS:
-            return Number(key, key)
+            return Number(key, key, key)
         levels = _with_runs(Function(root, lambda q: (q * scale).astype(np.float32), len(rank), 1, 1, np.ones(1)))
-        return Number(levels.content() or key, key, levels)
+        return Number(levels.content() or key, key, key, levels)
 
     @property
     def opsets(self) -> dict[str, int]:
@@ -108,11 +119,11 @@ class Numbering:
     def of(self, value: ir.Value | None) -> Number:
         """The number of a tensor."""
         if value is None:
-            return Number(b"absent", b"absent")
+            return Number(b"absent", b"absent", b"absent")
         if value not in self.numbers:
             array = self._constant(value)
             key = digest("unknown", id(self), id(value)) if array is None else digest("constant", array)
-            self.numbers[value] = Number(key, key)
+            self.numbers[value] = Number(key, key, key)
         return self.numbers[value]
 
     def kernel(self, value: ir.Value) -> Kernel | None:
@@ -153,9 +164,9 @@ class Numbering:
         if is_identity(node):
             self.numbers[node.outputs[0]] = self.of(node.inputs[0])
             return
-        key, structure = self._structure(node, structure=False), self._structure(node, structure=True)
+        keys = [self._structure(node, kind) for kind in _Kind]
         for index, output in enumerate(node.outputs):
-            self.numbers[output] = Number(_output(key, index), _output(structure, index), node=node)
+            self.numbers[output] = Number(*(_output(k, index) for k in keys), node=node)
         output = node.outputs[0]
         if output.dtype != ir.DataType.FLOAT or node.inputs[0] is None or node.inputs[0].dtype != ir.DataType.FLOAT:
             return
@@ -168,20 +179,20 @@ class Numbering:
             own = self.numbers[output]
             self.numbers[output] = replace(own, function=function, key=content or own.key)
 
-    def _structure(self, node: ir.Node, *, structure: bool) -> Key:
+    def _structure(self, node: ir.Node, kind: _Kind) -> Key:
         """Operator, attributes and inputs; unique where they do not say what the node computes."""
         attributes = attributes_of(node, self.opsets)
         if attributes is None:
             return digest("opaque", id(self), id(node))
-        numbers = [self.of(v) for v in node.inputs]
-        keys = [n.structure if structure else n.key for n in numbers]
+        keys = [self._key_of_input(node, place, kind) for place in range(len(node.inputs))]
         elementwise = node.op_type in PAIRWISE and node.domain == ""
         if elementwise:
             arrays = [self._constant(v) for v in node.inputs]
             plain = stripped if keeps_shape(node) else np.asarray
             keys = [k if a is None else digest("broadcast", plain(a)) for k, a in zip(keys, arrays, strict=True)]
-        if node.domain == "" and node.op_type in PRODUCTS and (weights := self._constant(node.inputs[1])) is not None:
-            keys[1] = digest("constant", weights + np.zeros((), weights.dtype))  # the sign of zero adds nothing
+        weights = self._constant(node.inputs[1]) if node.domain == "" and node.op_type in PRODUCTS else None
+        if weights is not None and kind is not _Kind.BITS:  # the sign of zero adds nothing, but to a sum of zeros
+            keys[1] = digest("constant", weights + np.zeros((), weights.dtype))
         if elementwise and node.op_type in _COMMUTATIVE:
             keys.sort()
         if node.op_type in RESHAPES and node.domain == "":
@@ -190,12 +201,32 @@ class Numbering:
                 return digest("reshape", rest, keys[0])
         return digest(node.domain, node.op_type, attributes, *keys)
 
+    def _key_of_input(self, node: ir.Node, place: int, kind: _Kind) -> Key:
+        number, sign = self.of(node.inputs[place]), self._zero_sign(node, place)
+        match kind:
+            case _Kind.NUMBERS:
+                return number.bits if sign is ZeroSign.TOLD else number.key
+            case _Kind.STRUCTURE:
+                return digest(number.structure, number.bits) if sign is ZeroSign.TOLD else number.structure
+            case _Kind.BITS:
+                return number.key if sign is ZeroSign.ENDED else number.bits
+
+    def _zero_sign(self, node: ir.Node, place: int) -> ZeroSign:
+        """What the node makes of the sign of zeros of an input, which may have none."""
+        value = node.inputs[place]
+        known = None if value is None else self.values.tensors.get(value)
+        if known is not None and ((known.lo > 0).all() or (known.hi < 0).all()):
+            return ZeroSign.ENDED
+        return zero_sign(node, place, self.opsets)
+
     def _function(self, node: ir.Node) -> Function | None:
+        varying = [i for i, v in enumerate(node.inputs) if v is not None and self._constant(v) is None]
+        if any(self._zero_sign(node, i) is ZeroSign.TOLD for i in varying):
+            return None  # integers do not say which zero it is
         if node.domain == "" and node.op_type in PRODUCTS:
             return self._product(node)
         if node.domain == "" and node.op_type in MOVES:
             return self._moved(node)
-        varying = [i for i, v in enumerate(node.inputs) if v is not None and self._constant(v) is None]
         if len(varying) == 2 == len(node.inputs) and node.domain == "" and node.op_type in PAIRWISE:
             return self._pair(node)
         if len(varying) != 1 or len(node.outputs) != 1:

@@ -11,7 +11,7 @@ and its bounds are a Quant of scale 1, and the scaling stays arithmetic around i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -23,9 +23,11 @@ from anybit.formats.quantizer import Quantizer, quant_nodes
 from anybit.formats.same_steps import is_same, is_same_at
 from anybit.formats.spine import ROUNDINGS, Spine, Step, evaluate, spine_of
 from anybit.formats.straight_through import join, shorten
+from anybit.formats.zero_signs import Told, refusal_of
 from anybit.ops.constants import constant
 from anybit.ops.nodes import label, shape_of
 from anybit.ops.operator import DOMAIN, Array
+from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.passes.rewriter import Rewriter, infer_missing
 
 _WIDEST = 1 << 24  # float32 holds all integers up to it
@@ -44,9 +46,10 @@ def read_fake_quant(model: ir.Model) -> Outcome:
     if not nodes and all(n.domain != DOMAIN for n in model.graph.all_nodes()):
         return Outcome()
     infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
-    shorten(rewriter, nodes)
+    told = tensors_of_told_zeros(model)
+    shorten(rewriter, nodes, told)
     rewriter.result(modified=False)  # what has lost its readers is a reader no more
-    reader = _Reader(rewriter, Enumeration(model))
+    reader = _Reader(rewriter, Enumeration(model), told)
     made, rest = list[ir.Node](), list[ir.Node]()
     for node in nodes:
         plan = reader.everywhere(node)
@@ -60,7 +63,8 @@ def read_fake_quant(model: ir.Model) -> Outcome:
         elif spine.is_meant:
             refusals.append(plan)
     refusals += [r for n in nodes if (r := _by_sign(n)) is not None]
-    refusals += join(rewriter, [n for n in model.graph.all_nodes() if n.domain == DOMAIN and n.op_type == "Quant"])
+    quants = [n for n in model.graph.all_nodes() if n.domain == DOMAIN and n.op_type == "Quant"]
+    refusals += join(rewriter, quants, told)
     rewriter.result(bool(made))
     if made:
         model.opset_imports.setdefault(DOMAIN, 1)
@@ -79,17 +83,28 @@ class _Plan:
 class _Reader:
     rewriter: Rewriter
     enumeration: Enumeration
+    told: Told
 
     def everywhere(self, node: ir.Node) -> _Plan | None:
         """The quantiser of scales on both sides of a node that stands for them whatever x is."""
         spine = spine_of(node)
-        return None if spine is None or not _is_float(spine) else self._of_scales(spine, at_any=True)
+        if spine is None or not _is_float(spine) or self._told_apart(spine) is not None:
+            return None
+        return self._of_scales(spine, at_any=True)
 
     def plan(self, spine: Spine, where: str) -> _Plan | Refusal:
         """What else stands for a spine: a quantiser for the values that x has, or one of scale 1."""
         if not _is_float(spine):
             return Refusal(problem="element type", node=where, expected="FLOAT")
+        told = self._told_apart(spine)
+        if told is not None:
+            return replace(told, node=where)
         return self._of_scales(spine, at_any=False) or self._of_scale_one(spine, where)
+
+    def _told_apart(self, spine: Spine) -> Refusal | None:
+        """Why arithmetic that may make another zero than Quant has to stay."""
+        refusals = (refusal_of(s.output, self.told) for s in (*spine.core, *spine.lower))
+        return next((r for r in refusals if r is not None), None)
 
     def _of_scales(self, spine: Spine, *, at_any: bool) -> _Plan | None:
         for ups in _lengths(spine.upper):

@@ -15,7 +15,9 @@ from anybit.formats.integer_flow import join_integers
 from anybit.formats.layers import PRODUCTS, IntegerProduct, read_product
 from anybit.formats.stored import Bytes, from_zero
 from anybit.formats.write_linear import write_linear
+from anybit.formats.zero_signs import Told, refusal_of
 from anybit.ops.nodes import label
+from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.passes.convert_opset import ConvertOpset
 from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.rewriter import Rewriter
@@ -39,10 +41,16 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class Hub:
-    """A hub model and what its tensors can hold."""
+    """A hub model, what its tensors can hold, and those of which an operator tells the sign of zeros."""
 
     model: ir.Model
     values: Values
+    told: Told
+
+    @classmethod
+    def of(cls, model: ir.Model) -> Hub:
+        """The model, analysed as it is now."""
+        return cls(model, values_of(model), tensors_of_told_zeros(model))
 
 
 def lower(model: ir.Model, plan: Callable[[IntegerProduct, Hub], Plan | Refusal], *, approximate: bool) -> Outcome:
@@ -57,7 +65,7 @@ def lower(model: ir.Model, plan: Callable[[IntegerProduct, Hub], Plan | Refusal]
         For every product of a quantised tensor that stays a refusal; if approximate, an approximation.
     """
     InferShapes()(model)
-    hub = Hub(model, values_of(model))
+    hub = Hub.of(model)
     nodes = _candidates(hub)
     if nodes and model.opset_imports.get("", 1) < _OPSET:
         try:
@@ -70,7 +78,7 @@ def lower(model: ir.Model, plan: Callable[[IntegerProduct, Hub], Plan | Refusal]
             refusals = tuple(Refusal(problem=problem, node=label(n), hint=reason) for n in nodes)
             return Outcome(refusals) + write_linear(model, from_zero, approximate=approximate)
         InferShapes()(model)
-        hub = Hub(model, values_of(model))
+        hub = Hub.of(model)
         nodes = _candidates(hub)
     plans = [(n, _planned(n, hub, plan)) for n in nodes]
     rewriter = Rewriter(model, "lower")
@@ -102,6 +110,9 @@ def _candidates(hub: Hub) -> list[ir.Node]:
 def _planned(node: ir.Node, hub: Hub, plan: Callable[[IntegerProduct, Hub], Plan | Refusal]) -> Plan | Refusal:
     if node.op_type in _WITHOUT_FORM:
         return Refusal(problem="there is no form of this operator for integers")
+    told = refusal_of(node.outputs[0], hub.told)
+    if told is not None:
+        return told
     product = read_product(node, hub.model.opset_imports, hub.values)
     found = product if isinstance(product, Refusal) else plan(product, hub)
     if isinstance(found, Refusal) and found.node not in ("", label(node)):

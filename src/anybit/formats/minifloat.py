@@ -25,6 +25,7 @@ _FORMATS: dict[ir.DataType, tuple[int, int, int, float]] = {
     ir.DataType.FLOAT8E5M2FNUZ: (5, 2, 16, 57344.0),
     ir.DataType.FLOAT4E2M1: (2, 1, 1, 6.0),
 }
+_WITHOUT_NEGATIVE_ZERO = frozenset((ir.DataType.FLOAT8E4M3FNUZ, ir.DataType.FLOAT8E5M2FNUZ))
 _INFINITE = frozenset((ir.DataType.FLOAT8E5M2,))
 _PARAMETERS = ("exponent_bitwidth", "mantissa_bitwidth", "exponent_bias", "max_val")
 
@@ -42,6 +43,11 @@ class Minifloat:
     scale: Scales
     dtype: ir.DataType
     saturate: bool = True
+
+    @property
+    def has_negative_zero(self) -> bool:
+        """Whether the element type has -0, as FloatQuant does."""
+        return self.dtype not in _WITHOUT_NEGATIVE_ZERO
 
     @property
     def attributes(self) -> dict[str, int | str]:

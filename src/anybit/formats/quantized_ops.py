@@ -22,11 +22,12 @@ from anybit.formats.clipped import before_clip
 from anybit.formats.format import Approximation, Outcome
 from anybit.formats.layers import IntegerLayer, IntegerProduct, read_layer
 from anybit.formats.lowering import Hub, lower
-from anybit.formats.quantizer import read_quant
+from anybit.formats.quantizer import Quantizer, read_quant
 from anybit.formats.read_products import read_quantized as read
 from anybit.formats.requantize import Corners, Requantization, corners_of, reproduces, requantise
 from anybit.formats.steps import Steps, steps_of
 from anybit.formats.stored import Bytes, Stored, stored_input, stored_output
+from anybit.formats.zero_signs import refusal_of
 from anybit.ops.nodes import label, shape_of
 from anybit.ops.operator import Array
 
@@ -51,11 +52,9 @@ def _plan(product: IntegerProduct, hub: Hub) -> _Plan | Refusal:
     layer = read_layer(product, hub.values)
     if isinstance(layer, Refusal):
         return layer
-    if layer.quantizer.graph is not layer.product.graph:
-        return Refusal(problem="its quantiser stands in another graph", node=label(layer.quantizer))
-    quantizer = read_quant(layer.quantizer, hub.model)
+    quantizer = _quantizer(layer, hub)
     if isinstance(quantizer, Refusal):
-        return quantizer
+        return replace(quantizer, node=label(layer.quantizer))
     last, quantizer = before_clip(layer.quantizer, quantizer) or (layer.quantizer, quantizer)
     x, y = stored_input(layer, hub.model), stored_output(quantizer, last.outputs[0], layer.quantizer)
     if isinstance(x, Refusal):
@@ -76,6 +75,16 @@ def _plan(product: IntegerProduct, hub: Hub) -> _Plan | Refusal:
         if isinstance(result, _Plan):
             break
     return result or Refusal(problem="no levels", node=label(layer.quantizer))
+
+
+def _quantizer(layer: IntegerLayer, hub: Hub) -> Quantizer | Refusal:
+    """What the quantiser of a layer means, or why bytes cannot take its place."""
+    if layer.quantizer.graph is not layer.product.graph:
+        return Refusal(problem="its quantiser stands in another graph")
+    quantizer = read_quant(layer.quantizer, hub.model)
+    if isinstance(quantizer, Refusal) or not quantizer.makes_negative_zeros:
+        return quantizer
+    return refusal_of(layer.quantizer.outputs[0], hub.told) or quantizer
 
 
 def _reached(steps: Steps, declared: tuple[float, float]) -> tuple[float, float]:

@@ -60,6 +60,13 @@ class Quantizer:
         """Whether it rounds x / scale itself, to nearest and ties to even: then it means what QuantizeLinear does."""
         return self.rounding is Rounding.ROUND and not self.zero_point.any() and not self.is_bipolar
 
+    @property
+    def makes_negative_zeros(self) -> bool:
+        """Whether numbers just below 0 become -0, of which integers make +0."""
+        if self.is_bipolar or self.rounding in (Rounding.FLOOR, Rounding.UP):
+            return False
+        return bool((self.zero_point == 0).any() and (self.lo < 0).any())
+
     def between(self, lo: npt.ArrayLike, hi: npt.ArrayLike) -> Quantizer:
         """The same with other bounds."""
         low, high = (compact(np.asarray(b, np.float64)) for b in (lo, hi))

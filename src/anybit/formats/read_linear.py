@@ -16,9 +16,11 @@ from anybit.formats.format import Outcome
 from anybit.formats.linear import parameters_of
 from anybit.formats.minifloat import Minifloat, float_quant_node
 from anybit.formats.quantizer import Quantizer, quant_nodes
+from anybit.formats.zero_signs import Told, keep_positive_zeros
 from anybit.ops.constants import constant
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN, Array
+from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.passes.rewriter import Rewriter, infer_missing
 
 INTEGERS = "/integers"
@@ -41,7 +43,7 @@ def read_linear(model: ir.Model) -> Outcome:
         _compare_reals(rewriter, node)
     nodes = rewriter.nodes("QuantizeLinear", "DequantizeLinear")
     infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
-    reader = _Reader(rewriter, Enumeration(model))
+    reader = _Reader(rewriter, Enumeration(model), tensors_of_told_zeros(model) if nodes else {})
     traced = [(n, trace(n)) for n in nodes if n.op_type == "DequantizeLinear"]
     plans = [(n, reader.plan(t) if isinstance(t, Chain) else t) for n, t in traced]
     refusals = [p for _, p in plans if isinstance(p, Refusal)]
@@ -105,11 +107,20 @@ class _Plan:
     meaning: Quantizer | Minifloat
     x: ir.Node | Array
 
+    @property
+    def makes_negative_zeros(self) -> bool:
+        """Whether the hub makes -0 where the chain makes +0."""
+        if not isinstance(self.x, ir.Node):  # the real numbers of integers
+            return False
+        meaning = self.meaning
+        return meaning.makes_negative_zeros if isinstance(meaning, Quantizer) else not meaning.has_negative_zero
+
 
 @dataclass
 class _Reader:
     rewriter: Rewriter
     enumeration: Enumeration
+    told: Told
     made: dict[_Key, ir.Value] = field(default_factory=dict[_Key, ir.Value])
     claimed: set[ir.Value] = field(default_factory=set[ir.Value])
 
@@ -133,6 +144,8 @@ class _Reader:
         value = self._quantized(plan)
         for step in plan.chain.path:
             value = self._moved(step, value, plan.chain.dequantize)
+        if plan.makes_negative_zeros:
+            keep_positive_zeros(self.rewriter, plan.chain.dequantize.outputs[0], value, self.told)
         self._hand_over(plan.chain.dequantize, value)
 
     def _quantized(self, plan: _Plan) -> ir.Value:

@@ -23,8 +23,10 @@ from anybit.formats.integer_region import Region, bounds_of
 from anybit.formats.products import OPERANDS, Product, product_of
 from anybit.formats.quantizer import Quantizer, enclosing_grid, quant_nodes
 from anybit.formats.rows import rows_of
+from anybit.formats.zero_signs import Told, keep_positive_zeros
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN
+from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.passes.rewriter import Rewriter, infer_missing
 
 _LARGEST = 1 << 24  # float32 holds the sums exactly
@@ -61,7 +63,7 @@ def _read(model: ir.Model, op_types: tuple[str, ...]) -> Outcome:
         region.grow(product.x)
         if product.requantization is not None:
             region.grow(product.node.outputs[0])
-    reader = _Reader(rewriter)
+    reader = _Reader(rewriter, tensors_of_told_zeros(model))
     for product in products:
         reader.apply(product)
     refusals = [*(p for _, p in found if isinstance(p, Refusal)), *region.apply()]
@@ -87,6 +89,7 @@ def _checked(node: ir.Node) -> Product | Refusal:
 @dataclass
 class _Reader:
     rewriter: Rewriter
+    told: Told
     made: dict[tuple[ir.Value, float, object], ir.Value] = field(
         default_factory=dict[tuple[ir.Value, float, object], ir.Value]
     )
@@ -145,6 +148,7 @@ class _Reader:
     def _end_in_casts(self, node: ir.Node, sums: ir.Value) -> None:
         for cast in {user: None for user, _ in node.outputs[0].uses()}:
             old = cast.outputs[0]
+            keep_positive_zeros(self.rewriter, old, sums, self.told)
             if old.is_graph_output():
                 identity = self.rewriter.node("Identity", [sums], f"{old.name}/copy", like=sums)
                 cast.prepend(identity)

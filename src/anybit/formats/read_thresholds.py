@@ -21,11 +21,13 @@ from anybit.formats.quantizer import Quantizer, grid_between, quant_nodes
 from anybit.formats.requantize import requantise
 from anybit.formats.steps import Steps
 from anybit.formats.threshold_graph import laid
+from anybit.formats.zero_signs import Told, keep_positive_zeros
 from anybit.io.annotations import annotate_datatype
 from anybit.ops.constants import constant
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.nodes import operator_of, shape_of
 from anybit.ops.operator import DOMAIN
+from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.rewriter import Rewriter
 from anybit.rounding import Rounding
@@ -50,10 +52,11 @@ def read(model: ir.Model) -> Outcome:
     if nodes:
         InferShapes()(model)
         values = values_of(model)
+        told = tensors_of_told_zeros(model)
         plans = [(n, _plan(n, values)) for n in nodes]
         for node, plan in plans:
             if plan is not None:
-                plan.apply(node, rewriter)
+                plan.apply(node, rewriter, told)
     rewriter.result(bool(nodes))
     return Outcome()
 
@@ -76,11 +79,25 @@ class _Plan:
     multiplier: npt.NDArray[np.float32] = field(default_factory=_one)
     divisor: npt.NDArray[np.float32] = field(default_factory=_one)
 
-    def apply(self, node: ir.Node, rewriter: Rewriter) -> None:
+    @property
+    def makes_negative_zeros(self) -> bool:
+        """Whether it makes -0, which MultiThreshold does not."""
+        return self.quantizer is not None and self.quantizer.makes_negative_zeros
+
+    def apply(self, node: ir.Node, rewriter: Rewriter, told: Told) -> None:
         """Puts the quantiser in the place of the node."""
         x, old = node.inputs[0], node.outputs[0]
         if x is None:  # `_plan` has looked at it
             return
+        made = self._nodes(x, old, rewriter)
+        node.prepend(made)
+        if self.makes_negative_zeros:
+            keep_positive_zeros(rewriter, old, made[-1].outputs[0], told)
+        rewriter.take_over(made[-1].outputs[0], old)
+        annotate_datatype(made[-1].outputs[0], None)
+        rewriter.discard(old)
+
+    def _nodes(self, x: ir.Value, old: ir.Value, rewriter: Rewriter) -> list[ir.Node]:
         name, made = str(old.name), list[ir.Node]()
 
         def put(op_type: str, number: npt.NDArray[np.float32], wish: str) -> None:
@@ -106,10 +123,7 @@ class _Plan:
                 put("Mul", self.scale.reshape(1), "out_scale")
         if self.offset != 0:
             put("Add", self.offset.reshape(1), "offset")
-        node.prepend(made)
-        rewriter.take_over(made[-1].outputs[0], old)
-        annotate_datatype(made[-1].outputs[0], None)
-        rewriter.discard(old)
+        return made
 
 
 def _plan(node: ir.Node, values: Values) -> _Plan | None:

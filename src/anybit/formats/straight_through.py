@@ -12,6 +12,7 @@ from anybit.analysis.values.analysis import Values, values_of
 from anybit.errors import Refusal
 from anybit.formats.clipped import before_clip, clip_limits
 from anybit.formats.quantizer import Quantizer, read_quant
+from anybit.formats.zero_signs import Told, keep_positive_zeros
 from anybit.ops.constants import constant
 from anybit.ops.evaluate import known_value
 from anybit.ops.nodes import label
@@ -31,7 +32,7 @@ class _Estimator:
     sum: ir.Node
 
 
-def shorten(rewriter: Rewriter, nodes: Sequence[ir.Node]) -> None:
+def shorten(rewriter: Rewriter, nodes: Sequence[ir.Node], told: Told) -> None:
     """Lets the readers of x + (Round(x) - x) read Round(x), in place.
 
     Both are one number for every finite x: where |x| < 0.5 the difference is -x, elsewhere it is a multiple of the last
@@ -42,10 +43,10 @@ def shorten(rewriter: Rewriter, nodes: Sequence[ir.Node]) -> None:
             continue
         for found in _estimators(node.outputs[0]):
             if found.x is node.inputs[0]:
-                _replace(rewriter, found)
+                _replace(rewriter, found, told)
 
 
-def join(rewriter: Rewriter, quantizers: Sequence[ir.Node]) -> list[Refusal]:
+def join(rewriter: Rewriter, quantizers: Sequence[ir.Node], told: Told) -> list[Refusal]:
     """Lets the readers of x + (q - x) read q, in place, q being a quantiser's output.
 
     Where x is constant that is tried. Else x is what the quantiser reads, perhaps held between two numbers: the
@@ -61,7 +62,7 @@ def join(rewriter: Rewriter, quantizers: Sequence[ir.Node]) -> list[Refusal]:
             if refusal is not None:
                 refusals.append(refusal)
                 continue
-        _replace(rewriter, estimator)
+        _replace(rewriter, estimator, told)
     return refusals
 
 
@@ -195,9 +196,13 @@ def _held_by_where(node: ir.Node, x: ir.Value | None, depth: int) -> tuple[float
     return (min(inner[0], bound), min(inner[1], bound))
 
 
-def _replace(rewriter: Rewriter, estimator: _Estimator) -> None:
-    """Lets the readers of the sum read q, which takes the sum's name where that is one of the graph's outputs."""
+def _replace(rewriter: Rewriter, estimator: _Estimator, told: Told) -> None:
+    """Lets the readers of the sum read q, which takes the sum's name where that is one of the graph's outputs.
+
+    A sum that is 0 is +0.
+    """
     old, q = estimator.sum.outputs[0], estimator.q
+    keep_positive_zeros(rewriter, old, q, told)
     if not old.is_graph_output():
         old.replace_all_uses_with(q)
     elif not q.is_graph_output():

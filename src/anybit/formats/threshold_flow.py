@@ -16,14 +16,17 @@ import onnx_ir as ir
 from anybit.analysis.values.analysis import Values
 from anybit.errors import Refusal
 from anybit.formats.layers import PRODUCTS
+from anybit.formats.quantizer import read_quant
 from anybit.formats.staircase_steps import extended, is_private, thresholded
 from anybit.formats.staircases import Chain, Floats, Integers, Pairs, chain_of
 from anybit.formats.threshold_levels import ThresholdLayer
 from anybit.formats.threshold_moves import MOVES, ORDERED, joined, map_of, moved
 from anybit.formats.threshold_numbers import Numbers
 from anybit.formats.threshold_sums import Sums
+from anybit.formats.zero_signs import refusal_of
 from anybit.ops.nodes import label, operator_of, reads, shape_of
 from anybit.ops.operator import DOMAIN
+from anybit.ops.zero_sign import tensors_of_told_zeros
 
 QUANTIZERS = frozenset(("BipolarQuant", "FloatQuant", "Quant", "Trunc"))
 """Operators of the hub that this format has not."""
@@ -48,6 +51,7 @@ class Flow:
         self._written = self._numbers.written
         self._opsets = self.model.opset_imports
         self._varying = set(self.model.graph.inputs)
+        self._told = tensors_of_told_zeros(model)
         self._rules: dict[str, Callable[[ir.Node], _Result]] = {
             **dict.fromkeys(PRODUCTS, self._sums.product),
             **dict.fromkeys(_WITHOUT_FORM, self._sums.without_form),
@@ -81,12 +85,27 @@ class Flow:
         self._written.realise()
 
     def _node(self, node: ir.Node) -> _Result:
+        if any(o in self._told for o in node.outputs) and not self._has_positive_zeros(node):
+            return self._told_apart(node)
         operator = operator_of(node, self._opsets)
         if operator is not None and operator.name in _LEVELS:
             return self._quantizer(node)
         if node.domain != "" or len(node.outputs) != 1:
             return None
         return self._rules.get(node.op_type, self._elementwise)(node)
+
+    def _has_positive_zeros(self, node: ir.Node) -> bool:
+        """Whether a node is a quantiser that never makes -0, as MultiThreshold never does."""
+        quantizer = read_quant(node, self.model)
+        return not isinstance(quantizer, Refusal) and not quantizer.makes_negative_zeros
+
+    def _told_apart(self, node: ir.Node) -> _Result:
+        """Leaves a node whose result stays real, as an operator tells -0 from +0 in it."""
+        operator = operator_of(node, self._opsets)
+        quantises = operator is not None and operator.name in QUANTIZERS
+        multiplies = node.domain == "" and node.op_type in PRODUCTS and self._numbers.has_quantized_operand(node)
+        refusal = refusal_of(node.outputs[0], self._told) if quantises or multiplies else None
+        return None if refusal is None else replace(refusal, node=label(node))
 
     def _cast(self, node: ir.Node) -> _Result:
         x = node.inputs[0]

@@ -63,6 +63,10 @@ class Numbers:
             if value.producer() is not None:  # an input keeps the format that is stated
                 self.written.annotate(numbers)
 
+    def has_quantized_operand(self, node: ir.Node) -> bool:
+        """Whether one of the first two inputs of a node is on a grid."""
+        return any(v is not None and self.values[v].grid is not None for v in node.inputs[:2])
+
     def keep(self, value: ir.Value, numbers: Integers) -> None:
         """The numbers behind a tensor of the hub."""
         self.written.annotate(numbers)

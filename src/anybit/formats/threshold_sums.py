@@ -29,7 +29,7 @@ class Sums:
 
     def product(self, node: ir.Node) -> Refusal | None:
         """A product of whole numbers in the place of one of quantised tensors."""
-        if not any(v is not None and self.numbers.values[v].grid is not None for v in node.inputs[:2]):
+        if not self.numbers.has_quantized_operand(node):
             return None
         product = read_product(node, self.numbers.model.opset_imports, self.numbers.values)
         if isinstance(product, Refusal):

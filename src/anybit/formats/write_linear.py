@@ -17,9 +17,11 @@ from anybit.formats.linear import Parameters, Spelling, since, spelling_of
 from anybit.formats.minifloat import read_float_quant
 from anybit.formats.quantizer import Quantizer, read_quant
 from anybit.formats.read_linear import INTEGERS, required_input
+from anybit.formats.zero_signs import Told, refusal_of
 from anybit.ops.constants import constant
 from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import Array
+from anybit.ops.zero_sign import is_negative_zero, tensors_of_told_zeros
 from anybit.passes.convert_opset import ConvertOpset
 from anybit.passes.rewriter import Rewriter, infer_missing
 
@@ -42,7 +44,8 @@ def write_linear(model: ir.Model, choose: Choose, *, approximate: bool) -> Outco
     rewriter = Rewriter(model, "write")
     nodes = [n for n in model.graph.all_nodes() if operator_of(n, model.opset_imports) is not None]
     infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
-    planner = _Planner(model, choose, approximate=approximate, enumeration=Enumeration(model))
+    told = tensors_of_told_zeros(model) if nodes else {}
+    planner = _Planner(model, choose, approximate=approximate, enumeration=Enumeration(model), told=told)
     plans = [planner.plan(n) for n in nodes]
     refusals = [p for p in plans if isinstance(p, Refusal)]
     written = [p for p in plans if isinstance(p, _Plan)]
@@ -90,12 +93,13 @@ class _Planner:
     choose: Choose
     approximate: bool
     enumeration: Enumeration
+    told: Told
 
     def plan(self, node: ir.Node) -> _Plan | Refusal:
         """What a quantiser becomes; the graph stays as it is."""
         match node.op_type:
             case "FloatQuant":
-                plan = _plan_floats(node)
+                plan = _plan_floats(node, self.told)
             case "Quant" | "BipolarQuant":
                 quantizer = read_quant(node, self.model)
                 plan = quantizer if isinstance(quantizer, Refusal) else self._plan_integers(node, quantizer)
@@ -107,6 +111,9 @@ class _Planner:
         if not quantizer.has_integer_zero_point:
             return Refusal(problem="the zero point is no integer", got=str(quantizer.zero_point.flat[0]))
         array = constant(node.inputs[0])
+        told = refusal_of(node.outputs[0], self.told) if quantizer.makes_negative_zeros else None
+        if told is not None and (array is None or is_negative_zero(quantizer(array)).any()):
+            return told
         narrowed = before_clip(node, quantizer)
         plan = None if narrowed is None else self._contained(node, *narrowed, array)
         if not isinstance(plan, _Plan):
@@ -159,10 +166,13 @@ class _Planner:
         return replace(plan, stored=stored.astype(np.int64).astype(container.dtype.numpy()))
 
 
-def _plan_floats(node: ir.Node) -> _Plan | Refusal:
+def _plan_floats(node: ir.Node, told: Told) -> _Plan | Refusal:
     value = read_float_quant(node)
     if isinstance(value, Refusal):
         return value
+    told_apart = None if value.has_negative_zero else refusal_of(node.outputs[0], told)
+    if told_apart is not None:
+        return told_apart
     spelling = spelling_of(Parameters(value.scale, np.zeros(())), shape_of(required_input(node)))
     if isinstance(spelling, Refusal):
         return spelling

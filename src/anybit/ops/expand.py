@@ -24,7 +24,8 @@ BODY_OPSET = 21
 
 _Operand = Array | ir.Value
 _COMPARISONS = frozenset("And Equal Greater GreaterOrEqual IsNaN Less LessOrEqual Not Or".split())
-# (operator, value of its second operand) that leave the first operand as it is, the sign of zero aside.
+_BOUNDING = frozenset("Max Min".split())
+# (operator, value of its second operand) that leave the first operand as it is, but for the sign of zero.
 _NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 
 # What X is cast to before a body, and Y behind it: operators compute float16 in float32 (see `widened`), and integers
@@ -51,8 +52,13 @@ class Expander:
         self.names = {v.name for n in graph.all_nodes() for v in (*n.inputs, *n.outputs) if v is not None}
         self.names.update(v.name for v in (*graph.inputs, *graph.initializers.values()))
 
-    def expand(self, node: ir.Node, operator: Operator) -> None:
+    def expand(self, node: ir.Node, operator: Operator, *, zero_signs: bool = False) -> None:
         """Replaces `node` by operators of opset 21 that compute the same, bit for bit but for the sign of zero.
+
+        Args:
+            node: A call of the operator.
+            operator: Its record.
+            zero_signs: Whether zeros must have the sign that the operator gives them, too.
 
         Raises:
             UnsupportedError: The operator has no body.
@@ -70,7 +76,7 @@ class Expander:
         given = {name: a.value for name, a in node.attributes.items()}
         attributes = {a.name: given.get(a.name, a.default) for a in operator.attributes}
         inputs: list[_Operand] = [v if (c := constant(v)) is None else c for v in present]
-        emitter = _Emitter(self, node.outputs[0].name or operator.name)
+        emitter = _Emitter(self, node.outputs[0].name or operator.name, zero_signs=zero_signs)
         x = inputs[0].dtype
         casts = _CASTS.get(x if isinstance(x, ir.DataType) else ir.DataType.from_numpy(x)) if x is not None else None
         if casts is not None:
@@ -105,8 +111,9 @@ def _replace(node: ir.Node, emitter: _Emitter, result: _Operand) -> None:
 class _Emitter:
     """Evaluates a function on operands, and collects the nodes for what is not constant."""
 
-    def __init__(self, owner: Expander, prefix: str) -> None:
+    def __init__(self, owner: Expander, prefix: str, *, zero_signs: bool) -> None:
         self.nodes: list[ir.Node] = []
+        self._zero_signs = zero_signs
         self._owner = owner
         self._prefix = prefix
         self._count = [0]
@@ -151,7 +158,7 @@ class _Emitter:
             return self._graph(branches[0 if condition.item() else 1], known, attributes, called)
         graphs: list[ir.Graph] = []
         for branch in branches:
-            inner = _Emitter(self._owner, self._prefix)
+            inner = _Emitter(self._owner, self._prefix, zero_signs=self._zero_signs)
             inner._count = self._count
             results = inner._graph(branch, dict(known), attributes, called)
             outputs = [inner.emit("Identity", [r]) for r in results]
@@ -183,7 +190,9 @@ class _Emitter:
             return self.cast(operands[0], ir.DataType(attributes["to"]))
         second = operands[1] if len(operands) > 1 else None
         if op_type in _NEUTRAL and isinstance(second, np.ndarray) and second.size == 1 and second == _NEUTRAL[op_type]:
-            return operands[0]
+            if not self._zero_signs or op_type in ("Mul", "Div") or np.signbit(second).item() == (op_type == "Add"):
+                return operands[0]
+            return self.emit("Sum", [operands[0], np.abs(second)])  # x + 0; optimisers take an Add of 0 away
         if op_type == "Min" and self._can_clip(operands):
             upper, maximum = operands[1], self.nodes.pop()
             operand, lower = cast("Sequence[ir.Value]", maximum.inputs)
@@ -217,6 +226,8 @@ class _Emitter:
 
     def emit(self, op_type: str, operands: Sequence[_Operand], attributes: Mapping[str, Any] | None = None) -> ir.Value:
         """Adds a node and returns its output."""
+        if op_type in _BOUNDING:  # -0 as a bound makes -0 of what is below it
+            operands = [o if isinstance(o, ir.Value) else o + np.zeros((), o.dtype) for o in operands]
         inputs = [o if isinstance(o, ir.Value) else self._owner.constant(o) for o in operands]
         node = ir.node(op_type, inputs, attributes)
         output = node.outputs[0]

@@ -12,8 +12,9 @@ import onnx_ir as ir
 from anybit.errors import Refusal
 from anybit.grid import Grid
 from anybit.ops.constants import constant
-from anybit.ops.nodes import call_of, operator_of
+from anybit.ops.nodes import call_of, label, operator_of
 from anybit.ops.operator import Array, Operator, widened
+from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.passes.fold_transpose import ANNOTATIONS, ELEMENTWISE
 from anybit.passes.rewriter import Rewriter, infer_missing
 
@@ -28,7 +29,8 @@ class MergeQuantizers(ir.passes.InPlacePass):
 
     Before: ``y = Quant(Quant(x, p), p)``; after: ``y = Quant(x, p)``. It depends on rounding whether a quantiser
     leaves its own results alone (0.7, say, may not be 7 steps of 0.1), so that each is tried: every value of the
-    grid, for each distinct scale, zero point and bit width, must come out as it went in (of zeros, but for the sign).
+    grid, for each distinct scale, zero point and bit width, must come out as it went in. Of -0 the second one makes +0:
+    both stay where a later operator tells them apart.
 
     Before: ``y = Quant(x, p); z = Quant(x, p)``; after: ``y = Quant(x, p)``, which also takes the uses of z. They
     must stand in the same graph and have the same annotations.
@@ -40,14 +42,14 @@ class MergeQuantizers(ir.passes.InPlacePass):
         infer_missing(model, [n.inputs[0] for n in nodes if _follows_its_like(n)])
         known: dict[ir.Node, _Key] = {}
         first: dict[_Key, ir.Value] = {}
-        modified = False
+        modified, told = False, tensors_of_told_zeros(model) if nodes else {}
         for node in nodes:
             operator = operator_of(node, model.opset_imports)
             if operator is None or not node.inputs or node.inputs[0] is None:
                 continue
             known[node] = _key(node, operator)
             kept = self._kept(node, operator, known, first)
-            refusal = _conflict(node.outputs[0], kept) if isinstance(kept, ir.Value) else kept
+            refusal = _conflict(node, kept, told) if isinstance(kept, ir.Value) else kept
             if isinstance(kept, ir.Value) and refusal is None:
                 _merge(rewriter, node, kept)
                 modified = True
@@ -94,7 +96,13 @@ def _parameter(value: ir.Value | None) -> Hashable:
     return ((), numbers.tobytes()) if array.size == 1 else (array.shape, numbers.tobytes())
 
 
-def _conflict(old: ir.Value, kept: ir.Value) -> Refusal | None:
+def _conflict(node: ir.Node, kept: ir.Value, told: Mapping[ir.Value, ir.Node]) -> Refusal | None:
+    old = node.outputs[0]
+    if kept is node.inputs[0] and old in told and node.op_type != "BipolarQuant":
+        return Refusal(
+            problem="the first of two equal quantisers makes -0, the second +0, and a later operator tells them apart",
+            got=label(told[old]),
+        )
     stated, other = ((v.meta.get(ANNOTATIONS) or {}) for v in (old, kept))
     if any(other.get(key, text) != text for key, text in stated.items()):
         return Refusal(problem="the results of two equal quantisers are annotated differently", got=str(stated))

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from anybit.ops.constants import constant
 from anybit.ops.operator import Array
+from anybit.ops.zero_sign import is_negative_zero, tensors_of_told_zeros
 from anybit.passes.bypass import bypass
 
 _FIRST_INFERENCE_ONLY_DROPOUT = 12  # before it, Dropout had no training mode
@@ -18,19 +19,22 @@ _FIRST_UNBOUNDED_CLIP = 11  # before it, Clip without bounds made the largest fi
 
 @dataclass(frozen=True)
 class RemoveIdentities(ir.passes.InPlacePass):
-    """Removes operators that are exactly identities, for every input, the sign of zero aside.
+    """Removes operators that are exactly identities, for every input.
 
     Before: ``b = Mul(a, 1); c = Reshape(b, [-1, 4]); d = Identity(c)`` with ``float[N,4] a``; after: ``a``.
     Covered: Identity, Dropout in inference, Cast to the same type, Transpose, Reshape, Flatten, Squeeze, Unsqueeze,
     Expand and Slice that change nothing, Pad by nothing, Concat, Sum, Mean, Max and Min of one tensor, Add and Sub of
-    0, Mul and Div by 1, Pow to 1, Clip without bounds. A constant that is merely close to 0 or 1 stays.
+    0, Mul and Div by 1, Pow to 1, Clip without bounds. A constant that is merely close to 0 or 1 stays. So does an
+    Add of 0, which makes +0 of -0, where a later operator tells them apart (1 / x, say).
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         opset = model.opset_imports.get("", 1)
-        modified = False
+        modified, told = False, tensors_of_told_zeros(model)
         for node in list(model.graph.all_nodes()):
             position = _same_input(node, opset) if node.domain == "" else None
+            if position is not None and node.outputs[0] in told and _changes_zeros(node, 1 - position):
+                continue
             modified |= position is not None and bypass(node, position)
         return ir.passes.PassResult(model, modified)
 
@@ -127,6 +131,12 @@ def _is_neutral(node: ir.Node, number: int, *, operand: int) -> bool:
         return False
     other, array = node.inputs[1 - operand], constant(node.inputs[operand])
     return other is not None and array is not None and _keeps(other, array, number)
+
+
+def _changes_zeros(node: ir.Node, operand: int) -> bool:
+    """Whether adding or subtracting zeros makes +0 of -0: x + (-0) and x - (+0) do not."""
+    array = constant(node.inputs[operand]) if node.op_type in ("Add", "Sub") else None
+    return array is not None and bool((is_negative_zero(array) == (node.op_type == "Sub")).any())
 
 
 def _keeps(value: ir.Value, operand: Array, number: int) -> bool:

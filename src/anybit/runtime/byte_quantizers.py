@@ -18,6 +18,7 @@ import onnx_ir as ir
 from anybit.errors import Refusal
 from anybit.formats.quantizer import Quantizer, read_quant
 from anybit.ops.constants import constant
+from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.passes.rewriter import Rewriter
 
 _OLDEST_OPSET = 13
@@ -28,7 +29,8 @@ _BYTES = (np.int8, np.uint8)
 def use_byte_quantizers(model: ir.Model) -> bool:
     """Replaces quantisers of activations that round to nearest on at most 256 levels, one scale, zero point 0.
 
-    A scale of 1 is left as it is: without Div and Mul the emulation has no more passes.
+    A scale of 1 is left as it is: without Div and Mul the emulation has no more passes. So is a quantiser that makes
+    -0, which bytes have not, where a later operator tells it from +0.
 
     Returns:
         Whether anything was replaced.
@@ -36,10 +38,12 @@ def use_byte_quantizers(model: ir.Model) -> bool:
     if model.opset_imports.get("", 1) < _OLDEST_OPSET:
         return False
     rewriter = Rewriter(model, "bytes")
-    replaced = False
+    replaced, told = False, tensors_of_told_zeros(model)
     for node in list(model.graph.all_nodes()):
         quantizer = read_quant(node, model)
         if isinstance(quantizer, Refusal) or constant(node.inputs[0]) is not None:
+            continue
+        if quantizer.makes_negative_zeros and node.outputs[0] in told:
             continue
         byte = _byte(quantizer)
         if byte is not None:

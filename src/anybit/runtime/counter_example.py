@@ -17,7 +17,7 @@ from anybit.ops.constants import fed_inputs, has_default
 from anybit.ops.nodes import call_of, operator_of
 from anybit.runtime.compare import FLOAT_TOLERANCE
 from anybit.runtime.engine import Engine
-from anybit.runtime.random_inputs import random_inputs, within_stated_format
+from anybit.runtime.random_inputs import near_zero, random_inputs, within_stated_format
 from anybit.runtime.session import Session
 
 _MOST_COMBINATIONS = 1 << 14  # of the grid of the input's quantiser
@@ -138,7 +138,7 @@ def _departure(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
 
 
 def _feeds(model: ir.Model, samples: int, seed: int, free: int | None) -> Iterator[_Arrays]:
-    """Inputs worth trying: all levels, random ones by size, constant ones, and others than the defaults."""
+    """Inputs worth trying: all levels, random ones by size, zeros of both signs, constants, and other defaults."""
     inputs = {str(v.name): v for v in model.graph.inputs}
     drawn = random_inputs(model, samples, seed=seed, free=free)
     every = _every_level(model)
@@ -153,6 +153,8 @@ def _feeds(model: ir.Model, samples: int, seed: int, free: int | None) -> Iterat
         return stated({n: (a * factor).astype(a.dtype) if n in floats else a for n, a in drawn.items()})
 
     yield scaled(1.0)
+    if floats:
+        yield stated(near_zero(drawn, seed=seed))
     others = random_inputs(model, samples, seed=seed + 1, free=free)
     for name in sorted(floats):
         halves = (np.rint(others[name] * 4) / 2).astype(others[name].dtype)

@@ -19,6 +19,7 @@ from anybit.ops.constants import constant, new_initializer
 from anybit.ops.evaluate import known_value
 from anybit.ops.nodes import call_of, operator_of, shape_of
 from anybit.ops.operator import Array
+from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.runtime.finiteness import stays_finite
 
 _DOMAIN = "com.microsoft"
@@ -75,16 +76,17 @@ def use_integer_matmul(model: ir.Model) -> bool:
     A BatchNormalization or Add behind the product becomes its scale and bias, as ONNX Runtime itself does to float
     products.
     Integers cannot be NaN: the result is the same only for finite inputs, and only models whose operators make no
-    NaN of finite numbers are changed.
+    NaN of finite numbers are changed. Nor have integers -0: a product stays where an operator tells it from +0.
 
     Returns:
         Whether anything was replaced.
     """
     if model.opset_imports.get("", 1) < _OLDEST_OPSET or not stays_finite(model):
         return False
-    replaced = False
+    replaced, told = False, tensors_of_told_zeros(model)
     for node in list(model.graph):
-        pair = _pair(node, model.opset_imports) if node.domain == "" and node.op_type == "MatMul" else None
+        is_product = node.domain == "" and node.op_type == "MatMul" and node.outputs[0] not in told
+        pair = _pair(node, model.opset_imports) if is_product else None
         if pair is not None:
             _replace(model.graph, node, *pair, model.opset_imports)
             replaced = True

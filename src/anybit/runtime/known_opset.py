@@ -11,6 +11,8 @@ from anybit.io.opset import convert_opset, fits_opset
 from anybit.io.standard_functions import decompose
 from anybit.ops.expand import BODY_OPSET
 from anybit.ops.nodes import operator_of
+from anybit.ops.zero_sign import tensors_of_told_zeros
+from anybit.runtime.positive_zeros import FIRST_BROADCASTING_SUM
 
 _OLDEST = 15  # of the operators that bodies leave behind (CastLike)
 _NEWEST = 25  # beyond it ONNX Runtime 1.32 lacks kernels, QuantizeLinear among them
@@ -30,7 +32,8 @@ def of_known_opset(model: ir.Model) -> ir.Model:
     opset = model.opset_imports.get("", 1)
     if opset < _OLDEST:
         ours = any(operator_of(n, model.opset_imports) is not None for n in model.graph.all_nodes())
-        return convert_opset(model, BODY_OPSET) if ours else model
+        zeros = opset < FIRST_BROADCASTING_SUM and bool(tensors_of_told_zeros(model))
+        return convert_opset(model, BODY_OPSET) if ours or zeros else model
     if opset <= BODY_OPSET:
         return model
     if any(map(_has_wrong_kernel, model.graph.all_nodes())):

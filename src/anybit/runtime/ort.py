@@ -18,6 +18,7 @@ from anybit.errors import InputError, UnsupportedError
 from anybit.ops.expand import Expander
 from anybit.ops.nodes import label, operator_of
 from anybit.ops.operator import Array
+from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.fold_transpose import FoldTranspose
 from anybit.passes.gemm_to_matmul import GemmToMatMul
@@ -30,6 +31,7 @@ from anybit.runtime.integer_layers import with_integer_layers
 from anybit.runtime.integer_matmul import has_large_product, use_integer_matmul
 from anybit.runtime.known_opset import of_known_opset
 from anybit.runtime.plain_products import use_plain_products
+from anybit.runtime.positive_zeros import keep_positive_zeros
 from anybit.runtime.powers_of_two import move_powers_of_two
 
 _NEWEST_IR_VERSION = 11
@@ -206,11 +208,11 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
         move_powers_of_two(model)
         fold_affine_tails(model)
         integer |= finite and use_byte_quantizers(model)
-    expander = Expander(model.graph)
+    expander, told = Expander(model.graph), tensors_of_told_zeros(model)
     for node in list(model.graph.all_nodes()):
         operator = operator_of(node, model.opset_imports)
         if operator is not None:
-            expander.expand(node, operator)
+            expander.expand(node, operator, zero_signs=node.outputs[0] in told)
         elif node.op_type == "BatchNormalization" and node.attributes.get_int("training_mode", 0):
             raise UnsupportedError(
                 "ONNX Runtime gives wrong results in training mode",
@@ -225,6 +227,7 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
                 got=f"{node.domain}::{node.op_type}",
                 hint="register it as an anybit.Operator",
             )
+    keep_positive_zeros(model)
     RemoveUnusedNodesPass()(model)
     _drop_repeated_names(model.graph)
     model.ir_version = min(max(model.ir_version, 8), _NEWEST_IR_VERSION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from anybit.ops.constants import constant, fed_inputs
 from anybit.ops.nodes import call_of, operator_of
 
 _BYTES = 2  # integers of up to so many bytes are taken for quantised data, wider ones for indices and sizes
+_SHARES = (0.0, -0.0, 0.25, 2.0**-6, 2.0**-12)
 
 
 def random_inputs(
@@ -48,6 +50,18 @@ def random_inputs(
     bound = len(set(firsts.values())) > 1
     counts = {name: first if bound and isinstance(first, int) else samples for name, first in firsts.items()}
     return {str(v.name): _draw(v, _shape(v, counts[str(v.name)], free), generator, read.opset_imports) for v in inputs}
+
+
+def near_zero(inputs: Mapping[str, npt.NDArray[Any]], *, seed: int = 0) -> dict[str, npt.NDArray[Any]]:
+    """The same with every float -0, +0, or a small share of itself with a minus sign, which may be quantised to -0.
+
+    Args:
+        inputs: By name.
+        seed: Seed of the drawing.
+    """
+    generator = np.random.default_rng(seed)
+    shares = {n: generator.choice(_SHARES, a.shape).astype(a.dtype) for n, a in inputs.items() if a.dtype.kind == "f"}
+    return {name: -np.abs(a) * shares[name] if name in shares else a for name, a in inputs.items()}
 
 
 def within_stated_format(array: npt.NDArray[Any], value: ir.Value) -> npt.NDArray[Any]:

@@ -18,7 +18,7 @@ def verify(
 
     Both models are run by the reference engine on all combinations of the levels of the input's quantiser, where
     these are few, else on random samples and corners of the input. A difference counts where it is larger than float
-    summation in another order explains.
+    summation in another order explains. Outputs are compared as numbers, for which -0 and +0 are one.
 
     Args:
         a: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.

@@ -148,6 +148,9 @@ _SCALARS: dict[str, tuple[int, ...]] = {
     "Trilu": (1,),
 }
 
+# They change negative numbers alone.
+_OF_NEGATIVES = frozenset(("PRelu", "Relu"))
+
 
 def compile_node(node: ir.Node, opset: int) -> Kernel:
     """A function from the node's inputs (None where left out) to its outputs.
@@ -195,7 +198,16 @@ def _kernel(node: ir.Node, opset: int) -> Kernel:
         return compile_node(_renewed(node, {"coordinate_transformation_mode": "output_half_pixel"}), 16)
     if name in _FLOAT and _is_plain(spec):
         return _of_floats(_FLOAT[name], spec)
+    if name in _OF_NEGATIVES:
+        generic = spec.generic()
+        return lambda inputs: _with_own_zeros(generic(inputs), inputs)
     return in_float64(spec.generic()) if name in _WIDENED else spec.generic()
+
+
+def _with_own_zeros(outputs: tuple[Any, ...], inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """-0, which is not negative, stays -0, as in ONNX Runtime; onnx's reference makes +0 of it."""
+    x = inputs[0]
+    return outputs if x is None else (np.where(x == 0, x, outputs[0]),)
 
 
 def _is_plain(spec: Spec) -> bool:
