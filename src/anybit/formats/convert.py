@@ -14,9 +14,10 @@ from anybit.formats import integer_ops, qcdq, qdq, quantized_ops, thresholds
 from anybit.formats import pack as packing
 from anybit.formats.comparison import FormatRow, compare_formats
 from anybit.formats.fake_quant import read_fake_quant
-from anybit.formats.format import Conversion, Format, Outcome
+from anybit.formats.format import Conversion, Format, Outcome, Substitution
 from anybit.formats.read_blocks import read_blocks
 from anybit.formats.read_bytes import read_bytes
+from anybit.formats.standard import write_standard
 from anybit.formats.unread import unread
 from anybit.formats.vendor_linear import as_standard
 from anybit.io.load import ModelSource
@@ -58,6 +59,9 @@ TRANSLATORS: dict[Format, Translator] = {
 }
 """The formats that can be read and written. Readers that leave QuantizeLinear behind come before those that take it."""
 
+STANDARD_FORMATS = (Format.QCDQ, Format.QDQ, Format.QUANTIZED_OPS, Format.INTEGER_OPS)
+"""The formats that are made of standard operators alone."""
+
 FOREIGN: tuple[Callable[[ir.Model], Outcome], ...] = (read_fake_quant, read_blocks, read_bytes)
 """Readers of what other tools write and this one does not; they leave standard operators to the readers of formats."""
 
@@ -69,6 +73,7 @@ def convert(
     approximate: bool = False,
     pack: bool = False,
     embed_functions: bool = False,
+    standard: bool = False,
 ) -> Conversion:
     """The model in another format; it means the same, bit for bit, wherever no approximation is listed.
 
@@ -82,10 +87,12 @@ def convert(
         approximate: Whether a node may change what it means by a stated bound, rather than be refused.
         pack: Whether weights are stored as small integers; for QONNX only.
         embed_functions: Whether the bodies of the operators go into the file; for QONNX only.
+        standard: Whether what the format cannot carry is written with standard operators that compute the same, so
+            that any runtime runs the file; for formats of standard operators only, and not with `approximate`.
 
     Raises:
         ModelFileError: The model cannot be read.
-        UsageError: There is no such format, or an option is not for it.
+        UsageError: There is no such format, an option is not for it, or two options exclude each other.
 
     Example:
         >>> convert("model.onnx", "qcdq").refusals            # doctest: +SKIP
@@ -94,14 +101,21 @@ def convert(
     target = parse_format(to)
     if (pack or embed_functions) and target is not Format.QONNX:
         raise UsageError("packed weights and embedded functions", got=target.value, expected=Format.QONNX.value)
+    if standard and (approximate or target not in STANDARD_FORMATS):
+        got = f"{target.value}, approximate" if approximate else target.value
+        expected = f"{', '.join(f.value for f in STANDARD_FORMATS)}; not approximate"
+        raise UsageError("standard operators", got=got, expected=expected)
     hub, outcome = to_hub(model)
     outcome += TRANSLATORS[target].write(hub, approximate=approximate)
+    substitutions: tuple[Substitution, ...] = ()
+    if standard:
+        outcome, substitutions = write_standard(hub, outcome)
     _tidy(hub)
     if pack:
         outcome += packing.pack(hub)
     if embed_functions:
         functions_of_bodies.embed_functions(hub)
-    return Conversion(hub, outcome.refusals, outcome.approximations)
+    return Conversion(hub, outcome.refusals, outcome.approximations, substitutions)
 
 
 def formats_of(model: ModelSource) -> tuple[FormatRow, ...]:
