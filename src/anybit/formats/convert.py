@@ -17,7 +17,9 @@ from anybit.formats.fake_quant import read_fake_quant
 from anybit.formats.format import Conversion, Format, Outcome, Substitution
 from anybit.formats.read_blocks import read_blocks
 from anybit.formats.read_bytes import read_bytes
-from anybit.formats.standard import write_standard
+from anybit.formats.standard import widen_bipolar_constants, write_standard
+from anybit.formats.stock_forms import read_stock_forms, write_stock_forms
+from anybit.formats.stock_notes import stock_notes
 from anybit.formats.unread import unread
 from anybit.formats.vendor_linear import as_standard
 from anybit.io.load import ModelSource
@@ -106,16 +108,20 @@ def convert(
         expected = f"{', '.join(f.value for f in STANDARD_FORMATS)}; not approximate"
         raise UsageError("standard operators", got=got, expected=expected)
     hub, outcome = to_hub(model)
+    substitutions: tuple[Substitution, ...] = widen_bipolar_constants(hub) if standard else ()
     outcome += TRANSLATORS[target].write(hub, approximate=approximate)
-    substitutions: tuple[Substitution, ...] = ()
     if standard:
-        outcome, substitutions = write_standard(hub, outcome)
+        outcome, written = write_standard(hub, outcome)
+        substitutions += written
     _tidy(hub)
+    if target in STANDARD_FORMATS:
+        write_stock_forms(hub)
     if pack:
         outcome += packing.pack(hub)
     if embed_functions:
         functions_of_bodies.embed_functions(hub)
-    return Conversion(hub, outcome.refusals, outcome.approximations, substitutions)
+    notes = stock_notes(hub) if target in STANDARD_FORMATS else ()
+    return Conversion(hub, outcome.refusals, outcome.approximations, substitutions, notes)
 
 
 def formats_of(model: ModelSource) -> tuple[FormatRow, ...]:
@@ -158,6 +164,7 @@ def to_hub(model: ModelSource) -> tuple[ir.Model, Outcome]:
     read_fake_quant(hub)  # of weights: folded, they would be numbers that nothing quantises
     if FoldConstants()(hub).modified:
         InferShapes()(hub)
+    read_stock_forms(hub)
     outcome = Outcome()
     for read in dict.fromkeys((*FOREIGN, *(t.read for t in TRANSLATORS.values()))):
         outcome += read(hub)

@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import AnybitError, Refusal, Severity
 from anybit.formats.format import Outcome, Substitution
+from anybit.formats.quantizer import Quantizer, quant_nodes, read_quant
+from anybit.formats.stock_forms import spread_divisor
 from anybit.ops.constants import constant, is_replaceable, replace_by_constant
 from anybit.ops.expand import Expander
 from anybit.ops.names import Names
 from anybit.ops.nodes import findings_of, label, operator_of
-from anybit.ops.operator import Operator
+from anybit.ops.operator import DOMAIN, Operator
 from anybit.passes.convert_opset import ConvertOpset
+from anybit.passes.rewriter import Rewriter
 
 _OPSET = 15  # of the operators that bodies leave behind (CastLike)
 _STANDARD = frozenset(("", "ai.onnx", "ai.onnx.ml"))
@@ -39,14 +43,22 @@ def write_standard(model: ir.Model, outcome: Outcome) -> tuple[Outcome, tuple[Su
     calls = [(n, o) for n in model.graph.all_nodes() if (o := operator_of(n, model.opset_imports)) is not None]
     reason = _raise_opset(model) if calls else None
     expander, names = Expander(model.graph, branches=False), Names.of_tensors(model)
+    rewriter = Rewriter(model, "standard")
     written: dict[str, Substitution] = {}
     refused: dict[str, Refusal] = {}
     for node, operator in calls:
         where = label(node)
-        made = replace(reason, node=where) if reason is not None else _expanded(node, operator, expander, model.graph, names)
+        made = (
+            replace(reason, node=where)
+            if reason is not None
+            else _expanded(node, operator, expander, model.graph, names)
+        )
         if isinstance(made, Refusal):
             refused[where] = made
             continue
+        for new in made:
+            if new.op_type == "Div":
+                spread_divisor(rewriter, new)
         got = ", ".join(dict.fromkeys(n.op_type for n in made)) or "a constant"
         written[where] = Substitution(problem="written with standard operators", node=where, got=got)
     foreign = {label(n): n for n in model.graph.all_nodes() if n.domain not in _STANDARD}
@@ -61,6 +73,33 @@ def write_standard(model: ir.Model, outcome: Outcome) -> tuple[Outcome, tuple[Su
         got = f"{node.domain}::{node.op_type}"
         refused.setdefault(where, Refusal(problem="no standard operators are known for it", node=where, got=got))
     return replace(outcome, refusals=tuple(refused.values())), tuple(written.values())
+
+
+def widen_bipolar_constants(model: ir.Model) -> tuple[Substitution, ...]:
+    """Makes quantisers of one signed bit of constants those of the grid -1 .. 1 of two bits, in place.
+
+    The numbers are the same: x is replaced by what the quantiser makes of it. Element types have two signed bits.
+    """
+    rewriter = Rewriter(model, "standard")
+    found: list[Substitution] = []
+    for node in list(model.graph.all_nodes()):
+        array = constant(node.inputs[0]) if node.domain == DOMAIN and node.inputs else None
+        quantizer = None if array is None else read_quant(node, model)
+        if array is None or not isinstance(quantizer, Quantizer) or not quantizer.is_bipolar:
+            continue
+        real, old = quantizer(array), node.outputs[0]
+        plain = Quantizer(quantizer.scale, np.zeros(()), np.zeros(()), np.zeros(())).between(-1, 1)
+        if not np.array_equal(plain(real), real):
+            continue
+        stored = rewriter.constant(f"{old.name}/weights", real, like=node.inputs[0])
+        made = quant_nodes(rewriter, stored, plain, str(old.name))
+        node.prepend(made)
+        rewriter.take_over(made[-1].outputs[0], old)
+        rewriter.discard(old)
+        problem = "one signed bit is written as the 2-bit grid -1 .. 1 of equal values"
+        found.append(Substitution(problem=problem, node=label(node), got=node.op_type))
+    rewriter.result(bool(found))
+    return tuple(found)
 
 
 def _raise_opset(model: ir.Model) -> Refusal | None:
