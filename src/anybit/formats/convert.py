@@ -120,7 +120,7 @@ def convert(
         outcome += packing.pack(hub)
     if embed_functions:
         functions_of_bodies.embed_functions(hub)
-    notes = stock_notes(hub) if target in STANDARD_FORMATS else ()
+    notes = stock_notes(hub) if target in STANDARD_FORMATS or embed_functions else ()
     return Conversion(hub, outcome.refusals, outcome.approximations, substitutions, notes)
 
 

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from anybit.errors import AnybitError, Refusal, Severity
 from anybit.formats.format import Outcome, Substitution
 from anybit.formats.quantizer import Quantizer, quant_nodes, read_quant
-from anybit.formats.stock_forms import spread_divisor
+from anybit.formats.stock_forms import spread_scale
 from anybit.ops.constants import constant, is_replaceable, replace_by_constant
 from anybit.ops.expand import Expander
 from anybit.ops.names import Names
@@ -57,8 +57,7 @@ def write_standard(model: ir.Model, outcome: Outcome) -> tuple[Outcome, tuple[Su
             refused[where] = made
             continue
         for new in made:
-            if new.op_type == "Div":
-                spread_divisor(rewriter, new)
+            spread_scale(rewriter, new)
         got = ", ".join(dict.fromkeys(n.op_type for n in made)) or "a constant"
         written[where] = Substitution(problem="written with standard operators", node=where, got=got)
     foreign = {label(n): n for n in model.graph.all_nodes() if n.domain not in _STANDARD}

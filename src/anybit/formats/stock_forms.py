@@ -262,13 +262,26 @@ def _max_min(rewriter: Rewriter, bound: ir.Node, limits: tuple[float, float]) ->
     rewriter.discard(old)
 
 
-def spread_divisor(rewriter: Rewriter, node: ir.Node) -> None:
-    """Gives a Div by one number behind a MatMul a number for each column: the one would become a factor of it."""
-    product, value = source(node.inputs[0]), node.inputs[1]
-    divisor, shape = constant(value), shape_of(node.outputs[0])
-    width = shape[-1] if shape else None
-    if product is None or product.op_type != "MatMul" or divisor is None or value is None or divisor.size != 1:
+def spread_scale(rewriter: Rewriter, node: ir.Node) -> None:
+    """Gives Div by one number behind a MatMul, and Mul before one, a number for each column, of the same value.
+
+    One number would become a factor of the MatMul: x / scale would be x * (1 / scale), and not rounded alike.
+    """
+    if len(node.inputs) < 2 or not (_divides_product(node) or _scales_operand(node)):
         return
-    if width is not None and width > 1:
-        spread = np.full(width, divisor.reshape(-1)[0], divisor.dtype)
+    value = node.inputs[1]
+    shape = shape_of(node.outputs[0]) or (None if node.inputs[0] is None else shape_of(node.inputs[0]))
+    number, width = constant(value), shape[-1] if shape else None
+    if number is not None and value is not None and number.size == 1 and width is not None and width > 1:
+        spread = np.full(width, number.reshape(-1)[0], number.dtype)
         node.replace_input_with(1, rewriter.constant(f"{value.name}s", spread))
+
+
+def _divides_product(node: ir.Node) -> bool:
+    product = source(node.inputs[0]) if node.op_type == "Div" else None
+    return product is not None and product.op_type == "MatMul"
+
+
+def _scales_operand(node: ir.Node) -> bool:
+    found = readers(node.outputs[0]) if node.op_type == "Mul" else ()
+    return any(n.domain == "" and n.op_type == "MatMul" for n, _ in found)

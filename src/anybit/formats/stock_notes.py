@@ -28,6 +28,7 @@ from anybit.formats.stock_graph import (
 )
 from anybit.ops.constants import constant
 from anybit.ops.nodes import label, shape_of
+from anybit.ops.operator import DOMAIN
 from anybit.passes.rewriter import infer_missing
 
 _PRODUCTS = frozenset(("Conv", "Gemm", "MatMul"))
@@ -36,8 +37,11 @@ _TABLES = frozenset(("LeakyRelu", "Sigmoid"))
 _OF_TWO = frozenset(("Add", "Mul"))
 _OUTPUT_TYPE = 21  # the first opset at which a moved QuantizeLinear states a type that contradicts its zero point
 _FUSED = _PRODUCTS | _POOLS | _TABLES | _OF_TWO | {"Concat", "Softmax", "Where"}
+_TWO_BITS = 2
+_IMAGE_AXES = 2  # of the windows that QLinearAveragePool has
 _PAIR = 32767  # sums of two products that kernels without VNNI hold
 _REFUSED = "stock ONNX Runtime ends in an operator that has no such form, and refuses the model"
+_SATURATES = "stock ONNX Runtime saturates sums of two products on x86 without VNNI"
 _STEP = "levels at ties, by one step"
 
 
@@ -47,15 +51,12 @@ def stock_notes(model: ir.Model) -> tuple[Note, ...]:
     Args:
         model: What a writer made; shapes are inferred where there are none.
     """
-    nodes = [n for n in model.graph.all_nodes() if n.domain == ""]
+    nodes = [n for n in model.graph.all_nodes() if n.domain in ("", DOMAIN)]
     infer_missing(model, [v for n in nodes if n.op_type in _FUSED | MOVES for v in (*n.inputs[:1], *n.outputs)])
     opset = model.opset_imports.get("", 1)
-    found: list[Note] = []
-    for node in nodes:
-        place = _Place(node, opset)
-        first = next((note for rule in _RULES for note in rule(place)), None)
-        found += [] if first is None else [first]
-    return tuple(found)
+    places = [_Place(n, opset) for n in nodes]
+    firsts = [next((note for rule in _RULES for note in rule(place)), None) for place in places]
+    return tuple(note for note in firsts if note is not None)
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ def _block_weights(place: _Place) -> Iterator[Note]:
         return
     scale, axis = constant(weights.node.inputs[1]), weights.node.attributes.get_int("axis", 1)
     is_one = scale is None or scale.ndim == 0  # a vector of one scale is left alone, if its axis is not 1
-    if is_one or (
-        axis in (0, -2) if by_transpose else axis == 1 or (axis == 0 and "block_size" in weights.node.attributes)
-    ):
+    is_blocked = "block_size" in weights.node.attributes
+    axes = {0, -2} if by_transpose else {0, 1} if is_blocked else {1}
+    if is_one or axis in axes:
         yield place.note("stock ONNX Runtime quantises its input (MatMulNBits)", got="about 1 % of the largest result")
 
 
@@ -177,7 +178,9 @@ def _by_channel(place: _Place) -> Iterator[Note]:
         fused = w is not None and w.is_byte and behind is not None and _takes_bias(node)
         if fused and (x.scales > 1 or y_scales > 1):
             yield place.note(_REFUSED, got="QLinearConv of a scale per channel")
-    elif node.op_type != "Gemm" and behind is not None and (x.scales > 1 or y_scales > 1):
+    elif node.op_type in _TABLES | _POOLS and behind is not None and (x.scales > 1 or y_scales > 1):
+        if node.op_type == "AveragePool" and len(node.attributes.get_ints("kernel_shape", ())) != _IMAGE_AXES:
+            return
         yield place.note(_REFUSED, got=f"QLinear{node.op_type} of a scale per channel")
 
 
@@ -196,7 +199,7 @@ def _matmul_by_channel(place: _Place, x: Linear, behind: Linear | None) -> Itera
     w = place.operands[1]
     if w is None or not w.is_byte or behind is not None:
         return
-    if x.scales > 1 or not _is_by_column(w, place.node):
+    if (x.scales > 1 and x.dtype == ir.DataType.UINT8) or (x.scales == 1 and not _is_by_column(w, place.node)):
         yield place.note(_REFUSED, got="MatMulIntegerToFloat of a scale per channel")
 
 
@@ -216,18 +219,20 @@ def _moved(place: _Place) -> Iterator[Note]:
         yield place.note(
             "stock ONNX Runtime moves a QuantizeLinear past it whose types part", got="the model is refused"
         )
-    elif x.dtype in BELOW_BYTES and (node.op_type == "MaxPool" or "2" in x.dtype.name):
+    elif x.dtype in BELOW_BYTES and (node.op_type == "MaxPool" or x.dtype.bitwidth == _TWO_BITS):
         yield place.note(_REFUSED, got=f"{node.op_type} of {x.dtype.name}")
 
 
-def _two_bits(place: _Place) -> Iterator[Note]:
-    x = next((o for o in place.operands if o is not None), None) if place.node.op_type in _FUSED else None
-    if x is not None and x.dtype in BELOW_BYTES and "2" in x.dtype.name and place.quantizer is not None:
-        yield place.note(_REFUSED, got=f"QLinear{place.node.op_type} of {x.dtype.name}")
-    elif x is not None and place.node.op_type == "Conv" and x.dtype in BELOW_BYTES and place.quantizer is not None:
-        w = place.operands[1]
-        if w is not None and w.is_byte and place.quantizer.dtype in BELOW_BYTES:
-            yield place.note(_REFUSED, got=f"QLinearConv of {x.dtype.name}")
+def _small_types(place: _Place) -> Iterator[Note]:
+    """Operators between quantisers of one type of 2 bits, and Conv of one of 4, which become operators on bytes."""
+    node, behind = place.node, place.quantizer
+    operands = place.operands if node.op_type in _FUSED else []
+    x = next((o for o in operands if o is not None), None)
+    if x is None or behind is None or x.dtype not in BELOW_BYTES or behind.dtype != x.dtype:
+        return
+    w = operands[1] if node.op_type == "Conv" else None
+    if x.dtype.bitwidth == _TWO_BITS or (w is not None and w.is_byte):
+        yield place.note(_REFUSED, got=f"{node.op_type} of {x.dtype.name}")
 
 
 def _pair_of_words(place: _Place) -> Iterator[Note]:
@@ -251,10 +256,7 @@ def _saturation(place: _Place) -> Iterator[Note]:
         return
     largest = _largest(x) * 2 * int(np.abs(w.stored.astype(np.int64)).max(initial=0))
     if largest > _PAIR:
-        yield place.note(
-            "stock ONNX Runtime saturates sums of two products on x86 without VNNI",
-            got=f"sums of up to {largest}, {_PAIR} fit",
-        )
+        yield place.note(_SATURATES, got=f"sums of up to {largest}, {_PAIR} fit")
 
 
 _INTEGER_WEIGHTS = {"QLinearConv": 3, "QLinearMatMul": 3, "MatMulInteger": 1}
@@ -328,19 +330,42 @@ def _terms(node: ir.Node, x: Linear, other: Linear | None) -> list[Float64s] | N
     return [scale, second] if node.op_type == "Add" else [scale[:1] * second]
 
 
+_POWER = 0.5  # the significand of powers of two
 _MOST = 64  # multiples, of each sign, that are tried
 
 
 def _has_ties(terms: Sequence[Float64s], step: float) -> bool:
     """Whether small whole multiples are, but for rounding, halves of the step, and not so without any rounding."""
     scales = np.concatenate([*terms, [step]])
-    if (np.frexp(scales)[0] == 0.5).all():  # all powers of two: nothing is rounded
+    if (np.frexp(scales)[0] == _POWER).all():  # all powers of two: nothing is rounded
         return False
     n = np.arange(-_MOST, _MOST + 1)
     ratios = [t / step for t in terms]
     two = len(ratios) == 2
     sums = np.add.outer(ratios[0][0] * n, ratios[1][0] * n) if two else np.multiply.outer(ratios[0], n)
     return bool((np.abs(np.abs(sums - np.floor(sums)) - 0.5) <= 1e-6 * np.maximum(np.abs(sums), 1)).any())
+
+
+def _scaled_product(place: _Place) -> Iterator[Note]:
+    """A quantiser in arithmetic whose scale becomes a factor of the product before it: another rounding."""
+    node = place.node
+    is_quantizer = node.domain == DOMAIN and node.op_type in ("Quant", "IntQuant")
+    if not is_quantizer and (node.op_type != "Div" or not _is_rounded(node)):
+        return
+    product = source(node.inputs[0]) if len(node.inputs) > 1 else None
+    scale = constant(node.inputs[1]) if product is not None and product.op_type == "MatMul" else None
+    if scale is None or scale.size != 1 or (np.frexp(scale)[0] == _POWER).all():
+        return
+    problem = "stock ONNX Runtime multiplies the product before it by 1 / scale (MatMulScaleFusion)"
+    yield place.note(problem, got=_STEP, remedy=Remedy.BASIC)
+
+
+def _is_rounded(node: ir.Node) -> bool:
+    """Whether a quotient is rounded next, within bounds."""
+    reader = only_reader(node.outputs[0])
+    while reader is not None and reader.domain == "" and reader.op_type in ("Add", "Clip", "Max", "Min"):
+        reader = only_reader(reader.outputs[0])
+    return reader is not None and reader.domain == "" and reader.op_type in ("Abs", "Ceil", "Floor", "Round")
 
 
 _RULES: tuple[Callable[[_Place], Iterator[Note]], ...] = (
@@ -350,9 +375,10 @@ _RULES: tuple[Callable[[_Place], Iterator[Note]], ...] = (
     _softmax,
     _by_channel,
     _moved,
-    _two_bits,
+    _small_types,
     _pair_of_words,
     _saturation,
     _saturated_operator,
     _ties,
+    _scaled_product,
 )
