@@ -27,6 +27,7 @@ from anybit.ops.operator import DOMAIN
 from anybit.passes.flatten import flattened
 from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.fold_shapes import FoldShapes
+from anybit.passes.fold_transpose import FoldTranspose
 from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.remove_unused import RemoveUnused
 
@@ -108,6 +109,8 @@ def convert(
         expected = f"{', '.join(f.value for f in STANDARD_FORMATS)}; not approximate"
         raise UsageError("standard operators", got=got, expected=expected)
     hub, outcome = to_hub(model)
+    if target in STANDARD_FORMATS:
+        FoldTranspose()(hub)  # stock ONNX Runtime moves them past DequantizeLinear, into forms that it breaks
     substitutions: tuple[Substitution, ...] = widen_bipolar_constants(hub) if standard else ()
     outcome += TRANSLATORS[target].write(hub, approximate=approximate)
     if standard:

@@ -33,8 +33,8 @@ def write_stock_forms(model: ir.Model) -> None:
 
     - Weights of a product in float have their scales along the last axis, counted from the end: with one scale, or
       with axis 1, MatMulNBits takes them, which quantises the activations too.
-    - A float bias of a product of quantised tensors has two axes: with one it is rounded to integers of the product
-      of the scales.
+    - A float bias of a Gemm, or a MatMul, of quantised tensors has two axes: with one it is rounded to integers of the
+      product of the scales, and float weights to 8 bits.
     - Bytes that are made real and quantised again as bytes are clipped to their own range: without it the two pairs
       become one, which loses a rounding.
     - Relu and Clip before QuantizeLinear of small types are written as Max and Min; see `read_stock_forms`.
@@ -133,7 +133,7 @@ def is_taken_for_blocks(weights: Linear) -> bool:
 def _multiplies(node: ir.Node, place: int) -> bool:
     if node.domain != "" or place != 1 or node.op_type not in ("Gemm", "MatMul"):
         return False
-    x = dequantized(node.inputs[0])
+    x = dequantized(node.inputs[0], moved=True)
     return node.attributes.get_int("transB", 0) == 0 and not (x is not None and x.is_byte)
 
 
@@ -167,7 +167,7 @@ def bias_of(node: ir.Node) -> tuple[ir.Node, int] | None:
 
 def is_exact_bias(bias: Array, product: ir.Node) -> bool:
     """Whether integers times the product of the scales of a product's operands are the bias."""
-    x, w = dequantized(product.inputs[0]), dequantized(product.inputs[1])
+    x, w = dequantized(product.inputs[0], moved=True), dequantized(product.inputs[1])
     if x is None or w is None or x.one_scale is None:
         return False
     scales = constant(w.node.inputs[1])
@@ -185,8 +185,10 @@ def _plan_bias(node: ir.Node) -> _Plan | None:
         return None
     product, place = found
     bias = constant(node.inputs[place])
-    operands = [dequantized(v) for v in product.inputs[:2]]
-    if bias is None or bias.dtype != np.float32 or bias.ndim != 1 or None in operands or is_exact_bias(bias, product):
+    x, weights = dequantized(product.inputs[0], moved=True), product.inputs[1]
+    if x is None or (dequantized(weights) is None and constant(weights) is None):
+        return None
+    if bias is None or bias.dtype != np.float32 or bias.ndim != 1 or is_exact_bias(bias, product):
         return None
     return _Plan(1, lambda rewriter: _as_row(rewriter, node, place))
 

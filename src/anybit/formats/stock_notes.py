@@ -109,11 +109,14 @@ def _rounded_constants(place: _Place) -> Iterator[Note]:
     x, w = (dequantized(v, moved=True) for v in multiplies.inputs[:2])
     if x is None or x.scales > 1 or _bounded_quantizer(node.outputs[0]) is None:
         return
+    position = 2 if product is None else product[1]
+    given = node.inputs[position] if len(node.inputs) > position else None
+    bias = constant(given)
+    if given is not None and (bias is None or bias.ndim != 1):
+        return
     if w is None and constant(multiplies.inputs[1]) is not None:
         yield place.note("stock ONNX Runtime rounds its weights to 8 bits (WeightBiasQuantization)", got="1 % and more")
-        return
-    bias = constant(node.inputs[2]) if node.op_type != "Add" and len(node.inputs) > 2 else None
-    if w is None or bias is None or bias.ndim != 1 or is_exact_bias(bias, node):
+    if w is None or bias is None or is_exact_bias(bias, multiplies):
         return
     step = float(x.parameters.scale.max() * w.parameters.scale.max())
     yield place.note("stock ONNX Runtime rounds its bias (WeightBiasQuantization)", got=f"up to half of {step:g}")
