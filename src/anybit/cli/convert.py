@@ -52,6 +52,14 @@ def convert(
     embed_functions: Annotated[
         bool, typer.Option("--embed-functions", help="Put the bodies of the operators into the file (qonnx).")
     ] = False,
+    standard: Annotated[
+        bool,
+        typer.Option(
+            "--standard",
+            help="Write what the format cannot carry with standard operators that compute the same "
+            "(qcdq, qdq, quantized-ops, integer-ops).",
+        ),
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Compare what is written with the source, before it is written.")
     ] = True,
@@ -65,6 +73,8 @@ def convert(
     What a format cannot carry is refused, node by node, with the reason: then nothing is written, and the exit code
     is 1. With --approximate the model is written all the same: a change is listed with its bound, a node that still
     cannot be carried stays as it is and is listed as refused; the exit code is 0 if nothing is refused, else 1.
+    With --standard nothing that has standard operators is refused; what is written so is listed. Notes say what stock
+    ONNX Runtime computes otherwise than the file says, and which of its options helps; they leave the exit code alone.
     With --dry-run the exit code is 1 if the format of --to refuses anything, 0 without --to.
     """
     if dry_run:
@@ -76,7 +86,15 @@ def convert(
     from anybit.io.save import save
     from anybit.runtime.convert import convert as convert_model
 
-    result = convert_model(model, to, approximate=approximate, pack=pack, embed_functions=embed_functions, check=check)
+    result = convert_model(
+        model,
+        to,
+        approximate=approximate,
+        pack=pack,
+        embed_functions=embed_functions,
+        standard=standard,
+        check=check,
+    )
     certificate = result.certificate
     departs = certificate is not None and certificate.verdict is Verdict.DIFFERENT and not result.approximations
     written = not departs and (approximate or not result.refusals)
@@ -88,12 +106,16 @@ def convert(
                 "output": str(output) if written else None,
                 "refusals": result.refusals,
                 "approximations": result.approximations,
+                "substitutions": result.substitutions,
+                "notes": result.notes,
                 "check": None if certificate is None else _check_figures(certificate),
             }
         )
     else:
         _print_list("approximated", result.approximations)
+        _print_list("substituted", result.substitutions)
         _print_list("refused", result.refusals)
+        _print_list("notes", result.notes)
         console().print(
             "not compared with the source" if certificate is None else _check_text(certificate), markup=False
         )

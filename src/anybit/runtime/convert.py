@@ -29,6 +29,7 @@ def convert(
     approximate: bool = False,
     pack: bool = False,
     embed_functions: bool = False,
+    standard: bool = False,
     check: bool = True,
 ) -> Conversion:
     """The model in another format; it means the same, bit for bit, wherever no approximation is listed.
@@ -47,19 +48,20 @@ def convert(
         approximate: Whether a node may change what it means by a stated bound, rather than be refused.
         pack: Whether weights are stored as small integers; for QONNX only.
         embed_functions: Whether the bodies of the operators go into the file; for QONNX only.
+        standard: Whether what the format cannot carry is written with standard operators that compute the same.
         check: Whether to compare the result with the source.
 
     Raises:
         ModelFileError: The model cannot be read.
-        InvalidModelError: The model has no meaning; `check` says why.
-        UsageError: There is no such format, or an option is not for it.
+        InvalidModelError: `anybit.check` finds an error in it other than an unknown operator.
+        UsageError: There is no such format, an option is not for it, or two options exclude each other.
 
     Example:
         >>> convert("model.onnx", "qcdq").refusals            # doctest: +SKIP
         ()
     """
     source = load(model)
-    made = translate(source, to, approximate=approximate, pack=pack, embed_functions=embed_functions)
+    made = translate(source, to, approximate=approximate, pack=pack, embed_functions=embed_functions, standard=standard)
     return compared(source, made) if check else made
 
 
