@@ -18,6 +18,8 @@ from anybit.io.defaults import OVERRIDABLE
 from anybit.passes.catalog import catalog, parse_pass
 from anybit.passes.extract_submodel import extract_submodel
 from anybit.passes.merge_models import merge_models
+from anybit.runtime.bench import bench
+from anybit.runtime.statistics import statistics
 from anybit.targets.finn.prepare import prepare_finn
 from tests.models import model, parameters, quant, samples
 
@@ -195,6 +197,18 @@ def test_non_finite_defaults_and_feeds_give_what_the_reference_gives():
         with np.errstate(invalid="ignore"):
             right = run(proto, feeds, engine="reference")["y"]
         np.testing.assert_array_equal(run(proto, feeds)["y"], right)
+
+
+def test_data_sets_statistics_and_timing_leave_defaults_alone():
+    x, labels = samples(20, 4), np.zeros(20, np.int64)
+    for batch in (1, 2):
+        source = product(batch=batch)
+        right = int((expected(W, x).argmax(1) == 0).sum())
+        assert Session(source).evaluate({"x": x, "labels": labels}, batch_size=3).correct == right
+        made = statistics(source, {"x": x, "w": OTHER})
+        assert made.samples == 20
+        assert [t.name for t in made.activations] == ["a"]
+        assert all(a.agrees for a in bench(source, batch_sizes=(4,), rounds=1, with_peers=False).agreements)
 
 
 # Which reading a file gets
