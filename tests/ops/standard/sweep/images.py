@@ -23,6 +23,9 @@ def _samples() -> list[Case]:
         case("GridSample", normal(1, 2, 3, 4, 3), np.tanh(normal(1, 2, 3, 2, 3)), since=20, mode=m, tolerance=5)
         for m in ("linear", "nearest")
     ]
+    cases += [
+        case("AffineGrid", normal(1, 2, 3, dtype=np.float64), ints(1, 1, 3, 4), since=20, until=20, align_corners=1)
+    ]
     for size in ((1, 1, 3, 4), (2, 3, 5, 2)):
         cases += [
             case("AffineGrid", normal(size[0], 2, 3), ints(*size), since=20, align_corners=a, tolerance=5)
