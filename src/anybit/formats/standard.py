@@ -22,6 +22,7 @@ from anybit.ops.expand import Expander
 from anybit.ops.names import Names
 from anybit.ops.nodes import findings_of, label, operator_of
 from anybit.ops.operator import DOMAIN, Operator
+from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.passes.convert_opset import ConvertOpset
 from anybit.passes.rewriter import Rewriter
 
@@ -43,6 +44,7 @@ def write_standard(model: ir.Model, outcome: Outcome) -> tuple[Outcome, tuple[Su
     calls = [(n, o) for n in model.graph.all_nodes() if (o := operator_of(n, model.opset_imports)) is not None]
     reason = _raise_opset(model) if calls else None
     expander, names = Expander(model.graph, branches=False), Names.of_tensors(model)
+    told = tensors_of_told_zeros(model) if calls else {}
     rewriter = Rewriter(model, "standard")
     written: dict[str, Substitution] = {}
     refused: dict[str, Refusal] = {}
@@ -51,7 +53,7 @@ def write_standard(model: ir.Model, outcome: Outcome) -> tuple[Outcome, tuple[Su
         made = (
             replace(reason, node=where)
             if reason is not None
-            else _expanded(node, operator, expander, model.graph, names)
+            else _expanded(node, operator, expander, model.graph, names, zero_signs=node.outputs[0] in told)
         )
         if isinstance(made, Refusal):
             refused[where] = made
@@ -114,7 +116,7 @@ def _raise_opset(model: ir.Model) -> Refusal | None:
 
 
 def _expanded(
-    node: ir.Node, operator: Operator, expander: Expander, graph: ir.Graph, names: Names
+    node: ir.Node, operator: Operator, expander: Expander, graph: ir.Graph, names: Names, *, zero_signs: bool
 ) -> Sequence[ir.Node] | Refusal:
     """The nodes in the place of a call; none where its value is constant."""
     where = label(node)
@@ -122,7 +124,7 @@ def _expanded(
         if finding.severity is Severity.ERROR:
             return Refusal(problem=finding.problem, node=where, got=finding.got, expected=finding.expected)
     try:
-        made = expander.expand(node, operator)
+        made = expander.expand(node, operator, zero_signs=zero_signs)
     except AnybitError as error:
         told = error.diagnosis
         return Refusal(problem=told.problem, node=where, got=told.got, expected=told.expected)

@@ -75,7 +75,7 @@ def _combined(x: Array, places: Any, updates: Array, reduction: str) -> Array:
 
 
 def make_one_hot(spec: Spec) -> Kernel:
-    """Y = the on value where the position along the new axis is the index, modulo nothing; the off value elsewhere."""
+    """Y = values[1] where the place along the new axis is the index, which may count from the end; else values[0]."""
     axis = spec.integer("axis", -1)
 
     def run(inputs: Sequence[Any]) -> tuple[Array, ...]:

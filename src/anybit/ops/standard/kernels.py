@@ -45,12 +45,13 @@ from anybit.ops.standard.pooling import (
     lp_pool,
     make_max_pool,
 )
+from anybit.ops.standard.powers import make_pow
 from anybit.ops.standard.quantized_products import conv_integer, matmul_integer, qlinear_conv, qlinear_matmul
 from anybit.ops.standard.recurrent import recurrent
 from anybit.ops.standard.reductions import make_reduction
 from anybit.ops.standard.regions import make_max_roi_pool, make_non_max_suppression
 from anybit.ops.standard.resize import make_resize, make_upsample
-from anybit.ops.standard.sampling import make_grid_sample
+from anybit.ops.standard.sampling import make_affine_grid, make_grid_sample
 from anybit.ops.standard.sequences import make_optional, make_sequence_insert
 from anybit.ops.standard.shapes import make_flatten, make_squeeze, make_unsqueeze
 from anybit.ops.standard.text import make_cast, make_cast_like
@@ -91,6 +92,7 @@ _TYPED: dict[str, Maker] = {
     "OneHot": make_one_hot,
     "Optional": make_optional,
     "Pad": make_pad,
+    "Pow": make_pow,
     "QLinearConv": lambda spec: lambda inputs: (qlinear_conv(inputs, spec.attributes),),
     "QLinearMatMul": lambda _: lambda inputs: (qlinear_matmul(inputs),),
     "QuantizeLinear": make_quantize_linear,
@@ -103,6 +105,7 @@ _TYPED: dict[str, Maker] = {
 
 # On float64 copies of floating-point inputs, their results rounded once.
 _WIDE: dict[str, Maker] = {
+    "AffineGrid": make_affine_grid,
     "GridSample": make_grid_sample,
     "GRU": recurrent("GRU"),
     "LSTM": recurrent("LSTM"),
@@ -120,10 +123,10 @@ _WIDE: dict[str, Maker] = {
 # Computed by onnx's reference, but on float64 copies. Operators whose meaning depends on the type of the division
 # or of the rounding (QuantizeLinear, Cast and the like) must not be here.
 _WIDENED = frozenset(
-    """Acos Acosh AffineGrid Asin Asinh Atan Atanh Attention BatchNormalization CausalConvWithState Celu Col2Im Cos
+    """Acos Acosh Asin Asinh Atan Atanh Attention BatchNormalization CausalConvWithState Celu Col2Im Cos
     Cosh CumProd CumSum DeformConv Det DFT Einsum Elu Erf Exp Gelu GroupNormalization HardSigmoid HardSwish
     InstanceNormalization LeakyRelu LinearAttention Log LogSoftmax Mean Mish
-    NegativeLogLikelihoodLoss Pow Reciprocal RMSNormalization RoiAlign RotaryEmbedding Selu Sigmoid Sin Sinh Softmax
+    NegativeLogLikelihoodLoss Reciprocal RMSNormalization RoiAlign RotaryEmbedding Selu Sigmoid Sin Sinh Softmax
     SoftmaxCrossEntropyLoss Softplus Sqrt STFT Sum SwiGLU Swish Tan Tanh""".split()
 )
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from anybit.ops.operator import Array
 from anybit.ops.standard.kernel import Kernel, Spec, as_integers, given
 
-_NUMPY = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+_REPEATED: dict[str, Literal["reflect", "edge", "wrap"]] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
 def make_pad(spec: Spec) -> Kernel:
@@ -36,7 +36,7 @@ def pad(x: Array, amounts: Sequence[tuple[int, int]], mode: str, value: Any) -> 
     cropped = x[tuple(slice(max(0, -b), max(0, n - max(0, -e))) for n, (b, e) in zip(x.shape, amounts, strict=True))]
     added = [(max(0, b), max(0, e)) for b, e in amounts]
     if mode != "constant":
-        return np.pad(cropped, added, mode=_NUMPY[mode])  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return np.pad(cropped, added, mode=_REPEATED[mode])
     fill = np.zeros((), x.dtype) if value is None else np.asarray(value).reshape(()).astype(x.dtype)
     y = np.full([n + b + e for n, (b, e) in zip(cropped.shape, added, strict=True)], fill, x.dtype)
     y[tuple(slice(b, b + n) for n, (b, _) in zip(cropped.shape, added, strict=True))] = cropped

@@ -1,19 +1,40 @@
-"""GridSample: an image of any rank read at given places, in float64."""
+"""AffineGrid, and GridSample: an image of any rank read at given places; in float64."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
 from anybit.ops.operator import Array
-from anybit.ops.standard.kernel import Kernel, Spec
+from anybit.ops.standard.kernel import Kernel, Spec, as_integers
 from anybit.ops.standard.resize import interpolation_weight
 
 _MODES = {"bilinear": "linear", "bicubic": "cubic"}  # their names in version 16
 _CUBIC = -0.75
+
+
+def make_affine_grid(spec: Spec) -> Kernel:
+    """Y[n, o] = theta[n] (x, y, z, 1)', where x, y, z are the place of o, from -1 to 1, the last axis first."""
+    aligned = bool(spec.integer("align_corners", 0))
+
+    def run(inputs: Sequence[Any]) -> tuple[Array, ...]:
+        theta, size = inputs
+        axes = [_places(n, aligned=aligned) for n in as_integers(size)[2:]]
+        places = np.meshgrid(*axes, indexing="ij")[::-1]
+        points = np.stack([*places, np.ones(places[0].shape)], axis=-1)
+        return (np.einsum("nij,...j->n...i", theta, points),)
+
+    return run
+
+
+def _places(count: int, *, aligned: bool) -> Array:
+    if aligned:
+        return np.linspace(-1, 1, count)
+    return (2 * np.arange(count) + 1) / count - 1
 
 
 def make_grid_sample(spec: Spec) -> Kernel:

@@ -182,6 +182,8 @@ def _powers() -> list[Case]:
         for exponent in (np.float32, np.float64, np.int32, np.int64):
             x, e = integers(3, 4, low=1, high=6, dtype=base), integers(4, low=0, high=5, dtype=exponent)
             cases.append(case("Pow", x, e, since=12))
+    units = np.array([1, -1, 2, -7])
+    cases += [case("Pow", units.astype(d), np.array([[-1], [-2], [3]], d), since=12) for d in (np.int32, np.int64)]
     return cases
 
 

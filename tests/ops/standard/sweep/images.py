@@ -1,158 +1,10 @@
-"""Resizing, sampling, boxes and signals."""
+"""Sampling, boxes and signals."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tests.ops.standard.sweep.case import Case, case, integers, ints, normal, positive, scalar
-
-_COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric")
-
-
-def _resizes() -> list[Case]:
-    cases: list[Case] = []
-    x = normal(1, 2, 4, 6)
-    for mode in ("nearest", "linear"):
-        for scales in ((1, 1, 2, 3), (1, 1, 1, 1), (1, 1, 1.5, 2.25)):
-            cases += [
-                case("Upsample", x, np.array(scales, np.float32), since=9, until=9, mode=mode),
-                case("Upsample", x, until=8, mode=mode, scales=[float(s) for s in scales]),
-            ]
-        for scales in ((1, 1, 2, 3), (1, 1, 0.5, 0.6), (1, 1, 1.5, 0.7)):
-            cases += [case("Resize", x, np.array(scales, np.float32), since=10, until=10, mode=mode)]
-    for mode in ("nearest", "linear", "cubic"):
-        for transform in _COORDINATES:
-            first = 19 if transform == "half_pixel_symmetric" else 11
-            at: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": transform}
-            for scales in ((1, 1, 2, 3), (1, 1, 0.5, 0.6), (1, 1, 1.5, 0.75), (1, 1, 0.25, 1)):
-                cases += [
-                    case("Resize", x, np.float32([]), np.array(scales, np.float32), since=first, until=12, **at),
-                    case("Resize", x, None, np.array(scales, np.float32), since=max(13, first), **at),
-                ]
-            for sizes in ((1, 2, 8, 6), (1, 2, 3, 9), (1, 2, 1, 1), (1, 2, 5, 4)):
-                cases += [case("Resize", x, None, None, ints(*sizes), since=max(13, first), **at)]
-    return cases
-
-
-def _resize_options() -> list[Case]:
-    cases: list[Case] = []
-    x = normal(1, 2, 4, 6)
-    for rounding in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
-        for transform in _COORDINATES[:4]:
-            cases += [
-                case(
-                    "Resize",
-                    x,
-                    None,
-                    np.float32(s),
-                    since=13,
-                    mode="nearest",
-                    nearest_mode=rounding,
-                    coordinate_transformation_mode=transform,
-                )
-                for s in ((1, 1, 2, 3), (1, 1, 0.5, 0.7))
-            ]
-    for at in ({"cubic_coeff_a": -0.5}, {"exclude_outside": 1}, {"cubic_coeff_a": -0.5, "exclude_outside": 1}):
-        cases += [
-            case("Resize", x, None, np.float32(s), since=13, mode="cubic", **at)
-            for s in ((1, 1, 2, 3), (1, 1, 0.8, 0.6))
-        ]
-    for mode in ("linear", "cubic"):
-        cases += [
-            case("Resize", x, None, np.float32(s), since=18, mode=mode, antialias=1, **at)
-            for s in ((1, 1, 0.5, 0.6), (1, 1, 0.3, 1.0), (1, 1, 2, 0.5))
-            for at in ({}, {"exclude_outside": 1} if mode == "cubic" else {})
-        ]
-    for policy in ("stretch", "not_larger", "not_smaller"):
-        cases += [
-            case(
-                "Resize",
-                x,
-                None,
-                None,
-                ints(7, 8),
-                since=18,
-                mode="linear",
-                axes=[2, 3],
-                keep_aspect_ratio_policy=policy,
-            ),
-            case(
-                "Resize",
-                x,
-                None,
-                None,
-                ints(5, 3),
-                since=18,
-                mode="nearest",
-                axes=[3, 2],
-                keep_aspect_ratio_policy=policy,
-            ),
-        ]
-    roi = np.float32([0, 0, 0.2, 0.1, 1, 1, 0.9, 0.7])
-    cases += [
-        case(
-            "Resize",
-            x,
-            roi,
-            None,
-            ints(1, 2, 5, 5),
-            since=13,
-            mode=m,
-            coordinate_transformation_mode="tf_crop_and_resize",
-            extrapolation_value=2.5,
-        )
-        for m in ("linear", "nearest")
-    ]
-    cases += [
-        case(
-            "Resize",
-            x,
-            np.float32([0, 0, -0.3, 0.1, 1, 1, 1.2, 1.4]),
-            None,
-            ints(1, 2, 5, 5),
-            since=13,
-            mode="linear",
-            coordinate_transformation_mode="tf_crop_and_resize",
-            extrapolation_value=2.5,
-        )
-    ]
-    cases += [
-        case("Resize", normal(1, 2, 5), None, np.float32([1, 1, 2]), since=13, mode=m) for m in ("nearest", "linear")
-    ]
-    cases += [
-        case("Resize", normal(1, 1, 3, 4, 3), None, np.float32([1, 1, 2, 1.5, 2]), since=13, mode=m)
-        for m in ("nearest", "linear")
-    ]
-    cases += [
-        case("Resize", normal(4, 6), None, np.float32([2, 1.5]), since=13, mode=m)
-        for m in ("nearest", "linear", "cubic")
-    ]
-    cases += [
-        case(
-            "Resize",
-            integers(1, 1, 4, 6, low=0, high=200, dtype=d),
-            None,
-            np.float32([1, 1, 2, 2]),
-            since=13,
-            mode="nearest",
-        )
-        for d in (np.int8, np.uint8, np.int32)
-    ]
-    cases += [
-        case(
-            "Resize",
-            integers(1, 1, 4, 6, low=0, high=100, dtype=d),
-            None,
-            np.float32([1, 1, 2, 1.5]),
-            since=13,
-            mode="linear",
-        )
-        for d in (np.int8, np.uint8, np.int32)
-    ]
-    cases += [case("Resize", x.astype(np.float16), None, np.float32([1, 1, 2, 1.5]), since=13, mode="linear")]
-    return cases
+from tests.ops.standard.sweep.case import Case, case, ints, normal, positive, scalar
 
 
 def _samples() -> list[Case]:
@@ -166,9 +18,13 @@ def _samples() -> list[Case]:
                     case("GridSample", x, grid, since=16, until=19, mode=old, tolerance=5, **at),
                     case("GridSample", x, grid, since=20, mode=mode, tolerance=5, **at),
                 ]
+    cases += [case("GridSample", x, grid, since=16, tolerance=5)]
     cases += [
         case("GridSample", normal(1, 2, 3, 4, 3), np.tanh(normal(1, 2, 3, 2, 3)), since=20, mode=m, tolerance=5)
         for m in ("linear", "nearest")
+    ]
+    cases += [
+        case("AffineGrid", normal(1, 2, 3, dtype=np.float64), ints(1, 1, 3, 4), since=20, until=20, align_corners=1)
     ]
     for size in ((1, 1, 3, 4), (2, 3, 5, 2)):
         cases += [
@@ -210,6 +66,7 @@ def _samples() -> list[Case]:
         (scalar(3, np.int64), scalar(0.5), scalar(0.4)),
     ):
         cases += [case("NonMaxSuppression", boxes, scores, *given, since=10, center_point_box=c) for c in (0, 1)]
+    cases += [case("NonMaxSuppression", boxes, scores, scalar(3, np.int64), since=10)]
     return cases
 
 
@@ -225,6 +82,7 @@ def _signals() -> list[Case]:
             case(name, scalar(8, np.int64), since=17, tolerance=10),
             case(name, scalar(8, np.int64), since=17, output_datatype=11, tolerance=1e6),
         ]
+    cases += [case("DFT", normal(2, 5, 3, 1), since=17, until=19, tolerance=10)]
     real, complex_ = normal(2, 8, 1), normal(2, 6, 2)
     for at in ({}, {"inverse": 1}):
         cases += [
@@ -328,4 +186,4 @@ def _signals() -> list[Case]:
     return cases
 
 
-CASES = [*_resizes(), *_resize_options(), *_samples(), *_signals()]
+CASES = [*_samples(), *_signals()]

@@ -131,7 +131,10 @@ def _scatters() -> list[Case]:
         case("TensorScatter", normal(2, 4, 3), normal(2, 2, 3), ints(1, 2), since=24, axis=1),
         case("TensorScatter", normal(2, 4, 3), normal(2, 2, 3), ints(3, 2), since=24, axis=1, mode="circular"),
     ]
-    cases += [case("TensorScatter", normal(2, 4, 3), normal(2, 2, 3), since=24, axis=-2)]
+    cases += [
+        case("TensorScatter", normal(2, 4, 3), normal(2, 2, 3), since=24, axis=-2),
+        case("TensorScatter", normal(2, 4, 3), normal(2, 2, 3), ints(1, 2), since=24),
+    ]
     return cases
 
 

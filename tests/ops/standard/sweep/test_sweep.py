@@ -16,15 +16,29 @@ from tests.ops.standard.sweep import (
     left_out,
     movement,
     normalization,
+    products,
     quantization,
     reductions,
+    resizing,
     windows,
 )
 from tests.ops.standard.sweep.case import NEWEST, OLDEST, Case
 from tests.ops.standard.sweep.comparing import difference
 from tests.ops.standard.sweep.running import by_folding, by_onnx_runtime, by_reference
 
-_FAMILIES = (containers, elementwise, images, indexing, movement, normalization, quantization, reductions, windows)
+_FAMILIES = (
+    containers,
+    elementwise,
+    images,
+    indexing,
+    movement,
+    normalization,
+    products,
+    quantization,
+    reductions,
+    resizing,
+    windows,
+)
 _CASES: dict[str, list[Case]] = {}
 for _family in _FAMILIES:
     for _case in _family.CASES:
