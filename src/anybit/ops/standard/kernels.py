@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -33,6 +34,8 @@ _FLATTENED = frozenset({"Hardmax", "LogSoftmax", "Softmax"})
 
 # The activations that onnx's reference computes, whatever the node says.
 _FIXED_ACTIVATIONS = {"GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "RNN": ["Tanh"]}
+
+_FLOATS = frozenset(map(np.dtype, (np.float16, np.float32, np.float64, ml_dtypes.bfloat16)))
 
 Kernel = Callable[[Sequence[Array | None]], tuple[Any, ...]]
 _Own = Callable[..., Array]
@@ -90,6 +93,8 @@ def compile_node(node: ir.Node, opset: int) -> Kernel:
     generic = _reference_kernel(_canonical(node), opset, len(node.inputs), len(node.outputs))
     if node.op_type == "QuantizeLinear":
         return lambda inputs: generic(inputs) if (y := quantize_linear(inputs, attributes)) is None else (y,)
+    if node.op_type in ("Cast", "CastLike"):
+        return lambda inputs: generic([_in_bytes(inputs[0]), *inputs[1:]])
     own = _OWN.get(node.op_type)
     if own is not None and _is_plain(node, attributes, opset):
         return _in_float64(own, attributes, generic)
@@ -143,7 +148,7 @@ def _in_float64(own: _Own, attributes: Mapping[str, Any], generic: Kernel) -> Ke
             return (
                 np.maximum(own(attributes, first.astype(np.float64)), np.iinfo(first.dtype).min).astype(first.dtype),
             )
-        if first is None or not np.issubdtype(first.dtype, np.floating):
+        if first is None or first.dtype not in _FLOATS:
             return generic(inputs)
         with np.errstate(all="ignore"):  # infinities and NaN are answered, not warned of
             return _narrowed((own(attributes, *(_float64(x) for x in inputs)),), inputs)
@@ -196,12 +201,18 @@ def _resize_inputs(inputs: Sequence[Array | None], axes: Sequence[int] | None) -
 
 
 def _float64(x: Any) -> Any:
-    narrow = isinstance(x, np.ndarray) and x.dtype in (np.float16, np.float32)
-    return x.astype(np.float64) if narrow else x
+    return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype in _FLOATS else x
+
+
+def _in_bytes(x: Any) -> Any:
+    """A tensor of one of the types that numpy lacks in a type that it has, exactly: it casts from it to all others."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "V":
+        return x
+    return x.astype(np.int16 if ir.DataType.from_numpy(x.dtype).is_integer() else np.float32)
 
 
 def _narrowed(outputs: tuple[Any, ...], inputs: Sequence[Any]) -> tuple[Any, ...]:
-    dtype = next((x.dtype for x in inputs if isinstance(x, np.ndarray) and x.dtype.kind == "f"), None)
+    dtype = next((x.dtype for x in inputs if isinstance(x, np.ndarray) and x.dtype in _FLOATS), None)
     if dtype is None:
         return outputs
     with np.errstate(over="ignore"):
