@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -38,7 +39,7 @@ def decompose(model: ir.Model, wanted: Callable[[ir.Node], bool]) -> None:
 
 def _call(model: ir.Model, node: ir.Node, number: int) -> bool:
     """Makes the node a call of its function; whether it has one."""
-    schema = standard_schema(node.op_type, model.opset_imports[""])
+    schema: Any = standard_schema(node.op_type, model.opset_imports[""])  # its stubs lack the functions
     proto = None if schema is None else _function(schema, node, model.opset_imports[""])
     if schema is None or proto is None:
         return False
@@ -52,7 +53,7 @@ def _call(model: ir.Model, node: ir.Node, number: int) -> bool:
     return True
 
 
-def _function(schema: onnx.defs.OpSchema, node: ir.Node, opset: int) -> onnx.FunctionProto | None:
+def _function(schema: Any, node: ir.Node, opset: int) -> onnx.FunctionProto | None:
     versions = [v for v in schema.function_opset_versions if v <= opset]
     if versions:
         return onnx.FunctionProto.FromString(schema.get_function_with_opset_version(max(versions)))

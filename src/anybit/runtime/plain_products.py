@@ -133,7 +133,7 @@ class _Rewrite:
             )
         a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = self.node.inputs
         dtype = None if y_zero is None else y_zero.dtype
-        if dtype not in _BYTES or y_zero is None:
+        if dtype is None or dtype not in _BYTES:
             return
         made = ir.node("MatMulInteger", [a, b, a_zero, b_zero])
         self._keep(made, ir.DataType.INT32)

@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from anybit.ops.nodes import label
 from anybit.ops.operator import Array
+from anybit.ops.standard.casts import make_cast, make_cast_like
 from anybit.ops.standard.convolution import conv, conv_transpose
 from anybit.ops.standard.dropout import make_dropout
 from anybit.ops.standard.indexing import (
@@ -54,7 +55,6 @@ from anybit.ops.standard.resize import make_resize, make_upsample
 from anybit.ops.standard.sampling import make_affine_grid, make_grid_sample
 from anybit.ops.standard.sequences import make_optional, make_sequence_insert
 from anybit.ops.standard.shapes import make_flatten, make_squeeze, make_unsqueeze
-from anybit.ops.standard.text import make_cast, make_cast_like
 
 __all__ = ["Kernel", "compile_node"]
 
