@@ -75,6 +75,7 @@ def _transposed() -> Iterator[Variant]:
         ("output-padding", {"output_padding": [1, 1]}),
         ("output-padding", {"output_padding": [2, 2], "strides": [2, 2]}),
         ("output-padding", {"output_padding": [-1, 0]}),
+        ("pads", {"pads": [4, 0, 4, 0]}),
         ("output-shape", {"output_shape": [8]}),
         ("output-shape", {"output_shape": [1, 8, 8, 8]}),
     ):

@@ -51,6 +51,8 @@ def _granularity(draw: st.DrawFn, shape: Sequence[int], opset: int) -> tuple[tup
             block = draw(st.integers(1, shape[axis] + 2))
             blocks = list(shape)
             blocks[axis] = -(-shape[axis] // block)
+            if blocks == [1]:  # ONNX Runtime takes it for a scalar
+                return (1,), {}
             return tuple(blocks), {"axis": axis, "block_size": block}
 
 
@@ -62,7 +64,8 @@ def linear(draw: st.DrawFn) -> Variant:
     size, attributes = draw(_granularity(shape, opset))
     level = draw(st.sampled_from([k for k, since in _LEVELS.items() if since <= opset]))
     real = draw(st.sampled_from([np.float32, np.float16])) if opset >= _HALF_SINCE else np.float32
-    given = [_ones(size, level)] if draw(st.booleans()) else []
+    floating = np.dtype(level).name.startswith("float")  # ONNX Runtime wants its zero points to be 0
+    given = [(np.zeros if floating else np.ones)(size, level)] if draw(st.booleans()) else []
     if draw(st.booleans()):
         x = _ones(shape, draw(st.sampled_from([level, np.int32])) if not given else level)
         return Variant("DequantizeLinear", (x, _ones(size, real), *given), attributes, opset)
@@ -86,7 +89,7 @@ def _window(draw: st.DrawFn, axes: int, *, dilated: bool = True) -> tuple[list[i
     match draw(st.sampled_from(["pads", "auto", "none"])):
         case "pads":
             pads = attributes["pads"] = [draw(st.integers(0, k - 1)) for k in kernel * 2]
-        case "auto" if all(d == 1 for d in dilations):
+        case "auto" if all(d == 1 for d in dilations) and "strides" not in attributes:
             attributes["auto_pad"] = draw(st.sampled_from(["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"]))
         case _:
             pass
@@ -111,6 +114,8 @@ def convolutions(draw: st.DrawFn) -> Variant:
     x, rows = (draw(st.integers(1, 2)), group * per, *spatial), group * out
     biased = draw(st.booleans())
     if kind == "ConvTranspose":
+        if min(spatial) <= 2 * max(attributes.get("pads", [0])):
+            attributes.pop("pads", None)  # they might leave nothing
         inputs = [_ones(x, np.float32), _ones((group * per, out, *kernel), np.float32)]
         return Variant(kind, (*inputs, *([_ones((rows,), np.float32)] * biased)), attributes, opset)
     weights = (rows, per, *kernel)
@@ -177,7 +182,8 @@ def packed(draw: st.DrawFn) -> Variant:
     if draw(st.booleans()):
         rows, terms = draw(_SIDES), draw(st.integers(1, 100))
         blocks = -(-terms // block)
-        zeros = draw(st.sampled_from([None, (np.uint8, -(-blocks * bits // 8)), (np.float32, blocks)]))
+        kinds = [None, (np.uint8, -(-blocks * bits // 8)), *([(np.float32, blocks)] * (bits == 4))]
+        zeros = draw(st.sampled_from(kinds))
         shape = draw(st.sampled_from([(rows, blocks), (rows * blocks,)]))
         inputs = [_ones((2, terms), np.float32), _ones((rows, blocks, block * bits // 8), np.uint8)]
         given = None if zeros is None else _ones((rows, zeros[1]), zeros[0])

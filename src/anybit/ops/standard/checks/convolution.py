@@ -23,6 +23,7 @@ from anybit.ops.standard.checks.parameters import (
 )
 from anybit.ops.standard.checks.windows import check_extent, check_lengths, check_one_padding, check_windows
 
+_STEPS = ("strides", "dilations", "output_padding")
 _SPATIAL = 2  # the first spatial axis: before it are batch and channels
 
 
@@ -72,6 +73,7 @@ def conv_transpose(call: StandardCall) -> Iterator[Finding]:
     yield from check_lengths(call, "output_shape", sides.axes, least=1)
     yield from check_lengths(call, "output_padding", sides.axes, least=0)
     yield from _output_padding(call)
+    yield from _output_size(call, sides)
 
 
 def deform_conv(call: StandardCall) -> Iterator[Finding]:
@@ -164,3 +166,28 @@ def _output_padding(call: StandardCall) -> Iterator[Finding]:
     if any(p >= limit for p, limit in zip(padding, limits, strict=True)):
         expected = f"each smaller than its stride or dilation, {limits}"
         yield call.finding("output-padding", "attribute 'output_padding'", got=list(padding), expected=expected)
+
+
+def _output_size(call: StandardCall, sides: _Sides) -> Iterator[Finding]:
+    """stride * (size - 1) + output padding + extent of the kernel - pads, at least 1 along each axis."""
+    spatial, kernel = sides.spatial, sides.kernel
+    if spatial is None or kernel is None or len(spatial) != len(kernel) or call.integers("output_shape"):
+        return
+    axes, pads = len(spatial), call.integers("pads")
+    if len(pads) != 2 * axes or call.text("auto_pad") not in ("", "NOTSET"):
+        return
+    strides, dilations, extra = (
+        v if len(v) == axes else (default,) * axes
+        for v, default in ((call.integers(n), int(n != "output_padding")) for n in _STEPS)
+    )
+    for axis, (size, taps) in enumerate(zip(spatial, kernel, strict=True)):
+        if not size or not taps:
+            continue
+        full = strides[axis] * (size - 1) + extra[axis] + dilations[axis] * (taps - 1) + 1
+        if full <= pads[axis] + pads[axis + axes]:
+            yield call.finding(
+                "pads",
+                f"pads along spatial axis {axis}",
+                got=pads[axis] + pads[axis + axes],
+                expected=f"fewer than the {full} elements that are made there",
+            )
