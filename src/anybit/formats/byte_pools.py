@@ -102,7 +102,7 @@ def max_pool(written: Written) -> Refusal | None:
     if x is None or shape is None or x.dtype is None:
         return Refusal(problem="type or rank of X is not known", node=label(node))
     first = written.add("Transpose", [x], "first", x.dtype, perm=to_first(len(shape)))
-    pooled = written.add("MaxPool", [first], "pooled", x.dtype, **dict(node.attributes))
+    pooled = written.add("MaxPool", [first], "pooled", x.dtype, **{n: a.value for n, a in node.attributes.items()})
     written.add("Transpose", [pooled], "last", x.dtype, like=written.output, perm=to_last(len(shape)))
     return None
 
@@ -136,7 +136,8 @@ def softmax(written: Written) -> Refusal | None:
     place = written.add("Add", [distance, written.constant("last", np.float32(_LAST_BYTE))], "place", like=rows)
     index = written.add("Cast", [place], "index", ir.DataType.INT64, like=rows, to=ir.DataType.INT64.value)
     index.type = ir.TensorType(ir.DataType.INT64)
-    terms = written.add("Gather", [written.constant("exponentials", exponentials.table), index], "terms", like=rows)
+    table: list[ir.Value | None] = [written.constant("exponentials", exponentials.table), index]
+    terms = written.add("Gather", table, "terms", like=rows)
     total = written.total([written.cut(terms, {along: slice(k, k + 1)}, f"term{k}") for k in range(count)], "sum")
     whole = written.times(terms, exponentials.steps, "steps")
     share = written.add("Div", [whole, total], "share", like=rows)

@@ -148,7 +148,7 @@ def convolution(written: Written) -> Refusal | None:
     node = written.node
     inputs = [*node.inputs, *[None] * 8][:8]
     x, y_zero = inputs[0], constant(inputs[7])
-    attributes = {name: a for name, a in node.attributes.items() if name != _CHANNELS_LAST}
+    attributes = {name: a.value for name, a in node.attributes.items() if name != _CHANNELS_LAST}
     if x is None or x.dtype is None or x.shape is None or y_zero is None:
         return Refusal(problem="type or rank of X is not known, or the zero point of Y is computed", node=label(node))
     dtype, rank = ir.DataType.from_numpy(y_zero.dtype), x.shape.rank()

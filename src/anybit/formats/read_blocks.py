@@ -92,7 +92,7 @@ class _Weights:
         for bits in range(self.bits, self.bits + _MORE_BITS):
             low, high = -(1 << bits - 1), (1 << bits - 1) - 1
             if low <= levels.min(initial=0) and levels.max(initial=0) <= high:
-                size = np.abs(scale) / np.float32(steps)
+                size = (np.abs(scale) / np.float32(steps)).astype(np.float32)
                 yield Quantizer(size, np.zeros(()), np.asarray(low), np.asarray(high)).between(low, high)
                 return
 

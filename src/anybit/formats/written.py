@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.formats.byte_operators import Scaled
@@ -42,7 +43,7 @@ class Written:
         """Version of the standard operators."""
         return self.rewriter.model.opset_imports.get("", 1)
 
-    def constant(self, name: str, array: Array) -> ir.Value:
+    def constant(self, name: str, array: npt.ArrayLike) -> ir.Value:
         """A constant, named after the output."""
         return self.rewriter.constant(f"{self.output.name}/{name}", np.asarray(array))
 
@@ -57,9 +58,7 @@ class Written:
         **attributes: Any,
     ) -> ir.Value:
         """The output of a further node, of the type, and of the shape of `like`."""
-        given = {
-            k: v if isinstance(v, ir.Attr) else ir.convenience.convert_attribute(k, v) for k, v in attributes.items()
-        }
+        given = {k: ir.convenience.convert_attribute(k, v) for k, v in attributes.items()}
         made = self.rewriter.node(op_type, inputs, f"{self.output.name}/{name}", like=like, attributes=given)
         made.outputs[0].type = ir.TensorType(dtype)
         self._nodes.append(made)
@@ -74,7 +73,7 @@ class Written:
         self._bare.append(x.value)
         return self._linear("DequantizeLinear", x.value, x, np.ones((), np.float32), name)
 
-    def times(self, x: ir.Value, factor: np.float32, name: str) -> ir.Value:
+    def times(self, x: ir.Value, factor: npt.ArrayLike, name: str) -> ir.Value:
         """A product with a constant."""
         return self.add("Mul", [x, self.constant(f"{name}/factor", np.asarray(factor))], name, like=x)
 

@@ -254,16 +254,19 @@ class _Contributed:
         return schema
 
 
-_BLOCKS = dict.fromkeys(("bits", "block_size"), _KINDS.INT)
+def _integers(*names: str) -> dict[str, OpSchema.AttrType]:
+    return dict.fromkeys(names, _KINDS.INT)
+
+
 _CONTRIBUTED: dict[str, _Contributed] = {
-    "DequantizeLinear": _Contributed(2, 3, _dequantize, dict.fromkeys(("axis", "block_size"), _KINDS.INT)),
+    "DequantizeLinear": _Contributed(2, 3, _dequantize, _integers("axis", "block_size")),
     "DynamicQuantizeMatMul": _Contributed(3, 5, _matmul),
     "GatherBlockQuantized": _Contributed(
-        3, 4, _gather, _BLOCKS | dict.fromkeys(("gather_axis", "quantize_axis"), _KINDS.INT)
+        3, 4, _gather, _integers("bits", "block_size", "gather_axis", "quantize_axis")
     ),
     "MatMulIntegerToFloat": _Contributed(4, 7, _matmul),
     "MatMulNBits": _Contributed(
-        3, 6, _nbits, _BLOCKS | dict.fromkeys(("K", "N", "accuracy_level", "weight_prepacked"), _KINDS.INT)
+        3, 6, _nbits, _integers("bits", "block_size", "K", "N", "accuracy_level", "weight_prepacked")
     ),
     "NhwcMaxPool": _Contributed(1, 1, lambda node: _pool(node, is_last=True), _WINDOWS),
     "QGemm": _Contributed(6, 9, _gemm, {"alpha": _KINDS.FLOAT, "transA": _KINDS.INT, "transB": _KINDS.INT}),
@@ -277,9 +280,7 @@ _CONTRIBUTED: dict[str, _Contributed] = {
     "QLinearSigmoid": _Contributed(4, 5, _unary),
     "QLinearSoftmax": _Contributed(4, 5, _unary, {"axis": _KINDS.INT, "opset": _KINDS.INT}),
     "QLinearWhere": _Contributed(9, 9, _where),
-    "QuantizeLinear": _Contributed(
-        2, 3, _quantize, dict.fromkeys(("axis", "block_size", "output_dtype", "saturate"), _KINDS.INT)
-    ),
+    "QuantizeLinear": _Contributed(2, 3, _quantize, _integers("axis", "block_size", "output_dtype", "saturate")),
 }
 
 
