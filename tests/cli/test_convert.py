@@ -7,6 +7,7 @@ import json
 import onnx
 import pytest
 import typer
+from onnx import helper
 from typer.testing import CliRunner
 
 import anybit
@@ -78,6 +79,35 @@ def test_the_json_of_a_refusal_has_no_output(files):
     report = json.loads(result.stdout)
     assert report["output"] is None
     assert [r["node"] for r in report["refusals"]] == ["Quant 'y_node'"]
+
+
+def test_standard_operators_leave_nothing_refused(files):
+    result = call(files / "floor.onnx", "--to", "qdq", "-o", files / "out.onnx", "--standard")
+    assert result.exit_code == 0
+    assert "Quant 'y_node': written with standard operators: got Div, Clip, Floor, Mul" in result.stdout
+    written = anybit.load(files / "out.onnx")
+    assert {n.domain for n in written.graph} == {""}
+    assert_same(onnx.load(files / "floor.onnx"), written, samples(4))
+
+
+def test_standard_operators_are_in_the_json(files):
+    result = call(files / "floor.onnx", "--to", "qcdq", "-o", files / "out.onnx", "--standard", "--json")
+    report = json.loads(result.stdout)
+    assert [(s["node"], s["got"]) for s in report["substitutions"]] == [("Quant 'y_node'", "Div, Clip, Floor, Mul")]
+    assert (report["refusals"], report["notes"]) == ([], [])
+
+
+def test_what_stock_onnx_runtime_computes_otherwise_is_noted_with_the_option_that_helps(files):
+    nodes = [quant("x", "a"), helper.make_node("Softmax", ["a"], ["s"], name="soft"), quant("s", "y", signed=0)]
+    values = parameters("a", bits=8.0) | parameters("y", bits=8.0, scale=0.004)
+    onnx.save(model(nodes, values, inputs={"x": [4, 5]}, outputs=["y"]), files / "soft.onnx")
+    command = (files / "soft.onnx", "--to", "qcdq", "-o", files / "out.onnx")
+    result = call(*command)
+    assert result.exit_code == 0
+    assert "Softmax 'soft': stock ONNX Runtime" in result.stdout
+    assert 'session option "session.disable_quant_qdq" = "1"' in result.stdout
+    (note,) = json.loads(call(*command, "--json").stdout)["notes"]
+    assert (note["node"], note["remedy"]) == ("Softmax 'soft'", note["hint"])
 
 
 def test_a_dry_run_prints_the_table_and_the_reasons(files):

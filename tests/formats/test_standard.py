@@ -123,6 +123,16 @@ def test_wide_bipolar_float_and_staircase_quantisers_run_anywhere(to):
     assert len(result.substitutions) == 4
 
 
+@pytest.mark.parametrize("bits", [[[1.0], [2.0], [5.0], [9.0]], [[3.0], [3.0], [4.0], [1.0]]])
+def test_bit_widths_by_channel_are_bounds_by_channel(bits):
+    values = parameters("y", bits=np.float32(bits), scale=0.25)
+    source = model([quant("x", "y", signed=0)], values, inputs={"x": [4, 21]}, outputs=["y"], opset=13)
+    result = _everywhere(source, "qcdq", _VALUES.reshape(4, 21))
+    back = convert(result.model, "qonnx")
+    assert not back.refusals
+    assert_equal(*(anybit.Session(m, engine="reference").run(_VALUES.reshape(4, 21)) for m in (source, back.model)))
+
+
 def test_weights_of_one_signed_bit_are_integers_of_two():
     nodes = [helper.make_node("BipolarQuant", ["w", "s"], ["q"], domain=DOMAIN, name="sign"),
              helper.make_node("MatMul", ["x", "q"], ["y"])]  # fmt: skip
