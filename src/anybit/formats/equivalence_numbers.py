@@ -50,7 +50,7 @@ _NOTHING = Root(b"", np.zeros(1), np.zeros(1))
 
 
 class _Kind(enum.Enum):
-    """The keys of a tensor, in the order of `Number`."""
+    """The keys of a tensor, see `Number`."""
 
     NUMBERS = enum.auto()
     STRUCTURE = enum.auto()
@@ -164,9 +164,10 @@ class Numbering:
         if is_identity(node):
             self.numbers[node.outputs[0]] = self.of(node.inputs[0])
             return
-        keys = [self._structure(node, kind) for kind in _Kind]
+        key, structure, bits = (self._structure(node, kind) for kind in (_Kind.NUMBERS, _Kind.STRUCTURE, _Kind.BITS))
         for index, output in enumerate(node.outputs):
-            self.numbers[output] = Number(*(_output(k, index) for k in keys), node=node)
+            keys = _output(key, index), _output(structure, index), _output(bits, index)
+            self.numbers[output] = Number(*keys, node=node)
         output = node.outputs[0]
         if output.dtype != ir.DataType.FLOAT or node.inputs[0] is None or node.inputs[0].dtype != ir.DataType.FLOAT:
             return

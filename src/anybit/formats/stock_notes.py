@@ -145,7 +145,10 @@ def _integer_bias(place: _Place) -> Iterator[Note]:
     shape = shape_of(product.outputs[0])
     if place.node.op_type == "Add" and shape is not None and len(shape) != 2:
         return
-    steps = np.asarray(x.parameters.scale * constant(w.node.inputs[1]), np.float32)
+    w_scale = constant(w.node.inputs[1])
+    if w_scale is None:
+        return
+    steps = np.asarray(x.parameters.scale * w_scale, np.float32)
     own = np.asarray(constant(bias.node.inputs[1]), np.float32)
     if own.size == steps.size and (own.reshape(-1) == steps.reshape(-1)).all():
         return

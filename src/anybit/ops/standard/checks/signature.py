@@ -92,7 +92,9 @@ def _formal_attribute(attribute: OpSchema.Attribute) -> FormalAttribute:
     default = attribute.default_value
     value = onnx.helper.get_attribute_value(default) if default.type else None
     return FormalAttribute(
-        attribute.type.name, attribute.required, value.decode() if isinstance(value, bytes) else value
+        onnx.AttributeProto.AttributeType.Name(int(attribute.type)),
+        attribute.required,
+        value.decode() if isinstance(value, bytes) else value,
     )
 
 
