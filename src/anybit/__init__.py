@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from anybit.analysis.summary import Summary, summarise
     from anybit.analysis.types import TensorType, types
     from anybit.analysis.values.analysis import Values, analyse
+    from anybit.analysis.values.input_range import InputRange
     from anybit.datatypes import DataType, parse_datatype
     from anybit.errors import AnybitError, Finding, Refusal, Severity
-    from anybit.formats.convert import convert, formats_of
-    from anybit.formats.equivalence import Certificate, Verdict
+    from anybit.formats.certificate import Certificate, Verdict
+    from anybit.formats.convert import formats_of
     from anybit.formats.format import Conversion, Format
     from anybit.frontends.agreement import ConversionError, Export
     from anybit.frontends.brevitas import export_brevitas
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from anybit.reporting.page import report
     from anybit.rounding import Rounding
     from anybit.runtime.compare import Comparison, compare
+    from anybit.runtime.convert import convert
     from anybit.runtime.engine import Engine
     from anybit.runtime.evaluate import Evaluation, Metric
     from anybit.runtime.images import ImageFolder
@@ -56,7 +58,7 @@ _HOMES = {
     "AnybitError": "errors",
     "Attribute": "ops.operator",
     "Call": "ops.operator",
-    "Certificate": "formats.equivalence",
+    "Certificate": "formats.certificate",
     "Comparison": "runtime.compare",
     "Conversion": "formats.format",
     "ConversionError": "frontends.agreement",
@@ -71,6 +73,7 @@ _HOMES = {
     "Handover": "targets.handover",
     "ImageFolder": "runtime.images",
     "Input": "ops.operator",
+    "InputRange": "analysis.values.input_range",
     "Metric": "runtime.evaluate",
     "Operator": "ops.operator",
     "Ranges": "analysis.ranges",
@@ -84,13 +87,13 @@ _HOMES = {
     "TensorType": "analysis.types",
     "Types": "ops.operator",
     "Values": "analysis.values.analysis",
-    "Verdict": "formats.equivalence",
+    "Verdict": "formats.certificate",
     "analyse": "analysis.values.analysis",
     "apply": "passes.apply",
     "check": "analysis.check",
     "clean": "passes.clean",
     "compare": "runtime.compare",
-    "convert": "formats.convert",
+    "convert": "runtime.convert",
     "cost": "analysis.cost.cost",
     "export_brevitas": "frontends.brevitas",
     "export_keras": "frontends.keras",
@@ -135,6 +138,7 @@ __all__ = [
     "Handover",
     "ImageFolder",
     "Input",
+    "InputRange",
     "Metric",
     "Operator",
     "Ranges",

@@ -85,6 +85,13 @@ class InputError(AnybitError):
     """Data fed to a model that does not fit its inputs, or a name that the model does not have."""
 
 
+class UnknownTensorError(InputError, KeyError):
+    """A tensor that the model does not have, asked for by name."""
+
+    def __str__(self) -> str:  # that of KeyError quotes its text
+        return str(self.diagnosis)
+
+
 class UnsupportedError(AnybitError):
     """An operator, version or engine that this installation cannot run."""
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
+from typer.testing import CliRunner
 
+import anybit
 from anybit import Severity, check
+from anybit.cli.app import app
+from anybit.errors import InvalidModelError
+from anybit.reporting.describe import describe
 from tests.models import DOMAIN, mlp, model, parameters, quant
 
 
@@ -146,3 +153,91 @@ def test_false_shapes_circles_and_recursion_are_found():
     function = helper.make_function("my", "F", ["x"], ["y"], [call], [helper.make_opsetid("my", 1)])
     imports = {"": 21, "my": 1}
     check(model([call], {}, inputs={"x": [1]}, outputs=["y"], imports=imports, functions=[function]))
+
+
+def _branch(nodes, output):
+    return helper.make_graph(nodes, "branch", [], [helper.make_tensor_value_info(output, 1, None)])
+
+
+def _if(branch):
+    other = _branch([helper.make_node("Neg", ["x"], ["e"])], "e")
+    node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=other)
+    return model([node], {"c": np.bool_(1)}, inputs={"x": [1, 3]}, outputs=["y"])
+
+
+def _function(*nodes):
+    function = helper.make_function("local", "F", ["a"], ["b"], nodes, [helper.make_opsetid("", 21)])
+    call = helper.make_node("F", ["x"], ["y"], domain="local")
+    return model([call], {}, inputs={"x": [1, 3]}, outputs=["y"], functions=[function], imports={"": 21, "local": 1})
+
+
+GHOST = helper.make_node("Relu", ["ghost"], ["a"], name="reads")
+BROKEN = {
+    "a dangling input": model(
+        [GHOST, helper.make_node("Add", ["x", "a"], ["y"])], {}, inputs={"x": [1, 3]}, outputs=["y"]
+    ),
+    "a dangling input that no output needs": model(
+        [GHOST, helper.make_node("Neg", ["x"], ["y"])], {}, inputs={"x": [1, 3]}, outputs=["y"]
+    ),
+    "a dangling input in a branch": _if(_branch([GHOST], "a")),
+    "a dangling output of a branch": _if(_branch([], "nothing")),
+    "a dangling input in a function": _function(helper.make_node("Add", ["a", "ghost"], ["b"])),
+    "an output that nothing makes": model(
+        [helper.make_node("Neg", ["x"], ["a"])], {}, inputs={"x": [1, 3]}, outputs=["y"]
+    ),
+    "an attribute of another version": model(
+        [helper.make_node("Clip", ["x"], ["y"], min=0.0)], {}, inputs={"x": [1, 3]}, outputs=["y"]
+    ),
+    "too few inputs": model([helper.make_node("Add", ["x"], ["y"])], {}, inputs={"x": [1, 3]}, outputs=["y"]),
+    "a bit width that is none": model(
+        [quant("x", "y")], parameters("y", bits=2.5), inputs={"x": [1, 3]}, outputs=["y"]
+    ),
+    "an opset that there is not": model(
+        [helper.make_node("Neg", ["x"], ["y"])], {}, inputs={"x": [1, 3]}, outputs=["y"], imports={"": 99}
+    ),
+}
+_ENDS = {"inputs": ["x"], "outputs": ["y"]}
+WRITERS = {
+    "clean": anybit.clean,
+    "apply": lambda proto: anybit.apply(proto, []),
+    "convert": lambda proto: anybit.convert(proto, "qcdq"),
+    "convert to qonnx": lambda proto: anybit.convert(proto, "qonnx"),
+    "prepare_finn": anybit.prepare_finn,
+    "prepare_hls4ml": anybit.prepare_hls4ml,
+    "extract_submodel": lambda proto: anybit.extract_submodel(ir.from_proto(proto), **_ENDS),
+    "merge_models": lambda proto: anybit.merge_models(ir.from_proto(mlp(hidden=3)), ir.from_proto(proto)),
+    "inline_submodel": lambda proto: anybit.inline_submodel(ir.from_proto(mlp()), ir.from_proto(proto), **_ENDS),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_no_writer_takes_a_model_with_an_error(kind):
+    proto = BROKEN[kind]
+    assert any(f.severity is Severity.ERROR for f in check(proto))
+    for write in WRITERS.values():
+        with pytest.raises(InvalidModelError):
+            write(proto)
+
+
+def test_no_command_writes_a_model_with_an_error(tmp_path):
+    source, target = tmp_path / "broken.onnx", tmp_path / "written.onnx"
+    onnx.save(BROKEN["a dangling input"], source)
+    for command in (["clean"], ["apply", "-p", "remove-unused"], ["convert", "--to", "qcdq"], ["export", "finn"]):
+        outcome = CliRunner().invoke(app, [*command, str(source), "-o", str(target)])
+        assert outcome.exit_code != 0
+        assert not target.exists()
+
+
+def test_an_unknown_operator_is_kept_by_every_writer():
+    """Its meaning is needed by none of them; `run` refuses it by name."""
+    nodes = [helper.make_node("Mystery", ["x"], ["a"], domain=DOMAIN), helper.make_node("Neg", ["a"], ["y"])]
+    proto = model(nodes, {}, inputs={"x": [1, 3]}, outputs=["y"])
+    assert _rules(proto) == [("operator", "Mystery 'a'")]
+    for made in (anybit.clean(proto), anybit.apply(proto, []).model, anybit.convert(proto, "qcdq").model):
+        assert "Mystery" in {n.op_type for n in made.graph}
+
+
+def test_the_table_of_formats_and_the_page_show_a_model_with_an_error():
+    proto = BROKEN["a bit width that is none"]
+    assert anybit.formats_of(proto)
+    assert any("bitwidth" in f.text for f in describe(proto).findings)

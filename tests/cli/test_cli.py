@@ -35,7 +35,7 @@ def test_info_says_what_a_model_is(files):
     facts = json.loads(result.stdout)
     assert result.returncode == 0
     assert facts["operators"] == {"qonnx.custom_op.general::Quant": 3, "MatMul": 1, "Relu": 1}
-    assert facts["inputs"] == [{"name": "x", "type": "float", "shape": "[1, 6]"}]
+    assert facts["inputs"] == [{"name": "x", "type": "float", "shape": "[1, 6]", "optional": False}]
     kinds = {(q["number_format"], q["weights"]) for q in facts["quantizers"]}
     assert kinds == {("INT4", False), ("INT4", True), ("UINT4", False)}
     assert "[1, 6]" in anybit("info", files / "m.onnx").stdout

@@ -7,12 +7,16 @@ import json
 import onnx
 import pytest
 import typer
+from onnx import helper
 from typer.testing import CliRunner
 
 import anybit
 from anybit.cli.convert import convert
 from anybit.errors import UsageError
+from anybit.formats.convert import translate
+from anybit.runtime import convert as module
 from tests.formats.linear_models import assert_same, operators
+from tests.formats.test_equivalence import CHANGES, changed
 from tests.models import mlp, model, parameters, quant, samples
 
 _APP = typer.Typer()
@@ -77,6 +81,35 @@ def test_the_json_of_a_refusal_has_no_output(files):
     assert [r["node"] for r in report["refusals"]] == ["Quant 'y_node'"]
 
 
+def test_standard_operators_leave_nothing_refused(files):
+    result = call(files / "floor.onnx", "--to", "qdq", "-o", files / "out.onnx", "--standard")
+    assert result.exit_code == 0
+    assert "Quant 'y_node': written with standard operators: got Div, Clip, Floor, Mul" in result.stdout
+    written = anybit.load(files / "out.onnx")
+    assert {n.domain for n in written.graph} == {""}
+    assert_same(onnx.load(files / "floor.onnx"), written, samples(4))
+
+
+def test_standard_operators_are_in_the_json(files):
+    result = call(files / "floor.onnx", "--to", "qcdq", "-o", files / "out.onnx", "--standard", "--json")
+    report = json.loads(result.stdout)
+    assert [(s["node"], s["got"]) for s in report["substitutions"]] == [("Quant 'y_node'", "Div, Clip, Floor, Mul")]
+    assert (report["refusals"], report["notes"]) == ([], [])
+
+
+def test_what_stock_onnx_runtime_computes_otherwise_is_noted_with_the_option_that_helps(files):
+    nodes = [quant("x", "a"), helper.make_node("Softmax", ["a"], ["s"], name="soft"), quant("s", "y", signed=0)]
+    values = parameters("a", bits=8.0) | parameters("y", bits=8.0, scale=0.004)
+    onnx.save(model(nodes, values, inputs={"x": [4, 5]}, outputs=["y"]), files / "soft.onnx")
+    command = (files / "soft.onnx", "--to", "qcdq", "-o", files / "out.onnx")
+    result = call(*command)
+    assert result.exit_code == 0
+    assert "Softmax 'soft': stock ONNX Runtime" in result.stdout
+    assert 'session option "session.disable_quant_qdq" = "1"' in result.stdout
+    (note,) = json.loads(call(*command, "--json").stdout)["notes"]
+    assert (note["node"], note["remedy"]) == ("Softmax 'soft'", note["hint"])
+
+
 def test_a_dry_run_prints_the_table_and_the_reasons(files):
     result = call(files / "floor.onnx", "--dry-run")
     assert result.exit_code == 0
@@ -115,3 +148,26 @@ def test_packing_and_embedding(files):
 def test_misuse(files, arguments):
     with pytest.raises(UsageError):
         call(files / "m.onnx", *arguments)
+
+
+def test_how_the_result_was_compared_is_said(files):
+    result = call(files / "m.onnx", "--to", "qcdq", "-o", files / "out.onnx")
+    assert "compared with the source: exact by construction; no difference on" in result.stdout
+    result = call(files / "m.onnx", "--to", "qcdq", "-o", files / "out.onnx", "--json")
+    figures = json.loads(result.stdout)["check"]
+    assert figures["verdict"] == "exact by construction"
+    assert figures["samples"] > 0
+    assert figures["largest_difference"] == 0
+    assert call(files / "m.onnx", "--to", "qcdq", "-o", files / "o.onnx", "--no-check").stdout.startswith(
+        "not compared"
+    )
+
+
+def test_a_departure_is_never_written(files, monkeypatch):
+    wrong = changed(mlp(), "w", CHANGES["negated"])
+    monkeypatch.setattr(module, "translate", lambda _, to, **options: translate(wrong, to, **options))
+    for options in ((), ("--approximate",)):
+        result = call(files / "m.onnx", "--to", "qcdq", "-o", files / "out.onnx", *options)
+        assert result.exit_code == 1
+        assert "computes something else than the source" in result.stdout
+        assert not (files / "out.onnx").exists()

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 import anybit
 from anybit.analysis.values.analysis import values_of
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from anybit.formats.format import Outcome
 from anybit.formats.layers import IntegerLayer, find_layers
 from tests.formats.linear_models import assert_equal, loaded, onnxruntime_outputs, operators
@@ -238,7 +238,7 @@ def assert_exact_both_ways(
     target = loaded(hub)
     outcome = write(target)
     assert_same_results(hub, target, net.x)
-    back = convert(target, "qonnx")
+    back = translate(target, "qonnx")
     assert not set(op_types) & set(operators(back.model)), back.refusals
     assert_same_results(hub, back.model, net.x)
     return operators(target), [r.problem for r in outcome.refusals]

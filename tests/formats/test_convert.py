@@ -11,7 +11,7 @@ from onnx import helper
 
 import anybit
 from anybit.errors import UsageError
-from anybit.formats.convert import TRANSLATORS, convert, formats_of
+from anybit.formats.convert import TRANSLATORS, formats_of, translate
 from anybit.formats.format import Format
 from tests.formats.linear_models import assert_equal, assert_same, linear_model, operators, q_dq
 from tests.graphs import BATCH, random_graphs
@@ -24,7 +24,7 @@ from tests.strategies import examples
 def test_a_model_becomes_another_format_and_stays_itself(to):
     source = mlp()
     before = source.SerializeToString(deterministic=True)
-    result = convert(source, to)
+    result = translate(source, to)
     assert (result.refusals, result.approximations) == ((), ())
     assert operators(result.model) == [
         "QuantizeLinear", "Clip", "DequantizeLinear", "Clip", "DequantizeLinear", "MatMul", "Relu",
@@ -42,8 +42,8 @@ def test_from_every_format_to_every_other(first, second):
     nodes = [quant("x", "a", prefix="p"), quant("w", "b", prefix="r"), helper.make_node("MatMul", ["a", "b"], ["m"]),
              quant("m", "y", prefix="p", signed=0)]  # fmt: skip
     source = model(nodes, values, inputs={"x": [2, 6]}, outputs=["y"])
-    middle = convert(source, first)
-    end = convert(middle.model, second)
+    middle = translate(source, first)
+    end = translate(middle.model, second)
     assert not (*middle.refusals, *end.refusals)
     assert_same(source, end.model, samples(2, 6) * 20, runtime=second != "qonnx")
     kinds = {"QuantizeLinear", "DequantizeLinear"} & set(operators(end.model))
@@ -56,7 +56,7 @@ def test_parameters_that_nodes_compute_are_folded_first():
     nodes = [helper.make_node("Log", ["b"], ["l"]), helper.make_node("Div", ["l", "two"], ["d"]),
              helper.make_node("Ceil", ["d"], ["bits"]), node]  # fmt: skip
     values = parameters("p") | {"b": np.float32(255.0), "two": np.float32(np.log(2.0))}
-    result = convert(model(nodes, values, inputs={"x": [4]}, outputs=["y"]), "qdq")
+    result = translate(model(nodes, values, inputs={"x": [4]}, outputs=["y"]), "qdq")
     assert operators(result.model) == ["QuantizeLinear", "DequantizeLinear"]
 
 
@@ -72,7 +72,7 @@ def test_functions_are_inlined():
     node = helper.make_node("Narrow", ["x"], ["y"], domain="local")
     imports = {"": 21, "qonnx.custom_op.general": 1, "local": 1}
     source = model([node], {}, inputs={"x": [4]}, outputs=["y"], functions=[body], imports=imports)
-    result = convert(source, "qcdq")
+    result = translate(source, "qcdq")
     assert not result.refusals
     assert operators(result.model) == ["QuantizeLinear", "Clip", "DequantizeLinear"]
     assert_same(source, result.model, np.array([0.3, 0.25, 9, -9], np.float32))
@@ -81,12 +81,12 @@ def test_functions_are_inlined():
 def test_refused_nodes_stay_and_the_rest_is_written():
     nodes = [quant("x", "a", prefix="p"), quant("a", "y", prefix="q", rounding_mode="FLOOR")]
     source = model(nodes, parameters("p", scale=0.3) | parameters("q", scale=0.7), inputs={"x": [4]}, outputs=["y"])
-    result = convert(source, "qcdq")
+    result = translate(source, "qcdq")
     assert [r.node for r in result.refusals] == ["Quant 'y_node'"]
     assert operators(result.model)[-1] == "Quant"
     assert "qonnx.custom_op.general" in result.model.opset_imports
     assert_same(source, result.model, samples(4), runtime=False)
-    allowed = convert(source, "qcdq", approximate=True)
+    allowed = translate(source, "qcdq", approximate=True)
     assert not allowed.refusals
     assert [a.node for a in allowed.approximations] == ["Quant 'y_node'"]
 
@@ -96,7 +96,7 @@ def test_an_opset_that_another_node_holds_back_is_a_refusal():
     nodes = [old, quant("u", "y", prefix="p")]
     scale = np.array([[0.5], [0.25]], np.float32)
     source = model(nodes, parameters("p", scale=scale), inputs={"x": [2, 3]}, outputs=["y"], opset=7)
-    result = convert(source, "qcdq")
+    result = translate(source, "qcdq")
     if result.refusals:  # the adapters know this operator
         assert "stands in the way" in result.refusals[0].problem
         assert operators(result.model)[-1] == "Quant"
@@ -106,14 +106,14 @@ def test_an_opset_that_another_node_holds_back_is_a_refusal():
 def test_pack_and_embedded_functions_are_for_the_hub():
     for options in ({"pack": True}, {"embed_functions": True}):
         with pytest.raises(UsageError, match="qonnx"):
-            convert(mlp(), "qcdq", **options)
+            translate(mlp(), "qcdq", **options)
 
 
 def test_packed_and_embedded_models_read_back_as_they_were():
     source = mlp(hidden=200)
-    result = convert(source, "qonnx", pack=True, embed_functions=True)
+    result = translate(source, "qonnx", pack=True, embed_functions=True)
     assert result.model.functions
-    again = convert(anybit.to_proto(result.model), "qonnx").model
+    again = translate(anybit.to_proto(result.model), "qonnx").model
     assert operators(again) == operators(anybit.load(source))
     assert not again.functions
     assert_same(source, again, samples(1, 6), runtime=False)
@@ -123,7 +123,7 @@ def test_packed_and_embedded_models_read_back_as_they_were():
 @pytest.mark.parametrize("name", ["", "tflite", "qcdq8"])
 def test_unknown_formats_are_misuse(name):
     with pytest.raises(UsageError, match="no such format"):
-        convert(mlp(), name)
+        translate(mlp(), name)
 
 
 def test_the_table_counts_what_each_format_carries():
@@ -167,6 +167,27 @@ def test_random_graphs_mean_the_same_in_every_format(to, graph, seed):
         for info in session.inputs
     }
     expected = session.run(feeds)
-    written = convert(graph.model, to)
+    written = translate(graph.model, to)
     assert_equal(expected, anybit.Session(written.model, engine="reference").run(feeds))
-    assert_equal(expected, anybit.Session(convert(written.model, "qonnx").model, engine="reference").run(feeds))
+    assert_equal(expected, anybit.Session(translate(written.model, "qonnx").model, engine="reference").run(feeds))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("to", list(TRANSLATORS))
+def test_element_types_stay(to, dtype):
+    """Integer products are written for float32 alone: their way back to real numbers is one of float32."""
+    known = {"w": np.ones((4, 3), dtype)} | parameters("wq", scale=1.0, bits=3.0) | parameters("xq")
+    known |= parameters("y", scale=2.0)
+    known = {name: array if name.endswith("bits") else array.astype(dtype) for name, array in known.items()}
+    nodes = [quant("x", "xq"), quant("w", "wq"), helper.make_node("MatMul", ["xq", "wq"], ["h"]), quant("h", "y")]
+    nodes.append(helper.make_node("Identity", ["h"], ["z"]))
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    source = model(nodes, known, inputs={"x": [1, 4]}, outputs=["y", "z"], input_type=kind)
+    for output in source.graph.output:
+        output.type.tensor_type.elem_type = kind
+    made = anybit.convert(source, to)
+    x = np.arange(4, dtype=dtype)[None]
+    for name, array in anybit.run(source, x, engine="reference").items():
+        found = anybit.run(made.model, x, engine="reference")[name]
+        assert found.dtype == array.dtype == dtype
+        np.testing.assert_array_equal(found, array)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 import anybit
-from anybit.formats.convert import convert
-from anybit.formats.equivalence import Verdict, certify
+from anybit.formats.certificate import Verdict
+from anybit.formats.convert import translate
+from anybit.formats.equivalence import certify
 from anybit.passes.apply import apply
 from anybit.passes.clean import clean
 from anybit.passes.fold_batch_norm import FoldBatchNorm
@@ -92,7 +93,7 @@ def test_a_model_equals_itself_by_construction(net: Net):
 
 @given(mlps(), st.sampled_from(["qcdq", "quantized-ops", "integer-ops"]))
 def test_conversions_are_not_undone_wrongly(net: Net, to: str):
-    converted = convert(net.proto(), to)
+    converted = translate(net.proto(), to)
     certificate = certify(net.proto(), converted.model)
     if certificate.verdict in (Verdict.EXACT_BY_CONSTRUCTION, Verdict.EXACT_BY_ENUMERATION):
         np.testing.assert_array_equal(_run(anybit.to_proto(converted.model), net.x), _run(net.proto(), net.x))
@@ -100,14 +101,14 @@ def test_conversions_are_not_undone_wrongly(net: Net, to: str):
 
 @pytest.mark.parametrize("to", ["qcdq", "qdq", "quantized-ops", "integer-ops"])
 def test_conversions_of_a_perceptron_are_exact(to: str):
-    certificate = certify(mlp(), convert(mlp(), to).model)
+    certificate = certify(mlp(), translate(mlp(), to).model)
     assert certificate.verdict in (Verdict.EXACT_BY_CONSTRUCTION, Verdict.EXACT_BY_ENUMERATION)
     assert [s.a for s in certificate.layers] == ["Quant 'xq_node'", "Quant 'y_node'"]
 
 
 @pytest.mark.parametrize("options", [{"pack": True}, {"embed_functions": True}])
 def test_packed_weights_and_embedded_functions_are_the_same_model(options):
-    assert certify(mlp(hidden=500), convert(mlp(hidden=500), "qonnx", **options).model).verdict.is_exact
+    assert certify(mlp(hidden=500), translate(mlp(hidden=500), "qonnx", **options).model).verdict.is_exact
 
 
 def _normalised(gamma: float) -> onnx.ModelProto:

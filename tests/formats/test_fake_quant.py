@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import anybit
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from anybit.formats.quantizer import Quantizer
 from anybit.formats.same_steps import is_same
 from anybit.formats.spine import evaluate, step_of
@@ -84,7 +84,7 @@ def test_every_order_of_the_arithmetic_is_read(name: str, opset: int):
 def test_what_is_no_quantiser_stays_and_is_refused(name: str):
     steps, problem = _REFUSED[name]
     proto = chain(steps, _CONSTANTS, _SHAPE)
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     (refusal,) = result.refusals
     assert (refusal.problem, refusal.node) == (problem, "Round 'Round_1'")
     assert operators(result.model) == [n.op_type for n in proto.graph.node]
@@ -154,7 +154,7 @@ def test_a_branch_of_an_if_is_read():
 def test_a_remainder_is_no_quantiser():
     nodes = [helper.make_node("Div", ["x", "s"], ["d"]), helper.make_node("Floor", ["d"], ["f"]),
              helper.make_node("Mul", ["f", "s"], ["m"]), helper.make_node("Sub", ["x", "m"], ["y"])]  # fmt: skip
-    result = convert(linear_model(nodes, {"s": _S}, shape=_SHAPE), "qonnx")
+    result = translate(linear_model(nodes, {"s": _S}, shape=_SHAPE), "qonnx")
     assert not result.refusals
     assert operators(result.model) == [n.op_type for n in nodes]
 
@@ -171,7 +171,7 @@ def test_the_floor_of_a_magnitude_is_refused_by_name():
              helper.make_node("Floor", ["h"], ["f"], name="floor"), helper.make_node("Mul", ["g", "f"], ["r"]),
              helper.make_node("Clip", ["r", "-8", "7"], ["q"]), helper.make_node("Mul", ["q", "s"], ["y"])]  # fmt: skip
     proto = linear_model(nodes, {k: _CONSTANTS[k] for k in ("s", "0.5", "-8", "7")}, shape=_SHAPE)
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     assert [r.node for r in result.refusals] == ["Floor 'floor'"]
     assert operators(result.model) == [n.op_type for n in nodes]
 
@@ -195,7 +195,7 @@ def test_the_comparison_of_steps_is_that_of_all_numbers(seed: int):
 
 def _assert_read(proto: onnx.ModelProto, x: Array, expected: Sequence[str] | None = None) -> list[str]:
     """Read without refusals, and to the numbers of ONNX Runtime; the operators."""
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     assert not result.refusals
     outputs: Mapping[str, Array] = onnxruntime_outputs(proto, {"x": x})
     for engine in ("reference", "onnxruntime"):

@@ -9,7 +9,7 @@ from onnx import helper
 
 import anybit
 from anybit.formats import integer_ops
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from tests.formats.byte_models import Bytes, integer_nets
 from tests.formats.integer_models import Net, assert_exact_both_ways, convnets, mlps
 from tests.formats.linear_models import assert_equal, loaded, onnxruntime_outputs, operators
@@ -38,12 +38,12 @@ def test_convolutions_are_exact_or_refused(net: Net):
 @examples(100)
 def test_models_of_other_tools_are_read_exactly(net: Bytes):
     proto, x = net.proto(), net.x
-    hub = convert(proto, "qonnx")
+    hub = translate(proto, "qonnx")
     assert not hub.refusals
     assert not {"QuantizeLinear", "Cast", *_INTEGER} & set(operators(hub.model))
     expected = onnxruntime_outputs(proto, {"x": x})
     assert_equal(expected, anybit.Session(hub.model, engine="reference").run(x))
-    again = convert(hub.model, "integer-ops")
+    again = translate(hub.model, "integer-ops")
     # Weights of int8 less a zero point may take 9 bits.
     assert {r.problem for r in again.refusals} <= {"weights of more than 8 bits"}
     assert again.refusals or _INTEGER & set(operators(again.model))
@@ -104,7 +104,7 @@ def test_sums_that_are_not_cast_are_refused():
     net.add("MatMulInteger", weights)
     net.add("Cast", to=7)
     net.add("Cast", to=1)
-    refusals = [r.problem for r in convert(net.proto(), "qonnx").refusals]
+    refusals = [r.problem for r in translate(net.proto(), "qonnx").refusals]
     assert "its sums are not cast to float32" in refusals
 
 
@@ -115,7 +115,7 @@ _CORPUS = {"cnv_2w2a": 9, "tfc_2w2a": 4, "tfc_1w1a": 4, "mobilenetv1_w05_4w4a_96
 @pytest.mark.parametrize("name", _CORPUS)
 def test_real_models_agree_with_their_framework(name):
     case = Case(CORPUS / name / "model.onnx")
-    result = convert(case.path, "integer-ops")
+    result = translate(case.path, "integer-ops")
     assert sum(o in _INTEGER for o in operators(result.model)) == _CORPUS[name]
     session = anybit.Session(result.model, engine="onnxruntime", threads=1)
     outputs = np.concatenate([next(iter(session.run(x[None]).values())) for x in case.inputs[:24]])

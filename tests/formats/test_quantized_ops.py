@@ -11,7 +11,7 @@ from onnx import helper
 
 import anybit
 from anybit.formats import quantized_ops
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from anybit.ops.constants import constant
 from anybit.ops.nodes import label
 from tests.formats.byte_models import Bytes, quantized_nets
@@ -62,13 +62,13 @@ def test_arbitrary_scales_give_the_levels_of_exact_sums(net: Net):
 @examples(100)
 def test_models_of_other_tools_are_read_exactly(net: Bytes):
     proto = net.proto()
-    hub = convert(proto, "qonnx")
+    hub = translate(proto, "qonnx")
     assert not hub.refusals
     assert not {"QuantizeLinear", "DequantizeLinear", *_INTEGER} & set(operators(hub.model))
     x = net.x
     expected = onnxruntime_outputs(proto, {"x": x})
     assert_equal(expected, anybit.Session(hub.model, engine="reference").run(x))
-    again = convert(hub.model, "quantized-ops")
+    again = translate(hub.model, "quantized-ops")
     assert {"QLinearConv"} <= set(operators(again.model)) or again.refusals
     assert_equal(expected, onnxruntime_outputs(anybit.to_proto(again.model), {"x": x}))
 
@@ -81,7 +81,7 @@ def test_sums_that_float32_does_not_hold_are_refused():
     weights[0] = net.constant(np.full((2, 600, 3, 3), 127, np.int8))
     net.add("QLinearConv", net.scale(), zero, *weights, net.scale(), zero)
     net.dequantise()
-    result = convert(net.proto(), "qonnx")
+    result = translate(net.proto(), "qonnx")
     assert [r.problem for r in result.refusals][:1] == ["float32 does not hold its sums"]
     assert_equal(onnxruntime_outputs(net.proto(), {"x": net.x * 0}), onnxruntime_outputs(
         anybit.to_proto(result.model), {"x": net.x * 0}))  # fmt: skip
@@ -96,7 +96,7 @@ def test_operators_of_a_vendor_are_kept_and_refused():
     net.add("QLinearSoftmax", scale, zero, scale, zero, axis=1, opset=13, domain=_VENDOR)
     net.dequantise()
     proto, x = net.proto(), net.x
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     assert any(r.node.startswith("QLinearSoftmax") and r.got.startswith(_VENDOR) for r in result.refusals)
     after = operators(result.model)
     assert "QLinearSoftmax" in after
@@ -142,7 +142,7 @@ def test_bytes_flow_from_layer_to_layer(between, last):
     assert after.count("QuantizeLinear") == after.count("DequantizeLinear") == 1
     x = np.random.default_rng(2).normal(size=(2, 2, 3, 2)).astype(np.float32)
     assert_same_results(hub, target, x)
-    back = convert(target, "qonnx")
+    back = translate(target, "qonnx")
     assert not back.refusals
     assert_same_results(hub, back.model, x)
 
@@ -210,7 +210,7 @@ _CORPUS = {"cnv_2w2a": (8, 9), "tfc_2w2a": (3, 4), "tfc_1w1a": (3, 4), "mobilene
 @pytest.mark.parametrize("name", _CORPUS)
 def test_real_models_agree_with_their_framework(name):
     case = Case(CORPUS / name / "model.onnx")
-    result = convert(case.path, "quantized-ops", approximate=True)
+    result = translate(case.path, "quantized-ops", approximate=True)
     after = operators(result.model)
     lowered, products = _CORPUS[name]
     assert sum(o in _INTEGER for o in after) == lowered

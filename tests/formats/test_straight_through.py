@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 import anybit
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from tests.formats.linear_models import assert_equal, linear_model, onnxruntime_outputs, operators
 from tests.strategies import Array, examples, seeds
 
@@ -75,7 +75,7 @@ def test_layers_of_qkeras_are_read(seed: int, bits: int, integer: int, symmetric
     a = net.relu("x", bits, integer, by_clip=by_clip)
     weights = net.bits(net.constant(rng.normal(size=(40, 6))), bits, 0, symmetric=symmetric, by_clip=by_clip)
     proto = net.proto(net.bits(net.add("MatMul", a, weights), bits, integer, symmetric=symmetric, by_clip=by_clip))
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     assert not result.refusals
     assert operators(result.model) == ["Quant", "Quant", "MatMul", "Quant", "Identity"]
     _assert_same(proto, result.model, _inputs(rng, bits, integer))
@@ -84,7 +84,7 @@ def test_layers_of_qkeras_are_read(seed: int, bits: int, integer: int, symmetric
 def test_an_estimator_of_an_unbounded_input_stays_around_its_quantiser():
     net = Net()
     proto = net.proto(net.bits("x", 4, 0))
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     (refusal,) = result.refusals
     assert refusal.problem == "x + (q(x) - x) is not q(x) for large x"
     assert refusal.node.startswith("Add ")
@@ -99,7 +99,7 @@ def test_an_estimator_of_another_tensor_stays():
     q = net.add("Mul", net.clip(net.add("Round", net.add("Div", "x", 0.25)), -8, 7, by_clip=True), 0.25)
     other = net.add("Clip", "x", 0.0, 100.0)
     proto = net.proto(net.passed_through(other, q))
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     assert [r.problem for r in result.refusals] == ["x + (q(x) - x) may be rounded twice"]
     _assert_same(proto, result.model, _inputs(np.random.default_rng(0), 4, 1))
 
@@ -114,7 +114,7 @@ def test_estimators_at_the_outputs(is_output: bool):
     proto.graph.node[-1].output[0] = "y"
     if is_output:
         proto.graph.output.append(helper.make_tensor_value_info(q, 1, None))
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     assert not result.refusals
     _assert_same(proto, result.model, _inputs(np.random.default_rng(0), 4, 1))
 

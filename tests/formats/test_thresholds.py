@@ -10,7 +10,7 @@ from onnx import helper
 
 import anybit
 from anybit.datatypes import IntType
-from anybit.formats.convert import convert, to_hub
+from anybit.formats.convert import to_hub, translate
 from anybit.formats.format import Format
 from anybit.formats.threshold_rows import Proof
 from anybit.formats.thresholds import read, write_layers
@@ -266,10 +266,10 @@ def test_a_staircase_that_is_not_uniform_stays():
 
 def test_convert_writes_the_format_and_refuses_by_node():
     source = mlp(quant("sums", "y"), constants=parameters("y", scale=0.5))
-    conversion = convert(source, Format.FINN)
+    conversion = translate(source, Format.FINN)
     assert not conversion.refusals
     assert "Quant" not in operators(conversion.model)
-    back = convert(conversion.model, Format.QONNX)
+    back = translate(conversion.model, Format.QONNX)
     assert "MultiThreshold" not in operators(back.model)
 
 

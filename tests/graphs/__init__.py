@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from hypothesis import strategies as st
 
-from tests.graphs import control, elementwise, movement, products, quantisers
+from tests.graphs import control, elementwise, movement, products, quantisers, scopes
 from tests.graphs.builder import BATCH, Builder
 from tests.strategies import seeds
 
@@ -23,6 +23,8 @@ _FAMILIES: tuple[Mapping[str, Callable[[Builder], None]], ...] = (
     control.STEPS,
 )
 STEPS = {name: step for family in _FAMILIES for name, step in family.items()}
+WITH_SCOPES = STEPS | scopes.STEPS
+"""The steps, and those that make scopes of their own."""
 _COMMON = ("quant", "convolution", "matmul", "gemm", "of_two", "with_constant", "activation", "batch_normalization")
 _SHAPES = ((BATCH, 6), (BATCH, 4, 5), (BATCH, 3, 4), (BATCH, 2, 5, 4), (BATCH, 3, 4, 4), (BATCH, 4, 3, 3))
 _OPSETS = (9, 11, 13, 17, 20, 21)
@@ -42,11 +44,11 @@ class RandomGraph:
 
 
 @st.composite
-def random_graphs(draw: st.DrawFn) -> RandomGraph:
+def random_graphs(draw: st.DrawFn, kinds: Mapping[str, Callable[[Builder], None]] = STEPS) -> RandomGraph:
     """Graphs of up to 12 steps, each a node or a few; float32 or float64, fixed or free batch."""
     steps = draw(
         st.lists(
-            st.tuples(st.sampled_from((*STEPS, *_COMMON)), st.binary(min_size=3, max_size=3)),
+            st.tuples(st.sampled_from((*kinds, *_COMMON)), st.binary(min_size=3, max_size=3)),
             min_size=1,
             max_size=DEPTH,
         )
@@ -60,5 +62,5 @@ def random_graphs(draw: st.DrawFn) -> RandomGraph:
         b.input(shape, *_RANGES[rng.integers(len(_RANGES))], free_batch=free_batch)
     for name, own in steps:
         b.rng = np.random.default_rng([*seed, *own])
-        b.attempt(STEPS[name])
+        b.attempt(kinds[name])
     return RandomGraph(b.model(), b.ranges, seed)

@@ -59,6 +59,7 @@ class Builder:
     samples: dict[str, Array] = field(default_factory=dict[str, Array])
     pool: list[str] = field(default_factory=list[str])
     weights: list[str] = field(default_factory=list[str])
+    functions: list[onnx.FunctionProto] = field(default_factory=list[onnx.FunctionProto])
     count: int = 0
 
     @property
@@ -150,11 +151,11 @@ class Builder:
 
     def attempt(self, step: Callable[[Builder], None]) -> None:
         """Adds a step, or nothing at all where it does not fit."""
-        nodes, pool, weights = len(self.nodes), len(self.pool), len(self.weights)
+        nodes, pool, weights, functions = map(len, (self.nodes, self.pool, self.weights, self.functions))
         try:
             step(self)
         except Unfit:
-            del self.nodes[nodes:], self.pool[pool:], self.weights[weights:]
+            del self.nodes[nodes:], self.pool[pool:], self.weights[weights:], self.functions[functions:]
 
     def model(self) -> onnx.ModelProto:
         """The model; every tensor that nothing reads is an output."""
@@ -180,4 +181,5 @@ class Builder:
             [numpy_helper.from_array(a, n) for n, a in self.initializers.items() if n in read],
         )
         imports = [helper.make_opsetid(d, v) for d, v in self.opsets.items()]
-        return helper.make_model(graph, opset_imports=imports, ir_version=10)
+        imports += [helper.make_opsetid("tests", 1)] if self.functions else []
+        return helper.make_model(graph, opset_imports=imports, ir_version=10, functions=self.functions)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import anybit
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from tests.formats.linear_models import onnxruntime_outputs, operators
 from tests.integration.corpus import CORPUS, Case, departures, executable_files, needs_corpus, zoo_files
 
@@ -53,14 +53,14 @@ def _fed(case: Case) -> np.ndarray:
 @pytest.mark.parametrize("case", [c for c in executable_files() if "qcdq" not in c.name], ids=lambda c: c.name)
 def test_real_models_to_qcdq_and_back(case: Case):
     x = _fed(case)
-    result = convert(case.path, "qcdq")
+    result = translate(case.path, "qcdq")
     assert Counter(r.problem for r in result.refusals) == _REFUSED.get(_name(case), {})
     expected = _run(case.path, x)
     np.testing.assert_array_equal(_run(result.model, x), expected)
-    back = convert(result.model, "qonnx")
+    back = translate(result.model, "qonnx")
     assert not back.refusals
     assert not {"QuantizeLinear", "DequantizeLinear"} & set(operators(back.model))
-    assert Counter(operators(back.model)) == Counter(operators(convert(case.path, "qonnx").model))
+    assert Counter(operators(back.model)) == Counter(operators(translate(case.path, "qonnx").model))
     np.testing.assert_array_equal(_run(back.model, x), expected)
 
 
@@ -68,12 +68,12 @@ def test_real_models_to_qcdq_and_back(case: Case):
 @pytest.mark.parametrize("case", [c for c in executable_files() if "qcdq" in c.name], ids=lambda c: c.name)
 def test_real_qcdq_models_to_the_hub_and_back(case: Case):
     x = _fed(case)
-    result = convert(case.path, "qonnx")
+    result = translate(case.path, "qonnx")
     assert not result.refusals
     assert not {"QuantizeLinear", "DequantizeLinear"} & set(operators(result.model))
     expected = _run(case.path, x)
     np.testing.assert_array_equal(_run(result.model, x), expected)
-    written = convert(result.model, "qcdq")
+    written = translate(result.model, "qcdq")
     assert not written.refusals
     np.testing.assert_array_equal(_run(written.model, x), expected)
 
@@ -81,7 +81,7 @@ def test_real_qcdq_models_to_the_hub_and_back(case: Case):
 @needs_corpus
 @pytest.mark.parametrize("name", ["cnv_2w2a", "tfc_2w2a", "jet_mlp_6b", "transformer_4w8a", "espcn_deconv_4w4a"])
 def test_qcdq_and_qonnx_exports_of_one_network_have_the_same_quantisers(name: str):
-    ours, theirs = (convert(CORPUS / name / f, "qonnx").model for f in ("model.onnx", "model_qcdq.onnx"))
+    ours, theirs = (translate(CORPUS / name / f, "qonnx").model for f in ("model.onnx", "model_qcdq.onnx"))
 
     def quantisers(model) -> Counter[tuple[float, int, int]]:
         nodes = [n for n in model.graph.all_nodes() if n.op_type == "Quant"]
@@ -100,7 +100,7 @@ def test_qcdq_and_qonnx_exports_of_one_network_have_the_same_quantisers(name: st
 def test_written_models_run_in_onnx_runtime_as_in_the_reference(name: str):
     case = Case(CORPUS / name / "model.onnx")
     x = _fed(case)[:1]
-    proto = anybit.to_proto(convert(case.path, "qcdq").model)
+    proto = anybit.to_proto(translate(case.path, "qcdq").model)
     actual = onnxruntime_outputs(proto, {proto.graph.input[0].name: x})
     (output,) = actual.values()
     expected = next(iter(anybit.Session(case.path, engine="reference").run(x).values()))
@@ -113,4 +113,4 @@ def test_zoo_models_mean_the_same_in_every_format(path: Path):
     (info,) = anybit.Session(path).inputs
     x = np.random.default_rng(0).random((1, *info.shape[1:])).astype(np.float32)
     for to in ("qcdq", "qdq", "qonnx"):
-        np.testing.assert_array_equal(_run(convert(path, to).model, x), _run(path, x))
+        np.testing.assert_array_equal(_run(translate(path, to).model, x), _run(path, x))

@@ -24,7 +24,7 @@ from onnxruntime.quantization import (
 )
 
 import anybit
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from tests.formats.linear_models import operators
 from tests.strategies import Array
 
@@ -135,7 +135,7 @@ def test_static_quantisation_is_read_exactly(net: str, options: str, tmp_path: P
     with _quiet():
         quantize_static(tmp_path / "source.onnx", tmp_path / "quantised.onnx", _Samples(shape), **chosen)
     proto = onnx.load(tmp_path / "quantised.onnx")
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     x = (np.random.default_rng(9).normal(size=(16, *shape)) * 2).astype(np.float32)
     if net == "attention" and options.startswith("bytes"):
         named = {r.node.split()[0] for r in result.refusals}
@@ -162,7 +162,7 @@ def test_static_quantisation_is_read_exactly(net: str, options: str, tmp_path: P
 
 def _assert_equal(proto: onnx.ModelProto, x: Array) -> None:
     """No element differs, both models run by the same kernels: the hub's operators as their bodies."""
-    embedded = anybit.to_proto(convert(proto, "qonnx", embed_functions=True).model)
+    embedded = anybit.to_proto(translate(proto, "qonnx", embed_functions=True).model)
     ours, theirs = _onnxruntime(embedded), _onnxruntime(proto)
     for sample in x:
         np.testing.assert_array_equal(ours.run(None, {"x": sample})[0], theirs.run(None, {"x": sample})[0])
@@ -175,7 +175,7 @@ def test_dynamic_quantisation_is_refused_by_name(net: str, tmp_path: Path):
     with _quiet():
         quantize_dynamic(tmp_path / "source.onnx", tmp_path / "quantised.onnx")
     proto = onnx.load(tmp_path / "quantised.onnx")
-    result = convert(proto, "qonnx")
+    result = translate(proto, "qonnx")
     dynamic = {n.name for n in proto.graph.node if n.op_type == "DynamicQuantizeLinear"}
     assert dynamic
     refused = {r.node for r in result.refusals}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import anybit
-from anybit.formats.convert import convert
-from anybit.formats.equivalence import Verdict, certify
+from anybit.formats.certificate import Verdict
+from anybit.formats.convert import translate
+from anybit.formats.equivalence import certify
 from anybit.passes.clean import clean
 from anybit.runtime.verify import verify
 from tests.integration.corpus import CORPUS, needs_corpus
@@ -27,8 +28,8 @@ def test_exports_of_one_network_are_equal(name: str, other: str):
 def test_cleaned_and_integer_forms_are_equal(name: str):
     path = CORPUS / name / "model.onnx"
     assert certify(path, clean(path)).verdict.is_exact
-    assert certify(path, convert(path, "integer-ops").model).verdict.is_exact
-    quantised = certify(path, convert(path, "quantized-ops", approximate=True).model)  # the last layer stays float
+    assert certify(path, translate(path, "integer-ops").model).verdict.is_exact
+    quantised = certify(path, translate(path, "quantized-ops", approximate=True).model)  # the last layer stays float
     assert quantised.verdict is Verdict.EXACT_BY_ENUMERATION
 
 

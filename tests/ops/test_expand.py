@@ -105,6 +105,18 @@ def test_an_operator_without_a_body_is_refused_by_name() -> None:
         expanded_model(replace(QUANT, body=None), [np.dtype(np.float32)] * 4, {})
 
 
+def test_a_condition_that_is_computed_is_refused_where_no_branches_are_wanted() -> None:
+    text = "g (float[1] x, float b) => (float[1] y) <float s = {0.5}, float z = {0}> " \
+           "{ y = qonnx.custom_op.general.Quant(x, s, z, b) }"  # fmt: skip
+    graph = ir.from_proto(onnx.parser.parse_model(HEADER + text)).graph
+    (node,) = graph
+    with pytest.raises(UnsupportedError, match=r"Quant 'y'.*run time"):
+        Expander(graph, branches=False).expand(node, QUANT)
+    assert list(graph) == [node]
+    assert all({user for user, _ in v.uses()} == {node} for v in graph.inputs)
+    assert "If" in {n.op_type for n in Expander(graph).expand(node, QUANT)}
+
+
 def test_a_missing_input_is_refused_by_name() -> None:
     with pytest.raises(InvalidModelError, match=r"Quant 'y'.*bitwidth"):
         _expanded("g (float[1] x, float s, float z) => (float[1] y) { y = qonnx.custom_op.general.Quant(x, s, z) }")

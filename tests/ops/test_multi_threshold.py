@@ -81,8 +81,9 @@ def test_channels_stand_where_the_layout_says(layout: str) -> None:
 
 def test_refusals() -> None:
     x, thresholds = np.zeros((2, 3), np.float32), np.zeros((1, 2), np.float32)
-    with pytest.raises(TypeError):
-        MULTI_THRESHOLD.reference(x.astype(np.int8), thresholds)
+    for dtype in (np.int64, np.uint64, np.bool_):
+        with pytest.raises(TypeError, match="32 bits"):
+            MULTI_THRESHOLD.reference(x.astype(dtype), thresholds)
     with pytest.raises(ValueError, match="rank"):
         MULTI_THRESHOLD.reference(x[0], thresholds)
     with pytest.raises(ValueError, match="rank"):

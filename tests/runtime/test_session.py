@@ -347,6 +347,7 @@ def test_auto_takes_the_reference_where_there_is_no_body(monkeypatch):
         Session(proto, engine="onnxruntime")
 
 
+@pytest.mark.filterwarnings("ignore::anybit.runtime.engine.FallbackWarning")
 def test_damaged_models_are_refused_never_crash():
     rng = np.random.default_rng(1)
     good = mlp().SerializeToString()
@@ -589,3 +590,21 @@ def test_pairs_of_quantize_and_dequantize_in_a_row_are_kept(engine):
     for zero in (10, 200):
         expected = (np.clip(np.rint(expected / np.float32(0.125)) + zero, 0, 255) - zero) * np.float32(0.125)
     np.testing.assert_array_equal(result, expected)
+
+
+def test_scan_of_no_samples_is_an_error_and_no_abort():
+    body = helper.make_graph(
+        [helper.make_node("Add", ["s", "e"], ["t"]), helper.make_node("Identity", ["t"], ["o"])],
+        "body",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("s", "e")],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("t", "o")],
+    )
+    nodes = [
+        helper.make_node("Gather", ["x", "zero"], ["first"], axis=1),
+        helper.make_node("Scan", ["first", "x"], ["last", "y"], body=body, num_scan_inputs=1, scan_input_axes=[1]),
+    ]
+    source = model(nodes, {"zero": np.int64(0)}, inputs={"x": ["N", 3, 2]}, outputs=["last", "y"], opset=17)
+    x = np.zeros((0, 3, 2), np.float32)
+    assert run(source, x, engine="reference")["last"].shape == (0, 2)
+    with pytest.raises(InputError, match="Scan"):
+        run(source, x, engine="onnxruntime")

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from anybit.errors import Refusal
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
-from anybit.ops.constants import constant
+from anybit.ops.constants import constant, fed_inputs
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN
 
@@ -58,11 +58,14 @@ class BatchPlan:
 def plan_batch(model: ir.Model) -> BatchPlan | Refusal:
     """Proves that axis 0 of every input is a batch whose samples no operator mixes; shapes must be inferred.
 
+    An input that has a default is no batch: all samples share it, as they share a weight.
+
     Returns:
         The plan, or the first node that stands in the way.
     """
-    sizes = {_first_dimension(v) for v in model.graph.inputs}
-    nameless = "?" in sizes and len(model.graph.inputs) > 1  # each may be of a size of its own
+    inputs = fed_inputs(model.graph)
+    sizes = {_first_dimension(v) for v in inputs}
+    nameless = "?" in sizes and len(inputs) > 1  # each may be of a size of its own
     if len(sizes) != 1 or None in sizes or nameless:
         return Refusal(
             problem="inputs have no common first dimension",
@@ -71,7 +74,7 @@ def plan_batch(model: ir.Model) -> BatchPlan | Refusal:
         )
     (size,) = sizes
     proof = _Proof(size if isinstance(size, int) else None)
-    proof.batched.update(model.graph.inputs)
+    proof.batched.update(inputs)
     seen: set[ir.Node] = set()
     for node in model.graph:
         if any(v is not None and v.producer() is not None and v.producer() not in seen for v in node.inputs):
@@ -182,6 +185,8 @@ class _Proof:
         left, right = node.inputs[:2]
         if any(v in self.batched for v in node.inputs[2:]):
             return "a parameter depends on the batch"
+        if any(_may_tell_samples_apart(v, left) for v in node.inputs[2:3]):
+            return "the zero points have values of their own along the batch"
         if left is None or right is None or left.shape is None or right.shape is None:
             return "shapes are not known"
         first, second = left.shape.rank(), right.shape.rank()
@@ -336,6 +341,17 @@ _OWN_RULES: Mapping[str, _Rule] = {
 _CHANNELS_LAST_RULES: Mapping[str, _Rule] = dict.fromkeys(
     ("AveragePool", "BatchNormalization", "Conv", "GlobalAveragePool", "MaxPool"), _Proof.first_only
 )
+
+
+def _may_tell_samples_apart(zero_point: ir.Value | None, factor: ir.Value | None) -> bool:
+    """Whether the zero points of the rows of a first factor may differ along its first axis."""
+    if zero_point is None:
+        return False
+    if zero_point.shape is None or factor is None or factor.shape is None:
+        return True
+    rank, axes = zero_point.shape.rank(), factor.shape.rank()
+    rows = rank == 1 and axes == 2  # [M] is [M, 1]
+    return (rows or rank == axes) and zero_point.shape[0] != 1
 
 
 def _rule(node: ir.Node) -> _Rule | None:

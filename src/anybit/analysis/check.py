@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
 
+from anybit.analysis.annotation_rules import annotation_findings
 from anybit.errors import Finding, Severity
 from anybit.io.load import ModelSource, load
-from anybit.io.shapes import discard_false_shapes
+from anybit.io.normalize import ORDER
+from anybit.io.order import cycle_of
+from anybit.io.shapes import FalseStatement, infer_shapes
+from anybit.ops.broken import error_of
 from anybit.ops.nodes import findings_of, is_undefined, label, newest_opset, operator_of, standard_schema
 from anybit.ops.operator import DOMAIN
 from anybit.ops.registry import operators
-from anybit.passes.infer_shapes import InferShapes
+from anybit.ops.standard.checks.registry import findings_of_standard
 
-_FOREIGN_DOMAINS = ("ai.onnx.ml", "ai.onnx.training", "com.microsoft")  # known elsewhere, not judged here
+_FOREIGN_DOMAINS = ("ai.onnx.ml", "ai.onnx.training", "com.microsoft")  # an operator that is not known here may exist
+UNKNOWN_OPERATOR = "operator"
+"""Rule of the findings about operators that nothing here knows."""
 _OLDEST_OPSET = 7  # before it, broadcasting was an attribute and BatchNormalization had other inputs
 
 
@@ -31,19 +39,78 @@ def check(model: ModelSource) -> tuple[Finding, ...]:
         ModelFileError: The model cannot be read.
     """
     checked = load(model)
-    false = discard_false_shapes(checked)
-    InferShapes()(checked)
-    functions = set(checked.functions)
-    findings = [*_opsets(checked), *_structure(checked.graph)]
-    for node in checked.graph.all_nodes():
-        findings += _node(node, checked.opset_imports, functions)
-    for function in checked.functions.values():
-        for node in function.all_nodes():
-            findings += _node(node, {**checked.opset_imports, **function.opset_imports}, functions)
-    findings += [_false_shape(*f) for f in false]
-    findings += _shapes(checked.graph)
-    findings += _cycles(checked.graph)
-    return tuple(findings)
+    inference = infer_shapes(checked, data_propagation=True)
+    order: tuple[Finding, ...] = checked.meta.get(ORDER, ())
+    false = map(_false_statement, inference.false)
+    return (*findings_of_model(checked), *order, *false, *_shapes(checked.graph))
+
+
+def require_sound(model: ir.Model) -> None:
+    """Raises the first error that `check` finds in a model, but for unknown operators.
+
+    Every function that writes a model begins with it: what is built on a broken model looks sound and is not. An
+    operator that nothing here knows is kept as it is, and refused only where its meaning is needed.
+
+    Args:
+        model: Loaded model whose shapes were inferred.
+
+    Raises:
+        InvalidModelError: With node, what is there and what should be.
+    """
+    for finding in findings_of_model(model):
+        if finding.severity is Severity.ERROR and finding.rule != UNKNOWN_OPERATOR:
+            raise error_of(finding)
+
+
+def sound_copy(model: ModelSource) -> ir.Model:
+    """A copy of a model with the types and shapes that follow from its inputs.
+
+    Raises:
+        InvalidModelError: `check` finds an error other than an unknown operator.
+    """
+    copy = load(model)
+    infer_shapes(copy, data_propagation=True)
+    require_sound(copy)
+    return copy
+
+
+def findings_of_model(model: ir.Model) -> Iterator[Finding]:
+    """What is wrong with a loaded model whose shapes were inferred: one rule after the other."""
+    functions = set(model.functions)
+    yield from _opsets(model)
+    yield from _structure(model.graph)
+    for function in model.functions.values():
+        yield from _structure(function.graph)
+    for node in model.graph.all_nodes():
+        yield from _node(node, model.opset_imports, functions)
+    inside = [
+        finding
+        for function in model.functions.values()
+        for node in function.all_nodes()
+        for finding in _node(node, {**model.opset_imports, **function.opset_imports}, functions)
+    ]
+    yield from (*inside, *_called(model, inside))
+    yield from annotation_findings(model)
+    for graph in (model.graph, *(f.graph for f in model.functions.values())):
+        yield from _cycles(graph)
+
+
+def _called(model: ir.Model, known: Iterable[Finding]) -> Iterator[Finding]:
+    """What is wrong with the nodes of functions for the tensors and attributes that their calls give them."""
+    opset = model.opset_imports.get("")
+    if not model.functions or any(f.opset_imports.get("", opset) != opset for f in model.functions.values()):
+        return
+    try:
+        copy = model.clone()
+        own = set(copy.graph.all_nodes())
+        InlinePass()(copy)
+    except (RuntimeError, ir.passes.PassError, ir.passes.PreconditionError):
+        return  # a tensor that nothing makes, or a function that calls itself
+    infer_shapes(copy, data_propagation=True)
+    told = {replace(f, node="") for f in known}
+    for node in copy.graph.all_nodes():
+        found = () if node in own else _node(node, copy.opset_imports, ())
+        yield from (f for f in found if replace(f, node="") not in told)
 
 
 def _opsets(model: ir.Model) -> Iterator[Finding]:
@@ -65,39 +132,31 @@ def _opsets(model: ir.Model) -> Iterator[Finding]:
 
 
 def _structure(graph: ir.Graph) -> Iterator[Finding]:
-    names: dict[str, ir.Node] = {}
-    seen: set[ir.Value] = set(graph.inputs) | set(graph.initializers.values())
-    for node in graph:
+    """Tensors that nothing makes, in subgraphs too, and names that several nodes have."""
+    names = set[str]()
+    for node in graph.all_nodes():
         for value in node.inputs:
-            if value is None or value in seen:
-                continue
-            if is_undefined(value):
+            if value is not None and is_undefined(value):
                 yield Finding(rule="undefined", problem=f"input '{value.name}' comes from nowhere", node=label(node))
-            else:
-                yield Finding(
-                    rule="order",
-                    problem=f"input '{value.name}' is made later",
-                    node=label(node),
-                    severity=Severity.WARNING,
-                    hint="sort the graph topologically",
-                )
-        seen.update(node.outputs)
-        if node.name and node.name in names:
+        if node.name and node.name in names and node.graph is graph:
             yield Finding(
                 rule="node-name", problem="another node has the same name", node=label(node), severity=Severity.WARNING
             )
-        names[node.name or ""] = node
-    for output in graph.outputs:
-        if output not in seen:
-            yield Finding(rule="undefined", problem="a graph output comes from nowhere", node=f"output '{output.name}'")
+        names |= {node.name} if node.name and node.graph is graph else set()
+    for part in (graph, *graph.subgraphs()):
+        for output in part.outputs:
+            if is_undefined(output):
+                problem = "a graph output comes from nowhere"
+                yield Finding(rule="undefined", problem=problem, node=f"output '{output.name}'")
 
 
 def _node(node: ir.Node, imports: dict[str, int], functions: Iterable[ir.OperatorIdentifier]) -> Iterable[Finding]:
-    if node.op_identifier() in functions or node.domain in _FOREIGN_DOMAINS:
+    if node.op_identifier() in functions:
         return ()
     if node.domain == "":
-        opset = imports.get("", 1)
-        return _standard(node, opset) if _OLDEST_OPSET <= opset <= newest_opset() else ()
+        return _standard(node, imports)
+    if node.domain in _FOREIGN_DOMAINS:
+        return findings_of_standard(node, imports)
     operator = operator_of(node, imports)
     if operator is None:
         return (_unknown(node, f"{node.domain}::{node.op_type} version {imports.get(node.domain, 1)}"),)
@@ -106,7 +165,7 @@ def _node(node: ir.Node, imports: dict[str, int], functions: Iterable[ir.Operato
 
 def _unknown(node: ir.Node, got: str) -> Finding:
     return Finding(
-        rule="operator",
+        rule=UNKNOWN_OPERATOR,
         problem="unknown operator",
         node=label(node),
         got=got,
@@ -114,49 +173,31 @@ def _unknown(node: ir.Node, got: str) -> Finding:
     )
 
 
-def _standard(node: ir.Node, opset: int) -> Iterator[Finding]:
-    schema = standard_schema(node.op_type, opset)
-    if schema is None:
-        yield _unknown(node, f"{node.op_type} of opset {opset}")
-        return
-    given = len(node.inputs)
-    if not schema.min_input <= given <= schema.max_input:
-        yield Finding(
-            rule="inputs",
-            problem="number of inputs",
-            node=label(node),
-            got=str(given),
-            expected=f"{schema.min_input} .. {schema.max_input}",
-        )
-    for name in node.attributes:
-        if name not in schema.attributes:
-            yield Finding(
-                rule="attribute",
-                problem=f"attribute '{name}' is not defined at opset {opset}",
-                node=label(node),
-                expected=", ".join(schema.attributes) or "no attributes",
-            )
-    for name, attribute in schema.attributes.items():
-        if attribute.required and name not in node.attributes:
-            yield Finding(rule="attribute", problem=f"attribute '{name}' is missing", node=label(node))
+def _standard(node: ir.Node, imports: dict[str, int]) -> Iterable[Finding]:
+    opset = imports.get("", 1)
+    if not _OLDEST_OPSET <= opset <= newest_opset():
+        return ()
+    if standard_schema(node.op_type, opset) is None:
+        return (_unknown(node, f"{node.op_type} of opset {opset}"),)
+    return findings_of_standard(node, imports)
 
 
-def _false_shape(value: ir.Value, stated: ir.Shape, true: ir.Shape) -> Finding:
+def _false_statement(statement: FalseStatement) -> Finding:
     return Finding(
-        rule="shape",
-        problem="the file states a shape that the operators contradict",
-        node=f"tensor '{value.name}'",
-        got=str(stated),
-        expected=str(true),
+        rule="shape" if statement.what == "shape" else "element-type",
+        problem=f"the file states a {statement.what} that the operators contradict",
+        node=f"tensor '{statement.value.name}'",
+        got=statement.stated,
+        expected=statement.true,
         severity=Severity.WARNING,
     )
 
 
 def _cycles(graph: ir.Graph) -> Iterator[Finding]:
-    try:
-        graph.sort()
-    except ValueError:
-        yield Finding(rule="cycle", problem="the graph has a cycle", node=f"graph '{graph.name}'")
+    cycle = [label(node) for node in cycle_of(graph)]
+    if cycle:
+        way = " -> ".join([*cycle, cycle[0]])
+        yield Finding(rule="cycle", problem="the graph has a cycle", node=cycle[0], got=way)
 
 
 def _shapes(graph: ir.Graph) -> Iterator[Finding]:

@@ -195,5 +195,6 @@ def remove_unused(nodes: list[ir.Node]) -> None:
 def drop_unused(value: ir.Value) -> None:
     """Removes an initializer that nothing reads."""
     graph = value.graph
-    if graph is not None and value.is_initializer() and not value.uses() and not value.is_graph_output():
+    unread = value.is_initializer() and not (value.uses() or value.is_graph_output() or value.is_graph_input())
+    if graph is not None and unread:
         del graph.initializers[str(value.name)]

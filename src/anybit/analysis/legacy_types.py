@@ -121,6 +121,6 @@ def _reads_parameters(node: ir.Node) -> bool:
 
 def _stored(value: ir.Value | None) -> Array | None:
     """The array of an initializer: constants that a node makes are not looked at."""
-    if value is None or not value.is_initializer() or value.const_value is None:
+    if value is None or not value.is_initializer() or value.is_graph_input() or value.const_value is None:
         return None
     return value.const_value.numpy()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from anybit.analysis.quantizer_kinds import makes_integers, weight_inputs
 from anybit.analysis.roles import Role, roles_of
 from anybit.analysis.statistics import DEFAULT_BINS, Levels, Tally
 from anybit.analysis.values.analysis import Values
@@ -19,9 +20,6 @@ from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node
 from anybit.ops.nodes import call_of, operator_of, reads
 from anybit.ops.operator import Array
 
-# Operators whose inputs at these places are integer weights that no quantiser makes in the model.
-_INTEGER_WEIGHTS = {"QLinearConv": (3,), "QLinearMatMul": (0, 3), "ConvInteger": (1,), "MatMulInteger": (0, 1)}
-_INTEGER_RESULTS = frozenset(("QLinearConv", "QLinearMatMul", "QuantizeLinear"))
 _FEATURES_LAST = frozenset(("MatMul", "Gemm", "LayerNormalization"))
 
 
@@ -85,7 +83,7 @@ def _depends_on_data(value: ir.Value, roles: Mapping[ir.Value, Role]) -> bool:
 
 def _candidates(values: Values, roles: Mapping[ir.Value, Role]) -> Iterator[ir.Value]:
     for node in values.model.graph.all_nodes():
-        places = _INTEGER_WEIGHTS.get(node.op_type, ()) if node.domain == "" else ()
+        places = weight_inputs(node)  # integers that no quantiser makes in the model
         for place, value in enumerate(node.inputs):
             if value is not None and roles.get(value) is Role.INITIALIZER:
                 known = values.tensors.get(value)
@@ -98,12 +96,11 @@ def _candidates(values: Values, roles: Mapping[ir.Value, Role]) -> Iterator[ir.V
 
 def _is_quantizer(node: ir.Node) -> bool:
     """Whether a standard operator puts its output on a grid that nothing behind it states again."""
-    if node.domain != "":
-        return False
-    if node.op_type == "DequantizeLinear":
+    if (node.domain, node.op_type) == ("", "DequantizeLinear"):
         return True
     readers = {u.op_type for u, _ in node.outputs[0].uses()}
-    return node.op_type in _INTEGER_RESULTS and not (readers and readers <= {"DequantizeLinear", "Clip"})
+    made = makes_integers(node) or (node.domain, node.op_type) == ("", "QuantizeLinear")
+    return made and not (readers and readers <= {"DequantizeLinear", "Clip"})
 
 
 def _reason(value: ir.Value, values: Values) -> str:

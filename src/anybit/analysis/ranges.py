@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ from anybit.analysis.roles import Role, roles_of
 from anybit.analysis.types import format_of, integers_of
 from anybit.analysis.values.accumulator import Accumulator, Bound
 from anybit.analysis.values.analysis import Values, analyse
+from anybit.analysis.values.input_range import InputRanges
 from anybit.analysis.values.tensor import Float64s, IntegerGrid, Shape, TensorValues, channel_axis
 from anybit.datatypes import DataType
 from anybit.io.load import ModelSource
@@ -141,16 +141,17 @@ class Ranges:
     unfollowed: tuple[UnfollowedNode, ...]
 
 
-def ranges(model: ModelSource, *, input_ranges: Mapping[str, tuple[float, float]] | None = None) -> Ranges:
+def ranges(model: ModelSource, *, input_ranges: InputRanges | None = None) -> Ranges:
     """lo <= value <= hi for every tensor, proven for all finite inputs in their ranges.
 
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
-        input_ranges: By input name, the smallest and the largest value that a caller feeds (see `analyse`).
+        input_ranges: By input name, the smallest and the largest value that a caller feeds, for all elements or by
+            channel (see `analyse`).
 
     Raises:
         ModelFileError: The model cannot be read.
-        UsageError: A range is empty, or names no input.
+        UsageError: A range is empty, does not fit its input, or names no input.
     """
     return ranges_of(analyse(model, input_ranges=input_ranges))
 

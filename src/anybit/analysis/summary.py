@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from anybit.datatypes import DataType
+from anybit.analysis.quantizer_kinds import packed_elements, quantizer_kinds
+from anybit.analysis.roles import Role, roles_of
 from anybit.io.load import ModelSource, load
 from anybit.io.normalize import Repair, repairs
-from anybit.ops.nodes import call_of, operator_of
+from anybit.ops.constants import has_default
+from anybit.ops.nodes import operator_of
 from anybit.passes.infer_shapes import InferShapes
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of a model, as text that a person reads."""
+    """An input or output of a model, as text that a person reads.
+
+    Attributes:
+        name: Its name.
+        type: Element type.
+        shape: Dimensions.
+        optional: Whether it is an input with a default, which need not be fed.
+    """
 
     name: str
     type: str
     shape: str
+    optional: bool = False
 
 
 @dataclass(frozen=True)
 class Quantizers:
-    """Quantisers of one kind: operator, number format, and whether they quantise weights or activations."""
+    """Quantisers of one kind: operator, number format, and whether they quantise weights or activations.
+
+    An operator that holds quantised weights and quantises its output too is in two kinds.
+    """
 
     operator: str
     number_format: str
@@ -45,7 +59,7 @@ class Summary:
         outputs: Outputs.
         operators: Number of nodes by operator, most frequent first; functions and subgraphs included.
         quantizers: Quantisers by kind.
-        parameters: Number of elements of all initializers.
+        parameters: Number of elements of all initializers and Constant nodes; functions and subgraphs included.
         weight_bytes: Their size as stored.
         functions: Names of the model-local functions.
         repairs: What `load` put right.
@@ -74,7 +88,8 @@ def summarise(model: ModelSource) -> Summary:
     InferShapes()(read)
     nodes = [*read.graph.all_nodes(), *(n for f in read.functions.values() for n in f.all_nodes())]
     operators = Counter(f"{n.domain}::{n.op_type}" if n.domain else n.op_type for n in nodes)
-    tensors = [v.const_value for v in read.graph.initializers.values() if v.const_value is not None]
+    packed = dict(pair for n in nodes for pair in packed_elements(n))
+    sizes = [(packed.get(value, size), nbytes) for value, size, nbytes in _constants(read)]
     return Summary(
         producer=" ".join(filter(None, (read.producer_name, read.producer_version))) or "unknown",
         ir_version=read.ir_version,
@@ -82,35 +97,64 @@ def summarise(model: ModelSource) -> Summary:
         inputs=tuple(_tensor(v) for v in read.graph.inputs),
         outputs=tuple(_tensor(v) for v in read.graph.outputs),
         operators=dict(operators.most_common()),
-        quantizers=_quantizers(nodes, read.opset_imports),
-        parameters=sum(t.size for t in tensors),
-        weight_bytes=sum(t.nbytes for t in tensors),
+        quantizers=_quantizers(read, nodes),
+        parameters=sum(size for size, _ in sizes),
+        weight_bytes=sum(nbytes for _, nbytes in sizes),
         functions=tuple(f"{domain}::{name}" for domain, name, _ in read.functions),
         repairs=repairs(read),
     )
 
 
+def _constants(model: ir.Model) -> Iterator[tuple[ir.Value, int, int]]:
+    """Every constant that the model holds, with its number of elements and of bytes."""
+    for root in (model.graph, *(f.graph for f in model.functions.values())):
+        for graph in (root, *root.subgraphs()):
+            tensors = ((v, v.const_value) for v in graph.initializers.values())
+            yield from ((v, t.size, t.nbytes) for v, t in tensors if t is not None)
+        for node in root.all_nodes():
+            if (node.domain, node.op_type) == ("", "Constant"):
+                yield from ((node.outputs[0], *_size_of(a)) for a in node.attributes.values() if not a.is_ref())
+
+
+def _size_of(attribute: ir.Attr) -> tuple[int, int]:
+    match attribute.type:
+        case ir.AttributeType.TENSOR:
+            tensor = attribute.as_tensor()
+            return tensor.size, tensor.nbytes
+        case ir.AttributeType.INT | ir.AttributeType.FLOAT:
+            return 1, 8 if attribute.type == ir.AttributeType.INT else 4
+        case ir.AttributeType.INTS | ir.AttributeType.FLOATS:
+            return len(attribute.value), len(attribute.value) * (8 if attribute.type == ir.AttributeType.INTS else 4)
+        case _:
+            return 0, 0
+
+
 def _tensor(value: ir.Value) -> Tensor:
     kind = "?" if value.dtype is None else value.dtype.name.lower()
-    if value.shape is None:
-        return Tensor(str(value.name), kind, "?")
-    dimensions = [str(d) if isinstance(d, int) else d.value or "?" for d in value.shape]
-    return Tensor(str(value.name), kind, f"[{', '.join(dimensions)}]")
+    shape = "?"
+    if value.shape is not None:
+        shape = f"[{', '.join(str(d) if isinstance(d, int) else d.value or '?' for d in value.shape)}]"
+    return Tensor(str(value.name), kind, shape, has_default(value))
 
 
-def _quantizers(nodes: list[ir.Node], opset_imports: dict[str, int]) -> tuple[Quantizers, ...]:
+def _quantizers(model: ir.Model, nodes: list[ir.Node]) -> tuple[Quantizers, ...]:
+    roles = roles_of(model)
+
+    def is_weight(value: ir.Value) -> bool:
+        role = roles.get(value)
+        return role in (Role.INITIALIZER, Role.CONSTANT) if role is not None else _is_constant(value)
+
     counts: Counter[tuple[str, str, bool]] = Counter()
     for node in nodes:
-        operator = operator_of(node, opset_imports)
-        if operator is not None:
-            first = node.inputs[0] if node.inputs else None
-            stated: DataType | None = operator.number_format(call_of(node, operator))
-            counts[operator.name, str(stated or "mixed"), _is_weight(first)] += 1
+        own = operator_of(node, model.opset_imports)
+        name = node.op_type if own is None else own.name
+        for number_format, weights in quantizer_kinds(node, model.opset_imports, is_weight):
+            counts[name, number_format, weights] += 1
     return tuple(Quantizers(*kind, count) for kind, count in counts.most_common())
 
 
-def _is_weight(value: ir.Value | None) -> bool:
-    """Whether a value depends on no input: an initializer, or made from initializers by one-input operators."""
+def _is_constant(value: ir.Value | None) -> bool:
+    """Whether a value of a function depends on no input: made from constants by operators of one input."""
     while value is not None and not value.is_initializer():
         producer = value.producer()
         if producer is None or value.is_graph_input():

@@ -146,16 +146,16 @@ def format_of(value: ir.Value, values: Values) -> DataType | None:
     """
     grid = grid_of(value, values)
     if grid is None:
-        return _float_format(value, values.model) or _element_format(value)
+        return _float_format(value, values.model) or format_of_element(value.dtype)
     if isinstance(grid.datatype, FloatType):
-        return _scaled_float(grid.datatype, grid.scale) or _element_format(value)
+        return _scaled_float(grid.datatype, grid.scale) or format_of_element(value.dtype)
     if not grid.is_centred:
-        return _element_format(value)
+        return format_of_element(value.dtype)
     centred = grid.centred() if (grid.scale == 1).all() else None
     if centred is not None:
         return centred.integers
     if value.dtype is not None and value.dtype.is_integer():
-        return _element_format(value)
+        return format_of_element(value.dtype)
     integers = integers_of(grid)
     exponent = _power_of_two(grid.scale)
     if exponent is None or grid.zero_point.any() or not _is_signed(integers):
@@ -220,9 +220,8 @@ def _scaled_float(stated: FloatType, step: Float64s) -> FloatType | None:
     return None if exponent is None else replace(stated, bias=1 - stated.mantissa_bits - exponent)
 
 
-def _element_format(value: ir.Value) -> DataType | None:
-    """The format of the element type."""
-    dtype = value.dtype
+def format_of_element(dtype: ir.DataType | None) -> DataType | None:
+    """The number format of an element type; None where it has none."""
     if dtype == ir.DataType.BOOL:
         return IntType(1, signed=False)
     if dtype is not None and dtype.is_integer():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +26,7 @@ from anybit.cli.types import types
 from anybit.cli.verify import verify
 from anybit.cli.zoo import zoo
 from anybit.errors import AnybitError
+from anybit.runtime.engine import FallbackWarning
 
 MISUSE = 2
 """Exit code for misuse and for input that cannot be read."""
@@ -74,9 +76,21 @@ def _options(  # pyright: ignore[reportUnusedFunction]  (typer calls it)
     del debug, version  # `main` takes --debug out of the arguments itself, so that it may stand anywhere
 
 
+_show_any_warning = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
+    """One line for what anybit warns of; others as Python shows them."""
+    if issubclass(category, FallbackWarning):
+        typer.echo(f"anybit: warning: {message}", err=True)
+    else:
+        _show_any_warning(message, category, *rest, **options)
+
+
 def main() -> None:
     """Runs the command line; an error that anybit knows is one line on stderr and exit code 2."""
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    warnings.showwarning = _show_warning
     try:
         app(arguments)
     except AnybitError as error:

@@ -13,6 +13,7 @@ from anybit.errors import UsageError
 
 if TYPE_CHECKING:
     from anybit.errors import Diagnosis
+    from anybit.formats.certificate import Certificate
     from anybit.formats.comparison import FormatRow
 
 _COLUMNS = (
@@ -51,13 +52,29 @@ def convert(
     embed_functions: Annotated[
         bool, typer.Option("--embed-functions", help="Put the bodies of the operators into the file (qonnx).")
     ] = False,
+    standard: Annotated[
+        bool,
+        typer.Option(
+            "--standard",
+            help="Write what the format cannot carry with standard operators that compute the same "
+            "(qcdq, qdq, quantized-ops, integer-ops).",
+        ),
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Compare what is written with the source, before it is written.")
+    ] = True,
     json: JsonOption = False,
 ) -> None:
     """Translate a model of any format; it means the same, bit for bit, or nothing is written.
 
+    The result is compared with its source, by a proof for every input where there is one and by running both; which
+    of it was done is printed, and a departure that is no stated approximation is refused.
+
     What a format cannot carry is refused, node by node, with the reason: then nothing is written, and the exit code
     is 1. With --approximate the model is written all the same: a change is listed with its bound, a node that still
     cannot be carried stays as it is and is listed as refused; the exit code is 0 if nothing is refused, else 1.
+    With --standard nothing that has standard operators is refused; what is written so is listed. Notes say what stock
+    ONNX Runtime computes otherwise than the file says, and which of its options helps; they leave the exit code alone.
     With --dry-run the exit code is 1 if the format of --to refuses anything, 0 without --to.
     """
     if dry_run:
@@ -65,11 +82,22 @@ def convert(
         return
     if to is None or output is None:
         raise UsageError("--to and -o", got="one is missing", expected="both", hint="or ask for --dry-run")
-    from anybit.formats.convert import convert as convert_model
+    from anybit.formats.certificate import Verdict
     from anybit.io.save import save
+    from anybit.runtime.convert import convert as convert_model
 
-    result = convert_model(model, to, approximate=approximate, pack=pack, embed_functions=embed_functions)
-    written = approximate or not result.refusals
+    result = convert_model(
+        model,
+        to,
+        approximate=approximate,
+        pack=pack,
+        embed_functions=embed_functions,
+        standard=standard,
+        check=check,
+    )
+    certificate = result.certificate
+    departs = certificate is not None and certificate.verdict is Verdict.DIFFERENT and not result.approximations
+    written = not departs and (approximate or not result.refusals)
     if written:
         save(result.model, output)
     if json:
@@ -78,14 +106,47 @@ def convert(
                 "output": str(output) if written else None,
                 "refusals": result.refusals,
                 "approximations": result.approximations,
+                "substitutions": result.substitutions,
+                "notes": result.notes,
+                "check": None if certificate is None else _check_figures(certificate),
             }
         )
     else:
         _print_list("approximated", result.approximations)
+        _print_list("substituted", result.substitutions)
         _print_list("refused", result.refusals)
+        _print_list("notes", result.notes)
+        console().print(
+            "not compared with the source" if certificate is None else _check_text(certificate), markup=False
+        )
         console().print(f"written to {output}" if written else "nothing was written", markup=False, soft_wrap=True)
     if result.refusals:
         raise typer.Exit(FINDINGS)
+
+
+def _check_text(certificate: Certificate) -> str:
+    """How the result was compared with its source, in a few lines."""
+    shown = certificate.verdict.value if certificate.verdict.is_exact else "not proven equal"
+    if certificate.counter_example is not None:
+        run = f"a difference of {certificate.counter_example.largest:g} on one of {certificate.samples} samples"
+    elif certificate.samples:
+        run = f"no difference on {certificate.samples} samples"
+    else:
+        run = "not run on samples"
+    return "\n".join(
+        [f"compared with the source: {shown}; {run}", *map(str, certificate.assumptions), *certificate.notes]
+    )
+
+
+def _check_figures(certificate: Certificate) -> dict[str, object]:
+    found = certificate.counter_example
+    return {
+        "verdict": certificate.verdict,
+        "samples": certificate.samples,
+        "largest_difference": 0.0 if found is None else found.largest,
+        "assumptions": [str(a) for a in certificate.assumptions],
+        "notes": certificate.notes,
+    }
 
 
 def _compare(model: Path, to: str | None, *, as_json: bool) -> None:

@@ -23,7 +23,7 @@ def info(model: ModelArgument, json: JsonOption = False) -> None:
         facts.append(("functions", ", ".join(summary.functions)))
     facts += [("repaired", str(repair)) for repair in summary.repairs]
     print_table(str(model), ("fact", "value"), facts)
-    tensors = [("input", t.name, t.type, t.shape) for t in summary.inputs]
+    tensors = [("input with a default" if t.optional else "input", t.name, t.type, t.shape) for t in summary.inputs]
     tensors += [("output", t.name, t.type, t.shape) for t in summary.outputs]
     print_table("\nInputs and outputs", ("", "name", "type", "shape"), tensors)
     print_table("\nOperators", ("operator", "nodes"), list(summary.operators.items()))

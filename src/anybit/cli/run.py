@@ -9,7 +9,7 @@ import numpy.typing as npt
 import typer
 
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress, read_arrays, write_arrays
-from anybit.errors import InputError, UsageError
+from anybit.errors import UsageError
 
 
 def run(
@@ -36,11 +36,10 @@ def run(
         tensors=tensors if tensors == "all" else [t for t in tensors.split(",") if t],
     )
     if not isinstance(feeds, dict):
-        if len(session.inputs) != 1:
-            names = ", ".join(i.name for i in session.inputs)
-            raise InputError("one array given", node=str(inputs), expected=f"an .npz with {names}")
-        feeds = {session.inputs[0].name: feeds}
-    samples = max((a.shape[0] for a in feeds.values() if a.ndim), default=1)
+        feeds = {session.only_input: feeds}
+    samples = max(
+        (feeds[i.name].shape[0] for i in session.required if i.name in feeds and feeds[i.name].ndim), default=1
+    )
     with progress("running", samples) as advance:
         results = run_in_batches(session, feeds, batch_size=batch_size, progress=advance)
     if output is not None:

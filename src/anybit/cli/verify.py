@@ -16,15 +16,25 @@ def verify(
     output: Annotated[Path | None, typer.Option("-o", "--output", help=".npz for the counter-example's input.")] = None,
     random: Annotated[int, typer.Option(help="Samples of each kind to look for a counter-example among.")] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the drawing.")] = 0,
+    assume_annotations: Annotated[
+        bool | None,
+        typer.Option(
+            "--assume-annotations/--assume-nothing",
+            help="Take inputs to hold what either file's number format allows, or anything. By default formats are "
+            "assumed that both files state.",
+            show_default=False,
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Prove layer by layer that two models are equal, or find an input that shows the difference.
 
-    Exit code 0 if they are equal for every input, 1 if they differ or nothing is proven.
+    Exit code 0 if they are equal for every input that the printed assumptions allow, 1 if they differ or nothing is
+    proven.
     """
     from anybit.runtime.verify import verify as verify_models
 
-    certificate = verify_models(a, b, samples=random, seed=seed)
+    certificate = verify_models(a, b, samples=random, seed=seed, assume_annotations=assume_annotations)
     found = certificate.counter_example
     if found is not None and output is not None:
         write_arrays(output, dict(found.inputs))
@@ -35,6 +45,8 @@ def verify(
             "verdict": certificate.verdict,
             "layers": certificate.layers,
             "outputs": certificate.outputs,
+            "assumptions": [str(a) for a in certificate.assumptions],
+            "samples": certificate.samples,
             "notes": certificate.notes,
             "counter_example": shown,
             "written": str(output) if found is not None and output is not None else None,
@@ -45,7 +57,7 @@ def verify(
         stretches = (*certificate.layers, *certificate.outputs)
         rows = [(s.a, s.b, s.verdict.value, s.values, s.steps, s.bound, s.detail) for s in stretches]
         print_table(certificate.verdict.value, columns, rows)
-        for note in certificate.notes:
+        for note in (*map(str, certificate.assumptions), *certificate.notes):
             console().print(note, markup=False, soft_wrap=True)
         if found is not None:
             text = f"output '{found.output}' differs by {found.largest:g} on an input"

@@ -16,14 +16,15 @@ from anybit.ops.constants import constant
 from anybit.ops.nodes import label, shape_of
 from anybit.ops.operator import Array
 
-# They move elements of their first input, whatever these are.
+# They move elements of their first input, whatever these are; see `is_moving` for Pad and Resize.
 _MOVEMENT = frozenset(
-    """DepthToSpace Expand Flatten Gather GlobalMaxPool Identity MaxPool Reshape Slice SpaceToDepth Squeeze Tile
+    """DepthToSpace Expand Flatten Gather GlobalMaxPool Identity MaxPool Reshape Slice SpaceToDepth Split Squeeze Tile
     Transpose Unsqueeze""".split()
 )
 # ... and leave each channel where it is.
 _CHANNELWISE = frozenset(("GlobalMaxPool", "Identity", "MaxPool"))
 
+_COORDINATES = "coordinate_transformation_mode"
 _FLOAT = ir.DataType.FLOAT
 
 
@@ -33,14 +34,14 @@ class Chain:
 
     Attributes:
         dequantize: The node.
-        path: Operators between, which only move elements, from the source on.
+        path: What operators between, which only move elements, make on the way from the source.
         source: The integers: constant, or made by `quantize`.
         quantize: The QuantizeLinear that makes them; None for constants.
         meaning: What the chain does to real numbers at the source, zero point as it is stored.
     """
 
     dequantize: ir.Node
-    path: tuple[ir.Node, ...]
+    path: tuple[ir.Value, ...]
     source: ir.Value
     quantize: ir.Node | None
     meaning: Quantizer | Minifloat
@@ -57,7 +58,35 @@ def trace(dequantize: ir.Node) -> Chain | Refusal | None:
 
 def is_movement(node: ir.Node) -> bool:
     """Whether an operator only moves or clips integers."""
-    return node.domain == "" and (node.op_type in _MOVEMENT or node.op_type in ("Clip", "Relu"))
+    return node.domain == "" and (_is_moving(node) or node.op_type in ("Clip", "Relu"))
+
+
+def _is_moving(node: ir.Node) -> bool:
+    match node.op_type:
+        case "Pad":
+            return _fills_with_a_constant(node) is not None
+        case "Resize":
+            modes = [node.attributes.get_string(k, d) for k, d in (("mode", "nearest"), (_COORDINATES, "half_pixel"))]
+            return modes[0] == "nearest" and modes[1] != "tf_crop_and_resize"
+        case "Split":
+            return True
+        case _:
+            return node.op_type in _MOVEMENT and len(node.outputs) == 1
+
+
+def _fills_with_a_constant(node: ir.Node) -> Array | None:
+    """The integer with which a Pad fills up; None where it is computed, or an attribute: that is for real numbers."""
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    return None if "value" in node.attributes else np.zeros(()) if value is None else constant(value)
+
+
+def filling(node: ir.Node, parameters: Parameters) -> Array | None:
+    """The real number with which a Pad fills up in the place of its integer; None for other operators."""
+    integer = _fills_with_a_constant(node) if node.op_type == "Pad" else None
+    if integer is None:
+        return None
+    centred = integer.reshape(()).astype(np.float64) - parameters.zero_point.reshape(())
+    return np.asarray(centred.astype(np.float32) * parameters.scale.reshape(()))
 
 
 def _trace(dequantize: ir.Node) -> Chain | Refusal | None:
@@ -74,7 +103,7 @@ def _trace(dequantize: ir.Node) -> Chain | Refusal | None:
 
 def _trace_integers(dequantize: ir.Node, integers: ir.Value, parameters: Parameters) -> Chain | Refusal | None:
     bounds = range_of(integers.dtype or ir.DataType.UNDEFINED) or (0, 0)
-    value, path = integers, list[ir.Node]()
+    value, path = integers, list[ir.Value]()
     while constant(value) is None:
         node = value.producer()
         if node is None:
@@ -88,12 +117,12 @@ def _trace_integers(dequantize: ir.Node, integers: ir.Value, parameters: Paramet
             if isinstance(narrowed, Refusal):
                 return narrowed
             bounds = narrowed
-        elif node.op_type in _MOVEMENT and len(node.outputs) == 1:
+        elif _is_moving(node):
             lifted = _lifted(parameters, node)
             if isinstance(lifted, Refusal):
                 return lifted
             parameters = lifted
-            path.insert(0, node)
+            path.insert(0, value)
         else:
             return _unknown(dequantize, node)
         value = node.inputs[0]
@@ -124,7 +153,7 @@ def _unknown(dequantize: ir.Node, node: ir.Node) -> Refusal:
 
 
 def _checked(
-    dequantize: ir.Node, path: Sequence[ir.Node], value: ir.Value, quantize: ir.Node, meaning: Quantizer | Minifloat
+    dequantize: ir.Node, path: Sequence[ir.Value], value: ir.Value, quantize: ir.Node, meaning: Quantizer | Minifloat
 ) -> Chain | Refusal:
     """The chain, if both of its ends have the same parameters."""
     own, x = parameters_of(quantize), quantize.inputs[0]

@@ -1,29 +1,34 @@
-"""convert: a model of any format as the same model in another: all readers to the hub, then one writer."""
+"""translate: a model of any format as the same model in another: all readers to the hub, then one writer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import onnx_ir as ir
 
+from anybit.analysis.check import require_sound
 from anybit.errors import UsageError
 from anybit.formats import functions as functions_of_bodies
 from anybit.formats import integer_ops, qcdq, qdq, quantized_ops, thresholds
 from anybit.formats import pack as packing
 from anybit.formats.comparison import FormatRow, compare_formats
 from anybit.formats.fake_quant import read_fake_quant
-from anybit.formats.format import Conversion, Format, Outcome
+from anybit.formats.format import Conversion, Format, Outcome, Substitution
 from anybit.formats.read_blocks import read_blocks
 from anybit.formats.read_bytes import read_bytes
-from anybit.formats.unread import unread
+from anybit.formats.standard import widen_bipolar_constants, write_standard
+from anybit.formats.stock_forms import read_stock_forms, write_stock_forms
+from anybit.formats.stock_notes import stock_notes
+from anybit.formats.unread import causes_first, unread
 from anybit.formats.vendor_linear import as_standard
 from anybit.io.load import ModelSource
 from anybit.ops.operator import DOMAIN
 from anybit.passes.flatten import flattened
 from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.fold_shapes import FoldShapes
+from anybit.passes.fold_transpose import FoldTranspose
 from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.remove_unused import RemoveUnused
 
@@ -58,19 +63,23 @@ TRANSLATORS: dict[Format, Translator] = {
 }
 """The formats that can be read and written. Readers that leave QuantizeLinear behind come before those that take it."""
 
+STANDARD_FORMATS = (Format.QCDQ, Format.QDQ, Format.QUANTIZED_OPS, Format.INTEGER_OPS)
+"""The formats that are made of standard operators alone."""
+
 FOREIGN: tuple[Callable[[ir.Model], Outcome], ...] = (read_fake_quant, read_blocks, read_bytes)
 """Readers of what other tools write and this one does not; they leave standard operators to the readers of formats."""
 
 
-def convert(
+def translate(
     model: ModelSource,
     to: Format | str,
     *,
     approximate: bool = False,
     pack: bool = False,
     embed_functions: bool = False,
+    standard: bool = False,
 ) -> Conversion:
-    """The model in another format; it means the same, bit for bit, wherever no approximation is listed.
+    """The model in another format, not yet compared with its source; `anybit.convert` does both.
 
     Nodes that a format cannot carry, and nodes of other formats that are not understood, stay as they are and are
     listed as refusals. Constants are folded and shapes inferred on the way; the opset is raised where the format
@@ -82,26 +91,42 @@ def convert(
         approximate: Whether a node may change what it means by a stated bound, rather than be refused.
         pack: Whether weights are stored as small integers; for QONNX only.
         embed_functions: Whether the bodies of the operators go into the file; for QONNX only.
+        standard: Whether what the format cannot carry is written with standard operators that compute the same, so
+            that any runtime runs the file; for formats of standard operators only, and not with `approximate`.
 
     Raises:
         ModelFileError: The model cannot be read.
-        UsageError: There is no such format, or an option is not for it.
+        InvalidModelError: `check` finds an error in it other than an unknown operator.
+        UsageError: There is no such format, an option is not for it, or two options exclude each other.
 
     Example:
-        >>> convert("model.onnx", "qcdq").refusals            # doctest: +SKIP
+        >>> translate("model.onnx", "qcdq").refusals            # doctest: +SKIP
         ()
     """
     target = parse_format(to)
     if (pack or embed_functions) and target is not Format.QONNX:
         raise UsageError("packed weights and embedded functions", got=target.value, expected=Format.QONNX.value)
+    if standard and (approximate or target not in STANDARD_FORMATS):
+        got = f"{target.value}, approximate" if approximate else target.value
+        expected = f"{', '.join(f.value for f in STANDARD_FORMATS)}; not approximate"
+        raise UsageError("standard operators", got=got, expected=expected)
     hub, outcome = to_hub(model)
+    if target in STANDARD_FORMATS:
+        FoldTranspose()(hub)  # stock ONNX Runtime moves them past DequantizeLinear, into forms that it breaks
+    substitutions: tuple[Substitution, ...] = widen_bipolar_constants(hub) if standard else ()
     outcome += TRANSLATORS[target].write(hub, approximate=approximate)
+    if standard:
+        outcome, written = write_standard(hub, outcome)
+        substitutions += written
     _tidy(hub)
+    if target in STANDARD_FORMATS:
+        write_stock_forms(hub)
     if pack:
         outcome += packing.pack(hub)
     if embed_functions:
         functions_of_bodies.embed_functions(hub)
-    return Conversion(hub, outcome.refusals, outcome.approximations)
+    notes = stock_notes(hub) if target in STANDARD_FORMATS or embed_functions else ()
+    return Conversion(hub, outcome.refusals, outcome.approximations, substitutions, notes)
 
 
 def formats_of(model: ModelSource) -> tuple[FormatRow, ...]:
@@ -113,7 +138,7 @@ def formats_of(model: ModelSource) -> tuple[FormatRow, ...]:
     Raises:
         ModelFileError: The model cannot be read.
     """
-    hub, outcome = to_hub(model)
+    hub, outcome = to_hub(model, sound=False)  # the table of a broken model helps to mend it
     return compare_formats(hub, {f: t.write for f, t in TRANSLATORS.items()}, unread=outcome.refusals)
 
 
@@ -130,25 +155,33 @@ def parse_format(to: Format | str) -> Format:
     return known[name]
 
 
-def to_hub(model: ModelSource) -> tuple[ir.Model, Outcome]:
+def to_hub(model: ModelSource, *, sound: bool = True) -> tuple[ir.Model, Outcome]:
     """A copy of the model in the language of the hub, and what of it was not understood.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
+        sound: Whether a model is refused in which `check` finds an error other than an unknown operator.
 
     Raises:
         ModelFileError: The model cannot be read.
-        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
+        InvalidModelError: The graph has a cycle, or a tensor that nothing makes, or another error.
         UnsupportedError: A model-local function cannot be inlined.
     """
     hub = flattened(model)
     vendors = as_standard(hub)
     FoldShapes()(hub)  # it infers shapes
+    if sound:
+        require_sound(hub)
     read_fake_quant(hub)  # of weights: folded, they would be numbers that nothing quantises
     if FoldConstants()(hub).modified:
         InferShapes()(hub)
+    read_stock_forms(hub)
     outcome = Outcome()
     for read in dict.fromkeys((*FOREIGN, *(t.read for t in TRANSLATORS.values()))):
         outcome += read(hub)
     outcome = vendors.restored(outcome)
-    return hub, outcome + Outcome(unread(hub, outcome.refusals))
+    outcome += Outcome(unread(hub, outcome.refusals))
+    return hub, replace(outcome, refusals=causes_first(outcome.refusals, hub))
 
 
 def _tidy(model: ir.Model) -> None:

@@ -7,138 +7,101 @@ Inputs and outputs are matched by position.
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.analysis.values.analysis import values_of
+from anybit.analysis.values.declared import of_annotation
+from anybit.datatypes import DataType
+from anybit.formats.certificate import Assumption, Certificate, Stretch, Verdict
 from anybit.formats.convert import to_hub
 from anybit.formats.equivalence_functions import Function, Key, Root
 from anybit.formats.equivalence_numbers import QUANTIZERS, Numbering
-from anybit.io.load import ModelSource
+from anybit.io.annotations import annotate_datatype, annotated_datatype
+from anybit.io.load import ModelSource, load
+from anybit.ops.constants import has_default
 from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import Array
 
 _MOST_VALUES = 1 << 24  # of an output that are tried one by one
 _FLOAT_ROUNDING = 2.0**-20  # share of the largest magnitude that a few float32 operations may move
-
-
-class Verdict(enum.Enum):
-    """What is known of two models, or of a tensor in them."""
-
-    EXACT_BY_CONSTRUCTION = "exact by construction"
-    """The same operators with the same constants."""
-    EXACT_BY_ENUMERATION = "exact by enumeration"
-    """Other operators, the same number for every integer that can occur."""
-    EXACT_BUT_FOR_FLOAT_ROUNDING = "exact integers, real values up to float rounding of the last scaling"
-    """The same integers in every layer; the output's last float operations round differently."""
-    DIFFERENT = "different"
-    """An input is known on which outputs differ."""
-    UNDECIDED = "undecided"
-    """Neither a proof nor an input that shows a difference."""
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether it is a proof that the models are equal, float rounding of a last scaling aside."""
-        return self not in (Verdict.DIFFERENT, Verdict.UNDECIDED)
-
-
 _ORDER = tuple(Verdict)
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """What leads to one tensor in both models.
-
-    Attributes:
-        a: The node of the first model that makes it, or the name of an output.
-        b: That of the second model; empty if there is none.
-        verdict: How it was shown to be equal, or that it was not.
-        values: Number of integers that were tried; 0 where the stretch is equal by construction.
-        steps: Number of runs of integers of one level that were compared.
-        bound: How far real values may differ.
-        detail: What differs, or stands in the way.
-    """
-
-    a: str
-    b: str
-    verdict: Verdict
-    values: int = 0
-    steps: int = 0
-    bound: float = 0.0
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class CounterExample:
-    """An input on which two models differ.
-
-    Attributes:
-        inputs: By the first model's input names.
-        output: Name of the first model's output that differs most.
-        a: That output of the first model.
-        b: Of the second one.
-        largest: Their largest difference.
-    """
-
-    inputs: Mapping[str, npt.NDArray[Any]]
-    output: str
-    a: npt.NDArray[Any]
-    b: npt.NDArray[Any]
-    largest: float
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """Whether two models mean the same for every input that both take.
-
-    Attributes:
-        verdict: Of the models.
-        layers: One entry a quantised tensor of the first model.
-        outputs: One entry an output of the first model.
-        notes: How inputs and outputs were matched where names differ, and what was not read.
-        counter_example: An input on which they differ, if the verdict is that.
-    """
-
-    verdict: Verdict
-    layers: tuple[Stretch, ...]
-    outputs: tuple[Stretch, ...]
-    notes: tuple[str, ...] = ()
-    counter_example: CounterExample | None = None
-
-
-def certify(a: ModelSource, b: ModelSource) -> Certificate:
+def certify(a: ModelSource, b: ModelSource, *, assume_annotations: bool | None = None) -> Certificate:
     """Proves that two models are equal, or names what stands in the way; never says that they differ.
+
+    Number formats that the files state for inputs are assumed only where there is no proof without them; the
+    certificate says which it needs.
 
     Args:
         a: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
         b: The other one.
+        assume_annotations: Whether inputs are taken to hold what their annotated number format allows: None where
+            both files state the same, True where either states it, False nowhere.
 
     Raises:
         ModelFileError: A model cannot be read.
     """
+    first, second = load(a), load(b)
+    assumed = assume_formats(first, second, assume_annotations=assume_annotations)
+    if not assumed:
+        return _certified(first, second)
+    bare = load(first), load(second)
+    assume_formats(*bare, assume_annotations=False)
+    without = _certified(*bare)
+    return without if without.verdict.is_exact else replace(_certified(first, second), assumptions=assumed)
+
+
+def assume_formats(
+    first: ir.Model, second: ir.Model, *, assume_annotations: bool | None = None
+) -> tuple[Assumption, ...]:
+    """What may be assumed of the inputs of two models, which from then on is all that is annotated of them.
+
+    Args:
+        first: First model; its names are used.
+        second: Second model, whose inputs are matched by position.
+        assume_annotations: As `certify` has it.
+    """
+    found: list[Assumption] = []
+    stated = [[_stated(v) for v in model.graph.inputs] for model in (first, second)]
+    for x, y, s, t in zip(first.graph.inputs, second.graph.inputs, *stated, strict=False):
+        both = s if s == t else None
+        datatype = both if assume_annotations is None else both or (s if t is None else t if s is None else None)
+        datatype = None if assume_annotations is False else datatype
+        annotate_datatype(x, datatype)
+        annotate_datatype(y, datatype)
+        if datatype is not None:
+            found.append(Assumption(str(x.name), datatype))
+    return tuple(found)
+
+
+def _stated(value: ir.Value) -> DataType | None:
+    """The number format that a file states for an input, where it says more than the element type does."""
+    return None if of_annotation(value) is None else annotated_datatype(value)
+
+
+def _certified(a: ir.Model, b: ir.Model) -> Certificate:
     hubs = [to_hub(source) for source in (a, b)]
     first, second = (hub for hub, _ in hubs)
-    notes = [
+    notes = (
         *_named(first.graph.inputs, second.graph.inputs, "inputs"),
         *_named(first.graph.outputs, second.graph.outputs, "outputs"),
         *(f"not read: {refusal}" for _, outcome in hubs for refusal in outcome.refusals),
-    ]
+    )
     problem = _mismatch(first, second)
     if problem:
-        return Certificate(Verdict.UNDECIDED, (), (Stretch("", "", Verdict.UNDECIDED, detail=problem),), tuple(notes))
+        return Certificate(Verdict.UNDECIDED, (), (Stretch("", "", Verdict.UNDECIDED, detail=problem),), notes)
     roots: dict[Key, Root] = {}
     numberings = [Numbering(values_of(hub), roots) for hub in (first, second)]
     pairing = _Pairing(*numberings)
     layers = tuple(pairing.layer(node) for node in _quantisers(numberings[0]))
     outputs = tuple(pairing.output(x, y) for x, y in zip(first.graph.outputs, second.graph.outputs, strict=True))
     verdict = max((o.verdict for o in outputs), key=_ORDER.index)
-    return Certificate(verdict, layers, outputs, tuple(notes))
+    return Certificate(verdict, layers, outputs, notes)
 
 
 def _named(first: Any, second: Any, what: str) -> list[str]:
@@ -161,10 +124,20 @@ def _mismatch(first: ir.Model, second: ir.Model) -> str:
             if v.dtype != w.dtype:
                 return f"{what} '{v.name}' and '{w.name}' are {v.dtype} and {w.dtype}"
     for v, w in zip(first.graph.inputs, second.graph.inputs, strict=True):
+        if not _same_default(v, w):
+            return f"inputs '{v.name}' and '{w.name}' have not the same default"
         s, t = shape_of(v), shape_of(w)
         if (s and s[1:]) != (t and t[1:]):
             return f"inputs '{v.name}' and '{w.name}' have shapes {list(s or ())} and {list(t or ())}"
     return ""
+
+
+def _same_default(v: ir.Value, w: ir.Value) -> bool:
+    """Whether both inputs are the same where they are not fed."""
+    if not (has_default(v) and has_default(w)):
+        return has_default(v) == has_default(w)
+    x, y = v.const_value, w.const_value
+    return x is not None and y is not None and x.shape == y.shape and x.tobytes() == y.tobytes()
 
 
 def _quantisers(numbering: Numbering) -> list[ir.Node]:

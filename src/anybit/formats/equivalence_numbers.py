@@ -32,7 +32,7 @@ from anybit.formats.equivalence_nodes import (
 )
 from anybit.formats.layers import PRODUCTS, read_product
 from anybit.formats.monotone import NEITHER, direction
-from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node, known_value
+from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, evaluate_node, known_value
 from anybit.ops.integer_bounds import integer_bounds
 from anybit.ops.nodes import call_of, operator_of, shape_of
 from anybit.ops.operator import Array
@@ -50,7 +50,7 @@ _NOTHING = Root(b"", np.zeros(1), np.zeros(1))
 
 
 class _Kind(enum.Enum):
-    """The keys of a tensor, in the order of `Number`."""
+    """The keys of a tensor, see `Number`."""
 
     NUMBERS = enum.auto()
     STRUCTURE = enum.auto()
@@ -92,12 +92,24 @@ class Numbering:
 
     def __post_init__(self) -> None:
         graph = self.values.model.graph
-        for position, value in enumerate(v for v in graph.inputs if not v.is_initializer()):
+        for position, value in enumerate(graph.inputs):
             key = digest("input", position, str(value.dtype), (shape_of(value) or ("unknown",))[1:])
-            self.numbers[value] = Number(key, key, key)
+            self.numbers[value] = self._input(value, key)
         with np.errstate(all="ignore"):  # overflow and NaN have defined results
             for node in graph:
                 self._node(node)
+
+    def _input(self, value: ir.Value, key: Key) -> Number:
+        """An input; where its number format is stated, its elements are a function of the format's integers."""
+        grid, rank = self.values[value].grid, shape_of(value)
+        if value.dtype != ir.DataType.FLOAT or grid is None or rank is None or not grid.is_centred:
+            return Number(key, key, key)
+        scale = grid.scale.reshape(-1)
+        root = self._root(digest("levels", key), grid.lo.reshape(-1), grid.hi.reshape(-1))
+        if scale.size > 1 or root.lo.size > 1 or root.total > _MOST_LEVELS:
+            return Number(key, key, key)
+        levels = _with_runs(Function(root, lambda q: (q * scale).astype(np.float32), len(rank), 1, 1, np.ones(1)))
+        return Number(levels.content() or key, key, key, levels)
 
     @property
     def opsets(self) -> dict[str, int]:
@@ -152,9 +164,10 @@ class Numbering:
         if is_identity(node):
             self.numbers[node.outputs[0]] = self.of(node.inputs[0])
             return
-        keys = [self._structure(node, kind) for kind in _Kind]
+        key, structure, bits = (self._structure(node, kind) for kind in (_Kind.NUMBERS, _Kind.STRUCTURE, _Kind.BITS))
         for index, output in enumerate(node.outputs):
-            self.numbers[output] = Number(*(_output(k, index) for k in keys), node=node)
+            keys = _output(key, index), _output(structure, index), _output(bits, index)
+            self.numbers[output] = Number(*keys, node=node)
         output = node.outputs[0]
         if output.dtype != ir.DataType.FLOAT or node.inputs[0] is None or node.inputs[0].dtype != ir.DataType.FLOAT:
             return
@@ -289,14 +302,13 @@ class Numbering:
         if placed is None:
             return None
         axis, channels = placed
-        before = replace(function, axis=axis)
+        before, kernel = replace(function, axis=axis), compiled(node, self.opsets)
+        if kernel is None:
+            return None
 
         def apply(array: Array) -> Array:
-            inputs = [before.laid(array) if i == position else c for i, c in enumerate(constants)]
-            results = evaluate_node(node, inputs, self.opsets)
-            if results is None:
-                raise ValueError(f"{node.op_type} has no reference")
-            return results[0].reshape(len(array), -1)
+            (result,) = kernel([before.laid(array) if i == position else c for i, c in enumerate(constants)])
+            return result.reshape(len(array), -1)
 
         rising = None
         if step is not None and function.rising is not None and node.op_type not in _TRANSCENDENTAL:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from anybit.errors import Finding, InvalidModelError, UnsupportedError
+from anybit.errors import UnsupportedError
 from anybit.io.functions import HELPER_VERSION, OLDEST_BODY_OPSET, body_functions, calls, embedded, inlined, obstacles
+from anybit.ops.broken import error_of
 from anybit.ops.expand import BODY_OPSET
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN, Operator
@@ -32,6 +33,7 @@ def embed_functions(model: ir.Model) -> None:
         InvalidModelError: A call of an operator has no meaning, or the type of its input is not known.
     """
     operators = _operators(model)
+    _cast_integers(model)
     halves = _halves(model)
     opset = model.opset_imports.get("", BODY_OPSET)
     if opset < OLDEST_BODY_OPSET:
@@ -75,6 +77,25 @@ def _operators(model: ir.Model) -> dict[ir.OperatorIdentifier, Operator]:
     return found
 
 
+def _cast_integers(model: ir.Model) -> None:
+    """Casts integers that an operator is called on to float64, and its result to float32, which is what it means."""
+    for node, _ in list(calls(model)):
+        x, y = node.inputs[0], node.outputs[0]
+        if x is None or x.dtype is None or not x.dtype.is_integer():
+            continue
+        before = ir.node("Cast", [x], {"to": ir.DataType.DOUBLE.value})
+        before.outputs[0].name = f"{y.name}/double"
+        node.prepend(before)
+        node.replace_input_with(0, before.outputs[0])
+        after = ir.node("Cast", [y], {"to": ir.DataType.FLOAT.value})
+        new = after.outputs[0]
+        new.type, new.shape = ir.TensorType(ir.DataType.FLOAT), y.shape
+        node.append(after)
+        y.replace_all_uses_with(new, replace_graph_outputs=True)
+        after.replace_input_with(0, y)
+        new.name, y.name, y.type = y.name, f"{y.name}/levels", ir.TensorType(ir.DataType.DOUBLE)
+
+
 def _halves(model: ir.Model) -> dict[ir.OperatorIdentifier, bool]:
     """Whether an operator is called on float16."""
     try:
@@ -95,7 +116,7 @@ def _halves(model: ir.Model) -> dict[ir.OperatorIdentifier, bool]:
                 expected="operators for which both are one number",
             )
         for finding in obstacles(node, operator):
-            raise _invalid(finding)
+            raise error_of(finding)
         x = node.inputs[0]
         half = x is not None and x.dtype == ir.DataType.FLOAT16
         if halves.setdefault(node.op_identifier(), half) is not half:
@@ -105,9 +126,3 @@ def _halves(model: ir.Model) -> dict[ir.OperatorIdentifier, bool]:
                 hint="a model has one function of a name; cast the float16 tensors to float32",
             )
     return halves
-
-
-def _invalid(finding: Finding) -> InvalidModelError:
-    return InvalidModelError(
-        finding.problem, node=finding.node, got=finding.got, expected=finding.expected, hint=finding.hint
-    )

@@ -8,13 +8,16 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import Refusal
+from anybit.formats.chains import is_movement
 from anybit.formats.clipped import clip_limits
 from anybit.formats.linear import Parameters, parameters_of, range_of
 from anybit.formats.quantizer import compact
 from anybit.formats.stored import MOVEMENT
 from anybit.passes.rewriter import Rewriter
 
-_WITHIN = MOVEMENT | {"Clip", "Concat", "Relu"}
+
+def _is_within(node: ir.Node) -> bool:
+    return node.domain == "" and (node.op_type == "Concat" or is_movement(node))
 
 
 def bounds_of(integers: ir.Value) -> tuple[int, int]:
@@ -60,7 +63,7 @@ class Region:
     def _before(self, node: ir.Node) -> list[ir.Value]:
         if node.op_type == "QuantizeLinear":
             self._quantize[node] = None
-        if node.op_type not in _WITHIN:
+        if not _is_within(node):
             return []
         operands = node.inputs if node.op_type == "Concat" else node.inputs[:1]
         if node.op_type == "Concat":
@@ -74,7 +77,7 @@ class Region:
             self._dequantize[node] = None
         if node.op_type == "Concat":
             self._concat[node] = None
-        return list(node.outputs[:1]) if node.op_type in _WITHIN else []
+        return list(node.outputs) if _is_within(node) else []
 
     def apply(self) -> list[Refusal]:
         """Lets QuantizeLinear and DequantizeLinear at its ends have scale 1, and arithmetic the scale.
@@ -143,9 +146,7 @@ class Region:
 def _zero_point(integers: ir.Value) -> float | None:
     """The zero point with which integers were quantised, if it is one."""
     node = integers.producer()
-    while (
-        node is not None and node.domain == "" and node.op_type in _WITHIN - {"Concat"} and node.inputs[0] is not None
-    ):
+    while node is not None and is_movement(node) and node.inputs[0] is not None:
         node = node.inputs[0].producer()
     parameters = parameters_of(node) if node is not None and node.op_type == "QuantizeLinear" else None
     if not isinstance(parameters, Parameters) or compact(parameters.zero_point).ndim:

@@ -160,6 +160,9 @@ def read_product(node: ir.Node, opsets: Mapping[str, int], values: Values) -> In
     """The integers that a Conv, Gemm or MatMul multiplies and adds up, or why it does not."""
     accumulator = values.accumulators.get(node)
     first, second, third = (*node.inputs, None)[:3]
+    dtype = node.outputs[0].dtype
+    if dtype not in (None, ir.DataType.FLOAT):
+        return Refusal(problem="element type of a product", node=label(node), got=str(dtype), expected="FLOAT")
     known = known_value(second, opsets)
     if accumulator is None or first is None or known is None:
         return Refusal(

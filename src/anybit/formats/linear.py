@@ -108,12 +108,20 @@ def _broadcasting(array: Array, node: ir.Node, shape: tuple[int | None, ...] | N
     if not -len(shape) <= axis < len(shape):
         return Refusal(problem="axis", node=label(node), got=str(axis), expected=f"one of {len(shape)} axes")
     axis %= len(shape)
-    if array.ndim == 1 and not (block and len(shape) == 1):
-        return array.reshape([array.size if a == axis else 1 for a in range(axis, len(shape))])
     length = shape[axis]
-    if not block or length is None or array.ndim != len(shape):
-        return Refusal(problem="shape of a parameter", node=label(node), got=str(array.shape), expected="0 or 1 axes")
-    return np.repeat(array, block, axis).take(range(length), axis)
+    if block:
+        blocks = [None if d is None else -(-d // block) if a == axis else d for a, d in enumerate(shape)]
+        if (
+            length is None
+            or array.ndim != len(shape)
+            or any(n not in (None, m) for n, m in zip(blocks, array.shape, strict=True))
+        ):
+            return Refusal(problem="shape of a parameter", node=label(node), got=str(array.shape), expected=str(blocks))
+        return np.repeat(array, block, axis).take(range(length), axis)
+    if array.shape != (length,) and not (array.ndim == 1 and length is None):
+        expected = f"0 axes, or one of {length}"
+        return Refusal(problem="shape of a parameter", node=label(node), got=str(array.shape), expected=expected)
+    return array.reshape([array.size if a == axis else 1 for a in range(axis, len(shape))])
 
 
 @dataclass(frozen=True)

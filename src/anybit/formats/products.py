@@ -93,6 +93,13 @@ def product_of(node: ir.Node) -> Product | Refusal:
     if x_zero is None or w_zero is None or x_zero.size != 1:
         return Refusal(problem="a zero point is computed, or there are several for the input", node=label(node))
     is_conv = node.op_type.endswith(("Conv", "ConvInteger"))
+    if w_zero.size not in (1, weights.shape[0 if is_conv else -1]):
+        return Refusal(
+            problem="zero points of the weights",
+            node=label(node),
+            got=str(w_zero.shape),
+            expected="1, or one for each channel",
+        )
     if w_zero.size > 1:
         w_zero = w_zero.reshape(-1, *(1,) * (weights.ndim - 1)) if is_conv else w_zero
     bounds = range_of(ir.DataType.from_numpy(weights.dtype)) or (0, 0)

@@ -110,7 +110,12 @@ class Quantizer:
 
 def compact(array: Float64s) -> Float64s:
     """The array, as a scalar where all its elements are equal."""
-    return array.reshape(-1)[0].reshape(()) if array.size and (array == array.flat[0]).all() else array
+    return array.reshape(-1)[0].reshape(()) if _is_one(array) else array
+
+
+def _is_one(array: Array) -> bool:
+    """Whether all elements are equal."""
+    return array.size > 0 and bool((array == array.flat[0]).all())
 
 
 def grid_between(lo: int, hi: int) -> Grid | None:
@@ -170,7 +175,7 @@ def quant_nodes(rewriter: Rewriter, x: ir.Value, quantizer: Quantizer, name: str
     """Quant, and a Clip at the real bounds where no grid ends at lo .. hi; in order, in no graph yet."""
     grid = quantizer.grid or enclosing_grid(quantizer.lo, quantizer.hi)
     parameters = {
-        "scale": quantizer.scale,
+        "scale": quantizer.scale.reshape(-1)[0].reshape(()) if _is_one(quantizer.scale) else quantizer.scale,
         "zeropt": quantizer.zero_point.astype(np.float32),
         "bitwidth": np.asarray(grid.bits, np.float32),
     }

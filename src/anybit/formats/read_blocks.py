@@ -4,12 +4,15 @@
     GatherBlockQuantized:  y = Gather((q - zero point) * scale)
 
 They become MatMul, Add and Gather of Quant(weights), whose scale has a number for each element that starts a block and
-those behind it. Source: the operators' documents in ONNX Runtime 1.32.
+those behind it. A negative scale changes the sign of the integers. Zero points that are real numbers are another
+arithmetic, q * scale - zero point * scale, each product rounded to float32; where no quantiser has these values, Quant
+makes q * scale, and a Sub follows. Sources: the operators' documents in ONNX Runtime 1.32, and what it computes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,34 +21,90 @@ import onnx_ir as ir
 from anybit.analysis.values.tensor import Float64s
 from anybit.errors import Refusal
 from anybit.formats.format import Outcome
-from anybit.formats.linear import range_of
 from anybit.formats.quantizer import Quantizer, compact, quant_nodes
 from anybit.ops.constants import constant
+from anybit.ops.contributed import DOMAIN as CONTRIBUTED
+from anybit.ops.contributed.blocks import BLOCK, EXACT_LEVELS, unpacked, zero_points
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN, Array
 from anybit.passes.rewriter import Rewriter
 
-_VENDOR = "com.microsoft"
 _WIDTHS = (2, 4, 8)
-_EXACT_LEVELS = (0, 1)  # of accuracy: the activations keep their precision
-_BLOCK = 128  # of GatherBlockQuantized, where it does not say
+_HALVES = 2  # zero points of k + 1/2 are whole numbers of half steps
+_MORE_BITS = 3  # that a change of sign, another zero point and half steps may take
+_WIDEST_WITH_REAL = 4  # bits; ONNX Runtime has no kernel for wider integers with real zero points
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """real = (integer - zero_point) * scale; the other two broadcast to the shape of the integers."""
+    """real = (integer - zero_point) * scale; scale and zero point broadcast to the shape of the integers.
+
+    Attributes:
+        integers: As they are stored.
+        scale: Any numbers but 0.
+        zero_point: Integers, unless it is real.
+        bits: Width of the integers.
+        lo: The smallest integer of this width.
+        is_real: Whether zero points are real numbers: real = integer * scale - zero_point * scale, then, each product
+            rounded to float32.
+    """
 
     integers: Float64s
     scale: npt.NDArray[np.float32]
     zero_point: Float64s
-    bounds: tuple[int, int]
+    bits: int
+    lo: int = 0
+    is_real: bool = False
 
-    def quantizer(self) -> tuple[Quantizer, Array] | None:
-        """A quantiser that leaves the real numbers as they are, and these; None if there is none."""
-        lo, hi = (np.asarray(float(b)) for b in self.bounds)
-        stored = Quantizer(self.scale, compact(self.zero_point), lo, hi).between(lo, hi)
-        real = stored.dequantized(self.integers)
-        return next(((q, real) for q in (stored, stored.centred()) if np.array_equal(q(real), real)), None)
+    def found(self, *, is_product: bool) -> _Found | None:
+        """Real numbers that a quantiser leaves as they are, and what comes behind it; None if there are none.
+
+        Args:
+            is_product: Whether they are summed up, which makes zeros of either sign the same.
+        """
+        scale, zero_point = self.scale, self.zero_point
+        if self.is_real:
+            products = self.integers.astype(np.float32) * scale
+            offset = zero_point.astype(np.float32) * scale
+            parts = self._read(products, scale, np.zeros(()))
+            whole = self._read(products - offset, scale, zero_point)
+            return whole or (None if parts is None else replace(parts, offset=offset))
+        integers = (self.integers - zero_point).astype(np.float32)
+        if is_product or (scale > 0).all():
+            return self._read(integers * scale, scale, zero_point)
+        magnitude = self._read(integers * np.abs(scale), np.abs(scale), zero_point)
+        return None if magnitude is None else replace(magnitude, sign=np.sign(scale))
+
+    def _read(self, real: Array, scale: npt.NDArray[np.float32], zero_point: Float64s) -> _Found | None:
+        quantizers = self._quantizers(scale, zero_point)
+        return next((_Found(real, q) for q in quantizers if np.array_equal(q(real), real)), None)
+
+    def _quantizers(self, scale: npt.NDArray[np.float32], zero_point: Float64s) -> Iterator[Quantizer]:
+        lo, hi = float(self.lo), float(self.lo + (1 << self.bits) - 1)
+        is_whole = bool((zero_point == np.floor(zero_point)).all())
+        if is_whole and (scale > 0).all():
+            stored = Quantizer(scale, compact(zero_point), np.asarray(lo), np.asarray(hi)).between(lo, hi)
+            yield from (stored, stored.centred())
+        steps = 1 if is_whole else _HALVES
+        levels = (self.integers - zero_point) * np.sign(scale) * steps
+        if (levels != np.rint(levels)).any():
+            return
+        for bits in range(self.bits, self.bits + _MORE_BITS):
+            low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+            if low <= levels.min(initial=0) and levels.max(initial=0) <= high:
+                size = (np.abs(scale) / np.float32(steps)).astype(np.float32)
+                yield Quantizer(size, np.zeros(()), np.asarray(low), np.asarray(high)).between(low, high)
+                return
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Real numbers, a quantiser that leaves them as they are, and what is subtracted, or a factor of +1 and -1."""
+
+    real: Array
+    quantizer: Quantizer
+    offset: Array | None = None
+    sign: Array | None = None
 
 
 def read_blocks(model: ir.Model) -> Outcome:
@@ -56,10 +115,10 @@ def read_blocks(model: ir.Model) -> Outcome:
     """
     rewriter, refusals, modified = Rewriter(model, "read"), list[Refusal](), False
     for node in list(model.graph.all_nodes()):
-        if node.domain != _VENDOR or node.op_type not in _READERS:
+        if node.domain != CONTRIBUTED or node.op_type not in _READERS:
             continue
         weights = _READERS[node.op_type](node)
-        found = weights if isinstance(weights, Refusal) else weights.quantizer()
+        found = weights if isinstance(weights, Refusal) else weights.found(is_product=node.op_type == "MatMulNBits")
         if found is None:
             found = Refusal(
                 problem="the real numbers of its integers are not recovered by a quantiser", node=label(node)
@@ -67,7 +126,7 @@ def read_blocks(model: ir.Model) -> Outcome:
         if isinstance(found, Refusal):
             refusals.append(found)
             continue
-        _apply(rewriter, node, *found)
+        _apply(rewriter, node, found)
         modified = True
     rewriter.result(modified)
     if modified:
@@ -75,11 +134,15 @@ def read_blocks(model: ir.Model) -> Outcome:
     return Outcome(tuple(refusals))
 
 
-def _apply(rewriter: Rewriter, node: ir.Node, quantizer: Quantizer, real: Array) -> None:
+def _apply(rewriter: Rewriter, node: ir.Node, found: _Found) -> None:
     is_product = node.op_type == "MatMulNBits"
     stored, old = node.inputs[1 if is_product else 0], node.outputs[0]
     name = f"{old.name}/weights" if stored is None else str(stored.name)
-    nodes = quant_nodes(rewriter, rewriter.constant(f"{name}/real", real, like=stored), quantizer, name)
+    nodes = quant_nodes(rewriter, rewriter.constant(f"{name}/real", found.real, like=stored), found.quantizer, name)
+    for op_type, array in (("Sub", found.offset), ("Mul", found.sign)):
+        if array is not None:
+            operands = [nodes[-1].outputs[0], rewriter.constant(f"{name}/{op_type}/operand", array)]
+            nodes.append(rewriter.node(op_type, operands, f"{name}/{op_type}"))
     weights = nodes[-1].outputs[0]
     if is_product:
         nodes.append(rewriter.node("MatMul", [node.inputs[0], weights], f"{old.name}/product", like=old))
@@ -104,8 +167,13 @@ def _matmul(node: ir.Node) -> _Weights | Refusal:
     level = node.attributes.get_int("accuracy_level", 0)
     packed, scale = constant(inputs[1]), constant(inputs[2])
     if inputs[4] is not None:
-        return Refusal(problem="the input g_idx reorders its blocks", node=where, expected="no g_idx")
-    if level not in _EXACT_LEVELS:
+        return Refusal(
+            problem="the input g_idx reorders its blocks",
+            node=where,
+            expected="no g_idx",
+            hint="export it without reordering (act_order, desc_act)",
+        )
+    if level not in EXACT_LEVELS:
         return Refusal(
             problem="its accuracy level lets the activations be rounded",
             node=where,
@@ -127,16 +195,24 @@ def _matmul(node: ir.Node) -> _Weights | Refusal:
         return Refusal(
             problem="shapes of weights and scales", node=where, got=got, expected=f"({rows}, {blocks}, {width})"
         )
-    integers = _unpacked(packed.reshape(rows, blocks * width), bits)
-    zero_points = _zero_points(constant(inputs[3]), (rows, blocks), bits)
-    if zero_points is None:
+    integers = unpacked(packed.reshape(rows, blocks * width), bits)[:, :terms].T
+    stored = constant(inputs[3])
+    zeros = zero_points(stored, (rows, blocks), bits)
+    is_real = stored is not None and stored.dtype.kind == "f"
+    if zeros is None or (is_real and bits > _WIDEST_WITH_REAL):
         return Refusal(
-            problem="the zero points", node=where, expected=f"packed ones, for {rows} rows of {blocks} blocks"
+            problem="the zero points",
+            node=where,
+            got="none" if stored is None else f"{stored.dtype}{list(stored.shape)} for {bits} bits",
+            expected=f"packed bytes, or float32 up to {_WIDEST_WITH_REAL} bits, for {rows} rows of {blocks} blocks",
         )
-    spread = [np.repeat(p, block, axis=1)[:, :terms].T for p in (scale.reshape(rows, blocks), zero_points)]
+    spread = [np.repeat(p, block, axis=1)[:, :terms].T for p in (scale.reshape(rows, blocks), zeros)]
     if blocks == 1:
         spread = [p[:1] for p in spread]
-    return _Weights(integers[:, :terms].T, spread[0].astype(np.float32), spread[1], (0, (1 << bits) - 1))
+    empty = spread[0] == 0  # a block of zeros, whatever its integers are
+    integers, zero_point = np.where(empty, 0.0, integers), np.where(empty, 0.0, spread[1])
+    spread[0] = np.where(empty, 1.0, spread[0])
+    return _Weights(integers, spread[0].astype(np.float32), zero_point, bits, is_real=is_real)
 
 
 def _gather(node: ir.Node) -> _Weights | Refusal:
@@ -144,15 +220,14 @@ def _gather(node: ir.Node) -> _Weights | Refusal:
     packed, scale, dtype = constant(inputs[0]), constant(inputs[2]), None if inputs[0] is None else inputs[0].dtype
     is_packed = dtype == ir.DataType.UINT8
     bits = node.attributes.get_int("bits", 4) if is_packed else 4
-    bounds = (0, (1 << bits) - 1) if is_packed else range_of(dtype or ir.DataType.UNDEFINED)
-    if bounds is None or (not is_packed and dtype not in (ir.DataType.INT4, ir.DataType.UINT4)):
+    if not is_packed and dtype not in (ir.DataType.INT4, ir.DataType.UINT4):
         got = "unknown" if dtype is None else dtype.name
         return Refusal(problem="type of its weights", node=where, got=got, expected="UINT8, INT4 or UINT4")
     refusal = _unfit(node, inputs[2], bits, packed, scale, [inputs[3]])
     if refusal is not None or packed is None or scale is None:
         return refusal or Refusal(problem="the weights or the scales are computed", node=where)
-    integers = _unpacked(packed, bits) if is_packed else packed.astype(np.float64)
-    axis, block = node.attributes.get_int("quantize_axis", 1), node.attributes.get_int("block_size", _BLOCK)
+    integers = unpacked(packed, bits) if is_packed else packed.astype(np.float64)
+    axis, block = node.attributes.get_int("quantize_axis", 1), node.attributes.get_int("block_size", BLOCK)
     if not -integers.ndim <= axis < integers.ndim or block < 1:
         got = f"axis {axis}, blocks of {block}"
         return Refusal(
@@ -162,12 +237,13 @@ def _gather(node: ir.Node) -> _Weights | Refusal:
     shape[axis] = -(-shape[axis] // block)
     if list(scale.shape) != shape:
         return Refusal(problem="shape of the scales", node=where, got=str(scale.shape), expected=str(tuple(shape)))
-    zero_points = _zero_points(constant(inputs[3]), tuple(shape), bits, is_packed=is_packed)
-    if zero_points is None:
+    zeros = zero_points(constant(inputs[3]), tuple(shape), bits, is_packed=is_packed)
+    if zeros is None:
         return Refusal(problem="the zero points", node=where, expected=f"one for each scale, {tuple(shape)}")
     length = range(integers.shape[axis])
-    spread = [np.repeat(p, block, axis=axis).take(length, axis=axis) for p in (scale, zero_points)]
-    return _Weights(integers, spread[0].astype(np.float32), spread[1], bounds)
+    spread = [np.repeat(p, block, axis=axis).take(length, axis=axis) for p in (scale, zeros)]
+    lo = -(1 << bits - 1) if dtype == ir.DataType.INT4 else 0
+    return _Weights(integers, spread[0].astype(np.float32), spread[1], bits, lo)
 
 
 _READERS = {"MatMulNBits": _matmul, "GatherBlockQuantized": _gather}
@@ -189,28 +265,9 @@ def _unfit(
         return Refusal(problem="the weights, scales or zero points are computed", node=where, expected="constants")
     if x is None or x.dtype not in (ir.DataType.FLOAT, None) or scale.dtype != np.float32:
         return Refusal(problem="type of the scales", node=where, got=str(scale.dtype), expected="float32")
-    if not (np.isfinite(scale).all() and (scale > 0).all()):
-        return Refusal(problem="a scale is not positive", node=where, got=f"{scale.min(initial=1):g}")
+    if not (np.isfinite(scale).all() and (scale.all() or node.op_type == "MatMulNBits")):
+        expected = "finite numbers" if node.op_type == "MatMulNBits" else "finite numbers other than 0"
+        return Refusal(
+            problem="the scales", node=where, got="0" if np.isfinite(scale).all() else "inf or NaN", expected=expected
+        )
     return None
-
-
-def _unpacked(packed: Array, bits: int) -> Float64s:
-    """The numbers of `bits` bits in bytes along the last axis, low bits first."""
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    numbers = (packed.astype(np.uint8)[..., None] >> shifts) & ((1 << bits) - 1)
-    return numbers.reshape(*packed.shape[:-1], -1).astype(np.float64)
-
-
-def _zero_points(stored: Array | None, shape: tuple[int, ...], bits: int, *, is_packed: bool = True) -> Float64s | None:
-    """Zero points by block, packed or one integer each; None where they do not fit, or are real numbers."""
-    if stored is None:
-        return np.full(shape, float(1 << (bits - 1)) if is_packed else 0.0)
-    if stored.dtype.kind == "f":  # ONNX Runtime multiplies them by the scale first, which rounds once more
-        return None
-    if not is_packed:
-        return stored.astype(np.float64).reshape(shape) if stored.size == np.prod(shape) else None
-    width = -(-shape[-1] * bits // 8)
-    rows = int(np.prod(shape[:-1]))
-    if stored.size != rows * width:
-        return None
-    return _unpacked(stored.reshape(rows, width), bits)[:, : shape[-1]].reshape(shape)

@@ -9,10 +9,11 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import InvalidModelError, Refusal
-from anybit.formats.chains import Chain, is_movement, trace
+from anybit.formats.chains import Chain, filling, is_movement, trace
 from anybit.formats.clipped import behind_clip
 from anybit.formats.enumeration import Enumeration
 from anybit.formats.format import Outcome
+from anybit.formats.linear import parameters_of
 from anybit.formats.minifloat import Minifloat, float_quant_node
 from anybit.formats.quantizer import Quantizer, quant_nodes
 from anybit.formats.zero_signs import Told, keep_positive_zeros
@@ -38,6 +39,8 @@ def read_linear(model: ir.Model) -> Outcome:
         A refusal for every DequantizeLinear and QuantizeLinear that is not understood; they stay as they are.
     """
     rewriter = Rewriter(model, "read")
+    for node in rewriter.nodes("ArgMax", "ArgMin"):
+        _compare_reals(rewriter, node)
     nodes = rewriter.nodes("QuantizeLinear", "DequantizeLinear")
     infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
     reader = _Reader(rewriter, Enumeration(model), tensors_of_told_zeros(model) if nodes else {})
@@ -52,6 +55,25 @@ def read_linear(model: ir.Model) -> Outcome:
         model.opset_imports.setdefault(DOMAIN, 1)
     refusals += [r for n in nodes if n.op_type == "QuantizeLinear" and (r := _left_over(n)) is not None]
     return Outcome(tuple(refusals))
+
+
+def _compare_reals(rewriter: Rewriter, node: ir.Node) -> None:
+    """Lets an operator that compares integers, if a QuantizeLinear made them, compare what they stand for."""
+    integers = node.inputs[0]
+    maker = None if integers is None else integers.producer()
+    while maker is not None and is_movement(maker) and maker.inputs[0] is not None:
+        maker = maker.inputs[0].producer()
+    if maker is None or maker.domain != "" or maker.op_type != "QuantizeLinear":
+        return
+    parameters = parameters_of(maker)
+    if integers is None or isinstance(parameters, Refusal) or parameters.scale.size > 1:
+        return
+    if (parameters.scale < np.finfo(np.float32).tiny).any():  # two integers may stand for the same number
+        return
+    real = rewriter.node("DequantizeLinear", [integers, *maker.inputs[1:]], f"{integers.name}/compared", like=integers)
+    real.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+    node.prepend(real)
+    node.replace_input_with(0, real.outputs[0])
 
 
 def _left_over(quantize: ir.Node) -> Refusal | None:
@@ -120,15 +142,15 @@ class _Reader:
     def apply(self, plan: _Plan) -> None:
         """Puts the quantiser where the integers were made, moves what stood behind it to real numbers."""
         value = self._quantized(plan)
-        for node in plan.chain.path:
-            value = self._moved(node, value)
+        for step in plan.chain.path:
+            value = self._moved(step, value, plan.chain.dequantize)
         if plan.makes_negative_zeros:
             keep_positive_zeros(self.rewriter, plan.chain.dequantize.outputs[0], value, self.told)
         self._hand_over(plan.chain.dequantize, value)
 
     def _quantized(self, plan: _Plan) -> ir.Value:
         chain = plan.chain
-        place = chain.quantize or (*chain.path, chain.dequantize)[0]
+        place = chain.quantize or (chain.path[0].producer() if chain.path else None) or chain.dequantize
         key = (chain.source, place.graph, *_key(plan.meaning))
         if key in self.made:
             return self.made[key]
@@ -153,17 +175,29 @@ class _Reader:
         stored = name.removesuffix(INTEGERS)
         return self.rewriter.constant(f"{name}/real" if stored == name else stored, plan.x, like=old)
 
-    def _moved(self, node: ir.Node, value: ir.Value) -> ir.Value:
-        key = (node, value)
-        if key not in self.made:
-            old = node.outputs[0]
-            new = self.rewriter.node(
-                node.op_type, [value, *node.inputs[1:]], f"{old.name}/real", like=old, attributes=node.attributes
-            )
-            new.outputs[0].type = value.type
+    def _moved(self, old: ir.Value, value: ir.Value, dequantize: ir.Node) -> ir.Value:
+        """What the operator that makes the integers `old` makes of real numbers."""
+        node = old.producer()
+        if node is None:  # a step of a chain has one
+            return value
+        filled = self._filled(node, dequantize)
+        key = (node, value, None if filled is None else filled.tobytes())
+        if (*key, old) not in self.made:
+            inputs = [value, *node.inputs[1:]]
+            if filled is not None:
+                inputs[2:3] = [self.rewriter.constant(f"{old.name}/filling", filled)]
+            outputs = [ir.Value(name=self.rewriter.name(f"{o.name}/real"), type=value.type) for o in node.outputs]
+            for made, stored in zip(outputs, node.outputs, strict=True):
+                made.shape = None if stored.shape is None else stored.shape.copy()
+            name = f"{outputs[0].name}/{node.op_type}"
+            new = ir.Node("", node.op_type, inputs, node.attributes.values(), outputs=outputs, name=name)
             node.append(new)
-            self.made[key] = new.outputs[0]
-        return self.made[key]
+            self.made.update({(*key, o): made for o, made in zip(node.outputs, outputs, strict=True)})
+        return self.made[*key, old]
+
+    def _filled(self, node: ir.Node, dequantize: ir.Node) -> Array | None:
+        parameters = parameters_of(dequantize)
+        return None if isinstance(parameters, Refusal) else filling(node, parameters)
 
     def _hand_over(self, dequantize: ir.Node, value: ir.Value) -> None:
         """Lets the users of the DequantizeLinear read the value, which takes its name if it has none to keep."""

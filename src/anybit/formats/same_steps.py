@@ -41,7 +41,8 @@ def is_same(
     if (hi - lo) * quantizer.scale.size > _MOST_STEPS:
         return False
     levels = np.arange(lo, hi).reshape(-1, *[1] * rank)
-    shape = np.broadcast_shapes(levels.shape, quantizer.scale.shape, quantizer.zero_point.shape)
+    parameters = (quantizer.scale, quantizer.zero_point, quantizer.lo, quantizer.hi)
+    shape = np.broadcast_shapes(levels.shape, *(p.shape for p in parameters))
     at = _first_above(quantizer, np.broadcast_to(levels, shape))
     ends = np.array([_LOWEST, _LOWEST + 1, 0, _HIGHEST - 1, _HIGHEST]).reshape(-1, *[1] * rank)
     points = np.concatenate([at - 1, at, np.broadcast_to(ends, (5, *shape[1:]))])

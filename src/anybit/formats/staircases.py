@@ -34,6 +34,7 @@ class Integers:
         relative_error: How far float arithmetic of the model may be from that number.
         parity: 0 or 1 where every number is even or odd; None where both occur.
         mac: The node that makes them, while nothing else reads them or needs their sign: its weights may be negated.
+        total: The tensor of the hub that adds two others up to them; None where they are no such sum.
     """
 
     value: ir.Value
@@ -46,6 +47,7 @@ class Integers:
     relative_error: float = 0.0
     parity: int | None = None
     mac: ir.Node | None = None
+    total: ir.Value | None = None
 
     def reals(self, numbers: Float64s) -> Array:
         """What (n, channels) numbers stand for."""
@@ -77,10 +79,17 @@ class Floats:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The sum of two tensors of whole numbers, fl(fl(scale_a * a) + fl(scale_b * b))."""
+    """The sum of two tensors of whole numbers, fl(fl(scale_a * a) + fl(scale_b * b)).
+
+    Attributes:
+        a: First summand.
+        b: Second one.
+        total: The tensor of the hub that is their sum.
+    """
 
     a: Integers
     b: Integers
+    total: ir.Value
 
 
 @dataclass(frozen=True)
@@ -133,8 +142,10 @@ class Chain:
 
 def chain_of(root: Integers | Floats | Pairs) -> Chain:
     """The numbers themselves."""
-    part = root.a if isinstance(root, Pairs) else root
-    return Chain(root, part.axis, len(part.scale), rising=np.sign(part.scale))
+    parts = (root.a, root.b) if isinstance(root, Pairs) else (root,)
+    signs = np.broadcast_arrays(*(np.sign(part.scale) for part in parts))
+    axis = next((part.axis for part in parts if part.axis is not None), None)
+    return Chain(root, axis, len(signs[0]), rising=signs[0] if all((s == signs[0]).all() for s in signs) else None)
 
 
 @dataclass(frozen=True)

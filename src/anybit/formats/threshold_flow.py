@@ -41,11 +41,11 @@ class Flow:
         refusals: Nodes that could not be written.
     """
 
-    def __init__(self, model: ir.Model, values: Values) -> None:
-        """A walk over a hub model, to which the nodes are added, and its analysis."""
+    def __init__(self, model: ir.Model, values: Values, *, ties: bool = False) -> None:
+        """A walk over a hub model, to which the nodes are added, and its analysis; see `write_layers` for `ties`."""
         self.model = model
         self.refusals: list[Refusal] = []
-        self._numbers = Numbers(model, values)
+        self._numbers = Numbers(model, values, ties)
         self._sums = Sums(self._numbers)
         self._written = self._numbers.written
         self._opsets = self.model.opset_imports
@@ -134,7 +134,7 @@ class Flow:
             return None
         axes = {p.axis for p in (a, b) if p.axis is not None}
         if len(axes) == 1 or not axes:
-            self._numbers.chains[node.outputs[0]] = chain_of(Pairs(a, b))
+            self._numbers.chains[node.outputs[0]] = chain_of(Pairs(a, b, node.outputs[0]))
         return None
 
     # --- movement

@@ -12,7 +12,7 @@ from anybit.errors import Refusal
 from anybit.formats.quantizer import read_quant
 from anybit.formats.staircases import Chain, Floats, Integers, Pairs, Staircase
 from anybit.formats.threshold_graph import LAYOUTS, Written, integer_type
-from anybit.formats.threshold_rows import Levels, Proof, Rows, pair_rows, rows_of
+from anybit.formats.threshold_rows import Levels, Proof, Rows, Ties, pair_rows, rows_of
 from anybit.io.annotations import annotate_datatype
 from anybit.ops.nodes import label, shape_of
 
@@ -35,6 +35,7 @@ class ThresholdLayer:
         lo: Smallest number that occurs; places of float32 numbers where they are not whole.
         hi: Largest one.
         proof: How the thresholds were shown to be right for all of them.
+        ties: Sums whose level float32 leaves open; None where it decides every level.
     """
 
     node: str
@@ -45,6 +46,7 @@ class ThresholdLayer:
     lo: float
     hi: float
     proof: Proof
+    ties: Ties | None = None
 
 
 def declared_levels(node: ir.Node, model: ir.Model) -> Levels | None:
@@ -57,7 +59,13 @@ def declared_levels(node: ir.Node, model: ir.Model) -> Levels | None:
 
 
 def threshold(
-    written: Written, node: ir.Node, chain: Chain, grid: IntegerGrid | None, declared: Levels | None
+    written: Written,
+    node: ir.Node,
+    chain: Chain,
+    grid: IntegerGrid | None,
+    declared: Levels | None,
+    *,
+    ties: bool = False,
 ) -> tuple[Integers, ThresholdLayer | None] | Refusal:
     """The numbers at the end of a chain, and how they are made; no layer where they are those that it starts from.
 
@@ -67,6 +75,7 @@ def threshold(
         chain: Its numbers, and the nodes up to this one.
         grid: The proven grid of its output.
         declared: The levels of a quantiser; None for those that the grid has.
+        ties: Whether the level of a sum may be that of the sum rounded once, where float32 leaves it open.
     """
     output = node.outputs[0]
     centred = None if grid is None else grid.centred()
@@ -91,7 +100,7 @@ def threshold(
         if same is not None:
             written.roots[output] = same
             return same, None
-    rows = _rows(chain, scale, levels, node)
+    rows = _rows(chain, scale, levels, node, ties=ties)
     if isinstance(rows, Refusal):
         return rows
     source, ends = _source(written, node, chain, rows)
@@ -109,13 +118,13 @@ def threshold(
     )
     written.roots[output] = numbers
     count, steps = rows.thresholds.shape
-    return numbers, ThresholdLayer(label(node), str(source.name), count, steps, whole, *ends, rows.proof)
+    return numbers, ThresholdLayer(label(node), str(source.name), count, steps, whole, *ends, rows.proof, rows.ties)
 
 
-def _rows(chain: Chain, scale: Float64s, levels: Levels, node: ir.Node) -> Rows | Refusal:
+def _rows(chain: Chain, scale: Float64s, levels: Levels, node: ir.Node, *, ties: bool) -> Rows | Refusal:
     if isinstance(chain.root, Pairs):
-        return pair_rows(chain, chain.root, scale, levels, node)
-    return rows_of(Staircase(chain, chain.root, scale, node), levels)
+        return pair_rows(chain, chain.root, scale, levels, node, ties=ties)
+    return rows_of(Staircase(chain, chain.root, scale, node), levels, ties=ties)
 
 
 def _source(written: Written, node: ir.Node, chain: Chain, rows: Rows) -> tuple[ir.Value, tuple[float, float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -10,15 +10,17 @@ import onnx_ir as ir
 from anybit.analysis.values.analysis import Values
 from anybit.errors import Refusal
 from anybit.formats.staircases import Chain, Floats, Integers, Pairs, chain_of
-from anybit.formats.threshold_graph import Written
+from anybit.formats.threshold_graph import Written, integer_type, laid
 from anybit.formats.threshold_levels import ThresholdLayer, declared_levels, threshold
+from anybit.formats.threshold_rows import SAME
+from anybit.io.annotations import annotate_datatype
 from anybit.ops.nodes import label
 from anybit.passes.rewriter import Rewriter
 
 FLOAT_ROUNDING = 2.0**-21
 """How far a mean or a sum in float32 may be from the exact one, relatively."""
-SAME = 2.0**-20
-"""Relative distance of scales that are the same but for rounding."""
+LARGEST_SUM = 1 << 24
+"""Below it float32 holds every whole number."""
 _HALF = 0.5  # the significand of powers of two
 
 
@@ -29,6 +31,7 @@ class Numbers:
     Attributes:
         model: Hub model; what is written is added to it.
         values: Its analysis.
+        ties: Whether levels may depend on a sum rounded once, where float32 rounds its summands apart.
         layers: Quantisers that were written.
         chains: Tensors as functions of whole numbers.
         written: What is added to the model.
@@ -36,9 +39,11 @@ class Numbers:
 
     model: ir.Model
     values: Values
+    ties: bool = False
     layers: list[ThresholdLayer] = field(default_factory=list[ThresholdLayer])
     chains: dict[ir.Value, Chain] = field(default_factory=dict[ir.Value, Chain])
     _sums: dict[ir.Value, Integers] = field(default_factory=dict[ir.Value, Integers])
+    _shifted: dict[ir.Value, Integers] = field(default_factory=dict[ir.Value, Integers])
 
     def __post_init__(self) -> None:
         self.written = Written(Rewriter(self.model, "thresholds"))
@@ -80,12 +85,50 @@ class Numbers:
         grid = self.values[value].grid
         return None if grid is None or not grid.is_centred else self.threshold(value, chain, quantizer=False)
 
+    def without_bias(self, numbers: Integers, before: ir.Node, *, exactly: bool = True) -> Integers | Refusal:
+        """k + bias / unit in the place of k, so that the numbers stand for their tensor by the scale alone.
+
+        Args:
+            numbers: The numbers k.
+            before: The node that reads them, before which the addition is put.
+            exactly: Whether float32 has to compute scale * k + bias without rounding; else the bias only has to be
+                a whole multiple of the unit as closely as float32 can say it.
+        """
+        if numbers.bias is None:
+            return numbers
+        known = self._shifted.get(numbers.value)
+        if known is not None:
+            return known
+        steps = numbers.bias / numbers.unit
+        shift = np.rint(steps)
+        lo, hi = numbers.lo + shift, numbers.hi + shift
+        distance = np.abs(steps - shift) > (0.0 if exactly else SAME) * np.abs(steps)
+        if distance.any() or (exactly and not is_power_of_two(numbers)):
+            return Refusal(
+                problem="it reads sums to which a bias is added that is no whole number of steps of their scale",
+                node=label(before),
+                got=f"bias {float(numbers.bias.reshape(-1)[0]):g}, scale {float(numbers.unit.reshape(-1)[0]):g}",
+                hint="quantise the sums, or give the bias their scale",
+            )
+        if max(np.abs(lo).max(), np.abs(hi).max(), np.abs(shift).max()) >= LARGEST_SUM:
+            return Refusal(problem="sums and bias do not fit into float32", node=label(before))
+        name = f"{numbers.value.name}/shifted"
+        added = self.written.rewriter.constant(
+            f"{name}/bias", laid(shift.astype(np.float32), numbers.axis, numbers.value)
+        )
+        annotate_datatype(added, integer_type(float(shift.min()), float(shift.max())))
+        value = self.written.put(before, "Add", [numbers.value, added], name, numbers.value, {})
+        shifted = replace(numbers, value=value, lo=lo, hi=hi, bias=None, parity=None, mac=None)
+        self.written.annotate(shifted)
+        self._shifted[numbers.value] = shifted
+        return shifted
+
     def threshold(self, value: ir.Value, chain: Chain, *, quantizer: bool) -> Integers | Refusal:
         node = value.producer()
         if node is None:  # a chain has nodes
             return Refusal(problem="nothing makes it", node=str(value.name))
         declared = declared_levels(node, self.model) if quantizer else None
-        found = threshold(self.written, node, chain, self.values[value].grid, declared)
+        found = threshold(self.written, node, chain, self.values[value].grid, declared, ties=self.ties)
         if isinstance(found, Refusal):
             return found
         numbers, layer = found
@@ -96,27 +139,31 @@ class Numbers:
 
     def _added(self, value: ir.Value, pairs: Pairs) -> Integers | Refusal:
         """The sum of two tensors whose scales are whole multiples of each other."""
-        a, b, node = pairs.a, pairs.b, value.producer()
+        node = value.producer()
+        if node is None:  # a sum has a node
+            return Refusal(problem="nothing makes it", node=str(value.name))
+        a, b = (self.without_bias(part, node) for part in (pairs.a, pairs.b))
+        if isinstance(a, Refusal) or isinstance(b, Refusal):
+            return a if isinstance(a, Refusal) else b
         unit = np.minimum(a.unit, b.unit)
         ratios = [part.unit / unit for part in (a, b)]
         whole = [np.rint(r) for r in ratios]
-        if node is None or any(
-            (w != w[0]).any() or (np.abs(r / w - 1) > SAME).any() for r, w in zip(ratios, whole, strict=True)
-        ):
+        if any((w != w[0]).any() or (np.abs(r / w - 1) > SAME).any() for r, w in zip(ratios, whole, strict=True)):
             return Refusal(
                 problem="it adds numbers of different scales",
-                node=str(value.name) if node is None else label(node),
+                node=label(node),
                 got=f"{float(a.unit[0]):g} and {float(b.unit[0]):g}",
                 hint="give both summands one scale, or quantise the sum",
             )
         p, q = (int(w[0]) for w in whole)
         numbers = Integers(
-            self.written.sum_of(node, value, pairs, (p, q)),
+            self.written.sum_of(node, value, replace(pairs, a=a, b=b), (p, q)),
             a.axis if a.axis is not None else b.axis,
             unit,
             a.lo * p + b.lo * q,
             a.hi * p + b.hi * q,
             relative_error=0.0 if is_power_of_two(a) and is_power_of_two(b) else FLOAT_ROUNDING,
+            total=pairs.total,
         )
         self.written.annotate(numbers)
         self._sums[value] = numbers

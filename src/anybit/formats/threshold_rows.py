@@ -20,6 +20,8 @@ from anybit.ops.nodes import label
 _MOST_VALUES = 1 << 24  # that are tried one by one
 _MOST_THRESHOLDS = 1 << 24
 _EXACT = float(1 << 24)  # up to here float32 holds every integer
+SAME = 2.0**-20
+"""Relative distance of scales that are the same but for rounding."""
 _DENOMINATORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512, 1024, 4096)
 # Rising in real arithmetic; computed in double precision, which is not proven to rise.
 _TRANSCENDENTAL = frozenset("Celu Elu Erf Exp Log Selu Sigmoid Softplus Softsign Sqrt Tanh".split())
@@ -51,6 +53,27 @@ class Levels:
 
 
 @dataclass(frozen=True)
+class Ties:
+    """Sums so near the middle between two levels that float32, which rounds both summands, takes either.
+
+    Their level is that of the sum rounded once.
+
+    Attributes:
+        total: Name of the tensor of the hub that is the sum.
+        axis: Along which `unit` varies; None where it does not.
+        unit: By channel, what one unit of the sum stands for.
+        rows: The rows of thresholds concerned.
+        count: Number of sums, over all rows.
+    """
+
+    total: str
+    axis: int | None
+    unit: Float64s
+    rows: tuple[int, ...]
+    count: int
+
+
+@dataclass(frozen=True)
 class Rows:
     """level = lo + |{t in thresholds of the channel : sign * number >= t}|.
 
@@ -59,28 +82,32 @@ class Rows:
         sign: By channel, -1 where the level falls with the number.
         multipliers: What the two summands of a pair are multiplied by; None for one number.
         proof: How they were shown to be exact.
+        ties: The sums for which they are not, where that was allowed.
     """
 
     thresholds: npt.NDArray[np.float32]
     sign: Float64s
     proof: Proof
     multipliers: tuple[int, int] | None = None
+    ties: Ties | None = None
 
 
-def rows_of(staircase: Staircase, levels: Levels) -> Rows | Refusal:
+def rows_of(staircase: Staircase, levels: Levels, *, ties: bool = False) -> Rows | Refusal:
     """The thresholds of every level, by bisection of the staircase."""
     if staircase.channels * (levels.hi - levels.lo) > _MOST_THRESHOLDS:
         return Refusal(problem="too many thresholds", node=label(staircase.quantizer), got=f"{levels.hi - levels.lo}")
     steps = steps_of(staircase)
     if isinstance(steps, Refusal):
         return steps
-    if not (np.isfinite(steps.lo).all() and _bears_errors(staircase, steps)):
+    root = staircase.root
+    places, open_ = _open_places(staircase, steps)
+    total = root.total if isinstance(root, Integers) and root.divisor == 1 else None
+    if not np.isfinite(steps.lo).all() or (open_.any() and (total is None or not ties)):
         return Refusal(
             problem="float rounding before it decides between two levels",
             node=label(staircase.quantizer),
             hint="use a scale that is a power of two, or Trunc",
         )
-    root = staircase.root
     proof = _proof(staircase, steps)
     if isinstance(proof, Refusal):
         return proof
@@ -93,7 +120,17 @@ def rows_of(staircase: Staircase, levels: Levels) -> Rows | Refusal:
         thresholds = thresholds + (thresholds - root.parity) % 2
     if isinstance(root, Integers) and np.abs(thresholds).max(initial=0) >= _EXACT:
         return Refusal(problem="sums that float32 does not hold", node=label(staircase.quantizer), expected="24 bits")
-    return Rows(shared(thresholds), steps.sign, proof)
+    found = (
+        _ties_of(total, staircase.chain.axis, root.scale, places, open_) if open_.any() and total is not None else None
+    )
+    return Rows(shared(thresholds), steps.sign, proof, ties=found)
+
+
+def _ties_of(total: ir.Value, axis: int | None, unit: Float64s, sums: Float64s, open_: npt.NDArray[np.bool_]) -> Ties:
+    """The ties among (sums, channels), where those are True whose level float32 leaves open."""
+    rows = tuple(int(i) for i in np.flatnonzero(open_.any(axis=0)))
+    count = sum(len(np.unique(np.broadcast_to(sums, open_.shape)[open_[:, row], row])) for row in rows)
+    return Ties(str(total.name), axis, unit, rows, count)
 
 
 def _laid(steps: Steps, levels: Levels, *, whole: bool) -> Float64s:
@@ -114,18 +151,17 @@ def shared(thresholds: Float64s) -> npt.NDArray[np.float32]:
     return rows.astype(np.float32)
 
 
-def _bears_errors(staircase: Staircase, steps: Steps) -> bool:
-    """Whether the levels beside every threshold stay the same where the model's own arithmetic rounds otherwise."""
+def _open_places(staircase: Staircase, steps: Steps) -> tuple[Float64s, npt.NDArray[np.bool_]]:
+    """(places, channels): numbers beside the thresholds, and whether their level changes with float32's rounding."""
+    at = np.where(np.isfinite(steps.thresholds), steps.thresholds, steps.hi[:, None]).T
+    places = np.clip(np.concatenate([at, at - 1, steps.lo[None], steps.hi[None]]), steps.lo, steps.hi) * steps.sign
     error = staircase.root.relative_error
     if not error:
-        return True
-    at = np.where(np.isfinite(steps.thresholds), steps.thresholds, steps.hi[:, None]).T
-    places = np.concatenate([at, at - 1, steps.lo[None], steps.hi[None]])
-    places = np.clip(places, steps.lo, steps.hi) * steps.sign
+        return places, np.zeros(places.shape, np.bool_)
     exact = staircase.root.reals(places)
     wanted = staircase.levels_of(exact)
-    moved = [(exact * np.float32(1 + e)).astype(np.float32) for e in (error, -error)]
-    return all(np.array_equal(staircase.levels_of(m), wanted) for m in moved)
+    moved = ((exact * np.float32(1 + e)).astype(np.float32) for e in (error, -error))
+    return places, np.any([staircase.levels_of(m) != wanted for m in moved], axis=0)
 
 
 def _proof(staircase: Staircase, steps: Steps) -> Proof | Refusal:
@@ -143,7 +179,9 @@ def _proof(staircase: Staircase, steps: Steps) -> Proof | Refusal:
     return Proof.ENUMERATION
 
 
-def pair_rows(chain: Chain, pairs: Pairs, scale: Float64s, levels: Levels, node: ir.Node) -> Rows | Refusal:
+def pair_rows(
+    chain: Chain, pairs: Pairs, scale: Float64s, levels: Levels, node: ir.Node, *, ties: bool = False
+) -> Rows | Refusal:
     """The thresholds of p * a + q * b, for the smallest whole p and q whose sums decide every pair's level."""
     a, b = (_every(part) for part in (pairs.a, pairs.b))
     if len(a) * len(b) * chain.channels > _MOST_VALUES:
@@ -152,17 +190,42 @@ def pair_rows(chain: Chain, pairs: Pairs, scale: Float64s, levels: Levels, node:
     reals = pairs.a.reals(left[:, None]) + pairs.b.reals(right[:, None])
     reached = levels_of(chain, reals, scale)
     falls = chain.rising is not None and (chain.rising < 0).all()
+    sign = np.full(chain.channels, -1.0 if falls else 1.0)
     for p, q in _multipliers(pairs):
-        sums = (p * left + q * right) * (-1 if falls else 1)
+        sums = (p * left + q * right) * sign[0]
         found = _ordered(sums, reached, levels)
         if found is not None and np.abs(sums).max(initial=0) < _EXACT:
-            return Rows(shared(found), np.full(chain.channels, -1.0 if falls else 1.0), Proof.PAIRS, (p, q))
-    return Refusal(
+            return Rows(shared(found), sign, Proof.PAIRS, (p, q))
+    tied = _tied_rows(chain, pairs, scale, levels, (left, right, reached), sign) if ties else None
+    return tied or Refusal(
         problem="no whole multiples of its summands decide its levels",
         node=label(node),
         got=f"scales {float(pairs.a.unit[0]):g} and {float(pairs.b.unit[0]):g}",
         hint="give both summands one scale",
     )
+
+
+def _tied_rows(
+    chain: Chain,
+    pairs: Pairs,
+    scale: Float64s,
+    levels: Levels,
+    tried: tuple[Float64s, Float64s, Float64s],
+    sign: Float64s,
+) -> Rows | None:
+    """The thresholds of sums rounded once, if pairs of one sum differ by one level at most; None if they do not."""
+    p, q = next(_multipliers(pairs))
+    left, right, reached = tried
+    unit = pairs.a.unit / p
+    if pairs.a.bias is not None or pairs.b.bias is not None or (np.abs(pairs.b.unit / q / unit - 1) > SAME).any():
+        return None
+    sums = p * left + q * right
+    once = levels_of(chain, (sums[:, None] * unit).astype(np.float32), scale)
+    found = _ordered(sums * sign[0], once, levels)
+    if found is None or np.abs(once - reached).max(initial=0) > 1 or np.abs(sums).max(initial=0) >= _EXACT:
+        return None
+    found_ties = _ties_of(pairs.total, chain.axis, unit, sums[:, None], once != reached)
+    return Rows(shared(found), sign, Proof.PAIRS, (p, q), found_ties)
 
 
 def _every(numbers: Integers) -> Float64s:

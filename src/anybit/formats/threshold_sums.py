@@ -12,10 +12,9 @@ from anybit.errors import Refusal
 from anybit.formats.layers import IntegerProduct, read_product
 from anybit.formats.staircases import Integers
 from anybit.formats.threshold_moves import window_of
-from anybit.formats.threshold_numbers import FLOAT_ROUNDING, SAME, Numbers, is_power_of_two
+from anybit.formats.threshold_numbers import FLOAT_ROUNDING, LARGEST_SUM, Numbers, is_power_of_two
+from anybit.formats.threshold_rows import SAME
 from anybit.ops.nodes import label, shape_of
-
-_LARGEST = 1 << 24  # float32 holds the sums
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,14 @@ class Sums:
         numbers = None if x is None else self.numbers.integers_of(x)
         if not isinstance(numbers, Integers):
             return numbers or Refusal(problem="its input is no tensor of whole numbers", node=label(node))
+        numbers = self.numbers.without_bias(numbers, node, exactly=False)  # a product means exact sums of integers
+        if isinstance(numbers, Refusal):
+            return numbers
         own = product.x.scale.reshape(-1)
         if (numbers.unit.size > 1 < own.size != numbers.unit.size) or (np.abs(numbers.unit / own - 1) > SAME).any():
             return Refusal(problem="its input has another scale than its integers", node=label(node))
         proven = product.accumulator.proven
-        if max(proven.hi, proven.partial_hi, -proven.lo, -proven.partial_lo) >= _LARGEST:
+        if max(proven.hi, proven.partial_hi, -proven.lo, -proven.partial_lo) >= LARGEST_SUM:
             return Refusal(problem="its sums do not fit into float32", node=label(node), got=str(proven.format))
         self._write_product(product, numbers)
         return None
@@ -91,7 +93,7 @@ class Sums:
         channels, count = (shape_of(x) or (1, 1))[1] or 1, int(np.prod(kernel))
         ends = [np.minimum(numbers.lo * count, 0), np.maximum(numbers.hi * count, 0)]
         lo, hi = ends if "pads" in attributes else (numbers.lo * count, numbers.hi * count)
-        if max(np.abs(lo).max(), np.abs(hi).max()) >= _LARGEST:
+        if max(np.abs(lo).max(), np.abs(hi).max()) >= LARGEST_SUM:
             return Refusal(problem="its sums do not fit into float32", node=label(node))
         ones = written.weights(f"{output.name}/ones", np.ones((channels, 1, *kernel)), IntType(1, signed=False))
         attributes |= {

@@ -36,10 +36,17 @@ def write(model: ir.Model, *, approximate: bool = False) -> Outcome:
     return outcome
 
 
-def write_layers(model: ir.Model) -> tuple[Outcome, tuple[ThresholdLayer, ...]]:
-    """`write`, and for each quantiser what became of it and how that was proven."""
+def write_layers(model: ir.Model, *, ties: bool = False) -> tuple[Outcome, tuple[ThresholdLayer, ...]]:
+    """`write`, and for each quantiser what became of it and how that was proven.
+
+    Args:
+        model: Hub model.
+        ties: Whether a quantiser may be written whose level float32 leaves open for some sums of two tensors, since
+            it rounds either summand first. The level of such a sum is then that of the sum rounded once, and
+            `ThresholdLayer.ties` says which they are; else the quantiser is refused.
+    """
     InferShapes()(model)
-    flow = Flow(model, values_of(model))
+    flow = Flow(model, values_of(model), ties=ties)
     flow.run()
     RemoveUnused()(model)
     FoldConstants(keep_quantizers=False)(model)  # weights of products that stay real

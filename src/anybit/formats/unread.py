@@ -42,6 +42,19 @@ def unread(model: ir.Model, refused: Iterable[Refusal]) -> tuple[Refusal, ...]:
     return tuple(r for r in found if r is not None and r.node not in known)
 
 
+def causes_first(refusals: Iterable[Refusal], model: ir.Model) -> tuple[Refusal, ...]:
+    """The refusals in the order of the graph, those that name another refused node as the reason behind all others."""
+    given = tuple(refusals)
+    positions = {label(n): k for k, n in enumerate(model.graph.all_nodes())} if len(given) > 1 else {}
+    names = {r.node for r in given}
+
+    def place(refusal: Refusal) -> tuple[bool, int]:
+        reason = refusal.got.split(" at ", 1)[0]
+        return reason in names and reason != refusal.node, positions.get(refusal.node, len(positions))
+
+    return tuple(sorted(given, key=place))
+
+
 def _reason(node: ir.Node) -> Refusal | None:
     if (node.domain, node.op_type) in SPELLINGS:  # it, or its counterpart, has a refusal
         return None

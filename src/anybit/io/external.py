@@ -1,40 +1,137 @@
-"""External data: weights in files beside the model. No path that a model names leaves the model's folder."""
+"""External data: tensors in files beside the model. No path that a model names leaves the model's folder.
+
+Each file is opened when the model is loaded and stays open: what is read later, from whatever directory, is that file,
+also when another one has taken its name. Links are followed, and their targets judged: hard links are plain files.
+"""
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Iterator
 from pathlib import Path
 
-import onnx
+import numpy as np
+import onnx_ir as ir
 
 from anybit.errors import ModelFileError
-from anybit.io.protos import tensors
+
+_SMALL_FILE = 1 << 16  # up to this many bytes are read at once; a mapping would hold a file descriptor
+_BUFFER = 1 << 22
 
 
-def check_external_data(proto: onnx.ModelProto, folder: Path | None) -> bool:
-    """Whether the model has external tensors; each of them lies whole inside `folder`.
+class ExternalTensor(ir.LazyTensor):
+    """A tensor whose values stay in a file beside the model until they are asked for.
 
-    Raises:
-        ModelFileError: There is no folder, a path leaves it, or a file is missing or too short.
+    Unlike `onnx_ir.ExternalTensor` it is serialised with its values: nothing that is written refers to its file.
+
+    Attributes:
+        path: The file.
     """
-    found = False
-    for tensor in tensors(proto):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        found = True
+
+    def __init__(self, file: _File, offset: int, like: ir.ExternalTensor) -> None:
+        super().__init__(
+            self._view,
+            like.dtype,
+            like.shape,
+            name=like.name,
+            doc_string=like.doc_string,
+            metadata_props=dict(like.metadata_props),
+        )
+        self._file, self._offset = file, offset
+        self.path = file.path
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes of the tensor, some at a time, of which none stays resident."""
+        return self._file.pieces(self._offset, self.nbytes)
+
+    def _view(self) -> ir.TensorProtocol:
+        """The tensor over the bytes of the file, of which no copy is made unless they are packed."""
+        raw = np.frombuffer(self._file.content, np.uint8, self.nbytes, self._offset)
+        if self.dtype.bitwidth < 8:
+            return ir.PackedTensor(raw, self.dtype, shape=self.shape, name=self.name)
+        array = raw.view(self.dtype.numpy().newbyteorder("<")).reshape(self.shape.numpy())
+        return ir.Tensor(array, dtype=self.dtype, name=self.name)
+
+
+class _File:
+    """A file of external data, open as long as a tensor needs it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            self.size = path.stat().st_size
+            small = self.size <= _SMALL_FILE
+            self.content = file.read() if small else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def pieces(self, offset: int, size: int) -> Iterator[bytes]:
+        end = offset + size
+        for start in range(offset, end, _BUFFER):
+            stop = min(start + _BUFFER, end)
+            yield self.content[start:stop]
+            if isinstance(self.content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                page = start - start % mmap.PAGESIZE
+                self.content.madvise(mmap.MADV_DONTNEED, page, stop - page)
+
+
+class ExternalFiles:
+    """The files of external data of one model, each opened once.
+
+    Args:
+        folder: Where they are; None if the model's folder is not known.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._files: dict[Path, _File] = {}
+
+    def bound(self, where: str, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+        """The tensor, bound to its file now where it names one.
+
+        Args:
+            where: How messages name the tensor.
+            tensor: Any tensor.
+
+        Raises:
+            ModelFileError: There is no folder, a path leaves it, or a file is missing or too short.
+        """
+        if not isinstance(tensor, ir.ExternalTensor):
+            return tensor
+        folder = Path(tensor.base_dir) if tensor.base_dir else self._folder
         if folder is None:
             raise ModelFileError(
                 "a tensor's data is in another file",
-                node=f"initializer '{tensor.name}'",
+                node=where,
                 hint="load the model from its path, or give base_dir",
             )
-        _check_tensor(tensor, folder)
-    return found
+        file, offset = self._opened(_inside(folder, str(tensor.location), where), where), tensor.offset or 0
+        length = tensor.nbytes if tensor.length is None else tensor.length
+        if length != tensor.nbytes:
+            raise ModelFileError(
+                "external data does not fill the shape",
+                node=where,
+                got=f"{length} bytes",
+                expected=f"{tensor.nbytes} for {tensor.shape}",
+            )
+        if offset < 0 or offset + length > file.size:
+            raise ModelFileError(
+                "external data is truncated",
+                node=where,
+                got=f"{file.size} bytes",
+                expected=f"at least {offset + length}",
+            )
+        return ExternalTensor(file, offset, tensor)
+
+    def _opened(self, path: Path, where: str) -> _File:
+        if path not in self._files:
+            try:
+                self._files[path] = _File(path)
+            except OSError as error:
+                raise ModelFileError("external data cannot be read", node=where, got=error.strerror or error) from error
+        return self._files[path]
 
 
-def _check_tensor(tensor: onnx.TensorProto, folder: Path) -> None:
-    entries = {e.key: e.value for e in tensor.external_data}
-    location = entries.get("location", "")
-    where = f"initializer '{tensor.name}'"
+def _inside(folder: Path, location: str, where: str) -> Path:
+    """The file of this location, with all links followed."""
     root = folder.resolve()
     named = bool(location) and "\0" not in location and not Path(location).is_absolute()
     path = (root / location).resolve() if named else root
@@ -49,12 +146,4 @@ def _check_tensor(tensor: onnx.TensorProto, folder: Path) -> None:
         raise ModelFileError(
             "external data is missing", node=where, got=repr(location), hint="put the file beside the model"
         )
-    try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
-    except ValueError:
-        raise ModelFileError("external data has a broken offset or length", node=where, got=dict(entries)) from None
-    size = path.stat().st_size
-    if offset < 0 or length < 0 or offset + length > size:
-        raise ModelFileError(
-            "external data is truncated", node=where, got=f"{size} bytes", expected=f"at least {offset + length}"
-        )
+    return path

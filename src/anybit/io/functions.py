@@ -17,7 +17,7 @@ from onnx_ir.passes.common import InlinePass
 
 from anybit.errors import Finding, Severity, UsageError
 from anybit.io.opset import NEWEST
-from anybit.io.shapes import discard_false_shapes, infer_shapes
+from anybit.io.shapes import infer_shapes
 from anybit.ops.nodes import findings_of, label, operator_of
 from anybit.ops.operator import Operator
 from anybit.ops.registry import find_operator
@@ -59,7 +59,6 @@ def inlined(model: ir.Model) -> ir.Model:
     """
     copy = model.clone()
     InlinePass()(copy)
-    discard_false_shapes(copy)
     infer_shapes(copy, data_propagation=False)
     return copy
 
@@ -106,12 +105,12 @@ def embedded(model: ir.Model) -> frozenset[ir.OperatorIdentifier]:
     halves = {key: half for key in model.functions for half in _variants(model, key)}
     if not halves:
         return frozenset()
-    rest = model.clone()
-    for key in halves:
-        del rest.functions[key]
     try:
+        rest = model.clone()
+        for key in halves:
+            del rest.functions[key]
         rest = inlined(rest)
-    except (ir.passes.PassError, ir.passes.PreconditionError):
+    except (ir.passes.PassError, ir.passes.PreconditionError, RuntimeError):  # RuntimeError: it cannot be copied
         return frozenset()
     for node in rest.graph.all_nodes():
         key = node.op_identifier()

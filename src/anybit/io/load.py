@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import onnx
-import onnx.numpy_helper
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from anybit.errors import InvalidModelError, ModelFileError
-from anybit.io.external import check_external_data
-from anybit.io.normalize import REPAIRS, Repair, normalize
-from anybit.io.protos import check_proto, graphs
+from anybit.io.external import ExternalFiles
+from anybit.io.lost_annotations import LOST_ANNOTATIONS, lost_annotations
+from anybit.io.normalize import ORDER, REPAIRS, Repair, normalize, note_order, repairs, sort_graphs
+from anybit.io.order import cycle_of
+from anybit.io.protos import check_proto
+from anybit.io.sparse import make_dense
+from anybit.io.tensors import replace_tensors
 from anybit.io.wire import OpenFile, Payload, without_payloads
+from anybit.ops.nodes import is_undefined, label
 
-_LARGEST_DENSE = 1 << 28  # elements of what was sparse
 _LARGE_FILE = 1 << 26  # from here on weights stay in the file
 _WHOLE_BYTES = frozenset(
     d.value for d in ir.DataType if d not in (ir.DataType.UNDEFINED, ir.DataType.STRING) and d.itemsize >= 1
@@ -29,37 +30,86 @@ _WHOLE_BYTES = frozenset(
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 
-def load(source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None) -> ir.Model:
+def load(
+    source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None, overridable: bool | None = None
+) -> ir.Model:
     """Reads a model and repairs what real files get wrong (see `anybit.repairs`); the source stays as it is.
 
-    Weights in external files stay there, memory-mapped; those of a large .onnx file stay in it until they are used.
+    Weights in external files stay there, memory-mapped, and those files open; those of a large .onnx file stay in it
+    until they are used. A file that is replaced later changes nothing for the model.
 
     Args:
         source: Path of an .onnx file, its bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``.
         base_dir: Folder of the external data, where the source is not a path.
+        overridable: Whether initializers that are also listed as inputs are defaults, which a caller may override, or
+            constants. None takes them for defaults from version 4 of the format on, unless the file lists them by
+            habit: all of its initializers (two or more), or all parameters of a PyTorch module; see `repairs`.
 
     Raises:
         ModelFileError: The source cannot be read as an ONNX model, or external data is missing or out of bounds.
         InvalidModelError: The model contradicts itself in a way that has no obvious repair.
     """
-    if isinstance(source, ir.Model):
-        try:
-            copy = source.clone()
-        except RuntimeError as error:  # onnx-ir's text spans lines and names its own objects
-            raise InvalidModelError(
-                "the graph cannot be copied", node=f"graph '{source.graph.name}'", hint="run `anybit check` on its file"
-            ) from error
-        copy.meta.update(source.meta)
-        return normalize(copy)
     folder = None if base_dir is None else Path(base_dir)
+    if isinstance(source, ir.Model):
+        copy = _copied(source)
+        replace_tensors(copy, ExternalFiles(folder).bound)
+        return normalize(copy, overridable=overridable)
     if isinstance(source, onnx.ModelProto):
         own = onnx.ModelProto()
         own.CopyFrom(source)  # tensors of the model are views of its proto
-        return normalize(_from_proto(own, folder, "the ModelProto"))
+        return normalize(_from_proto(own, folder, "the ModelProto"), overridable=overridable)
     if isinstance(source, bytes):
-        return normalize(_from_proto(_parse(source, "the bytes"), folder, "the bytes"))
+        return normalize(_from_proto(_parse(source, "the bytes"), folder, "the bytes"), overridable=overridable)
     path = Path(source)
-    return normalize(_read(path, folder or path.parent))
+    return normalize(_read(path, folder or path.parent), overridable=overridable)
+
+
+def _copied(source: ir.Model) -> ir.Model:
+    """A copy, which onnx-ir can only make of a sorted graph."""
+    try:
+        copy = source.clone()
+    except RuntimeError:
+        copy = _copied_in_order(source)
+    known = repairs(copy)
+    copy.meta.update({key: value for key, value in source.meta.items() if key != ORDER})
+    copy.meta[REPAIRS] = (*repairs(source), *known)
+    return copy
+
+
+def _copied_in_order(source: ir.Model) -> ir.Model:
+    """A sorted copy; the nodes of the source are sorted for as long as it takes, and then as they were."""
+    tops = [source.graph, *(f.graph for f in source.functions.values())]
+    graphs = [graph for top in tops for graph in (top, *top.subgraphs())]
+    nodes = [list(graph) for graph in graphs]
+    try:
+        early = sort_graphs(source)
+        copy = source.clone()
+    except RuntimeError as error:  # onnx-ir's text spans lines and names its own objects
+        raise InvalidModelError(
+            "the graph cannot be copied",
+            node=f"graph '{source.graph.name}'",
+            got=next(_obstacles(tops), ""),
+            hint="run `anybit check` on its file",
+        ) from error
+    finally:
+        for graph, order in zip(graphs, nodes, strict=True):
+            graph.extend(order)  # which moves them
+    note_order(copy, early)
+    return copy
+
+
+def _obstacles(tops: Iterable[ir.Graph]) -> Iterator[str]:
+    """Why a graph cannot be copied."""
+    for graph in tops:
+        cycle = cycle_of(graph)
+        if cycle:
+            yield f"a cycle through {label(cycle[0])}"
+        for node in graph.all_nodes():
+            yield from (
+                f"input '{v.name}' of {label(node)} from nowhere"
+                for v in node.inputs
+                if v is not None and is_undefined(v)
+            )
 
 
 def _read(path: Path, folder: Path) -> ir.Model:
@@ -117,37 +167,24 @@ def _from_proto(
             "no ONNX model", node=where, got="a protobuf without a graph", expected="an ONNX ModelProto"
         )
     check_proto(proto, where, elsewhere=sizes or {})
-    has_external = check_external_data(proto, folder)
-    sparse = sum(_make_dense(graph) for graph in graphs(proto))
+    files = ExternalFiles(folder)
+    sparse = make_dense(proto, files)
+    lost = tuple(lost_annotations(proto))
     _merge_annotations(proto)
     try:
         model = ir.from_proto(proto)
     except (ValueError, TypeError, KeyError, RuntimeError, ir.serde.SerdeError) as error:
         raise ModelFileError("a broken ONNX model", node=where, got=_cause(error)) from error
+    replace_tensors(model, files.bound)
+    if lost:
+        model.meta[LOST_ANNOTATIONS] = lost
+    done: list[Repair] = []
     if sparse:
-        model.meta[REPAIRS] = (Repair("sparse", "sparse initializers made dense", sparse),)
-    if has_external and folder is not None:
-        for graph in (model.graph, *(f.graph for f in model.functions.values())):
-            ir.external_data.set_base_dir(graph, folder)
+        done.append(Repair("sparse", "sparse tensors made dense", sparse))
+    if proto.training_info:
+        done.append(Repair("training-info", "information for training dropped", len(proto.training_info)))
+    model.meta[REPAIRS] = tuple(done)
     return model
-
-
-def _make_dense(graph: onnx.GraphProto) -> int:
-    """Turns sparse initializers, which onnx-ir drops, into dense ones; returns their number."""
-    count = len(graph.sparse_initializer)
-    for sparse in graph.sparse_initializer:
-        shape, where = tuple(sparse.dims), f"sparse initializer '{sparse.values.name}'"
-        if math.prod(shape) > _LARGEST_DENSE:
-            raise ModelFileError("a sparse tensor is too large", node=where, got=shape, expected="2**28 elements")
-        try:
-            values, indices = onnx.numpy_helper.to_array(sparse.values), onnx.numpy_helper.to_array(sparse.indices)
-            dense = np.zeros(shape, values.dtype)
-            dense[np.unravel_index(indices, shape) if indices.ndim == 1 else tuple(indices.T)] = values
-        except (ValueError, IndexError, TypeError, RuntimeError) as error:
-            raise ModelFileError("a broken sparse tensor", node=where, got=_cause(error)) from error
-        graph.initializer.append(onnx.numpy_helper.from_array(dense, sparse.values.name))
-    del graph.sparse_initializer[:]
-    return count
 
 
 def _cause(error: BaseException) -> str:

@@ -9,11 +9,15 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from anybit.errors import UsageError
+from anybit.errors import Finding, InvalidModelError, Severity, UsageError
+from anybit.io.defaults import read_defaults
+from anybit.io.dimensions import repair_dimensions
 from anybit.io.functions import drop_embedded
+from anybit.io.order import read_too_early, sort
 from anybit.io.packed import unpack
 from anybit.ops.constants import constant, new_initializer
 from anybit.ops.names import Names
+from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN, Array
 from anybit.ops.registry import find_operator
 from anybit.rounding import Rounding
@@ -23,8 +27,8 @@ _FINN = "finn"  # also the domain of FINN's hardware layers, which carry the att
 _STANDARD_ALIAS = "ai.onnx"
 REPAIRS = "anybit/repairs"
 """Key of a model's metadata, in memory only, under which its repairs are."""
-
-_OLDEST_IR_VERSION = 4  # from here on initializers need not be inputs
+ORDER = "anybit/order"
+"""Key of the findings about the order of nodes that the source of a model had."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,54 @@ def repairs(model: ir.Model) -> tuple[Repair, ...]:
     return model.meta.get(REPAIRS, ())
 
 
-def normalize(model: ir.Model) -> ir.Model:
+def sort_graphs(model: ir.Model) -> tuple[Finding, ...]:
+    """Sorts graphs and functions in place, as engines do; what has a cycle stays, for `check` to name it.
+
+    Returns:
+        What stood before the node that makes its input.
+    """
+    found: list[Finding] = []
+    for graph in (model.graph, *(f.graph for f in model.functions.values())):
+        early = read_too_early(graph)
+        if not early:
+            continue
+        try:
+            sort(graph)
+        except InvalidModelError:
+            continue
+        found += [_order_finding(*pair) for pair in early]
+    return tuple(found)
+
+
+def note_order(model: ir.Model, early: Sequence[Finding]) -> None:
+    """Records that nodes were sorted: as a repair, and for `check` as findings about the source."""
+    if early:
+        model.meta[ORDER] = tuple(early)
+        repair = Repair("order", "node before the node that makes its input: sorted", len(early))
+        model.meta[REPAIRS] = (*repairs(model), repair)
+
+
+def _order_finding(node: ir.Node, value: ir.Value) -> Finding:
+    return Finding(
+        rule="order",
+        problem=f"input '{value.name}' is made later",
+        node=label(node),
+        severity=Severity.WARNING,
+        hint="sort the graph topologically",
+    )
+
+
+def normalize(model: ir.Model, *, overridable: bool | None = None) -> ir.Model:
     """Repairs the model in place and returns it; doing it again changes nothing.
+
+    Args:
+        model: Any model.
+        overridable: Whether initializers that are inputs too are defaults; see `load`.
 
     Raises:
         InvalidModelError: The model contradicts itself in a way that has no obvious repair.
     """
+    note_order(model, sort_graphs(model))
     done: dict[str, Repair] = {r.rule: r for r in repairs(model)}
 
     def record(rule: str, text: str) -> None:
@@ -70,7 +116,8 @@ def normalize(model: ir.Model) -> ir.Model:
     _name_graph(model, record)
     _domains(model, nodes, {domain for domain, _, _ in model.functions}, record)
     _opset_imports(model, everything, nodes, record)
-    _initializers_are_no_inputs(model, record)
+    read_defaults(model, record, overridable=overridable)
+    repair_dimensions(model, record)
     unpack(model)
     names = Names.of_tensors(model)
     for position, node in enumerate(nodes):
@@ -149,17 +196,6 @@ def _trunc_version(truncs: Iterable[ir.Node]) -> int | None:
     """The version that all Trunc nodes of a model have the number of inputs of, if there is one."""
     counts = {len(n.inputs) for n in truncs}
     return {5: 1, 6: 2}.get(counts.pop()) if len(counts) == 1 else None
-
-
-def _initializers_are_no_inputs(model: ir.Model, record: _Record) -> None:
-    graph = model.graph
-    overridable = [v for v in graph.inputs if v.name in graph.initializers]
-    if overridable:
-        kept = [v for v in graph.inputs if v.name not in graph.initializers]
-        graph.inputs.clear()
-        graph.inputs.extend(kept)
-        record("initializer-inputs", f"{len(overridable)} initializers listed as graph inputs: made constants")
-    model.ir_version = max(model.ir_version, _OLDEST_IR_VERSION)
 
 
 def _operator_name(node: ir.Node, record: _Record) -> None:

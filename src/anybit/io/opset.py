@@ -59,6 +59,15 @@ def needs_conversion(model: ir.Model, version: int) -> bool:
     return any(imports[""] != version for imports, _, _ in _scopes(model))
 
 
+def fits_opset(node: ir.Node, version: int) -> bool:
+    """Whether a standard node, its inputs, attributes and types as they are, is one of this version."""
+    try:
+        _check_node(node, version)
+    except UnsupportedError:
+        return False
+    return True
+
+
 _Scope = tuple[dict[str, int], ir.Graph | ir.Function, ir.Graph | None]
 
 
@@ -133,6 +142,7 @@ def _check_node(node: ir.Node, version: int) -> None:
             _refuse(node, version, f"attribute '{name}' is missing")
     _check_values(node, version, node.inputs, schema.inputs)
     _check_values(node, version, node.outputs, schema.outputs)
+    _check_same_types(node, version, schema)
 
 
 def _check_values(node: ir.Node, version: int, values: Sequence[ir.Value | None], formals: Sequence[Any]) -> None:
@@ -141,6 +151,16 @@ def _check_values(node: ir.Node, version: int, values: Sequence[ir.Value | None]
             _refuse(node, version, f"'{formal.name}' is missing")
         if value is not None and not _fits(value, formal):
             _refuse(node, version, f"type of '{formal.name}'", _type_name(value), ", ".join(sorted(formal.types)))
+
+
+def _check_same_types(node: ir.Node, version: int, schema: onnx.defs.OpSchema) -> None:
+    """Raises where tensors differ in type that are of one type in this version."""
+    known: dict[str, str] = {}
+    for values, formals in ((node.inputs, schema.inputs), (node.outputs, schema.outputs)):
+        for value, formal in zip(values, _aligned(formals, len(values)), strict=True):
+            name = None if value is None or not formal.is_homogeneous else _type_name(value)
+            if name is not None and known.setdefault(formal.type_str, name) != name:
+                _refuse(node, version, f"type of '{formal.name}'", name, known[formal.type_str])
 
 
 def _refuse(node: ir.Node, version: int, problem: str, got: object = "", expected: object = "") -> NoReturn:

@@ -170,7 +170,8 @@ def _trim(node: ir.Node) -> None:
 
 
 def _drop_unused(value: ir.Value) -> None:
-    if value.graph is not None and value.is_initializer() and not value.uses() and not value.is_graph_output():
+    unread = value.is_initializer() and not (value.uses() or value.is_graph_output() or value.is_graph_input())
+    if value.graph is not None and unread:
         del value.graph.initializers[str(value.name)]
 
 
@@ -422,6 +423,11 @@ def _dropout_to_12(site: Site) -> None:
     _RATIO.up(site)
 
 
+def _mod_to_27(site: Site) -> None:
+    if not site.attribute("fmod", 0) and site.dtype().kind not in "iu":
+        site.refuse("Mod of floats by the floor of the quotient", got="fmod = 0", expected="fmod = 1")
+
+
 def _nothing(site: Site) -> None:
     del site
 
@@ -480,4 +486,5 @@ ADAPTERS: dict[tuple[str, int], tuple[Adapter, Adapter]] = {
     ("GridSample", 20): _renamed({"bilinear": "linear", "bicubic": "cubic"}),
     ("GroupNormalization", 21): (_group_norm_to_21, _nothing),
     ("QuantizeLinear", 21): (_nothing, _quantize_to_20),
+    ("Mod", 28): (_nothing, _mod_to_27),
 }

@@ -52,7 +52,10 @@ def _check_tensor(tensor: onnx.TensorProto, size: int | None) -> None:
         raise ModelFileError("unknown element type", node=label, got=tensor.data_type) from None
     if any(d < 0 for d in tensor.dims):
         raise ModelFileError("a tensor of negative size", node=label, got=list(tensor.dims))
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or not bits:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        _check_place(tensor, label, bits)
+        return
+    if not bits:
         return
     elements = math.prod(tensor.dims)
     if size is not None or tensor.HasField("raw_data"):
@@ -71,25 +74,48 @@ def _check_tensor(tensor: onnx.TensorProto, size: int | None) -> None:
         )
 
 
+def _check_place(tensor: onnx.TensorProto, label: str, bits: int) -> None:
+    """Refuses a place in another file that is none; whether the file has it is seen when it is opened."""
+    entries = {e.key: e.value for e in tensor.external_data}
+    if not bits:
+        raise ModelFileError("text in another file", node=label, expected="strings in the model itself")
+    try:
+        numbers = [int(entries.get(key, 0)) for key in ("offset", "length")]
+    except ValueError:
+        numbers = [-1]
+    if min(numbers) < 0:
+        raise ModelFileError("external data has a broken offset or length", node=label, got=entries)
+
+
 def graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
     """The graph of the model and those inside its nodes and functions."""
     yield proto.graph
-    for node in nodes(proto):
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield attribute.g
-            yield from attribute.graphs
+    for attribute in attributes(proto):
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
 
 def nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """All nodes, in subgraphs and functions too."""
-    stack = [*proto.graph.node, *(n for f in proto.functions for n in f.node)]
+    yield from proto.graph.node
+    for function in proto.functions:
+        yield from function.node
+    for attribute in attributes(proto):
+        yield from attribute.g.node
+        for graph in attribute.graphs:
+            yield from graph.node
+
+
+def attributes(proto: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
+    """All attributes of nodes, and the defaults of those of functions."""
+    stack = [a for f in proto.functions for a in f.attribute_proto]
+    stack += [a for n in (*proto.graph.node, *(n for f in proto.functions for n in f.node)) for a in n.attribute]
     while stack:
-        node = stack.pop()
-        yield node
-        for attribute in node.attribute:
-            stack.extend(attribute.g.node)
-            stack.extend(n for graph in attribute.graphs for n in graph.node)
+        attribute = stack.pop()
+        yield attribute
+        for graph in (attribute.g, *attribute.graphs):
+            stack.extend(a for n in graph.node for a in n.attribute)
 
 
 def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -97,10 +123,11 @@ def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     for graph in graphs(proto):
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
-            yield sparse.values
-            yield sparse.indices
-    for node in nodes(proto):
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
+            yield from (sparse.values, sparse.indices)
+    for attribute in attributes(proto):
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            if sparse.HasField("values"):
+                yield from (sparse.values, sparse.indices)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,11 +12,12 @@ import onnx
 import onnx_ir as ir
 
 from anybit.errors import ModelFileError
+from anybit.io.external import ExternalFiles, ExternalTensor
+from anybit.io.tensors import replace_initializers, replace_tensors, replaced, tensors_of
 from anybit.io.whole import whole
 
 _PROTOBUF_LIMIT = 2**31 - 2**20  # a message must stay below 2 GiB; the graph itself needs some room too
 _PAGE = 4096  # where a tensor may be mapped
-_BUFFER = 1 << 22
 _SMALL = 1024  # tensors below this many bytes stay in the model: shape inference reads them
 
 
@@ -31,9 +34,9 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
         ModelFileError: The file cannot be written.
     """
     target = Path(path)
-    tensors = [v.const_value for v in model.graph.initializers.values() if v.const_value is not None]
+    tensors = tensors_of(model)
     large = sum(t.nbytes for t in tensors) > _PROTOBUF_LIMIT
-    came = any(isinstance(t, ir.ExternalTensor) and t.nbytes >= _SMALL for t in tensors)
+    came = any(isinstance(t, ExternalTensor | ir.ExternalTensor) and t.nbytes >= _SMALL for t in tensors)
     external = (large or came) if external_data is None else external_data
     try:
         if external:
@@ -50,16 +53,18 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:
-    """The model as an ``onnx.ModelProto``. Tensors in external files are read into it."""
-    original = {v: v.const_value for v in model.graph.initializers.values()}
-    try:
-        for value, tensor in original.items():
-            if isinstance(tensor, ir.ExternalTensor):
-                value.const_value = ir.tensor(tensor.numpy(), name=value.name, dtype=tensor.dtype)
+    """The model as an ``onnx.ModelProto``. Tensors in external files are read into it.
+
+    Raises:
+        ModelFileError: External data that was not bound by `load` is missing, or in no known folder.
+    """
+    with _bound(model):
         return _clean(ir.to_proto(model))
-    finally:
-        for value, tensor in original.items():
-            value.const_value = tensor
+
+
+def _bound(model: ir.Model) -> AbstractContextManager[None]:
+    """The model with what others than `load` left external bound to its files, and so serialised with its values."""
+    return replaced(partial(replace_tensors, model), ExternalFiles(None).bound)
 
 
 def _serialize(model: ir.Model) -> bytes:
@@ -78,43 +83,31 @@ def _clean(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _save_external(model: ir.Model, target: Path) -> None:
+    """Large initializers go into the second file; attributes, and all of functions, stay: few tools look there."""
     data = target.with_name(target.name + ".data")
-    original = {v: v.const_value for v in model.graph.initializers.values()}
-    large = [v for v, t in original.items() if t is not None and t.nbytes >= _SMALL and t.dtype != ir.DataType.STRING]
-    try:
-        with whole(data) as temporary, whole(target) as temporary_model:
-            with temporary.open("wb") as file:
-                for value in large:
-                    tensor = original[value]
-                    if tensor is not None:
-                        value.const_value = _append(file, tensor, str(value.name), data)
+    with whole(data) as temporary, whole(target) as temporary_model, temporary.open("wb") as file:
+
+        def append(_: str, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+            keep = tensor.nbytes < _SMALL or tensor.dtype == ir.DataType.STRING
+            return tensor if keep else _append(file, tensor, data)
+
+        with _bound(model), replaced(partial(replace_initializers, model.graph), append):
             temporary_model.write_bytes(_clean(ir.to_proto(model)).SerializeToString(deterministic=True))
-    finally:
-        for value, tensor in original.items():
-            value.const_value = tensor
 
 
-def _append(file: BinaryIO, tensor: ir.TensorProtocol, name: str, data: Path) -> ir.ExternalTensor:
+def _append(file: BinaryIO, tensor: ir.TensorProtocol, data: Path) -> ir.ExternalTensor:
     """Writes a tensor at the next page, and describes where it is."""
     file.write(bytes(-file.tell() % _PAGE))
     offset = file.tell()
-    if isinstance(tensor, ir.ExternalTensor):
-        _copy(tensor, file)  # through a small buffer: a mapping would keep every page of it resident
-    else:
-        file.write(tensor.tobytes())
-    shape = ir.Shape(tensor.shape.numpy())
+    file.writelines(tensor.pieces() if isinstance(tensor, ExternalTensor) else (tensor.tobytes(),))
     return ir.ExternalTensor(
-        data.name, offset, file.tell() - offset, tensor.dtype, shape=shape, name=name, base_dir=data.parent
+        data.name,
+        offset,
+        file.tell() - offset,
+        tensor.dtype,
+        shape=ir.Shape(tensor.shape.numpy()),
+        name=str(tensor.name),
+        doc_string=tensor.doc_string,
+        metadata_props=dict(tensor.metadata_props),
+        base_dir=data.parent,
     )
-
-
-def _copy(tensor: ir.ExternalTensor, file: BinaryIO) -> None:
-    with Path(tensor.path).open("rb") as source:
-        source.seek(tensor.offset or 0)
-        left = tensor.nbytes
-        while left:
-            piece = source.read(min(left, _BUFFER))
-            if not piece:
-                raise ModelFileError("external data is truncated", node=f"initializer '{tensor.name}'")
-            file.write(piece)
-            left -= len(piece)

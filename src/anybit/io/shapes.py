@@ -1,68 +1,169 @@
-"""infer_shapes: onnx's shape inference on an onnx_ir model, large weights left out, linear in nodes and weights.
+"""infer_shapes: the types and shapes that follow from a model's inputs by onnx's inference, in linear time.
 
-Like ``onnx_ir.passes.common.ShapeInferencePass``, whose search of the inputs is quadratic in the initializers, and
-which makes a second model of the result.
+What a file states of its inner tensors is no evidence: someone may have changed the batch of the input and nothing
+else. So inference is never shown it, and a statement stays only where inference knows less:
+
+- Of what an operator makes that onnx does not know, the stated element type and rank are all that there is, and are
+  believed. Sizes stay there, and further on, if no statement of the file is false, and if the shape names each free
+  dimension of the inputs (that is what a stale one lacks). They serve what only describes a model; `Inference.proven`
+  is without them, and is what decides about values.
+- Of what known operators make where inference gives nothing, such as a Loop, the rank stays. Sizes would not be
+  harmless: ONNX Runtime, too, folds Shape of what a file states.
+
+Unlike ``onnx_ir.passes.common.ShapeInferencePass`` this searches no lists and makes no second model of the result.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import onnx
 import onnx_ir as ir
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
+from anybit.io.inference_guard import bodies, cover, guard, own_nodes
 from anybit.ops.schemas import register_schemas
 
 _SMALL = 1024  # tensors up to this many bytes go along: inference reads targets of Reshape, axes and pads
+_NAMELESS = "anybit:"  # begins the names that free dimensions without one have while shapes are inferred
+_ROUNDS = 8  # of inference without the nodes that gave a negative size
 
 
-def infer_shapes(model: ir.Model, *, data_propagation: bool) -> bool:
-    """Sets the types and shapes that onnx infers, in subgraphs too.
+@dataclass(frozen=True)
+class FalseStatement:
+    """A type or shape of the file that the operators contradict.
 
-    Returns:
-        Whether anything changed. Nothing does where the model contradicts itself.
+    Attributes:
+        value: The tensor.
+        what: "shape" or "type".
+        stated: What the file says.
+        true: What follows from the inputs.
     """
+
+    value: ir.Value
+    what: str
+    stated: str
+    true: str
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What `infer_shapes` did.
+
+    Attributes:
+        modified: Whether any type or shape changed.
+        false: Statements of the file that were replaced.
+        unproven: What is proven of tensors whose shape holds more than that: a shape, or nothing.
+    """
+
+    modified: bool
+    false: tuple[FalseStatement, ...]
+    unproven: Mapping[ir.Value, ir.Shape | None]
+
+    def proven(self, value: ir.Value) -> ir.Shape | None:
+        """The shape as far as it follows from the inputs."""
+        return self.unproven.get(value, value.shape)
+
+
+_Types = dict[ir.Value, tuple[ir.TypeProtocol | None, ir.Shape | None]]
+
+
+def infer_shapes(model: ir.Model, *, data_propagation: bool) -> Inference:
+    """Sets the types and shapes that follow from the inputs, in subgraphs too; what only the file states: see above."""
     register_schemas()
+    derived: _Types = {}
     try:
-        inferred = onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=data_propagation)
+        inferred = _inferred(_without_weights(model), data_propagation=data_propagation)
     except (InferenceError, ValidationError, RuntimeError, ValueError, TypeError, ir.serde.SerdeError):
-        return False
-    return _merge(model.graph, inferred.graph)
+        inferred = None  # the model contradicts itself: nothing is known
+    if inferred is not None:
+        _collect(model.graph, inferred.graph, derived)
+    return _settle(model, derived)
 
 
-def discard_false_shapes(model: ir.Model) -> list[tuple[ir.Value, ir.Shape, ir.Shape]]:
-    """Replaces shapes of the file that its operators contradict by those that follow from the inputs.
-
-    Returns:
-        The values of the outermost graph concerned, with the stated and the true shape.
-    """
-    stated = {o: o.shape for node in model.graph for o in node.outputs if o.shape is not None}
-    for value in stated:
-        value.shape = None
-    infer_shapes(model, data_propagation=True)
-    false: list[tuple[ir.Value, ir.Shape, ir.Shape]] = []
-    for value, shape in stated.items():
-        if value.shape is not None and _contradict(shape, value.shape):
-            false.append((value, shape, value.shape))
-        else:
-            value.shape = shape
-    return false
+def _inferred(proto: onnx.ModelProto, *, data_propagation: bool) -> onnx.ModelProto | None:
+    """The result of onnx's inference; None if it gives negative sizes whatever is left out."""
+    guard(proto)
+    _forget(proto.graph, {(f.domain, f.name) for f in proto.functions})
+    _name_free(proto.graph)
+    for _ in range(_ROUNDS):
+        result = onnx.shape_inference.infer_shapes(proto, data_prop=data_propagation)
+        negative = {info.name for info in _infos(result.graph) if _is_negative(info)}
+        if not negative:
+            return result
+        cover(proto, negative)  # -4 times -4 would be a size further on
+    return None
 
 
-def _contradict(a: ir.Shape, b: ir.Shape) -> bool:
-    if len(a) != len(b):
-        return True
-    return any(isinstance(x, int) and isinstance(y, int) and x != y for x, y in zip(a, b, strict=True))
+def _forget(graph: onnx.GraphProto, functions: set[tuple[str, str]]) -> None:
+    """Removes what is stated of inner tensors; of outputs of unknown operators the element type and the rank stay."""
+    unknown = set[str]()
+    for node in graph.node:
+        call = (node.domain, node.op_type)
+        if node.domain and call not in functions and not onnx.defs.has(node.op_type, node.domain):
+            unknown.update(node.output)
+        for inner in bodies(node):
+            _forget(inner, functions)
+            for info in inner.input:
+                if info.type.HasField("tensor_type"):
+                    info.type.tensor_type.ClearField("shape")
+    believed = [_copy(info) for info in graph.value_info if info.name in unknown]
+    graph.ClearField("value_info")
+    graph.value_info.extend(believed)
+    for info in graph.output:
+        if info.name not in unknown:
+            info.ClearField("type")
+    for info in (*graph.value_info, *graph.output):
+        for dimension in _dimensions(info):
+            dimension.Clear()
+
+
+def _copy(info: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    copy = onnx.ValueInfoProto()
+    copy.CopyFrom(info)
+    return copy
+
+
+def _name_free(graph: onnx.GraphProto) -> None:
+    """Names free dimensions of the inputs that have no name, so that they are recognised further on."""
+    for info in graph.input:
+        for axis, dimension in enumerate(_dimensions(info)):
+            if not dimension.HasField("dim_value") and not dimension.dim_param:
+                dimension.dim_param = f"{_NAMELESS}{info.name}:{axis}"
+
+
+def _dimensions(info: onnx.ValueInfoProto) -> Iterable[onnx.TensorShapeProto.Dimension]:
+    return info.type.tensor_type.shape.dim if info.type.HasField("tensor_type") else ()
+
+
+def _infos(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
+    yield from graph.value_info
+    yield from graph.output
+    for node in graph.node:
+        for inner in bodies(node):
+            yield from _infos(inner)
+
+
+def _is_negative(info: onnx.ValueInfoProto) -> bool:
+    return any(dimension.dim_value < 0 for dimension in _dimensions(info))
 
 
 def _without_weights(model: ir.Model) -> onnx.ModelProto:
-    """The model with large initializers as inputs, of which inference needs only type and shape."""
+    """The model with large initializers as inputs, of which inference needs only type and shape.
+
+    Defaults of inputs are left out: a caller may feed another value.
+    """
     graph = model.graph
     initializers, inputs = list(graph.initializers.items()), len(graph.inputs)
     try:
         for name, value in initializers:
             tensor = value.const_value
-            if tensor is None or value.is_graph_input():
+            if value.is_graph_input():
+                del graph.initializers[name]
+                continue
+            if tensor is None:
                 continue
             value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape.numpy())
             if tensor.nbytes <= _SMALL:
@@ -79,21 +180,106 @@ def _without_weights(model: ir.Model) -> onnx.ModelProto:
             graph.register_initializer(value)
 
 
-def _merge(graph: ir.Graph, proto: onnx.GraphProto) -> bool:
+def _collect(graph: ir.Graph, proto: onnx.GraphProto, derived: _Types) -> None:
+    """Adds what was inferred of the tensors of a graph and its subgraphs."""
     values = {o.name: o for node in graph for o in node.outputs} | {v.name: v for v in graph.inputs}
-    modified = False
     for info in (*proto.input, *proto.value_info, *proto.output):
         value = values.get(info.name)
-        if value is None:
-            continue
-        shape = ir.serde.deserialize_type_proto_for_shape(info.type)
-        if shape is not None and value.shape != shape:
-            value.shape, modified = shape, True
-        kind = ir.serde.deserialize_type_proto_for_type(info.type)
+        if value is not None and info.HasField("type"):
+            shape = ir.serde.deserialize_type_proto_for_shape(info.type)
+            derived[value] = (ir.serde.deserialize_type_proto_for_type(info.type), shape)
+    for node, node_proto in zip(graph, own_nodes(proto), strict=True):
+        for attribute in node_proto.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _collect(node.attributes[attribute.name].as_graph(), attribute.g, derived)
+
+
+def _settle(model: ir.Model, derived: _Types) -> Inference:
+    free = {d.value for v in model.graph.inputs if v.shape is not None for d in v.shape if not isinstance(d, int)}
+    symbols = {name for name in free if name}
+    inner = list(_inner_values(model.graph))
+    false = [f for v in inner if v in derived for f in _contradictions(v, *derived[v], symbols)]
+    modified = bool(false)
+    unproven: dict[ir.Value, ir.Shape | None] = {}
+    dark = _behind_unknown(model) if not false else set[ir.Value]()
+    for value in inner:
+        kind, proven = derived.get(value, (None, None))
+        proven = None if proven is None else _nameless_again(proven)
         if kind is not None and value.type != kind:
             value.type, modified = kind, True
-    for node, node_proto in zip(graph, proto.node, strict=True):
-        for attribute in node_proto.attribute:
-            if attribute.HasField("g"):
-                modified |= _merge(node.attributes[attribute.name].as_graph(), attribute.g)
-    return modified
+        shape = proven if value.shape is None else _completed(value.shape, proven, free, sizes=value in dark)
+        if shape != proven:
+            unproven[value] = proven
+        if shape is not None and value.shape != shape:
+            value.shape, modified = shape, True
+    return Inference(modified, tuple(false), unproven)
+
+
+def _behind_unknown(model: ir.Model) -> set[ir.Value]:
+    """What depends on an operator that onnx does not know."""
+    found = set[ir.Value]()
+    for node in model.graph.all_nodes():
+        known = not node.domain or node.op_identifier() in model.functions or onnx.defs.has(node.op_type, node.domain)
+        if not known or any(v in found for v in node.inputs):
+            found.update(node.outputs)
+    return found
+
+
+def _inner_values(graph: ir.Graph) -> Iterator[ir.Value]:
+    """What nodes make, and the inputs of subgraphs."""
+    for node in graph.all_nodes():
+        yield from node.outputs
+    for inner in graph.subgraphs():
+        yield from inner.inputs
+
+
+def _contradictions(
+    value: ir.Value, kind: ir.TypeProtocol | None, shape: ir.Shape | None, symbols: set[str]
+) -> Iterator[FalseStatement]:
+    stated = value.shape
+    if stated is not None and shape is not None and _contradict(stated, shape, symbols):
+        yield FalseStatement(value, "shape", str(stated), str(_nameless_again(shape)))
+    if kind is not None and value.dtype not in (None, ir.DataType.UNDEFINED) and value.type != kind:
+        yield FalseStatement(value, "type", str(value.type), str(kind))
+
+
+def _contradict(stated: ir.Shape, true: ir.Shape, symbols: set[str]) -> bool:
+    """Whether a size differs, or is stated where the inputs leave it free."""
+    if len(stated) != len(true):
+        return True
+    pairs = zip(stated, true, strict=True)
+    return any(isinstance(x, int) and x != y and (isinstance(y, int) or _is_free(y, symbols)) for x, y in pairs)
+
+
+def _is_free(dimension: ir.SymbolicDim, symbols: set[str]) -> bool:
+    name = dimension.value or ""
+    return name in symbols or name.startswith(_NAMELESS)
+
+
+def _nameless_again(shape: ir.Shape) -> ir.Shape:
+    return ir.Shape([d if isinstance(d, int) else _named(d.value) for d in shape])
+
+
+def _named(name: str | None) -> str | None:
+    return None if name is None or name.startswith(_NAMELESS) else name
+
+
+def _completed(stated: ir.Shape, proven: ir.Shape | None, free: set[str | None], *, sizes: bool) -> ir.Shape:
+    """What is proven, and where nothing is, what is stated and may be believed."""
+    if proven is not None and len(proven) != len(stated):
+        return proven
+    names = {d.value for d in stated if not isinstance(d, int)}
+    believed = list(stated) if sizes and free <= names else [None] * len(stated)
+    if proven is None:
+        return ir.Shape(believed)
+    pairs = zip(proven, believed, strict=True)
+    return ir.Shape([p if _is_known(p, free) or not _says(b) else b for p, b in pairs])
+
+
+def _is_known(dimension: int | ir.SymbolicDim, free: set[str | None]) -> bool:
+    """Whether it is a size or a dimension of an input; other names are those that inference makes up."""
+    return isinstance(dimension, int) or (dimension.value is not None and dimension.value in free)
+
+
+def _says(dimension: int | ir.SymbolicDim | None) -> bool:
+    return isinstance(dimension, int) or (dimension is not None and dimension.value is not None)

@@ -27,6 +27,16 @@ def constant(value: ir.Value | None) -> Array | None:
     return tensor.numpy()
 
 
+def has_default(value: ir.Value) -> bool:
+    """Whether the value is an input that need not be fed: an initializer stands for it then."""
+    return value.is_graph_input() and value.is_initializer() and value.const_value is not None
+
+
+def fed_inputs(graph: ir.Graph) -> list[ir.Value]:
+    """The inputs that a caller has to feed."""
+    return [v for v in graph.inputs if not has_default(v)]
+
+
 def _constant_node(node: ir.Node) -> Array | None:
     attribute = next(iter(node.attributes.values()), None)
     if attribute is None or attribute.is_ref():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,8 +14,20 @@ from anybit.ops.operator import Array
 from anybit.ops.registry import find_operator
 from anybit.ops.standard.kernels import Kernel, compile_node
 
-EVALUATION_ERRORS = (ValueError, TypeError, IndexError, KeyError, RuntimeError, AttributeError, ZeroDivisionError)
-"""What the references make of inputs that contradict each other."""
+EVALUATION_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    re.error,
+)
+"""What the references, onnx's among them, make of inputs and attributes that contradict each other."""
 
 _LARGEST_CONE = 64  # nodes between initializers and a tensor that is computed from them
 
@@ -43,7 +56,7 @@ def compiled(node: ir.Node, opset_imports: Mapping[str, int]) -> Kernel | None:
         given = [a for a in inputs if a is not None]
         if len(given) < len(inputs):
             raise ValueError("an input is left out")
-        return (operator.evaluate(given, attributes),)
+        return (np.asarray(operator.evaluate(given, attributes)),)
 
     return run
 
@@ -51,16 +64,18 @@ def compiled(node: ir.Node, opset_imports: Mapping[str, int]) -> Kernel | None:
 def evaluate_node(
     node: ir.Node, inputs: Sequence[Array | None], opset_imports: Mapping[str, int]
 ) -> tuple[Array, ...] | None:
-    """The node's outputs for these inputs, None where it has none; see `compiled`.
+    """The node's outputs for these inputs, None where it has none (see `compiled`) or where one is no tensor.
 
     Raises:
         EVALUATION_ERRORS: The inputs do not fit the operator.
     """
     kernel = compiled(node, opset_imports)
     try:
-        return None if kernel is None else tuple(np.asarray(a) for a in kernel(inputs))
+        results = () if kernel is None else kernel(inputs)
     except UnsupportedError:
         return None
+    arrays = tuple(a for a in results if isinstance(a, np.ndarray))
+    return arrays if arrays and len(arrays) == len(results) else None
 
 
 def known_value(value: ir.Value | None, opset_imports: Mapping[str, int]) -> Array | None:

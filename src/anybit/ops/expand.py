@@ -28,6 +28,14 @@ _BOUNDING = frozenset("Max Min".split())
 # (operator, value of its second operand) that leave the first operand as it is, but for the sign of zero.
 _NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 
+# What X is cast to before a body, and Y behind it: operators compute float16 in float32 (see `widened`), and integers
+# in float64.
+_CASTS = {ir.DataType.FLOAT16: (ir.DataType.FLOAT, ir.DataType.FLOAT16)} | {
+    ir.DataType[f"{sign}INT{width}"]: (ir.DataType.DOUBLE, ir.DataType.FLOAT)
+    for sign in ("", "U")
+    for width in (8, 16, 32)
+}
+
 _kernels: dict[ir.Node, Kernel] = {}
 
 
@@ -36,15 +44,17 @@ class Expander:
 
     Args:
         graph: The outermost graph, which receives the constants.
+        branches: Whether a condition that is computed at run time may become an If.
     """
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, *, branches: bool = True) -> None:
         self._graph = graph
+        self.branches = branches
         self._pool: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self.names = {v.name for n in graph.all_nodes() for v in (*n.inputs, *n.outputs) if v is not None}
         self.names.update(v.name for v in (*graph.inputs, *graph.initializers.values()))
 
-    def expand(self, node: ir.Node, operator: Operator, *, zero_signs: bool = False) -> None:
+    def expand(self, node: ir.Node, operator: Operator, *, zero_signs: bool = False) -> tuple[ir.Node, ...]:
         """Replaces `node` by operators of opset 21 that compute the same, bit for bit but for the sign of zero.
 
         Args:
@@ -52,8 +62,11 @@ class Expander:
             operator: Its record.
             zero_signs: Whether zeros must have the sign that the operator gives them, too.
 
+        Returns:
+            The nodes that take its place, in order.
+
         Raises:
-            UnsupportedError: The operator has no body.
+            UnsupportedError: The operator has no body, or needs an If that is not wanted; the node stays.
             InvalidModelError: An input is missing.
         """
         where = label(node)
@@ -69,13 +82,19 @@ class Expander:
         attributes = {a.name: given.get(a.name, a.default) for a in operator.attributes}
         inputs: list[_Operand] = [v if (c := constant(v)) is None else c for v in present]
         emitter = _Emitter(self, node.outputs[0].name or operator.name, zero_signs=zero_signs)
-        is_half = inputs[0].dtype == (ir.DataType.FLOAT16 if isinstance(inputs[0], ir.Value) else np.float16)
-        if is_half:  # operators compute float16 in float32, see `widened`
-            inputs[0] = emitter.cast(inputs[0], ir.DataType.FLOAT)
-        (result,) = emitter.call(operator.body.function_ir, inputs, attributes)
-        if is_half:
-            result = emitter.cast(result, ir.DataType.FLOAT16)
+        x = inputs[0].dtype
+        casts = _CASTS.get(x if isinstance(x, ir.DataType) else ir.DataType.from_numpy(x)) if x is not None else None
+        if casts is not None:
+            inputs[0] = emitter.cast(inputs[0], casts[0])
+        try:
+            (result,) = emitter.call(operator.body.function_ir, inputs, attributes)
+        except UnsupportedError as error:
+            emitter.withdraw()
+            raise UnsupportedError(error.diagnosis.problem, node=where, expected="constants") from error
+        if casts is not None:
+            result = emitter.cast(result, casts[1])
         _replace(node, emitter, result)
+        return tuple(emitter.nodes)
 
     def constant(self, array: Array) -> ir.Value:
         """An initializer that holds `array`."""
@@ -115,6 +134,11 @@ class _Emitter:
         known: dict[ir.Value, _Operand] = dict(zip(function.inputs, inputs, strict=False))  # the last may be left out
         return self._graph(function, known, attributes, called)
 
+    def withdraw(self) -> None:
+        """Gives up the nodes that were made."""
+        for node in self.nodes:
+            _detach(node)
+
     def _graph(
         self,
         graph: ir.Function | ir.Graph,
@@ -147,6 +171,8 @@ class _Emitter:
         branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
         if not isinstance(condition, ir.Value):
             return self._graph(branches[0 if condition.item() else 1], known, attributes, called)
+        if not self._owner.branches:
+            raise UnsupportedError("a parameter that decides between formulas is computed at run time")
         graphs: list[ir.Graph] = []
         for branch in branches:
             inner = _Emitter(self._owner, self._prefix, zero_signs=self._zero_signs)
@@ -187,8 +213,7 @@ class _Emitter:
         if op_type == "Min" and self._can_clip(operands):
             upper, maximum = operands[1], self.nodes.pop()
             operand, lower = cast("Sequence[ir.Value]", maximum.inputs)
-            for position in range(2):  # a node that is in no graph would still count as a reader
-                maximum.replace_input_with(position, None)
+            _detach(maximum)
             return self.emit("Clip", [operand, lower, upper])
         return self.emit(op_type, operands, attributes)
 
@@ -234,6 +259,12 @@ class _Emitter:
             self._count[0] += 1
             name = f"{self._prefix}/{self._count[0]}"
         value.name = name
+
+
+def _detach(node: ir.Node) -> None:
+    """Lets a node that is in no graph read nothing: it would still count as a reader."""
+    for position in range(len(node.inputs)):
+        node.replace_input_with(position, None)
 
 
 @cache

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto, TypeProto
+from onnx.shape_inference import InferenceContext
 from onnxscript import script
 
 from anybit.datatypes import DataType, parse_datatype
@@ -30,15 +32,16 @@ def reference(
     """Y = out_scale * |{t in T_c : X >= t}| + out_bias.
 
     Args:
-        x: Tensor of at least two dimensions, float16, float32 or float64; Y has its type and shape.
-        thresholds: Shape (C, T) with one row per channel, or (1, T) for all; in any order.
+        x: Tensor of at least two dimensions, of floats or of integers of up to 32 bits. Y has its shape, and its
+            type if that is a float, else float32.
+        thresholds: Shape (C, T) with one row per channel, or (1, T) for all; in any order, of any numeric type.
         out_dtype: Number format of Y, kept for the tools that read it.
         out_scale: Size of one step.
         out_bias: Value below all thresholds.
         data_layout: Channels are axis 1, or the last axis if the layout ends in C.
 
     Raises:
-        TypeError: X is not floating point.
+        TypeError: X has another type.
         ValueError: Shapes do not agree.
 
     Example:
@@ -47,8 +50,11 @@ def reference(
     """
     del out_dtype
     source = np.asarray(x)
-    values = widened(source)
-    rows = np.asarray(thresholds)
+    if source.dtype.kind not in "fiu" or (source.dtype.kind != "f" and source.dtype.itemsize > 4):
+        raise TypeError(f"X is {source.dtype}, expected floats or integers of up to 32 bits")
+    whole = source.dtype.kind != "f"
+    values = source.astype(np.float64) if whole else widened(source)
+    rows = np.asarray(thresholds, np.float64)
     if values.ndim < 2 or rows.ndim != 2:
         raise ValueError(f"X of shape {values.shape} and thresholds of shape {rows.shape}: expected rank >= 2 and 2")
     axis = _channel_axis(data_layout, values.ndim)
@@ -58,7 +64,7 @@ def reference(
     steps = np.moveaxis(counts, 0, axis).astype(values.dtype)
     scale, bias = (values.dtype.type(np.float32(a)) for a in (out_scale, out_bias))  # attributes are float32 in a file
     with np.errstate(all="ignore"):
-        return (steps * scale + bias).astype(source.dtype)
+        return (steps * scale + bias).astype(np.float32 if whole else source.dtype)
 
 
 def _counts(channels: npt.NDArray[np.floating[Any]], rows: Array) -> npt.NDArray[np.int64]:
@@ -130,6 +136,11 @@ def check(call: Call) -> Iterable[Finding]:
     if number_format(call) is None and call.attributes["out_dtype"]:
         yield call.finding("number-format", "out_dtype", got=call.attributes["out_dtype"], expected="such as UINT4")
     rows, shape = call.shapes.get("thresholds"), call.shapes.get("X")
+    known = call.constants.get("thresholds")
+    if known is not None and known.dtype.kind in "iu" and (known.astype(np.float64).astype(object) != known).any():
+        yield call.finding(
+            "thresholds", "thresholds that float64 does not hold", got=known.dtype, expected="2**53 at most"
+        )
     if rows is not None and len(rows) != 2:
         yield call.finding("thresholds", "rank of thresholds", got=len(rows), expected="2: (channels or 1, steps)")
         return
@@ -151,12 +162,24 @@ def number_format(call: Call) -> DataType | None:
         return None
 
 
+def infer(context: InferenceContext) -> None:
+    """Y has the shape of X, and its type where that is a float."""
+    x = context.get_input_type(0) if context.has_input(0) else None
+    if x is None:
+        return
+    y = TypeProto()
+    y.CopyFrom(x)
+    if y.tensor_type.elem_type not in (TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.DOUBLE):
+        y.tensor_type.elem_type = TensorProto.FLOAT
+    context.set_output_type(0, y)
+
+
 MULTI_THRESHOLD = Operator(
     name="MultiThreshold",
     doc="A staircase: Y = out_scale * |{t in T_c : X >= t}| + out_bias.",
     inputs=(
-        Input("X", Types.FLOAT, "tensor of at least two dimensions"),
-        Input("thresholds", Types.FLOAT, "(channels or 1, steps)"),
+        Input("X", Types.WITHIN_DOUBLE, "tensor of at least two dimensions"),
+        Input("thresholds", Types.NUMERIC, "(channels or 1, steps)"),
     ),
     attributes=(
         Attribute("out_dtype", str, "", "number format of Y, for the tools that read it"),
@@ -166,6 +189,7 @@ MULTI_THRESHOLD = Operator(
     ),
     reference=reference,
     body=body,
+    infer=infer,
     check=check,
     number_format=number_format,
 )

@@ -63,13 +63,13 @@ def findings_of(node: ir.Node, operator: Operator) -> Iterator[Finding]:
         elif (
             value is not None
             and value.dtype is not None
-            and f"tensor({_onnx_name(value.dtype)})" not in formal.types.value
+            and f"tensor({element_name(value.dtype)})" not in formal.types.value
         ):
             yield Finding(
                 rule="element-type",
                 problem=f"type of {formal.name}",
                 node=label(node),
-                got=_onnx_name(value.dtype),
+                got=element_name(value.dtype),
                 expected=", ".join(t.removeprefix("tensor(").rstrip(")") for t in formal.types.value),
             )
     known = {a.name: a for a in operator.attributes}
@@ -93,8 +93,17 @@ def findings_of(node: ir.Node, operator: Operator) -> Iterator[Finding]:
     yield from operator.check(call_of(node, operator))
 
 
-def _onnx_name(dtype: ir.DataType) -> str:
-    return {ir.DataType.FLOAT: "float", ir.DataType.DOUBLE: "double"}.get(dtype, dtype.name.lower())
+def element_name(dtype: ir.DataType) -> str:
+    """An element type as schemas spell it, such as ``float8e4m3fn``."""
+    return dtype.name.lower()
+
+
+def element_type(value: ir.Value) -> str | None:
+    """The element type of a tensor as schemas spell it, None where it is not known or the value is no tensor."""
+    if value.type is not None:
+        known = isinstance(value.type, ir.TensorType) and value.type.dtype != ir.DataType.UNDEFINED
+        return element_name(value.type.dtype) if known else None
+    return None if value.const_value is None else element_name(value.const_value.dtype)
 
 
 def reads(node: ir.Node) -> Iterator[ir.Value]:

@@ -27,6 +27,7 @@ class Types(enum.Enum):
     """Element types that an input takes; the values are ONNX type strings."""
 
     FLOAT = ("tensor(float)", "tensor(double)", "tensor(float16)")
+    WITHIN_DOUBLE = (*FLOAT, *(f"tensor({kind}{width})" for kind in ("int", "uint") for width in (8, 16, 32)))
     NUMERIC = (
         *FLOAT,
         *(f"tensor({kind}{width})" for kind in ("int", "uint") for width in (8, 16, 32, 64)),
@@ -100,7 +101,8 @@ class Operator:
         reference: The meaning, in numpy: called with the inputs by position and every attribute by name; returns
             the output. float16 inputs are its own to widen (see `widened`).
         body: The same meaning as an onnxscript function, by which stock runtimes run it; None if there is none, and
-            then only the reference engine can. The body of a float16 call is given float32.
+            then only the reference engine can. The body of a float16 call is given float32, that of an integer one
+            float64, and its result becomes float32.
         infer: ONNX type and shape inference; the default gives the output the first input's type and shape.
         check: Rules beyond number and type of inputs and attributes.
         number_format: Format of the integers behind the output where the call fixes it.

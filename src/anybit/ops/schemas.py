@@ -1,4 +1,4 @@
-"""Makes onnx know our operators: its checker and its shape inference then go through them."""
+"""Makes onnx know our operators, and contributed ones: its checker and its shape inference then go through them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import onnx
 from onnx.defs import OpSchema
 from onnx.shape_inference import InferenceContext
 
+from anybit.ops.contributed import DOMAIN as CONTRIBUTED_DOMAIN
+from anybit.ops.contributed.schemas import CONTRIBUTED, contributed_schema
 from anybit.ops.operator import Attribute, Input, Operator
 from anybit.ops.registry import operators
 
@@ -18,22 +20,27 @@ _KINDS = {
 
 
 def register_schemas() -> None:
-    """Registers the schema of every known operator with onnx; doing it again adds only what is new.
+    """Registers the schema of every known operator with onnx, and of every contributed one that has a reference here.
+
+    Doing it again adds only what is new.
 
     onnx keeps its schemas for the whole process, so this is the one global effect that anybit has.
     """
     for operator in operators():
         for name in (operator.name, *operator.aliases):
-            if not _is_registered(name, operator):
+            if not _is_registered(name, operator.domain, operator.since):
                 onnx.defs.register_schema(_schema(name, operator))
+    for name in CONTRIBUTED:
+        if not _is_registered(name, CONTRIBUTED_DOMAIN, 1):
+            onnx.defs.register_schema(contributed_schema(name))
 
 
-def _is_registered(name: str, operator: Operator) -> bool:
+def _is_registered(name: str, domain: str, version: int) -> bool:
     try:
-        found = onnx.defs.get_schema(name, operator.since, operator.domain)
+        found = onnx.defs.get_schema(name, version, domain)
     except onnx.defs.SchemaError:
         return False
-    return found.since_version == operator.since
+    return found.since_version == version
 
 
 def _schema(name: str, operator: Operator) -> OpSchema:

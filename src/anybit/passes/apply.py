@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from anybit.analysis.check import sound_copy
 from anybit.errors import Finding
-from anybit.io.load import ModelSource, load
+from anybit.io.load import ModelSource
 from anybit.passes.notes import notes
 
 Pass = Callable[[ir.Model], ir.passes.PassResult]
@@ -44,14 +45,17 @@ class Applied:
 def apply(model: ModelSource, passes: Iterable[ir.passes.PassBase]) -> Applied:
     """Applies passes in order to a copy of the model; if one of them fails, the model is as it was.
 
+    A model in which `check` finds an error is refused, unless that is an operator that is not known: passes leave such
+    a node as it is. Types and shapes are those that follow from the inputs.
+
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
         passes: Passes of anybit, or any other ``onnx_ir`` passes.
 
     Raises:
-        InvalidModelError: A pass cannot do what it was asked to.
+        InvalidModelError: The model is broken, or a pass cannot do what it was asked to.
     """
-    current = load(model)
+    current = sound_copy(model)
     steps: list[Step] = []
     count = _count(current)
     for step in passes:

@@ -95,6 +95,6 @@ def plan_ours(node: ir.Node) -> Plan | None:
     """Operators of the hub that know of layouts: they are told the new one."""
     rank = rank_of(node.outputs[0])
     default = {"MultiThreshold": "NCHW", "QuantAvgPool2d": "NCHW"}.get(node.op_type)
-    if rank is None or default is None or node.attributes.get_string("data_layout", default).endswith("C"):
+    if rank not in LAYOUTS or default is None or node.attributes.get_string("data_layout", default).endswith("C"):
         return None
     return Plan(rank=rank, attributes={"data_layout": ir.AttrString("data_layout", LAYOUTS[rank])})

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from anybit.io.annotations import annotate_layout, annotated_layout
 from anybit.ops.channels_last.layout import to_first, to_last
-from anybit.ops.constants import constant
+from anybit.ops.constants import constant, fed_inputs
 from anybit.ops.nodes import shape_of
 from anybit.passes.bypass import bypass
 from anybit.passes.channels_last_axes import composed
@@ -165,7 +165,7 @@ class Rewriting:
         """Graph inputs that were transposed get their channels last themselves; other uses read a Transpose back."""
         for (value, rank), last in self._last.items():
             node = last.producer()
-            is_turned = value.is_graph_input() and rank_of(value) == rank and value in self._rewriter.model.graph.inputs
+            is_turned = rank_of(value) == rank and value in fed_inputs(self._rewriter.model.graph)
             if node is None or not is_turned:
                 continue
             outside = [(n, i) for n, i in value.uses() if n is not node]

@@ -20,7 +20,6 @@ from anybit.passes.remove_identities import RemoveIdentities
 from anybit.passes.remove_unused import RemoveUnused
 from anybit.passes.set_batch import SetBatch
 from anybit.passes.set_input_shape import SetInputShape
-from anybit.passes.sort_nodes import SortNodes
 
 DYNAMIC = "dynamic"
 """The batch that is free; its dimension is then called N."""
@@ -45,7 +44,8 @@ def clean(
         skip: Names of passes to leave out.
 
     Raises:
-        InvalidModelError: A node stands in the way of the batch or the shapes.
+        InvalidModelError: `check` finds an error other than an unknown operator, or a node stands in the way of the
+            batch or the shapes.
         UsageError: A pass to skip is not part of the clean-up.
     """
     steps = clean_passes(batch=batch, input_shapes=input_shapes, fold_quantizers=fold_quantizers, skip=skip)
@@ -60,7 +60,7 @@ def clean_passes(
     skip: Iterable[str] = (),
 ) -> list[ir.passes.PassBase]:
     """The passes of `clean`, in order; arguments are its own."""
-    steps: list[ir.passes.PassBase] = [SortNodes(), InferShapes()]
+    steps: list[ir.passes.PassBase] = []  # `apply` has sorted the nodes and inferred the shapes
     if batch is not None:
         steps.append(SetBatch("N" if batch == DYNAMIC else batch))
     if input_shapes:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from anybit.errors import Finding, Severity
 from anybit.io.annotations import annotate_layout, annotated_layout
-from anybit.ops.constants import constant, new_initializer
+from anybit.ops.constants import constant, has_default, new_initializer
 from anybit.ops.names import Names
 from anybit.ops.nodes import label
 from anybit.ops.operator import Array
@@ -153,7 +153,7 @@ class _Rewriter:
     def _widen_inputs(self) -> None:
         """Graph inputs that were unsqueezed get four dimensions themselves; other uses read a Squeeze."""
         for (value, axes), wide in list(self._wide.items()):
-            if value.graph is not self._graph or not value.is_graph_input() or len(axes) > 1:
+            if value.graph is not self._graph or not value.is_graph_input() or has_default(value) or len(axes) > 1:
                 continue
             node = _producer(wide)
             others = [(n, i) for n, i in value.uses() if n is not node]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from anybit.analysis.check import sound_copy
 from anybit.errors import InvalidModelError, UsageError
 from anybit.passes.expose_tensors import unknown_tensor
-from anybit.passes.infer_shapes import InferShapes
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ def extract_submodel(model: ir.Model, *, inputs: Sequence[str], outputs: Sequenc
 
     Raises:
         UsageError: A name is missing, given twice or not in the model.
-        InvalidModelError: An output depends on a graph input that is not listed, or the type of an input is not known.
+        InvalidModelError: The model is broken, an output depends on a graph input that is not listed, or the type of an
+            input is not known.
     """
-    source = model.clone()
-    InferShapes()(source)
+    source = sound_copy(model)
     region = find_region(source.graph, inputs=inputs, outputs=outputs)
     for value in (*region.inputs, *region.outputs):
         if value.type is None:
@@ -62,7 +62,8 @@ def extract_submodel(model: ir.Model, *, inputs: Sequence[str], outputs: Sequenc
     )
     graph = view.clone()
     for value in graph.inputs:
-        value.const_value = None  # an input that was a weight is none any more
+        if not value.is_initializer():
+            value.const_value = None  # an input that was a weight is none any more
     return ir.Model(
         graph,
         ir_version=source.ir_version,
@@ -107,7 +108,9 @@ def find_region(graph: ir.Graph, *, inputs: Sequence[str], outputs: Sequence[str
             got=", ".join(map(repr, missing)),
             hint="list them, or tensors between them and the outputs",
         )
-    initializers = tuple(v for v in graph.initializers.values() if v in values and v not in given)
+    initializers = tuple(
+        v for v in graph.initializers.values() if v in values and (v not in given or v.is_graph_input())
+    )
     return Region(tuple(starts), tuple(ends), tuple(n for n in graph if n in nodes), initializers)
 
 

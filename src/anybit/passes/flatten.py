@@ -32,16 +32,22 @@ def flatten(model: ir.Model) -> None:
         InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
         UnsupportedError: A model-local function cannot be inlined.
     """
+    for graph in (model.graph, *(f.graph for f in model.functions.values())):
+        _refuse_undefined(graph)
+    SortNodes()(model)
     if model.functions:
         _inline_functions(model)
-    for node in model.graph.all_nodes():
+
+
+def _refuse_undefined(graph: ir.Graph) -> None:
+    for node in graph.all_nodes():
         for value in node.inputs:
             if value is not None and is_undefined(value):
                 raise InvalidModelError(f"input '{value.name}' comes from nowhere", node=label(node))
-    for value in model.graph.outputs:
-        if is_undefined(value):
-            raise InvalidModelError("a graph output comes from nowhere", node=f"output '{value.name}'")
-    SortNodes()(model)
+    for part in (graph, *graph.subgraphs()):
+        for value in part.outputs:
+            if is_undefined(value):
+                raise InvalidModelError("a graph output comes from nowhere", node=f"output '{value.name}'")
 
 
 def _inline_functions(model: ir.Model) -> None:

@@ -14,7 +14,8 @@ class InferShapes(ir.passes.InPlacePass):
     """Gives every tensor the type and shape that follow from the inputs, as far as onnx can tell.
 
     Before: ``y = Quant(x, ...)``; after: ``float[1,16] y = Quant(x, ...)``. Weights are not serialised for it.
-    Where the model contradicts itself nothing is changed; `check` says what is wrong.
+    What the file states of inner tensors gives way to what follows from the inputs (see `anybit.io.shapes`); `check`
+    says what was wrong.
 
     Attributes:
         data_propagation: Follow values of shapes through Shape, Gather and Concat.
@@ -23,4 +24,4 @@ class InferShapes(ir.passes.InPlacePass):
     data_propagation: bool = True
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        return ir.passes.PassResult(model, infer_shapes(model, data_propagation=self.data_propagation))
+        return ir.passes.PassResult(model, infer_shapes(model, data_propagation=self.data_propagation).modified)

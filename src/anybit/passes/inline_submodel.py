@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from anybit.analysis.check import sound_copy
 from anybit.errors import InvalidModelError, UsageError
 from anybit.ops.names import Names, all_values
 from anybit.passes.extract_submodel import Region, find_region, subgraphs
-from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.merge_models import add_functions, check_seam, move_nodes, require_same_opsets
 
 
@@ -31,12 +31,10 @@ def inline_submodel(
 
     Raises:
         UsageError: Names, numbers of inputs and outputs, or opsets do not fit.
-        InvalidModelError: The part is not bounded by these tensors, types or shapes contradict each other, functions of
-            one name differ, or an input depends on an output.
+        InvalidModelError: A model is broken, the part is not bounded by these tensors, types or shapes contradict each
+            other, functions of one name differ, or an input depends on an output.
     """
-    result, other = model.clone(), replacement.clone()
-    result.meta.update(model.meta)
-    InferShapes()(result)
+    result, other = sound_copy(model), sound_copy(replacement)
     region = find_region(result.graph, inputs=inputs, outputs=outputs)
     _require_fit(region, other.graph)
     require_same_opsets(result, other)
@@ -83,7 +81,9 @@ def _shared_constants(graph: ir.Graph, other: ir.Graph) -> dict[ir.Value, ir.Val
     shared: dict[ir.Value, ir.Value] = {}
     for name, value in list(other.initializers.items()):
         known = graph.initializers.get(name)
-        if known is None or known.const_value is not value.const_value or dict(known.meta) != dict(value.meta):
+        if known is None or known.is_graph_input() or known.const_value is not value.const_value:
+            continue
+        if dict(known.meta) != dict(value.meta):
             continue
         shared[value] = known
         del other.initializers[name]
@@ -129,5 +129,5 @@ def _remove_dead(graph: ir.Graph, region: Region) -> None:
                 inner.replace_input_with(index, None)  # onnx-ir leaves the captures of a removed node as uses
         graph.remove(node, safe=True)
     for value in region.initializers:
-        if not value.uses() and not value.is_graph_output():
+        if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
             del graph.initializers[str(value.name)]

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import onnx_ir as ir
 
+from anybit.analysis.check import sound_copy
 from anybit.errors import Finding, InvalidModelError, Severity, UsageError
+from anybit.ops.constants import fed_inputs
 from anybit.ops.names import Names, all_values
 from anybit.ops.operator import DOMAIN
 from anybit.ops.registry import find_operator
@@ -32,10 +34,10 @@ def merge_models(
 
     Raises:
         UsageError: Names, numbers of inputs and outputs, or opsets do not fit.
-        InvalidModelError: Types or shapes of connected tensors contradict each other, or functions of one name differ.
+        InvalidModelError: A model is broken, types or shapes of connected tensors contradict each other, or functions
+            of one name differ.
     """
-    merged, other = first.clone(), second.clone()
-    merged.meta.update(first.meta)
+    merged, other = sound_copy(first), sound_copy(second)
     seams = _seams(merged.graph, other.graph, connect)
     require_same_opsets(merged, other)
     add_functions(merged, other)
@@ -64,6 +66,8 @@ def merge_models(
 def _seams(first: ir.Graph, second: ir.Graph, connect: Mapping[str, str] | None) -> list[tuple[ir.Value, ir.Value]]:
     outputs, inputs = ({str(v.name): v for v in values} for values in (first.outputs, second.inputs))
     if connect is None:
+        if len(outputs) != len(inputs):  # those that have a default need not be connected
+            inputs = {str(v.name): v for v in fed_inputs(second)}
         if len(outputs) != len(inputs):
             got = f"{len(outputs)} outputs, {len(inputs)} inputs"
             raise UsageError("models of different width", got=got, expected="a mapping of outputs to inputs")
@@ -160,7 +164,8 @@ def move_nodes(graph: ir.Graph, other: ir.Graph, replaced: Mapping[ir.Value, ir.
         wanted.replace_all_uses_with(made)
     for name in list(other.initializers):
         value = other.initializers.pop(name)
-        graph.register_initializer(value)
+        if value not in replaced:  # a default that is fed now
+            graph.register_initializer(value)
     nodes = list(other)
     other.remove(nodes)
     graph.extend(nodes)

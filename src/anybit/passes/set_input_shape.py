@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.errors import Finding, InvalidModelError, Severity, UsageError
-from anybit.ops.constants import constant
+from anybit.ops.constants import constant, has_default
 from anybit.ops.names import all_values
 from anybit.ops.nodes import label, shape_of
 from anybit.passes.expose_tensors import unknown_tensor
@@ -64,6 +64,16 @@ class SetInputShape(ir.passes.InPlacePass):
                     "shape", node=f"input '{name}'", got=tuple(shape), expected="positive numbers, or names"
                 )
             old = inputs[name].shape
+            default = inputs[name].const_value if has_default(inputs[name]) else None
+            pairs = () if default is None else zip(shape, default.shape.numpy(), strict=False)
+            if default is not None and any(isinstance(d, int) and d != n for d, n in pairs):
+                raise InvalidModelError(
+                    "the shape is not that of the input's default",
+                    node=f"input '{name}'",
+                    got=tuple(shape),
+                    expected=str(default.shape),
+                    hint="make it a constant with fix-defaults, or another default",
+                )
             if old is not None and len(old) != len(shape):
                 got = f"{tuple(shape)}, {len(shape)} dimensions"
                 raise InvalidModelError("rank", node=f"input '{name}'", got=got, expected=f"{len(old)}, as in {old}")

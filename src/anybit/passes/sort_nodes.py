@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from anybit.errors import InvalidModelError
+from anybit.io.order import sort
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,6 @@ class SortNodes(ir.passes.InPlacePass):
         modified = False
         for graph in (model.graph, *(f.graph for f in model.functions.values())):
             before = list(graph.all_nodes())
-            try:
-                graph.sort()
-            except ValueError as error:
-                raise InvalidModelError("the graph has a cycle", node=f"graph '{graph.name}'") from error
+            sort(graph)
             modified |= before != list(graph.all_nodes())
         return ir.passes.PassResult(model, modified)

@@ -55,7 +55,7 @@ class UniqueParameters(ir.passes.InPlacePass):
                 rule="unique-parameters",
                 problem=f"initializer '{value.name}' is also a graph input: a copy would not follow it",
                 node=label(copied[0][0]),
-                hint="load the model with anybit.load, which makes it a constant",
+                hint="make it a constant with fix-defaults",
                 severity=Severity.WARNING,
             ),
         )

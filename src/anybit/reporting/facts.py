@@ -36,7 +36,7 @@ def _cut(entries: Iterable[str]) -> Iterator[str]:
 
 
 def _tensor(tensor: Tensor) -> str:
-    return f"{tensor.name}: {tensor.type} {tensor.shape}"
+    return f"{tensor.name}: {tensor.type} {tensor.shape}{', has a default' if tensor.optional else ''}"
 
 
 def _quantizers(kind: Quantizers) -> str:

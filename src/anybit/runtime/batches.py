@@ -33,8 +33,7 @@ def run_in_batches(
     Raises:
         InputError: A name, type or shape does not fit the model.
     """
-    counts = {a.shape[0] if a.ndim else -1 for a in inputs.values()}
-    samples = counts.pop() if len(counts) == 1 else -1
+    samples = session.samples(inputs) or 0
     piece = session.piece(batch_size)
     if piece is None or samples <= piece:
         result = session.run(dict(inputs))
@@ -45,7 +44,7 @@ def run_in_batches(
     sizes: list[int] = []
     for start in range(0, samples, piece):
         stop = min(start + piece, samples)
-        parts.append(session.run({name: array[start:stop] for name, array in inputs.items()}))
+        parts.append(session.run(session.part(inputs, start, stop)))
         sizes.append(stop - start)
         if progress is not None:
             progress(stop - start)

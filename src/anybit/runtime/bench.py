@@ -123,7 +123,7 @@ def bench(
         try:
             peer = make()
             for size in _sizes_of(peer, sizes):
-                peer.run(_samples(samples, size))
+                peer.run(_samples(first, samples, size))
         except AnybitError as error:
             absent[name] = str(error)
         else:
@@ -131,10 +131,10 @@ def bench(
     timings: list[Timing] = []
     for size in sizes:
         taking_part = {name: c for name, c in contenders.items() if size in _sizes_of(c, sizes)}
-        timings += _timings(taking_part, _samples(samples, size), size, rounds, progress)
+        timings += _timings(taking_part, _samples(first, samples, size), size, rounds, progress)
     agreements: list[Agreement] = []
     for name, contender in contenders.items():
-        feeds = _samples(samples, _sizes_of(contender, sizes)[-1])
+        feeds = _samples(first, samples, _sizes_of(contender, sizes)[-1])
         right, other = (list(c.run(feeds).values()) for c in (first, contender))
         agreements.append(_agreement(name, right, other))
     return Bench(threads, rounds, tuple(timings), tuple(agreements), absent)
@@ -145,9 +145,13 @@ def _sizes_of(contender: Peer, sizes: Sequence[int]) -> Sequence[int]:
     return sizes[:1] if isinstance(contender, QonnxExecutor) else sizes
 
 
-def _samples(inputs: Mapping[str, Array], count: int) -> dict[str, Array]:
+def _samples(session: Session, inputs: Mapping[str, Array], count: int) -> dict[str, Array]:
     """So many samples, the given ones over and over."""
-    return {n: np.resize(a, (count, *a.shape[1:])) if a.ndim and len(a) != count else a for n, a in inputs.items()}
+    sampled = {i.name for i in session.required}
+    return {
+        n: np.resize(a, (count, *a.shape[1:])) if n in sampled and a.ndim and len(a) != count else a
+        for n, a in inputs.items()
+    }
 
 
 def _timings(

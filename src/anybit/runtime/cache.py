@@ -28,7 +28,9 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import ModelFileError
+from anybit.io.external import ExternalTensor
 from anybit.io.load import ModelSource, load
+from anybit.io.tensors import tensors_of
 from anybit.io.whole import whole
 from anybit.ops.nodes import operator_of
 from anybit.ops.operator import Array, Operator
@@ -168,19 +170,18 @@ def _is_of_others(operator: Operator) -> bool:
 
 
 def _has_external(model: ir.Model) -> bool:
-    weights = (v.const_value for graph in model.graphs() for v in graph.initializers.values())
-    return any(isinstance(t, ir.ExternalTensor) for t in (*weights, *_external_attributes(model)))
+    return any(isinstance(t, ExternalTensor) for t in tensors_of(model))
 
 
 def _parts(model: ir.Model) -> Generator[bytes | memoryview]:
-    """The graph, and the bytes of each tensor that is large or lies in another file."""
+    """The graph, and the bytes of each initializer that is large; all else is in the graph's own bytes."""
     original = {
         v: v.const_value
         for graph in model.graphs()
         for v in graph.initializers.values()
         if v.const_value is not None and v.const_value.dtype is not ir.DataType.STRING and v.const_value.nbytes > _SMALL
     }
-    for tensor in (*original.values(), *_external_attributes(model)):
+    for tensor in original.values():
         yield f"{tensor.name} {tensor.dtype} {tensor.shape}".encode()
         yield _bytes_of(tensor.numpy())
     try:
@@ -191,13 +192,6 @@ def _parts(model: ir.Model) -> Generator[bytes | memoryview]:
     finally:
         for value, tensor in original.items():
             value.const_value = tensor
-
-
-def _external_attributes(model: ir.Model) -> Generator[ir.ExternalTensor]:
-    graphs = (model.graph, *(f.graph for f in model.functions.values()))
-    for attribute in (a for graph in graphs for n in graph.all_nodes() for a in n.attributes.values()):
-        values = {ir.AttributeType.TENSOR: [attribute.value], ir.AttributeType.TENSORS: attribute.value}
-        yield from (t for t in values.get(attribute.type, ()) if isinstance(t, ir.ExternalTensor))
 
 
 def _bytes_of(array: Array) -> memoryview:
@@ -293,14 +287,14 @@ def _name_of(dtype: np.dtype[Any]) -> str:
 
 
 def _packed(facts: Facts) -> dict[str, Any]:
-    inputs = [[i.name, _name_of(i.dtype), i.shape] for i in facts.inputs]
+    inputs = [[i.name, _name_of(i.dtype), i.shape, i.optional] for i in facts.inputs]
     return {**vars(facts), "engine": facts.engine.value, "inputs": inputs, "varying": sorted(facts.varying)}
 
 
 def _unpacked(held: Mapping[str, Any]) -> Facts:
     inputs = tuple(
-        TensorInfo(name, ir.DataType[dtype].numpy(), None if shape is None else tuple(shape))
-        for name, dtype, shape in held["inputs"]
+        TensorInfo(name, ir.DataType[dtype].numpy(), None if shape is None else tuple(shape), optional)
+        for name, dtype, shape, optional in held["inputs"]
     )
     return Facts(
         engine=Engine(held["engine"]),

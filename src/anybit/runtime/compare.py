@@ -91,7 +91,7 @@ def compare(
     Args:
         a: First model; its names are used.
         b: Second model.
-        inputs: What to feed; drawn at random (see `random_inputs`) where None.
+        inputs: What to feed; drawn at random (see `random_inputs`) where None, and defaults where they are left out.
         samples: How many samples to draw; more if both models run only on multiples of a batch.
         seed: Seed of the drawing.
         layers: Whether to compare all tensors that both models name, and to report the first that departs.
@@ -123,7 +123,7 @@ def compare(
     )
     departing = (difference(n, results_a[n], results_b[n], steps[n], tolerance) for n in shared)
     return Comparison(
-        samples=max((array.shape[0] for array in feeds.values() if array.ndim), default=1),
+        samples=max((feeds[i.name].shape[0] for i in session_a.required if feeds[i.name].ndim), default=1),
         tolerance=tolerance,
         outputs=outputs,
         first_departure=next((d for d in departing if d.departing), None),
@@ -147,18 +147,17 @@ def _feeds(
         return random_inputs(model, samples, seed=seed)
     if isinstance(inputs, Mapping):
         return {name: np.asarray(value) for name, value in inputs.items()}
-    if len(session.inputs) != 1:
-        raise InputError("one array given", expected=", ".join(repr(i.name) for i in session.inputs))
-    return {session.inputs[0].name: inputs}
+    return {session.only_input: inputs}
 
 
 def _for_second(first: Session, second: Session, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    names = [i.name for i in second.inputs]
-    if set(names) == set(feeds):
+    names, others = {i.name for i in first.inputs}, {i.name for i in second.inputs}
+    if names == others:
         return dict(feeds)
-    if len(names) != len(feeds):
-        raise InputError("the models have different numbers of inputs", got=len(names), expected=len(feeds))
-    return {name: feeds[i.name] for name, i in zip(names, first.inputs, strict=True)}
+    if len(names) != len(others):
+        raise InputError("the models have different numbers of inputs", got=len(others), expected=len(names))
+    pairs = zip(second.inputs, first.inputs, strict=True)
+    return {new.name: feeds[old.name] for new, old in pairs if old.name in feeds}
 
 
 def _output_pairs(first: Session, second: Session) -> list[tuple[str, str]]:

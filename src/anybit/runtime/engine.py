@@ -11,15 +11,20 @@ class Engine(enum.Enum):
     """What executes a model.
 
     `REFERENCE` is the oracle: numpy, float64 accumulation. `ONNXRUNTIME` is fast, equal but for the order of float
-    summation. `AUTO` takes ONNX Runtime, or the reference where an operator has no ONNX body; it also computes layers
-    in integers where each of their levels is certified to be the same. `OPENVINO`, an optional package, computes in
-    integers whatever form of the model agrees with the reference on inputs that are tried when it is made ready.
+    summation. `AUTO` takes ONNX Runtime, or the reference where an operator has no ONNX body and, with a
+    `FallbackWarning`, where ONNX Runtime does not run the model; it also computes layers in integers where each of
+    their levels is certified to be the same. `OPENVINO`, an optional package, computes in integers whatever form of the
+    model agrees with the reference on inputs that are tried when it is made ready.
     """
 
     AUTO = "auto"
     REFERENCE = "reference"
     ONNXRUNTIME = "onnxruntime"
     OPENVINO = "openvino"
+
+
+class FallbackWarning(UserWarning):
+    """An engine does not compute a model in the fastest form that it has, and why."""
 
 
 class Backend(Protocol):

@@ -148,7 +148,7 @@ def open_blocks(
     if batch_size is not None and batch_size < 1:
         raise UsageError("batch size", got=batch_size, expected="at least 1")
     name = _output(session, output)
-    dataset = open_data(session.inputs, data, labels)
+    dataset = open_data(session.required or session.inputs, data, labels)
     whole = session.piece(1) or 1
     if dataset.samples is not None and dataset.samples % whole:
         got, expected = f"{dataset.samples} samples", f"a multiple of {whole}"

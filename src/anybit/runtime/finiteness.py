@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from anybit.ops.constants import constant
+from anybit.ops.constants import constant, has_default
 from anybit.ops.operator import DOMAIN, Array
 
 # As long as none overflows float32.
@@ -27,12 +27,12 @@ _NORMS = frozenset(
 def stays_finite(model: ir.Model) -> bool:
     """Whether every operator makes finite numbers of finite numbers, as long as none overflows float32.
 
-    Constants count as well: a mask of minus infinities makes NaN where it covers a whole row.
+    Constants and defaults of inputs count as well: a mask of minus infinities makes NaN where it covers a whole row.
     """
     nodes = list(model.graph.all_nodes())
-    return all(map(_stays_finite, nodes)) and all(
-        _is_finite(constant(v)) for v in dict.fromkeys(v for n in nodes for v in n.inputs)
-    )
+    constants = [constant(v) for v in dict.fromkeys(v for n in nodes for v in n.inputs)]
+    defaults = [v.const_value.numpy() for v in model.graph.inputs if v.const_value is not None and has_default(v)]
+    return all(map(_stays_finite, nodes)) and all(map(_is_finite, (*constants, *defaults)))
 
 
 def _stays_finite(node: ir.Node) -> bool:

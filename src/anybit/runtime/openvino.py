@@ -14,9 +14,10 @@ from anybit.analysis.grid_step import grid_step
 from anybit.errors import AnybitError, InputError, UnsupportedError
 from anybit.formats.convert import to_hub
 from anybit.io.save import to_proto
+from anybit.ops.constants import has_default
 from anybit.ops.nodes import label
 from anybit.ops.operator import Array
-from anybit.runtime.engine import Backend
+from anybit.runtime.engine import Backend, FallbackWarning
 from anybit.runtime.finiteness import stays_finite
 from anybit.runtime.openvino_form import openvino_form
 from anybit.runtime.ort import OrtBackend, lower
@@ -43,10 +44,6 @@ class _Compile(Protocol):
     """Makes the backend of a form."""
 
     def __call__(self, *, integers: bool) -> OpenVinoBackend: ...
-
-
-class FallbackWarning(UserWarning):
-    """An engine does not compute a model in the fastest form that it has, and why."""
 
 
 class OpenVinoBackend:
@@ -88,7 +85,7 @@ def openvino_backend(model: ir.Model, outputs: Sequence[str], *, threads: int | 
     the first quantiser, on corners of the range and far outside of it.
 
     Args:
-        model: Normalised model without model-local functions; it is not changed.
+        model: Normalised model without model-local functions; its inputs lose their defaults.
         outputs: Names of the tensors that `run` returns, outputs of the model's graph.
         threads: Threads inside an operator; None leaves the choice to OpenVINO.
 
@@ -102,6 +99,7 @@ def openvino_backend(model: ir.Model, outputs: Sequence[str], *, threads: int | 
         import openvino  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError as error:
         raise UnsupportedError("OpenVINO is not installed", hint="pip install 'anybit[openvino]'") from error
+    defaults = _without_defaults(model)
     options = _OPTIONS if threads is None else {**_OPTIONS, "INFERENCE_NUM_THREADS": str(threads)}
     # Where it is not installed, pyright takes this very file for it.
     core: Any = openvino.Core()  # pyright: ignore[reportAttributeAccessIssue]
@@ -115,7 +113,30 @@ def openvino_backend(model: ir.Model, outputs: Sequence[str], *, threads: int | 
     if reasons:
         name = "ONNX Runtime" if backend is others else "OpenVINO in float"
         warnings.warn(f"{name} computes the model: {'; '.join(reasons)}", FallbackWarning, stacklevel=2)
-    return backend
+    return _Completed(backend, defaults) if defaults else backend
+
+
+class _Completed:
+    """A backend that is fed the defaults of inputs that a caller leaves out."""
+
+    def __init__(self, backend: Backend, defaults: Feeds) -> None:
+        self._backend, self._defaults = backend, defaults
+
+    def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
+        """The outputs for these inputs."""
+        return self._backend.run({**self._defaults, **feeds})
+
+
+def _without_defaults(model: ir.Model) -> dict[str, npt.NDArray[Any]]:
+    """Takes the defaults, which OpenVINO would make constants of, from the inputs of the model."""
+    defaults: dict[str, npt.NDArray[Any]] = {}
+    for value in model.graph.inputs:
+        tensor = value.const_value
+        if tensor is not None and has_default(value):
+            defaults[str(value.name)] = tensor.numpy()
+            del model.graph.initializers[str(value.name)]
+            value.const_value = None
+    return defaults
 
 
 def _first_right(

@@ -15,8 +15,7 @@ import onnxruntime
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from anybit.errors import InputError, UnsupportedError
-from anybit.io.opset import convert_opset
-from anybit.ops.expand import BODY_OPSET, Expander
+from anybit.ops.expand import Expander
 from anybit.ops.nodes import label, operator_of
 from anybit.ops.operator import Array
 from anybit.ops.zero_sign import tensors_of_told_zeros
@@ -30,12 +29,16 @@ from anybit.runtime.byte_quantizers import use_byte_quantizers
 from anybit.runtime.finiteness import stays_finite
 from anybit.runtime.integer_layers import with_integer_layers
 from anybit.runtime.integer_matmul import has_large_product, use_integer_matmul
-from anybit.runtime.positive_zeros import FIRST_BROADCASTING_SUM, keep_positive_zeros
+from anybit.runtime.known_opset import of_known_opset
+from anybit.runtime.plain_products import use_plain_products
+from anybit.runtime.positive_zeros import keep_positive_zeros
 from anybit.runtime.powers_of_two import move_powers_of_two
 
-_OLDEST_OPSET = 15  # of the operators that bodies leave behind (CastLike)
-_NEWEST_OPSET = 25  # beyond it ONNX Runtime lacks kernels, QuantizeLinear among them
 _NEWEST_IR_VERSION = 11
+_EXCHANGED = frozenset(
+    ir.DataType[name]
+    for name in "BOOL INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 FLOAT16 FLOAT DOUBLE STRING".split()
+)
 WEIGHTS_FILE = "weights"  # in the folder of a lowered model
 _LARGE = 1024  # initializers above this many bytes are handed over beside the graph
 IN_MEMORY = 1 << 24  # in memory up to this many bytes in all, in a temporary file above
@@ -94,9 +97,14 @@ class OrtBackend:
         self._outputs = list(outputs)
         self._session = _session(lowered, options)
         self._run = self._session.run
+        self._may_scan = b"Scan" in lowered.proto
 
     def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
         """The outputs for these inputs."""
+        if self._may_scan and any(np.size(value) == 0 for value in feeds.values()):
+            raise InputError(
+                "the Scan of ONNX Runtime ends the process on tensors without elements", hint="use engine='reference'"
+            )
         try:
             return self._run(self._outputs, feeds)
         except Exception as error:  # its errors have no common base of their own
@@ -182,14 +190,14 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
     Raises:
         UnsupportedError: An operator has no ONNX body, or cannot be brought to a known opset.
     """
+    _refuse_types(model)
     FoldConstants()(model)
-    ours = any(operator_of(n, model.opset_imports) is not None for n in model.graph.all_nodes())
-    opset = model.opset_imports.get("", 1)
-    oldest = _OLDEST_OPSET if ours else FIRST_BROADCASTING_SUM if tensors_of_told_zeros(model) else opset
-    if not oldest <= opset <= _NEWEST_OPSET:
-        model = convert_opset(model, BODY_OPSET)
+    known = of_known_opset(model)
+    if known is not model:
+        model = known
         FoldConstants()(model)
         InferShapes()(model)
+    use_plain_products(model)
     FoldTranspose()(model)
     finite = integer and stays_finite(model)
     model, integer = _with_integer_products(model, layers=layers) if finite else (model, False)
@@ -226,6 +234,24 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
     return _packed(model, integer=integer)
 
 
+def _refuse_types(model: ir.Model) -> None:
+    """Raises for inputs and outputs that its Python interface has no arrays for, or others than those of their type."""
+    for kind, values in (("input", model.graph.inputs), ("output", model.graph.outputs)):
+        for value in values:
+            if (
+                value.dtype is not None
+                and value.dtype not in _EXCHANGED
+                and not isinstance(value.type, ir.SequenceType)
+            ):
+                raise UnsupportedError(
+                    f"ONNX Runtime takes no {kind} of this type from Python",
+                    node=f"{kind} '{value.name}'",
+                    got=value.dtype,
+                    expected="a float of 16 bits or more (no bfloat16), an integer of 8 or more, a bool or a string",
+                    hint='cast it inside the model, or use engine="reference"',
+                )
+
+
 def _with_integer_products(model: ir.Model, *, layers: bool) -> tuple[ir.Model, bool]:
     """The model with integer layers, or else with integer matrix products, and whether it has any of them."""
     written = with_integer_layers(model) if layers else None
@@ -252,6 +278,7 @@ def _packed(model: ir.Model, *, integer: bool) -> Lowered:
         name: value
         for name, value in model.graph.initializers.items()
         if value.const_value is not None
+        and not value.is_graph_input()  # its default stays in the graph, where a caller may override it
         and value.const_value.nbytes > _LARGE
         and value.const_value.dtype.itemsize >= 1
         and value.const_value.dtype.numpy().kind in "fiub"

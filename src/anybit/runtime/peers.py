@@ -13,7 +13,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from anybit.errors import InvalidModelError, UnsupportedError
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from anybit.formats.format import Format
 from anybit.io.load import ModelSource, load
 from anybit.io.save import to_proto
@@ -107,11 +107,11 @@ def peers(model: ModelSource, *, threads: int | None) -> dict[str, Callable[[], 
 
 
 def _with_functions(model: ir.Model) -> ir.Model:
-    return convert(_of_batch(model, "N"), Format.QONNX, embed_functions=True).model
+    return translate(_of_batch(model, "N"), Format.QONNX, embed_functions=True).model
 
 
 def _as_qcdq(model: ir.Model) -> ir.Model:
-    result = convert(_of_batch(model, "N"), Format.QCDQ)
+    result = translate(_of_batch(model, "N"), Format.QCDQ)
     if result.refusals:
         raise UnsupportedError("no QCDQ form", got=result.refusals[0])
     return result.model

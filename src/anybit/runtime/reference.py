@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from anybit.errors import InputError, UnsupportedError
+from anybit.errors import InputError, InvalidModelError, UnsupportedError
+from anybit.ops.contributed.kernels import compile_contributed
+from anybit.ops.evaluate import EVALUATION_ERRORS
 from anybit.ops.nodes import label, last_reads, operator_of
 from anybit.ops.operator import Operator
 from anybit.ops.standard.kernels import compile_node
@@ -41,7 +43,8 @@ class ReferenceBackend:
         """The outputs for these inputs."""
         environment = dict(self._constants)
         for name, value in self._inputs.items():
-            environment[value] = feeds[name]
+            if name in feeds or value not in environment:  # else its default is there already
+                environment[value] = feeds[name]
         for step, drops in zip(self._steps, self._drops, strict=True):
             step(environment)
             for value in drops:
@@ -62,13 +65,34 @@ class _Compiler:
 
     def node(self, node: ir.Node) -> _Step:
         where = label(node)
+        try:
+            run = self._step(node, where)
+        except EVALUATION_ERRORS as error:
+            raise InvalidModelError(
+                "the node cannot be run", node=where, got=error, hint="run `anybit check`"
+            ) from error
+        inputs = tuple(v for v in node.inputs if v is not None)
+
+        def step(environment: _Environment) -> None:
+            try:
+                run(environment)
+            except EVALUATION_ERRORS as error:
+                shapes = ", ".join(_describe(environment.get(v)) for v in inputs)
+                text = " ".join(str(error).split())
+                raise InputError("the operator failed", node=where, got=f"{shapes}: {text}") from error
+
+        return step
+
+    def _step(self, node: ir.Node, where: str) -> _Step:
         match node.domain, node.op_type:
             case "", "If":
                 return self._if(node)
             case "", "Loop":
                 return self._loop(node)
             case "", "Scan":
-                return self._scan(node)
+                return self._scan(node) if self.opsets[""] > 8 else self._batched_scan(node)
+            case "", "SequenceMap":
+                return self._sequence_map(node)
             case "", _:
                 kernel = compile_node(node, self.opsets[""])
             case _:
@@ -76,18 +100,16 @@ class _Compiler:
         inputs, outputs = tuple(node.inputs), tuple(node.outputs)
 
         def step(environment: _Environment) -> None:
-            arguments = [None if v is None else environment[v] for v in inputs]
-            try:
-                results = kernel(arguments)
-            except (ValueError, TypeError, IndexError, ZeroDivisionError, RuntimeError, AttributeError) as error:
-                shapes = ", ".join("-" if a is None else _describe(a) for a in arguments)
-                raise InputError("the operator failed", node=where, got=f"{shapes}: {error}") from error
+            results = kernel([None if v is None else environment[v] for v in inputs])
             environment.update(zip(outputs, results, strict=False))
 
         return step
 
     def _own(self, node: ir.Node, where: str) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
         operator = operator_of(node, self.opsets)
+        contributed = compile_contributed(node) if operator is None else None
+        if contributed is not None:
+            return contributed
         if operator is None:
             raise UnsupportedError(
                 "no engine runs this operator",
@@ -153,20 +175,12 @@ class _Compiler:
         )
 
         def step(environment: _Environment) -> None:
-            state = [environment[_required(v)] for v in node.inputs[:states]]
             sequences = [
                 _unstack(environment[_required(v)], axis, backward=bool(back))
                 for v, axis, back in zip(node.inputs[states:], in_axes, in_backward, strict=True)
             ]
-            rows: list[list[Any]] = [[] for _ in range(outputs)]
-            for elements in zip(*sequences, strict=True):
-                environment.update(zip(body.inputs, [*state, *elements], strict=True))
-                for inner in steps:
-                    inner(environment)
-                results = [environment[v] for v in body.outputs]
-                state = results[:states]
-                for row, result in zip(rows, results[states:], strict=True):
-                    row.append(result)
+            state = [environment[_required(v)] for v in node.inputs[:states]]
+            state, rows = _scanned(environment, body, steps, state, sequences)
             stacked = [
                 _stack(row[::-1] if back else row, v, axis)
                 for row, v, axis, back in zip(rows, body.outputs[states:], out_axes, out_backward, strict=True)
@@ -174,6 +188,61 @@ class _Compiler:
             environment.update(zip(node.outputs, [*state, *stacked], strict=True))
 
         return step
+
+    def _batched_scan(self, node: ir.Node) -> _Step:
+        """Scan of version 8: over axis 1 of each sample of a batch, which may be shorter than the others."""
+        body = node.attributes["body"].as_graph()
+        steps = self.graph(body)
+        count = node.attributes["num_scan_inputs"].as_int()
+        states = len(node.inputs) - 1 - count
+        backward = _ints(node, "directions", count)
+
+        def step(environment: _Environment) -> None:
+            lengths = None if node.inputs[0] is None else environment[node.inputs[0]]
+            given = [environment[_required(v)] for v in node.inputs[1:]]
+            batch, steps_at_most = given[states].shape[:2]
+            finals: list[list[Any]] = []
+            for sample in range(batch):
+                length = steps_at_most if lengths is None else int(lengths[sample])
+                sequences = [
+                    _unstack(x[sample, :length], 0, backward=bool(back))
+                    for x, back in zip(given[states:], backward, strict=True)
+                ]
+                state, rows = _scanned(environment, body, steps, [x[sample] for x in given[:states]], sequences)
+                stacked = [_stack(row, v, 0) for row, v in zip(rows, body.outputs[states:], strict=True)]
+                padded = [np.pad(y, [(0, steps_at_most - length)] + [(0, 0)] * (y.ndim - 1)) for y in stacked]
+                finals.append([*state, *padded])
+            environment.update(zip(node.outputs, map(np.stack, zip(*finals, strict=True)), strict=True))
+
+        return step
+
+    def _sequence_map(self, node: ir.Node) -> _Step:
+        body = node.attributes["body"].as_graph()
+        steps = self.graph(body)
+
+        def step(environment: _Environment) -> None:
+            first, *rest = [environment[_required(v)] for v in node.inputs]
+            each = [x if isinstance(x, list) else [x] * len(first) for x in rest]
+            _, rows = _scanned(environment, body, steps, [], [first, *each])
+            environment.update(zip(node.outputs, rows, strict=True))
+
+        return step
+
+
+def _scanned(
+    environment: _Environment, body: ir.Graph, steps: Sequence[_Step], state: list[Any], sequences: Sequence[list[Any]]
+) -> tuple[list[Any], list[list[Any]]]:
+    """The last state, and what the body gives besides it at each element of the sequences."""
+    rows: list[list[Any]] = [[] for _ in body.outputs[len(state) :]]
+    for elements in zip(*sequences, strict=True):
+        environment.update(zip(body.inputs, [*state, *elements], strict=True))
+        for inner in steps:
+            inner(environment)
+        results = [environment[v] for v in body.outputs]
+        for row, result in zip(rows, results[len(state) :], strict=True):
+            row.append(result)
+        state = results[: len(state)]
+    return state, rows
 
 
 def _bound(operator: Operator, attributes: Mapping[str, Any]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:

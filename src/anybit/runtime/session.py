@@ -42,6 +42,9 @@ class Session:
         UnsupportedError: No engine has one of the operators.
         UsageError: An argument makes no sense, or a tensor is not in the model.
 
+    Warns:
+        FallbackWarning: The engine does not run the model in the form that is fastest, or at all, and why.
+
     Example:
         >>> session = Session("model.onnx")                                    # doctest: +SKIP
         >>> session.run(np.zeros((16, 64), np.float32))["logits"].shape        # doctest: +SKIP
@@ -62,16 +65,15 @@ class Session:
         asked = tensors if isinstance(tensors, str) else list(tensors)
         wanted = parse_engine(engine)
         if cache is None:
-            self._facts, make = start(lambda: load(model), wanted, tensors=asked, threads=threads)
+            self._facts, self._backend = start(lambda: load(model), wanted, tensors=asked, threads=threads)
         else:
             store, read = Cache(cache).of(model, wanted, tensors=asked)
-            self._facts, make = start(read, wanted, tensors=asked, threads=threads, store=store)
-            del read
+            self._facts, self._backend = start(read, wanted, tensors=asked, threads=threads, store=store)
         self.threads = threads
         self.engine = self._facts.engine
         self.inputs, self.outputs, self.tensors = self._facts.inputs, self._facts.outputs, self._facts.tensors
+        self.required = tuple(i for i in self.inputs if not i.optional)
         self._names = list(self._facts.names)
-        self._backend = make()
         self._execute = self._backend.run
         self._coupled = len(self.inputs) > 1 or self.engine is not Engine.ONNXRUNTIME
 
@@ -79,7 +81,8 @@ class Session:
         """Runs the model once.
 
         Args:
-            inputs: Arrays by input name, or one array where the model has a single input.
+            inputs: Arrays by input name, or one array where the model has a single input besides those with a
+                default. An input with a default may be left out.
 
         Returns:
             The outputs by name, then the intermediate tensors that were asked for.
@@ -106,7 +109,7 @@ class Session:
         """
         if self._facts.free_batch:
             return batch_size if self._facts.separable else None
-        size = _common_size(self.inputs)
+        size = _common_size(self.required)
         return None if size is None else max(batch_size // size, 1) * size
 
     def join(
@@ -175,25 +178,45 @@ class Session:
     def _feeds(self, inputs: Inputs) -> Mapping[str, Any]:
         if isinstance(inputs, Mapping):
             return dict(inputs)
-        if len(self.inputs) != 1:
-            raise InputError(
-                "one array given", expected="a mapping with " + ", ".join(repr(i.name) for i in self.inputs)
-            )
-        return {self.inputs[0].name: inputs}
+        return {self.only_input: inputs}
+
+    @property
+    def only_input(self) -> str:
+        """Name of the input that one array is meant for.
+
+        Raises:
+            InputError: There are several, or none.
+        """
+        infos = self.inputs if len(self.inputs) == 1 else self.required
+        if len(infos) != 1:
+            names = ", ".join(repr(i.name) for i in self.inputs)
+            raise InputError("one array given", expected=f"a mapping with {names}")
+        return infos[0].name
+
+    def part(self, feeds: Mapping[str, npt.NDArray[Any]], start: int, stop: int) -> dict[str, npt.NDArray[Any]]:
+        """Some of the samples; inputs with a default are what all samples share."""
+        shared = {i.name for i in self.inputs if i.optional}
+        return {name: array if name in shared else array[start:stop] for name, array in feeds.items()}
+
+    def samples(self, feeds: Mapping[str, npt.NDArray[Any]]) -> int | None:
+        """How many samples these are; None where the inputs do not agree on that."""
+        counts = {feeds[i.name].shape[0] if feeds[i.name].ndim else -1 for i in self.required if i.name in feeds}
+        return next(iter(counts)) if len(counts) == 1 and -1 not in counts else None
 
     def _checked(self, feeds: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
         _check_names(self.inputs, feeds)
-        arrays = {i.name: _array(feeds[i.name], i) for i in self.inputs}
-        slices = 1 if self._facts.free_batch else _slices(self.inputs, arrays)
+        given = [i for i in self.inputs if i.name in feeds]
+        arrays = {i.name: _array(feeds[i.name], i) for i in given}
+        slices = 1 if self._facts.free_batch else _slices(self.required, arrays)
         sizes: dict[str, int] = {}
-        for info in self.inputs:
-            _check_array(info, arrays[info.name], slices, sizes)
+        for info in given:
+            _check_array(info, arrays[info.name], 1 if info.optional else slices, sizes)
         if slices == 1:
             return dict(zip(self._names, self._backend.run(arrays), strict=True))
-        pieces = [np.split(arrays[i.name], slices) for i in self.inputs]
-        names = [i.name for i in self.inputs]
-        parts = [self._backend.run(dict(zip(names, piece, strict=True))) for piece in zip(*pieces, strict=True)]
-        counts = [len(piece[0]) for piece in zip(*pieces, strict=True)]
+        names = [i.name for i in self.required]
+        pieces = zip(*(np.split(arrays[name], slices) for name in names), strict=True)
+        parts = [self._backend.run(arrays | dict(zip(names, piece, strict=True))) for piece in pieces]
+        counts = [len(arrays[names[0]]) // slices] * slices
         return self.join([dict(zip(self._names, part, strict=True)) for part in parts], counts)
 
     def _joined(self, name: str, parts: Sequence[npt.NDArray[Any]], counts: Sequence[int]) -> npt.NDArray[Any]:
@@ -242,7 +265,7 @@ def _check_names(infos: Sequence[TensorInfo], arrays: Mapping[str, Any]) -> None
     names = ", ".join(repr(i.name) for i in infos)
     for name in arrays.keys() - expected:
         raise InputError("unknown input", got=repr(name), expected=names)
-    for name in expected - arrays.keys():
+    for name in {i.name for i in infos if not i.optional} - arrays.keys():
         raise InputError("missing input", got=", ".join(map(repr, arrays)) or "nothing", expected=repr(name))
 
 

@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import gc
 import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
 
-from anybit.errors import InvalidModelError, Severity, UsageError
-from anybit.io.shapes import discard_false_shapes
-from anybit.ops.nodes import findings_of, operator_of
+from anybit.errors import InvalidModelError, UnsupportedError, UsageError
+from anybit.ops.broken import refuse_broken
+from anybit.ops.constants import fed_inputs, has_default
+from anybit.ops.nodes import operator_of
 from anybit.passes.flatten import flatten
+from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.set_batch import SetBatch
-from anybit.runtime.engine import Backend, Engine
+from anybit.runtime.engine import Backend, Engine, FallbackWarning
 from anybit.runtime.ort import Lowered, Ready, backend, lower, ready
 from anybit.runtime.reference import ReferenceBackend
 
 _BATCH = "batch"
+_CALLER = 4  # frames from the warning to whoever makes a session
 _MANY_NODES = 1000  # from this size on a graph that is done with is worth collecting at once
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Name, element type and shape of an input; a dimension is a number, or a name where it is free."""
+    """An input of a model.
+
+    Attributes:
+        name: Its name.
+        dtype: Element type.
+        shape: A dimension is a number, or a name where it is free; None for any shape.
+        optional: Whether it has a default, and need not be fed. All samples of a run share it.
+    """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | str, ...] | None
+    optional: bool = False
 
     def __str__(self) -> str:
         shape = "any shape" if self.shape is None else f"[{', '.join(map(str, self.shape))}]"
@@ -86,8 +98,8 @@ def start(
     tensors: Sequence[str] | str,
     threads: int | None,
     store: Store | None = None,
-) -> tuple[Facts, Callable[[], Backend]]:
-    """What is known of a model, and what makes its backend, which for ONNX Runtime holds nothing of the graph.
+) -> tuple[Facts, Backend]:
+    """What is known of a model, and its backend, which for ONNX Runtime holds nothing of the graph.
 
     Args:
         read: What loads the model, each time anew.
@@ -95,32 +107,78 @@ def start(
         tensors: Names of intermediate tensors to return; "all" for every one.
         threads: Threads inside an operator.
         store: Where the lowered model may be found, and is kept.
+
+    Raises:
+        UnsupportedError: The engine does not run the model; for `Engine.AUTO`, none does.
+
+    Warns:
+        FallbackWarning: The reference runs what ONNX Runtime does not, and why.
     """
+    try:
+        return _by_engine(read, wanted, tensors=tensors, threads=threads, store=store)
+    except UnsupportedError as error:
+        if wanted is not Engine.AUTO:
+            raise
+        refusal = error
+    return _by_reference(read(), tensors, refusal)
+
+
+def _by_reference(model: ir.Model, tensors: Sequence[str] | str, refusal: UnsupportedError) -> tuple[Facts, Backend]:
+    """The reference, slow as it is, for a model that no other engine runs."""
+    reason = replace(refusal.diagnosis, hint="")
+    try:
+        facts, values = _prepare(model, Engine.REFERENCE, tensors)
+        backend = _reference(model, facts, values)
+    except UnsupportedError as error:
+        if error.diagnosis == refusal.diagnosis:
+            raise
+        known = error.diagnosis
+        raise UnsupportedError(
+            f"no engine runs the model: {known.problem}",
+            node=known.node,
+            got=f"{known.got}; {reason}" if known.got else reason,
+            expected=known.expected,
+            hint=known.hint,
+        ) from error
+    warnings.warn(f"the reference engine, which is slow, runs the model: {reason}", FallbackWarning, _CALLER)
+    return facts, backend
+
+
+def _reference(model: ir.Model, facts: Facts, values: Iterable[ir.Value]) -> Backend:
+    known = {str(v.name): v for v in (*model.graph.outputs, *values)}
+    return ReferenceBackend(model, [known[n] for n in facts.names])
+
+
+def _by_engine(
+    read: Callable[[], ir.Model],
+    wanted: Engine,
+    *,
+    tensors: Sequence[str] | str,
+    threads: int | None,
+    store: Store | None,
+) -> tuple[Facts, Backend]:
     found = None if store is None else store.read()
     if found is not None:
         facts, lowered = found
         stored = Ready(lowered, (lambda: _float_form(read(), wanted, tensors)) if lowered.integer else None)
-        return facts, lambda: backend(stored, facts.names, threads=threads)
+        return facts, backend(stored, facts.names, threads=threads)
     model = read()
     facts, values = _prepare(model, wanted, tensors)
     if facts.engine is Engine.REFERENCE:
-        known = {str(v.name): v for v in (*model.graph.outputs, *values)}
-        reference = ReferenceBackend(model, [known[n] for n in facts.names])
-        return facts, lambda: reference
+        return facts, _reference(model, facts, values)
     large = model.graph.num_nodes() > _MANY_NODES
     _expose(model, values)
     if facts.engine is Engine.OPENVINO:
         from anybit.runtime.openvino import openvino_backend  # most sessions never need it
 
-        compiled = openvino_backend(model, facts.names, threads=threads)
-        return facts, lambda: compiled
+        return facts, openvino_backend(model, facts.names, threads=threads)
     made = ready(model, layers=wanted is Engine.AUTO)
     del model, values
     if large:  # the graph would be resident beside the engine's own; its parts form cycles
         gc.collect()
     if store is not None:
         store.write(facts, made.lowered)
-    return facts, lambda: backend(made, facts.names, threads=threads)
+    return facts, backend(made, facts.names, threads=threads)
 
 
 def _float_form(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -> Lowered:
@@ -133,8 +191,8 @@ def _float_form(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -
 def _prepare(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -> tuple[Facts, list[ir.Value]]:
     """Makes the batch free where it is proven that it may be; the values are those that were asked for by name."""
     flatten(model)
-    _refuse_broken(model)
-    discard_false_shapes(model)
+    InferShapes()(model)
+    refuse_broken(model)
     free = _free_batch(model)
     values = _requested(model, tensors)
     moving = _varying(model, shapes=free)
@@ -160,7 +218,7 @@ def _expose(model: ir.Model, values: Iterable[ir.Value]) -> None:
 
 def _sample_bytes(model: ir.Model, varying: set[str]) -> int:
     """Bytes of what a node reads and writes of a sample, at the largest; free dimensions count as 1."""
-    shapes = [v.shape for v in model.graph.inputs if v.shape is not None and v.shape.rank()]
+    shapes = [v.shape for v in fed_inputs(model.graph) if v.shape is not None and v.shape.rank()]
     batch = next((d for s in shapes if isinstance(d := s[0], int) and d > 0), 1)
     sizes = (sum(_bytes({v for v in (*n.inputs, *n.outputs) if v is not None}, varying)) for n in model.graph)
     return max(sizes, default=0) // batch
@@ -195,21 +253,6 @@ def _chosen(engine: Engine, model: ir.Model) -> Engine:
     return Engine.ONNXRUNTIME
 
 
-def _refuse_broken(model: ir.Model) -> None:
-    """Raises the first error by which a node of ours has no meaning; `check` lists them all."""
-    for node in model.graph.all_nodes():
-        operator = operator_of(node, model.opset_imports)
-        for finding in () if operator is None else findings_of(node, operator):
-            if finding.severity is Severity.ERROR:
-                raise InvalidModelError(
-                    finding.problem,
-                    node=finding.node,
-                    got=finding.got,
-                    expected=finding.expected,
-                    hint=finding.hint or "run `anybit check` for all findings",
-                )
-
-
 def _free_batch(model: ir.Model) -> bool:
     taken = {str(d) for v in model.graph.inputs if v.shape is not None for d in list(v.shape)[1:]}
     name = _BATCH
@@ -236,7 +279,7 @@ def _varying(model: ir.Model, *, shapes: bool) -> set[str]:
 
 def _begin_with_the_batch(model: ir.Model, values: Iterable[ir.Value], varying: set[str]) -> bool:
     """Whether all of the values that depend on the inputs carry the batch, which is free, on their first axis."""
-    batch = {v.shape[0] for v in model.graph.inputs if v.shape is not None}
+    batch = {v.shape[0] for v in fed_inputs(model.graph) if v.shape is not None and v.shape.rank()}
     return all(v.shape is not None and v.shape.rank() and v.shape[0] in batch for v in values if v.name in varying)
 
 
@@ -244,7 +287,8 @@ def _requested(model: ir.Model, tensors: Iterable[str] | str) -> list[ir.Value]:
     known = {str(o.name): o for node in model.graph for o in node.outputs if o.name}
     if tensors == "all":
         return list(known.values())
-    known |= model.graph.initializers  # weights, and tensors that turned out to be constant
+    # Weights, and tensors that turned out to be constant.
+    known |= {name: v for name, v in model.graph.initializers.items() if not v.is_graph_input()}
     values: list[ir.Value] = []
     for name in (tensors,) if isinstance(tensors, str) else tensors:
         if name not in known:
@@ -259,4 +303,4 @@ def _info(value: ir.Value) -> TensorInfo:
         shape = tuple(d if isinstance(d, int) else str(d.value or "?") for d in value.shape)
     if value.dtype is None:
         raise InvalidModelError("an input has no tensor type", node=f"input '{value.name}'")
-    return TensorInfo(str(value.name), value.dtype.numpy(), shape)
+    return TensorInfo(str(value.name), value.dtype.numpy(), shape, has_default(value))

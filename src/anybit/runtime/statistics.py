@@ -98,14 +98,14 @@ def _run(
     """Counts the tensors on all samples; returns how many these are."""
     session = Session(values.model, engine=engine, threads=threads, tensors=[t.tally.name for t in tensors])
     feeds = _feeds(session, inputs)
-    counts = {a.shape[0] if a.ndim else -1 for a in feeds.values()}
-    samples = counts.pop() if len(counts) == 1 else -1
+    counted = session.samples(feeds)
+    samples = -1 if counted is None else counted
     if not samples:
         raise InputError("no samples", expected="at least one along the first axis")
     piece = batch_size if _samples_stay_apart(values) else session.piece(1)
     step = max(samples, 1) if piece is None or samples < 0 else piece
     for start in range(0, max(samples, 1), step):
-        part = feeds if step >= samples else {name: array[start : start + step] for name, array in feeds.items()}
+        part = feeds if step >= samples else session.part(feeds, start, start + step)
         results = session.run(part)
         for tensor in tensors:
             tensor.tally.add(results[tensor.tally.name])
@@ -117,9 +117,7 @@ def _run(
 def _feeds(session: Session, inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
     if isinstance(inputs, Mapping):
         return {name: np.asarray(value) for name, value in inputs.items()}
-    if len(session.inputs) != 1:
-        raise InputError("one array given", expected=", ".join(repr(i.name) for i in session.inputs))
-    return {session.inputs[0].name: np.asarray(inputs)}
+    return {session.only_input: np.asarray(inputs)}
 
 
 def _samples_stay_apart(values: Values) -> bool:

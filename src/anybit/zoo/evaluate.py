@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
-
 from anybit.errors import InputError, UsageError
+from anybit.io.external import ExternalTensor
 from anybit.io.load import load
+from anybit.io.tensors import tensors_of
 from anybit.runtime.engine import Engine
 from anybit.runtime.evaluate import Evaluation, open_blocks
 from anybit.runtime.evaluate import evaluate as evaluate_here
@@ -169,7 +169,5 @@ def _decides(session: Session, model: Path, data: Path, labels: str | Path | Non
 
 def _files(model: Path) -> list[Path]:
     """The file, and those of its external data."""
-    read = load(model)
-    tensors = (v.const_value for graph in read.graphs() for v in graph.initializers.values())
-    others = {Path(t.path).resolve() for t in tensors if isinstance(t, ir.ExternalTensor)}
+    others = {t.path for t in tensors_of(load(model)) if isinstance(t, ExternalTensor)}
     return [model, *sorted(others - {model.resolve()})]

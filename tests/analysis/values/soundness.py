@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import onnx
 
 import anybit
 from anybit.analysis.values.analysis import Values, analyse
+from anybit.analysis.values.input_range import InputRanges
 from anybit.analysis.values.tensor import TensorValues, limited
 from tests.strategies import Array
 
@@ -18,7 +19,7 @@ FREE_DIMENSION = 2
 
 def check_sound(
     model: onnx.ModelProto,
-    input_ranges: Mapping[str, tuple[float, float]] | None = None,
+    input_ranges: InputRanges | None = None,
     count: int = 12,
     seed: int = 0,
     *,

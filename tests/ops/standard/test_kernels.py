@@ -117,44 +117,11 @@ def test_lstm_with_peepholes() -> None:
     assert_close_to_ort("LSTM", [x, w, r, b, None, None, None, p], {"hidden_size": 3}, opset=14, outputs=3)
 
 
-@pytest.mark.parametrize(
-    ("op_type", "attributes", "inputs"),
-    [
-        ("LSTM", {"clip": 0.5}, 3),
-        ("LSTM", {"activations": ["Sigmoid", "Relu", "Tanh"]}, 3),
-        ("LSTM", {"input_forget": 1}, 3),
-        ("GRU", {"activations": ["Relu", "Tanh"]}, 3),
-        ("RNN", {"activations": ["Relu"]}, 3),
-    ],
-)
-def test_recurrent_layers_refuse_what_onnx_ignores(op_type: str, attributes: dict[str, Any], inputs: int) -> None:
-    node = ir.node(op_type, [ir.Value(name=f"i{k}") for k in range(inputs)], {"hidden_size": 3, **attributes})
-    with pytest.raises(UnsupportedError):
-        compile_node(node, 14)
-
-
-@pytest.mark.parametrize(("op_type", "gates", "outputs"), [("LSTM", 4, 3), ("GRU", 3, 2), ("RNN", 1, 2)])
-def test_sequence_lengths_may_be_given_but_not_be_shorter(op_type: str, gates: int, outputs: int) -> None:
-    rng = np.random.default_rng(8)
-    shapes = ((3, 2, 4), (1, 3 * gates, 4), (1, 3 * gates, 3), (1, 6 * gates))
-    weights = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
-    attributes = {"hidden_size": 3}
-    assert_close_to_ort(op_type, [*weights, np.int32([3, 3])], attributes, opset=14, outputs=outputs)
-    with pytest.raises(UnsupportedError, match="sequence_lens"):
-        run_kernel(op_type, [*weights, np.int32([3, 2])], attributes, opset=14, outputs=outputs)
-
-
 def test_lstm_takes_its_default_activations_by_name() -> None:
     rng = np.random.default_rng(6)
     inputs = [rng.standard_normal(s).astype(np.float32) for s in ((3, 2, 4), (1, 12, 4), (1, 12, 3))]
     attributes = {"hidden_size": 3, "activations": ["Sigmoid", "Tanh", "Tanh"]}
     assert_close_to_ort("LSTM", inputs, attributes, opset=14, outputs=3)
-
-
-def test_indices_of_max_pool_are_refused() -> None:
-    node = ir.node("MaxPool", [ir.Value(name="x")], {"kernel_shape": [2, 2]}, num_outputs=2)
-    with pytest.raises(UnsupportedError, match="Indices"):
-        compile_node(node, 21)
 
 
 def test_an_operator_that_nobody_knows_is_unsupported() -> None:

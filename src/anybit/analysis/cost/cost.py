@@ -17,6 +17,7 @@ from anybit.analysis.values.analysis import values_of
 from anybit.datatypes import DataType
 from anybit.errors import Finding
 from anybit.io.load import ModelSource
+from anybit.ops.broken import refuse_broken
 from anybit.passes.flatten import flattened
 from anybit.passes.fold_constants import FoldConstants
 from anybit.passes.fold_shapes import FoldShapes
@@ -143,10 +144,11 @@ def cost(model: ModelSource, *, counting: BitOperations = BitOperations.PRODUCTS
 
     Raises:
         ModelFileError: The model cannot be read.
-        InvalidModelError: The model contradicts itself in a way that has no obvious repair.
+        InvalidModelError: The model contradicts itself in a way that has no obvious repair, or a node has no meaning.
     """
     read = flattened(model)
     InferShapes()(read)
+    refuse_broken(read)
     operands = _operands(read)
     samples, findings = of_one_sample(read)
     FoldShapes()(read)

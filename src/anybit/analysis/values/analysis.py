@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
 
-import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.accumulator import Accumulator
 from anybit.analysis.values.control import CONTROL_FLOW
 from anybit.analysis.values.declared import of_annotation
+from anybit.analysis.values.input_range import InputRanges, of_inputs
 from anybit.analysis.values.registry import find_rule
 from anybit.analysis.values.rule import Site, Unfollowed
-from anybit.analysis.values.rules.corners import outward
 from anybit.analysis.values.tensor import (
     TensorValues,
-    bounded,
-    integers,
     limited,
     of_constant,
     of_dtype,
     summarised,
     unbounded,
 )
-from anybit.errors import UsageError
-from anybit.io.annotations import annotated_datatype
+from anybit.errors import UnknownTensorError
 from anybit.io.load import ModelSource
+from anybit.ops.broken import refuse_broken
 from anybit.ops.constants import constant
 from anybit.ops.evaluate import EVALUATION_ERRORS
+from anybit.ops.names import all_values
 from anybit.ops.nodes import last_reads, shape_of
 from anybit.ops.operator import Array
 from anybit.passes.flatten import flattened
@@ -39,8 +37,12 @@ _LARGEST_CONSTANT = 1 << 20  # elements of a computed constant that is larger th
 
 
 @dataclass(frozen=True)
-class Values:
-    """What every tensor of a model can hold.
+class Values(Mapping[str, TensorValues]):
+    """What every tensor of a model can hold, by name; ``values[v]`` and ``v in values`` take an ``ir.Value`` as well.
+
+    The names are those of the outermost graph of `model`, its inputs and initializers included, and those of tensors
+    of subgraphs that no other tensor has: where two branches name a tensor alike, only its ``ir.Value`` tells which
+    one is meant. Tensors of model-local functions have the names that they get where the calls are inlined.
 
     Attributes:
         model: The model that was analysed: without model-local functions, shapes inferred, what they compute folded.
@@ -55,12 +57,56 @@ class Values:
     accumulators: Mapping[ir.Node, Accumulator]
     unfollowed: Mapping[ir.Node, str]
 
-    def __getitem__(self, value: ir.Value) -> TensorValues:
-        """What a tensor can hold; nothing is known of one that no run computes, as in a branch that is never taken."""
-        return self.tensors.get(value) or unbounded()
+    def __getitem__(self, key: str | ir.Value) -> TensorValues:
+        """What a tensor can hold; nothing is known of one that no run computes, as in a branch that is never taken.
+
+        Raises:
+            UnknownTensorError: The model has no such tensor, or several of this name in subgraphs; a ``KeyError``.
+        """
+        value = self._named.get(key) if isinstance(key, str) else key
+        known = self.tensors.get(value) if isinstance(value, ir.Value) else None
+        if known is not None:
+            return known
+        if isinstance(value, ir.Value) and value.graph in self._graphs:
+            return unbounded()
+        if isinstance(key, str) and key in self._named:
+            raise UnknownTensorError(
+                "several tensors have this name", got=repr(key), hint="give the ir.Value of a subgraph of `model`"
+            )
+        raise UnknownTensorError(
+            "no such tensor",
+            got=repr(key.name if isinstance(key, ir.Value) else key),
+            expected="the name of a tensor, or an ir.Value of the model that was analysed",
+            hint="`list` of the result has the names, its `model` the tensors; known shapes are folded away",
+        )
+
+    def __contains__(self, key: object) -> bool:
+        value = self._named.get(key) if isinstance(key, str) else key
+        return isinstance(value, ir.Value) and (value in self.tensors or value.graph in self._graphs)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, value in self._named.items() if value is not None)
+
+    def __len__(self) -> int:
+        return sum(value is not None for value in self._named.values())
+
+    @cached_property
+    def _graphs(self) -> frozenset[ir.Graph | ir.Function]:
+        return frozenset((self.model.graph, *self.model.graph.subgraphs()))
+
+    @cached_property
+    def _named(self) -> Mapping[str, ir.Value | None]:
+        """The tensor of each name; None where several tensors of subgraphs share it."""
+        graph = self.model.graph
+        found: dict[str, ir.Value | None] = {}
+        for value in all_values(graph):
+            if value.name:
+                found[value.name] = None if found.get(value.name, value) is not value else value
+        outermost = (*graph.inputs, *graph.initializers.values(), *(o for n in graph for o in n.outputs))
+        return found | {v.name: v for v in outermost if v.name}
 
 
-def analyse(model: ModelSource, *, input_ranges: Mapping[str, tuple[float, float]] | None = None) -> Values:
+def analyse(model: ModelSource, *, input_ranges: InputRanges | None = None) -> Values:
     """lo <= value <= hi for every tensor, per channel; and value = scale * (integer - zero point) where quantised.
 
     The bounds hold for all finite inputs in the declared ranges, for every element that is not NaN, in float
@@ -68,70 +114,31 @@ def analyse(model: ModelSource, *, input_ranges: Mapping[str, tuple[float, float
 
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it stays as it is.
-        input_ranges: By input name, the smallest and the largest value that a caller feeds. An input that is not
-            named holds whatever its annotated number format allows, else its element type.
+        input_ranges: By input name, the smallest and the largest value that a caller feeds, for all elements or by
+            channel (see `InputRange`). An input that is not named holds whatever its annotated number format allows,
+            else its element type.
 
     Raises:
         ModelFileError: The model cannot be read.
-        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
-        UsageError: A range is empty, or names no input.
+        InvalidModelError: The graph has a cycle, a tensor that nothing makes, or a node that has no meaning.
+        UsageError: A range is empty, does not fit its input, or names no input.
     """
     read = flattened(model)
     FoldShapes()(read)
+    refuse_broken(read)
     return values_of(read, input_ranges=input_ranges)
 
 
-def values_of(model: ir.Model, *, input_ranges: Mapping[str, tuple[float, float]] | None = None) -> Values:
+def values_of(model: ir.Model, *, input_ranges: InputRanges | None = None) -> Values:
     """`analyse` of a loaded model without model-local functions whose shapes are inferred; it is only read."""
     walk = _Walk(model.graph, model.opset_imports)
-    ranges = dict(input_ranges or {})
-    for value in model.graph.inputs:
-        walk.put(value, _of_input(value, ranges.pop(str(value.name), None)))
-    if ranges:
-        known = ", ".join(str(v.name) for v in model.graph.inputs)
-        raise UsageError("range of an unknown input", got=", ".join(ranges), expected=known)
+    for value, values in zip(model.graph.inputs, of_inputs(model.graph.inputs, input_ranges), strict=True):
+        walk.put(value, values)
     walk.graph(model.graph)
     for value in (*model.graph.initializers.values(), *model.graph.outputs):
         walk.of(value)  # those that no node reads
     tensors = {v: t if t.constant is None else summarised(t, shape_of(v)) for v, t in walk.tensors.items()}
     return Values(model, tensors, walk.accumulators, walk.unfollowed)
-
-
-def _of_input(value: ir.Value, limits: tuple[float, float] | None) -> TensorValues:
-    dtype = None if value.dtype is None or value.dtype == ir.DataType.STRING else value.dtype.numpy()
-    declared = of_annotation(value)
-    widest = of_dtype(dtype) if declared is None else declared
-    if limits is None:
-        return widest
-    lo, hi = limits
-    if not lo <= hi or lo == np.inf or hi == -np.inf:
-        raise UsageError("range of an input", node=f"input '{value.name}'", got=f"{lo}, {hi}", expected="LO <= HI")
-    within = _within(widest, dtype, lo, hi)
-    if within is None:
-        raise UsageError(
-            "range of an input without a number that the input can hold",
-            node=f"input '{value.name}'",
-            got=f"{lo}, {hi}",
-            expected=f"numbers of {value.dtype if declared is None else annotated_datatype(value)}",
-        )
-    return within
-
-
-def _within(widest: TensorValues, dtype: np.dtype[Any] | None, lo: float, hi: float) -> TensorValues | None:
-    """The numbers of an input that are in a range; None where there are none."""
-    largest = float(np.finfo(dtype).max) if dtype is not None and dtype.kind == "f" else np.inf
-    if (lo > np.minimum(widest.hi, largest)).any() or (hi < np.maximum(widest.lo, -largest)).any():
-        return None
-    low, high = np.maximum(lo, widest.lo), np.minimum(hi, widest.hi)
-    if dtype is not None:  # 0.1 stands for the number that the type has in its place
-        low, high = outward(low, dtype, up=False), outward(high, dtype, up=True)
-    grid = widest.grid
-    if grid is not None:
-        first, last = np.ceil(low / grid.scale + grid.zero_point), np.floor(high / grid.scale + grid.zero_point)
-        return None if (first > last).any() else bounded(low, high, replace(grid, lo=first, hi=last))
-    if dtype is None or dtype.kind not in "iu":
-        return bounded(low, high)
-    return None if np.ceil(low) > np.floor(high) else integers(np.ceil(low), np.floor(high))
 
 
 @dataclass

@@ -11,6 +11,7 @@ from anybit.analysis.values.rules import (
     activations,
     arithmetic,
     channels_last,
+    contributed,
     integer_products,
     linear_quantization,
     lowered,
@@ -25,6 +26,7 @@ from anybit.analysis.values.rules import (
     selection,
 )
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
+from anybit.ops.contributed import DOMAIN as CONTRIBUTED
 from anybit.ops.nodes import operator_of
 from anybit.ops.operator import DOMAIN
 
@@ -53,5 +55,7 @@ def find_rule(node: ir.Node, opsets: Mapping[str, int]) -> Rule | None:
     """The rule of the node's operator, None if there is none."""
     if node.domain == "":
         return _STANDARD.get(node.op_type)
+    if node.domain == CONTRIBUTED:
+        return contributed.RULES.get(node.op_type)
     operator = operator_of(node, dict(opsets))
     return None if operator is None else _OURS.get(operator.domain, {}).get(operator.name)

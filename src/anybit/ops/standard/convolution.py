@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,9 +28,10 @@ def conv(x: Array, w: Array, b: Array | None, attributes: Mapping[str, Any]) -> 
     padded = np.pad(x, [(0, 0), (0, 0), *windows.padding(spatial)])
     padded = padded.reshape(batch, group, channels // group, *padded.shape[2:])
     weights = w.reshape(group, outputs // group, per_group, *kernel)
-    y = np.zeros((batch, group, outputs // group, int(np.prod(windows.output))))
+    positions = math.prod(windows.output)
+    y = np.zeros((batch, group, outputs // group, positions))
     for tap, seen in windows.taps():
-        part = padded[(..., *seen)].reshape(batch, group, per_group, -1)
+        part = padded[(..., *seen)].reshape(batch, group, per_group, positions)
         y += np.matmul(weights[(..., *tap)], part)
     y = y.reshape(batch, outputs, *windows.output)
     return y if b is None else y + b.reshape(-1, *(1 for _ in kernel))
@@ -53,7 +55,7 @@ def conv_transpose(x: Array, w: Array, b: Array | None, attributes: Mapping[str,
     full = [(i - 1) * s + (k - 1) * d + 1 for i, s, k, d in zip(spatial, strides, kernel, dilations, strict=True)]
     extra = tuple(attributes.get("output_padding") or (0,) * rank)
     begin, sizes = _crop(spatial, [f + e for f, e in zip(full, extra, strict=True)], strides, attributes)
-    grouped = x.reshape(batch, group, channels // group, -1)
+    grouped = x.reshape(batch, group, channels // group, math.prod(spatial))
     weights = w.reshape(group, channels // group, per_group, *kernel)
     canvas = np.zeros(
         (batch, group, per_group, *(max(f + e, b0 + n) for f, e, b0, n in zip(full, extra, begin, sizes, strict=True)))

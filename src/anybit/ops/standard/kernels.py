@@ -1,68 +1,158 @@
 """compile_node: one standard ONNX node as a numpy function, the arithmetic that anybit takes as the truth.
 
 Multiply-accumulates, reductions and transcendental functions are computed in float64 and rounded once, to the
-type that the node has; all else is computed by onnx's reference implementation in the node's own types.
+type that the node has; all else is computed in the node's own types. What is not in the tables here is computed by
+onnx's reference implementation.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import RuntimeContextError
 
-from anybit.errors import UnsupportedError
+from anybit.ops.nodes import label
 from anybit.ops.operator import Array
+from anybit.ops.standard.casts import make_cast, make_cast_like
 from anybit.ops.standard.convolution import conv, conv_transpose
-from anybit.ops.standard.linear import batch_normalization, gemm, local_response_normalization, lp_normalization
-from anybit.ops.standard.linear_quantization import quantize_linear
-from anybit.ops.standard.pooling import average_pool, global_average_pool, global_max_pool, max_pool
-from anybit.ops.standard.quantized_products import qlinear_conv, qlinear_matmul
+from anybit.ops.standard.dropout import make_dropout
+from anybit.ops.standard.indexing import (
+    make_gather_elements,
+    make_one_hot,
+    make_scatter_elements,
+    make_scatter_nd,
+    make_unique,
+)
+from anybit.ops.standard.kernel import Kernel, Maker, Spec, in_float64, is_float
+from anybit.ops.standard.linear import (
+    batch_normalization,
+    gemm,
+    local_response_normalization,
+    lp_normalization,
+    make_layer_normalization,
+    mean_variance_normalization,
+)
+from anybit.ops.standard.linear_quantization import dynamic_quantize_linear, make_quantize_linear
+from anybit.ops.standard.onnx_reference import reference_kernel
+from anybit.ops.standard.padding import make_pad
+from anybit.ops.standard.pooling import (
+    average_pool,
+    global_average_pool,
+    global_lp_pool,
+    global_max_pool,
+    lp_pool,
+    make_max_pool,
+)
+from anybit.ops.standard.powers import make_pow
+from anybit.ops.standard.quantized_products import conv_integer, matmul_integer, qlinear_conv, qlinear_matmul
+from anybit.ops.standard.recurrent import recurrent
+from anybit.ops.standard.reductions import make_reduction
+from anybit.ops.standard.regions import make_max_roi_pool, make_non_max_suppression
+from anybit.ops.standard.resize import make_resize, make_upsample
+from anybit.ops.standard.sampling import make_affine_grid, make_grid_sample
+from anybit.ops.standard.sequences import make_optional, make_sequence_insert
+from anybit.ops.standard.shapes import make_flatten, make_squeeze, make_unsqueeze
 
-# onnx's reference has these from a later version on, with the meaning that they had before.
-_REFERENCE_SINCE = {"QuantizeLinear": 19, "DequantizeLinear": 19}
+__all__ = ["Kernel", "compile_node"]
 
-# Before version 13 they see X as a matrix, whose rows are the axes before `axis`.
-_FLATTENED = frozenset({"Hardmax", "LogSoftmax", "Softmax"})
-
-# The activations that onnx's reference computes, whatever the node says.
-_FIXED_ACTIVATIONS = {"GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "RNN": ["Tanh"]}
-
-Kernel = Callable[[Sequence[Array | None]], tuple[Any, ...]]
-_Own = Callable[..., Array]
-
-_OWN: dict[str, _Own] = {
+# One floating-point output from floating-point inputs, all float64: f(attributes, *inputs).
+_FLOAT: dict[str, Callable[..., Array]] = {
     "Conv": lambda a, x, w, b=None: conv(x, w, b, a),
     "ConvTranspose": lambda a, x, w, b=None: conv_transpose(x, w, b, a),
     "MatMul": lambda _, x, y: np.matmul(x, y),
     "Gemm": lambda a, x, y, c=None: gemm(x, y, c, a),
     "BatchNormalization": lambda a, x, s, b, m, v: batch_normalization(x, s, b, m, v, a),
-    "MaxPool": lambda a, x: max_pool(x, a),
     "AveragePool": lambda a, x: average_pool(x, a),
+    "LpPool": lambda a, x: lp_pool(x, a),
     "GlobalAveragePool": lambda _, x: global_average_pool(x),
+    "GlobalLpPool": lambda a, x: global_lp_pool(x, a),
     "GlobalMaxPool": lambda _, x: global_max_pool(x),
     "LpNormalization": lambda a, x: lp_normalization(x, a),
+    "MeanVarianceNormalization": lambda a, x: mean_variance_normalization(x, a),
     "LRN": lambda a, x: local_response_normalization(x, a),
+}
+
+# In the types of the inputs.
+_TYPED: dict[str, Maker] = {
+    "Cast": make_cast,
+    "CastLike": make_cast_like,
+    "ConvInteger": lambda spec: lambda inputs: (conv_integer(inputs, spec.attributes),),
+    "Dropout": make_dropout,
+    "DynamicQuantizeLinear": lambda _: lambda inputs: dynamic_quantize_linear(inputs[0]),
+    "Flatten": make_flatten,
+    "GatherElements": make_gather_elements,
+    "LayerNormalization": make_layer_normalization,
+    "MatMulInteger": lambda _: lambda inputs: (matmul_integer(inputs),),
+    "MaxPool": make_max_pool,
+    "MaxRoiPool": make_max_roi_pool,
+    "NonMaxSuppression": make_non_max_suppression,
+    "OneHot": make_one_hot,
+    "Optional": make_optional,
+    "Pad": make_pad,
+    "Pow": make_pow,
+    "QLinearConv": lambda spec: lambda inputs: (qlinear_conv(inputs, spec.attributes),),
+    "QLinearMatMul": lambda _: lambda inputs: (qlinear_matmul(inputs),),
+    "QuantizeLinear": make_quantize_linear,
+    "Scatter": make_scatter_elements,
+    "SequenceInsert": make_sequence_insert,
+    "Squeeze": make_squeeze,
+    "Unique": make_unique,
+    "Unsqueeze": make_unsqueeze,
+}
+
+# On float64 copies of floating-point inputs, their results rounded once.
+_WIDE: dict[str, Maker] = {
+    "AffineGrid": make_affine_grid,
+    "GridSample": make_grid_sample,
+    "GRU": recurrent("GRU"),
+    "LSTM": recurrent("LSTM"),
+    "Resize": lambda spec: make_resize(spec) if spec.opset > 10 else make_upsample(spec),
+    "RNN": recurrent("RNN"),
+    "ScatterElements": make_scatter_elements,
+    "ScatterND": make_scatter_nd,
+    "Softsign": lambda _: lambda inputs: (inputs[0] / (1 + np.abs(inputs[0])),),
+    "Upsample": make_upsample,
+} | {
+    f"Reduce{name}": make_reduction(name)
+    for name in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 }
 
 # Computed by onnx's reference, but on float64 copies. Operators whose meaning depends on the type of the division
 # or of the rounding (QuantizeLinear, Cast and the like) must not be here.
 _WIDENED = frozenset(
-    """Acos Acosh Asin Asinh Atan Atanh Celu Cos Cosh Einsum Elu Erf Exp Gelu GlobalLpPool GroupNormalization GRU
-    HardSigmoid HardSwish InstanceNormalization LayerNormalization Log LogSoftmax LpPool LSTM Mean
-    Mish Pow Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd
-    ReduceSum ReduceSumSquare RMSNormalization RNN Selu Sigmoid Sin Sinh Softmax Softplus Softsign Sqrt Sum Tan
-    Tanh""".split()
+    """Acos Acosh Asin Asinh Atan Atanh Attention BatchNormalization CausalConvWithState Celu Col2Im Cos
+    Cosh CumProd CumSum DeformConv Det DFT Einsum Elu Erf Exp Gelu GroupNormalization HardSigmoid HardSwish
+    InstanceNormalization LeakyRelu LinearAttention Log LogSoftmax Mean Mish
+    NegativeLogLikelihoodLoss Reciprocal RMSNormalization RoiAlign RotaryEmbedding Selu Sigmoid Sin Sinh Softmax
+    SoftmaxCrossEntropyLoss Softplus Sqrt STFT Sum SwiGLU Swish Tan Tanh""".split()
 )
 
+# Before version 13 they see X as a matrix, whose rows are the axes before `axis`.
+_FLATTENED = frozenset({"Hardmax", "LogSoftmax", "Softmax"})
+
+# Inputs that are scalars, which many files write as vectors of one element.
+_SCALARS: dict[str, tuple[int, ...]] = {
+    "BlackmanWindow": (0,),
+    "Clip": (1, 2),
+    "CumProd": (1,),
+    "CumSum": (1,),
+    "DFT": (1, 2),
+    "Dropout": (1, 2),
+    "HammingWindow": (0,),
+    "HannWindow": (0,),
+    "MelWeightMatrix": (0, 1, 2, 3, 4),
+    "Range": (0, 1, 2),
+    "SequenceAt": (1,),
+    "SequenceErase": (1,),
+    "STFT": (1, 3),
+    "Trilu": (1,),
+}
+
+# They change negative numbers alone.
 _OF_NEGATIVES = frozenset(("PRelu", "Relu"))
-"""They change negative numbers alone."""
 
 
 def compile_node(node: ir.Node, opset: int) -> Kernel:
@@ -75,198 +165,78 @@ def compile_node(node: ir.Node, opset: int) -> Kernel:
     Raises:
         UnsupportedError: There is no reference for the operator at this version.
     """
-    attributes = {name: a.value for name, a in node.attributes.items()}
-    if node.op_type in ("Resize", "Upsample"):
-        return _resize(node, opset)
-    if node.op_type == "QLinearConv":
-        return lambda inputs: (qlinear_conv(inputs, attributes),)
-    if node.op_type == "QLinearMatMul":
-        return lambda inputs: (qlinear_matmul(inputs),)
-    _refuse_ignored(node, attributes)
-    generic = _reference_kernel(_canonical(node), opset, len(node.inputs), len(node.outputs))
-    if node.op_type == "QuantizeLinear":
-        return lambda inputs: generic(inputs) if (y := quantize_linear(inputs, attributes)) is None else (y,)
-    own = _OWN.get(node.op_type)
-    if own is not None and _is_plain(node, attributes, opset):
-        return _in_float64(own, attributes, generic)
-    if node.op_type in _FLATTENED and opset < 13:
+    kernel = _kernel(node, opset)
+    scalars, outputs = _SCALARS.get(node.op_type, ()), len(node.outputs)
+
+    def run(inputs: Sequence[Any]) -> tuple[Any, ...]:
+        if scalars:
+            inputs = [_scalar(x) if k in scalars else x for k, x in enumerate(inputs)]
+        return tuple(_array(y) for y in kernel(inputs)[:outputs])
+
+    return run
+
+
+def _array(y: Any) -> Any:
+    """Arrays also where numpy makes scalars, of objects where it makes text of one length; sequences as lists."""
+    if isinstance(y, np.generic):
+        y = np.asarray(y)
+    return y.astype(object) if isinstance(y, np.ndarray) and y.dtype.kind == "U" else y
+
+
+def _scalar(x: Any) -> Any:
+    return x.reshape(()) if isinstance(x, np.ndarray) and x.size == 1 else x
+
+
+def _kernel(node: ir.Node, opset: int) -> Kernel:
+    name = node.op_type
+    attributes = {key: a.value for key, a in node.attributes.items()}
+    spec = Spec(label(node), attributes, opset, len(node.outputs), lambda: reference_kernel(node, opset))
+    if (typed := _TYPED.get(name)) is not None:
+        return typed(spec)
+    if (wide := _WIDE.get(name)) is not None:
+        return in_float64(wide(spec))
+    if name in _FLATTENED and opset < 13:
         return _flattened(node, int(attributes.get("axis", 1)))
-    if node.op_type in _FIXED_ACTIVATIONS and len(node.inputs) > 4 and node.inputs[4] is not None:
-        return _whole_sequences(node, generic)
-    if node.op_type in _OF_NEGATIVES:
+    if name == "RoiAlign" and opset < 16:
+        return compile_node(_renewed(node, {"coordinate_transformation_mode": "output_half_pixel"}), 16)
+    if name in _FLOAT and _is_plain(spec):
+        return _of_floats(_FLOAT[name], spec)
+    if name in _OF_NEGATIVES:
+        generic = spec.generic()
         return lambda inputs: _with_own_zeros(generic(inputs), inputs)
-    if node.op_type in _WIDENED:
-        return lambda inputs: _narrowed(generic([_float64(x) for x in inputs]), inputs)
-    return generic
+    return in_float64(spec.generic()) if name in _WIDENED else spec.generic()
 
 
-def _with_own_zeros(outputs: tuple[Any, ...], inputs: Sequence[Array | None]) -> tuple[Any, ...]:
+def _with_own_zeros(outputs: tuple[Any, ...], inputs: Sequence[Any]) -> tuple[Any, ...]:
     """-0, which is not negative, stays -0, as in ONNX Runtime; onnx's reference makes +0 of it."""
     x = inputs[0]
     return outputs if x is None else (np.where(x == 0, x, outputs[0]),)
 
 
-def _refuse_ignored(node: ir.Node, attributes: Mapping[str, Any]) -> None:
-    """Raises for what onnx's reference takes and then ignores."""
-    ignored = ["Indices"] if node.op_type == "MaxPool" and len(node.outputs) > 1 else []
-    if (fixed := _FIXED_ACTIVATIONS.get(node.op_type)) is not None:
-        ignored = [name for name in ("clip", "input_forget") if attributes.get(name)]
-        activations = list(attributes.get("activations") or fixed)
-        if activations not in (fixed, fixed * 2):
-            ignored.append("activations")
-    if ignored:
-        raise UnsupportedError("the reference engine does not do this", node=node.op_type, got=", ".join(ignored))
+def _is_plain(spec: Spec) -> bool:
+    """Whether the node has one output, and does not train."""
+    return spec.outputs == 1 and not spec.integer("training_mode", 0)
 
 
-def _whole_sequences(node: ir.Node, generic: Kernel) -> Kernel:
-    """A recurrent operator with lengths that are all those of the input: onnx's reference ignores the lengths."""
-
-    def run(inputs: Sequence[Array | None]) -> tuple[Any, ...]:
-        x, lengths = inputs[0], inputs[4]
-        time_axis = 1 if "layout" in node.attributes and node.attributes["layout"].as_int() else 0
-        if x is not None and lengths is not None and (lengths != x.shape[time_axis]).any():
-            raise UnsupportedError("the reference engine does not do this", node=node.op_type, got="sequence_lens")
-        return _narrowed(generic([_float64(v) for v in inputs]), inputs)
-
-    return run
+def _of_floats(function: Callable[..., Array], spec: Spec) -> Kernel:
+    wide = in_float64(lambda inputs: (function(spec.attributes, *inputs),))
+    return lambda inputs: wide(inputs) if is_float(inputs[0]) else spec.generic()(inputs)
 
 
-def _is_plain(node: ir.Node, attributes: Mapping[str, Any], opset: int) -> bool:
-    """Whether our kernel covers this form: one output, inference, inputs rather than old attributes."""
-    if node.op_type == "BatchNormalization":
-        return not attributes.get("training_mode", 0) and (opset < 14 or len(node.outputs) == 1)
-    return len(node.outputs) == 1
-
-
-def _in_float64(own: _Own, attributes: Mapping[str, Any], generic: Kernel) -> Kernel:
-    def run(inputs: Sequence[Array | None]) -> tuple[Any, ...]:
-        first = inputs[0]
-        if (
-            own is _OWN["MaxPool"] and first is not None and first.dtype.kind in "iu"
-        ):  # int8 and uint8: exact in float64
-            return (
-                np.maximum(own(attributes, first.astype(np.float64)), np.iinfo(first.dtype).min).astype(first.dtype),
-            )
-        if first is None or not np.issubdtype(first.dtype, np.floating):
-            return generic(inputs)
-        with np.errstate(all="ignore"):  # infinities and NaN are answered, not warned of
-            return _narrowed((own(attributes, *(_float64(x) for x in inputs)),), inputs)
-
-    return run
+def _renewed(node: ir.Node, attributes: Mapping[str, Any]) -> ir.Node:
+    """A node of a later version that means the same."""
+    values = [None if v is None else ir.Value(name=f"i{k}") for k, v in enumerate(node.inputs)]
+    kept = {name: a.value for name, a in node.attributes.items()}
+    return ir.node(node.op_type, values, kept | dict(attributes), name=label(node), num_outputs=len(node.outputs))
 
 
 def _flattened(node: ir.Node, axis: int) -> Kernel:
-    kernel = compile_node(ir.node(node.op_type, [ir.Value(name="x")], {"axis": 1}), 13)
+    kernel = compile_node(_renewed(node, {"axis": 1}), 13)
 
-    def run(inputs: Sequence[Array | None]) -> tuple[Any, ...]:
+    def run(inputs: Sequence[Any]) -> tuple[Any, ...]:
         x = np.asarray(inputs[0])
         before = axis if axis >= 0 else x.ndim + axis
         (y,) = kernel([x.reshape(math.prod(x.shape[:before]), math.prod(x.shape[before:]))])
         return (y.reshape(x.shape),)
-
-    return run
-
-
-def _resize(node: ir.Node, opset: int) -> Kernel:
-    """Resize; Upsample and Resize 10 are its asymmetric form, without a region of interest."""
-    attributes = {name: a.value for name, a in node.attributes.items()}
-    fixed = attributes.pop("scales", None)  # Upsample 7
-    if opset >= 11 and node.op_type == "Resize":
-        generic = _reference_kernel(_canonical(node), opset, len(node.inputs), 1)
-        return lambda inputs: _narrowed(generic(_resize_inputs(inputs, attributes.get("axes"))), inputs)
-    attributes |= {"coordinate_transformation_mode": "asymmetric"}
-    larger, smaller = (
-        compile_node(ir.node("Resize", [ir.Value(name="i")] * 3, attributes | {"nearest_mode": mode}), 13)
-        for mode in ("floor", "ceil")
-    )
-
-    def run(inputs: Sequence[Array | None]) -> tuple[Any, ...]:
-        scales = np.asarray(inputs[1] if fixed is None else fixed, np.float32)
-        return (smaller if (scales < 1).any() else larger)([inputs[0], None, scales])
-
-    return run
-
-
-def _resize_inputs(inputs: Sequence[Array | None], axes: Sequence[int] | None) -> list[Array | None]:
-    """X in float64, and scales from which onnx, which multiplies in float64, gets the sizes of float32 products."""
-    x, *rest = inputs
-    if x is None or len(rest) < 2 or rest[1] is None or not rest[1].size:
-        return [_float64(x), *rest]
-    sides = np.array(x.shape if axes is None else [x.shape[a] for a in axes])
-    scales = rest[1].astype(np.float64)
-    sizes = np.floor(rest[1].astype(np.float32) * sides.astype(np.float32))
-    adjusted = np.where(sizes == np.floor(scales * sides), scales, np.nextafter(sizes / sides, np.inf))
-    return [_float64(x), rest[0], adjusted, *rest[2:]]
-
-
-def _float64(x: Any) -> Any:
-    narrow = isinstance(x, np.ndarray) and x.dtype in (np.float16, np.float32)
-    return x.astype(np.float64) if narrow else x
-
-
-def _narrowed(outputs: tuple[Any, ...], inputs: Sequence[Any]) -> tuple[Any, ...]:
-    dtype = next((x.dtype for x in inputs if isinstance(x, np.ndarray) and x.dtype.kind == "f"), None)
-    if dtype is None:
-        return outputs
-    with np.errstate(over="ignore"):
-        return tuple(
-            y.astype(dtype) if isinstance(y, np.ndarray | np.floating) and y.dtype == np.float64 else y for y in outputs
-        )
-
-
-def _canonical(node: ir.Node) -> bytes:
-    """The node with its tensors named by position, as the key under which its reference is kept."""
-    proto = ir.to_proto(node)
-    del proto.input[:], proto.output[:], proto.metadata_props[:]
-    proto.name = proto.doc_string = ""
-    proto.input.extend("" if v is None else f"i{k}" for k, v in enumerate(node.inputs))
-    proto.output.extend(f"o{k}" for k in range(len(node.outputs)))
-    return proto.SerializeToString(deterministic=True)
-
-
-@lru_cache(maxsize=1024)
-def _reference_kernel(node: bytes, opset: int, n_inputs: int, n_outputs: int) -> Kernel:
-    proto = onnx.NodeProto.FromString(node)
-    names = [f"i{k}" for k in range(n_inputs)]
-    outputs = [f"o{k}" for k in range(n_outputs)]
-    imports = [onnx.helper.make_opsetid("", max(opset, _REFERENCE_SINCE.get(proto.op_type, 1)))]
-    function = onnx.helper.make_function("anybit", proto.op_type, names, outputs, [proto], imports)
-    try:
-        evaluator = ReferenceEvaluator(function)
-    except RuntimeContextError:
-        return _typed_kernel(proto, imports, names, outputs)
-    except (NotImplementedError, RuntimeError, TypeError) as error:
-        raise UnsupportedError(
-            "the reference engine has no such standard operator", node=proto.op_type, got=f"opset {opset}: {error}"
-        ) from error
-
-    def run(inputs: Sequence[Array | None]) -> tuple[Any, ...]:
-        feeds: dict[str, Any] = dict(zip(names, inputs, strict=True))
-        with np.errstate(all="ignore"):
-            return tuple(evaluator.run(None, feeds, attributes={}))
-
-    return run
-
-
-def _typed_kernel(
-    proto: onnx.NodeProto, imports: Sequence[onnx.OperatorSetIdProto], names: Sequence[str], outputs: Sequence[str]
-) -> Kernel:
-    """For operators that onnx defines by a function which depends on the types of the inputs."""
-
-    @lru_cache(maxsize=16)
-    def evaluator(dtypes: tuple[Any, ...]) -> ReferenceEvaluator:
-        types = [onnx.helper.np_dtype_to_tensor_dtype(d) for d in dtypes]
-        inputs = [onnx.helper.make_tensor_value_info(n, t, None) for n, t in zip(names, types, strict=True)]
-        results = [onnx.ValueInfoProto(name=o) for o in outputs]
-        graph = onnx.helper.make_graph([proto], "anybit", inputs, results)
-        return ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=imports))
-
-    def run(inputs: Sequence[Array | None]) -> tuple[Any, ...]:
-        arrays = [np.asarray(x) for x in inputs if x is not None]
-        if len(arrays) < len(names):
-            raise UnsupportedError("the reference engine needs every input of this operator", node=proto.op_type)
-        with np.errstate(all="ignore"):
-            feeds: dict[str, Any] = dict(zip(names, arrays, strict=True))
-            return tuple(evaluator(tuple(a.dtype for a in arrays)).run(None, feeds))
 
     return run

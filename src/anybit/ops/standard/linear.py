@@ -1,13 +1,15 @@
-"""Gemm, BatchNormalization, LRN and LpNormalization, accumulated in float64."""
+"""Gemm, and normalisations by given or by computed statistics, accumulated in float64."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from anybit.ops.operator import Array
+from anybit.ops.standard.kernel import Kernel, Spec, given, widened
 
 
 def gemm(a: Array, b: Array, c: Array | None, attributes: Mapping[str, Any]) -> Array:
@@ -21,8 +23,11 @@ def gemm(a: Array, b: Array, c: Array | None, attributes: Mapping[str, Any]) -> 
 def batch_normalization(
     x: Array, scale: Array, bias: Array, mean: Array, variance: Array, attributes: Mapping[str, Any]
 ) -> Array:
-    """Y = (X - mean) / sqrt(variance + epsilon) * scale + bias, by channel (axis 1); inference, all float64."""
-    shape = (-1, *(1 for _ in x.shape[2:]))
+    """Y = (X - mean) / sqrt(variance + epsilon) * scale + bias, by channel (axis 1); inference, all float64.
+
+    With ``spatial=0``, of version 7, the parameters differ at every position of a sample.
+    """
+    shape = (-1, *(1 for _ in x.shape[2:])) if attributes.get("spatial", 1) else x.shape[1:]
     epsilon = float(np.float32(attributes.get("epsilon", 1e-5)))
     factor = scale / np.sqrt(variance + epsilon)
     return (x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)
@@ -48,3 +53,30 @@ def lp_normalization(x: Array, attributes: Mapping[str, Any]) -> Array:
     p, axis = int(attributes.get("p", 2)), int(attributes.get("axis", -1))
     norm = np.power(np.power(np.abs(x), p).sum(axis=axis, keepdims=True), 1 / p)
     return np.divide(x, norm, out=np.zeros_like(x), where=norm != 0)
+
+
+def mean_variance_normalization(x: Array, attributes: Mapping[str, Any]) -> Array:
+    """Y = (X - mean) / (deviation + 1e-9) over the axes, all but the channels if not given."""
+    axes = tuple(attributes.get("axes", (0, 2, 3)))
+    return (x - x.mean(axis=axes, keepdims=True)) / (x.std(axis=axes, keepdims=True) + 1e-9)
+
+
+def make_layer_normalization(spec: Spec) -> Kernel:
+    """Y = (X - mean) / sqrt(variance + epsilon) * scale + bias over the axes from `axis` on; mean; 1/deviation.
+
+    The two statistics have the type of `stash_type`, float32 if not given.
+    """
+    epsilon = spec.number("epsilon", 1e-5)
+    stash = ir.DataType(spec.integer("stash_type", 1)).numpy()
+
+    def run(inputs: Sequence[Any]) -> tuple[Array, ...]:
+        x, scale, bias = inputs[0], widened(inputs[1]), widened(given(inputs, 2))
+        wide = widened(x)
+        axes = tuple(range(spec.integer("axis", -1) % x.ndim, x.ndim))
+        mean = wide.mean(axis=axes, keepdims=True)
+        centred = wide - mean
+        factor = 1 / np.sqrt(np.square(centred).mean(axis=axes, keepdims=True) + epsilon)
+        y = centred * factor * scale + (0 if bias is None else bias)
+        return y.astype(x.dtype), mean.astype(stash), factor.astype(stash)
+
+    return run

@@ -1,4 +1,4 @@
-"""QuantizeLinear to integers, which saturates however large the quotient is."""
+"""QuantizeLinear to integers, which saturates however large the quotient is; DynamicQuantizeLinear."""
 
 from __future__ import annotations
 
@@ -10,8 +10,29 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.ops.operator import Array
+from anybit.ops.standard.kernel import Kernel, Spec
 
 _WIDEST = 16  # bits of the integers that QuantizeLinear makes
+
+
+def make_quantize_linear(spec: Spec) -> Kernel:
+    """QuantizeLinear, to floating-point numbers by onnx's reference."""
+    generic = spec.generic()
+
+    def run(inputs: Sequence[Any]) -> tuple[Array, ...]:
+        y = quantize_linear(inputs, spec.attributes)
+        return generic(inputs) if y is None else (y,)
+
+    return run
+
+
+def dynamic_quantize_linear(x: Array) -> tuple[Array, Array, Array]:
+    """Y, its scale and its zero point, of uint8, for the range of X extended to 0; scale 1 where X is all 0."""
+    low, high = (np.float32(v) for v in (min(x.min(initial=0), 0), max(x.max(initial=0), 0)))
+    scale = np.float32(1) if low == high else (high - low) / np.float32(255)
+    zero = np.clip(np.rint(-low / scale), 0, 255)
+    y = np.clip(np.rint(x / scale) + zero, 0, 255)
+    return y.astype(np.uint8), np.asarray(scale), np.asarray(zero).astype(np.uint8)
 
 
 def quantize_linear(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> Array | None:
@@ -50,15 +71,19 @@ def along(parameter: Array, shape: Sequence[int | None], axis: int, block: int) 
 
     Raises:
         IndexError: The tensor has no such axis.
-        ValueError: The blocked axis has no fixed length, or there are too few blocks.
+        ValueError: The parameter does not fit the tensor, or the blocked axis has no fixed length.
     """
-    if parameter.size == 1:
+    if parameter.size == 1 and parameter.ndim <= 1:
         return parameter.reshape(())
     length = shape[axis]
     if not block:
+        if parameter.ndim != 1 or length not in (None, parameter.size):
+            raise ValueError(f"parameters of shape {parameter.shape} for an axis of length {length}")
         sides = [1] * len(shape)
         sides[axis] = parameter.size
         return parameter.reshape(sides)
-    if length is None or length > parameter.shape[axis] * block:
-        raise ValueError(f"an axis of length {length} in {parameter.shape[axis]} blocks of {block}")
+    if parameter.ndim != len(shape) or length is None or -(-length // block) != parameter.shape[axis]:
+        raise ValueError(
+            f"parameters of shape {parameter.shape} for shape {tuple(shape)}, axis {axis}, blocks of {block}"
+        )
     return np.repeat(parameter, block, axis).take(range(length), axis)

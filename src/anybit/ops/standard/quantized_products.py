@@ -1,4 +1,6 @@
-"""QLinearConv and QLinearMatMul: exact integer sums, one float32 multiplier, rounding before the zero point is added.
+"""ConvInteger, MatMulInteger, QLinearConv and QLinearMatMul: exact integer sums.
+
+The latter two have one float32 multiplier of them, and round before the zero point is added:
 
 y = saturate(round_half_even(fl(fl(fl(x_scale * w_scale) / y_scale) * sum)) + y_zero_point)
 """
@@ -14,12 +16,23 @@ from anybit.ops.operator import Array
 from anybit.ops.standard.convolution import conv
 
 
+def conv_integer(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> Array:
+    """Y = Conv(X - x_zero, W - w_zero) in int32, which wraps around; one zero point of W, or one an output channel."""
+    x, w, x_zero, w_zero = (*inputs, None, None)[:4]
+    return _wrapped(conv(_centred(x, x_zero), _centred_weights(w, w_zero), None, attributes))
+
+
+def matmul_integer(inputs: Sequence[Array | None]) -> Array:
+    """Y = (A - a_zero) (B - b_zero) in int32, which wraps around; zero points are by row of A, by column of B."""
+    a, b, a_zero, b_zero = (*inputs, None, None)[:4]
+    return _wrapped(np.matmul(_centred(a, _by_row(a_zero)), _centred(b, b_zero)))
+
+
 def qlinear_conv(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> Array:
     """The formula above for a convolution; weights have one scale and zero point, or one for each output channel."""
     x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, *bias = inputs
     weights = np.asarray(w)
-    across = (-1, *(1,) * (weights.ndim - 1))
-    sums = conv(_centred(x, x_zero), _centred(weights, w_zero, across), None, attributes)
+    sums = conv(_centred(x, x_zero), _centred_weights(weights, w_zero), None, attributes)
     along = (-1, *(1,) * (weights.ndim - 2))
     if bias and bias[0] is not None:
         sums = sums + bias[0].astype(np.float64).reshape(along)
@@ -36,6 +49,14 @@ def qlinear_matmul(inputs: Sequence[Array | None]) -> Array:
 
 def _by_row(parameter: Array | None) -> Array | None:
     return parameter[:, None] if parameter is not None and parameter.ndim == 1 and parameter.size > 1 else parameter
+
+
+def _centred_weights(weights: Any, zero_point: Array | None) -> Array:
+    return _centred(weights, zero_point, (-1, *(1,) * (np.ndim(weights) - 1)))
+
+
+def _wrapped(sums: Array) -> Array:
+    return sums.astype(np.int64).astype(np.int32)
 
 
 def _centred(values: Array | None, zero_point: Array | None, shape: tuple[int, ...] = ()) -> Array:

@@ -13,6 +13,7 @@ from anybit.formats.convert import to_hub
 from anybit.formats.thresholds import write_layers
 from anybit.io.annotations import annotate_datatype
 from anybit.io.load import ModelSource, load
+from anybit.ops.constants import has_default
 from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import DOMAIN
 from anybit.passes.gemm_to_matmul import GemmToMatMul
@@ -23,6 +24,7 @@ from anybit.targets.finn.attributes import write_attributes
 from anybit.targets.finn.dialect_rules import check_dialect
 from anybit.targets.finn.inputs import tie_inputs
 from anybit.targets.finn.qonnx_rules import check_qonnx
+from anybit.targets.finn.ties import round_sums_once, warning_of
 from anybit.targets.handover import Handover, Rewrite, departures
 from anybit.targets.logits import cut_softmax
 
@@ -62,13 +64,14 @@ def prepare_finn(
     hub, outcome = to_hub(_with_batch_one(load(model)))
     rewrites: list[Rewrite] = []
     findings = [_finding("format", r) for r in outcome.refusals]
+    findings += [_overridable(v) for v in hub.graph.inputs if has_default(v)]
     _state_inputs(hub, input_types or {}, rewrites)
     RemoveIdentities()(hub)
     if logits:
         rewrites += cut_softmax(hub)
     source = hub.clone()
     if form is Form.DIALECT:
-        findings += _write(hub, rewrites)
+        findings += _write(hub, source, rewrites)
     else:
         GemmToMatMul()(hub)
         write_attributes(hub, rewrites)
@@ -104,8 +107,10 @@ def _state_inputs(model: ir.Model, input_types: Mapping[str, DataType], rewrites
         rewrites.append(Rewrite(problem=f"only fed numbers of {datatype}", node=f"input '{name}'"))
 
 
-def _write(model: ir.Model, rewrites: list[Rewrite]) -> list[Finding]:
-    outcome, layers = write_layers(model)
+def _write(model: ir.Model, source: ir.Model, rewrites: list[Rewrite]) -> list[Finding]:
+    """Writes the dialect; sums on ties are rounded once in the source too, to which the result is compared."""
+    outcome, layers = write_layers(model, ties=True)
+    round_sums_once(source, [layer.ties for layer in layers if layer.ties is not None])
     write_attributes(model, rewrites)
     rewrites += [
         Rewrite(
@@ -121,7 +126,18 @@ def _write(model: ir.Model, rewrites: list[Rewrite]) -> list[Finding]:
     findings = check_dialect(model, reasons)
     named, told = {f.node for f in findings}, {f.got for f in findings}
     left = [r for r in outcome.refusals if r.node not in named and reasons[r.node] not in told]
-    return findings + [_finding("not-integer", r, Severity.WARNING) for r in left]
+    warned = [warning_of(layer.node, layer.ties) for layer in layers if layer.ties is not None]
+    return findings + warned + [_finding("not-integer", r, Severity.WARNING) for r in left]
+
+
+def _overridable(value: ir.Value) -> Finding:
+    return Finding(
+        rule="default",
+        problem="FINN makes a constant of an input that has a default",
+        node=f"input '{value.name}'",
+        expected="an input, or a constant",
+        hint="make it a constant with fix-defaults",
+    )
 
 
 def _finding(rule: str, refusal: Refusal, severity: Severity = Severity.ERROR) -> Finding:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from anybit.errors import Finding, Severity
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
-from anybit.ops.constants import constant
+from anybit.ops.constants import constant, fed_inputs
 from anybit.ops.nodes import label, shape_of
 from anybit.ops.operator import DOMAIN
 from anybit.targets.hls4ml.repairs import affine, is_power_of_two, split
@@ -51,7 +51,8 @@ def check_prepared(model: ir.Model, precision: str) -> tuple[Finding, ...]:
 
 def _interface(graph: ir.Graph) -> Iterator[Finding]:
     if len(graph.inputs) != 1:
-        yield Finding(rule="inputs", problem="number of inputs", got=str(len(graph.inputs)), expected="1")
+        hint = "make defaults constants with fix-defaults" if len(fed_inputs(graph)) == 1 else ""
+        yield Finding(rule="inputs", problem="number of inputs", got=str(len(graph.inputs)), expected="1", hint=hint)
     for value in graph.inputs:
         shape = shape_of(value)
         if shape is None or None in shape or len(shape) < 2 or shape[0] != 1 or value.dtype != ir.DataType.FLOAT:

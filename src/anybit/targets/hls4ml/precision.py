@@ -7,12 +7,12 @@ functions; accumulators and results of sums are inferred without loss.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.analysis import Values, values_of
+from anybit.analysis.values.input_range import InputRanges
 from anybit.ops.constants import constant
 from anybit.ops.operator import DOMAIN, Array
 from anybit.targets.hls4ml.repairs import PRODUCTS, affine, is_power_of_two, split
@@ -24,7 +24,7 @@ _FAINT = 12  # binary orders below its largest element, from where on an element
 _DEFAULT_TYPED = ("Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Softmax")
 
 
-def recommend(model: ir.Model, input_ranges: Mapping[str, tuple[float, float]] | None = None) -> str:
+def recommend(model: ir.Model, input_ranges: InputRanges | None = None) -> str:
     """fixed<W,I> with which hls4ml computes a prepared model as exactly as the model's own float32 does.
 
     I holds inputs, constants and activations over their proven bounds; an input without a range is taken to stay
@@ -34,10 +34,10 @@ def recommend(model: ir.Model, input_ranges: Mapping[str, tuple[float, float]] |
 
     Args:
         model: The prepared model.
-        input_ranges: By input name, the smallest and the largest value that is fed.
+        input_ranges: By input name, the smallest and the largest value that is fed (see `analyse`).
     """
-    ranges = dict.fromkeys((str(v.name) for v in model.graph.inputs), _UNKNOWN_RANGE) | dict(input_ranges or {})
-    values = values_of(model, input_ranges=ranges)
+    unknown: InputRanges = {str(v.name): _UNKNOWN_RANGE for v in model.graph.inputs}
+    values = values_of(model, input_ranges={**unknown, **(input_ranges or {})})
     integer, fraction = 1, _GUARD_BITS
     factors: dict[ir.Value, float] = {}
     for largest in _magnitudes(model, values):

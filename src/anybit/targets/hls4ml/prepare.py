@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import onnx_ir as ir
 
+from anybit.analysis.values.input_range import InputRanges, of_inputs
 from anybit.errors import Finding, InvalidModelError
 from anybit.formats.convert import to_hub
 from anybit.io.load import ModelSource, load
@@ -80,7 +81,7 @@ _STAGES: tuple[_Stage, ...] = (
 def prepare_hls4ml(
     model: ModelSource,
     *,
-    input_ranges: Mapping[str, tuple[float, float]] | None = None,
+    input_ranges: InputRanges | None = None,
     logits: bool = False,
 ) -> Handover:
     """A copy of the model that hls4ml 1.3 (with its qonnx 1.0) takes as it is, and computes as it is meant.
@@ -91,14 +92,16 @@ def prepare_hls4ml(
 
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
-        input_ranges: By input name, the smallest and the largest value that is fed; -2^15 .. 2^15 - 1 if not stated.
+        input_ranges: By input name, the smallest and the largest value that is fed (see `analyse`); -2^15 .. 2^15 - 1
+            if not stated.
         logits: Whether a Softmax at the end is cut off: outputs then are what it reads.
 
     Raises:
         ModelFileError: The model cannot be read.
-        UsageError: A range is empty, or names no input.
+        UsageError: A range is empty, does not fit its input, or names no input.
     """
     source = load(model)
+    of_inputs(source.graph.inputs, input_ranges)  # misuse is said before anything is done
     hub, _ = to_hub(source)
     try:
         hub = clean(hub, batch=1)
@@ -116,8 +119,9 @@ def prepare_hls4ml(
             continue
         stage(repairs)
         repairs.rewriter.result(modified=True)
-    names = {str(old.name): str(new.name) for old, new in zip(source.graph.inputs, hub.graph.inputs, strict=True)}
-    ranges = {names.get(name, name): limits for name, limits in (input_ranges or {}).items()}
+    stated = input_ranges or {}
+    inputs = [(str(old.name), str(new.name)) for old, new in zip(source.graph.inputs, hub.graph.inputs, strict=True)]
+    ranges = {new: stated[old] for old, new in inputs if old in stated}
     precision = recommend(hub, ranges)
     findings = check_prepared(hub, precision)
     handover = Handover(hub, tuple(repairs.done), findings, None, precision)

@@ -1,0 +1,194 @@
+"""guard: covers nodes at which onnx's shape inference, which is C++, ends the process or never returns.
+
+All were found by running version 1.23 on every operator with random inputs and attributes. They are covered in the
+copy of the model that inference is given, where a covered node is one that it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import onnx
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx.defs import OpSchema
+from onnx.shape_inference import InferenceContext
+
+from anybit.ops.nodes import standard_schema
+
+_DOMAIN = "anybit.inference"
+_UNKNOWN = "Unknown"
+_NOT_NEGATIVE = "NotNegative"  # a tensor whose negative sizes are unknown ones
+_SAME_SHAPE = "SameShape"  # a tensor of the shape of its input, and of the element type `dtype`
+_UNTYPED = frozenset(("DictVectorizer", "LabelEncoder", "TreeEnsemble"))  # of ai.onnx.ml: they read types unseen
+_NEEDS_SIZES = {"Slice": 0, "GatherND": 1}  # the input that must have no negative size
+# Operators that make no shape vector of negative length from sizes and constants.
+_VECTORS = frozenset("Add Cast Concat Constant Div Gather Identity Mul Slice Squeeze Sub Unsqueeze".split())
+
+
+def guard(proto: ModelProto) -> None:
+    """Covers, in place, what inference must not meet. Nodes that are added are left out by `own_nodes`."""
+    _register()
+    version = next((o.version for o in proto.opset_import if o.domain == ""), 1)
+    if _guard(proto.graph.node, {t.name for t in proto.graph.initializer}, version, "graph"):
+        proto.opset_import.add(domain=_DOMAIN, version=1)
+    for function in proto.functions:
+        version = next((o.version for o in function.opset_import if o.domain == ""), version)
+        if _guard(function.node, set[str](), version, f"{function.domain}:{function.name}"):
+            function.opset_import.add(domain=_DOMAIN, version=1)
+
+
+def own_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """The nodes of a guarded graph that stand for those of the model."""
+    return (n for n in graph.node if n.domain != _DOMAIN or n.op_type != _NOT_NEGATIVE)
+
+
+def cover(proto: ModelProto, outputs: set[str]) -> None:
+    """Covers the nodes, in place, that make tensors of these names."""
+    if all(o.domain != _DOMAIN for o in proto.opset_import):
+        proto.opset_import.add(domain=_DOMAIN, version=1)
+    stack = list(proto.graph.node)
+    while stack:
+        node = stack.pop()
+        if not outputs.isdisjoint(node.output):
+            _cover(node)
+        for graph in bodies(node):
+            stack.extend(graph.node)
+
+
+def _guard(nodes: Any, constants: set[str], version: int, where: str) -> bool:
+    """Guards the nodes of a graph and its subgraphs; returns whether there was anything to do."""
+    changed = False
+    vectors, places = {"", *constants}, list[tuple[int, int]]()
+    for position, node in enumerate(nodes):
+        for graph in bodies(node):
+            inner = f"{where}:{position}"
+            changed |= _guard(graph.node, vectors | {t.name for t in graph.initializer}, version, inner)
+        if node.domain == "ai.onnx.ml" and node.op_type in _UNTYPED:
+            _cover(node)
+            changed = True
+        if node.domain != "":
+            continue
+        trouble = _TROUBLES.get(node.op_type)
+        if _lacks_inputs(node, version) or (trouble is not None and trouble(node)):
+            _cover(node)
+            changed = True
+        elif node.op_type in ("EyeLike", "RegexFullMatch"):
+            _like_its_input(node)
+            changed = True
+        elif node.op_type in ("Shape", "Size") or (node.op_type in _VECTORS and vectors.issuperset(node.input)):
+            vectors.update(node.output)
+        elif node.op_type in _NEEDS_SIZES:
+            places.append((position, _NEEDS_SIZES[node.op_type]))
+    for position, index in reversed(places):
+        node = nodes[position]
+        name = f"{_DOMAIN}:{where}:{position}"
+        made = NodeProto(op_type=_NOT_NEGATIVE, domain=_DOMAIN, input=[node.input[index]], output=[name])
+        node.input[index] = name
+        nodes.insert(position, made)
+    return changed or bool(places)
+
+
+def bodies(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs inside a node."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def _cover(node: NodeProto) -> None:
+    node.domain, node.op_type = _DOMAIN, _UNKNOWN
+
+
+def _like_its_input(node: NodeProto) -> None:
+    """Both read the type of their input without asking whether it is known."""
+    if node.op_type == "RegexFullMatch":
+        node.attribute.append(onnx.helper.make_attribute("dtype", int(TensorProto.BOOL)))
+    node.domain, node.op_type = _DOMAIN, _SAME_SHAPE
+
+
+def _lacks_inputs(node: NodeProto, version: int) -> bool:
+    least, needed = _needed(node.op_type, version)
+    return len(node.input) < least or ("" in node.input and any(i in needed for i, n in enumerate(node.input) if not n))
+
+
+@cache
+def _needed(op_type: str, version: int) -> tuple[int, frozenset[int]]:
+    """The least number of inputs of a standard operator, and which may not be left out."""
+    schema = standard_schema(op_type, version)
+    if schema is None:
+        return 0, frozenset()
+    single = OpSchema.FormalParameterOption.Single
+    return schema.min_input, frozenset(i for i, formal in enumerate(schema.inputs) if formal.option == single)
+
+
+def _integer(node: NodeProto, name: str, default: int) -> int:
+    return next((int(a.i) for a in node.attribute if a.name == name), default)
+
+
+def _einsum(node: NodeProto) -> bool:
+    """A hyphen that is no arrow: inference never returns."""
+    equation = next((a.s for a in node.attribute if a.name == "equation"), b"")
+    return b"-" in equation.replace(b"->", b"")
+
+
+def _layer_normalization(node: NodeProto) -> bool:
+    """An axis that an int does not hold."""
+    return not -(2**31) <= _integer(node, "axis", -1) < 2**31
+
+
+def _gather_nd(node: NodeProto) -> bool:
+    return _integer(node, "batch_dims", 0) < 0
+
+
+def _split(node: NodeProto) -> bool:
+    """Sizes are stored for `num_outputs`, and read for each output."""
+    return _integer(node, "num_outputs", len(node.output)) != len(node.output)
+
+
+_TROUBLES: dict[str, Callable[[NodeProto], bool]] = {
+    "Einsum": _einsum,
+    "GatherND": _gather_nd,
+    "LayerNormalization": _layer_normalization,
+    "Split": _split,
+}
+
+
+def _register() -> None:
+    for name, infer in ((_NOT_NEGATIVE, _infer_not_negative), (_SAME_SHAPE, _infer_same_shape)):
+        if onnx.defs.has(name, _DOMAIN):
+            continue
+        schema = OpSchema(
+            name,
+            _DOMAIN,
+            1,
+            inputs=[OpSchema.FormalParameter("X", "T")],
+            outputs=[OpSchema.FormalParameter("Y", "U")],
+            type_constraints=[(t, ["tensor(float)"], "") for t in "TU"],
+            attributes=[OpSchema.Attribute("dtype", OpSchema.AttrType.INT, required=False)],
+        )
+        schema.set_type_and_shape_inference_function(infer)
+        onnx.defs.register_schema(schema)
+
+
+def _infer_not_negative(context: InferenceContext) -> None:
+    known: onnx.TypeProto | None = context.get_input_type(0) if context.has_input(0) else None
+    if known is None:
+        return
+    for dimension in known.tensor_type.shape.dim:
+        if dimension.dim_value < 0:
+            dimension.ClearField("value")
+    context.set_output_type(0, known)
+
+
+def _infer_same_shape(context: InferenceContext) -> None:
+    known: onnx.TypeProto | None = context.get_input_type(0) if context.has_input(0) else None
+    if known is None:
+        return
+    dtype = context.get_attribute("dtype")
+    if dtype:  # None where the node has none
+        known.tensor_type.elem_type = dtype.i
+    context.set_output_type(0, known)

@@ -1,0 +1,43 @@
+"""refuse_broken: the first node of a model that has no meaning, as an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import onnx_ir as ir
+
+from anybit.errors import Finding, InvalidModelError, Severity
+from anybit.ops.nodes import findings_of, operator_of
+from anybit.ops.standard.checks.registry import findings_of_standard
+
+
+def findings_of_node(node: ir.Node, opset_imports: Mapping[str, int]) -> Iterable[Finding]:
+    """Everything that is wrong with a call of an operator of ours, of ONNX or of ONNX Runtime."""
+    operator = operator_of(node, dict(opset_imports))
+    return findings_of_standard(node, opset_imports) if operator is None else findings_of(node, operator)
+
+
+def refuse_broken(model: ir.Model) -> None:
+    """Raises the first error by which a node has no meaning; `check` lists them all.
+
+    Args:
+        model: Model without model-local functions, whose shapes are inferred.
+
+    Raises:
+        InvalidModelError: With the node, what is there and what should be.
+    """
+    for node in model.graph.all_nodes():
+        for finding in findings_of_node(node, model.opset_imports):
+            if finding.severity is Severity.ERROR:
+                raise error_of(finding)
+
+
+def error_of(finding: Finding) -> InvalidModelError:
+    """A finding as the error that a function raises which cannot go on."""
+    return InvalidModelError(
+        finding.problem,
+        node=finding.node,
+        got=finding.got,
+        expected=finding.expected,
+        hint=finding.hint or "run `anybit check` for all findings",
+    )

@@ -1,0 +1,53 @@
+"""Every clause of the specifications has calls that break it: ONNX Runtime refuses them, or the text does."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+import anybit
+from anybit import Engine, Session
+from anybit.errors import InvalidModelError
+from tests.ops.standard.checks import illegal_contrib, illegal_linear, illegal_products
+from tests.ops.standard.checks.variants import Variant, errors
+
+VARIANTS = (*illegal_linear.VARIANTS, *illegal_products.VARIANTS, *illegal_contrib.VARIANTS)
+_OF_SHAPES = ("scale-shape", "zero-point-shape", "bias-shape", "operand-shape", "channels")
+_UNKNOWN = "operator"  # there is no such operator at the opset: an engine may know it
+
+every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
+
+
+@every_variant
+def test_a_broken_clause_is_an_error_of_its_rule_that_names_the_node(variant: Variant):
+    found = errors(variant.model())
+    assert variant.rule in {f.rule for f in found}, found
+    assert {f.node for f in found} == {f"{variant.op_type} 'node'"}
+    assert all(f.problem and (f.expected or f.rule in ("attribute", "inputs", _UNKNOWN)) for f in found)
+
+
+@every_variant
+def test_onnx_runtime_refuses_it_unless_it_is_laxer_than_the_text(variant: Variant):
+    assert bool(variant.refused_by_stock()) != bool(variant.runs)
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if not v.output_type], ids=str)
+def test_it_is_found_in_a_branch_and_in_a_function(variant: Variant):
+    for model in (variant.in_branch(), variant.in_function()):
+        assert variant.rule in {f.rule for f in errors(model)}
+
+
+@every_variant
+def test_nothing_is_said_about_shapes_that_are_not_known(variant: Variant):
+    assert not [f for f in errors(variant.unknown()) if f.rule in _OF_SHAPES]
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if v.rule != _UNKNOWN], ids=str)
+def test_nothing_computes_with_it(variant: Variant):
+    model = variant.model()
+    engines = (Engine.REFERENCE, Engine.ONNXRUNTIME)
+    sessions = [partial(Session, engine=engine) for engine in engines]
+    for read in (anybit.types, anybit.ranges, anybit.cost, anybit.statistics, *sessions):
+        with pytest.raises(InvalidModelError, match=f"{variant.op_type} 'node'"):
+            read(model)

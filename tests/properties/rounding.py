@@ -1,0 +1,78 @@
+"""Which elements of a random graph's outputs float rounding decides: those that move when every float result does.
+
+Two engines add in another order; where a quantiser, a comparison or a cast reads a number beside a boundary, one of
+them may take the next level. To know which elements that explains, the reference runs the graph again with noise of
+the size of such errors on each float tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+import anybit
+from tests.strategies import Array
+
+_ROUNDINGS = 32  # float32 roundings of the largest number of a tensor
+_RUNS = 4
+# What these give is exact for exact inputs: numbers that are moved, chosen, or put on a grid.
+_EXACT = frozenset(
+    """
+    ArgMax ArgMin BipolarQuant Cast Ceil Clip Concat Constant DepthToSpace DequantizeLinear Equal Expand
+    Flatten Floor FloatQuant Gather Greater Identity If Less Loop Max MaxPool Min MultiThreshold Neg Not Pad
+    Quant QuantizeLinear Relu Reshape Round Scan Shape Sign Slice SpaceToDepth Split Squeeze Tile TopK
+    Transpose Trunc Unsqueeze Where
+    """.split()
+)
+
+
+def tolerance(array: Array) -> float:
+    """How far float rounding may move an element of a tensor."""
+    if array.dtype.kind != "f":
+        return 0.0
+    largest = float(np.abs(array[np.isfinite(array)]).max(initial=0))
+    return _ROUNDINGS * float(np.finfo(np.float32).eps) * largest
+
+
+def departing(a: Array, b: Array) -> Array:
+    """Where two results differ by more than float rounding; NaN equals NaN."""
+    with np.errstate(invalid="ignore"):
+        same = (a == b) | (np.isnan(a) & np.isnan(b)) if a.dtype.kind == "f" else a == b
+        gap = np.abs(a.astype(np.float64) - b.astype(np.float64))
+    return ~same & ~(gap <= tolerance(a))
+
+
+def undecided(
+    model: onnx.ModelProto, feeds: Mapping[str, Array], outputs: Mapping[str, Array], *, seed: int
+) -> dict[str, Array]:
+    """By output, where it moves by more than rounding if float tensors are off by as much."""
+    tensors = anybit.Session(model, engine="reference", tensors="all").run(dict(feeds))
+    found = {name: np.zeros(array.shape, np.bool_) for name, array in outputs.items()}
+    for run in range(_RUNS):
+        noisy = _with_noise(model, tensors, np.random.default_rng([seed, run]))
+        for name, array in anybit.Session(noisy, engine="reference").run(dict(feeds)).items():
+            found[name] |= departing(outputs[name], array)
+    return found
+
+
+def _with_noise(model: onnx.ModelProto, tensors: Mapping[str, Array], rng: np.random.Generator) -> onnx.ModelProto:
+    noisy = onnx.ModelProto()
+    noisy.CopyFrom(model)
+    nodes: list[onnx.NodeProto] = []
+    for node in list(noisy.graph.node):
+        nodes.append(node)
+        for position, name in enumerate(node.output):
+            array = tensors.get(name)
+            if node.op_type in _EXACT or array is None or array.dtype.kind != "f" or not array.size:
+                continue
+            size = tolerance(array)
+            noise = (rng.choice([-size, size], array.shape)).astype(array.dtype)
+            noisy.graph.initializer.append(numpy_helper.from_array(np.asarray(noise), f"{name}/noise"))
+            node.output[position] = f"{name}/exact"
+            nodes.append(helper.make_node("Add", [f"{name}/exact", f"{name}/noise"], [name], name=f"{name}/add"))
+    del noisy.graph.node[:]
+    noisy.graph.node.extend(nodes)
+    return noisy
