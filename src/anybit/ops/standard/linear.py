@@ -96,10 +96,11 @@ def make_layer_normalization(spec: Spec) -> Kernel:
         x, scale, bias = inputs[0], widened(inputs[1]), widened(given(inputs, 2))
         wide = widened(x)
         axes = tuple(range(spec.integer("axis", -1) % x.ndim, x.ndim))
-        mean = wide.mean(axis=axes, keepdims=True)
-        centred = wide - mean
-        factor = 1 / np.sqrt(np.square(centred).mean(axis=axes, keepdims=True) + epsilon)
-        y = centred * factor * scale + (0 if bias is None else bias)
-        return y.astype(x.dtype), mean.astype(stash), factor.astype(stash)
+        with np.errstate(all="ignore"):  # infinities and NaN are answered, not warned of
+            mean = wide.mean(axis=axes, keepdims=True)
+            centred = wide - mean
+            factor = 1 / np.sqrt(np.square(centred).mean(axis=axes, keepdims=True) + epsilon)
+            y = centred * factor * scale + (0 if bias is None else bias)
+            return y.astype(x.dtype), mean.astype(stash), factor.astype(stash)
 
     return run
