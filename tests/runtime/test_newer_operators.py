@@ -63,7 +63,12 @@ def _assert_close(found: Any, expected: Any, *, tolerance: float | None = None) 
 def test_the_cases_of_onnx(case: Case, engine: str) -> None:
     if case.name in _NOT_HERE or case.op_type in ("OptionalHasElement", "OptionalGetElement", "Optional"):
         pytest.xfail(_NOT_HERE.get(case.name, "optionals are no tensors"))
-    results = Session(case.model, engine=engine).run(case.feeds)
+    session = Session(case.model, engine=engine)
+    if engine == "reference" and case.op_type == "Dropout" and _is_random(case):
+        with pytest.raises(UnsupportedError, match="draws no random numbers"):
+            session.run(case.feeds)
+        return
+    results = session.run(case.feeds)
     assert case.expected is not None
     for name, expected in case.expected.items():
         if _is_random(case):
@@ -109,7 +114,10 @@ def test_casts_between_all_types(source: int, target: int) -> None:
     like = numpy_helper.from_array(np.zeros(1).astype(dtype), "t")
     newest = max(source, target)
     opset = 28 if newest >= TensorProto.FLOAT6E2M3 else 25 if newest > TensorProto.INT4 else 21
-    for node in (helper.make_node("Cast", ["x"], ["y"], to=target), helper.make_node("CastLike", ["x", "t"], ["y"])):
+    nodes = [helper.make_node("Cast", ["x"], ["y"], to=target)]
+    if newest < TensorProto.FLOAT6E2M3:  # which CastLike does not know
+        nodes.append(helper.make_node("CastLike", ["x", "t"], ["y"]))
+    for node in nodes:
         infos = [helper.make_tensor_value_info(n, t, [4]) for n, t in (("x", source), ("y", target))]
         graph = helper.make_graph([node], "test", infos[:1], infos[1:], [like] if node.op_type == "CastLike" else [])
         proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=13)

@@ -125,7 +125,7 @@ _WIDE: dict[str, Maker] = {
 _WIDENED = frozenset(
     """Acos Acosh Asin Asinh Atan Atanh Attention CausalConvWithState Celu Col2Im Cos
     Cosh CumProd CumSum DeformConv Det DFT Einsum Elu Erf Exp Gelu GroupNormalization HardSigmoid HardSwish
-    InstanceNormalization LeakyRelu LinearAttention Log LogSoftmax Mean Mish
+    InstanceNormalization LeakyRelu Log LogSoftmax Mean Mish
     NegativeLogLikelihoodLoss Reciprocal RMSNormalization RoiAlign RotaryEmbedding Selu Sigmoid Sin Sinh Softmax
     SoftmaxCrossEntropyLoss Softplus Sqrt STFT Sum SwiGLU Swish Tan Tanh""".split()
 )
