@@ -255,9 +255,9 @@ def test_weights_behind_another_operator_stay_float():
 
 def test_a_model_that_cannot_be_converted_gets_8_bit_weights():
     proto = layer(weights(32, 40), opset=13)
-    node = helper.make_node("NoSuchOperator", ["y"], ["z"], name="strange")
+    node = helper.make_node("NoSuchOperator", ["x"], ["z"], name="strange")
     proto.graph.node.append(node)
-    proto.graph.output[0].name = "z"
+    proto.graph.output.add(name="z").type.tensor_type.elem_type = 1
     packed = load(proto)
     refusals = pack(packed).refusals
     assert [("opset 25" in r.problem, r.node) for r in refusals] == [
