@@ -92,7 +92,7 @@ def _formal_attribute(attribute: OpSchema.Attribute) -> FormalAttribute:
     default = attribute.default_value
     value = onnx.helper.get_attribute_value(default) if default.type else None
     return FormalAttribute(
-        onnx.AttributeProto.AttributeType.Name(int(attribute.type)),
+        str(attribute.type).rpartition(".")[2],
         attribute.required,
         value.decode() if isinstance(value, bytes) else value,
     )
