@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import anybit
+from anybit.errors import InvalidModelError
 from anybit.formats.convert import translate
 from tests.formats.linear_models import onnxruntime_outputs, operators
 from tests.models import model
@@ -124,11 +125,8 @@ def test_real_zero_points_go_on_to_other_formats(to: str, zero_points: str):
 
 
 _REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "g_idx": ({"g_idx": "g"}, "the input g_idx reorders its blocks"),
     "accuracy": ({"accuracy_level": 4}, "its accuracy level lets the activations be rounded"),
-    "bits": ({"bits": 3}, "bits"),
     "zero points": ({"zero_points": "fractions", "bits": 8}, "the zero points"),
-    "shapes": ({"N": 7}, "shapes of weights and scales"),
     "prepacked": ({"weight_prepacked": 1}, "its weights are packed for one kind of device"),
 }
 
@@ -139,6 +137,12 @@ def test_what_is_not_exact_stays(name: str):
     result = translate(_product(np.random.default_rng(0), **changes), "qonnx")
     assert [(r.node, r.problem) for r in result.refusals] == [("MatMulNBits 'product'", problem)]
     assert operators(result.model) == ["MatMulNBits"]
+
+
+@pytest.mark.parametrize("changes", [{"bits": 3}, {"N": 7}, {"g_idx": "g"}], ids=str)
+def test_what_check_calls_an_error_is_not_translated(changes: dict[str, Any]):
+    with pytest.raises(InvalidModelError, match="MatMulNBits 'product'"):
+        translate(_product(np.random.default_rng(0), **changes), "qonnx")
 
 
 @pytest.mark.parametrize("axis", [0, 1])

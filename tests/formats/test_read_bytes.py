@@ -155,8 +155,6 @@ _unread("a softmax that overflows", _changed(_SOFTMAX, 3, np.asarray(1 / 300, np
         "ONNX Runtime's kernel overflows")  # fmt: skip
 _unread("an opset without Round", _POOL, "the opset is too old for what it computes", opset=10)
 _unread("a scale that is no number", _changed(_POOL, 3, np.asarray(np.nan, np.float32)), "the scale")
-_unread("an operator without kernel", Call("QLinearReduceMean", _POOL.inputs, {"axes": [1], "keepdims": 1}),
-        "no reader for this operator")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", _UNREAD)

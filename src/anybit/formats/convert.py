@@ -168,10 +168,11 @@ def to_hub(model: ModelSource, *, sound: bool = True) -> tuple[ir.Model, Outcome
         UnsupportedError: A model-local function cannot be inlined.
     """
     hub = flattened(model)
-    vendors = as_standard(hub)
-    FoldShapes()(hub)  # it infers shapes
+    InferShapes()(hub)
     if sound:
         require_sound(hub)
+    vendors = as_standard(hub)
+    FoldShapes()(hub)
     read_fake_quant(hub)  # of weights: folded, they would be numbers that nothing quantises
     if FoldConstants()(hub).modified:
         InferShapes()(hub)

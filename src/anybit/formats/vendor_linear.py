@@ -14,12 +14,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import Refusal
 from anybit.formats.format import Outcome
+from anybit.ops.constants import new_initializer
 from anybit.ops.nodes import label
 
+_WITH_ZERO_POINT = 3  # inputs
 _INTEGERS = frozenset(
     (
         ir.DataType.INT4,
@@ -73,13 +76,14 @@ SPELLINGS: dict[tuple[str, str], _Spelling] = {
 
 @dataclass(frozen=True)
 class _Name:
-    """What a node and the type of its output were."""
+    """What a node, the type of its output and the number of its inputs were."""
 
     node: ir.Node
     domain: str
     op_type: str
     label: str
     output_type: ir.TypeProtocol | None
+    inputs: int
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class VendorNames:
             if node.graph is not None:
                 labels[label(node)] = name.label
                 node.domain, node.op_type, node.outputs[0].type = name.domain, name.op_type, name.output_type
+                node.resize_inputs(name.inputs)
         used = {n.domain for n in self.model.graph.all_nodes()} if self.names else set[str]()
         for domain in {n.domain for n in self.names} - used:
             self.model.opset_imports.pop(domain, None)
@@ -109,7 +114,7 @@ def as_standard(model: ir.Model) -> VendorNames:
     """Makes standard nodes of vendors' QuantizeLinear and DequantizeLinear, in place."""
     names: list[_Name] = []
     refusals: list[Refusal] = []
-    for node in model.graph.all_nodes():
+    for node in list(model.graph.all_nodes()):
         spelling = SPELLINGS.get((node.domain, node.op_type))
         if spelling is None:
             continue
@@ -118,9 +123,15 @@ def as_standard(model: ir.Model) -> VendorNames:
             refusals.append(dtype)
             continue
         output = node.outputs[0]
-        names.append(_Name(node, node.domain, node.op_type, label(node), output.type))
+        names.append(_Name(node, node.domain, node.op_type, label(node), output.type, len(node.inputs)))
         node.domain, node.op_type = "", spelling.standard
         is_quantize = spelling.standard == "QuantizeLinear"
+        if is_quantize and len(node.inputs) < _WITH_ZERO_POINT and dtype != ir.DataType.UINT8:
+            zero = new_initializer(model.graph, f"{output.name}_zero", np.zeros((), dtype.numpy()))
+            node.resize_inputs(
+                _WITH_ZERO_POINT
+            )  # the operator's name says the type, of the standard one its zero point
+            node.replace_input_with(2, zero)
         output.type = ir.TensorType(dtype if is_quantize else ir.DataType.FLOAT)
         x = node.inputs[0]
         if output.shape is None and x is not None and x.shape is not None:
