@@ -241,3 +241,9 @@ def test_the_table_of_formats_and_the_page_show_a_model_with_an_error():
     proto = BROKEN["a bit width that is none"]
     assert anybit.formats_of(proto)
     assert any("bitwidth" in f.text for f in describe(proto).findings)
+
+
+def test_a_resize_without_the_region_that_it_does_not_read_is_no_finding():
+    node = helper.make_node("Resize", ["x", "", "s"], ["y"], mode="nearest")
+    known = {"s": np.float32([1, 1, 2, 2])}
+    assert not anybit.check(model([node], known, inputs={"x": [1, 1, 2, 2]}, outputs=["y"], opset=11))

@@ -87,24 +87,6 @@ def test_sums_that_float32_does_not_hold_are_refused():
         anybit.to_proto(result.model), {"x": net.x * 0}))  # fmt: skip
 
 
-def test_operators_of_a_vendor_are_kept_and_refused():
-    net = Bytes(np.random.default_rng(0), (2, 3, 4, 4))
-    net.quantise(np.uint8)
-    zero, scale = net.constant(net.zero), net.scale()
-    weights = net.weights(3, 3, 1, 1, dtype=np.int8, channels=3)
-    net.add("QLinearConv", scale, zero, *weights, scale, zero)
-    net.add("QLinearSoftmax", scale, zero, scale, zero, axis=1, opset=13, domain=_VENDOR)
-    net.dequantise()
-    proto, x = net.proto(), net.x
-    result = translate(proto, "qonnx")
-    assert any(r.node.startswith("QLinearSoftmax") and r.got.startswith(_VENDOR) for r in result.refusals)
-    after = operators(result.model)
-    assert "QLinearSoftmax" in after
-    assert "QLinearConv" not in after
-    session = anybit.Session(result.model, engine="onnxruntime")
-    assert_equal(onnxruntime_outputs(proto, {"x": x}), session.run(x))
-
-
 def _two_layers(between: list[onnx.NodeProto], last: str, rng: np.random.Generator) -> onnx.ModelProto:
     nodes = [
         quant("x", "a"), quant("w", "wq", narrow=1), helper.make_node("Conv", ["a", "wq"], ["c"]),
