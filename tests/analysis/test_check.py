@@ -243,7 +243,8 @@ def test_the_table_of_formats_and_the_page_show_a_model_with_an_error():
     assert any("bitwidth" in f.text for f in describe(proto).findings)
 
 
-def test_a_resize_without_the_region_that_it_does_not_read_is_no_finding():
+def test_a_resize_without_the_region_that_it_does_not_read_is_no_error():
     node = helper.make_node("Resize", ["x", "", "s"], ["y"], mode="nearest")
     known = {"s": np.float32([1, 1, 2, 2])}
-    assert not anybit.check(model([node], known, inputs={"x": [1, 1, 2, 2]}, outputs=["y"], opset=11))
+    findings = anybit.check(model([node], known, inputs={"x": [1, 1, 2, 2]}, outputs=["y"], opset=11))
+    assert not [f for f in findings if f.severity is Severity.ERROR]
