@@ -124,7 +124,11 @@ def test_channels_reach_the_figures_and_the_quantiser() -> None:
     assert found["y"].stuck_channels == 2
 
 
-@pytest.mark.parametrize("kind", [t for t in TensorProto.DataType.values() if t not in (0, 8, 14, 15)])
+# Identity of opset 28 does not take float6.
+_OF_IDENTITY = [t for t in TensorProto.DataType.values() if t not in (0, 8, 14, 15) and t < TensorProto.FLOAT6E2M3]
+
+
+@pytest.mark.parametrize("kind", _OF_IDENTITY)
 def test_every_element_type_takes_a_range(kind: int) -> None:
     node = helper.make_node("Identity", ["x"], ["y"])
     proto = models.model(
