@@ -19,7 +19,7 @@ from timing import Contender, alternate
 
 from anybit.analysis.cost.cost import cost
 from anybit.errors import Severity, UnsupportedError
-from anybit.formats.convert import convert
+from anybit.formats.convert import translate
 from anybit.io.load import load
 from anybit.io.save import save, to_proto
 from anybit.passes.set_batch import SetBatch
@@ -125,7 +125,7 @@ def _peers(name: str, path: Path, feeds: dict[str, Array], batch: int) -> Iterat
     yield "float net, bare", lambda: plain.run(None, feeds)
     hub = load(path)
     SetBatch(batch)(hub)
-    written = convert(hub, "qcdq")
+    written = translate(hub, "qcdq")
     if written.refusals:
         print(f"{name}: no QCDQ form: {next(iter(written.refusals))}")
     else:

@@ -95,7 +95,7 @@ def gemm(b: Builder) -> None:
     features, columns = b.samples[x].shape[1], int(b.rng.integers(1, 5))
     turned = int(b.rng.integers(0, 2))
     inputs = [x, weight(b, [columns, features] if turned else [features, columns], axis=0 if turned else 1)]
-    if b.chance(0.6):
+    if b.opset < 11 or b.chance(0.6):
         inputs.append(weight(b, b.choose([[columns], [1, columns], [1]])))
     attributes: dict[str, Any] = {"transB": turned}
     if b.chance(0.4):
@@ -106,7 +106,8 @@ def gemm(b: Builder) -> None:
 def gemm_from_the_left(b: Builder) -> None:
     x = _activation(b, rank=2)
     rows, features = int(b.rng.integers(1, 4)), b.samples[x].shape[1]
-    b.put("Gemm", [weight(b, [rows, features], axis=0), x], transB=1)
+    bias = [weight(b, [1])] if b.opset < 11 else []
+    b.put("Gemm", [weight(b, [rows, features], axis=0), x, *bias], transB=1)
 
 
 def integer_product(b: Builder) -> None:

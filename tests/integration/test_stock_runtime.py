@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import anybit
-from anybit.formats.convert import STANDARD_FORMATS, convert
+from anybit.formats.convert import STANDARD_FORMATS, translate
 from tests.formats.stock_models import LEVELS, departs, stock_outputs
 from tests.integration.corpus import Case, executable_files, needs_corpus
 
@@ -20,7 +20,7 @@ _CASES = [c for c in executable_files() if "dynamo" not in c.name and not c.name
 @pytest.mark.parametrize("case", _CASES, ids=lambda c: c.name)
 def test_stock_onnx_runtime_computes_what_is_written(case: Case, to: str):
     options = {"embed_functions": True, "pack": True} if to == _HUB else {"standard": True}
-    written = convert(case.path, to, **options)
+    written = translate(case.path, to, **options)
     proto = anybit.to_proto(written.model)
     assert to == _HUB or {n.domain for n in proto.graph.node} == {""}
     (source,) = proto.graph.input

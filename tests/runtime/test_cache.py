@@ -143,6 +143,14 @@ def test_another_state_of_anybit_finds_nothing(tmp_path, monkeypatch, lowerings)
     assert len(lowerings) == len(entries(tmp_path)) == 2
 
 
+def test_a_processor_with_other_products_of_bytes_finds_nothing(tmp_path, monkeypatch, lowerings):
+    Session(mlp(), cache=tmp_path)
+    here = cache_module.saturates()
+    monkeypatch.setattr(cache_module, "saturates", lambda: not here)
+    Session(mlp(), cache=tmp_path)
+    assert len(lowerings) == len(entries(tmp_path)) == 2
+
+
 def test_models_with_operators_of_others_are_not_kept(tmp_path):
     """Their code is not part of the key."""
     register(Operator(name="Twice", domain="cache.test", inputs=(Input("X"),), reference=lambda x: x * 2))

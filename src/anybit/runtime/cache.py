@@ -1,8 +1,8 @@
 """Cache: lowered models on disk, found again by what they were made from.
 
 The key of an entry is the SHA-256 of all that decides what it holds: the model with every weight, wherever that lies,
-the options of the session, the versions of the packages that take part and the source of anybit itself. An entry is
-one file, written beside its place and then renamed, so that processes may share a folder. It begins with the SHA-256
+the options of the session, what the processor's products of bytes do, the versions of the packages that take part and
+the source of anybit itself. An entry is one file, written beside its place and then renamed, so that processes may share a folder. It begins with the SHA-256
 of its own bytes, which is checked before any of them is looked at; a file that does not fit is as good as none, and is
 written again. The hash tells a damaged file from a sound one: it does not tell who wrote it.
 """
@@ -37,6 +37,7 @@ from anybit.ops.operator import Array, Operator
 from anybit.ops.registry import operators
 from anybit.runtime.engine import Engine
 from anybit.runtime.ort import IN_MEMORY, WEIGHTS_FILE, Lowered
+from anybit.runtime.saturation import saturates
 from anybit.runtime.start import Facts, TensorInfo
 
 _MAGIC = b"anybit lowered 1"
@@ -74,7 +75,8 @@ class Cache:
         if engine not in (Engine.AUTO, Engine.ONNXRUNTIME):
             return None, lambda: load(source)
         others = sorted(f"{o.domain} {o.name} {o.since}" for o in operators() if _is_of_others(o))
-        place = [platform.machine(), sys.byteorder, sys.version, *(version(name) for name in _PACKAGES), _own_source()]
+        packages = [version(name) for name in _PACKAGES]
+        place = [platform.machine(), saturates(), sys.byteorder, sys.version, *packages, _own_source()]
         options = [engine.value, tensors if isinstance(tensors, str) else list(tensors), others]
         decided = json.dumps([place, options]).encode()
         data, folder = _bytes_and_folder(source)
