@@ -1,4 +1,4 @@
-"""Every real model in every format that stock ONNX Runtime runs: at every level as the file says, or a note says why."""
+"""Every real model in every format that stock ONNX Runtime runs: at every level as the file says, or a note tells."""
 
 from __future__ import annotations
 
