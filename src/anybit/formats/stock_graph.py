@@ -13,9 +13,11 @@ import onnx_ir as ir
 
 from anybit.errors import Refusal
 from anybit.formats.clipped import clip_limits
+from anybit.formats.format import Note, Remedy
 from anybit.formats.linear import Parameters, parameters_of, range_of
 from anybit.formats.quantizer import compact
 from anybit.ops.constants import constant
+from anybit.ops.nodes import label
 from anybit.ops.operator import Array
 
 BYTES = frozenset((ir.DataType.INT8, ir.DataType.UINT8))
@@ -136,3 +138,25 @@ def _is_superfluous(bound: ir.Node, quantizer: Linear) -> bool:
         return False
     ends = [(end - quantizer.parameters.zero_point) * quantizer.parameters.scale for end in span]
     return bool((limits[0] <= ends[0]).all() and (limits[1] >= ends[1]).all())
+
+
+@dataclass(frozen=True)
+class Place:
+    """A node, in a model of a version of the standard operators."""
+
+    node: ir.Node
+    opset: int
+
+    @property
+    def operands(self) -> list[Linear | None]:
+        """What the inputs are dequantised from."""
+        return [dequantized(v, moved=True) for v in self.node.inputs]
+
+    @property
+    def quantizer(self) -> Linear | None:
+        """What alone reads the output, if it quantises it."""
+        return quantizer_behind(self.node.outputs[0])
+
+    def note(self, problem: str, *, got: str, remedy: Remedy = Remedy.DISABLE_QUANT_QDQ) -> Note:
+        """A note about the node."""
+        return Note(problem=problem, node=label(self.node), got=got, hint=remedy.value, remedy=remedy)
