@@ -128,7 +128,7 @@ def test_bit_widths_by_channel_are_bounds_by_channel(bits):
     values = parameters("y", bits=np.float32(bits), scale=0.25)
     source = model([quant("x", "y", signed=0)], values, inputs={"x": [4, 21]}, outputs=["y"], opset=13)
     result = _everywhere(source, "qcdq", _VALUES.reshape(4, 21))
-    back = convert(result.model, "qonnx")
+    back = translate(result.model, "qonnx")
     assert not back.refusals
     assert_equal(*(anybit.Session(m, engine="reference").run(_VALUES.reshape(4, 21)) for m in (source, back.model)))
 

@@ -1,4 +1,4 @@
-"""Every real model in every format that stock ONNX Runtime runs: at every level as the file says, or a note says why."""
+"""Every real model in each format that stock ONNX Runtime runs: as the file says at every level, or a note says why."""
 
 from __future__ import annotations
 

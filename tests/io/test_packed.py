@@ -136,7 +136,8 @@ def test_the_mark_alone_does_nothing(forge: Callable[[onnx.ModelProto], None]):
 
 def test_integers_listed_as_inputs_are_constants_here_too():
     proto = packed()
-    proto.graph.input.append(helper.make_tensor_value_info("q", onnx.TensorProto.INT8, Q.shape))
+    for tensor in proto.graph.initializer:  # all of them, as exporters do by habit
+        proto.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     assert is_unpacked(proto)
 
 

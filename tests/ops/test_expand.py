@@ -106,8 +106,8 @@ def test_an_operator_without_a_body_is_refused_by_name() -> None:
 
 
 def test_a_condition_that_is_computed_is_refused_where_no_branches_are_wanted() -> None:
-    text = "g (float[1] x, float b) => (float[1] y) <float s = {0.5}, float z = {0}> " \
-           "{ y = qonnx.custom_op.general.Quant(x, s, z, b) }"  # fmt: skip
+    head = "g (float[1] x, float b) => (float[1] y) <float s = {0.5}, float z = {0}>"
+    text = head + " { y = qonnx.custom_op.general.Quant(x, s, z, b) }"
     graph = ir.from_proto(onnx.parser.parse_model(HEADER + text)).graph
     (node,) = graph
     with pytest.raises(UnsupportedError, match=r"Quant 'y'.*run time"):

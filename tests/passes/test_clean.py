@@ -203,10 +203,10 @@ def test_equal_weights_are_stored_once_only_if_annotations_agree():
     ]
     proto = model(nodes, {"w1": w, "w2": w, "w3": w}, inputs={"x": [1, 32]}, outputs=["y"])
     entry = proto.graph.quantization_annotation.add(tensor_name="w3")
-    entry.quant_parameter_tensor_names.add(key="finn_datatype", value="INT8")
+    entry.quant_parameter_tensor_names.add(key="finn_datatype", value="FLOAT32")
     cleaned = clean(proto)
     assert set(cleaned.graph.initializers) == {"w1", "w3"}
-    assert str(annotations.annotated_datatype(cleaned.graph.initializers["w3"])) == "INT8"
+    assert str(annotations.annotated_datatype(cleaned.graph.initializers["w3"])) == "FLOAT32"
     assert same(proto, cleaned)
 
 

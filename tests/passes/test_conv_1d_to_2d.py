@@ -364,7 +364,7 @@ def test_in_the_body_of_a_loop():
         body = helper.make_graph(
             [
                 node("Identity", ["go"], ["on"]),
-                node("Conv", ["state", "w3"], ["c"], pads=[1, 1]),
+                node("Conv", ["x", "w3"], ["c"], pads=[1, 1]),
                 node("Clip", ["c", "", "top"], ["next"]),
             ],
             "body",
@@ -379,7 +379,7 @@ def test_in_the_body_of_a_loop():
 
     read = _assert_same(make)
     (body,) = read.graph.subgraphs()
-    assert [n.op_type for n in body] == ["Unsqueeze", "Identity", "Conv", "Clip", "Squeeze"]
+    assert [n.op_type for n in body] == ["Identity", "Conv", "Clip", "Squeeze"]
 
 
 def test_a_tensor_with_many_readers():

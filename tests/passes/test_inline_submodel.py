@@ -158,7 +158,7 @@ def test_constants_that_the_rest_reads_too_are_not_doubled():
     again = inline_submodel(read, part, inputs=["x"], outputs=["a"])
     assert text(again) == text(read)
     assert set(again.graph.initializers) == set(read.graph.initializers)
-    annotate_datatype(part.graph.initializers["p_scale"], parse_datatype("INT2"))  # no longer the same
+    annotate_datatype(part.graph.initializers["p_scale"], parse_datatype("FIXED<4,2>"))  # no longer the same
     other = inline_submodel(read, part, inputs=["x"], outputs=["a"])
     assert text(other)[0] == "a = Quant(x, inner_p_scale, p_zeropt, p_bits)"
     assert_same(shared(), other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -15,12 +15,11 @@ from anybit.errors import InvalidModelError, ModelFileError
 from anybit.io.external import ExternalFiles
 from anybit.io.lost_annotations import LOST_ANNOTATIONS, lost_annotations
 from anybit.io.normalize import ORDER, REPAIRS, Repair, normalize, note_order, repairs, sort_graphs
-from anybit.io.order import cycle_of
+from anybit.io.order import refuse_undefined, sort
 from anybit.io.protos import check_proto
 from anybit.io.sparse import make_dense
 from anybit.io.tensors import replace_tensors
 from anybit.io.wire import OpenFile, Payload, without_payloads
-from anybit.ops.nodes import is_undefined, label
 
 _LARGE_FILE = 1 << 26  # from here on weights stay in the file
 _WHOLE_BYTES = frozenset(
@@ -85,31 +84,17 @@ def _copied_in_order(source: ir.Model) -> ir.Model:
         early = sort_graphs(source)
         copy = source.clone()
     except RuntimeError as error:  # onnx-ir's text spans lines and names its own objects
+        for graph in tops:
+            refuse_undefined(graph)
+            sort(graph)
         raise InvalidModelError(
-            "the graph cannot be copied",
-            node=f"graph '{source.graph.name}'",
-            got=next(_obstacles(tops), ""),
-            hint="run `anybit check` on its file",
+            "the graph cannot be copied", node=f"graph '{source.graph.name}'", hint="run `anybit check` on its file"
         ) from error
     finally:
         for graph, order in zip(graphs, nodes, strict=True):
             graph.extend(order)  # which moves them
     note_order(copy, early)
     return copy
-
-
-def _obstacles(tops: Iterable[ir.Graph]) -> Iterator[str]:
-    """Why a graph cannot be copied."""
-    for graph in tops:
-        cycle = cycle_of(graph)
-        if cycle:
-            yield f"a cycle through {label(cycle[0])}"
-        for node in graph.all_nodes():
-            yield from (
-                f"input '{v.name}' of {label(node)} from nowhere"
-                for v in node.inputs
-                if v is not None and is_undefined(v)
-            )
 
 
 def _read(path: Path, folder: Path) -> ir.Model:

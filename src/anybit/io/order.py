@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from anybit.errors import InvalidModelError
-from anybit.ops.nodes import label, reads
+from anybit.ops.nodes import is_undefined, label, reads
 
 
 def read_too_early(graph: ir.Graph) -> list[tuple[ir.Node, ir.Value]]:
@@ -29,6 +29,22 @@ def sort(graph: ir.Graph) -> None:
         cycle = [label(n) for n in cycle_of(graph)] or [f"graph '{graph.name}'"]
         way = " -> ".join([*cycle, cycle[0]])
         raise InvalidModelError("the graph has a cycle", node=cycle[0], got=way) from error
+
+
+def refuse_undefined(graph: ir.Graph) -> None:
+    """Raises for the first tensor, in subgraphs too, that is read and that nothing makes.
+
+    Raises:
+        InvalidModelError: With the node that reads it, or the output that it is.
+    """
+    for node in graph.all_nodes():
+        for value in node.inputs:
+            if value is not None and is_undefined(value):
+                raise InvalidModelError(f"input '{value.name}' comes from nowhere", node=label(node))
+    for part in (graph, *graph.subgraphs()):
+        for value in part.outputs:
+            if is_undefined(value):
+                raise InvalidModelError("a graph output comes from nowhere", node=f"output '{value.name}'")
 
 
 def cycle_of(graph: ir.Graph) -> list[ir.Node]:

@@ -46,9 +46,14 @@ def _call(model: ir.Model, node: ir.Node, number: int) -> bool:
     for name, formal in schema.attributes.items():
         if name in proto.attribute and name not in node.attributes and formal.default_value.type:
             node.attributes[name] = ir.from_proto(formal.default_value)
+    made = {o for n in proto.node for o in n.output}
+    for output in proto.output:
+        if output not in made:  # one that the node leaves out
+            proto.node.append(onnx.helper.make_node("Identity", [proto.input[0]], [output]))
     proto.domain, proto.name = _DOMAIN, f"{node.op_type}_{number}"
     function = ir.serde.deserialize_function(proto)
     node.domain, node.op_type = _DOMAIN, proto.name
+    node.resize_outputs(len(proto.output))
     model.functions[function.identifier()] = function
     return True
 

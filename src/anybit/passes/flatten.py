@@ -5,10 +5,10 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
-from anybit.errors import InvalidModelError, UnsupportedError
+from anybit.errors import UnsupportedError
 from anybit.io.load import ModelSource, load
 from anybit.io.normalize import normalize
-from anybit.ops.nodes import is_undefined, label
+from anybit.io.order import refuse_undefined
 from anybit.passes.sort_nodes import SortNodes
 
 
@@ -33,21 +33,10 @@ def flatten(model: ir.Model) -> None:
         UnsupportedError: A model-local function cannot be inlined.
     """
     for graph in (model.graph, *(f.graph for f in model.functions.values())):
-        _refuse_undefined(graph)
+        refuse_undefined(graph)
     SortNodes()(model)
     if model.functions:
         _inline_functions(model)
-
-
-def _refuse_undefined(graph: ir.Graph) -> None:
-    for node in graph.all_nodes():
-        for value in node.inputs:
-            if value is not None and is_undefined(value):
-                raise InvalidModelError(f"input '{value.name}' comes from nowhere", node=label(node))
-    for part in (graph, *graph.subgraphs()):
-        for value in part.outputs:
-            if is_undefined(value):
-                raise InvalidModelError("a graph output comes from nowhere", node=f"output '{value.name}'")
 
 
 def _inline_functions(model: ir.Model) -> None:

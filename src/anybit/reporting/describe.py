@@ -11,15 +11,17 @@ import onnx_ir as ir
 
 from anybit import __version__
 from anybit.analysis.check import check
-from anybit.analysis.cost.cost import cost
+from anybit.analysis.cost.cost import cost_of
 from anybit.analysis.ranges import ranges_of
 from anybit.analysis.summary import summarise
 from anybit.analysis.types import types_of
-from anybit.analysis.values.analysis import Values, analyse
+from anybit.analysis.values.analysis import Values, values_of
 from anybit.errors import Finding, Severity
 from anybit.formats.convert import formats_of
 from anybit.io.load import ModelSource, load
 from anybit.ops.nodes import label
+from anybit.passes.flatten import flattened
+from anybit.passes.fold_shapes import FoldShapes
 from anybit.reporting.blocks import Partition, partition
 from anybit.reporting.facts import facts
 from anybit.reporting.messages import Messages
@@ -28,7 +30,7 @@ from anybit.reporting.operations import Operations, cost_of_model, parts_by_node
 from anybit.reporting.tensors import Tensors, format_text, quantised_bits, shape_text, tensors
 from anybit.reporting.text import shown
 from anybit.runtime.session import Inputs
-from anybit.runtime.statistics import statistics
+from anybit.runtime.statistics import statistics_of
 
 
 def describe(model: ModelSource, data: Inputs | None = None, *, name: str | None = None) -> Report:
@@ -46,8 +48,10 @@ def describe(model: ModelSource, data: Inputs | None = None, *, name: str | None
         UnsupportedError: Data is given, and an operator cannot be run.
     """
     read = load(model)
-    values = analyse(read)
-    ranges, costs, counted = ranges_of(values), cost(read), statistics(read, data)
+    flat = flattened(read)
+    FoldShapes()(flat)
+    values = values_of(flat)  # of a broken model too: the page says what is wrong with it
+    ranges, costs, counted = ranges_of(values), cost_of(flattened(read)), statistics_of(values, data)
     parts = parts_by_node(values.model, costs)
     boxes = partition(values.model, parts)
     known = tensors(values.model, boxes.roles, types_of(values), ranges, counted)

@@ -16,11 +16,11 @@ from anybit.runtime.positive_zeros import FIRST_BROADCASTING_SUM
 
 _OLDEST = 15  # of the operators that bodies leave behind (CastLike)
 _NEWEST = 25  # beyond it ONNX Runtime 1.32 lacks kernels, QuantizeLinear among them
-# It has kernels for the versions before 22 only, and Swish as a function that it takes at opset 24 only.
+# It has kernels for the versions before 22 only.
 _OLDER_ONLY = frozenset(
-    """GlobalLpPool MaxRoiPool Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike RoiAlign
-    Swish""".split()
+    "GlobalLpPool MaxRoiPool Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike RoiAlign".split()
 )
+_FUNCTIONS = frozenset(("Swish", "SwiGLU"))  # it has no kernels, and takes the functions at the opset of origin only
 
 
 def of_known_opset(model: ir.Model) -> ir.Model:
@@ -36,17 +36,17 @@ def of_known_opset(model: ir.Model) -> ir.Model:
         return convert_opset(model, BODY_OPSET) if ours or zeros else model
     if opset <= BODY_OPSET:
         return model
-    if any(map(_has_wrong_kernel, model.graph.all_nodes())):
-        model = _decomposed(model, _has_wrong_kernel)
+    if any(map(_wants_function, model.graph.all_nodes())):
+        model = _decomposed(model, _wants_function)
     if opset <= _NEWEST and not any(n.domain == "" and n.op_type in _OLDER_ONLY for n in model.graph.all_nodes()):
         return model
     return _oldest(model, opset) or _oldest(_decomposed(model, _is_newer), opset) or model
 
 
-def _has_wrong_kernel(node: ir.Node) -> bool:
-    """Whether the kernel refuses some masks of padded keys, or gives the least float where a score is -inf."""
+def _wants_function(node: ir.Node) -> bool:
+    """Whether ONNX Runtime runs the function only: its Attention refuses some masks of padded keys, and -inf scores."""
     if node.domain != "" or node.op_type != "Attention":
-        return False
+        return node.domain == "" and node.op_type in _FUNCTIONS
     return (len(node.inputs) > 6 and node.inputs[6] is not None) or (
         len(node.outputs) > 3 and bool(node.outputs[3].name)
     )

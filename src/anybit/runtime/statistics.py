@@ -69,7 +69,22 @@ def statistics(
     """
     if bins < 1 or batch_size < 1:
         raise UsageError("number of bars and batch size", got=f"{bins}, {batch_size}", expected="at least 1")
-    values = analyse(model)
+    return statistics_of(
+        analyse(model), inputs, bins=bins, batch_size=batch_size, engine=engine, threads=threads, progress=progress
+    )
+
+
+def statistics_of(
+    values: Values,
+    inputs: Inputs | None = None,
+    *,
+    bins: int = DEFAULT_BINS,
+    batch_size: int = DEFAULT_BATCH,
+    engine: Engine | str = Engine.AUTO,
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Statistics:
+    """`statistics` of a model whose values are known; of a broken one too, as long as nothing is fed to it."""
     found, left_out = quantized_tensors(values, bins=bins)
     weights: list[TensorStatistics] = []
     missing: list[LeftOut] = []

@@ -18,8 +18,8 @@ def info(name: str, kind: int = TensorProto.FLOAT, shape: tuple[int, ...] = (1, 
 
 
 def body(*, ends: str = "cond_in"):
-    """h @ w; the loop goes on if `ends` says so."""
-    nodes = [helper.make_node("MatMul", ["h_in", "w"], ["h_out"]), helper.make_node("Identity", [ends], ["cond_out"])]
+    """x @ w; the loop goes on if `ends` says so. Of h_in, inference tells no shape."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h_out"]), helper.make_node("Identity", [ends], ["cond_out"])]
     if ends == "decided":
         nodes[1:1] = [
             helper.make_node("ReduceMax", ["h_out"], ["top"], keepdims=0),
@@ -127,7 +127,7 @@ def test_loops_in_loops_multiply():
 
 def body_of_inner():
     nodes = [
-        helper.make_node("MatMul", ["g_in", "w"], ["g_out"]),
+        helper.make_node("MatMul", ["x", "w"], ["g_out"]),
         helper.make_node("Identity", ["going_in"], ["going_out"]),
     ]
     inputs = [info("j", TensorProto.INT64, ()), info("going_in", TensorProto.BOOL, ()), info("g_in")]

@@ -124,6 +124,24 @@ def test_channels_reach_the_figures_and_the_quantiser() -> None:
     assert found["y"].stuck_channels == 2
 
 
+@pytest.mark.parametrize("kind", [t for t in TensorProto.DataType.values() if t not in (0, 8, 14, 15)])
+def test_every_element_type_takes_a_range(kind: int) -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    proto = models.model(
+        [node], {}, inputs={"x": [1, 3]}, outputs=["y"], input_type=kind, imports={"": 28}, ir_version=13
+    )
+    x = analyse(proto, input_ranges={"x": ([0, 0, 1], 1)})["x"]
+    assert (x.lo.tolist(), x.hi) == ([[0, 0, 1]], 1)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.STRING, TensorProto.COMPLEX64])
+def test_what_is_no_real_number_has_no_range(kind: int) -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    proto = models.model([node], {}, inputs={"x": [1, 3]}, outputs=["y"], input_type=kind)
+    with pytest.raises(UsageError, match="real numbers"):
+        analyse(proto, input_ranges={"x": (0, 1)})
+
+
 def test_a_number_on_one_side_and_a_list_on_the_other() -> None:
     values = analyse(_net(), input_ranges={"x": (0, [1, 2, 3])})
     assert values["x"].lo == 0

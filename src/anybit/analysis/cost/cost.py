@@ -149,12 +149,17 @@ def cost(model: ModelSource, *, counting: BitOperations = BitOperations.PRODUCTS
     read = flattened(model)
     InferShapes()(read)
     refuse_broken(read)
-    operands = _operands(read)
-    samples, findings = of_one_sample(read)
-    FoldShapes()(read)
-    FoldConstants(keep_quantizers=False)(read)
-    InferShapes()(read)
-    work = tally(read.graph, operands, read.opset_imports)
+    return cost_of(read, counting=counting)
+
+
+def cost_of(model: ir.Model, *, counting: BitOperations = BitOperations.PRODUCTS) -> Cost:
+    """`cost` of a model without model-local functions whose shapes are inferred, broken or not; it is changed."""
+    operands = _operands(model)
+    samples, findings = of_one_sample(model)
+    FoldShapes()(model)
+    FoldConstants(keep_quantizers=False)(model)
+    InferShapes()(model)
+    work = tally(model.graph, operands, model.opset_imports)
     return Cost(
         samples,
         counting,

@@ -20,6 +20,7 @@ from anybit.errors import UsageError
 from anybit.io.annotations import annotated_datatype
 from anybit.ops.nodes import shape_of
 
+_UNORDERED = frozenset((ir.DataType.STRING, ir.DataType.COMPLEX64, ir.DataType.COMPLEX128))
 _SHOWN = 100  # characters of bounds in a message
 
 Bound = float | Sequence[float] | npt.NDArray[Any]
@@ -72,6 +73,8 @@ def _of_input(value: ir.Value, limits: InputRange | tuple[Bound, Bound] | None) 
     widest = of_dtype(dtype) if declared is None else declared
     if limits is None:
         return widest
+    if value.dtype in _UNORDERED:
+        raise UsageError("range of an input", node=f"input '{value.name}'", got=value.dtype, expected="real numbers")
     reader = _Reader(f"input '{value.name}'", shape_of(value))
     lo, hi = reader.read(limits)
     within = _within(widest, dtype, lo, hi)
@@ -168,7 +171,8 @@ def _shown(limits: Any) -> str:
 
 def _within(widest: TensorValues, dtype: np.dtype[Any] | None, lo: Float64s, hi: Float64s) -> TensorValues | None:
     """The numbers of an input that are in a range; None where there are none."""
-    largest = float(np.finfo(dtype).max) if dtype is not None and dtype.kind == "f" else np.inf
+    bounded_type = dtype is not None and dtype.kind == "f" and dtype.isbuiltin == 1  # others numpy does not describe
+    largest = float(np.finfo(dtype).max) if bounded_type else np.inf
     if (lo > np.minimum(widest.hi, largest)).any() or (hi < np.maximum(widest.lo, -largest)).any():
         return None
     low, high = np.maximum(lo, widest.lo), np.minimum(hi, widest.hi)

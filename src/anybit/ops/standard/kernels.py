@@ -28,10 +28,10 @@ from anybit.ops.standard.indexing import (
 )
 from anybit.ops.standard.kernel import Kernel, Maker, Spec, in_float64, is_float
 from anybit.ops.standard.linear import (
-    batch_normalization,
     gemm,
     local_response_normalization,
     lp_normalization,
+    make_batch_normalization,
     make_layer_normalization,
     mean_variance_normalization,
 )
@@ -64,7 +64,6 @@ _FLOAT: dict[str, Callable[..., Array]] = {
     "ConvTranspose": lambda a, x, w, b=None: conv_transpose(x, w, b, a),
     "MatMul": lambda _, x, y: np.matmul(x, y),
     "Gemm": lambda a, x, y, c=None: gemm(x, y, c, a),
-    "BatchNormalization": lambda a, x, s, b, m, v: batch_normalization(x, s, b, m, v, a),
     "AveragePool": lambda a, x: average_pool(x, a),
     "LpPool": lambda a, x: lp_pool(x, a),
     "GlobalAveragePool": lambda _, x: global_average_pool(x),
@@ -77,6 +76,7 @@ _FLOAT: dict[str, Callable[..., Array]] = {
 
 # In the types of the inputs.
 _TYPED: dict[str, Maker] = {
+    "BatchNormalization": make_batch_normalization,
     "Cast": make_cast,
     "CastLike": make_cast_like,
     "ConvInteger": lambda spec: lambda inputs: (conv_integer(inputs, spec.attributes),),
@@ -123,7 +123,7 @@ _WIDE: dict[str, Maker] = {
 # Computed by onnx's reference, but on float64 copies. Operators whose meaning depends on the type of the division
 # or of the rounding (QuantizeLinear, Cast and the like) must not be here.
 _WIDENED = frozenset(
-    """Acos Acosh Asin Asinh Atan Atanh Attention BatchNormalization CausalConvWithState Celu Col2Im Cos
+    """Acos Acosh Asin Asinh Atan Atanh Attention CausalConvWithState Celu Col2Im Cos
     Cosh CumProd CumSum DeformConv Det DFT Einsum Elu Erf Exp Gelu GroupNormalization HardSigmoid HardSwish
     InstanceNormalization LeakyRelu LinearAttention Log LogSoftmax Mean Mish
     NegativeLogLikelihoodLoss Reciprocal RMSNormalization RoiAlign RotaryEmbedding Selu Sigmoid Sin Sinh Softmax
@@ -199,7 +199,7 @@ def _kernel(node: ir.Node, opset: int) -> Kernel:
         return _flattened(node, int(attributes.get("axis", 1)))
     if name == "RoiAlign" and opset < 16:
         return compile_node(_renewed(node, {"coordinate_transformation_mode": "output_half_pixel"}), 16)
-    if name in _FLOAT and _is_plain(spec):
+    if name in _FLOAT and spec.outputs == 1:
         return _of_floats(_FLOAT[name], spec)
     if name in _OF_NEGATIVES:
         generic = spec.generic()
@@ -211,11 +211,6 @@ def _with_own_zeros(outputs: tuple[Any, ...], inputs: Sequence[Any]) -> tuple[An
     """-0, which is not negative, stays -0, as in ONNX Runtime; onnx's reference makes +0 of it."""
     x = inputs[0]
     return outputs if x is None else (np.where(x == 0, x, outputs[0]),)
-
-
-def _is_plain(spec: Spec) -> bool:
-    """Whether the node has one output, and does not train."""
-    return spec.outputs == 1 and not spec.integer("training_mode", 0)
 
 
 def _of_floats(function: Callable[..., Array], spec: Spec) -> Kernel:

@@ -33,6 +33,29 @@ def batch_normalization(
     return (x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)
 
 
+def make_batch_normalization(spec: Spec) -> Kernel:
+    """BatchNormalization; since version 14 it trains where the node says so, which gives the running statistics too.
+
+    Training normalises by the batch's own mean and variance, and mixes those into the running ones by `momentum`.
+    """
+    training = bool(spec.integer("training_mode", 0))
+    if spec.outputs > 1 and not training:
+        return spec.generic()  # before version 14
+    momentum = spec.number("momentum", 0.9)
+
+    def run(inputs: Sequence[Any]) -> tuple[Array, ...]:
+        x, scale, bias, mean, variance = (widened(v) for v in inputs)
+        if not training:
+            return (batch_normalization(x, scale, bias, mean, variance, spec.attributes).astype(inputs[0].dtype),)
+        axes = (0, *range(2, x.ndim))
+        found = x.mean(axis=axes), x.var(axis=axes)
+        y = batch_normalization(x, scale, bias, *found, spec.attributes).astype(inputs[0].dtype)
+        running = [momentum * old + (1 - momentum) * new for old, new in zip((mean, variance), found, strict=True)]
+        return y, *(v.astype(old.dtype) for v, old in zip(running, inputs[3:], strict=True))
+
+    return run
+
+
 def local_response_normalization(x: Array, attributes: Mapping[str, Any]) -> Array:
     """Y = X / (bias + alpha/size * sum of X^2 over the `size` channels around)^beta; axis 1, all float64."""
     size = int(attributes["size"])

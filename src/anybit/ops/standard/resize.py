@@ -48,7 +48,7 @@ def make_resize(spec: Spec) -> Kernel:
             y = _take_nearest(y, axis, place, rounding) if mode == "nearest" else _mix(y, axis, place, at.scale, spec)
         if outside.any():
             y = np.where(outside, spec.number("extrapolation_value", 0.0), y)
-        return (y if y.dtype == x.dtype else y.astype(x.dtype),)
+        return (_typed(y, x.dtype),)
 
     return run
 
@@ -66,9 +66,16 @@ def make_upsample(spec: Spec) -> Kernel:
             place = _positions(at, "asymmetric", np.float32 if nearest else np.float64)
             rounding = np.ceil if at.scale < 1 else np.floor
             y = _take_nearest(y, axis, place, rounding) if nearest else _mix(y, axis, place, at.scale, spec)
-        return (y if y.dtype == x.dtype else y.astype(x.dtype),)
+        return (_typed(y, x.dtype),)
 
     return run
+
+
+def _typed(y: Array, dtype: np.dtype[Any]) -> Array:
+    """Integers are cut off, as in ONNX Runtime, but not one that rounding has put just below itself."""
+    if y.dtype == dtype:
+        return y
+    return (np.round(y, 9) if dtype.kind in "iu" else y).astype(dtype)
 
 
 def _scaled(lengths: Any, scales: Any) -> list[_Axis]:

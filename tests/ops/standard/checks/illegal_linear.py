@@ -107,9 +107,6 @@ def _attributes() -> Iterator[Variant]:
             yield Variant("QuantizeLinear", (x, one), {"output_dtype": number}, opset, rule="output-type")
         differs = {"output_dtype": TensorProto.UINT8}
         yield Variant("QuantizeLinear", (x, one, signed()), differs, opset, rule="output-type")
-        stated = Variant("QuantizeLinear", (x, one), {"output_dtype": TensorProto.INT8}, opset, rule="output-type")
-        yield replace(stated, output_type=TensorProto.UINT8)
-        yield Variant("QuantizeLinear", (x, one), {}, opset, rule="output-type", output_type=TensorProto.INT8)
     for opset in (23, 24, 25):
         for number in (TensorProto.DOUBLE, TensorProto.INT8, TensorProto.INT32, 99):
             yield Variant("QuantizeLinear", (x, one), {"precision": number}, opset, rule="output-type")

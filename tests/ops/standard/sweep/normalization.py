@@ -18,6 +18,10 @@ def _normalizations() -> list[Case]:
         for v in (x, normal(4, 3), normal(2, 3, 5), normal(0, 3, 2))
     ]
     cases += [case("BatchNormalization", x, *statistics)]
+    narrow = x.astype(np.float16)
+    cases += [
+        case("BatchNormalization", narrow, *statistics, since=15, outputs=n, training_mode=n // 2) for n in (1, 3)
+    ]
     cases += [case("BatchNormalization", x, *statistics, since=14, outputs=3, training_mode=1, momentum=0.8)]
     cases += [case("BatchNormalization", *(v.astype(d) for v in (x, *statistics))) for d in (np.float64, np.float16)]
     cases += [

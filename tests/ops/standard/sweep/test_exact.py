@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Any
 
 import ml_dtypes
@@ -38,6 +40,22 @@ def test_lrn_over_an_even_number_of_channels(size: int) -> None:
         around = range(max(0, c - (size - 1) // 2), min(5, c + -(-(size - 1) // 2)) + 1)
         total = sum(float(x[n, other, k]) ** 2 for other in around)
         assert y[n, c, k] == pytest.approx(x[n, c, k] / (2 + 0.5 / size * total) ** 0.75, rel=1e-6)
+
+
+@pytest.mark.parametrize("op_type", ["Resize", "Upsample"])
+def test_integers_between_equal_ones_are_the_same(op_type: str) -> None:
+    """A third and two thirds of an integer are the integer, which ONNX Runtime sometimes cuts off to the one below."""
+    x = np.repeat(np.arange(-50, 51, dtype=np.int8), 2)[None, None]
+    opset, scales = (9, [1, 1, 3]) if op_type == "Upsample" else (11, [1, 1, 3])
+    inputs = [x, np.float32(scales)] if op_type == "Upsample" else [x, None, np.float32(scales)]
+    (y,) = run_kernel(op_type, inputs, {"mode": "linear"}, opset=opset)
+    values = x[0, 0].astype(object)
+    for p, value in enumerate(y[0, 0].tolist()):
+        place = Fraction(p, 3) if op_type == "Upsample" else Fraction(2 * p + 1, 6) - Fraction(1, 2)
+        place = min(max(place, Fraction(0)), Fraction(len(values) - 1))
+        low = math.floor(place)
+        high = min(low + 1, len(values) - 1)
+        assert value == math.trunc(values[low] + (values[high] - values[low]) * (place - low))
 
 
 @pytest.mark.parametrize("alpha", [None, 0.5])

@@ -64,8 +64,6 @@ def quantize_linear(call: StandardCall) -> Iterator[Finding]:
             expected=given,
             hint="leave one of the two out",
         )
-    elif "y_zero_point" not in call.given or given is not None:
-        yield from _result(call, chosen or given or "uint8")
 
 
 def dequantize_linear(call: StandardCall) -> Iterator[Finding]:
@@ -74,10 +72,6 @@ def dequantize_linear(call: StandardCall) -> Iterator[Finding]:
     yield from _granularity(call, _Parameters("x_scale", "x_zero_point", per_axis, blocked))
     yield from _no_zero_point_for_sums(call)
     yield from _type_attribute(call, "output_dtype", call.signature.types_of("y"))
-    scale = call.types.get("x_scale")
-    chosen = _chosen(call, "output_dtype") or (None if scale == _POWER_OF_TWO else scale)
-    if chosen is not None:
-        yield from _result(call, chosen)
 
 
 def contrib_quantize_linear(call: StandardCall) -> Iterator[Finding]:
@@ -192,10 +186,3 @@ def _chosen(call: StandardCall, name: str) -> str | None:
     """The element type that an attribute names, None where it names none."""
     number = call.integer(name)
     return element_name(ir.DataType(number)) if number and number in _TYPES else None
-
-
-def _result(call: StandardCall, expected: str) -> Iterator[Finding]:
-    stated = call.types.get("y")
-    if stated is not None and stated != expected and expected in call.signature.types_of("y"):
-        hint = "y has the type of its zero point" if "y_scale" in call.types else "y has the type of its scale"
-        yield call.finding("output-type", "type of y", got=stated, expected=expected, hint=hint)
