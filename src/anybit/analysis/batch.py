@@ -361,7 +361,8 @@ def _rule(node: ir.Node) -> _Rule | None:
 
 def _attribute(node: ir.Node, name: str, default: int) -> int:
     attribute = node.attributes.get(name)
-    return default if attribute is None or attribute.is_ref() else attribute.as_int()
+    stated = attribute is not None and attribute.type == ir.AttributeType.INT and not attribute.is_ref()
+    return attribute.as_int() if attribute is not None and stated else default
 
 
 def _axes(node: ir.Node, position: int) -> Sequence[int] | None:

@@ -12,7 +12,7 @@ from anybit.analysis.types import format_of_element
 from anybit.analysis.values.tensor import smallest_format
 from anybit.datatypes import IntType
 from anybit.ops.constants import constant
-from anybit.ops.nodes import call_of, operator_of
+from anybit.ops.nodes import call_of, numbered_type, operator_of
 
 _RUNTIME = "com.microsoft"
 _MOVES = frozenset("Expand Flatten Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split())
@@ -129,8 +129,8 @@ def _of_pair(node: ir.Node, is_weight: Callable[[ir.Value], bool]) -> list[Kind]
         return []
     if node.op_type == "QuantizeLinear":
         dtype = _dtype(_input(node, 2)) or node.outputs[0].dtype
-        stated = node.attributes.get_int("output_dtype", 0)
-        dtype = dtype or ir.DataType(stated or ir.DataType.UINT8)
+        stated = numbered_type(node.attributes.get_int("output_dtype", 0) or ir.DataType.UINT8)
+        dtype = dtype or stated or ir.DataType.UNDEFINED
         return [(_clipped(dtype, list(_clips_behind(node.outputs[0]))), is_weight(value))]
     clips: list[ir.Node] = []
     while (

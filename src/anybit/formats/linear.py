@@ -12,7 +12,7 @@ import onnx_ir as ir
 from anybit.analysis.values.tensor import Float64s
 from anybit.errors import Refusal
 from anybit.ops.constants import constant
-from anybit.ops.nodes import label, shape_of
+from anybit.ops.nodes import label, numbered_type, shape_of
 from anybit.ops.operator import Array
 
 # The first opset whose QuantizeLinear has the type; int32 is for DequantizeLinear alone.
@@ -83,10 +83,9 @@ def parameters_of(node: ir.Node) -> Parameters | Refusal:
         return Refusal(problem="type of the scale", node=label(node), got=str(scale.dtype), expected="float32")
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         return Refusal(problem="the scale", node=label(node), got=f"{scale.min():g}", expected="positive numbers")
-    for name in ("precision", "output_dtype"):
-        chosen = ir.DataType(node.attributes.get_int(name, 0))
-        if chosen.is_floating_point() and chosen != ir.DataType.FLOAT and (name, node.op_type) != _TARGET:
-            return Refusal(problem=f"attribute '{name}'", node=label(node), got=chosen.name, expected="FLOAT")
+    refusal = _other_precision(node)
+    if refusal is not None:
+        return refusal
     zero_point = np.zeros(()) if arrays[1] is None else arrays[1].astype(np.float64)
     spread = [_broadcasting(a, node, None if x is None else shape_of(x)) for a in (scale, zero_point)]
     for array in spread:
@@ -96,6 +95,22 @@ def parameters_of(node: ir.Node) -> Parameters | Refusal:
 
 
 _TARGET = ("output_dtype", "QuantizeLinear")  # there it is the type of the integers
+
+
+def _other_precision(node: ir.Node) -> Refusal | None:
+    """Why the attributes cannot be read, or ask for arithmetic in another type than float32."""
+    for name in ("axis", "block_size", "precision", "output_dtype"):
+        given = node.attributes.get(name)
+        if given is not None and given.type != ir.AttributeType.INT:
+            return Refusal(problem=f"attribute '{name}'", node=label(node), got=given.type.name, expected="INT")
+    for name in ("precision", "output_dtype"):
+        number = node.attributes.get_int(name, 0)
+        chosen = numbered_type(number)
+        if chosen is None:
+            return Refusal(problem=f"attribute '{name}'", node=label(node), got=str(number), expected="a type")
+        if chosen.is_floating_point() and chosen != ir.DataType.FLOAT and (name, node.op_type) != _TARGET:
+            return Refusal(problem=f"attribute '{name}'", node=label(node), got=chosen.name, expected="FLOAT")
+    return None
 
 
 def _broadcasting(array: Array, node: ir.Node, shape: tuple[int | None, ...] | None) -> Array | Refusal:

@@ -106,6 +106,9 @@ def product_of(node: ir.Node) -> Product | Refusal:
     bias = None if operands.bias is None else _parameter(node, operands.bias)
     if operands.bias is not None and bias is None:
         return Refusal(problem="the bias is computed", node=label(node))
+    rows = weights.shape[0 if is_conv else -1]
+    if bias is not None and bias.ndim and bias.shape[-1] not in (1, rows):
+        return Refusal(problem="length of the bias", node=label(node), got=str(bias.shape[-1]), expected=str(rows))
     requantization = _requantization(node, operands)
     if isinstance(requantization, Refusal):
         return requantization

@@ -12,6 +12,8 @@ from anybit.ops.constants import constant
 from anybit.ops.operator import AttributeValue, Call, Operator
 from anybit.ops.registry import find_operator
 
+_NUMBERS = frozenset(int(t) for t in ir.DataType)
+
 
 def label(node: ir.Node) -> str:
     """How messages name a node: operator and name, or the name of its first output where it has none of its own."""
@@ -96,6 +98,11 @@ def findings_of(node: ir.Node, operator: Operator) -> Iterator[Finding]:
 def element_name(dtype: ir.DataType) -> str:
     """An element type as schemas spell it, such as ``float8e4m3fn``."""
     return dtype.name.lower()
+
+
+def numbered_type(number: int) -> ir.DataType | None:
+    """The element type that an attribute names by its number, None where there is none of this number."""
+    return ir.DataType(number) if number in _NUMBERS else None
 
 
 def element_type(value: ir.Value) -> str | None:

@@ -129,7 +129,10 @@ def _nonzero(node: ir.Node, index: int, array: Array, contraction: Contraction |
     if zero_point is None:
         return array.size
     aligned = zero_point.reshape(-1, *(1,) * following) if zero_point.ndim == 1 else zero_point
-    return int(np.count_nonzero(array != aligned))
+    try:
+        return int(np.count_nonzero(array != np.broadcast_to(aligned, array.shape)))
+    except ValueError:
+        return array.size  # `check` says what is wrong with it
 
 
 def _stored(

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
+from anybit.analysis.check import sound_copy
 from anybit.datatypes import DataType
 from anybit.errors import AnybitError, Finding, InvalidModelError, Refusal, Severity, UsageError
 from anybit.formats.convert import to_hub
 from anybit.formats.thresholds import write_layers
 from anybit.io.annotations import annotate_datatype
-from anybit.io.load import ModelSource, load
+from anybit.io.load import ModelSource
 from anybit.ops.constants import has_default
 from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import DOMAIN
@@ -58,10 +59,10 @@ def prepare_finn(
 
     Raises:
         ModelFileError: The model cannot be read.
-        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
+        InvalidModelError: `check` finds an error in it other than an unknown operator.
         UsageError: `input_types` names no input, or is no format of integers.
     """
-    hub, outcome = to_hub(_with_batch_one(load(model)))
+    hub, outcome = to_hub(_with_batch_one(sound_copy(model)))
     rewrites: list[Rewrite] = []
     findings = [_finding("format", r) for r in outcome.refusals]
     findings += [_overridable(v) for v in hub.graph.inputs if has_default(v)]

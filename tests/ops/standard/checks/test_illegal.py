@@ -7,8 +7,9 @@ from functools import partial
 import pytest
 
 import anybit
-from anybit import Engine, Session
+from anybit import Engine, Format, Session
 from anybit.errors import InvalidModelError
+from anybit.reporting.describe import describe
 from tests.ops.standard.checks import illegal_contrib, illegal_linear, illegal_products
 from tests.ops.standard.checks.variants import Variant, errors
 
@@ -51,3 +52,16 @@ def test_nothing_computes_with_it(variant: Variant):
     for read in (anybit.types, anybit.ranges, anybit.cost, anybit.statistics, *sessions):
         with pytest.raises(InvalidModelError, match=f"{variant.op_type} 'node'"):
             read(model)
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if v.rule != _UNKNOWN], ids=str)
+def test_nothing_writes_it_and_what_describes_it_answers(variant: Variant):
+    model = variant.model()
+    for write in (*(partial(anybit.convert, to=f) for f in Format), anybit.clean, anybit.prepare_finn):
+        with pytest.raises(InvalidModelError, match=f"{variant.op_type} 'node'"):
+            write(model)
+    with pytest.raises(InvalidModelError, match=f"{variant.op_type} 'node'"):
+        anybit.verify(model, model)
+    anybit.summarise(model)
+    anybit.formats_of(model)
+    describe(model)

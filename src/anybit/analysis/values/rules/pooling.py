@@ -128,7 +128,7 @@ def _pooled(site: Site) -> tuple[TensorValues, tuple[int | None, ...]]:
 
 def _counts(site: Site) -> _Counts:
     kernel = site.attribute("kernel_shape")
-    if kernel is None:
+    if kernel is None or min(kernel, default=1) < 1:
         raise Unfollowed("it has no kernel")
     names = ("auto_pad", "pads", "strides", "dilations", "ceil_mode")
     attributes = {n: site.attribute(n) for n in names if site.attribute(n) is not None}

@@ -44,14 +44,20 @@ def transposed_masks(spatial: Sequence[int], kernel: Sequence[int], attributes: 
     """For each spatial axis of ConvTranspose, the sets of kernel elements that meet the input together.
 
     Where the padding is computed rather than given, the places that it may cut off count as well.
+
+    Raises:
+        ValueError: The attributes contradict each other.
     """
     rank = len(kernel)
+    strides = attributes.get("strides") or (1,) * rank
+    if min(strides) < 1:
+        raise ValueError("a stride that is not positive")
     explicit = (attributes.get("auto_pad") or "NOTSET") == "NOTSET" and not attributes.get("output_shape")
     pads = (attributes.get("pads") if explicit else None) or (0,) * (2 * rank)
     axes = zip(
         spatial,
         kernel,
-        attributes.get("strides") or (1,) * rank,
+        strides,
         attributes.get("dilations") or (1,) * rank,
         pads[:rank],
         pads[rank:],

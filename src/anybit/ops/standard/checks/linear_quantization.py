@@ -14,10 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import onnx_ir as ir
-
 from anybit.errors import Finding
-from anybit.ops.nodes import element_name
+from anybit.ops.nodes import element_name, numbered_type
 from anybit.ops.standard.checks.call import Shape, StandardCall
 from anybit.ops.standard.checks.parameters import (
     check_axis,
@@ -31,7 +29,6 @@ from anybit.ops.standard.checks.parameters import (
 
 _PER_AXIS, _BLOCKED = 13, 21
 _NEVER_DIVIDES = "int32"  # a type of the scale, but not one to divide in
-_TYPES = frozenset(int(t) for t in ir.DataType)
 _POWER_OF_TWO = "float8e8m0"  # a type of the scale, but not of the result
 
 
@@ -185,4 +182,5 @@ def _type_attribute(call: StandardCall, name: str, allowed: frozenset[str]) -> I
 def _chosen(call: StandardCall, name: str) -> str | None:
     """The element type that an attribute names, None where it names none."""
     number = call.integer(name)
-    return element_name(ir.DataType(number)) if number and number in _TYPES else None
+    known = numbered_type(number) if number else None
+    return None if known is None else element_name(known)
