@@ -26,12 +26,6 @@ from tests.runtime.newer_operators import Case, newer, retyped
 falls_back = pytest.mark.filterwarnings("ignore::anybit.runtime.engine.FallbackWarning")
 
 _RANDOM = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split())
-# What other engines owe: see the reason.
-_NOT_HERE = {
-    "test_maxunpool_export_with_output_shape": "ONNX Runtime places the values by the smaller shape",
-    "test_maxpool_with_argmax_2d_precomputed_pads": "the reference does not compute Indices",
-    "test_maxpool_with_argmax_2d_precomputed_strides": "the reference does not compute Indices",
-}
 # Arithmetic that the standard writes as a function in the type of its inputs: engines round it in other places.
 _TOLERANCE = {"float16": 2.0**-9, "bfloat16": 2.0**-6}
 # onnx states these results with four digits.
@@ -61,8 +55,6 @@ def _assert_close(found: Any, expected: Any, *, tolerance: float | None = None) 
 @pytest.mark.parametrize("engine", ["auto", "reference"])
 @pytest.mark.parametrize("case", newer(), ids=lambda c: c.name)
 def test_the_cases_of_onnx(case: Case, engine: str) -> None:
-    if case.name in _NOT_HERE or case.op_type in ("OptionalHasElement", "OptionalGetElement", "Optional"):
-        pytest.xfail(_NOT_HERE.get(case.name, "optionals are no tensors"))
     session = Session(case.model, engine=engine)
     if engine == "reference" and case.op_type == "Dropout" and _is_random(case):
         with pytest.raises(UnsupportedError, match="draws no random numbers"):

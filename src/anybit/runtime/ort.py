@@ -33,12 +33,9 @@ from anybit.runtime.known_opset import of_known_opset
 from anybit.runtime.plain_products import use_plain_products
 from anybit.runtime.positive_zeros import keep_positive_zeros
 from anybit.runtime.powers_of_two import move_powers_of_two
+from anybit.runtime.unfit import refuse_unfit
 
 _NEWEST_IR_VERSION = 11
-_EXCHANGED = frozenset(
-    ir.DataType[name]
-    for name in "BOOL INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 FLOAT16 FLOAT DOUBLE STRING".split()
-)
 WEIGHTS_FILE = "weights"  # in the folder of a lowered model
 _LARGE = 1024  # initializers above this many bytes are handed over beside the graph
 IN_MEMORY = 1 << 24  # in memory up to this many bytes in all, in a temporary file above
@@ -190,7 +187,7 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
     Raises:
         UnsupportedError: An operator has no ONNX body, or cannot be brought to a known opset.
     """
-    _refuse_types(model)
+    refuse_unfit(model)
     FoldConstants()(model)
     known = of_known_opset(model)
     if known is not model:
@@ -213,13 +210,6 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
         operator = operator_of(node, model.opset_imports)
         if operator is not None:
             expander.expand(node, operator, zero_signs=node.outputs[0] in told)
-        elif node.op_type == "BatchNormalization" and node.attributes.get_int("training_mode", 0):
-            raise UnsupportedError(
-                "ONNX Runtime gives wrong results in training mode",
-                node=label(node),
-                got="training_mode = 1",
-                hint='export the model for inference, or use engine="reference"',
-            )
         elif node.domain not in ("", "ai.onnx.ml", "com.microsoft"):
             raise UnsupportedError(
                 "ONNX Runtime does not run this operator",
@@ -232,24 +222,6 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
     _drop_repeated_names(model.graph)
     model.ir_version = min(max(model.ir_version, 8), _NEWEST_IR_VERSION)
     return _packed(model, integer=integer)
-
-
-def _refuse_types(model: ir.Model) -> None:
-    """Raises for inputs and outputs that its Python interface has no arrays for, or others than those of their type."""
-    for kind, values in (("input", model.graph.inputs), ("output", model.graph.outputs)):
-        for value in values:
-            if (
-                value.dtype is not None
-                and value.dtype not in _EXCHANGED
-                and not isinstance(value.type, ir.SequenceType)
-            ):
-                raise UnsupportedError(
-                    f"ONNX Runtime takes no {kind} of this type from Python",
-                    node=f"{kind} '{value.name}'",
-                    got=value.dtype,
-                    expected="a float of 16 bits or more (no bfloat16), an integer of 8 or more, a bool or a string",
-                    hint='cast it inside the model, or use engine="reference"',
-                )
 
 
 def _with_integer_products(model: ir.Model, *, layers: bool) -> tuple[ir.Model, bool]:
