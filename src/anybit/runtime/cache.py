@@ -2,9 +2,10 @@
 
 The key of an entry is the SHA-256 of all that decides what it holds: the model with every weight, wherever that lies,
 the options of the session, what the processor's products of bytes do, the versions of the packages that take part and
-the source of anybit itself. An entry is one file, written beside its place and then renamed, so that processes may share a folder. It begins with the SHA-256
-of its own bytes, which is checked before any of them is looked at; a file that does not fit is as good as none, and is
-written again. The hash tells a damaged file from a sound one: it does not tell who wrote it.
+the source of anybit itself. An entry is one file, written beside its place and then renamed, so that processes may
+share a folder. It begins with the SHA-256 of its own bytes, which is checked before any of them is looked at; a file
+that does not fit is as good as none, and is written again. The hash tells a damaged file from a sound one: it does not
+tell who wrote it.
 """
 
 from __future__ import annotations
