@@ -1,0 +1,74 @@
+"""python -m tests.fuzz: damages models and calls every public function on them."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from tests.fuzz.mutate import mutated
+from tests.fuzz.runner import fuzz
+from tests.fuzz.seeds import nightly_seeds, small_seeds
+from tests.fuzz.worker import Escape, Plan, read_seeds
+
+
+def main() -> None:
+    """Prints each escape, and a table at the end; the exit code is 1 if there was one."""
+    arguments = _arguments()
+    seeds = arguments.seeds or Path(tempfile.mkdtemp(prefix="anybit-fuzz-"))
+    if not any(seeds.iterdir()):
+        for number, data in enumerate(nightly_seeds() if arguments.nightly else small_seeds()):
+            (seeds / f"{number:05}.onnx").write_bytes(data)
+    others = None if arguments.others == "all" else int(arguments.others)
+    plan = Plan(seeds, arguments.seed, others, tuple(arguments.only))
+    print(f"seed {plan.seed}, {sum(1 for _ in seeds.iterdir())} models in {seeds}", flush=True)
+    result = fuzz(
+        plan,
+        first=arguments.first,
+        count=arguments.mutants,
+        seconds=arguments.seconds,
+        workers=arguments.workers,
+        report=_report,
+    )
+    print(
+        f"{result.mutants} mutants, {result.calls} calls, {len(result.escapes)} escapes from {len(result.places)} places"
+    )
+    for (what, place), escapes in result.places.items():
+        print(f"{len(escapes):6} {what} {place}: {escapes[0].call}, mutant {escapes[0].index}")
+    _keep(arguments.out, plan, [escapes[0] for escapes in result.places.values()])
+    raise SystemExit(bool(result.escapes))
+
+
+def _report(escape: Escape) -> None:
+    print(f"  {escape.index} {escape.call}: {escape.what} {escape.place}", flush=True)
+
+
+def _keep(folder: Path, plan: Plan, escapes: list[Escape]) -> None:
+    """Writes the first mutant of each place, and what is known of it."""
+    seeds = read_seeds(plan.seeds) if escapes else ()
+    for number, escape in enumerate(escapes):
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{escape.what}_{plan.seed}_{escape.index}"
+        (folder / f"{name}.onnx").write_bytes(mutated(seeds, plan.key(escape.index)))
+        (folder / f"{name}.txt").write_text(f"{escape.call} {escape.place} ({number})\n{escape.text}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the mutations")
+    parser.add_argument("--first", type=int, default=0, help="number of the first mutant")
+    parser.add_argument("--mutants", type=int, help="how many")
+    parser.add_argument("--seconds", type=float, help="how long")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument(
+        "--others", default="1", help="public calls besides load, check and clean, of each mutant; or all"
+    )
+    parser.add_argument("--only", nargs="*", default=(), help="names of the calls to make instead")
+    parser.add_argument("--nightly", action="store_true", help="with an example of each operator, and the real models")
+    parser.add_argument("--seeds", type=Path, help="folder of models to damage; filled if it is empty")
+    parser.add_argument("--out", type=Path, default=Path("build/fuzz"), help="folder for what was found")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

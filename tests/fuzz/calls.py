@@ -1,0 +1,251 @@
+"""Every public function, as a call on one damaged model. `tests/fuzz/test_fuzz.py` keeps the list complete."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+import anybit
+import anybit.cli.app
+import anybit.io.load
+from anybit.errors import ModelFileError
+from anybit.passes.catalog import catalog
+from anybit.runtime.random_inputs import random_inputs
+
+_SAMPLES = 2
+_COMMANDS = (
+    "info",
+    "check",
+    "types",
+    "ranges",
+    "cost",
+    "stats",
+    "clean",
+    "convert",
+    "report",
+    "run",
+    "verify",
+    "compare",
+)
+_EXTRA = {  # what a command needs besides the model; {out} is a path that may be written
+    "clean": ("-o", "{out}"),
+    "convert": ("--to", "qcdq", "-o", "{out}"),
+    "report": ("-o", "{out}"),
+    "run": ("-i", "{out}.npz", "--engine", "reference"),
+    "verify": ("{model}",),
+    "compare": ("{model}", "--random", "2"),
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A damaged model, in a form that decides itself by its number.
+
+    Attributes:
+        data: The file.
+        index: Its number.
+        folder: Where files may be written.
+    """
+
+    data: bytes
+    index: int
+    folder: Path
+
+    @cached_property
+    def source(self) -> Any:
+        """Bytes, a path, a ModelProto, or a model in memory."""
+        proto = self.proto
+        match self.index % 4:
+            case 0 if proto is not None:
+                return proto
+            case 1:
+                return self.path
+            case 2 if self.memory is not None:
+                return self.memory
+            case _:
+                return self.data
+
+    @cached_property
+    def proto(self) -> onnx.ModelProto | None:
+        try:
+            return onnx.ModelProto.FromString(self.data)
+        except DecodeError:
+            return None
+
+    @cached_property
+    def memory(self) -> ir.Model | None:
+        """The model as onnx-ir reads it, None where it does not."""
+        try:
+            return None if self.proto is None else ir.from_proto(self.proto)
+        except Exception:  # noqa: BLE001  (what onnx-ir raises is not what is tested)
+            return None
+
+    @cached_property
+    def path(self) -> Path:
+        path = self.folder / "model.onnx"
+        path.write_bytes(self.data)
+        return path
+
+    @cached_property
+    def loaded(self) -> ir.Model:
+        return anybit.load(self.source)
+
+
+Call = Callable[[Mutant], object]
+
+
+def _load_large(mutant: Mutant) -> object:
+    with mock.patch.object(anybit.io.load, "_LARGE_FILE", 0), mock.patch("anybit.io.wire._LARGE", 4):
+        return anybit.load(mutant.path)
+
+
+def _save(mutant: Mutant) -> object:
+    anybit.save(mutant.loaded, mutant.folder / "saved.onnx")
+    return anybit.save(mutant.loaded, mutant.folder / "external.onnx", external_data=True)
+
+
+def _save_unread(mutant: Mutant) -> object:
+    return None if mutant.memory is None else anybit.save(mutant.memory, mutant.folder / "saved.onnx")
+
+
+def _ends(model: ir.Model) -> tuple[list[str], list[str]]:
+    return [str(v.name) for v in model.graph.inputs], [str(v.name) for v in model.graph.outputs]
+
+
+def _extract(mutant: Mutant) -> object:
+    inputs, outputs = _ends(mutant.loaded)
+    inner = [str(o.name) for n in mutant.loaded.graph for o in n.outputs if o.name]
+    anybit.extract_submodel(mutant.loaded, inputs=inputs, outputs=outputs)
+    return anybit.extract_submodel(mutant.loaded, inputs=inputs, outputs=inner[len(inner) // 2 :][:1])
+
+
+def _extract_unread(mutant: Mutant) -> object:
+    if mutant.memory is None:
+        return None
+    inputs, outputs = _ends(mutant.memory)
+    return anybit.extract_submodel(mutant.memory, inputs=inputs, outputs=outputs)
+
+
+def _inline(mutant: Mutant) -> object:
+    model = mutant.loaded if mutant.index % 2 or mutant.memory is None else mutant.memory
+    inputs, outputs = _ends(model)
+    return anybit.inline_submodel(model, model, inputs=inputs, outputs=outputs)
+
+
+def _merge(mutant: Mutant) -> object:
+    model = mutant.loaded if mutant.index % 2 or mutant.memory is None else mutant.memory
+    return anybit.merge_models(model, model)
+
+
+def _statistics(mutant: Mutant) -> object:
+    anybit.statistics(mutant.source)
+    return anybit.statistics(mutant.source, random_inputs(mutant.source, _SAMPLES))
+
+
+def _run_by(engine: anybit.Engine) -> Call:
+    def call(mutant: Mutant) -> object:
+        return anybit.run(mutant.source, random_inputs(mutant.source, _SAMPLES), engine=engine)
+
+    return call
+
+
+def _apply(name: str) -> Call:
+    options: dict[str, dict[str, Any]] = {
+        "expose-tensors": {"tensors": ("h",)},
+        "set-input-shape": {"shapes": {"x": (2, 4)}},
+    }
+    step = catalog()[name](**options.get(name, {}))
+    return lambda mutant: anybit.apply(mutant.source, [step])
+
+
+def _convert(to: anybit.Format, **options: Any) -> Call:
+    return lambda mutant: anybit.convert(mutant.source, to, **options)
+
+
+def _command(name: str) -> Call:
+    def call(mutant: Mutant) -> object:
+        paths = {"model": str(mutant.path), "out": str(mutant.folder / "written")}
+        arguments = ["anybit", name, str(mutant.path), *(a.format(**paths) for a in _EXTRA.get(name, ()))]
+        out = io.StringIO()
+        with (
+            mock.patch.object(sys, "argv", arguments),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(out),
+            contextlib.suppress(SystemExit),
+        ):
+            anybit.cli.app.main()
+        if "this is a bug of anybit" in out.getvalue():
+            raise RuntimeError(out.getvalue())
+        return out
+
+    return call
+
+
+FIRST: Mapping[str, Call] = {
+    "load": lambda mutant: anybit.load(mutant.source),
+    "check": lambda mutant: anybit.check(mutant.source),
+    "clean": lambda mutant: anybit.clean(mutant.source),
+}
+"""What every mutant goes through."""
+
+OTHERS: Mapping[str, Call] = {
+    "analyse": lambda mutant: anybit.analyse(mutant.source),
+    "compare": lambda mutant: anybit.compare(mutant.source, mutant.source, samples=_SAMPLES),
+    **{f"convert {f.value}": _convert(f) for f in anybit.Format},
+    "convert qcdq standard": _convert(anybit.Format.QCDQ, standard=True),
+    "convert qdq approximate": _convert(anybit.Format.QDQ, approximate=True),
+    "convert qonnx pack": _convert(anybit.Format.QONNX, pack=True),
+    "convert qonnx embed": _convert(anybit.Format.QONNX, embed_functions=True),
+    "cost": lambda mutant: anybit.cost(mutant.source),
+    "extract_submodel": _extract,
+    "extract_submodel unread": _extract_unread,
+    "formats_of": lambda mutant: anybit.formats_of(mutant.source),
+    "inline_submodel": _inline,
+    "load large": _load_large,
+    "merge_models": _merge,
+    "prepare_finn": lambda mutant: anybit.prepare_finn(mutant.source),
+    "prepare_hls4ml": lambda mutant: anybit.prepare_hls4ml(mutant.source),
+    "ranges": lambda mutant: anybit.ranges(mutant.source),
+    "repairs": lambda mutant: anybit.repairs(mutant.loaded),
+    "report": lambda mutant: anybit.report(mutant.source),
+    "run reference": _run_by(anybit.Engine.REFERENCE),
+    "run auto": _run_by(anybit.Engine.AUTO),
+    "Session": lambda mutant: anybit.Session(mutant.source, tensors="all"),
+    "save": _save,
+    "save unread": _save_unread,
+    "statistics": _statistics,
+    "summarise": lambda mutant: anybit.summarise(mutant.source),
+    "to_proto": lambda mutant: anybit.to_proto(mutant.loaded),
+    "to_proto unread": lambda mutant: None if mutant.memory is None else anybit.to_proto(mutant.memory),
+    "types": lambda mutant: anybit.types(mutant.source),
+    "verify": lambda mutant: anybit.verify(mutant.source, mutant.source, samples=_SAMPLES),
+    **{f"apply {name}": _apply(name) for name in catalog()},
+    **{f"anybit {name}": _command(name) for name in _COMMANDS},
+}
+"""The other public functions and commands."""
+
+CALLS = {**FIRST, **OTHERS}
+
+NO_MODEL = frozenset(
+    """AnybitError Attribute Call Certificate Comparison Conversion ConversionError Cost DataType Engine Evaluation
+    Export Finding Format Grid Handover ImageFolder Input InputRange Metric Operator Ranges Refusal Repair Rounding
+    Severity Statistics Summary TensorType Types Values Verdict export_brevitas export_keras export_torch
+    parse_datatype register""".split()
+)
+"""Public names that take no model file: values, records, and what exports from a framework."""
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether a public function may raise it: an error that anybit makes, of which a file's is one."""
+    return isinstance(error, anybit.AnybitError | ModelFileError)
