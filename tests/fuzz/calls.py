@@ -18,7 +18,6 @@ from google.protobuf.message import DecodeError
 
 import anybit
 import anybit.cli.app
-import anybit.io.load
 from anybit.errors import ModelFileError
 from anybit.passes.catalog import catalog
 from anybit.runtime.random_inputs import random_inputs
@@ -106,7 +105,7 @@ Call = Callable[[Mutant], object]
 
 
 def _load_large(mutant: Mutant) -> object:
-    with mock.patch.object(anybit.io.load, "_LARGE_FILE", 0), mock.patch("anybit.io.wire._LARGE", 4):
+    with mock.patch("anybit.io.reading._LARGE_FILE", 0), mock.patch("anybit.io.wire._LARGE", 4):
         return anybit.load(mutant.path)
 
 

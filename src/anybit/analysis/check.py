@@ -10,12 +10,12 @@ from onnx_ir.passes.common import InlinePass
 
 from anybit.analysis.annotation_rules import annotation_findings
 from anybit.errors import Finding, Severity
-from anybit.io.load import ModelSource, load
+from anybit.io.load import ModelSource, load, read
 from anybit.io.normalize import ORDER
-from anybit.io.order import cycle_of
 from anybit.io.shapes import FalseStatement, infer_shapes
+from anybit.io.structure import structure_findings
 from anybit.ops.broken import error_of
-from anybit.ops.nodes import findings_of, is_undefined, label, newest_opset, operator_of, standard_schema
+from anybit.ops.nodes import findings_of, label, newest_opset, operator_of, standard_schema
 from anybit.ops.operator import DOMAIN
 from anybit.ops.registry import operators
 from anybit.ops.standard.checks.registry import findings_of_standard
@@ -29,6 +29,8 @@ _OLDEST_OPSET = 7  # before it, broadcasting was an attribute and BatchNormaliza
 def check(model: ModelSource) -> tuple[Finding, ...]:
     """All findings, in the order of the graph; none means that every node has a meaning.
 
+    Of a model that cannot be read, because a name stands twice or data is missing, these reasons are all that is found.
+
     Rules: structure of the graph, opsets, operators and their versions, attributes, number and types of inputs,
     and for our operators bit widths, scales, zero points, broadcasting and rounding modes.
 
@@ -36,9 +38,12 @@ def check(model: ModelSource) -> tuple[Finding, ...]:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it is not changed.
 
     Raises:
-        ModelFileError: The model cannot be read.
+        ModelFileError: The source is no ONNX model at all.
     """
-    checked = load(model)
+    reading = read(model)
+    checked = reading.model
+    if checked is None:
+        return reading.findings
     inference = infer_shapes(checked, data_propagation=True)
     order: tuple[Finding, ...] = checked.meta.get(ORDER, ())
     false = map(_false_statement, inference.false)
@@ -78,9 +83,9 @@ def findings_of_model(model: ir.Model) -> Iterator[Finding]:
     """What is wrong with a loaded model whose shapes were inferred: one rule after the other."""
     functions = set(model.functions)
     yield from _opsets(model)
-    yield from _structure(model.graph)
-    for function in model.functions.values():
-        yield from _structure(function.graph)
+    yield from structure_findings(model)
+    for graph in (model.graph, *(f.graph for f in model.functions.values())):
+        yield from _node_names(graph)
     for node in model.graph.all_nodes():
         yield from _node(node, model.opset_imports, functions)
     inside = [
@@ -91,8 +96,6 @@ def findings_of_model(model: ir.Model) -> Iterator[Finding]:
     ]
     yield from (*inside, *_called(model, inside))
     yield from annotation_findings(model)
-    for graph in (model.graph, *(f.graph for f in model.functions.values())):
-        yield from _cycles(graph)
 
 
 def _called(model: ir.Model, known: Iterable[Finding]) -> Iterator[Finding]:
@@ -131,23 +134,14 @@ def _opsets(model: ir.Model) -> Iterator[Finding]:
         )
 
 
-def _structure(graph: ir.Graph) -> Iterator[Finding]:
-    """Tensors that nothing makes, in subgraphs too, and names that several nodes have."""
+def _node_names(graph: ir.Graph) -> Iterator[Finding]:
     names = set[str]()
-    for node in graph.all_nodes():
-        for value in node.inputs:
-            if value is not None and is_undefined(value):
-                yield Finding(rule="undefined", problem=f"input '{value.name}' comes from nowhere", node=label(node))
-        if node.name and node.name in names and node.graph is graph:
+    for node in graph:
+        if node.name and node.name in names:
             yield Finding(
                 rule="node-name", problem="another node has the same name", node=label(node), severity=Severity.WARNING
             )
-        names |= {node.name} if node.name and node.graph is graph else set()
-    for part in (graph, *graph.subgraphs()):
-        for output in part.outputs:
-            if is_undefined(output):
-                problem = "a graph output comes from nowhere"
-                yield Finding(rule="undefined", problem=problem, node=f"output '{output.name}'")
+        names |= {node.name} if node.name else set()
 
 
 def _node(node: ir.Node, imports: dict[str, int], functions: Iterable[ir.OperatorIdentifier]) -> Iterable[Finding]:
@@ -191,13 +185,6 @@ def _false_statement(statement: FalseStatement) -> Finding:
         expected=statement.true,
         severity=Severity.WARNING,
     )
-
-
-def _cycles(graph: ir.Graph) -> Iterator[Finding]:
-    cycle = [label(node) for node in cycle_of(graph)]
-    if cycle:
-        way = " -> ".join([*cycle, cycle[0]])
-        yield Finding(rule="cycle", problem="the graph has a cycle", node=cycle[0], got=way)
 
 
 def _shapes(graph: ir.Graph) -> Iterator[Finding]:

@@ -7,14 +7,20 @@ from collections.abc import Iterable, Mapping
 import onnx_ir as ir
 
 from anybit.errors import Finding, InvalidModelError, Severity
-from anybit.ops.nodes import findings_of, operator_of
-from anybit.ops.standard.checks.registry import findings_of_standard
+from anybit.ops.nodes import findings_of, form_findings, operator_of
+from anybit.ops.standard.checks.registry import findings_of_standard, form_findings_of_standard
 
 
 def findings_of_node(node: ir.Node, opset_imports: Mapping[str, int]) -> Iterable[Finding]:
     """Everything that is wrong with a call of an operator of ours, of ONNX or of ONNX Runtime."""
     operator = operator_of(node, dict(opset_imports))
     return findings_of_standard(node, opset_imports) if operator is None else findings_of(node, operator)
+
+
+def form_findings_of_node(node: ir.Node, opset_imports: Mapping[str, int]) -> Iterable[Finding]:
+    """What is missing, too many or of another kind among the inputs, outputs and attributes of such a call."""
+    operator = operator_of(node, dict(opset_imports))
+    return form_findings_of_standard(node, opset_imports) if operator is None else form_findings(node, operator)
 
 
 def refuse_broken(model: ir.Model) -> None:

@@ -45,6 +45,14 @@ def call_of(node: ir.Node, operator: Operator) -> Call:
 
 def findings_of(node: ir.Node, operator: Operator) -> Iterator[Finding]:
     """Everything that is wrong with a call of one of our operators: inputs, attributes, the operator's own rules."""
+    yield from form_findings(node, operator)
+    yield from _element_types(node, operator)
+    yield from _unknown_attributes(node, operator)
+    yield from operator.check(call_of(node, operator))
+
+
+def form_findings(node: ir.Node, operator: Operator) -> Iterator[Finding]:
+    """What of a call of one of our operators is missing, too many or of another kind: inputs, outputs, attributes."""
     expected = ", ".join(i.name for i in operator.inputs)
     least, most = sum(not i.optional for i in operator.inputs), len(operator.inputs)
     if not least <= len(node.inputs) <= most:
@@ -62,20 +70,42 @@ def findings_of(node: ir.Node, operator: Operator) -> Iterator[Finding]:
     for formal, value in zip(operator.inputs, node.inputs, strict=False):
         if value is None and not formal.optional:
             yield Finding(rule="inputs", problem=f"input {formal.name} is missing", node=label(node), expected=expected)
-        elif (
-            value is not None
-            and value.dtype is not None
-            and f"tensor({element_name(value.dtype)})" not in formal.types.value
-        ):
+    for formal in operator.attributes:
+        attribute = node.attributes.get(formal.name)
+        if attribute is None and formal.default is None:
+            yield Finding(rule="attribute", problem=f"attribute '{formal.name}' is missing", node=label(node))
+        elif attribute is not None and not attribute.is_ref() and not _is_kind(attribute.value, formal.kind):
+            yield Finding(
+                rule="attribute",
+                problem=f"type of attribute '{formal.name}'",
+                node=label(node),
+                got=attribute.type.name,
+                expected=formal.kind.__name__,
+            )
+
+
+def _is_kind(value: object, kind: type) -> bool:
+    if kind is tuple:
+        return isinstance(value, tuple) and all(isinstance(v, int) for v in value)
+    return isinstance(value, kind)
+
+
+def _element_types(node: ir.Node, operator: Operator) -> Iterator[Finding]:
+    for formal, value in zip(operator.inputs, node.inputs, strict=False):
+        kind = None if value is None or value.dtype is None else element_name(value.dtype)
+        if kind is not None and f"tensor({kind})" not in formal.types.value:
             yield Finding(
                 rule="element-type",
                 problem=f"type of {formal.name}",
                 node=label(node),
-                got=element_name(value.dtype),
+                got=kind,
                 expected=", ".join(t.removeprefix("tensor(").rstrip(")") for t in formal.types.value),
             )
-    known = {a.name: a for a in operator.attributes}
-    for name, attribute in node.attributes.items():
+
+
+def _unknown_attributes(node: ir.Node, operator: Operator) -> Iterator[Finding]:
+    known = [a.name for a in operator.attributes]
+    for name in node.attributes:
         if name not in known:
             yield Finding(
                 rule="attribute",
@@ -84,15 +114,6 @@ def findings_of(node: ir.Node, operator: Operator) -> Iterator[Finding]:
                 expected=", ".join(known) or "no attributes",
                 severity=Severity.WARNING,
             )
-        elif not attribute.is_ref() and not isinstance(attribute.value, known[name].kind):
-            yield Finding(
-                rule="attribute",
-                problem=f"type of attribute '{name}'",
-                node=label(node),
-                got=attribute.type.name,
-                expected=known[name].kind.__name__,
-            )
-    yield from operator.check(call_of(node, operator))
 
 
 def element_name(dtype: ir.DataType) -> str:

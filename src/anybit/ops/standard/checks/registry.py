@@ -12,6 +12,7 @@ from anybit.ops.standard.checks import (
     block_weights,
     byte_operators,
     contrib_schemas,
+    control_flow,
     convolution,
     linear_quantization,
     matrix_products,
@@ -19,7 +20,7 @@ from anybit.ops.standard.checks import (
 )
 from anybit.ops.standard.checks.call import StandardCall, standard_call
 from anybit.ops.standard.checks.contrib_schemas import contrib_signature
-from anybit.ops.standard.checks.signature import Signature, signature_findings, standard_signature
+from anybit.ops.standard.checks.signature import Signature, form_findings, signature_findings, standard_signature
 
 _Rule = Callable[[StandardCall], Iterable[Finding]]
 
@@ -82,9 +83,18 @@ def findings_of_standard(node: ir.Node, opset_imports: Mapping[str, int]) -> Ite
     if signature is None:
         return
     yield from signature_findings(node, signature)
+    yield from control_flow.body_findings(node, signature)
     rule = (STANDARD if node.domain == "" else CONTRIB).get(node.op_type)
     if rule is not None and not any(a.is_ref() for a in node.attributes.values()):
         yield from rule(standard_call(node, signature, opset_imports.get(node.domain, 1)))
+
+
+def form_findings_of_standard(node: ir.Node, opset_imports: Mapping[str, int]) -> Iterator[Finding]:
+    """Inputs, outputs, attributes and bodies of such a call that are missing, too many or of another kind."""
+    signature = _signature(node, opset_imports)
+    if signature is not None:
+        yield from form_findings(node, signature)
+        yield from control_flow.body_findings(node, signature)
 
 
 def _signature(node: ir.Node, opset_imports: Mapping[str, int]) -> Signature | None:

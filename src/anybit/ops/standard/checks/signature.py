@@ -103,9 +103,15 @@ def _formal_attribute(attribute: OpSchema.Attribute) -> FormalAttribute:
 
 def signature_findings(node: ir.Node, signature: Signature) -> Iterator[Finding]:
     """How a call departs from the signature of its operator."""
+    yield from form_findings(node, signature)
+    yield from _unknown_attributes(node, signature)
+    yield from _element_types(node, signature)
+
+
+def form_findings(node: ir.Node, signature: Signature) -> Iterator[Finding]:
+    """Inputs, outputs and attributes that are missing, too many or of another kind."""
     yield from _counts(node, signature)
     yield from _attributes(node, signature)
-    yield from _element_types(node, signature)
 
 
 def paired(
@@ -144,26 +150,45 @@ def _counts(node: ir.Node, signature: Signature) -> Iterator[Finding]:
 
 
 def _attributes(node: ir.Node, signature: Signature) -> Iterator[Finding]:
-    known = signature.attributes
     for name, attribute in node.attributes.items():
-        if name not in known:
-            yield Finding(
-                rule="attribute",
-                problem=f"attribute '{name}' is not defined at {signature.version}",
-                node=label(node),
-                expected=", ".join(known) or "no attributes",
-            )
-        elif attribute.type.name != known[name].kind:
+        known = signature.attributes.get(name)
+        if known is not None and not _is_kind(attribute, known.kind):
             yield Finding(
                 rule="attribute",
                 problem=f"type of attribute '{name}'",
                 node=label(node),
                 got=attribute.type.name,
-                expected=known[name].kind,
+                expected=known.kind,
             )
-    for name, attribute in known.items():
-        if attribute.required and name not in node.attributes:
+    for name, known in signature.attributes.items():
+        if known.required and name not in node.attributes:
             yield Finding(rule="attribute", problem=f"attribute '{name}' is missing", node=label(node))
+
+
+_VALUES: dict[str, tuple[type, ...]] = {"INT": (int,), "FLOAT": (float, int), "STRING": (str,)}
+_VALUES |= {f"{kind}S": types for kind, types in _VALUES.items()}
+
+
+def _is_kind(attribute: ir.Attr, kind: str) -> bool:
+    """Whether an attribute is of a kind, and holds values of it: one made in memory, or text that is none, may not."""
+    if attribute.type.name != kind:
+        return False
+    types = _VALUES.get(kind)
+    if types is None or attribute.is_ref():
+        return True
+    values: Any = attribute.value if kind in ("INTS", "FLOATS", "STRINGS") else (attribute.value,)
+    return isinstance(values, tuple | list) and all(isinstance(v, types) for v in values)
+
+
+def _unknown_attributes(node: ir.Node, signature: Signature) -> Iterator[Finding]:
+    for name in node.attributes:
+        if name not in signature.attributes:
+            yield Finding(
+                rule="attribute",
+                problem=f"attribute '{name}' is not defined at {signature.version}",
+                node=label(node),
+                expected=", ".join(signature.attributes) or "no attributes",
+            )
 
 
 def _element_types(node: ir.Node, signature: Signature) -> Iterator[Finding]:

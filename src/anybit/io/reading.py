@@ -1,0 +1,205 @@
+"""read_file, read_proto: a model as onnx-ir reads it, or why it cannot be read."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from anybit.errors import AnybitError, Diagnosis, Finding, ModelFileError
+from anybit.io.external import ExternalFiles
+from anybit.io.file_checks import file_findings
+from anybit.io.lost_annotations import LOST_ANNOTATIONS, lost_annotations
+from anybit.io.normalize import REPAIRS, Repair
+from anybit.io.sparse import make_dense
+from anybit.io.structure import structure_findings
+from anybit.io.tensors import replace_tensors
+from anybit.io.wire import OpenFile, Payload, without_payloads
+from anybit.ops.broken import error_of
+
+_LARGE_FILE = 1 << 26  # from here on weights stay in the file
+_WHOLE_BYTES = frozenset(
+    d.value for d in ir.DataType if d not in (ir.DataType.UNDEFINED, ir.DataType.STRING) and d.itemsize >= 1
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a source holds, and what is wrong with it.
+
+    Attributes:
+        model: The model; None where none can be made of the source.
+        findings: What stands in the way of reading it, or of walking its graph; empty where nothing does.
+        error: The first of them, as `load` raises it.
+    """
+
+    model: ir.Model | None
+    findings: tuple[Finding, ...] = ()
+    error: AnybitError | None = None
+
+
+def read_file(path: Path, folder: Path) -> Reading:
+    """The model of an .onnx file, not normalised.
+
+    Args:
+        path: The file.
+        folder: Where its external data is.
+
+    Raises:
+        ModelFileError: The file is no ONNX model at all.
+    """
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise ModelFileError("the file is empty", node=str(path), expected="an ONNX model")
+        if size >= _LARGE_FILE:
+            return _read_large(path, folder)
+        return read_proto(parse(path.read_bytes(), str(path)), folder, str(path))
+    except OSError as error:
+        raise ModelFileError(
+            "cannot read the file", node=str(path), got=error.strerror or error, expected="a path of an ONNX model"
+        ) from error
+
+
+def _read_large(path: Path, folder: Path) -> Reading:
+    """A large model whose weights stay in the file; see `anybit.io.wire`."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            slim, payloads = without_payloads(mapped)
+    except ValueError as error:
+        raise ModelFileError("not an ONNX model, or a truncated one", node=str(path), got=error) from error
+    proto = parse(slim, str(path))
+    source = OpenFile(path)
+    absent: list[tuple[onnx.TensorProto, Payload]] = []
+    for payload in payloads:
+        tensor = proto.graph.initializer[payload.index]
+        if tensor.data_type in _WHOLE_BYTES:
+            absent.append((tensor, payload))
+        else:
+            tensor.raw_data = source.read(payload)
+    reading = read_proto(proto, folder, str(path), sizes={t.name: p.length for t, p in absent})
+    for tensor, payload in absent if reading.model is not None else ():
+        value = reading.model.graph.initializers[tensor.name]
+        dtype, shape = ir.DataType(tensor.data_type), ir.Shape(tensor.dims)
+        value.const_value = source.tensor(payload, tensor.name, dtype, shape)
+    return reading
+
+
+def parse(data: bytes, where: str) -> onnx.ModelProto:
+    """The protobuf message in these bytes.
+
+    Raises:
+        ModelFileError: There is none.
+    """
+    try:
+        return onnx.ModelProto.FromString(data)
+    except DecodeError as error:
+        raise ModelFileError(
+            "not an ONNX model, or a truncated one", node=where, got="bytes that are no ONNX protobuf"
+        ) from error
+
+
+def read_proto(
+    proto: onnx.ModelProto, folder: Path | None, where: str, *, sizes: Mapping[str, int] | None = None
+) -> Reading:
+    """The model of a message, which becomes part of it; not normalised.
+
+    Args:
+        proto: The message.
+        folder: Where its external data is; None if that is not known.
+        where: How messages name the model.
+        sizes: Initializers whose data was left in the file, with its size in bytes.
+
+    Raises:
+        ModelFileError: The message is no ONNX model at all.
+    """
+    if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output) or proto.ir_version < 1:
+        raise ModelFileError(
+            "no ONNX model", node=where, got="a protobuf without a graph", expected="an ONNX ModelProto"
+        )
+    findings = tuple(file_findings(proto, where, elsewhere=sizes or {}))
+    if findings:
+        return Reading(None, findings, ModelFileError(**_texts(findings[0])))
+    try:
+        model = _model_of(proto, ExternalFiles(folder), where)
+    except ModelFileError as error:
+        return unreadable(error)
+    findings = tuple(structure_findings(model))
+    return Reading(model, findings, error_of(findings[0]) if findings else None)
+
+
+def _model_of(proto: onnx.ModelProto, files: ExternalFiles, where: str) -> ir.Model:
+    sparse = make_dense(proto, files)
+    lost = tuple(lost_annotations(proto))
+    _merge_annotations(proto)
+    try:
+        with _silent():
+            model = ir.from_proto(proto)
+    except (ValueError, TypeError, KeyError, RuntimeError, ir.serde.SerdeError) as error:
+        raise ModelFileError("a broken ONNX model", node=where, got=cause(error)) from error
+    replace_tensors(model, files.bound)
+    if lost:
+        model.meta[LOST_ANNOTATIONS] = lost
+    done: list[Repair] = []
+    if sparse:
+        done.append(Repair("sparse", "sparse tensors made dense", sparse))
+    if proto.training_info:
+        done.append(Repair("training-info", "information for training dropped", len(proto.training_info)))
+    model.meta[REPAIRS] = tuple(done)
+    return model
+
+
+@contextmanager
+def _silent() -> Generator[None]:
+    """Keeps onnx-ir from logging what is wrong with a model: findings say it."""
+    logger = logging.getLogger("onnx_ir.serde")
+    logger.addFilter(_refuse)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_refuse)
+
+
+def _refuse(record: logging.LogRecord) -> bool:
+    del record
+    return False
+
+
+def cause(error: BaseException) -> str:
+    """The text of the error that an error comes from, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _merge_annotations(proto: onnx.ModelProto) -> None:
+    """Several annotations of one tensor become one: onnx-ir keeps only the last."""
+    first: dict[str, onnx.TensorAnnotation] = {}
+    annotations = proto.graph.quantization_annotation
+    if len({a.tensor_name for a in annotations}) == len(annotations):
+        return
+    for annotation in annotations:
+        merged = first.setdefault(annotation.tensor_name, onnx.TensorAnnotation(tensor_name=annotation.tensor_name))
+        known = {entry.key for entry in merged.quant_parameter_tensor_names}
+        merged.quant_parameter_tensor_names.extend(
+            e for e in annotation.quant_parameter_tensor_names if e.key not in known
+        )
+    del annotations[:]
+    annotations.extend(first.values())
+
+
+def unreadable(error: AnybitError) -> Reading:
+    """A reading that came to nothing, because of one thing."""
+    rule = "file" if isinstance(error, ModelFileError) else "model"
+    return Reading(None, (Finding(rule=rule, **_texts(error.diagnosis)),), error)
+
+
+def _texts(diagnosis: Diagnosis) -> dict[str, str]:
+    return {name: getattr(diagnosis, name) for name in ("problem", "node", "got", "expected", "hint")}
