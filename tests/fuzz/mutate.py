@@ -72,7 +72,7 @@ _KINDS: dict[int, Callable[[AttributeProto, random.Random], object]] = {
     ),
     AttributeProto.GRAPH: lambda a, _: setattr(a.g, "name", "empty"),
 }
-_GRAPH_KIND = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+_DOMAINS = ("", "ai.onnx.ml", "ai.onnx.training")
 
 
 def mutated(seeds: Sequence[bytes], key: str) -> bytes:
@@ -333,14 +333,16 @@ def _operator(proto: onnx.ModelProto, rng: random.Random, _: onnx.ModelProto) ->
         return
     node = rng.choice(nodes)
     if rng.random() < 0.3:
-        node.domain = rng.choice(("", "qonnx.custom_op.general", "com.microsoft", "onnx.brevitas", "own", "ai.onnx.ml"))
+        node.domain = rng.choice(
+            ("", "qonnx.custom_op.general", "com.microsoft", "own", "ai.onnx.ml", "anybit.inference")
+        )
     else:
         node.domain, node.op_type = rng.choice(_operators())
 
 
 @cache
 def _operators() -> tuple[tuple[str, str], ...]:
-    names = sorted({(s.domain, s.name) for s in onnx.defs.get_all_schemas()})
+    names = sorted({(s.domain, s.name) for s in _schemas()})
     own = "Quant IntQuant BipolarQuant Trunc FloatQuant MultiThreshold QuantAvgPool2d Im2Col XnorPopcountMatMul".split()
     microsoft = """QLinearAdd QLinearMul QGemm QLinearConcat QLinearAveragePool QLinearGlobalAveragePool QLinearLeakyRelu
         QLinearSigmoid QLinearSoftmax DynamicQuantizeMatMul MatMulIntegerToFloat QAttention MatMulNBits FusedMatMul
@@ -351,7 +353,7 @@ def _operators() -> tuple[tuple[str, str], ...]:
 def _new_node(proto: onnx.ModelProto, rng: random.Random, _: onnx.ModelProto) -> None:
     """A node of any operator on tensors that are there, its attributes as its schema has them."""
     graph = rng.choice(_graphs(proto))
-    schema = _schema(rng.choice(onnx.defs.get_all_schemas()).name, rng)
+    schema = rng.choice(_schemas())
     names = _names(proto)
     count = min(rng.randint(schema.min_input, max(schema.min_input, min(schema.max_input, 5))), 6)
     outputs = [f"new_{rng.randrange(1000)}" for _ in range(max(schema.min_output, 1))]
@@ -374,9 +376,11 @@ def _new_node(proto: onnx.ModelProto, rng: random.Random, _: onnx.ModelProto) ->
     graph.node.extend(kept)
 
 
-def _schema(name: str, rng: random.Random) -> Any:
-    domains = [s for s in onnx.defs.get_all_schemas() if s.name == name]
-    return rng.choice(domains)
+@cache
+def _schemas() -> tuple[Any, ...]:
+    """The operators of ONNX in a fixed order, without those that are registered later."""
+    found = (s for s in onnx.defs.get_all_schemas() if s.domain in _DOMAINS)
+    return tuple(sorted(found, key=lambda s: (s.domain, s.name)))
 
 
 def _opset(proto: onnx.ModelProto, rng: random.Random, _: onnx.ModelProto) -> None:

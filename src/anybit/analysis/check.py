@@ -10,6 +10,7 @@ from onnx_ir.passes.common import InlinePass
 
 from anybit.analysis.annotation_rules import annotation_findings
 from anybit.errors import Finding, Severity
+from anybit.io.functions import INLINING_ERRORS
 from anybit.io.load import ModelSource, load, read
 from anybit.io.normalize import ORDER
 from anybit.io.shapes import FalseStatement, infer_shapes
@@ -107,8 +108,8 @@ def _called(model: ir.Model, known: Iterable[Finding]) -> Iterator[Finding]:
         copy = model.clone()
         own = set(copy.graph.all_nodes())
         InlinePass()(copy)
-    except (RuntimeError, ir.passes.PassError, ir.passes.PreconditionError):
-        return  # a tensor that nothing makes, or a function that calls itself
+    except (*INLINING_ERRORS, RuntimeError):
+        return  # a tensor that nothing makes, or a function that cannot be inlined
     infer_shapes(copy, data_propagation=True)
     told = {replace(f, node="") for f in known}
     for node in copy.graph.all_nodes():

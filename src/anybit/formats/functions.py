@@ -5,7 +5,16 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from anybit.errors import UnsupportedError
-from anybit.io.functions import HELPER_VERSION, OLDEST_BODY_OPSET, body_functions, calls, embedded, inlined, obstacles
+from anybit.io.functions import (
+    HELPER_VERSION,
+    INLINING_ERRORS,
+    OLDEST_BODY_OPSET,
+    body_functions,
+    calls,
+    embedded,
+    inlined,
+    obstacles,
+)
 from anybit.ops.broken import error_of
 from anybit.ops.expand import BODY_OPSET
 from anybit.ops.nodes import label
@@ -100,7 +109,7 @@ def _halves(model: ir.Model) -> dict[ir.OperatorIdentifier, bool]:
     """Whether an operator is called on float16."""
     try:
         flat = inlined(model)
-    except (ir.passes.PassError, ir.passes.PreconditionError) as error:
+    except INLINING_ERRORS as error:
         raise UnsupportedError(
             "a model-local function cannot be inlined", got=" ".join(str(error.__cause__ or error).split())
         ) from error

@@ -26,6 +26,8 @@ from anybit.rounding import Rounding
 OLDEST_BODY_OPSET = 19  # from here on Equal compares strings, as bodies do to choose the rounding
 HELPER_VERSION = 1
 """Version of the domains of functions that bodies call."""
+INLINING_ERRORS = (ir.passes.PassError, ir.passes.PreconditionError, ValueError)
+"""What onnx-ir says of a function that it cannot inline: one of another opset, or with graphs as attributes."""
 _HALF = "float16"  # ends the names of the tensors that are float16
 
 
@@ -55,7 +57,7 @@ def inlined(model: ir.Model) -> ir.Model:
     """A copy without functions, in which every element type is known that can be.
 
     Raises:
-        PassError: A function calls itself.
+        INLINING_ERRORS: A function cannot be inlined.
     """
     copy = model.clone()
     InlinePass()(copy)
@@ -110,7 +112,7 @@ def embedded(model: ir.Model) -> frozenset[ir.OperatorIdentifier]:
         for key in halves:
             del rest.functions[key]
         rest = inlined(rest)
-    except (ir.passes.PassError, ir.passes.PreconditionError, RuntimeError):  # RuntimeError: it cannot be copied
+    except (*INLINING_ERRORS, RuntimeError):  # RuntimeError: it cannot be copied
         return frozenset()
     for node in rest.graph.all_nodes():
         key = node.op_identifier()

@@ -65,7 +65,7 @@ def _guard(nodes: Any, constants: set[str], version: int, where: str) -> bool:
         for graph in bodies(node):
             inner = f"{where}:{position}"
             changed |= _guard(graph.node, vectors | {t.name for t in graph.initializer}, version, inner)
-        if node.domain == "ai.onnx.ml" and node.op_type in _UNTYPED:
+        if node.domain == _DOMAIN or (node.domain == "ai.onnx.ml" and node.op_type in _UNTYPED):
             _cover(node)
             changed = True
         if node.domain != "":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +12,12 @@ import onnx_ir as ir
 from anybit.errors import Finding, InvalidModelError, ModelFileError
 from anybit.io.copying import copied
 from anybit.io.external import ExternalFiles
+from anybit.io.memory_checks import memory_findings
 from anybit.io.normalize import normalize
 from anybit.io.reading import Reading, cause, parse, read_file, read_proto, unreadable
 from anybit.io.structure import structure_findings
 from anybit.io.tensors import replace_tensors, replaced
-from anybit.ops.broken import error_of, form_findings_of_node
+from anybit.ops.broken import broken_calls, error_of
 
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
@@ -47,7 +47,7 @@ def load(
     reading = read(source, base_dir=base_dir, overridable=overridable)
     if reading.error is not None or reading.model is None:
         raise reading.error or ModelFileError("no model can be made of the source")
-    for finding in form_findings(reading.model):
+    for _, finding in broken_calls(reading.model):
         raise error_of(finding)
     return reading.model
 
@@ -73,18 +73,10 @@ def read(
     return _normalized(read_file(path, folder or path.parent), overridable=overridable)
 
 
-def form_findings(model: ir.Model) -> Iterator[Finding]:
-    """What is missing, too many or of another kind among inputs, outputs and attributes of the nodes of a model."""
-    for root, imports in (
-        (model.graph, model.opset_imports),
-        *((f.graph, f.opset_imports) for f in model.functions.values()),
-    ):
-        for node in root.all_nodes():
-            if node.op_identifier() not in model.functions:
-                yield from form_findings_of_node(node, imports)
-
-
 def _of_model(source: ir.Model, folder: Path | None, *, overridable: bool | None) -> Reading:
+    broken = tuple(memory_findings(source))
+    if broken:
+        return Reading(None, broken, error_of(broken[0]))
     findings = tuple(structure_findings(source))
     copy = None if findings else copied(source)
     if copy is None:

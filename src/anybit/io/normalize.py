@@ -116,6 +116,7 @@ def normalize(model: ir.Model, *, overridable: bool | None = None) -> ir.Model:
     _name_graph(model, record)
     _domains(model, nodes, {domain for domain, _, _ in model.functions}, record)
     _opset_imports(model, everything, nodes, record)
+    _drop_undefined(model, everything, record)
     read_defaults(model, record, overridable=overridable)
     repair_dimensions(model, record)
     unpack(model)
@@ -157,6 +158,16 @@ def _domains(model: ir.Model, nodes: Sequence[ir.Node], called: set[str], record
                 imports.setdefault(DOMAIN, imports[alias])
             if alias not in called:
                 del imports[alias]
+
+
+def _drop_undefined(model: ir.Model, everything: Sequence[ir.Node], record: _Record) -> None:
+    """A stated element type of UNDEFINED says nothing."""
+    roots = (model.graph, *(f.graph for f in model.functions.values()))
+    inputs = [v for root in roots for graph in (root, *root.subgraphs()) for v in graph.inputs]
+    for value in (*inputs, *(o for node in everything for o in node.outputs)):
+        if value.dtype == ir.DataType.UNDEFINED:
+            value.type = None
+            record("undefined-type", "element type UNDEFINED read as none")
 
 
 def _is_quantiser_of_finn(node: ir.Node) -> bool:

@@ -20,10 +20,12 @@ from dataclasses import dataclass
 
 import onnx
 import onnx_ir as ir
+from onnx import TensorProto
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
 from anybit.io.inference_guard import bodies, cover, guard, own_nodes
+from anybit.ops.nodes import numbered_type
 from anybit.ops.schemas import register_schemas
 
 _SMALL = 1024  # tensors up to this many bytes go along: inference reads targets of Reshape, axes and pads
@@ -185,13 +187,21 @@ def _collect(graph: ir.Graph, proto: onnx.GraphProto, derived: _Types) -> None:
     values = {o.name: o for node in graph for o in node.outputs} | {v.name: v for v in graph.inputs}
     for info in (*proto.input, *proto.value_info, *proto.output):
         value = values.get(info.name)
-        if value is not None and info.HasField("type"):
+        if value is not None and _is_typed(info.type):
             shape = ir.serde.deserialize_type_proto_for_shape(info.type)
             derived[value] = (ir.serde.deserialize_type_proto_for_type(info.type), shape)
     for node, node_proto in zip(graph, own_nodes(proto), strict=True):
         for attribute in node_proto.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 _collect(node.attributes[attribute.name].as_graph(), attribute.g, derived)
+
+
+def _is_typed(kind: onnx.TypeProto) -> bool:
+    """Whether it is a type that onnx-ir has: not a map, and nothing without an element type."""
+    while kind.HasField("sequence_type") or kind.HasField("optional_type"):
+        kind = kind.sequence_type.elem_type if kind.HasField("sequence_type") else kind.optional_type.elem_type
+    number = kind.tensor_type.elem_type or kind.sparse_tensor_type.elem_type
+    return number != TensorProto.UNDEFINED and numbered_type(number) is not None
 
 
 def _settle(model: ir.Model, derived: _Types) -> Inference:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import onnx_ir as ir
 
 from anybit.errors import Finding, InvalidModelError, Severity
 from anybit.ops.nodes import findings_of, form_findings, operator_of
 from anybit.ops.standard.checks.registry import findings_of_standard, form_findings_of_standard
+
+_COVERED = "broken"
 
 
 def findings_of_node(node: ir.Node, opset_imports: Mapping[str, int]) -> Iterable[Finding]:
@@ -17,9 +19,30 @@ def findings_of_node(node: ir.Node, opset_imports: Mapping[str, int]) -> Iterabl
     return findings_of_standard(node, opset_imports) if operator is None else findings_of(node, operator)
 
 
-def form_findings_of_node(node: ir.Node, opset_imports: Mapping[str, int]) -> Iterable[Finding]:
-    """What is missing, too many or of another kind among the inputs, outputs and attributes of such a call."""
-    operator = operator_of(node, dict(opset_imports))
+def broken_calls(model: ir.Model) -> Iterator[tuple[ir.Node, Finding]]:
+    """Nodes, in functions too, of whose inputs, outputs and attributes some are missing, too many or of another kind.
+
+    All that `load` returns is without them, and what reads nodes takes that for granted.
+    """
+    roots = [(model.graph, model.opset_imports), *((f.graph, f.opset_imports) for f in model.functions.values())]
+    for root, imports in roots:
+        for node in root.all_nodes():
+            if node.op_identifier() not in model.functions:
+                yield from ((node, finding) for finding in _form_findings(node, imports))
+
+
+def cover_broken_calls(model: ir.Model) -> None:
+    """Makes such nodes, in place, ones of a domain that nobody knows: all else can still be described."""
+    for node, _ in list(broken_calls(model)):
+        node.domain = _COVERED
+        node.attributes.clear()
+        model.opset_imports[_COVERED] = 1
+        for function in model.functions.values():
+            function.opset_imports[_COVERED] = 1
+
+
+def _form_findings(node: ir.Node, opset_imports: dict[str, int]) -> Iterable[Finding]:
+    operator = operator_of(node, opset_imports)
     return form_findings_of_standard(node, opset_imports) if operator is None else form_findings(node, operator)
 
 

@@ -6,6 +6,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from anybit.errors import UnsupportedError
+from anybit.io.functions import INLINING_ERRORS
 from anybit.io.load import ModelSource, load
 from anybit.io.normalize import normalize
 from anybit.io.order import refuse_undefined
@@ -42,7 +43,7 @@ def flatten(model: ir.Model) -> None:
 def _inline_functions(model: ir.Model) -> None:
     try:
         InlinePass()(model)
-    except (ir.passes.PassError, ir.passes.PreconditionError) as error:
+    except INLINING_ERRORS as error:
         cause = " ".join(str(error.__cause__ or error).split())
         raise UnsupportedError("a model-local function cannot be inlined", got=cause) from error
     normalize(model)  # attributes that a call gives to the nodes of a function are known only now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -18,7 +18,10 @@ from anybit.analysis.types import types_of
 from anybit.analysis.values.analysis import Values, values_of
 from anybit.errors import Finding, Severity
 from anybit.formats.convert import formats_of
-from anybit.io.load import ModelSource, load
+from anybit.io.load import ModelSource
+from anybit.io.load import read as read_model
+from anybit.io.reading import Reading
+from anybit.ops.broken import cover_broken_calls
 from anybit.ops.nodes import label
 from anybit.passes.flatten import flattened
 from anybit.passes.fold_shapes import FoldShapes
@@ -42,12 +45,15 @@ def describe(model: ModelSource, data: Inputs | None = None, *, name: str | None
         name: As for `report`.
 
     Raises:
-        ModelFileError: The model cannot be read.
-        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
+        ModelFileError: The source is no ONNX model at all.
         InputError: The data does not fit the model.
         UnsupportedError: Data is given, and an operator cannot be run.
     """
-    read = load(model)
+    reading = read_model(model)
+    if reading.model is None or reading.findings:
+        return _findings_alone(reading, _name(model, reading.model) if name is None else name)
+    findings, read = check(reading.model), reading.model
+    cover_broken_calls(read)
     flat = flattened(read)
     FoldShapes()(flat)
     values = values_of(flat)  # of a broken model too: the page says what is wrong with it
@@ -70,14 +76,22 @@ def describe(model: ModelSource, data: Inputs | None = None, *, name: str | None
         cost=cost_of_model(costs),
         blocks=drawing.blocks(),
         edges=tuple(drawing.edges()),
-        findings=messages.findings((*check(read), *costs.findings, *_unfollowed(values))),
+        findings=messages.findings((*findings, *costs.findings, *_unfollowed(values))),
         shares=SHARES,
         formats=messages.formats(formats_of(read)),
     )
 
 
-def _name(source: ModelSource, read: ir.Model) -> str:
-    return Path(source).name if isinstance(source, str | os.PathLike) else read.graph.name or "model"
+def _findings_alone(reading: Reading, name: str) -> Report:
+    """The page of a model that cannot be walked says why."""
+    empty = ir.Model(ir.Graph((), (), nodes=(), opset_imports={"": 21}, name="graph"), ir_version=10)
+    return replace(describe(empty, name=name), facts=(), formats=(), findings=Messages({}).findings(reading.findings))
+
+
+def _name(source: ModelSource, read: ir.Model | None) -> str:
+    if isinstance(source, str | os.PathLike):
+        return Path(source).name
+    return "model" if read is None or not read.graph.name else read.graph.name
 
 
 def _unfollowed(values: Values) -> Iterator[Finding]:

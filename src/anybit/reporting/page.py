@@ -36,7 +36,7 @@ def report(model: ModelSource, data: Inputs | None = None, *, name: str | None =
     """One self-contained HTML page: summary, graph, number formats, ranges, accumulators, cost, formats, findings.
 
     The page loads nothing: its policy forbids that, and allows no script but its own. Weights are summarised, not
-    embedded. The same model, data and version make the same page.
+    embedded. The same model, data and version make the same page. That of a broken model lists what is wrong with it.
 
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it stays as it is.
@@ -45,8 +45,7 @@ def report(model: ModelSource, data: Inputs | None = None, *, name: str | None =
         name: What the page calls the model; without it the name of its file, or of its graph.
 
     Raises:
-        ModelFileError: The model cannot be read.
-        InvalidModelError: The graph has a cycle, or a tensor that nothing makes.
+        ModelFileError: The source is no ONNX model at all.
         InputError: The data does not fit the model.
         UnsupportedError: jinja2 is not installed; or data is given, and an operator cannot be run.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral, Real
 from typing import Any
 
 import onnx
@@ -15,7 +16,7 @@ import onnx_ir as ir
 from onnx.defs import OpSchema
 
 from anybit.errors import Finding
-from anybit.ops.nodes import element_type, label, standard_schema
+from anybit.ops.nodes import element_type, label, numbered_type, standard_schema
 
 # Version 11 of Resize wants an input that only one of its modes reads; exporters leave it out, and engines run that.
 _LEFT_OUT = frozenset((("Resize", "roi"),))
@@ -152,7 +153,9 @@ def _counts(node: ir.Node, signature: Signature) -> Iterator[Finding]:
 def _attributes(node: ir.Node, signature: Signature) -> Iterator[Finding]:
     for name, attribute in node.attributes.items():
         known = signature.attributes.get(name)
-        if known is not None and not _is_kind(attribute, known.kind):
+        if known is None:
+            continue
+        if not _is_kind(attribute, known.kind):
             yield Finding(
                 rule="attribute",
                 problem=f"type of attribute '{name}'",
@@ -160,12 +163,28 @@ def _attributes(node: ir.Node, signature: Signature) -> Iterator[Finding]:
                 got=attribute.type.name,
                 expected=known.kind,
             )
+        elif name in _ELEMENT_TYPES and known.kind == "INT" and not attribute.is_ref():
+            yield from _element_type(node, attribute)
     for name, known in signature.attributes.items():
         if known.required and name not in node.attributes:
             yield Finding(rule="attribute", problem=f"attribute '{name}' is missing", node=label(node))
 
 
-_VALUES: dict[str, tuple[type, ...]] = {"INT": (int,), "FLOAT": (float, int), "STRING": (str,)}
+def _element_type(node: ir.Node, attribute: ir.Attr) -> Iterator[Finding]:
+    number = attribute.as_int()
+    if numbered_type(number) is None or (number == ir.DataType.UNDEFINED and attribute.name in ("dtype", "to")):
+        yield Finding(
+            rule="attribute",
+            problem=f"attribute '{attribute.name}'",
+            node=label(node),
+            got=str(number),
+            expected="the number of an element type",
+        )
+
+
+_ELEMENT_TYPES = frozenset(("dtype", "output_datatype", "output_dtype", "precision", "stash_type", "to"))
+"""Attributes that name an element type by its number."""
+_VALUES: dict[str, tuple[type, ...]] = {"INT": (Integral,), "FLOAT": (Real,), "STRING": (str,)}
 _VALUES |= {f"{kind}S": types for kind, types in _VALUES.items()}
 
 
