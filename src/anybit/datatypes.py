@@ -16,6 +16,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from anybit.arrays import as_float64
 from anybit.errors import UsageError
 
 _LARGEST = Fraction(sys.float_info.max)
@@ -55,7 +56,7 @@ def _within(values: npt.ArrayLike, low: Fraction, high: Fraction) -> npt.NDArray
     if array.dtype.kind in "iu":
         info = np.iinfo(array.dtype)
         return np.asarray((array >= max(math.ceil(low), info.min)) & (array <= min(math.floor(high), info.max)))
-    array = array.astype(np.float64)
+    array = as_float64(array)
     return np.asarray((array >= -_float_below(-low)) & (array <= _float_below(high)))
 
 

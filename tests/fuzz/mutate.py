@@ -284,7 +284,7 @@ def _tensor(proto: onnx.ModelProto, rng: random.Random, _: onnx.ModelProto) -> N
     if not tensors:
         return
     tensor = rng.choice(tensors)
-    match rng.randrange(6):
+    match rng.randrange(7):
         case 0:
             tensor.data_type = rng.choice((*range(28), 99))
         case 1:
@@ -293,7 +293,9 @@ def _tensor(proto: onnx.ModelProto, rng: random.Random, _: onnx.ModelProto) -> N
             tensor.raw_data = tensor.raw_data[: rng.randrange(len(tensor.raw_data) + 1)]
         case 3:
             tensor.raw_data = bytes(rng.choice((0, 255, 127, 128)) for _ in tensor.raw_data)
-        case 4:
+        case 4 if tensor.data_type == TensorProto.FLOAT:
+            tensor.raw_data = b"\x01\x00\x80\x7f" * (len(tensor.raw_data) // 4)  # a signalling NaN
+        case 5:
             _set(
                 tensor,
                 rng.choice([f for f in tensor.DESCRIPTOR.fields if not f.is_repeated and not f.message_type]),

@@ -137,8 +137,9 @@ def saturation(place: Place) -> Iterator[Note]:
 def saturated_operator(place: Place) -> Iterator[Note]:
     """The same of the operators on bytes, at every level."""
     node = place.node
-    weights = constant(node.inputs[_INTEGER_WEIGHTS[node.op_type]]) if node.op_type in _INTEGER_WEIGHTS else None
-    x = source(node.inputs[0])
+    if node.op_type not in _INTEGER_WEIGHTS:
+        return
+    weights, x = constant(node.inputs[_INTEGER_WEIGHTS[node.op_type]]), source(node.inputs[0])
     linear = None if x is None or x.op_type != "QuantizeLinear" else linear_of(x)
     if weights is None or weights.dtype != np.int8 or (node.inputs[0] and node.inputs[0].dtype != ir.DataType.UINT8):
         return

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anybit.arrays import as_float64
 from anybit.errors import Finding
 from anybit.ops.operator import Array, Call
 
@@ -15,18 +16,21 @@ Float64s = npt.NDArray[np.float64]
 
 # Largest width whose bounds, and every integer between, float32 holds exactly. Wider grids are clipped in float64.
 EXACT_FLOAT32_BITS = 24
+LARGEST_BIT_WIDTH = 1023
+"""Largest width whose bounds float64 holds."""
+_BIT_WIDTH = f"a positive integer up to {LARGEST_BIT_WIDTH}"
 
 
 def checked_bit_width(bit_width: npt.ArrayLike) -> Float64s:
     """The bit width in float64, in which the bounds of up to 53 bits are exact.
 
     Raises:
-        ValueError: An element is not a positive integer.
+        ValueError: An element is not a positive integer, or larger than `LARGEST_BIT_WIDTH`.
     """
-    bits = np.asarray(bit_width).astype(np.float64)
-    bad = ~((bits >= 1) & (bits == np.floor(bits)) & np.isfinite(bits))
+    bits = as_float64(bit_width)
+    bad = ~((bits >= 1) & (bits == np.floor(bits)) & (bits <= LARGEST_BIT_WIDTH))
     if bad.any():
-        raise ValueError(f"bit width: got {bits[bad].flat[0]:g}, expected a positive integer")
+        raise ValueError(f"bit width: got {bits[bad].flat[0]:g}, expected {_BIT_WIDTH}")
     return bits
 
 
@@ -66,7 +70,7 @@ def check_bit_width(call: Call, name: str) -> Iterable[Finding]:
             "bit-width",
             name,
             got=summary(bits),
-            expected="a positive integer",
+            expected=_BIT_WIDTH,
             hint="round the bit width when exporting the model",
         )
 
@@ -87,7 +91,7 @@ def check_scale(call: Call, name: str) -> Iterable[Finding]:
     scale = call.constants.get(name)
     if scale is None:
         return
-    values = scale.astype(np.float64)
+    values = as_float64(scale)
     bad = ~(np.isfinite(values) & (values > 0))
     if bad.any():
         yield call.finding(
@@ -101,7 +105,7 @@ def check_scale(call: Call, name: str) -> Iterable[Finding]:
 def check_finite(call: Call, name: str) -> Iterable[Finding]:
     """A parameter that may have any sign must at least be finite."""
     value = call.constants.get(name)
-    if value is not None and not np.isfinite(value.astype(np.float64)).all():
+    if value is not None and not np.isfinite(as_float64(value)).all():
         yield call.finding("zero-point", name, got=summary(value), expected="finite numbers")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import as_float64
 from anybit.errors import Refusal
 from anybit.ops.channels_last import layout
 from anybit.ops.constants import constant
@@ -212,7 +213,7 @@ def _of_power(node: ir.Node, place: int) -> ZeroSign:
     exponent = constant(node.inputs[1])
     if exponent is None:
         return ZeroSign.TOLD
-    uneven = exponent.astype(np.float64) % 2 != 0
+    uneven = as_float64(exponent) % 2 != 0
     if not uneven.any():
         return ZeroSign.ENDED
     return ZeroSign.TOLD if (uneven & (exponent < 0)).any() else ZeroSign.PASSED_ON

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anybit.arrays import as_float64
 from anybit.datatypes import DataType, FixedType, FloatType, IntType, ScaledIntType
 from anybit.ops.operator import Array
 
@@ -189,7 +190,7 @@ def of_constant(array: Array) -> TensorValues:
     if not array.size:
         return TensorValues(np.zeros(()), np.zeros(()), None, array)
     if array.size <= _MAX_ELEMENTS or array.size == max(array.shape, default=1):
-        low = high = array.astype(np.float64)
+        low = high = as_float64(array)
     else:
         low, high = (np.asarray(f(array), np.float64) for f in (np.min, np.max))
     values = bounded(low, high)
