@@ -96,5 +96,9 @@ class UnsupportedError(AnybitError):
     """An operator, version or engine that this installation cannot run."""
 
 
+class LimitError(AnybitError):
+    """A model that asks for more memory, or for more steps of a loop, than the limits allow."""
+
+
 class UsageError(AnybitError):
     """An argument or option that makes no sense, such as an unknown rounding mode."""

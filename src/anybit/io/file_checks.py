@@ -1,29 +1,33 @@
 """file_findings: what is wrong with the protobuf of a model, before anything is made of it.
 
 What passes can be read by onnx-ir without loss: every name is text and unique where it must be, attributes hold what
-their type says, tensors have their data.
+their type says, tensors have their data. Each field is looked at once: this is part of every `load`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TypeVar
 
 import onnx
 import onnx_ir as ir
+from onnx import AttributeProto
 
 from anybit.errors import Finding
-from anybit.io.protos import graphs, nodes, tensors
 from anybit.io.tensor_checks import tensor_findings
 
+_Name = TypeVar("_Name", bound=Hashable)
 _KINDS = frozenset(int(t) for t in ir.DataType)
 _MESSAGES = {
-    onnx.AttributeProto.TENSOR: "t",
-    onnx.AttributeProto.GRAPH: "g",
-    onnx.AttributeProto.TYPE_PROTO: "tp",
-    onnx.AttributeProto.SPARSE_TENSOR: "sparse_tensor",
+    AttributeProto.TENSOR: "t",
+    AttributeProto.GRAPH: "g",
+    AttributeProto.TYPE_PROTO: "tp",
+    AttributeProto.SPARSE_TENSOR: "sparse_tensor",
 }
 """The field of an attribute that is a message, by its type: it has no default."""
+_PLAIN = frozenset(getattr(AttributeProto, name) for name in ("INT", "INTS", "FLOAT", "FLOATS", "STRING"))
 
 
 def file_findings(proto: onnx.ModelProto, where: str, *, elsewhere: Mapping[str, int]) -> Iterator[Finding]:
@@ -34,26 +38,23 @@ def file_findings(proto: onnx.ModelProto, where: str, *, elsewhere: Mapping[str,
         where: How messages name the model.
         elsewhere: Initializers whose data was left in the file, with its size in bytes.
     """
-    broken = next(_no_text(proto, where), None)
-    if broken is not None:  # what follows compares names
-        yield broken
+    texts = (proto.producer_name, proto.producer_version, proto.domain, *_metadata(proto))
+    if not _are_text((*texts, *(o.domain for o in proto.opset_import))):
+        yield _no_text("the metadata", where)
         return
-    for graph in graphs(proto):
-        yield from _graph(graph, f"graph '{graph.name}'")
+    yield from _versions(proto.opset_import, where)
+    yield from _graph(proto.graph, where, elsewhere)
     for function in proto.functions:
-        yield from _function(function)
-    yield from _repeated([(f.domain, f.name, f.overload) for f in proto.functions], "function", "", "function")
-    for imports in (proto.opset_import, *(f.opset_import for f in proto.functions)):
-        yield from _versions(imports, where)
-    for node in nodes(proto):
-        yield from _node(node, where)
-    for tensor in tensors(proto):
-        yield from tensor_findings(tensor, elsewhere.get(tensor.name))
+        yield from _function(function, where)
+    for key in repeated((f.domain, f.name, f.overload) for f in proto.functions):
+        text = "::".join(map(str, filter(None, key)))
+        yield Finding(rule="function", problem="two functions have one name", node=f"function '{text}'")
 
 
-def repeated(names: Iterable[str]) -> list[str]:
-    """The names that stand more than once."""
-    return [name for name, count in Counter(names).items() if count > 1]
+def repeated(names: Iterable[_Name]) -> list[_Name]:
+    """What stands more than once."""
+    listed = list(names)
+    return [] if len(set(listed)) == len(listed) else [n for n, count in Counter(listed).items() if count > 1]
 
 
 def tensor_name(name: str) -> Finding:
@@ -68,47 +69,13 @@ def nameless(kind: str, where: str) -> Finding:
     return Finding(rule="tensor-name", problem=f"an {kind} without a name", node=where, expected="a name")
 
 
-def _no_text(proto: onnx.ModelProto, where: str) -> Iterator[Finding]:
-    """Names that are bytes: protobuf hands over bytes where text was expected and is none."""
-    for graph in graphs(proto):
-        names = [v.name for v in (*graph.input, *graph.output, *graph.value_info, *graph.initializer)]
-        names += [t for a in graph.quantization_annotation for t in _annotation_texts(a)]
-        names += [t for v in (*graph.input, *graph.output, *graph.value_info) for t in _type_texts(v.type)]
-        if not _are_text((graph.name, graph.doc_string, *names, *_metadata(graph))):
-            yield Finding(rule="text", problem="a name is no text", node=where, expected="UTF-8")
-    for function in proto.functions:
-        texts = (function.domain, function.name, function.overload, *function.input, *function.output)
-        others = (*function.attribute, *_metadata(function), *(o.domain for o in function.opset_import))
-        if not _are_text((*texts, *others, *(v.name for v in function.value_info))):
-            yield Finding(rule="text", problem="a name is no text", node=f"a function of {where}", expected="UTF-8")
-    for node in nodes(proto):
-        texts = (node.name, node.op_type, node.domain, node.overload, *node.input, *node.output, *_metadata(node))
-        texts += tuple(t for a in node.attribute for t in (a.name, a.ref_attr_name, *_type_texts(a.tp)))
-        if not _are_text(texts):
-            yield Finding(
-                rule="text",
-                problem="a name is no text",
-                node=f"a node of {where}",
-                got=repr(node.op_type),
-                expected="UTF-8",
-            )
-    texts = (proto.producer_name, proto.producer_version, proto.domain, *(o.domain for o in proto.opset_import))
-    if not _are_text((*texts, *_metadata(proto))):
-        yield Finding(rule="text", problem="the metadata is no text", node=where, expected="UTF-8")
-    for tensor in tensors(proto):
-        external = (t for e in tensor.external_data for t in (e.key, e.value))
-        if not _are_text((tensor.name, *external, *_metadata(tensor))):
-            yield Finding(rule="text", problem="a name is no text", node=f"a tensor of {where}", expected="UTF-8")
+def _no_text(what: str, where: str) -> Finding:
+    """Protobuf hands over bytes where text was expected and is none."""
+    return Finding(rule="text", problem=f"{what} is no text", node=where, expected="UTF-8")
 
 
-def _annotation_texts(annotation: onnx.TensorAnnotation) -> Iterator[object]:
-    yield annotation.tensor_name
-    for entry in annotation.quant_parameter_tensor_names:
-        yield from (entry.key, entry.value)
-
-
-def _type_texts(kind: onnx.TypeProto) -> Iterator[object]:
-    yield from (d.dim_param for d in kind.tensor_type.shape.dim)
+def _are_text(texts: Iterable[object]) -> bool:
+    return set(map(type, texts)) <= {str}
 
 
 def _metadata(
@@ -118,57 +85,62 @@ def _metadata(
         yield from (entry.key, entry.value)
 
 
-def _are_text(names: Iterable[object]) -> bool:
-    return all(isinstance(name, str) for name in names)
-
-
-def _graph(graph: onnx.GraphProto, where: str) -> Iterator[Finding]:
-    inputs, made = [v.name for v in graph.input], [o for n in graph.node for o in n.output if o]
+def _graph(graph: onnx.GraphProto, where: str, elsewhere: Mapping[str, int]) -> Iterator[Finding]:
     sparse = [t.values.name for t in graph.sparse_initializer]
+    infos = (*graph.input, *graph.output, *graph.value_info)
+    inputs, outputs = [v.name for v in graph.input], [v.name for v in graph.output]
     initializers = [*(t.name for t in graph.initializer), *sparse]
-    for kind, names in (("input", inputs), ("initializer", initializers), ("output", [v.name for v in graph.output])):
+    texts = [graph.name, *(v.name for v in graph.value_info), *inputs, *outputs, *initializers, *_metadata(graph)]
+    texts += chain.from_iterable(map(_annotation_texts, graph.quantization_annotation))
+    if not _are_text(texts):
+        yield _no_text("a name", where)
+        return
+    for kind, names in (("input", inputs), ("initializer", initializers), ("output", outputs)):
         if not all(names):
-            yield nameless(kind, where)
+            yield nameless(kind, f"graph '{graph.name}'")
     yield from map(tensor_name, repeated(inputs))
     yield from map(tensor_name, repeated(initializers))
-    yield from map(tensor_name, repeated([*{*inputs, *initializers}, *made]))
-    for info in (*graph.input, *graph.output, *graph.value_info):
-        for number in _element_types(info.type):
-            if number not in _KINDS:
-                yield Finding(
-                    rule="element-type", problem="unknown element type", node=f"tensor '{info.name}'", got=str(number)
-                )
+    for info in infos:
+        yield from _element_types(info.type, f"tensor '{info.name}'", "unknown element type")
+    for tensor in graph.initializer:
+        yield from _tensor(tensor, where, elsewhere.get(tensor.name))
+    for tensor in (part for t in graph.sparse_initializer for part in (t.values, t.indices)):
+        yield from _tensor(tensor, where)
+    made = [*{*inputs, *initializers}]
+    yield from _nodes(graph.node, made, where)
+    yield from map(tensor_name, repeated(filter(None, made)))
 
 
-def _element_types(kind: onnx.TypeProto) -> Iterator[int]:
-    while kind.HasField("sequence_type") or kind.HasField("optional_type"):
-        kind = kind.sequence_type.elem_type if kind.HasField("sequence_type") else kind.optional_type.elem_type
-    yield kind.tensor_type.elem_type
-    yield kind.sparse_tensor_type.elem_type
+def _annotation_texts(annotation: onnx.TensorAnnotation) -> Iterator[object]:
+    yield annotation.tensor_name
+    for entry in annotation.quant_parameter_tensor_names:
+        yield from (entry.key, entry.value)
 
 
-def _function(function: onnx.FunctionProto) -> Iterator[Finding]:
-    where = f"function '{function.domain}::{function.name}'"
-    made = {o for n in function.node for o in n.output}
+def _function(function: onnx.FunctionProto, where: str) -> Iterator[Finding]:
+    texts = (function.domain, function.name, function.overload, *function.input, *function.output, *function.attribute)
+    domains = (o.domain for o in function.opset_import)
+    if not _are_text((*texts, *_metadata(function), *domains, *(v.name for v in function.value_info))):
+        yield _no_text("a name", f"a function of {where}")
+        return
+    label = f"function '{function.domain}::{function.name}'"
     if not function.name:
-        yield Finding(rule="function", problem="a function without a name", node=where)
-    yield from _repeated([*function.input, *(o for n in function.node for o in n.output if o)], "function", where)
+        yield Finding(rule="function", problem="a function without a name", node=label)
+    made = list(function.input)
+    yield from _nodes(function.node, made, where)
+    for name in repeated(filter(None, made)):
+        yield Finding(rule="function", problem="two tensors have one name", node=label, got=repr(name))
+    known = set(made)
     for name in function.output:
-        if name not in made and name not in function.input:
-            yield Finding(rule="undefined", problem=f"output '{name}' comes from nowhere", node=where)
-    names = [*function.attribute, *(a.name for a in function.attribute_proto)]
-    yield from _repeated(names, "function", where, "attribute")
+        if name not in known:
+            yield Finding(rule="undefined", problem=f"output '{name}' comes from nowhere", node=label)
+    for name in repeated([*function.attribute, *(a.name for a in function.attribute_proto)]):
+        yield Finding(rule="function", problem="two attributes have one name", node=label, got=repr(name))
+    yield from _versions(function.opset_import, label)
+    for info in function.value_info:
+        yield from _element_types(info.type, f"tensor '{info.name}'", "unknown element type")
     for attribute in function.attribute_proto:
-        yield from _attribute(attribute, where)
-
-
-def _repeated(names: Sequence[object], rule: str, where: str, what: str = "tensor") -> Iterator[Finding]:
-    for name, count in Counter(names).items():
-        if count > 1:
-            text = "::".join(filter(None, name)) if isinstance(name, tuple) else name
-            yield Finding(
-                rule=rule, problem=f"two {what}s have one name", node=where or f"{what} '{text}'", got=repr(text)
-            )
+        yield from _attribute(attribute, label, where)
 
 
 def _versions(imports: Iterable[onnx.OperatorSetIdProto], where: str) -> Iterator[Finding]:
@@ -185,34 +157,83 @@ def _versions(imports: Iterable[onnx.OperatorSetIdProto], where: str) -> Iterato
             )
 
 
-def _node(node: onnx.NodeProto, where: str) -> Iterator[Finding]:
-    label = f"{node.op_type} '{node.name or next(iter(node.output), '')}'"
-    if not node.op_type:
-        yield Finding(rule="operator", problem="a node without an operator", node=where, got=repr(node.name))
-    yield from _repeated([a.name for a in node.attribute], "attribute", label, "attribute")
-    for attribute in node.attribute:
-        yield from _attribute(attribute, label)
+def _nodes(nodes: Iterable[onnx.NodeProto], made: list[str], where: str) -> Iterator[Finding]:
+    """Findings about nodes; the names of what they make are added to `made`."""
+    texts: list[object] = []
+    for node in nodes:
+        op_type, outputs, attributes = node.op_type, node.output, node.attribute
+        texts += (op_type, node.domain, node.name, node.overload)
+        texts += node.input
+        made += outputs
+        if attributes:
+            yield from _attributes(attributes, f"{op_type!s} '{node.name or next(iter(outputs), '')}'", where)
+        if not op_type:
+            yield Finding(rule="operator", problem="a node without an operator", node=where, got=repr(node.name))
+        if node.metadata_props:
+            texts += _metadata(node)
+    if not _are_text(texts) or not _are_text(made):
+        yield _no_text("a name", f"a node of {where}")
 
 
-def _attribute(attribute: onnx.AttributeProto, where: str) -> Iterator[Finding]:
-    if not attribute.name:
-        yield Finding(rule="attribute", problem="an attribute without a name", node=where)
-    if attribute.ref_attr_name:
+def _attributes(attributes: Sequence[AttributeProto], label: str, where: str) -> Iterator[Finding]:
+    names = [a.name for a in attributes]
+    for name in repeated(names) if len(names) > 1 else ():
+        yield Finding(rule="attribute", problem="two attributes have one name", node=label, got=repr(name))
+    for attribute in attributes:
+        if attribute.type not in _PLAIN or not attribute.name or attribute.ref_attr_name:
+            yield from _attribute(attribute, label, where)
+
+
+def _attribute(attribute: AttributeProto, label: str, where: str) -> Iterator[Finding]:
+    name, kind = attribute.name, attribute.type
+    if not name or type(name) is not str:
+        yield Finding(rule="attribute", problem="an attribute without a name", node=label)
         return
-    if attribute.type == onnx.AttributeProto.UNDEFINED:
-        yield Finding(rule="attribute", problem=f"attribute '{attribute.name}' has no type", node=where)
-    field = _MESSAGES.get(attribute.type)
+    if attribute.ref_attr_name:
+        if type(attribute.ref_attr_name) is not str:
+            yield _no_text(f"the reference of attribute '{name}'", label)
+        return
+    field = _MESSAGES.get(kind)
     if field is not None and not attribute.HasField(field):
-        kind = onnx.AttributeProto.AttributeType.Name(attribute.type)
-        yield Finding(rule="attribute", problem=f"attribute '{attribute.name}' is empty", node=where, expected=kind)
-    elif attribute.type == onnx.AttributeProto.STRINGS and not all(map(_is_utf8, attribute.strings)):
-        problem = f"attribute '{attribute.name}' is no text"
-        yield Finding(rule="attribute", problem=problem, node=where, expected="UTF-8")
-    elif attribute.type in (onnx.AttributeProto.TYPE_PROTO, onnx.AttributeProto.TYPE_PROTOS):
-        kinds = (attribute.tp,) if attribute.type == onnx.AttributeProto.TYPE_PROTO else attribute.type_protos
-        for number in (n for kind in kinds for n in _element_types(kind) if n not in _KINDS):
-            problem = f"attribute '{attribute.name}': unknown element type"
-            yield Finding(rule="attribute", problem=problem, node=where, got=str(number))
+        expected = AttributeProto.AttributeType.Name(kind)
+        yield Finding(rule="attribute", problem=f"attribute '{name}' is empty", node=label, expected=expected)
+    elif kind == AttributeProto.UNDEFINED:
+        yield Finding(rule="attribute", problem=f"attribute '{name}' has no type", node=label)
+    elif kind == AttributeProto.STRINGS and not all(map(_is_utf8, attribute.strings)):
+        yield _no_text(f"attribute '{name}'", label)
+    else:
+        yield from _content(attribute, label, where)
+
+
+def _content(attribute: AttributeProto, label: str, where: str) -> Iterator[Finding]:
+    """What is wrong with the tensors, graphs and types inside an attribute."""
+    sparse = (attribute.sparse_tensor,) if attribute.type == AttributeProto.SPARSE_TENSOR else ()
+    is_tensor, is_graph = attribute.type == AttributeProto.TENSOR, attribute.type == AttributeProto.GRAPH
+    tensors = (attribute.t,) if is_tensor else attribute.tensors
+    for tensor in (*tensors, *(part for s in sparse for part in (s.values, s.indices))):
+        yield from _tensor(tensor, where)
+    for graph in (attribute.g,) if is_graph else attribute.graphs:
+        yield from _graph(graph, where, {})
+    for kind in (attribute.tp,) if attribute.type == AttributeProto.TYPE_PROTO else attribute.type_protos:
+        yield from _element_types(kind, label, f"attribute '{attribute.name}': unknown element type")
+
+
+def _tensor(tensor: onnx.TensorProto, where: str, size: int | None = None) -> Iterator[Finding]:
+    texts = (tensor.name, *_metadata(tensor), *(t for e in tensor.external_data for t in (e.key, e.value)))
+    if _are_text(texts):
+        yield from tensor_findings(tensor, size)
+    else:
+        yield _no_text("the name of a tensor", where)
+
+
+def _element_types(kind: onnx.TypeProto, where: str, problem: str) -> Iterator[Finding]:
+    if not _are_text(d.dim_param for d in kind.tensor_type.shape.dim):
+        yield _no_text("the name of a dimension", where)
+    while kind.HasField("sequence_type") or kind.HasField("optional_type"):
+        kind = kind.sequence_type.elem_type if kind.HasField("sequence_type") else kind.optional_type.elem_type
+    for number in (kind.tensor_type.elem_type, kind.sparse_tensor_type.elem_type):
+        if number not in _KINDS:
+            yield Finding(rule="element-type", problem=problem, node=where, got=str(number))
 
 
 def _is_utf8(text: bytes) -> bool:

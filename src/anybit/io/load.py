@@ -14,8 +14,7 @@ from anybit.io.copying import copied
 from anybit.io.external import ExternalFiles
 from anybit.io.memory_checks import memory_findings
 from anybit.io.normalize import normalize
-from anybit.io.reading import Reading, cause, parse, read_file, read_proto, unreadable
-from anybit.io.structure import structure_findings
+from anybit.io.reading import Reading, cause, judged, parse, read_file, read_proto, unreadable
 from anybit.io.tensors import replace_tensors, replaced
 from anybit.ops.broken import broken_calls, error_of
 
@@ -77,10 +76,12 @@ def _of_model(source: ir.Model, folder: Path | None, *, overridable: bool | None
     broken = tuple(memory_findings(source))
     if broken:
         return Reading(None, broken, error_of(broken[0]))
-    findings = tuple(structure_findings(source))
-    copy = None if findings else copied(source)
+    judgement = judged(source)
+    if judgement.model is None:
+        return judgement
+    copy = None if judgement.findings else copied(source)
     if copy is None:
-        return _of_uncopied(source, folder, findings, overridable=overridable)
+        return _of_uncopied(source, folder, judgement.findings, overridable=overridable)
     try:
         replace_tensors(copy, ExternalFiles(folder).bound)
     except ModelFileError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,7 +10,6 @@ import onnx_ir as ir
 
 from anybit.errors import Finding
 from anybit.io.tensor_checks import tensor_findings
-from anybit.io.tensors import replace_tensors
 from anybit.ops.nodes import label
 
 _KINDS: Mapping[ir.AttributeType, Any] = {
@@ -31,40 +30,61 @@ _LISTS: Mapping[ir.AttributeType, Any] = {
 }
 
 
-def memory_findings(model: ir.Model) -> list[Finding]:
+def memory_findings(model: ir.Model) -> Iterator[Finding]:
     """Texts that are none, attributes whose values are not of their type, tensors without their data."""
-    roots = [model.graph, *(f.graph for f in model.functions.values())]
-    found = [*_attributes(model, roots), *_texts(roots)]
-    if found:  # what follows walks through them
-        return found
-
-    def judge(where: str, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-        found.extend(_tensor(where, tensor))
-        return tensor
-
-    replace_tensors(model, judge)
-    for root in roots:
-        for graph in (root, *root.subgraphs()):
-            for value in graph.initializers.values():
-                if value.const_value is None:
-                    node = f"initializer '{value.name}'"
-                    found.append(Finding(rule="tensor", problem="an initializer without values", node=node))
-    return found
+    yield from _graph(model.graph)
+    for function in model.functions.values():
+        for attribute in function.attributes.values():
+            yield from _attribute(attribute, f"function '{function.name}'")
+        yield from _graph(function.graph)
 
 
-def _attributes(model: ir.Model, roots: Iterable[ir.Graph]) -> Iterator[Finding]:
-    owners = [(label(n), n.attributes.values()) for root in roots for n in root.all_nodes()]
-    owners += [(f"function '{f.name}'", f.attributes.values()) for f in model.functions.values()]
-    for where, attributes in owners:
-        for attribute in attributes:
-            if not attribute.is_ref() and not _is_sound(attribute):
-                yield Finding(
-                    rule="attribute",
-                    problem=f"value of attribute '{attribute.name}'",
-                    node=where,
-                    got=type(attribute.value).__name__,
-                    expected=attribute.type.name,
-                )
+def _graph(graph: ir.Graph) -> Iterator[Finding]:
+    names: list[Any] = [v.name for v in (*graph.inputs, *graph.outputs, *graph.initializers.values())]
+    for value in graph.initializers.values():
+        if value.const_value is None:
+            yield Finding(rule="tensor", problem="an initializer without values", node=f"initializer '{value.name}'")
+        else:
+            yield from _tensor(value.const_value, f"initializer '{value.name}'")
+    for node in graph:
+        texts = (node.op_type, node.domain)
+        names.append(node.name)
+        names += [v.name for v in node.inputs if v is not None]
+        names += [v.name for v in node.outputs]
+        if not node.op_type or type(texts[0]) is not str or type(texts[1]) is not str:
+            yield Finding(rule="operator", problem="a node without an operator", node=f"node {node.name!r}")
+        elif node.attributes:
+            for attribute in node.attributes.values():
+                yield from _attribute(attribute, label(node))
+    if not {type(name) for name in names} <= {str, type(None)}:
+        yield Finding(rule="text", problem="a name is no text", node=f"graph {graph.name!r}")
+
+
+def _attribute(attribute: ir.Attr, where: str) -> Iterator[Finding]:
+    if attribute.is_ref():
+        return
+    if not _is_sound(attribute):
+        yield Finding(
+            rule="attribute",
+            problem=f"value of attribute '{attribute.name}'",
+            node=where,
+            got=type(attribute.value).__name__,
+            expected=attribute.type.name,
+        )
+        return
+    match attribute.type:
+        case ir.AttributeType.TENSOR:
+            yield from _tensor(attribute.value, where)
+        case ir.AttributeType.TENSORS:
+            for tensor in attribute.value:
+                yield from _tensor(tensor, where)
+        case ir.AttributeType.GRAPH:
+            yield from _graph(attribute.value)
+        case ir.AttributeType.GRAPHS:
+            for graph in attribute.value:
+                yield from _graph(graph)
+        case _:
+            return
 
 
 def _is_sound(attribute: ir.Attr) -> bool:
@@ -77,21 +97,7 @@ def _is_sound(attribute: ir.Attr) -> bool:
     return value is None  # a parameter of a function that has no default
 
 
-def _texts(roots: Iterable[ir.Graph]) -> Iterator[Finding]:
-    for root in roots:
-        for node in root.all_nodes():
-            texts = (node.op_type, node.domain, node.name, *(v.name for v in (*node.inputs, *node.outputs) if v))
-            if not all(text is None or isinstance(text, str) for text in texts):
-                yield Finding(rule="text", problem="a name is no text", node=f"a node {node.op_type!r}")
-            elif not node.op_type:
-                yield Finding(rule="operator", problem="a node without an operator", node=label(node))
-        for graph in (root, *root.subgraphs()):
-            values = (*graph.inputs, *graph.outputs, *graph.initializers.values())
-            if not all(value.name is None or isinstance(value.name, str) for value in values):
-                yield Finding(rule="text", problem="a name is no text", node=f"graph {graph.name!r}")
-
-
-def _tensor(where: str, tensor: ir.TensorProtocol) -> Iterator[Finding]:
+def _tensor(tensor: ir.TensorProtocol, where: str) -> Iterator[Finding]:
     if isinstance(tensor, ir.serde.TensorProtoTensor):
         yield from tensor_findings(tensor.raw)
     elif isinstance(tensor, ir.ExternalTensor | ir.StringTensor):

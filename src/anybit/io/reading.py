@@ -13,13 +13,13 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from anybit.errors import AnybitError, Diagnosis, Finding, ModelFileError
+from anybit.errors import AnybitError, Diagnosis, Finding, LimitError, ModelFileError
 from anybit.io.external import ExternalFiles
 from anybit.io.file_checks import file_findings
 from anybit.io.lost_annotations import LOST_ANNOTATIONS, lost_annotations
 from anybit.io.normalize import REPAIRS, Repair
 from anybit.io.sparse import make_dense
-from anybit.io.structure import structure_findings
+from anybit.io.structure import size_findings, structure_findings
 from anybit.io.tensors import replace_tensors
 from anybit.io.wire import OpenFile, Payload, without_payloads
 from anybit.ops.broken import error_of
@@ -129,9 +129,18 @@ def read_proto(
         return Reading(None, findings, ModelFileError(**_texts(findings[0])))
     try:
         model = _model_of(proto, ExternalFiles(folder), where)
-    except ModelFileError as error:
+    except (LimitError, ModelFileError) as error:
         return unreadable(error)
+    return judged(model)
+
+
+def judged(model: ir.Model) -> Reading:
+    """The model, and what is wrong with its graph and its functions."""
     findings = tuple(structure_findings(model))
+    if not findings:
+        findings = tuple(size_findings(model))
+        if findings:  # nothing can be made of it
+            return Reading(None, findings, error_of(findings[0]))
     return Reading(model, findings, error_of(findings[0]) if findings else None)
 
 

@@ -11,8 +11,9 @@ import onnx_ir as ir
 from anybit.errors import ModelFileError
 from anybit.io.external import ExternalFiles
 from anybit.io.protos import graphs, nodes
+from anybit.ops.sizes import ELEMENT_BYTES, refuse_bytes
 
-_LARGEST_DENSE = 1 << 28  # elements of what was sparse
+_COPIES = 3  # of a dense tensor while it is made: the array, its bytes, and their place in the message
 
 
 def make_dense(proto: onnx.ModelProto, files: ExternalFiles) -> int:
@@ -23,13 +24,15 @@ def make_dense(proto: onnx.ModelProto, files: ExternalFiles) -> int:
         files: Its external data, where values and indices may be.
 
     Raises:
-        ModelFileError: A sparse tensor contradicts itself, is too large, or belongs to another operator.
+        ModelFileError: A sparse tensor contradicts itself, or belongs to another operator.
+        LimitError: It would take more memory than the limits allow.
     """
-    count = 0
+    count = held = 0
     for graph in graphs(proto):
         for sparse in graph.sparse_initializer:
-            graph.initializer.append(_dense(sparse, f"sparse initializer '{sparse.values.name}'", files))
-            count += 1
+            dense = _dense(sparse, f"sparse initializer '{sparse.values.name}'", files, held)
+            graph.initializer.append(dense)
+            count, held = count + 1, held + len(dense.raw_data)
         del graph.sparse_initializer[:]
     for node in nodes(proto):
         for attribute in node.attribute:
@@ -47,17 +50,16 @@ def make_dense(proto: onnx.ModelProto, files: ExternalFiles) -> int:
                     got=f"attribute '{attribute.name}'",
                     expected="sparse_value of Constant",
                 )
-            value = _dense(attribute.sparse_tensor, where, files)
+            value = _dense(attribute.sparse_tensor, where, files, held)
             attribute.Clear()
             attribute.CopyFrom(onnx.helper.make_attribute("value", value))
-            count += 1
+            count, held = count + 1, held + len(value.raw_data)
     return count
 
 
-def _dense(sparse: onnx.SparseTensorProto, where: str, files: ExternalFiles) -> onnx.TensorProto:
+def _dense(sparse: onnx.SparseTensorProto, where: str, files: ExternalFiles, held: int) -> onnx.TensorProto:
     shape = tuple(sparse.dims)
-    if math.prod(shape) > _LARGEST_DENSE:
-        raise ModelFileError("a sparse tensor is too large", node=where, got=shape, expected="2**28 elements")
+    refuse_bytes(held + math.prod(shape) * ELEMENT_BYTES * _COPIES, where)
     try:
         parts = [ir.serde.deserialize_tensor(t) for t in (sparse.values, sparse.indices)]
         values, indices = (files.bound(where, part).numpy() for part in parts)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 
 import onnx_ir as ir
 
 from anybit.errors import Finding, InvalidModelError, Severity
 from anybit.ops.nodes import findings_of, form_findings, operator_of
 from anybit.ops.standard.checks.registry import findings_of_standard, form_findings_of_standard
+from anybit.ops.standard.checks.signature import ELEMENT_TYPES
 
 _COVERED = "broken"
 
@@ -26,9 +27,15 @@ def broken_calls(model: ir.Model) -> Iterator[tuple[ir.Node, Finding]]:
     """
     roots = [(model.graph, model.opset_imports), *((f.graph, f.opset_imports) for f in model.functions.values())]
     for root, imports in roots:
+        sound = set[Hashable]()  # calls of one form need one look
         for node in root.all_nodes():
-            if node.op_identifier() not in model.functions:
-                yield from ((node, finding) for finding in _form_findings(node, imports))
+            form = _form(node)
+            if form in sound or node.op_identifier() in model.functions:
+                continue
+            findings = list(_form_findings(node, imports))
+            yield from ((node, finding) for finding in findings)
+            if not findings:
+                sound.add(form)
 
 
 def cover_broken_calls(model: ir.Model) -> None:
@@ -39,6 +46,17 @@ def cover_broken_calls(model: ir.Model) -> None:
         model.opset_imports[_COVERED] = 1
         for function in model.functions.values():
             function.opset_imports[_COVERED] = 1
+
+
+def _form(node: ir.Node) -> Hashable:
+    """What decides whether inputs, outputs and attributes are as they should be; the node itself if that is more."""
+    kinds: list[Hashable] = []
+    for name, attribute in node.attributes.items() if node.attributes else ():
+        if attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+            return node
+        kinds.append((name, attribute.type, attribute.value if name in ELEMENT_TYPES else type(attribute.value)))
+    missing = tuple([value is None for value in node.inputs])
+    return node.domain, node.op_type, len(node.outputs), missing, tuple(kinds)
 
 
 def _form_findings(node: ir.Node, opset_imports: dict[str, int]) -> Iterable[Finding]:

@@ -9,9 +9,11 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import UnsupportedError
+from anybit.limits import current_limits
 from anybit.ops.constants import constant
 from anybit.ops.operator import Array
 from anybit.ops.registry import find_operator
+from anybit.ops.sizes import ELEMENT_BYTES, required_elements
 from anybit.ops.standard.kernels import Kernel, compile_node
 
 EVALUATION_ERRORS = (
@@ -30,6 +32,8 @@ EVALUATION_ERRORS = (
 """What the references, onnx's among them, make of inputs and attributes that contradict each other."""
 
 _LARGEST_CONE = 64  # nodes between initializers and a tensor that is computed from them
+
+_LARGEST_VALUE = 1 << 28  # elements of each of them
 
 _RANDOM = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split())
 
@@ -62,13 +66,18 @@ def compiled(node: ir.Node, opset_imports: Mapping[str, int]) -> Kernel | None:
 
 
 def evaluate_node(
-    node: ir.Node, inputs: Sequence[Array | None], opset_imports: Mapping[str, int]
+    node: ir.Node, inputs: Sequence[Array | None], opset_imports: Mapping[str, int], *, most: int | None = None
 ) -> tuple[Array, ...] | None:
     """The node's outputs for these inputs, None where it has none (see `compiled`) or where one is no tensor.
+
+    Nor has it any where they would take more memory than the limits allow, or hold more than `most` elements.
 
     Raises:
         EVALUATION_ERRORS: The inputs do not fit the operator.
     """
+    elements = required_elements(node, inputs)
+    if (most is not None and elements > most) or elements * ELEMENT_BYTES > current_limits().memory:
+        return None
     kernel = compiled(node, opset_imports)
     try:
         results = () if kernel is None else kernel(inputs)
@@ -87,7 +96,7 @@ def known_value(value: ir.Value | None, opset_imports: Mapping[str, int]) -> Arr
     for node in _cone(value) or ():
         inputs = [None if v is None else known[v] if v in known else constant(v) for v in node.inputs]
         try:
-            results = evaluate_node(node, inputs, opset_imports)
+            results = evaluate_node(node, inputs, opset_imports, most=_LARGEST_VALUE)
         except EVALUATION_ERRORS:
             return None  # `check` says what is wrong with it
         if results is None:

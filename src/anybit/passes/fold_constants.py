@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.errors import Finding, Severity
+from anybit.limits import current_limits
 from anybit.ops.constants import constant, is_replaceable, replace_by_constant
 from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node
 from anybit.ops.names import Names
@@ -28,7 +29,8 @@ class FoldConstants(ir.passes.InPlacePass):
     Attributes:
         keep_quantizers: Keep quantisers of weights, and what follows from them, as nodes: ours, QuantizeLinear and
             DequantizeLinear, and the Clip that narrows them.
-        max_elements: Leave a node that would produce a larger tensor than both this and its inputs.
+        max_elements: Leave a node that would produce a larger tensor than both this and its inputs, or with which the
+            constants that are made would take more memory than the limits allow (see `anybit.limits`).
     """
 
     keep_quantizers: bool = True
@@ -38,6 +40,7 @@ class FoldConstants(ir.passes.InPlacePass):
         graph = model.graph
         modified = False
         names = Names.of_tensors(model)
+        left = current_limits().memory
         for node in list(graph.all_nodes()):
             if not all(is_replaceable(graph, o) for o in node.outputs):
                 continue
@@ -46,8 +49,10 @@ class FoldConstants(ir.passes.InPlacePass):
             except EVALUATION_ERRORS as error:
                 note(model, _failed(node, error))
                 continue
-            if arrays is None:
+            size = sum(a.nbytes for a in arrays or ())
+            if arrays is None or size > left:
                 continue
+            left -= size
             for output, array in zip(node.outputs, arrays, strict=True):
                 replace_by_constant(graph, output, array, names)
             if node.graph is not None:
@@ -61,13 +66,12 @@ class FoldConstants(ir.passes.InPlacePass):
             return None
         if self.keep_quantizers and _quantises(node):
             return None
-        arrays = evaluate_node(node, inputs, opsets)
+        largest = max((a.size for a in inputs if a is not None), default=0)
+        most = None if node.op_type == "Constant" else max(self.max_elements, largest)
+        arrays = evaluate_node(node, inputs, opsets, most=most)
         if arrays is None or not all(a.dtype.kind in "fiubV" for a in arrays):
             return None
-        largest = max((a.size for a in inputs if a is not None), default=0)
-        if node.op_type != "Constant" and any(a.size > max(self.max_elements, largest) for a in arrays):
-            return None
-        return arrays
+        return None if most is not None and any(a.size > most for a in arrays) else arrays
 
 
 def _failed(node: ir.Node, error: Exception) -> Finding:

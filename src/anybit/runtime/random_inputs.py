@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,10 @@ from anybit.io.load import ModelSource, load
 from anybit.ops import float_quant
 from anybit.ops.constants import constant, fed_inputs
 from anybit.ops.nodes import call_of, operator_of
+from anybit.ops.sizes import ELEMENT_BYTES, refuse_bytes
 
 _BYTES = 2  # integers of up to so many bytes are taken for quantised data, wider ones for indices and sizes
+_DRAWN_BYTES = 3 * ELEMENT_BYTES  # of an element while it is drawn
 _SHARES = (0.0, -0.0, 0.25, 2.0**-6, 2.0**-12)
 
 
@@ -42,6 +45,7 @@ def random_inputs(
 
     Raises:
         InputError: An input has a free dimension besides the first, or a type that cannot be drawn.
+        LimitError: They would take more memory than the limits allow.
     """
     read = load(model)
     generator = np.random.default_rng(seed)
@@ -49,7 +53,14 @@ def random_inputs(
     firsts = {str(v.name): v.shape[0] if v.shape is not None and v.shape.rank() else None for v in inputs}
     bound = len(set(firsts.values())) > 1
     counts = {name: first if bound and isinstance(first, int) else samples for name, first in firsts.items()}
-    return {str(v.name): _draw(v, _shape(v, counts[str(v.name)], free), generator, read.opset_imports) for v in inputs}
+    shapes = [_shape(v, counts[str(v.name)], free) for v in inputs]
+    drawn = 0
+    for value, shape in zip(inputs, shapes, strict=True):
+        drawn += math.prod(shape) * _DRAWN_BYTES
+        refuse_bytes(drawn, f"input '{value.name}'")
+    return {
+        str(v.name): _draw(v, shape, generator, read.opset_imports) for v, shape in zip(inputs, shapes, strict=True)
+    }
 
 
 def near_zero(inputs: Mapping[str, npt.NDArray[Any]], *, seed: int = 0) -> dict[str, npt.NDArray[Any]]:

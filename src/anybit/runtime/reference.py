@@ -14,10 +14,11 @@ from anybit.ops.contributed.kernels import compile_contributed
 from anybit.ops.evaluate import EVALUATION_ERRORS
 from anybit.ops.nodes import label, last_reads, operator_of
 from anybit.ops.operator import Operator
+from anybit.ops.sizes import require_memory
 from anybit.ops.standard.kernels import compile_node
+from anybit.runtime.environment import Environment
 
-_Environment = dict[ir.Value, Any]
-_Step = Callable[[_Environment], None]
+_Step = Callable[[Environment], None]
 
 
 class ReferenceBackend:
@@ -34,28 +35,27 @@ class ReferenceBackend:
     def __init__(self, model: ir.Model, outputs: Sequence[ir.Value]) -> None:
         self._inputs = {str(v.name): v for v in model.graph.inputs}
         self._outputs = tuple(outputs)
-        self._constants: _Environment = {}
+        self._constants: dict[ir.Value, Any] = {}
         self._steps = _Compiler(model.opset_imports, self._constants).graph(model.graph)
         kept = set(outputs)
         self._drops = [[v for v in values if v not in kept] for values in last_reads(model.graph)]
 
     def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
         """The outputs for these inputs."""
-        environment = dict(self._constants)
+        environment = Environment(self._constants)
         for name, value in self._inputs.items():
             if name in feeds or value not in environment:  # else its default is there already
                 environment[value] = feeds[name]
         for step, drops in zip(self._steps, self._drops, strict=True):
             step(environment)
-            for value in drops:
-                environment.pop(value, None)
+            environment.drop(drops)
         return [environment[v] for v in self._outputs]
 
 
 @dataclass(frozen=True)
 class _Compiler:
     opsets: dict[str, int]
-    constants: _Environment
+    constants: dict[ir.Value, Any]
 
     def graph(self, graph: ir.Graph) -> list[_Step]:
         for value in graph.initializers.values():
@@ -73,7 +73,7 @@ class _Compiler:
             ) from error
         inputs = tuple(v for v in node.inputs if v is not None)
 
-        def step(environment: _Environment) -> None:
+        def step(environment: Environment) -> None:
             try:
                 run(environment)
             except EVALUATION_ERRORS as error:
@@ -99,9 +99,10 @@ class _Compiler:
                 kernel = self._own(node, where)
         inputs, outputs = tuple(node.inputs), tuple(node.outputs)
 
-        def step(environment: _Environment) -> None:
-            results = kernel([None if v is None else environment[v] for v in inputs])
-            environment.update(zip(outputs, results, strict=False))
+        def step(environment: Environment) -> None:
+            given = [None if v is None else environment[v] for v in inputs]
+            require_memory(node, given, environment.held)
+            environment.keep(outputs, kernel(given))
 
         return step
 
@@ -125,28 +126,30 @@ class _Compiler:
         steps = [self.graph(branch) for branch in branches]
         (condition,) = node.inputs
 
-        def step(environment: _Environment) -> None:
+        def step(environment: Environment) -> None:
             chosen = int(bool(np.asarray(environment[_required(condition)]).item()))
             for inner in steps[chosen]:
                 inner(environment)
             results = [environment[v] for v in branches[chosen].outputs]
-            environment.update(zip(node.outputs, results, strict=True))
+            environment.keep(node.outputs, results)
 
         return step
 
     def _loop(self, node: ir.Node) -> _Step:
         body = node.attributes["body"].as_graph()
         steps = self.graph(body)
+        where = label(node)
         limit, start, *carried = node.inputs
         scans = len(body.outputs) - 1 - len(carried)
 
-        def step(environment: _Environment) -> None:
+        def step(environment: Environment) -> None:
             trips = None if limit is None else int(np.asarray(environment[limit]).item())
             going = True if start is None else bool(np.asarray(environment[start]).item())
             state = [environment[_required(v)] for v in carried]
             rows: list[list[Any]] = [[] for _ in range(scans)]
             count = 0
             while going and (trips is None or count < trips):
+                environment.count(where)
                 environment.update(
                     zip(body.inputs, [np.asarray(count, np.int64), np.asarray(going), *state], strict=True)
                 )
@@ -155,10 +158,12 @@ class _Compiler:
                 results = [environment[v] for v in body.outputs]
                 going, state = bool(np.asarray(results[0]).item()), results[1 : 1 + len(carried)]
                 for row, result in zip(rows, results[1 + len(carried) :], strict=True):
+                    environment.hold(result, where)
                     row.append(result)
                 count += 1
+            environment.release(rows)
             stacked = [_stack(row, v, 0) for row, v in zip(rows, body.outputs[1 + len(carried) :], strict=True)]
-            environment.update(zip(node.outputs, [*state, *stacked], strict=True))
+            environment.keep(node.outputs, [*state, *stacked])
 
         return step
 
@@ -174,18 +179,18 @@ class _Compiler:
             _ints(node, "scan_output_directions", outputs),
         )
 
-        def step(environment: _Environment) -> None:
+        def step(environment: Environment) -> None:
             sequences = [
                 _unstack(environment[_required(v)], axis, backward=bool(back))
                 for v, axis, back in zip(node.inputs[states:], in_axes, in_backward, strict=True)
             ]
             state = [environment[_required(v)] for v in node.inputs[:states]]
-            state, rows = _scanned(environment, body, steps, state, sequences)
+            state, rows = _scanned(environment, label(node), body, steps, state, sequences)
             stacked = [
                 _stack(row[::-1] if back else row, v, axis)
                 for row, v, axis, back in zip(rows, body.outputs[states:], out_axes, out_backward, strict=True)
             ]
-            environment.update(zip(node.outputs, [*state, *stacked], strict=True))
+            environment.keep(node.outputs, [*state, *stacked])
 
         return step
 
@@ -197,7 +202,7 @@ class _Compiler:
         states = len(node.inputs) - 1 - count
         backward = _ints(node, "directions", count)
 
-        def step(environment: _Environment) -> None:
+        def step(environment: Environment) -> None:
             lengths = None if node.inputs[0] is None else environment[node.inputs[0]]
             given = [environment[_required(v)] for v in node.inputs[1:]]
             batch, steps_at_most = given[states].shape[:2]
@@ -208,11 +213,13 @@ class _Compiler:
                     _unstack(x[sample, :length], 0, backward=bool(back))
                     for x, back in zip(given[states:], backward, strict=True)
                 ]
-                state, rows = _scanned(environment, body, steps, [x[sample] for x in given[:states]], sequences)
+                state, rows = _scanned(
+                    environment, label(node), body, steps, [x[sample] for x in given[:states]], sequences
+                )
                 stacked = [_stack(row, v, 0) for row, v in zip(rows, body.outputs[states:], strict=True)]
                 padded = [np.pad(y, [(0, steps_at_most - length)] + [(0, 0)] * (y.ndim - 1)) for y in stacked]
                 finals.append([*state, *padded])
-            environment.update(zip(node.outputs, map(np.stack, zip(*finals, strict=True)), strict=True))
+            environment.keep(node.outputs, [np.stack(rows) for rows in zip(*finals, strict=True)])
 
         return step
 
@@ -220,28 +227,36 @@ class _Compiler:
         body = node.attributes["body"].as_graph()
         steps = self.graph(body)
 
-        def step(environment: _Environment) -> None:
+        def step(environment: Environment) -> None:
             first, *rest = [environment[_required(v)] for v in node.inputs]
             each = [x if isinstance(x, list) else [x] * len(first) for x in rest]
-            _, rows = _scanned(environment, body, steps, [], [first, *each])
-            environment.update(zip(node.outputs, rows, strict=True))
+            _, rows = _scanned(environment, label(node), body, steps, [], [first, *each])
+            environment.keep(node.outputs, rows)
 
         return step
 
 
 def _scanned(
-    environment: _Environment, body: ir.Graph, steps: Sequence[_Step], state: list[Any], sequences: Sequence[list[Any]]
+    environment: Environment,
+    where: str,
+    body: ir.Graph,
+    steps: Sequence[_Step],
+    state: list[Any],
+    sequences: Sequence[list[Any]],
 ) -> tuple[list[Any], list[list[Any]]]:
     """The last state, and what the body gives besides it at each element of the sequences."""
     rows: list[list[Any]] = [[] for _ in body.outputs[len(state) :]]
     for elements in zip(*sequences, strict=True):
+        environment.count(where)
         environment.update(zip(body.inputs, [*state, *elements], strict=True))
         for inner in steps:
             inner(environment)
         results = [environment[v] for v in body.outputs]
         for row, result in zip(rows, results[len(state) :], strict=True):
+            environment.hold(result, where)
             row.append(result)
         state = results[: len(state)]
+    environment.release(rows)
     return state, rows
 
 

@@ -16,6 +16,7 @@ from anybit.errors import InvalidModelError, UnsupportedError, UsageError
 from anybit.ops.broken import refuse_broken
 from anybit.ops.constants import fed_inputs, has_default
 from anybit.ops.nodes import operator_of
+from anybit.ops.sizes import refuse_large
 from anybit.passes.flatten import flatten
 from anybit.passes.infer_shapes import InferShapes
 from anybit.passes.set_batch import SetBatch
@@ -193,6 +194,7 @@ def _prepare(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -> t
     flatten(model)
     InferShapes()(model)
     refuse_broken(model)
+    refuse_large(model)
     free = _free_batch(model)
     values = _requested(model, tensors)
     moving = _varying(model, shapes=free)

@@ -24,6 +24,7 @@ from anybit.analysis.values.tensor import (
 )
 from anybit.errors import UnknownTensorError
 from anybit.io.load import ModelSource
+from anybit.limits import current_limits
 from anybit.ops.broken import refuse_broken
 from anybit.ops.constants import constant
 from anybit.ops.evaluate import EVALUATION_ERRORS
@@ -148,6 +149,7 @@ class _Walk:
     tensors: dict[ir.Value, TensorValues] = field(default_factory=dict[ir.Value, TensorValues])
     accumulators: dict[ir.Node, Accumulator] = field(default_factory=dict[ir.Node, Accumulator])
     unfollowed: dict[ir.Node, str] = field(default_factory=dict[ir.Node, str])
+    computed: int = 0  # bytes of the constants that nodes made and that a later one reads
 
     def put(self, value: ir.Value, values: TensorValues) -> None:
         self.tensors[value] = limited(values, shape_of(value))
@@ -177,6 +179,7 @@ class _Walk:
             for value in released:
                 known = self.tensors.get(value) if _is_over(value, graph, top=graph is self.top) else None
                 if known is not None and known.constant is not None:
+                    self.computed -= 0 if value.producer() is None else known.constant.nbytes
                     self.tensors[value] = summarised(known, shape_of(value))
 
     def body(self, graph: ir.Graph, inputs: Sequence[TensorValues]) -> list[TensorValues]:
@@ -230,12 +233,16 @@ class _Walk:
         arrays = [None if values is None else values.constant for values in site.inputs]
         if any(a is None and values is not None for a, values in zip(arrays, site.inputs, strict=True)):
             return None
+        most = max(_LARGEST_CONSTANT, max((a.size for a in arrays if a is not None), default=0))
         try:
-            results = site.evaluate(arrays)
+            results = site.evaluate(arrays, most=most)
         except (*EVALUATION_ERRORS, Unfollowed):
             return None  # `check` says what is wrong
-        largest = max((a.size for a in arrays if a is not None), default=0)
-        return None if any(r.size > max(_LARGEST_CONSTANT, largest) for r in results) else results
+        made = self.computed + sum(r.nbytes for r in results)
+        if made > current_limits().memory or any(r.size > most for r in results):
+            return None
+        self.computed = made
+        return results
 
 
 def _is_over(value: ir.Value, graph: ir.Graph, *, top: bool) -> bool:

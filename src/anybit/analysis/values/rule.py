@@ -40,16 +40,20 @@ class Site:
         """Version of the standard domain."""
         return self.opsets[""]
 
-    def evaluate(self, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+    def evaluate(self, inputs: Sequence[Array | None], *, most: int | None = None) -> tuple[Array, ...]:
         """The node's outputs for known inputs, by its reference.
 
+        Args:
+            inputs: None where one is left out.
+            most: Elements that an output may have.
+
         Raises:
-            Unfollowed: It has none.
+            Unfollowed: It has none, or the outputs would be larger than that or than the limits allow.
             EVALUATION_ERRORS: The inputs do not fit the operator.
         """
-        arrays = evaluate_node(self.node, inputs, self.opsets)
+        arrays = evaluate_node(self.node, inputs, self.opsets, most=most)
         if arrays is None:
-            raise Unfollowed("the operator has no reference")
+            raise Unfollowed("the operator has no reference, or its result is too large")
         return arrays
 
     def values(self, index: int) -> TensorValues:

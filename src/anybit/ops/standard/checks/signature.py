@@ -163,7 +163,7 @@ def _attributes(node: ir.Node, signature: Signature) -> Iterator[Finding]:
                 got=attribute.type.name,
                 expected=known.kind,
             )
-        elif name in _ELEMENT_TYPES and known.kind == "INT" and not attribute.is_ref():
+        elif name in ELEMENT_TYPES and known.kind == "INT" and not attribute.is_ref():
             yield from _element_type(node, attribute)
     for name, known in signature.attributes.items():
         if known.required and name not in node.attributes:
@@ -182,7 +182,7 @@ def _element_type(node: ir.Node, attribute: ir.Attr) -> Iterator[Finding]:
         )
 
 
-_ELEMENT_TYPES = frozenset(("dtype", "output_datatype", "output_dtype", "precision", "stash_type", "to"))
+ELEMENT_TYPES = frozenset(("dtype", "output_datatype", "output_dtype", "precision", "stash_type", "to"))
 """Attributes that name an element type by its number."""
 _VALUES: dict[str, tuple[type, ...]] = {"INT": (Integral,), "FLOAT": (Real,), "STRING": (str,)}
 _VALUES |= {f"{kind}S": types for kind, types in _VALUES.items()}
