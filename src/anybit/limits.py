@@ -13,7 +13,7 @@ from anybit.errors import UsageError
 
 _MEMORY = "ANYBIT_MEMORY"
 _LEAST_MEMORY = 4 << 30
-_LOOP_STEPS = 100_000
+_LOOP_STEPS = 30_000
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -44,7 +44,7 @@ def limits(*, memory: int | None = None, loop_steps: int | None = None) -> Gener
 
     Args:
         memory: Bytes of the tensors that one call computes and holds at once.
-        loop_steps: How often bodies of loops may run in one run of the reference engine: 100,000 if never set.
+        loop_steps: How often bodies of loops may run in one run of the reference engine: 30,000 if never set.
 
     Raises:
         UsageError: A limit is below 1.

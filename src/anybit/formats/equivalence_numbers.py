@@ -168,8 +168,8 @@ class Numbering:
         for index, output in enumerate(node.outputs):
             keys = _output(key, index), _output(structure, index), _output(bits, index)
             self.numbers[output] = Number(*keys, node=node)
-        output = node.outputs[0]
-        if output.dtype != ir.DataType.FLOAT or node.inputs[0] is None or node.inputs[0].dtype != ir.DataType.FLOAT:
+        output, first = node.outputs[0], node.inputs[0] if node.inputs else None
+        if output.dtype != ir.DataType.FLOAT or first is None or first.dtype != ir.DataType.FLOAT:
             return
         try:
             function = self._function(node)

@@ -15,6 +15,7 @@ from anybit.formats.threshold_moves import window_of
 from anybit.formats.threshold_numbers import FLOAT_ROUNDING, LARGEST_SUM, Numbers, is_power_of_two
 from anybit.formats.threshold_rows import SAME
 from anybit.ops.nodes import label, shape_of
+from anybit.ops.sizes import refuse_bytes
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Sums:
         lo, hi = ends if "pads" in attributes else (numbers.lo * count, numbers.hi * count)
         if max(np.abs(lo).max(), np.abs(hi).max()) >= LARGEST_SUM:
             return Refusal(problem="its sums do not fit into float32", node=label(node))
+        refuse_bytes(8 * channels * count, label(node))
         ones = written.weights(f"{output.name}/ones", np.ones((channels, 1, *kernel)), IntType(1, signed=False))
         attributes |= {
             "group": ir.AttrInt64("group", channels),

@@ -1,4 +1,4 @@
-"""guard: covers nodes at which onnx's shape inference, which is C++, ends the process or never returns.
+"""guard: covers nodes at which onnx's shape inference, C++, ends the process, never returns or takes gigabytes.
 
 All were found by running version 1.23 on every operator with random inputs and attributes. They are covered in the
 copy of the model that inference is given, where a covered node is one that it does not know.
@@ -6,12 +6,13 @@ copy of the model that inference is given, where a covered node is one that it d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.defs import OpSchema
 from onnx.shape_inference import InferenceContext
 
@@ -20,11 +21,38 @@ from anybit.ops.nodes import standard_schema
 _DOMAIN = "anybit.inference"
 _UNKNOWN = "Unknown"
 _NOT_NEGATIVE = "NotNegative"  # a tensor whose negative sizes are unknown ones
+_NOT_LONG = "NotLong"  # a tensor whose only size is an unknown one if it is above the attribute `most`
+_BESIDE = (_NOT_NEGATIVE, _NOT_LONG)
 _SAME_SHAPE = "SameShape"  # a tensor of the shape of its input, and of the element type `dtype`
 _UNTYPED = frozenset(("DictVectorizer", "LabelEncoder", "TreeEnsemble"))  # of ai.onnx.ml: they read types unseen
-_NEEDS_SIZES = {"Slice": 0, "GatherND": 1}  # the input that must have no negative size
+# The input that must have no negative size; the shape, of which Expand made an axis for each element before version 13.
+_NEEDS = {"Slice": (0, _NOT_NEGATIVE), "GatherND": (1, _NOT_NEGATIVE), "Expand": (1, _NOT_LONG)}
+_MOST_AXES = 1 << 10
+# What propagates data makes a dimension for each element of a vector of known length.
+_PROPAGATES = frozenset(
+    "Add Cast Concat Div Gather MeanVarianceNormalization Mul Size Slice Squeeze Sub Unsqueeze".split()
+)
+LONGEST_VECTOR = 1 << 20
+"""Elements of a vector that data is propagated of."""
 # Operators that make no shape vector of negative length from sizes and constants.
 _VECTORS = frozenset("Add Cast Concat Constant Div Gather Identity Mul Slice Squeeze Sub Unsqueeze".split())
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Inputs of a node that are to go through a node of their own.
+
+    Attributes:
+        position: That of the node.
+        inputs: Which inputs.
+        op_type: What is put before them.
+        most: Its attribute.
+    """
+
+    position: int
+    inputs: Sequence[int]
+    op_type: str
+    most: int
 
 
 def guard(proto: ModelProto) -> None:
@@ -39,9 +67,53 @@ def guard(proto: ModelProto) -> None:
             function.opset_import.add(domain=_DOMAIN, version=1)
 
 
+def guard_lengths(proto: ModelProto, short: Container[str]) -> None:
+    """Covers, in place, the length of every vector of which data would be propagated and which may be long.
+
+    Args:
+        proto: Guarded model.
+        short: Names of tensors that are known to be no long vectors.
+    """
+    made = _guard_lengths(proto.graph, short, "long")
+    for function in proto.functions:
+        if _guard_lengths(function, (), f"long:{function.domain}:{function.name}"):
+            function.opset_import.add(domain=_DOMAIN, version=1)
+    if made and all(o.domain != _DOMAIN for o in proto.opset_import):
+        proto.opset_import.add(domain=_DOMAIN, version=1)
+
+
+def _guard_lengths(graph: GraphProto | FunctionProto, short: Container[str], where: str) -> bool:
+    nodes = graph.node
+    initializers = () if isinstance(graph, FunctionProto) else graph.initializer
+    vectors, places = {"", *(t.name for t in initializers)}, list[_Place]()
+    for position, node in enumerate(nodes):
+        for body in bodies(node):
+            _guard_lengths(body, short, f"{where}:{position}")
+        is_vector = _makes_vector(node, vectors)
+        vectors.update(node.output if is_vector else ())
+        if node.op_type in _PROPAGATES and not node.domain and (not is_vector or node.op_type == "Size"):
+            long = [k for k, n in enumerate(node.input) if n not in short and n not in vectors]
+            places += [_Place(position, long, _NOT_LONG, LONGEST_VECTOR)] if long else []
+    for place in reversed(places):
+        _put_before(nodes, place, where)
+    return bool(places)
+
+
+def _put_before(nodes: Any, place: _Place, where: str) -> None:
+    """Nodes between another one and some of its inputs."""
+    node, made = nodes[place.position], list[NodeProto]()
+    for index in place.inputs:
+        name = f"{_DOMAIN}:{where}:{place.position}:{index}"
+        made.append(NodeProto(op_type=place.op_type, domain=_DOMAIN, input=[node.input[index]], output=[name]))
+        made[-1].attribute.append(onnx.helper.make_attribute("most", place.most))
+        node.input[index] = name
+    for new in made:
+        nodes.insert(place.position, new)
+
+
 def own_nodes(graph: GraphProto) -> Iterator[NodeProto]:
     """The nodes of a guarded graph that stand for those of the model."""
-    return (n for n in graph.node if n.domain != _DOMAIN or n.op_type != _NOT_NEGATIVE)
+    return (n for n in graph.node if n.domain != _DOMAIN or n.op_type not in _BESIDE)
 
 
 def cover(proto: ModelProto, outputs: set[str]) -> None:
@@ -60,7 +132,7 @@ def cover(proto: ModelProto, outputs: set[str]) -> None:
 def _guard(nodes: Any, constants: set[str], version: int, where: str) -> bool:
     """Guards the nodes of a graph and its subgraphs; returns whether there was anything to do."""
     changed = False
-    vectors, places = {"", *constants}, list[tuple[int, int]]()
+    vectors, places = {"", *constants}, list[_Place]()
     for position, node in enumerate(nodes):
         for graph in bodies(node):
             inner = f"{where}:{position}"
@@ -77,17 +149,19 @@ def _guard(nodes: Any, constants: set[str], version: int, where: str) -> bool:
         elif node.op_type in ("EyeLike", "RegexFullMatch"):
             _like_its_input(node)
             changed = True
-        elif node.op_type in ("Shape", "Size") or (node.op_type in _VECTORS and vectors.issuperset(node.input)):
+        elif _makes_vector(node, vectors):
             vectors.update(node.output)
-        elif node.op_type in _NEEDS_SIZES:
-            places.append((position, _NEEDS_SIZES[node.op_type]))
-    for position, index in reversed(places):
-        node = nodes[position]
-        name = f"{_DOMAIN}:{where}:{position}"
-        made = NodeProto(op_type=_NOT_NEGATIVE, domain=_DOMAIN, input=[node.input[index]], output=[name])
-        node.input[index] = name
-        nodes.insert(position, made)
+        elif node.op_type in _NEEDS:
+            index, op_type = _NEEDS[node.op_type]
+            places.append(_Place(position, [index], op_type, _MOST_AXES))
+    for place in reversed(places):
+        _put_before(nodes, place, where)
     return changed or bool(places)
+
+
+def _makes_vector(node: NodeProto, vectors: set[str]) -> bool:
+    """Whether it computes sizes from sizes and constants."""
+    return node.op_type in ("Shape", "Size") or (node.op_type in _VECTORS and vectors.issuperset(node.input))
 
 
 def bodies(node: NodeProto) -> Iterator[GraphProto]:
@@ -158,7 +232,8 @@ _TROUBLES: dict[str, Callable[[NodeProto], bool]] = {
 
 
 def _register() -> None:
-    for name, infer in ((_NOT_NEGATIVE, _infer_not_negative), (_SAME_SHAPE, _infer_same_shape)):
+    rules = {_NOT_NEGATIVE: _infer_not_negative, _NOT_LONG: _infer_not_long, _SAME_SHAPE: _infer_same_shape}
+    for name, infer in rules.items():
         if onnx.defs.has(name, _DOMAIN):
             continue
         schema = OpSchema(
@@ -168,7 +243,7 @@ def _register() -> None:
             inputs=[OpSchema.FormalParameter("X", "T")],
             outputs=[OpSchema.FormalParameter("Y", "U")],
             type_constraints=[(t, ["tensor(float)"], "") for t in "TU"],
-            attributes=[OpSchema.Attribute("dtype", OpSchema.AttrType.INT, required=False)],
+            attributes=[OpSchema.Attribute(n, OpSchema.AttrType.INT, required=False) for n in ("dtype", "most")],
         )
         schema.set_type_and_shape_inference_function(infer)
         onnx.defs.register_schema(schema)
@@ -181,6 +256,17 @@ def _infer_not_negative(context: InferenceContext) -> None:
     for dimension in known.tensor_type.shape.dim:
         if dimension.dim_value < 0:
             dimension.ClearField("value")
+    context.set_output_type(0, known)
+
+
+def _infer_not_long(context: InferenceContext) -> None:
+    known: onnx.TypeProto | None = context.get_input_type(0) if context.has_input(0) else None
+    most = context.get_attribute("most")
+    if known is None or most is None:
+        return
+    dimensions = known.tensor_type.shape.dim
+    if len(dimensions) == 1 and dimensions[0].dim_value > most.i:
+        dimensions[0].ClearField("value")
     context.set_output_type(0, known)
 
 

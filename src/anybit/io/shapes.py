@@ -15,7 +15,7 @@ Unlike ``onnx_ir.passes.common.ShapeInferencePass`` this searches no lists and m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -24,7 +24,7 @@ from onnx import TensorProto
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
-from anybit.io.inference_guard import bodies, cover, guard, own_nodes
+from anybit.io.inference_guard import LONGEST_VECTOR, bodies, cover, guard, guard_lengths, own_nodes
 from anybit.ops.nodes import numbered_type
 from anybit.ops.schemas import register_schemas
 
@@ -79,17 +79,34 @@ def infer_shapes(model: ir.Model, *, data_propagation: bool) -> Inference:
     try:
         inferred = _inferred(_without_weights(model), data_propagation=data_propagation)
     except (InferenceError, ValidationError, RuntimeError, ValueError, TypeError, ir.serde.SerdeError):
-        inferred = None  # the model contradicts itself: nothing is known
-    if inferred is not None:
-        _collect(model.graph, inferred.graph, derived)
+        inferred = ()  # the model contradicts itself: nothing is known
+    for result in inferred:
+        _collect(model.graph, result.graph, derived)
     return _settle(model, derived)
 
 
-def _inferred(proto: onnx.ModelProto, *, data_propagation: bool) -> onnx.ModelProto | None:
-    """The result of onnx's inference; None if it gives negative sizes whatever is left out."""
+def _inferred(proto: onnx.ModelProto, *, data_propagation: bool) -> Sequence[onnx.ModelProto]:
+    """What onnx's inference gives, without and with propagation of data, of which the second may lack long vectors."""
     guard(proto)
     _forget(proto.graph, {(f.domain, f.name) for f in proto.functions})
     _name_free(proto.graph)
+    plain = _positive(proto, data_propagation=False)
+    if plain is None or not data_propagation:
+        return () if plain is None else (plain,)
+    guard_lengths(proto, {info.name for info in (*plain.graph.input, *_infos(plain.graph)) if _is_short(info)})
+    propagated = _positive(proto, data_propagation=True)
+    return (plain,) if propagated is None else (plain, propagated)
+
+
+def _is_short(info: onnx.ValueInfoProto) -> bool:
+    """Whether it is known to be no long vector."""
+    kind = info.type.tensor_type
+    sizes = kind.shape.dim
+    return kind.HasField("shape") and (len(sizes) != 1 or sizes[0].dim_value <= LONGEST_VECTOR)
+
+
+def _positive(proto: onnx.ModelProto, *, data_propagation: bool) -> onnx.ModelProto | None:
+    """The result of onnx's inference; None if it gives negative sizes whatever is left out."""
     for _ in range(_ROUNDS):
         result = onnx.shape_inference.infer_shapes(proto, data_prop=data_propagation)
         negative = {info.name for info in _infos(result.graph) if _is_negative(info)}
@@ -189,11 +206,17 @@ def _collect(graph: ir.Graph, proto: onnx.GraphProto, derived: _Types) -> None:
         value = values.get(info.name)
         if value is not None and _is_typed(info.type):
             shape = ir.serde.deserialize_type_proto_for_shape(info.type)
-            derived[value] = (ir.serde.deserialize_type_proto_for_type(info.type), shape)
+            _, before = derived.get(value, (None, None))
+            known = before if _sizes(before) > _sizes(shape) else shape
+            derived[value] = (ir.serde.deserialize_type_proto_for_type(info.type), known)
     for node, node_proto in zip(graph, own_nodes(proto), strict=True):
         for attribute in node_proto.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 _collect(node.attributes[attribute.name].as_graph(), attribute.g, derived)
+
+
+def _sizes(shape: ir.Shape | None) -> int:
+    return -1 if shape is None else sum(isinstance(d, int) for d in shape)
 
 
 def _is_typed(kind: onnx.TypeProto) -> bool:

@@ -13,8 +13,6 @@ from anybit.io.external import ExternalFiles
 from anybit.io.protos import graphs, nodes
 from anybit.ops.sizes import ELEMENT_BYTES, refuse_bytes
 
-_COPIES = 3  # of a dense tensor while it is made: the array, its bytes, and their place in the message
-
 
 def make_dense(proto: onnx.ModelProto, files: ExternalFiles) -> int:
     """Turns sparse initializers and values of Constant nodes into dense ones, in place; returns their number.
@@ -59,7 +57,7 @@ def make_dense(proto: onnx.ModelProto, files: ExternalFiles) -> int:
 
 def _dense(sparse: onnx.SparseTensorProto, where: str, files: ExternalFiles, held: int) -> onnx.TensorProto:
     shape = tuple(sparse.dims)
-    refuse_bytes(held + math.prod(shape) * ELEMENT_BYTES * _COPIES, where)
+    refuse_bytes(held + math.prod(shape) * ELEMENT_BYTES, where)
     try:
         parts = [ir.serde.deserialize_tensor(t) for t in (sparse.values, sparse.indices)]
         values, indices = (files.bound(where, part).numpy() for part in parts)

@@ -15,8 +15,8 @@ from anybit.errors import LimitError
 from anybit.limits import current_limits
 from anybit.ops.nodes import label
 
-ELEMENT_BYTES = 8
-"""Bytes of an element of what is computed, mostly in float64."""
+ELEMENT_BYTES = 24
+"""Bytes of an element while it is computed: in float64, from a copy of the input in it, and once rounded."""
 
 
 @dataclass(frozen=True)

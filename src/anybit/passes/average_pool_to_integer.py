@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,10 @@ import onnx_ir as ir
 from anybit.analysis.values.analysis import Values, values_of
 from anybit.analysis.values.tensor import IntegerGrid
 from anybit.errors import Refusal
-from anybit.ops.nodes import operator_of, shape_of
+from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import DOMAIN
 from anybit.ops.quant_avg_pool import shift_of
+from anybit.ops.sizes import refuse_bytes
 from anybit.ops.trunc import TRUNC_1
 from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 from anybit.passes.average_pool_plan import Pool, Shift, pool_behind, read_pool, read_trunc
@@ -117,6 +119,7 @@ def _sum_and_trunc(
     lists = {"kernel_shape": pool.kernel, "strides": pool.strides, "pads": pool.pads}
     attributes: dict[str, ir.Attr] = {name: ir.AttrInt64s(name, list(values)) for name, values in lists.items()}
     attributes["group"] = ir.AttrInt64("group", channels)
+    refuse_bytes(shift.scale.itemsize * channels * math.prod(pool.kernel), label(trunc))
     steps.add("Conv", [np.ones((channels, 1, *pool.kernel), shift.scale.dtype)], "sums", attributes)
     one, unit = np.ones((), shift.scale.dtype), np.asarray(shift.unit, shift.scale.dtype)
     in_bits, out_bits = shift.bits

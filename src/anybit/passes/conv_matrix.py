@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from anybit.errors import Refusal
 from anybit.io.annotations import annotate_layout, annotate_sparsity
 from anybit.ops.nodes import call_of, operator_of
 from anybit.ops.operator import Array
+from anybit.ops.sizes import refuse_bytes
 from anybit.passes.rewriter import Rewriter
 
 
@@ -43,7 +45,9 @@ class Kernel:
         last = array if self.channels_last else array.transpose(0, 2, 3, 1)
         taps = self.spatial[0] * self.spatial[1]
         grouped = last.reshape(self.group, -1, taps, self.per_group)
-        full = np.zeros((taps, self.group, self.per_group, self.group, grouped.shape[1]), array.dtype)
+        shape = (taps, self.group, self.per_group, self.group, grouped.shape[1])
+        refuse_bytes(math.prod(shape) * array.itemsize, f"a convolution of {self.group} groups as a matrix")
+        full = np.zeros(shape, array.dtype)
         for index, part in enumerate(grouped):
             full[:, index, :, index] = part.transpose(1, 2, 0)
         return full.reshape(taps * self.group * self.per_group, self.outputs)

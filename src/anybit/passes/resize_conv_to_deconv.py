@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from anybit.ops.constants import new_initializer
 from anybit.ops.names import Names
 from anybit.ops.nodes import label
 from anybit.ops.operator import DOMAIN, Array
+from anybit.ops.sizes import refuse_bytes
 from anybit.passes.notes import note
 
 _EXACT_STEPS = 1 << 22  # below it float32 gives an integer back from (integer * scale) / scale
@@ -144,6 +146,7 @@ def _window_sums(array: npt.NDArray[np.float64], read: Convolution, factors: tup
         mirrored = np.flip(kernel, axis)
         size = [*mirrored.shape]
         size[axis] = reach + factor
+        refuse_bytes(math.prod(size) * kernel.itemsize, f"the kernel of a convolution enlarged by {list(factors)}")
         kernel = np.zeros(size)
         for offset in range(factor):
             place = [slice(None)] * kernel.ndim

@@ -20,6 +20,7 @@ from anybit.ops.constants import new_initializer
 from anybit.ops.names import Names
 from anybit.ops.nodes import label
 from anybit.ops.operator import Array
+from anybit.ops.sizes import refuse_bytes
 from anybit.passes.notes import note
 
 
@@ -83,6 +84,7 @@ def _plan(node: ir.Node, shuffle: ir.Node, opset_imports: dict[str, int]) -> Con
     block, channel_first = _block(shuffle)
     if read.groups > 1 and (not channel_first or (len(read.weight.array) // read.groups) % block**2):
         return Refusal(problem="a block mixes groups", node=where, got=f"{read.groups} groups", expected="1 group")
+    refuse_bytes(8 * block**2, where)
     biases = np.zeros(block**2) if read.bias is None else read.bias
     if np.ptp(_blocks(biases, block, channel_first=channel_first), axis=(1, 2)).any():
         return Refusal(problem="the bias differs within a block", node=where, expected="one bias a block, or none")

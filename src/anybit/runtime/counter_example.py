@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -219,6 +220,8 @@ def _levels(value: ir.Value, model: ir.Model) -> npt.NDArray[np.float64] | None:
         if any(p is None or p.size != 1 for p in parameters):
             continue
         scale, zero_point, bits = (float(p.reshape(())) for p in parameters if p is not None)
+        if bits > math.log2(_MOST_COMBINATIONS):
+            return None
         signed = bool(call_of(node, operator).attributes["signed"])
         low = -(2 ** (bits - 1)) if signed else 0.0
         return (np.arange(low, low + 2**bits) - zero_point) * scale

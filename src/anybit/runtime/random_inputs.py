@@ -22,7 +22,7 @@ from anybit.ops.nodes import call_of, operator_of
 from anybit.ops.sizes import ELEMENT_BYTES, refuse_bytes
 
 _BYTES = 2  # integers of up to so many bytes are taken for quantised data, wider ones for indices and sizes
-_DRAWN_BYTES = 3 * ELEMENT_BYTES  # of an element while it is drawn
+_DRAWN_BYTES = ELEMENT_BYTES  # of an element while it is drawn
 _SHARES = (0.0, -0.0, 0.25, 2.0**-6, 2.0**-12)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
-from anybit.ops.nodes import shape_of
+from anybit.ops.nodes import label, shape_of
+from anybit.ops.sizes import refuse_bytes
 from anybit.targets.hls4ml.repairs import Repairs, Step, quant_step
 
 
@@ -26,6 +27,7 @@ def rewrite_averages(repairs: Repairs) -> None:
         if windows is None:
             continue
         kernel = windows["kernel_shape"]
+        refuse_bytes(4 * math.prod(kernel) * int(shape[3] or 0), label(node))
         convolution = Step(
             "Conv",
             (np.ones((int(shape[3] or 0), *kernel, 1), np.float32),),

@@ -5,12 +5,15 @@ zeros take the place of what a group does not see, and of the gaps of a dilated 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.constants import constant
 from anybit.ops.operator import Array
+from anybit.ops.sizes import refuse_bytes
 from anybit.targets.hls4ml.repairs import Repairs
 
 
@@ -58,7 +61,9 @@ def _replace(repairs: Repairs, node: ir.Node, value: ir.Value, array: Array) -> 
 
 def _dilated(array: Array, dilations: list[int]) -> Array:
     spatial = [(size - 1) * d + 1 for size, d in zip(array.shape[1:-1], dilations, strict=True)]
-    wide = np.zeros((array.shape[0], *spatial, array.shape[-1]), array.dtype)
+    shape = (array.shape[0], *spatial, array.shape[-1])
+    refuse_bytes(math.prod(shape) * array.itemsize, f"a kernel with dilations {dilations} filled with zeros")
+    wide = np.zeros(shape, array.dtype)
     wide[(slice(None), *(slice(None, None, d) for d in dilations))] = array
     return wide
 
@@ -66,6 +71,7 @@ def _dilated(array: Array, dilations: list[int]) -> Array:
 def _ungrouped(array: Array, group: int) -> Array:
     """(M, k.., C / group) as (M, k.., C)."""
     outputs, inputs = array.shape[0] // group, array.shape[-1]
+    refuse_bytes(array.nbytes * group, f"a convolution of {group} groups as one")
     whole = np.zeros((*array.shape[:-1], inputs * group), array.dtype)
     for g in range(group):
         rows = slice(g * outputs, (g + 1) * outputs)

@@ -13,6 +13,7 @@ from anybit.analysis.values.rules.arithmetic import absolute
 from anybit.analysis.values.rules.axes import collapsed, data_by_axis, joined
 from anybit.analysis.values.rules.reductions import largest
 from anybit.analysis.values.rules.sums import averaged, mean_grid, rounded
+from anybit.analysis.values.rules.windows import require_few
 from anybit.analysis.values.tensor import Float64s, IntegerGrid, TensorValues, bounded, checked_grid, integers, of_dtype
 from anybit.ops.standard.windows import Windows
 
@@ -144,6 +145,7 @@ def _counts(site: Site) -> _Counts:
 
 def _on_input(windows: Windows, axis: int, size: int) -> Float64s:
     """For each window along an axis, how many taps lie on the input."""
+    require_few(windows.output[axis] * windows.kernel[axis])
     first = np.arange(windows.output[axis])[:, None] * windows.strides[axis] - windows.pads_begin[axis]
     taps = first + np.arange(windows.kernel[axis]) * windows.dilations[axis]
     return ((taps >= 0) & (taps < size)).sum(axis=1).astype(np.float64)

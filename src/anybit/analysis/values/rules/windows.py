@@ -19,6 +19,15 @@ Masks = npt.NDArray[np.bool_]
 """(sets, kernel): one row for each set of kernel elements that are summed together."""
 
 
+_MOST_PLACES = 1 << 24
+
+
+def require_few(places: int) -> None:
+    """Raises ValueError where windows have more places than are worth following."""
+    if places > _MOST_PLACES:
+        raise ValueError(f"windows of {places:,} places are too many to follow")
+
+
 def convolution_masks(spatial: Sequence[int], kernel: Sequence[int], attributes: Mapping[str, Any]) -> list[Masks]:
     """For each spatial axis of Conv, the sets of kernel elements that meet an input of this size together."""
     windows = Windows.of(spatial, kernel, attributes)
@@ -32,9 +41,11 @@ def convolution_masks(spatial: Sequence[int], kernel: Sequence[int], attributes:
         windows.output,
         strict=True,
     ):
+        require_few(count)
         starts = np.arange(count) * step - before
         inside = (starts >= 0) & (starts + dilation * (k - 1) < size)
         starts = np.concatenate([starts[~inside], starts[inside][:1]])
+        require_few(len(starts) * k)
         places = starts[:, None] + dilation * np.arange(k)
         masks.append(np.unique((places >= 0) & (places < size), axis=0))
     return masks
@@ -72,10 +83,12 @@ def _transposed(
 ) -> Masks:
     span = dilation * (kernel - 1) + 1
     end = stride * (size - 1) + span + extra - after
+    require_few(end - before)
     places = np.arange(before, end)
     reach = span + stride  # between here and as far from the end, the sets repeat with the stride
     regular = (places >= reach) & (places < end - extra - reach)
     places = np.concatenate([places[~regular], places[regular][:stride]])
+    require_few(len(places) * kernel)
     offsets = places[:, None] - dilation * np.arange(kernel)
     sources = offsets // stride
     masks = (offsets % stride == 0) & (sources >= 0) & (sources < size)
