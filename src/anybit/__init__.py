@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anybit.analysis.types import TensorType, types
     from anybit.analysis.values.analysis import Values, analyse
     from anybit.analysis.values.input_range import InputRange
+    from anybit.budget import limits
     from anybit.datatypes import DataType, parse_datatype
     from anybit.errors import AnybitError, Finding, Refusal, Severity
     from anybit.formats.certificate import Certificate, Verdict
@@ -101,6 +102,7 @@ _HOMES = {
     "extract_submodel": "passes.extract_submodel",
     "formats_of": "formats.convert",
     "inline_submodel": "passes.inline_submodel",
+    "limits": "budget",
     "load": "io.load",
     "merge_models": "passes.merge_models",
     "parse_datatype": "datatypes",
@@ -166,6 +168,7 @@ __all__ = [
     "extract_submodel",
     "formats_of",
     "inline_submodel",
+    "limits",
     "load",
     "merge_models",
     "parse_datatype",

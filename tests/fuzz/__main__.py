@@ -30,9 +30,8 @@ def main() -> None:
         workers=arguments.workers,
         report=_report,
     )
-    print(
-        f"{result.mutants} mutants, {result.calls} calls, {len(result.escapes)} escapes from {len(result.places)} places"
-    )
+    counts = f"{result.mutants} mutants, {result.calls} calls"
+    print(f"{counts}, {len(result.escapes)} escapes from {len(result.places)} places")
     for (what, place), escapes in result.places.items():
         print(f"{len(escapes):6} {what} {place}: {escapes[0].call}, mutant {escapes[0].index}")
     _keep(arguments.out, plan, [escapes[0] for escapes in result.places.values()])

@@ -239,7 +239,7 @@ CALLS = {**FIRST, **OTHERS}
 NO_MODEL = frozenset(
     """AnybitError Attribute Call Certificate Comparison Conversion ConversionError Cost DataType Engine Evaluation
     Export Finding Format Grid Handover ImageFolder Input InputRange Metric Operator Ranges Refusal Repair Rounding
-    Severity Statistics Summary TensorType Types Values Verdict export_brevitas export_keras export_torch
+    Severity Statistics Summary TensorType Types Values Verdict export_brevitas export_keras export_torch limits
     parse_datatype register""".split()
 )
 """Public names that take no model file: values, records, and what exports from a framework."""

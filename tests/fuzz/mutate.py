@@ -346,8 +346,9 @@ def _operator(proto: onnx.ModelProto, rng: random.Random, _: onnx.ModelProto) ->
 def _operators() -> tuple[tuple[str, str], ...]:
     names = sorted({(s.domain, s.name) for s in _schemas()})
     own = "Quant IntQuant BipolarQuant Trunc FloatQuant MultiThreshold QuantAvgPool2d Im2Col XnorPopcountMatMul".split()
-    microsoft = """QLinearAdd QLinearMul QGemm QLinearConcat QLinearAveragePool QLinearGlobalAveragePool QLinearLeakyRelu
-        QLinearSigmoid QLinearSoftmax DynamicQuantizeMatMul MatMulIntegerToFloat QAttention MatMulNBits FusedMatMul
+    microsoft = """QLinearAdd QLinearMul QGemm QLinearConcat QLinearAveragePool QLinearGlobalAveragePool
+        QLinearLeakyRelu QLinearSigmoid QLinearSoftmax DynamicQuantizeMatMul MatMulIntegerToFloat QAttention MatMulNBits
+        FusedMatMul
         GatherBlockQuantized QuantizeLinear DequantizeLinear FusedConv BiasGelu""".split()
     return (*names, *(("qonnx.custom_op.general", n) for n in own), *(("com.microsoft", n) for n in microsoft))
 

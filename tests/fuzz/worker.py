@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import anybit
 from tests.fuzz.calls import CALLS, FIRST, OTHERS, Mutant, is_expected
 from tests.fuzz.mutate import mutated
 
@@ -21,6 +22,8 @@ PROCESSOR_SECONDS = 20
 """What one call may take; a process that takes more is ended by the system."""
 ADDRESS_SPACE = 4 << 30
 LARGEST_RESIDENT = 2 << 30
+MEMORY, LOOP_STEPS = 1 << 30, 5_000
+"""Limits that anybit is given: far below those of the process, so that it has to keep them."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def work(connection: Connection, plan: Plan, start: int, step: int, end: int) ->
     """
     limit()
     seeds = read_seeds(plan.seeds)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, anybit.limits(memory=MEMORY, loop_steps=LOOP_STEPS):
         os.chdir(folder)
         for index in range(start, end, step):
             data = mutated(seeds, plan.key(index))
@@ -126,7 +129,7 @@ def attempt(mutant: Mutant, name: str) -> Escape | None:
     signal.setitimer(signal.ITIMER_PROF, PROCESSOR_SECONDS)
     try:
         CALLS[name](mutant)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  (whatever escapes is what is looked for)
         return None if is_expected(error) else _escape(mutant.index, name, error)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)

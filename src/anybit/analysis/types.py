@@ -17,6 +17,7 @@ from anybit.analysis.values.tensor import (
     TensorValues,
     of_constant,
 )
+from anybit.arrays import as_float64
 from anybit.datatypes import (
     FLOAT16,
     FLOAT32,
@@ -196,7 +197,7 @@ def _integers_of(array: Array, known: TensorValues | None) -> IntegerGrid | None
 
 
 def _is_whole(array: Array) -> bool:
-    wide = array.astype(np.float64)
+    wide = as_float64(array)
     # infinities and NaN are not below the largest integer
     return bool((np.abs(wide) <= LARGEST_INTEGER).all() and (wide == np.floor(wide)).all())
 

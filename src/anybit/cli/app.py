@@ -30,6 +30,10 @@ from anybit.runtime.engine import FallbackWarning
 
 MISUSE = 2
 """Exit code for misuse and for input that cannot be read."""
+BUG = 70
+"""Exit code for what no input should cause: EX_SOFTWARE of sysexits.h."""
+
+_REPORT = "please report it to the project, with the command, the model and what --debug prints"
 
 app = typer.Typer(
     name="anybit",
@@ -88,7 +92,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, *
 
 
 def main() -> None:
-    """Runs the command line; an error that anybit knows is one line on stderr and exit code 2."""
+    """Runs the command line; an error that anybit knows is one line on stderr and exit code 2, any other one a bug."""
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     warnings.showwarning = _show_warning
     try:
@@ -98,6 +102,12 @@ def main() -> None:
             raise
         typer.echo(f"anybit: {error}", err=True)
         raise SystemExit(MISUSE) from None
+    except Exception as error:  # noqa: BLE001  (nothing is hidden: it is said to be a bug, and --debug shows all of it)
+        if "--debug" in sys.argv:
+            sys.excepthook(type(error), error, error.__traceback__)
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        typer.echo(f"anybit: this is a bug of anybit: {text}; {_REPORT}", err=True)
+        raise SystemExit(BUG) from None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.tensor import Float64s
+from anybit.arrays import as_float64
 from anybit.ops.constants import constant
 from anybit.ops.nodes import operator_of
 from anybit.ops.operator import Array
@@ -48,7 +49,7 @@ def direction(node: ir.Node, position: int, opsets: Mapping[str, int]) -> Float6
 
 
 def _signed(node: ir.Node, position: int, others: list[Array | None]) -> Float64s | None:
-    known = [o.astype(np.float64) for o in others if o is not None]
+    known = [as_float64(o) for o in others if o is not None and o.dtype.kind in "fiubV"]
     if len(known) < len(others):
         return None
     match node.op_type, position:

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from anybit.budget import current_limits
 from anybit.errors import Finding
 from anybit.io.file_checks import nameless, repeated, tensor_name
 from anybit.io.order import cycle_of
-from anybit.limits import current_limits
 from anybit.ops.nodes import is_undefined, label
 
 _NODE_BYTES = 4096  # of a node in memory, with its values

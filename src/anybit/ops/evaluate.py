@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from anybit.budget import current_limits
 from anybit.errors import UnsupportedError
-from anybit.limits import current_limits
 from anybit.ops.constants import constant
 from anybit.ops.operator import Array
 from anybit.ops.registry import find_operator

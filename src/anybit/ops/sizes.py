@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from anybit.budget import current_limits
 from anybit.errors import LimitError
-from anybit.limits import current_limits
 from anybit.ops.nodes import label
 
 ELEMENT_BYTES = 24

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from anybit.arrays import as_float64
 from anybit.errors import Refusal
 from anybit.ops.constants import constant
 from anybit.ops.nodes import shape_of
@@ -100,7 +101,7 @@ class Affine:
         if not node.attributes.get_int("spatial", 1):
             return Refusal(problem="it normalises each position by itself", got="spatial = 0")
         arrays = [constant(v) for v in node.inputs[1:]]
-        known = [a.astype(np.float64) for a in arrays if a is not None]
+        known = [as_float64(a) for a in arrays if a is not None]
         if len(known) != 4:
             return Refusal(problem="its parameters are not constant", expected="scale, bias, mean and var constant")
         if len({a.shape for a in known}) != 1 or known[0].ndim != 1:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from anybit.budget import current_limits
 from anybit.errors import Finding, Severity
-from anybit.limits import current_limits
 from anybit.ops.constants import constant, is_replaceable, replace_by_constant
 from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node
 from anybit.ops.names import Names

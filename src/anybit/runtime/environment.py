@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from anybit.budget import current_limits
 from anybit.errors import LimitError
-from anybit.limits import current_limits
 from anybit.ops.sizes import refuse_bytes
 
 

@@ -23,6 +23,7 @@ from anybit.ops.sizes import ELEMENT_BYTES, refuse_bytes
 
 _BYTES = 2  # integers of up to so many bytes are taken for quantised data, wider ones for indices and sizes
 _DRAWN_BYTES = ELEMENT_BYTES  # of an element while it is drawn
+_LARGEST = 2.0**1000  # number to draw: a range twice as wide is one of float64
 _SHARES = (0.0, -0.0, 0.25, 2.0**-6, 2.0**-12)
 
 
@@ -111,7 +112,7 @@ def _draw(
     dtype = np.dtype(object) if value.dtype is None else value.dtype.numpy()
     stated = of_annotation(value)
     if stated is not None and dtype.kind in "fiu":
-        lo, hi = (float(b) for b in (stated.lo.min(), stated.hi.max()))
+        lo, hi = (float(np.clip(b, -_LARGEST, _LARGEST)) for b in (stated.lo.min(), stated.hi.max()))
         return within_stated_format(generator.uniform(lo, hi, shape), value).astype(dtype)
     if dtype.kind == "f":
         return _floats(value, shape, generator, opset_imports).astype(dtype)
@@ -142,7 +143,8 @@ def _floats(
     grid = next((g for g in grids if g is not None), None)
     if grid is None:
         return generator.standard_normal(shape)
-    integers = generator.uniform(grid.lo - 1, grid.hi + 1, shape)
+    lo, hi = max(grid.lo - 1, -_LARGEST), min(grid.hi + 1, _LARGEST)
+    integers = generator.uniform(lo, hi, shape)
     ties = generator.random(shape) < 0.25
     return (np.where(ties, np.floor(integers) + 0.5, integers) - grid.zero_point) * grid.scale
 

@@ -22,9 +22,9 @@ from anybit.analysis.values.tensor import (
     summarised,
     unbounded,
 )
+from anybit.budget import current_limits
 from anybit.errors import UnknownTensorError
 from anybit.io.load import ModelSource
-from anybit.limits import current_limits
 from anybit.ops.broken import refuse_broken
 from anybit.ops.constants import constant
 from anybit.ops.evaluate import EVALUATION_ERRORS

@@ -19,6 +19,7 @@ from anybit.ops.standard.kernel import Kernel
 # onnx's reference has these from a later version on, with the meaning that they had before.
 _SINCE = {"QuantizeLinear": 19, "DequantizeLinear": 19}
 
+_LEFT_OUT = frozenset(("ImageDecoder",))
 _HINT = "run it with engine='onnxruntime', or convert the model to an opset that has the operator"
 
 
@@ -28,6 +29,10 @@ def reference_kernel(node: ir.Node, opset: int) -> Kernel:
     Raises:
         UnsupportedError: onnx has no reference for the operator at this version.
     """
+    if node.op_type in _LEFT_OUT:
+        raise UnsupportedError(
+            "no model makes anybit decode images", node=label(node), got=node.op_type, hint="feed the decoded image"
+        )
     try:
         return _kernel(_canonical(node), opset, len(node.inputs), len(node.outputs))
     except UnsupportedError as error:
