@@ -348,8 +348,7 @@ def _operators() -> tuple[tuple[str, str], ...]:
     own = "Quant IntQuant BipolarQuant Trunc FloatQuant MultiThreshold QuantAvgPool2d Im2Col XnorPopcountMatMul".split()
     microsoft = """QLinearAdd QLinearMul QGemm QLinearConcat QLinearAveragePool QLinearGlobalAveragePool
         QLinearLeakyRelu QLinearSigmoid QLinearSoftmax DynamicQuantizeMatMul MatMulIntegerToFloat QAttention MatMulNBits
-        FusedMatMul
-        GatherBlockQuantized QuantizeLinear DequantizeLinear FusedConv BiasGelu""".split()
+        FusedMatMul GatherBlockQuantized QuantizeLinear DequantizeLinear FusedConv BiasGelu""".split()
     return (*names, *(("qonnx.custom_op.general", n) for n in own), *(("com.microsoft", n) for n in microsoft))
 
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from anybit.errors import AnybitError, InputError, LimitError, InvalidModelError, UnsupportedError
+from anybit.errors import AnybitError, InputError, InvalidModelError, LimitError, UnsupportedError
 from anybit.runtime.reference import ReferenceBackend
 from tests.ops.running import session
 

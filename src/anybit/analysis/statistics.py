@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from anybit.analysis.types import integers_of
 from anybit.analysis.values.tensor import IntegerGrid, channel_axis
+from anybit.arrays import as_float64
 from anybit.datatypes import DataType
 from anybit.ops.operator import Array
 
@@ -133,7 +134,7 @@ class Tally:
 
     def add(self, piece: Array) -> None:
         """Counts a piece, which begins with the axis of samples where the tensor has one."""
-        values = np.asarray(piece, np.float64)
+        values = as_float64(piece)
         if not values.size:
             return
         integers = np.rint(values / self.grid.scale + self.grid.zero_point)

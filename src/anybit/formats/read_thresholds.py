@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from anybit.analysis.values.analysis import Values, values_of
 from anybit.analysis.values.tensor import Float64s, IntegerGrid
+from anybit.arrays import as_float64
 from anybit.formats.format import Outcome
 from anybit.formats.integer_weights import quantise_weights
 from anybit.formats.quantizer import Quantizer, grid_between, quant_nodes
@@ -132,7 +133,7 @@ def _plan(node: ir.Node, values: Values) -> _Plan | None:
     rank = len(shape_of(x) or ()) if x is not None else 0
     if x is None or x.dtype != ir.DataType.FLOAT or thresholds is None or rank < 2 or not thresholds.size:
         return None
-    rows = np.sort(thresholds.astype(np.float64), axis=1)
+    rows = np.sort(as_float64(thresholds), axis=1)
     axis = rank - 1 if layout.endswith("C") and rank > 2 else 1
     scale, bias = (np.float32(node.attributes.get_float(n, d)) for n, d in (("out_scale", 1.0), ("out_bias", 0.0)))
     found = _sign(rows, axis, scale, bias)

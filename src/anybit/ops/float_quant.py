@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from onnxscript import script
 
+from anybit.arrays import as_float64
 from anybit.datatypes import DataType, FloatType
 from anybit.errors import Finding
 from anybit.ops.integer_bounds import broadcast_to_x, check_broadcast, check_flags, check_scale, summary
@@ -156,7 +157,7 @@ def _check_whole(call: Call, name: str, *, lowest: int | None) -> Iterable[Findi
     value = call.constants.get(name)
     if value is None:
         return
-    numbers = value.astype(np.float64)
+    numbers = as_float64(value)
     with np.errstate(invalid="ignore"):
         good = np.isfinite(numbers) & (numbers == np.floor(numbers))
     if lowest is not None:

@@ -123,9 +123,13 @@ class Operator:
     doc: str = ""
 
     def evaluate(self, inputs: Iterable[Array], attributes: Mapping[str, AttributeValue]) -> Array:
-        """The output of the reference for these inputs; attributes left out take their defaults."""
+        """The output of the reference for these inputs; attributes left out take their defaults.
+
+        NaN, also a signalling one, and what overflows is answered, not warned of.
+        """
         values = {a.name: attributes.get(a.name, a.default) for a in self.attributes}
-        return self.reference(*inputs, **values)
+        with np.errstate(all="ignore"):
+            return self.reference(*inputs, **values)
 
 
 def widened(x: npt.ArrayLike) -> npt.NDArray[np.floating[Any]]:

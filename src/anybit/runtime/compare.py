@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.analysis.grid_step import grid_step
+from anybit.arrays import as_float64
 from anybit.errors import InputError, UsageError
 from anybit.io.load import ModelSource, load
 from anybit.runtime.batches import DEFAULT_BATCH, run_in_batches
@@ -189,7 +190,7 @@ def difference(name: str, a: npt.NDArray[Any], b: npt.NDArray[Any], value: ir.Va
         raise InputError("shapes of the two models differ", node=f"tensor '{name}'", got=b.shape, expected=a.shape)
     if not a.size:
         return Difference(name, 0, 0, 0, 0.0, None, ())
-    left, right = a.astype(np.float64), b.astype(np.float64)
+    left, right = as_float64(a), as_float64(b)
     with np.errstate(invalid="ignore"):
         same = (left == right) | (np.isnan(left) & np.isnan(right))
         gap = np.where(same, 0.0, np.abs(left - right))

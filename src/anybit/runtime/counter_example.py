@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from anybit.arrays import as_float64
 from anybit.errors import InputError, UnsupportedError
 from anybit.formats.certificate import CounterExample
 from anybit.ops.constants import fed_inputs, has_default
@@ -130,7 +131,7 @@ def _departure(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
     """
     if x.dtype.kind in "OUS":
         return 0.0 if np.array_equal(x, y) else float("inf")
-    left, right = x.astype(np.float64), y.astype(np.float64)
+    left, right = as_float64(x), as_float64(y)
     comparable = ~np.isnan(left) & (left != right)
     gap = np.nan_to_num(np.abs(left[comparable] - right[comparable]), nan=np.inf, posinf=np.inf)
     finite = np.abs(left[np.isfinite(left)])

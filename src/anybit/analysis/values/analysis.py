@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.accumulator import Accumulator
@@ -135,7 +136,8 @@ def values_of(model: ir.Model, *, input_ranges: InputRanges | None = None) -> Va
     walk = _Walk(model.graph, model.opset_imports)
     for value, values in zip(model.graph.inputs, of_inputs(model.graph.inputs, input_ranges), strict=True):
         walk.put(value, values)
-    walk.graph(model.graph)
+    with np.errstate(invalid="ignore"):  # signalling NaN among the constants
+        walk.graph(model.graph)
     for value in (*model.graph.initializers.values(), *model.graph.outputs):
         walk.of(value)  # those that no node reads
     tensors = {v: t if t.constant is None else summarised(t, shape_of(v)) for v, t in walk.tensors.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from anybit.ops.contributed import DOMAIN
@@ -59,7 +60,8 @@ def compile_contributed(node: ir.Node) -> Kernel | None:
 
     def run(inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         try:
-            return (kernel(inputs, attributes),)
+            with np.errstate(all="ignore"):
+                return (kernel(inputs, attributes),)
         except KeyError as error:
             raise ValueError(f"the attribute {error} is missing") from error
 

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from anybit.analysis.values.analysis import Values, values_of
 from anybit.analysis.values.input_range import InputRanges
+from anybit.arrays import as_float64
 from anybit.ops.constants import constant
 from anybit.ops.operator import DOMAIN, Array
 from anybit.targets.hls4ml.repairs import PRODUCTS, affine, is_power_of_two, split
@@ -87,7 +88,7 @@ def _fraction_bits(node: ir.Node, values: Values, factors: dict[ir.Value, float]
         factors[node.outputs[0]] = factors.get(x, 1.0) if affine(x) is not None else 1.0
         return _constant_bits(array)
     array = array if node.op_type == "Mul" else 1 / array.astype(np.float64)
-    merged = array * (factors.get(x, 1.0) if affine(x) is not None else 1.0)
+    merged = as_float64(array) * (factors.get(x, 1.0) if affine(x) is not None else 1.0)
     factors[node.outputs[0]] = float(np.abs(merged).max(initial=0))
     return max(_constant_bits(merged), _constant_bits(array))
 
@@ -99,7 +100,7 @@ def _exponent(scale: Array | None) -> int:
 
 def _constant_bits(array: Array) -> int:
     """Bits behind the point: all, where they are few, else those of 20 significant ones."""
-    magnitudes = np.abs(array.astype(np.float64)).ravel()
+    magnitudes = np.abs(as_float64(array)).ravel()
     magnitudes = magnitudes[magnitudes > magnitudes.max(initial=0) * 2.0**-_FAINT]
     if not magnitudes.size:
         return 0

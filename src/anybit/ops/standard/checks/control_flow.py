@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import Finding
+from anybit.ops.constants import constant
 from anybit.ops.nodes import label
 from anybit.ops.standard.checks.signature import Signature
 
+_ENDLESS = 1 << 40  # runs of a body that take days
 _AXES = ("scan_input_axes", "scan_input_directions", "directions", "scan_output_axes", "scan_output_directions")
 
 
@@ -40,6 +43,21 @@ def _loop(node: ir.Node, _: Signature) -> Iterator[Finding]:
     yield from _missing(node, range(2, len(node.inputs)))
     if len(node.outputs) < carried:
         yield _count(node, "outputs", len(node.outputs), f"at least {carried}, one for each state")
+    if len(body.inputs) > 1 and body.outputs and _has_no_end(node, body):
+        expected = "a number of runs, or a condition that changes"
+        yield Finding(rule="body", problem="the loop has no end", node=label(node), expected=expected)
+
+
+def _has_no_end(node: ir.Node, body: ir.Graph) -> bool:
+    """Whether nothing limits the runs of a body whose condition is what it was, or always true."""
+    trips = constant(node.inputs[0]) if node.inputs else None
+    if node.inputs and node.inputs[0] is not None and (trips is None or not (trips >= _ENDLESS).all()):
+        return False
+    condition: ir.Value | None = body.outputs[0]
+    while condition is not None and (maker := condition.producer()) is not None and maker.op_type == "Identity":
+        condition = maker.inputs[0] if maker.inputs else None
+    known = constant(condition)
+    return condition is body.inputs[1] or (known is not None and bool(np.all(known)))
 
 
 def _scan(node: ir.Node, signature: Signature) -> Iterator[Finding]:

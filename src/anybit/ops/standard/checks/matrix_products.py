@@ -132,7 +132,7 @@ def _along(call: StandardCall, factor: str, name: str, axis: int, what: str) -> 
     whole, shape = call.shapes.get(factor), call.shapes.get(name)
     if whole is None or shape is None or may_be_single(shape):
         return
-    lone = len(whole) == 1  # a vector has no rows, or no columns
+    lone = len(whole) < len("MK")  # a vector has no rows, or no columns
     replaced = {-2: -1, -1: -2}[axis]
     allowed: list[Shape] = []
     if not lone:
