@@ -34,12 +34,14 @@ class Plan:
         seeds: Folder of the seeds, one file each.
         seed: Seed of the mutations.
         others: How many of the other public calls each mutant goes through, in turn; None for all.
+        rotate: Whether each mutant goes through a single call instead, of all in turn.
         only: Names of the calls to make instead of those; empty for none.
     """
 
     seeds: Path
     seed: int
     others: int | None = 1
+    rotate: bool = False
     only: tuple[str, ...] = ()
 
     def key(self, index: int) -> str:
@@ -50,6 +52,8 @@ class Plan:
         """The calls that the mutant of this number goes through."""
         if self.only:
             return self.only
+        if self.rotate:
+            return (list(CALLS)[index % len(CALLS)],)
         names = list(OTHERS)
         if self.others is None:
             return (*FIRST, *names)

@@ -10,6 +10,7 @@ import pytest
 from onnx import helper
 
 from anybit import Session, load, to_proto
+from anybit.io.load import read
 from anybit.io.packed import PACKED, Packer
 from tests.models import model, parameters, quant, samples
 
@@ -131,7 +132,7 @@ def _missing(proto: onnx.ModelProto) -> None:
 def test_the_mark_alone_does_nothing(forge: Callable[[onnx.ModelProto], None]):
     proto = packed()
     forge(proto)
-    assert [n.op_type for n in load(proto).graph] == [n.op_type for n in proto.graph.node]
+    assert [n.op_type for n in read(proto).model.graph] == [n.op_type for n in proto.graph.node]
 
 
 def test_integers_listed_as_inputs_are_constants_here_too():
