@@ -204,13 +204,13 @@ def _resize(site: _Site) -> float:
             factors = [max(factors)] * len(factors)
     grown = [float(size) for size in x]
     for factor, axis in zip(factors, axes, strict=True):
-        grown[axis] *= max(factor, 0)
+        grown[axis] = math.ceil(grown[axis] * max(factor, 0))
     return max(math.prod(grown), *(math.prod(grown[: a + 1]) * math.prod(x[a + 1 :]) for a in range(len(x))))
 
 
 def _range(site: _Site) -> float:
     start, limit, step = (site.numbers(k)[0] for k in range(3))
-    return max((limit - start) / step, 0)
+    return max(math.ceil((limit - start) / step), 0)
 
 
 def _gather(site: _Site) -> float:
