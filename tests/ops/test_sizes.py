@@ -110,6 +110,11 @@ def test_what_is_larger_than_wanted_is_not_computed(op_type, inputs, attributes)
     assert evaluate_node(node, inputs, {"": 20}, most=required_elements(node, inputs) - 1) is None
 
 
+def test_parameters_along_an_axis_do_not_broadcast():
+    arrays = [np.ones((64, 64, 1, 1), np.int8), _f(64), np.zeros(64, np.int8)]
+    assert required_elements(_node("DequantizeLinear", arrays, {"axis": 0}), arrays) == 64 * 64
+
+
 @pytest.mark.parametrize("value", [2**62, -(2**62), -1, 0])
 @pytest.mark.parametrize(("op_type", "inputs", "attributes"), GROWING, ids=lambda v: v if isinstance(v, str) else "")
 def test_any_sizes_have_an_answer(op_type, inputs, attributes, value):
