@@ -16,7 +16,6 @@ _KINDS: Mapping[ir.AttributeType, Any] = {
     ir.AttributeType.INT: Integral,
     ir.AttributeType.FLOAT: Real,
     ir.AttributeType.STRING: str | bytes,
-    ir.AttributeType.TENSOR: ir.TensorProtocol,
     ir.AttributeType.GRAPH: ir.Graph,
     ir.AttributeType.TYPE_PROTO: ir.TypeAndShape,
 }
@@ -24,7 +23,6 @@ _LISTS: Mapping[ir.AttributeType, Any] = {
     ir.AttributeType.INTS: Integral,
     ir.AttributeType.FLOATS: Real,
     ir.AttributeType.STRINGS: str,
-    ir.AttributeType.TENSORS: ir.TensorProtocol,
     ir.AttributeType.GRAPHS: ir.Graph,
     ir.AttributeType.TYPE_PROTOS: ir.TypeAndShape,
 }
@@ -89,12 +87,21 @@ def _attribute(attribute: ir.Attr, where: str) -> Iterator[Finding]:
 
 def _is_sound(attribute: ir.Attr) -> bool:
     value = attribute.value
+    if attribute.type is ir.AttributeType.TENSOR:
+        return _is_tensor(value)
+    if attribute.type is ir.AttributeType.TENSORS:
+        return isinstance(value, tuple | list) and all(map(_is_tensor, value))
     if attribute.type in _KINDS:
         return isinstance(value, _KINDS[attribute.type])
     if attribute.type in _LISTS:
         kind = _LISTS[attribute.type]
         return isinstance(value, tuple | list) and all(isinstance(v, kind) for v in value)
     return value is None  # a parameter of a function that has no default
+
+
+def _is_tensor(value: object) -> bool:
+    """By its class: to ask an instance whether it follows the protocol computes its size, which may raise."""
+    return callable(getattr(type(value), "numpy", None))
 
 
 def _tensor(tensor: ir.TensorProtocol, where: str) -> Iterator[Finding]:
