@@ -24,6 +24,7 @@ from anybit.formats.stock_notes import stock_notes
 from anybit.formats.unread import causes_first, unread
 from anybit.formats.vendor_linear import as_standard
 from anybit.io.load import ModelSource
+from anybit.ops.broken import cover_broken
 from anybit.ops.operator import DOMAIN
 from anybit.passes.flatten import flattened
 from anybit.passes.fold_constants import FoldConstants
@@ -171,6 +172,8 @@ def to_hub(model: ModelSource, *, sound: bool = True) -> tuple[ir.Model, Outcome
     InferShapes()(hub)
     if sound:
         require_sound(hub)
+    else:
+        cover_broken(hub)
     vendors = as_standard(hub)
     FoldShapes()(hub)
     read_fake_quant(hub)  # of weights: folded, they would be numbers that nothing quantises

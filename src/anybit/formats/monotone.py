@@ -54,7 +54,7 @@ def _signed(node: ir.Node, position: int, others: list[Array | None]) -> Float64
         return None
     match node.op_type, position:
         case "Selu", 0:
-            return np.ones(()) if all(a.as_float() >= 0 for a in node.attributes.values()) else None
+            return np.ones(()) if all(node.attributes.get_float(n, 1.0) >= 0 for n in ("alpha", "gamma")) else None
         case "Neg", 0:
             return -np.ones(())
         case "Sub", _:

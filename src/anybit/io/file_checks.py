@@ -38,7 +38,7 @@ def file_findings(proto: onnx.ModelProto, where: str, *, elsewhere: Mapping[str,
         where: How messages name the model.
         elsewhere: Initializers whose data was left in the file, with its size in bytes.
     """
-    texts = (proto.producer_name, proto.producer_version, proto.domain, *_metadata(proto))
+    texts = (proto.producer_name, proto.producer_version, proto.domain, proto.doc_string, *_metadata(proto))
     if not _are_text((*texts, *(o.domain for o in proto.opset_import))):
         yield _no_text("the metadata", where)
         return
@@ -90,7 +90,8 @@ def _graph(graph: onnx.GraphProto, where: str, elsewhere: Mapping[str, int]) -> 
     infos = (*graph.input, *graph.output, *graph.value_info)
     inputs, outputs = [v.name for v in graph.input], [v.name for v in graph.output]
     initializers = [*(t.name for t in graph.initializer), *sparse]
-    texts = [graph.name, *(v.name for v in graph.value_info), *inputs, *outputs, *initializers, *_metadata(graph)]
+    texts = [graph.name, graph.doc_string, *inputs, *outputs, *initializers, *_metadata(graph)]
+    texts += [t for v in infos for t in (v.name, v.doc_string)]
     texts += chain.from_iterable(map(_annotation_texts, graph.quantization_annotation))
     if not _are_text(texts):
         yield _no_text("a name", where)
@@ -118,7 +119,8 @@ def _annotation_texts(annotation: onnx.TensorAnnotation) -> Iterator[object]:
 
 
 def _function(function: onnx.FunctionProto, where: str) -> Iterator[Finding]:
-    texts = (function.domain, function.name, function.overload, *function.input, *function.output, *function.attribute)
+    texts = [function.domain, function.name, function.overload, function.doc_string]
+    texts += (*function.input, *function.output, *function.attribute)
     domains = (o.domain for o in function.opset_import)
     if not _are_text((*texts, *_metadata(function), *domains, *(v.name for v in function.value_info))):
         yield _no_text("a name", f"a function of {where}")
@@ -162,7 +164,7 @@ def _nodes(nodes: Iterable[onnx.NodeProto], made: list[str], where: str) -> Iter
     texts: list[object] = []
     for node in nodes:
         op_type, outputs, attributes = node.op_type, node.output, node.attribute
-        texts += (op_type, node.domain, node.name, node.overload)
+        texts += (op_type, node.domain, node.name, node.overload, node.doc_string)
         texts += node.input
         made += outputs
         if attributes:
@@ -180,13 +182,13 @@ def _attributes(attributes: Sequence[AttributeProto], label: str, where: str) ->
     for name in repeated(names) if len(names) > 1 else ():
         yield Finding(rule="attribute", problem="two attributes have one name", node=label, got=repr(name))
     for attribute in attributes:
-        if attribute.type not in _PLAIN or not attribute.name or attribute.ref_attr_name:
+        if attribute.type not in _PLAIN or not attribute.name or attribute.ref_attr_name or attribute.doc_string:
             yield from _attribute(attribute, label, where)
 
 
 def _attribute(attribute: AttributeProto, label: str, where: str) -> Iterator[Finding]:
     name, kind = attribute.name, attribute.type
-    if not name or type(name) is not str:
+    if not name or not _are_text((name, attribute.doc_string)):
         yield Finding(rule="attribute", problem="an attribute without a name", node=label)
         return
     if attribute.ref_attr_name:
@@ -219,7 +221,12 @@ def _content(attribute: AttributeProto, label: str, where: str) -> Iterator[Find
 
 
 def _tensor(tensor: onnx.TensorProto, where: str, size: int | None = None) -> Iterator[Finding]:
-    texts = (tensor.name, *_metadata(tensor), *(t for e in tensor.external_data for t in (e.key, e.value)))
+    texts = (
+        tensor.name,
+        tensor.doc_string,
+        *_metadata(tensor),
+        *(t for e in tensor.external_data for t in (e.key, e.value)),
+    )
     if _are_text(texts):
         yield from tensor_findings(tensor, size)
     else:
@@ -227,7 +234,8 @@ def _tensor(tensor: onnx.TensorProto, where: str, size: int | None = None) -> It
 
 
 def _element_types(kind: onnx.TypeProto, where: str, problem: str) -> Iterator[Finding]:
-    if not _are_text(d.dim_param for d in kind.tensor_type.shape.dim):
+    texts = [t for d in kind.tensor_type.shape.dim for t in (d.dim_param, d.denotation)]
+    if not _are_text((kind.denotation, *texts)):
         yield _no_text("the name of a dimension", where)
     while kind.HasField("sequence_type") or kind.HasField("optional_type"):
         kind = kind.sequence_type.elem_type if kind.HasField("sequence_type") else kind.optional_type.elem_type

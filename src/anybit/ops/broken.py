@@ -41,11 +41,27 @@ def broken_calls(model: ir.Model) -> Iterator[tuple[ir.Node, Finding]]:
 def cover_broken_calls(model: ir.Model) -> None:
     """Makes such nodes, in place, ones of a domain that nobody knows: all else can still be described."""
     for node, _ in list(broken_calls(model)):
-        node.domain = _COVERED
-        node.attributes.clear()
+        _cover(node)
         model.opset_imports[_COVERED] = 1
         for function in model.functions.values():
             function.opset_imports[_COVERED] = 1
+
+
+def cover_broken(model: ir.Model) -> None:
+    """The same with all nodes that have no meaning, for any reason.
+
+    Args:
+        model: Model without model-local functions, whose shapes are inferred.
+    """
+    for node in model.graph.all_nodes():
+        if any(f.severity is Severity.ERROR for f in findings_of_node(node, model.opset_imports)):
+            _cover(node)
+            model.opset_imports[_COVERED] = 1
+
+
+def _cover(node: ir.Node) -> None:
+    node.domain = _COVERED
+    node.attributes.clear()
 
 
 def _form(node: ir.Node) -> Hashable:

@@ -18,10 +18,10 @@ from anybit.analysis.types import types_of
 from anybit.analysis.values.analysis import Values, values_of
 from anybit.errors import Finding, Severity
 from anybit.formats.convert import formats_of
-from anybit.io.load import ModelSource
+from anybit.io.load import ModelSource, load
 from anybit.io.load import read as read_model
 from anybit.io.reading import Reading
-from anybit.ops.broken import cover_broken_calls
+from anybit.ops.broken import cover_broken, cover_broken_calls
 from anybit.ops.nodes import label
 from anybit.passes.flatten import flattened
 from anybit.passes.fold_shapes import FoldShapes
@@ -56,8 +56,10 @@ def describe(model: ModelSource, data: Inputs | None = None, *, name: str | None
     cover_broken_calls(read)
     flat = flattened(read)
     FoldShapes()(flat)
-    values = values_of(flat)  # of a broken model too: the page says what is wrong with it
-    ranges, costs, counted = ranges_of(values), cost_of(flattened(read)), statistics_of(values, data)
+    cover_broken(flat)
+    costs = cost_of(load(flat))
+    values = values_of(flat)
+    ranges, counted = ranges_of(values), statistics_of(values, data)
     parts = parts_by_node(values.model, costs)
     boxes = partition(values.model, parts)
     known = tensors(values.model, boxes.roles, types_of(values), ranges, counted)
@@ -78,7 +80,7 @@ def describe(model: ModelSource, data: Inputs | None = None, *, name: str | None
         edges=tuple(drawing.edges()),
         findings=messages.findings((*findings, *costs.findings, *_unfollowed(values))),
         shares=SHARES,
-        formats=messages.formats(formats_of(read)),
+        formats=messages.formats(formats_of(flat)),
     )
 
 

@@ -136,7 +136,7 @@ def _value(attribute: ir.Attr) -> str:
         case ir.AttributeType.INT | ir.AttributeType.FLOAT:
             return f"{attribute.value:.6g}"
         case ir.AttributeType.STRING:
-            return attribute.as_string()
+            return str(attribute.value)
         case ir.AttributeType.INTS | ir.AttributeType.FLOATS:
             numbers = list(attribute.value)
             text = ", ".join(f"{n:.6g}" for n in numbers[:_LARGEST_LIST])

@@ -6,8 +6,9 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -115,13 +116,23 @@ def _differ(first: Session, second: Session, feeds: _Arrays) -> CounterExample |
     names = zip(second.inputs, first.inputs, strict=True)
     others = second.run({y.name: feeds[x.name] for y, x in names if x.name in feeds})
     for name, other in zip(first.outputs, second.outputs, strict=True):
-        x, y = results[name], others[other]
-        if (x.shape, x.dtype) != (y.shape, y.dtype):
-            return CounterExample(feeds, name, x, y, float("inf"))
-        largest = _departure(x, y)
-        if largest > 0:
-            return CounterExample(feeds, name, x, y, largest)
+        for x, y in _pairs(results[name], others[other]):
+            largest = _departure(x, y) if (x.shape, x.dtype) == (y.shape, y.dtype) else float("inf")
+            if largest > 0:
+                return CounterExample(feeds, name, x, y, largest)
     return None
+
+
+def _pairs(x: Any, y: Any) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Two tensors; of two sequences the tensors of each place, or their lengths where these differ."""
+    if not isinstance(x, list) and not isinstance(y, list):
+        yield np.asarray(x), np.asarray(y)
+    elif isinstance(x, list) and isinstance(y, list) and len(cast("list[Any]", x)) == len(cast("list[Any]", y)):
+        for one, other in zip(cast("list[Any]", x), cast("list[Any]", y), strict=True):
+            yield from _pairs(one, other)
+    else:
+        lengths = [len(cast("list[Any]", v)) if isinstance(v, list) else -1 for v in (x, y)]
+        yield np.asarray(lengths[0]), np.asarray(lengths[1])
 
 
 def _departure(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
@@ -175,7 +186,7 @@ def _feeds(model: ir.Model, samples: int, seed: int, free: int | None) -> Iterat
 
 def _filled(array: npt.NDArray[Any], level: float) -> npt.NDArray[Any]:
     """An array of one number, or of the largest of its type that is nearer to 0."""
-    limits = np.finfo(array.dtype)
+    limits = ml_dtypes.finfo(array.dtype)
     return np.full_like(array, np.clip(level, float(limits.min), float(limits.max)))
 
 

@@ -222,7 +222,8 @@ class Session:
     def _joined(self, name: str, parts: Sequence[npt.NDArray[Any]], counts: Sequence[int]) -> npt.NDArray[Any]:
         if name not in self._facts.varying:
             return parts[0]
-        if all(p.ndim and p.shape[0] == count for p, count in zip(parts, counts, strict=True)):
+        rest = {p.shape[1:] for p in parts}
+        if len(rest) == 1 and all(p.ndim and p.shape[0] == count for p, count in zip(parts, counts, strict=True)):
             return np.concatenate(parts)
         raise InputError(
             "the tensor has no batch axis to join along", node=f"tensor '{name}'", hint="feed the batch of the model"
