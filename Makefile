@@ -13,8 +13,8 @@ PACKAGES_ray := --editable ".[dev,ray,train]"
 PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
-.PHONY: demo test test-openvino test-torch test-hgq2 test-qkeras test-ray test-all nightly train lint lint-torch format bench \
-	constraints clean
+.PHONY: demo test test-openvino test-torch test-hgq2 test-qkeras test-ray test-all fuzz fuzz-nightly nightly train lint \
+	lint-torch format bench constraints clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -44,6 +44,15 @@ test-qkeras: build/qkeras/.installed
 
 test-ray: build/ray/.installed
 	build/ray/bin/python -m pytest tests/zoo/test_on_ray.py
+
+# Damaged models through every public function, for ten minutes from a new seed; what escapes is kept in build/fuzz.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -W ignore -m tests.fuzz --seconds 600 --seed $(or $(SEED),$(shell date +%s))
+
+# The same from more models: 1,000,000 mutants through load, check and clean, 50,000 other calls.
+fuzz-nightly: $(VENV)/.dev
+	$(BIN)/python -W ignore -m tests.fuzz --nightly --mutants 1000000 --others 0.05 --workers $(shell nproc) \
+		--seed $(or $(SEED),$(shell date +%s))
 
 # The property tests of the value analysis at full size: 20,000 random graphs.
 nightly: $(VENV)/.dev

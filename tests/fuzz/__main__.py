@@ -19,7 +19,7 @@ def main() -> None:
     if not any(seeds.iterdir()):
         for number, data in enumerate(nightly_seeds() if arguments.nightly else small_seeds()):
             (seeds / f"{number:05}.onnx").write_bytes(data)
-    others = None if arguments.others == "all" else int(arguments.others)
+    others = None if arguments.others == "all" else float(arguments.others)
     plan = Plan(seeds, arguments.seed, others, tuple(arguments.only))
     print(f"seed {plan.seed}, {sum(1 for _ in seeds.iterdir())} models in {seeds}", flush=True)
     result = fuzz(
@@ -59,9 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mutants", type=int, help="how many")
     parser.add_argument("--seconds", type=float, help="how long")
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument(
-        "--others", default="1", help="public calls besides load, check and clean, of each mutant; or all"
-    )
+    parser.add_argument("--others", default="1", help="other public calls of each mutant; or all")
     parser.add_argument("--only", nargs="*", default=(), help="names of the calls to make instead")
     parser.add_argument("--nightly", action="store_true", help="with an example of each operator, and the real models")
     parser.add_argument("--seeds", type=Path, help="folder of models to damage; filled if it is empty")

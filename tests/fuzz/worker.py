@@ -33,14 +33,15 @@ class Plan:
     Attributes:
         seeds: Folder of the seeds, one file each.
         seed: Seed of the mutations.
-        others: How many of the other public calls each mutant goes through, in turn; None for all.
+        others: How many of the other public calls each mutant goes through, in turn: below 1, that share of the mutants
+            goes through one; None for all.
         rotate: Whether each mutant goes through a single call instead, of all in turn.
         only: Names of the calls to make instead of those; empty for none.
     """
 
     seeds: Path
     seed: int
-    others: int | None = 1
+    others: float | None = 1
     rotate: bool = False
     only: tuple[str, ...] = ()
 
@@ -57,8 +58,8 @@ class Plan:
         names = list(OTHERS)
         if self.others is None:
             return (*FIRST, *names)
-        start = index * self.others
-        return (*FIRST, *(names[(start + k) % len(names)] for k in range(self.others)))
+        start, end = int(index * self.others), int((index + 1) * self.others)
+        return (*FIRST, *(names[k % len(names)] for k in range(start, end)))
 
 
 @dataclass(frozen=True)

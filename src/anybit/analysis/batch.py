@@ -125,6 +125,8 @@ class _Proof:
 
     def _follow_vector(self, node: ir.Node, inputs: Sequence[ir.Value]) -> bool:
         """Evaluates Shape, Gather, Concat and the like on shapes that contain the batch size."""
+        if node.domain != "":
+            return False
         if node.op_type == "Shape" and inputs[0] in self.batched:
             shape = inputs[0].shape
             if shape is None or not all(isinstance(d, int) for d in list(shape)[1:]):

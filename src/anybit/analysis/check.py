@@ -119,7 +119,7 @@ def _called(model: ir.Model, known: Iterable[Finding]) -> Iterator[Finding]:
 
 def _opsets(model: ir.Model) -> Iterator[Finding]:
     version = model.opset_imports.get("")
-    if version is not None and not _OLDEST_OPSET <= version <= newest_opset():
+    if version is not None and 1 <= version < _OLDEST_OPSET:
         yield Finding(
             rule="opset",
             problem="opset of the standard operators",

@@ -100,7 +100,7 @@ def _certified(a: ir.Model, b: ir.Model) -> Certificate:
     pairing = _Pairing(*numberings)
     layers = tuple(pairing.layer(node) for node in _quantisers(numberings[0]))
     outputs = tuple(pairing.output(x, y) for x, y in zip(first.graph.outputs, second.graph.outputs, strict=True))
-    verdict = max((o.verdict for o in outputs), key=_ORDER.index)
+    verdict = max((o.verdict for o in outputs), key=_ORDER.index, default=_ORDER[0])  # of none, nothing differs
     return Certificate(verdict, layers, outputs, notes)
 
 

@@ -215,9 +215,11 @@ def _past_ones(side: Sequence[Step], length: int) -> int:
 
 def _by_sign(node: ir.Node) -> Refusal | None:
     """Why sign(x) * floor(|x| + 0.5) stays: float32 adds 0.49999997 and 0.5 to 1, HALF_UP makes 0 of it."""
+    if (node.domain, node.op_type) != ("", "Floor"):
+        return None
     above = None if node.inputs[0] is None or node.graph is None else node.inputs[0].producer()
     sources = () if above is None else [v.producer() for v in above.inputs if v is not None]
-    if node.op_type != "Floor" or not any(n is not None and n.domain == "" and n.op_type == "Abs" for n in sources):
+    if not any(n is not None and n.domain == "" and n.op_type == "Abs" for n in sources):
         return None
     problem = "the floor of a magnitude and a half is no rounding mode: it makes 1 of 0.49999997"
     return Refusal(problem=problem, node=label(node), expected="Round", hint="export it with Round")

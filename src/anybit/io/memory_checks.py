@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from anybit.errors import Finding
 from anybit.io.tensor_checks import tensor_findings
+from anybit.ops.broken import error_of
 from anybit.ops.nodes import label
 
 _KINDS: Mapping[ir.AttributeType, Any] = {
@@ -33,12 +34,24 @@ def memory_findings(model: ir.Model) -> Iterator[Finding]:
     yield from _graph(model.graph)
     for function in model.functions.values():
         for attribute in function.attributes.values():
-            yield from _attribute(attribute, f"function '{function.name}'")
+            if attribute.type is not ir.AttributeType.UNDEFINED:  # a parameter without a default
+                yield from _attribute(attribute, f"function '{function.name}'")
         yield from _graph(function.graph)
+
+
+def refuse_unwritable(model: ir.Model) -> None:
+    """Refuses a model in memory that cannot be written.
+
+    Raises:
+        InvalidModelError: The first of its findings.
+    """
+    for finding in memory_findings(model):
+        raise error_of(finding)
 
 
 def _graph(graph: ir.Graph) -> Iterator[Finding]:
     names: list[Any] = [v.name for v in (*graph.inputs, *graph.outputs, *graph.initializers.values())]
+    names.append(graph.doc_string)
     for value in graph.initializers.values():
         if value.const_value is None:
             yield Finding(rule="tensor", problem="an initializer without values", node=f"initializer '{value.name}'")
@@ -46,7 +59,7 @@ def _graph(graph: ir.Graph) -> Iterator[Finding]:
             yield from _tensor(value.const_value, f"initializer '{value.name}'")
     for node in graph:
         texts = (node.op_type, node.domain)
-        names.append(node.name)
+        names += (node.name, node.doc_string)
         names += [v.name for v in node.inputs if v is not None]
         names += [v.name for v in node.outputs]
         if not node.op_type or type(texts[0]) is not str or type(texts[1]) is not str:
@@ -96,7 +109,7 @@ def _is_sound(attribute: ir.Attr) -> bool:
     if attribute.type in _LISTS:
         kind = _LISTS[attribute.type]
         return isinstance(value, tuple | list) and all(isinstance(v, kind) for v in value)
-    return value is None  # a parameter of a function that has no default
+    return False
 
 
 def _is_tensor(value: object) -> bool:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from anybit.errors import ModelFileError
 from anybit.io.external import ExternalFiles, ExternalTensor
+from anybit.io.memory_checks import refuse_unwritable
 from anybit.io.tensors import replace_initializers, replace_tensors, replaced, tensors_of
 from anybit.io.whole import whole
 
@@ -32,7 +33,9 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
 
     Raises:
         ModelFileError: The file cannot be written.
+        InvalidModelError: A part of the model has no form in a file: a name that is no text, a tensor without values.
     """
+    refuse_unwritable(model)
     target = Path(path)
     tensors = tensors_of(model)
     large = sum(t.nbytes for t in tensors) > _PROTOBUF_LIMIT
@@ -57,7 +60,9 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
 
     Raises:
         ModelFileError: External data that was not bound by `load` is missing, or in no known folder.
+        InvalidModelError: A part of the model has no form in a file.
     """
+    refuse_unwritable(model)
     with _bound(model):
         return _clean(ir.to_proto(model))
 

@@ -41,7 +41,7 @@ def _call(model: ir.Model, node: ir.Node, number: int) -> bool:
     """Makes the node a call of its function; whether it has one."""
     schema: Any = standard_schema(node.op_type, model.opset_imports[""])  # its stubs lack the functions
     proto = None if schema is None else _function(schema, node, model.opset_imports[""])
-    if schema is None or proto is None:
+    if schema is None or proto is None or len(proto.input) < len(node.inputs):
         return False
     for name, formal in schema.attributes.items():
         if name in proto.attribute and name not in node.attributes and formal.default_value.type:

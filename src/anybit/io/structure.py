@@ -6,7 +6,7 @@ have no cycles; and that calls of functions fit them, and end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
@@ -14,7 +14,7 @@ from anybit.budget import current_limits
 from anybit.errors import Finding
 from anybit.io.file_checks import nameless, repeated, tensor_name
 from anybit.io.order import cycle_of
-from anybit.ops.nodes import is_undefined, label
+from anybit.ops.nodes import is_undefined, label, newest_opset
 
 _NODE_BYTES = 4096  # of a node in memory, with its values
 _MOST_NODES = 1_000_000  # that calls of functions may stand for
@@ -23,11 +23,26 @@ _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 def structure_findings(model: ir.Model) -> Iterator[Finding]:
     """All findings about the graph, its subgraphs and the functions; the model need not be sorted."""
+    for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
+        yield from _unknown_opset(imports)
     yield from _Walk(model, "the graph", frozenset()).root(model.graph)
     for function in model.functions.values():
         where = f"function '{function.domain}::{function.name}'"
         yield from _Walk(model, where, frozenset(function.attributes)).root(function.graph)
     yield from _recursion(model)
+
+
+def _unknown_opset(imports: Mapping[str, int]) -> Iterator[Finding]:
+    """A version of the standard operators that nothing here knows: what the nodes look like is not known either."""
+    version = imports.get("", imports.get("ai.onnx", 1))
+    if not 1 <= version <= newest_opset():
+        yield Finding(
+            rule="opset",
+            problem="opset of the standard operators",
+            got=str(version),
+            expected=f"1 .. {newest_opset()}",
+            hint="export the model at opset 13 to 21, or upgrade onnx",
+        )
 
 
 class _Walk:
