@@ -110,6 +110,30 @@ def test_debug_shows_the_traceback(files):
         assert "Traceback" in anybit(*arguments).stderr
 
 
+BUG = """
+import sys
+import anybit.analysis.summary
+from anybit.cli.app import main
+def broken(model):
+    raise TypeError("unsupported\\noperand")
+anybit.analysis.summary.summarise = broken
+sys.argv = ["anybit", "info", {path!r}, *{options!r}]
+main()
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--debug"]])
+def test_what_no_input_should_cause_is_said_to_be_a_bug(files, options):
+    code = BUG.format(path=str(files / "m.onnx"), options=options)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 70
+    *trace, line = result.stderr.strip().splitlines()
+    assert line.startswith("anybit: this is a bug of anybit: TypeError: unsupported operand; please report it")
+    assert "--debug" in line
+    assert bool(trace) is bool(options)
+    assert not trace or trace[0].startswith("Traceback")
+
+
 def test_the_version_is_printed():
     assert anybit("--version").stdout.startswith("anybit 0.")
 
