@@ -61,6 +61,7 @@ class Trial:
             assert not unexplained.any(), (what, name)
 
 
+@pytest.mark.filterwarnings("ignore::anybit.runtime.engine.FallbackWarning")
 @pytest.mark.parametrize("part", range(_PARTS))
 @_EXAMPLES
 @given(random_graphs(WITH_SCOPES), st.integers(0, 2**32 - 1))
