@@ -17,9 +17,6 @@ from onnx.defs import OpSchema
 from anybit.errors import Finding
 from anybit.ops.nodes import element_type, label, standard_schema
 
-# Version 11 of Resize wants an input that only one of its modes reads; exporters leave it out, and engines run that.
-_LEFT_OUT = frozenset((("Resize", "roi"),))
-
 
 @dataclass(frozen=True)
 class Formal:
@@ -134,7 +131,7 @@ def _counts(node: ir.Node, signature: Signature) -> Iterator[Finding]:
                 expected=f"{fewest} .. {most}",
             )
     for name, formal, value in paired(signature.inputs, node.inputs):
-        if value is None and formal.required and (node.op_type, name) not in _LEFT_OUT:
+        if value is None and formal.required:
             yield Finding(
                 rule="inputs",
                 problem=f"input {name} is missing",
