@@ -592,6 +592,24 @@ def test_pairs_of_quantize_and_dequantize_in_a_row_are_kept(engine):
     np.testing.assert_array_equal(result, expected)
 
 
+def test_einsum_of_no_samples_is_an_error_and_no_abort():
+    node = helper.make_node("Einsum", ["x", "z"], ["y"], equation="bij,bkj->bik")
+    source = model([node], {}, inputs={"x": ["N", 3, 4], "z": ["N", 3, 4]}, outputs=["y"])
+    none = {"x": samples(0, 3, 4), "z": samples(0, 3, 4)}
+    assert run(source, none, engine="reference")["y"].shape == (0, 3, 3)
+    with pytest.raises(InputError, match="Einsum"):
+        run(source, none, engine="onnxruntime")
+
+
+@every
+def test_no_samples_have_no_results_but_constants(engine):
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Identity", ["w"], ["z"])]
+    source = model(nodes, {"w": np.float32([1, 2])}, inputs={"x": ["N", 3]}, outputs=["y", "z"])
+    results = run(source, samples(0, 3), engine=engine)
+    assert results["y"].shape == (0, 3)
+    np.testing.assert_array_equal(results["z"], [1, 2])
+
+
 def test_scan_of_no_samples_is_an_error_and_no_abort():
     body = helper.make_graph(
         [helper.make_node("Add", ["s", "e"], ["t"]), helper.make_node("Identity", ["t"], ["o"])],
