@@ -33,7 +33,10 @@ def windows(b: Builder, spatial: Sequence[int]) -> tuple[list[int], dict[str, An
     if b.chance(0.6):
         attributes["pads"] = b.rng.integers(0, 3, 2 * axes).tolist()
     elif b.chance(0.3):
-        attributes["auto_pad"] = b.choose(["SAME_UPPER", "SAME_LOWER", "VALID"])
+        # ONNX Runtime pads otherwise than the standard for dilated windows, and for strides beyond the kernel.
+        dilated = max(attributes.get("dilations", [1])) > 1
+        beyond = any(s > k for s, k in zip(attributes.get("strides", [1] * axes), kernel, strict=True))
+        attributes["auto_pad"] = b.choose(["SAME_UPPER", "SAME_LOWER", "VALID"] if not dilated | beyond else ["VALID"])
     return kernel, attributes
 
 

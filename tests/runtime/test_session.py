@@ -403,6 +403,22 @@ def test_batch_normalization_in_training_mode_is_for_the_reference():
         Session(proto, engine="onnxruntime")
 
 
+@pytest.mark.filterwarnings("ignore::anybit.runtime.engine.FallbackWarning")
+@pytest.mark.parametrize("op_type", ["MaxPool", "Conv"])
+def test_padding_for_dilated_windows_is_for_the_reference(op_type):
+    attributes = {"kernel_shape": [2, 2], "dilations": [2, 2], "auto_pad": "SAME_UPPER"}
+    inputs = ["x", "w"] if op_type == "Conv" else ["x"]
+    node = helper.make_node(op_type, inputs, ["y"], **attributes)
+    weights = {"w": samples(3, 3, 2, 2)} if op_type == "Conv" else {}
+    source = model([node], weights, inputs={"x": [1, 3, 5, 6]}, outputs=["y"])
+    x = samples(1, 3, 5, 6)
+    results = [run(source, x, engine=e)["y"] for e in ("auto", "reference")]
+    assert results[0].shape == (1, 3, 5, 6)
+    np.testing.assert_array_equal(*results)
+    with pytest.raises(UnsupportedError, match="dilated"):
+        run(source, x, engine="onnxruntime")
+
+
 def test_indices_of_a_max_pool_are_those_of_each_sample():
     nodes = [helper.make_node("MaxPool", ["x"], ["p", "y"], kernel_shape=[2, 2])]
     proto = model(nodes, {}, inputs={"x": [1, 1, 3, 3]}, outputs=["y"])
