@@ -36,7 +36,8 @@ def windows(b: Builder, spatial: Sequence[int]) -> tuple[list[int], dict[str, An
         # ONNX Runtime pads otherwise than the standard for dilated windows, and for strides beyond the kernel.
         dilated = max(attributes.get("dilations", [1])) > 1
         beyond = any(s > k for s, k in zip(attributes.get("strides", [1] * axes), kernel, strict=True))
-        attributes["auto_pad"] = b.choose(["SAME_UPPER", "SAME_LOWER", "VALID"] if not dilated | beyond else ["VALID"])
+        kind = b.choose(["SAME_UPPER", "SAME_LOWER", "VALID"])
+        attributes |= {} if dilated | beyond else {"auto_pad": kind}
     return kernel, attributes
 
 
