@@ -299,8 +299,9 @@ class FloatType(DataType):
         return -self.max
 
     def allows(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        array = np.asarray(values, np.float64)
-        _, exponent = np.frexp(array)
+        with np.errstate(invalid="ignore"):  # of signalling NaN
+            array = np.asarray(values, np.float64)
+            _, exponent = np.frexp(array)
         unit = np.maximum(exponent - 1, 1 - self.bias) - self.mantissa_bits
         member = _multiple_of_power(array, unit) & _within(array, self.min, self.max)
         return np.asarray(np.where(np.isfinite(array), member, self.ieee))

@@ -243,8 +243,19 @@ def test_the_table_of_formats_and_the_page_show_a_model_with_an_error():
     assert any("bitwidth" in f.text for f in describe(proto).findings)
 
 
-def test_a_resize_without_the_region_that_it_does_not_read_is_no_error():
+def test_a_resize_without_the_region_that_it_does_not_read_is_no_finding():
     node = helper.make_node("Resize", ["x", "", "s"], ["y"], mode="nearest")
     known = {"s": np.float32([1, 1, 2, 2])}
-    findings = anybit.check(model([node], known, inputs={"x": [1, 1, 2, 2]}, outputs=["y"], opset=11))
-    assert not [f for f in findings if f.severity is Severity.ERROR]
+    proto = model([node], known, inputs={"x": [1, 1, 2, 2]}, outputs=["y"], opset=11)
+    assert not anybit.check(proto)
+    assert [r.rule for r in anybit.repairs(anybit.load(proto))] == ["region"]
+    x = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
+    results = [anybit.run(proto, x, engine=e)["y"] for e in ("onnxruntime", "reference")]
+    np.testing.assert_array_equal(results[0], results[1])
+
+
+def test_a_resize_that_reads_a_region_must_have_one():
+    node = helper.make_node("Resize", ["x", "", "s"], ["y"], coordinate_transformation_mode="tf_crop_and_resize")
+    known = {"s": np.float32([1, 1, 2, 2])}
+    found = anybit.check(model([node], known, inputs={"x": [1, 1, 2, 2]}, outputs=["y"], opset=11))
+    assert any("roi" in str(f) for f in found)

@@ -154,6 +154,23 @@ def test_every_mode_and_type_at_ties(mode, input_type):
     assert_comes_back(embedded(source), source)
 
 
+@pytest.mark.parametrize("batch", [2, "N"])
+@pytest.mark.parametrize("layout", ["NCW", "NWC", "NCHW", "NHWC", "NCDHW", "NDHWC"])
+def test_layouts_of_known_sizes(layout, batch):
+    """A stock runtime infers the shapes of every path of a body for sizes that are known."""
+    known = {"N": batch, "C": 3, "D": 2, "H": 4, "W": 5}
+    attributes = {"data_layout": layout, "out_scale": 2.0, "out_bias": -15.0}
+    node = helper.make_node("MultiThreshold", ["x", "t"], ["y"], domain=DOMAIN, **attributes)
+    rows = np.sort(np.random.default_rng(0).normal(size=(3, 7)).astype(np.float32))
+    proto = model([node], {"t": rows}, inputs={"x": [known[k] for k in layout]}, outputs=["y"])
+    embedded = load(proto)
+    embed_functions(embedded)
+    x = samples(2, *(known[k] for k in layout[1:]))
+    session = onnxruntime.InferenceSession(to_proto(embedded).SerializeToString(), providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {"x": x})
+    np.testing.assert_array_equal(y, Session(proto, engine="reference").run(x)["y"])
+
+
 def test_attributes_that_are_left_out_take_their_defaults():
     source = _one()
     del source.graph.node[0].attribute[:]

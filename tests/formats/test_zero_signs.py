@@ -16,6 +16,7 @@ from onnx import helper
 
 from anybit import Format, Session, Verdict, clean, convert, save, verify
 from anybit.errors import UnsupportedError
+from anybit.formats.convert import translate
 from anybit.formats.equivalence import certify
 from tests.formats.zero_sign_models import random_model, same_numbers, zeros_and_neighbours
 from tests.models import model, parameters, quant
@@ -210,10 +211,10 @@ def test_random_models_keep_their_numbers(seed):
     for source, engine in itertools.product((proto, clean(proto)), ("reference", "onnxruntime", "auto")):
         assert same_numbers(expected, Session(source, engine=engine).run(feeds))
     for target in FORMATS:
-        conversion = convert(proto, target)
+        conversion = translate(proto, target)
         for engine in ("reference", "auto"):
             assert same_numbers(expected, Session(conversion.model, engine=engine).run(feeds)), target
-        back = convert(conversion.model, Format.QONNX).model
+        back = translate(conversion.model, Format.QONNX).model
         assert same_numbers(expected, Session(back, engine="reference").run(feeds)), target
 
 
@@ -238,7 +239,7 @@ def test_a_careless_translation_gets_no_certificate(target, seed):
     with ExitStack() as stack:
         for place in CARELESS[target]:
             stack.enter_context(mock.patch(place, return_value={}))
-        written = convert(proto, target).model
+        written = translate(proto, target).model
     feeds = zeros_and_neighbours(proto)
     results = [Session(p, engine="reference").run(feeds) for p in (proto, written)]
     if not same_numbers(*results):

@@ -116,6 +116,8 @@ def pad(b: Builder) -> None:
     pads = b.rng.integers(0, 2, 2 * rank)
     pads[[0, rank]] = 0
     mode = b.choose(["constant", "constant", "edge", "reflect"])
+    if mode == "reflect":  # ONNX Runtime refuses it where there is nothing to reflect
+        pads *= np.tile(np.array(b.samples[x].shape) > 1, 2)
     fill = b.choose([0.0, 0.0, 1.0, -3.5])
     if b.opset < 11:
         b.put("Pad", [x], pads=pads.tolist(), mode=mode, value=fill)

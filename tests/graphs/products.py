@@ -29,11 +29,17 @@ def windows(b: Builder, spatial: Sequence[int]) -> tuple[list[int], dict[str, An
     if b.chance(0.5):
         attributes["strides"] = b.rng.integers(1, 3, axes).tolist()
     if b.chance(0.5):
-        attributes["dilations"] = b.rng.integers(1, 3, axes).tolist()
+        dilations = b.rng.integers(1, 3, axes).tolist()
+        if all((k - 1) * d < size for k, d, size in zip(kernel, dilations, spatial, strict=True)):
+            attributes["dilations"] = dilations
     if b.chance(0.6):
         attributes["pads"] = b.rng.integers(0, 3, 2 * axes).tolist()
     elif b.chance(0.3):
-        attributes["auto_pad"] = b.choose(["SAME_UPPER", "SAME_LOWER", "VALID"])
+        # ONNX Runtime pads otherwise than the standard for dilated windows, and for strides beyond the kernel.
+        dilated = max(attributes.get("dilations", [1])) > 1
+        beyond = any(s > k for s, k in zip(attributes.get("strides", [1] * axes), kernel, strict=True))
+        kind = b.choose(["SAME_UPPER", "SAME_LOWER", "VALID"])
+        attributes |= {} if dilated | beyond else {"auto_pad": kind}
     return kernel, attributes
 
 

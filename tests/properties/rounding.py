@@ -2,7 +2,8 @@
 
 Two engines add in another order; where a quantiser, a comparison or a cast reads a number beside a boundary, one of
 them may take the next level. To know which elements that explains, the reference runs the graph again with noise of
-the size of such errors on each float tensor.
+the size of such errors on each float tensor, and on what is normalised: a mean that is off by rounding is large beside
+a standard deviation of nearly zero.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ _EXACT = frozenset(
     Transpose Trunc Unsqueeze Where
     """.split()
 )
+_NORMALISATIONS = frozenset(
+    "GroupNormalization InstanceNormalization LayerNormalization LpNormalization MeanVarianceNormalization".split()
+)
 
 
 def tolerance(array: Array) -> float:
@@ -49,7 +53,7 @@ def undecided(
     model: onnx.ModelProto, feeds: Mapping[str, Array], outputs: Mapping[str, Array], *, seed: int
 ) -> dict[str, Array]:
     """By output, where it moves by more than rounding if float tensors are off by as much."""
-    tensors = anybit.Session(model, engine="reference", tensors="all").run(dict(feeds))
+    tensors = dict(feeds) | anybit.Session(model, engine="reference", tensors="all").run(dict(feeds))
     found = {name: np.zeros(array.shape, np.bool_) for name, array in outputs.items()}
     for run in range(_RUNS):
         noisy = _with_noise(model, tensors, np.random.default_rng([seed, run]))
@@ -62,17 +66,28 @@ def _with_noise(model: onnx.ModelProto, tensors: Mapping[str, Array], rng: np.ra
     noisy = onnx.ModelProto()
     noisy.CopyFrom(model)
     nodes: list[onnx.NodeProto] = []
-    for node in list(noisy.graph.node):
+
+    def add(name: str, own: str, moved: str) -> list[onnx.NodeProto]:
+        """The node that makes `moved` of the tensor `name`, which is called `own` here; none if it is not moved."""
+        array = tensors.get(name)
+        if array is None or array.dtype.kind != "f" or not array.size:
+            return []
+        size = tolerance(array)
+        noise = (rng.choice([-size, size], array.shape)).astype(array.dtype)
+        noisy.graph.initializer.append(numpy_helper.from_array(np.asarray(noise), f"{moved}/noise"))
+        return [helper.make_node("Add", [own, f"{moved}/noise"], [moved], name=f"{moved}/add")]
+
+    for place, node in enumerate(list(noisy.graph.node)):
+        if node.op_type in _NORMALISATIONS:
+            moved = f"{node.input[0]}/{place}"
+            before = add(node.input[0], node.input[0], moved)
+            nodes += before
+            node.input[0] = moved if before else node.input[0]
         nodes.append(node)
         for position, name in enumerate(node.output):
-            array = tensors.get(name)
-            if node.op_type in _EXACT or array is None or array.dtype.kind != "f" or not array.size:
-                continue
-            size = tolerance(array)
-            noise = (rng.choice([-size, size], array.shape)).astype(array.dtype)
-            noisy.graph.initializer.append(numpy_helper.from_array(np.asarray(noise), f"{name}/noise"))
-            node.output[position] = f"{name}/exact"
-            nodes.append(helper.make_node("Add", [f"{name}/exact", f"{name}/noise"], [name], name=f"{name}/add"))
+            after = [] if node.op_type in _EXACT else add(name, f"{name}/exact", name)
+            nodes += after
+            node.output[position] = f"{name}/exact" if after else name
     del noisy.graph.node[:]
     noisy.graph.node.extend(nodes)
     return noisy

@@ -403,6 +403,22 @@ def test_batch_normalization_in_training_mode_is_for_the_reference():
         Session(proto, engine="onnxruntime")
 
 
+@pytest.mark.filterwarnings("ignore::anybit.runtime.engine.FallbackWarning")
+@pytest.mark.parametrize("op_type", ["MaxPool", "Conv"])
+def test_padding_for_dilated_windows_is_for_the_reference(op_type):
+    attributes = {"kernel_shape": [2, 2], "dilations": [2, 2], "auto_pad": "SAME_UPPER"}
+    inputs = ["x", "w"] if op_type == "Conv" else ["x"]
+    node = helper.make_node(op_type, inputs, ["y"], **attributes)
+    weights = {"w": samples(3, 3, 2, 2)} if op_type == "Conv" else {}
+    source = model([node], weights, inputs={"x": [1, 3, 5, 6]}, outputs=["y"])
+    x = samples(1, 3, 5, 6)
+    results = [run(source, x, engine=e)["y"] for e in ("auto", "reference")]
+    assert results[0].shape == (1, 3, 5, 6)
+    np.testing.assert_array_equal(*results)
+    with pytest.raises(UnsupportedError, match="dilated"):
+        run(source, x, engine="onnxruntime")
+
+
 def test_indices_of_a_max_pool_are_those_of_each_sample():
     nodes = [helper.make_node("MaxPool", ["x"], ["p", "y"], kernel_shape=[2, 2])]
     proto = model(nodes, {}, inputs={"x": [1, 1, 3, 3]}, outputs=["y"])
@@ -590,6 +606,24 @@ def test_pairs_of_quantize_and_dequantize_in_a_row_are_kept(engine):
     for zero in (10, 200):
         expected = (np.clip(np.rint(expected / np.float32(0.125)) + zero, 0, 255) - zero) * np.float32(0.125)
     np.testing.assert_array_equal(result, expected)
+
+
+def test_einsum_of_no_samples_is_an_error_and_no_abort():
+    node = helper.make_node("Einsum", ["x", "z"], ["y"], equation="bij,bkj->bik")
+    source = model([node], {}, inputs={"x": ["N", 3, 4], "z": ["N", 3, 4]}, outputs=["y"])
+    none = {"x": samples(0, 3, 4), "z": samples(0, 3, 4)}
+    assert run(source, none, engine="reference")["y"].shape == (0, 3, 3)
+    with pytest.raises(InputError, match="Einsum"):
+        run(source, none, engine="onnxruntime")
+
+
+@every
+def test_no_samples_have_no_results_but_constants(engine):
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Identity", ["w"], ["z"])]
+    source = model(nodes, {"w": np.float32([1, 2])}, inputs={"x": ["N", 3]}, outputs=["y", "z"])
+    results = run(source, samples(0, 3), engine=engine)
+    assert results["y"].shape == (0, 3)
+    np.testing.assert_array_equal(results["z"], [1, 2])
 
 
 def test_scan_of_no_samples_is_an_error_and_no_abort():

@@ -25,6 +25,8 @@ from anybit.rounding import Rounding
 _ALIASES = ("onnx.brevitas", "finn.custom_op.general")
 _FINN = "finn"  # also the domain of FINN's hardware layers, which carry the attribute `backend`
 _STANDARD_ALIAS = "ai.onnx"
+_REGION_REQUIRED = (11, 12)
+"""First and last version at which Resize must have the input roi."""
 REPAIRS = "anybit/repairs"
 """Key of a model's metadata, in memory only, under which its repairs are."""
 ORDER = "anybit/order"
@@ -126,6 +128,8 @@ def normalize(model: ir.Model, *, overridable: bool | None = None) -> ir.Model:
             _operator_name(node, record)
             _rounding_mode(node, record)
             _parameters(model.graph if position < own else None, node, names, record)
+        elif node.domain == "" and node.op_type == "Resize":
+            _region(model, model.graph if position < own else None, node, names, record)
     model.meta[REPAIRS] = tuple(done.values())
     return model
 
@@ -251,6 +255,18 @@ def _parameters(graph: ir.Graph | None, node: ir.Node, names: Names, record: _Re
         record(f"integer {formal.name}", f"{formal.name} of type {array.dtype} made float32")
         if graph is not None and value.is_initializer() and not value.uses() and not value.is_graph_output():
             del graph.initializers[str(value.name)]
+
+
+def _region(model: ir.Model, graph: ir.Graph | None, node: ir.Node, names: Names, record: _Record) -> None:
+    """Resize of versions 11 and 12 must have its second input, which only one of its modes reads."""
+    imports = model.opset_imports if node.graph is None or graph is not None else node.graph.opset_imports
+    version = imports.get("", model.opset_imports.get("", 1))
+    if not _REGION_REQUIRED[0] <= version <= _REGION_REQUIRED[1] or len(node.inputs) < 2 or node.inputs[1] is not None:
+        return
+    if node.attributes.get_string("coordinate_transformation_mode", "") != "tf_crop_and_resize":
+        empty = _new_constant(graph, node, names.fresh(f"{node.outputs[0].name}_roi"), np.zeros(0, np.float32))
+        node.replace_input_with(1, empty)
+        record("region", "missing roi of Resize, which does not read it: empty")
 
 
 def _new_constant(graph: ir.Graph | None, node: ir.Node, name: str, array: Array) -> ir.Value:

@@ -93,17 +93,17 @@ def body(
     out_bias: float = 0.0,
     data_layout: str = "NCHW",
 ):
-    """The reference in ONNX operators: X is seen as (batch, channels, rest, 1) or (batch, 1, channels, 1)."""
+    """The reference in ONNX operators: X is seen as (before, channels, behind, 1).
+
+    There is one path for all layouts: engines infer the shapes of a branch that is not taken, too, and refuse them.
+    """
     shape = op.Shape(X)
     layout = op.Constant(value_string=data_layout)
     first = op.Constant(value_ints=[0])
     second = op.Constant(value_ints=[1])
     third = op.Constant(value_ints=[2])
+    last = op.Constant(value_ints=[-1])
     end = op.Constant(value_ints=[1000])
-    batch = op.Slice(shape, first, second)
-    middle = op.Slice(shape, second, third)
-    rest = op.ReduceProd(op.Slice(shape, third, end), keepdims=1)
-    double = op.Cast(thresholds, to=11)
     is_last = op.Or(
         op.Equal(layout, op.Constant(value_string="NHWC")),
         op.Or(
@@ -111,16 +111,13 @@ def body(
             op.Equal(layout, op.Constant(value_string="NDHWC")),
         ),
     )
-    if is_last:
-        channels = op.Slice(shape, op.Constant(value_ints=[-1]), end)
-        before = op.ReduceProd(op.Slice(shape, first, op.Constant(value_ints=[-1])), keepdims=1)
-        elements = op.Reshape(op.Cast(X, to=11), op.Concat(before, channels, second, axis=0), allowzero=1)
-        reached = op.GreaterOrEqual(elements, op.Unsqueeze(double, first))
-        counts = op.ReduceSum(op.Cast(reached, to=1), op.Constant(value_ints=[-1]), keepdims=0)
-    else:
-        elements = op.Reshape(op.Cast(X, to=11), op.Concat(batch, middle, rest, second, axis=0), allowzero=1)
-        reached = op.GreaterOrEqual(elements, op.Unsqueeze(double, op.Constant(value_ints=[0, 2])))
-        counts = op.ReduceSum(op.Cast(reached, to=1), op.Constant(value_ints=[-1]), keepdims=0)
+    before = op.ReduceProd(op.Slice(shape, first, last), keepdims=1)
+    behind = op.ReduceProd(op.Slice(shape, third, end), keepdims=1)
+    channels_last = op.Concat(before, op.Slice(shape, last, end), second, second, axis=0)
+    channels_first = op.Concat(op.Slice(shape, first, third), behind, second, axis=0)
+    elements = op.Reshape(op.Cast(X, to=11), op.Where(is_last, channels_last, channels_first), allowzero=1)
+    rows = op.Unsqueeze(op.Cast(thresholds, to=11), op.Constant(value_ints=[0, 2]))
+    counts = op.ReduceSum(op.Cast(op.GreaterOrEqual(elements, rows), to=1), last, keepdims=0)
     steps = op.CastLike(op.Reshape(counts, shape, allowzero=1), X)
     scale = op.CastLike(op.Constant(value_float=out_scale), X)
     bias = op.CastLike(op.Constant(value_float=out_bias), X)

@@ -36,6 +36,7 @@ from anybit.runtime.powers_of_two import move_powers_of_two
 from anybit.runtime.unfit import refuse_unfit
 
 _NEWEST_IR_VERSION = 11
+_FATAL = (b"Einsum", b"Scan")  # operators whose kernels divide by numbers of elements
 WEIGHTS_FILE = "weights"  # in the folder of a lowered model
 _LARGE = 1024  # initializers above this many bytes are handed over beside the graph
 IN_MEMORY = 1 << 24  # in memory up to this many bytes in all, in a temporary file above
@@ -94,13 +95,15 @@ class OrtBackend:
         self._outputs = list(outputs)
         self._session = _session(lowered, options)
         self._run = self._session.run
-        self._may_scan = b"Scan" in lowered.proto
+        self._needs_elements = any(name in lowered.proto for name in _FATAL)
 
     def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
         """The outputs for these inputs."""
-        if self._may_scan and any(np.size(value) == 0 for value in feeds.values()):
+        if self._needs_elements and any(np.size(value) == 0 for value in feeds.values()):
+            names = " or ".join(name.decode() for name in _FATAL)
             raise InputError(
-                "the Scan of ONNX Runtime ends the process on tensors without elements", hint="use engine='reference'"
+                f"ONNX Runtime's {names} would end the process on tensors without elements",
+                hint='use engine="reference"',
             )
         try:
             return self._run(self._outputs, feeds)

@@ -12,6 +12,7 @@ _EXCHANGED = frozenset(
     for name in "BOOL INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 FLOAT16 FLOAT DOUBLE STRING".split()
 )
 """Element types that its Python interface has arrays for. Others fail when it runs; float8e4m3fn comes out as uint8."""
+_WINDOWS = frozenset(("AveragePool", "Conv", "LpPool", "MaxPool"))
 _HINT = 'use engine="reference"'
 
 
@@ -43,6 +44,14 @@ def _refuse(node: ir.Node) -> None:
             node=label(node),
             got="training_mode = 1",
             hint=f"export the model for inference, or {_HINT}",
+        )
+    is_same = node.op_type in _WINDOWS and node.attributes.get_string("auto_pad", "").startswith("SAME")
+    if is_same and max(node.attributes.get_ints("dilations", [1]), default=1) > 1:
+        raise UnsupportedError(
+            "ONNX Runtime does not pad for dilated windows",
+            node=label(node),
+            got="auto_pad = SAME with dilations",
+            hint=f"state the pads, or {_HINT}",
         )
     if node.op_type == "MaxUnpool" and len(node.inputs) > 2 and node.inputs[2] is not None:
         raise UnsupportedError(

@@ -171,7 +171,7 @@ def compile_node(node: ir.Node, opset: int) -> Kernel:
     def run(inputs: Sequence[Any]) -> tuple[Any, ...]:
         if scalars:
             inputs = [_scalar(x) if k in scalars else x for k, x in enumerate(inputs)]
-        with np.errstate(all="ignore"):  # NaN and what overflows is answered, not warned of
+        with np.errstate(all="ignore"):  # infinities and NaN are results as others
             return tuple(_array(y) for y in kernel(inputs)[:outputs])
 
     return run

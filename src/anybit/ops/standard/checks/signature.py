@@ -18,9 +18,6 @@ from onnx.defs import OpSchema
 from anybit.errors import Finding
 from anybit.ops.nodes import element_type, label, numbered_type, standard_schema
 
-# Version 11 of Resize wants an input that only one of its modes reads; exporters leave it out, and engines run that.
-_LEFT_OUT = frozenset((("Resize", "roi"),))
-
 
 @dataclass(frozen=True)
 class Formal:
@@ -141,7 +138,7 @@ def _counts(node: ir.Node, signature: Signature) -> Iterator[Finding]:
                 expected=f"{fewest} .. {most}",
             )
     for name, formal, value in paired(signature.inputs, node.inputs):
-        if value is None and formal.required and (node.op_type, name) not in _LEFT_OUT:
+        if value is None and formal.required:
             yield Finding(
                 rule="inputs",
                 problem=f"input {name} is missing",
