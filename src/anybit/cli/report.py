@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from anybit.cli.output import ModelArgument, console, read_arrays
+from anybit.cli.output import ModelArgument, read_arrays, say
 from anybit.errors import ModelFileError
 from anybit.io.whole import whole
 
@@ -24,7 +24,7 @@ def report(
 
     page = page_of(model, None if inputs is None else read_arrays(inputs))
     _write(output, page)
-    console().print(f"written to {output}, {len(page.encode()):,} bytes", markup=False, soft_wrap=True)
+    say(f"written to {output}, {len(page.encode()):,} bytes")
 
 
 def _write(path: Path, page: str) -> None:
