@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from anybit.cli.output import FINDINGS, JsonOption, print_json, print_table, progress, read_arrays, say
+from anybit.cli.output import FINDINGS, JsonOption, print_json, print_table, progress, say
+from anybit.io.arrays import read_arrays
 
 
 def compare(

@@ -31,7 +31,7 @@ from rich.text import Text
 
 from anybit.cli.streams import write
 from anybit.datatypes import DataType
-from anybit.errors import InputError, ModelFileError, visible
+from anybit.errors import ModelFileError, visible
 from anybit.io.whole import whole
 
 if TYPE_CHECKING:
@@ -165,24 +165,6 @@ def progress(description: str, total: int | None, *, unit: str = "samples") -> G
     with bar:
         task = bar.add_task(visible(description), total=total)
         yield lambda amount: bar.update(task, advance=amount)
-
-
-def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | npt.NDArray[Any]:
-    """The arrays of an .npz file by name, or the one of an .npy file; pickled objects are refused.
-
-    Raises:
-        InputError: The file cannot be read as either.
-    """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            "cannot read the arrays", node=str(path), got=" ".join(str(error).split()), expected="an .npz or .npy file"
-        ) from error
 
 
 def write_arrays(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:

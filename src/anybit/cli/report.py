@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from anybit.cli.output import ModelArgument, read_arrays, say
+from anybit.cli.output import ModelArgument, say
 from anybit.errors import ModelFileError
+from anybit.io.arrays import read_arrays
 from anybit.io.whole import whole
 
 
