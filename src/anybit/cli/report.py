@@ -10,7 +10,7 @@ import typer
 from anybit.cli.output import ModelArgument, say
 from anybit.errors import ModelFileError
 from anybit.io.arrays import read_arrays
-from anybit.io.whole import whole
+from anybit.io.whole import write_whole
 
 
 def report(
@@ -31,7 +31,6 @@ def report(
 def _write(path: Path, page: str) -> None:
     """Writes a page that appears whole or not at all."""
     try:
-        with whole(path) as temporary:
-            temporary.write_text(page, "utf-8", newline="\n")
+        write_whole(path, page.encode())
     except OSError as error:
         raise ModelFileError("cannot write the file", node=str(path), got=error.strerror or error) from error
