@@ -1,7 +1,7 @@
-"""Temporary files and folders beside their place, ``.NAME.xxxxxxxx.tmp``.
+"""Temporary files and folders beside their place: ``.NAME.xxxxxxxx.tmp``, and ``.d`` behind it for a folder.
 
-Each is locked while its process works on it. What a killed process left has no lock any more, and is removed by the
-next one that makes a temporary for the same place.
+The file is locked while its process works. What a killed process left has no lock any more, and is removed by the next
+one that makes a temporary for the same place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,23 +23,36 @@ _LONGEST = 200  # bytes of the name of the place that are kept: file systems tak
 
 @contextmanager
 def file_beside(place: Path) -> Generator[Path]:
-    """An empty temporary file; it is removed at the end if it is still there."""
-    with _claimed(place, _new_file) as temporary:
-        try:
-            yield temporary
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+    """An empty temporary file; it is removed at the end if it is still there.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    _sweep(place)
+    temporary, descriptor = _claimed(place)
+    try:
+        yield temporary
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 @contextmanager
 def folder_beside(place: Path) -> Generator[Path]:
-    """An empty temporary folder; it is removed at the end, with all in it, if it is still there."""
-    with _claimed(place, _new_folder) as temporary:
+    """An empty temporary folder; it is removed at the end, with all in it, if it is still there.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with file_beside(place) as mark:
+        folder = _folder_of(mark)
+        folder.mkdir()
         try:
-            yield temporary
+            yield folder
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -57,31 +70,14 @@ def locked(folder: Path) -> Generator[None]:
             os.close(descriptor)
 
 
-@contextmanager
-def _claimed(place: Path, make: Callable[[Path], int | None]) -> Generator[Path]:
-    """A new temporary under a lock of its own."""
-    name = _prefix(place)
-    _sweep(place.parent, name)
+def _claimed(place: Path) -> tuple[Path, int]:
+    """A new file, and its descriptor, which holds the lock."""
     while True:
-        temporary = place.with_name(f"{name}.{secrets.token_hex(4)}.tmp")
-        descriptor = make(temporary)
-        if descriptor is None or _is_locked(temporary, descriptor):
-            break
+        path = place.with_name(f"{_prefix(place)}.{secrets.token_hex(4)}.tmp")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        if _is_locked(path, descriptor):
+            return path, descriptor
         os.close(descriptor)  # another process took it for dead before it was locked
-    try:
-        yield temporary
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _new_file(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-
-
-def _new_folder(path: Path) -> int | None:
-    path.mkdir(parents=True)
-    return None if sys.platform == "win32" else os.open(path, os.O_RDONLY)
 
 
 def _is_locked(path: Path, descriptor: int) -> bool:
@@ -95,25 +91,29 @@ def _is_locked(path: Path, descriptor: int) -> bool:
     return False
 
 
-def _sweep(folder: Path, name: str) -> None:
+def _sweep(place: Path) -> None:
     """Removes what processes left that are dead."""
-    if sys.platform == "win32":
-        return
-    left = re.compile(re.escape(name) + r"\.[0-9a-f]{8}\.tmp")
-    with suppress(OSError), os.scandir(folder) as entries:
-        paths = [Path(entry.path) for entry in entries if left.fullmatch(entry.name)]
-        for path in paths:
+    left = re.compile(re.escape(_prefix(place)) + r"\.[0-9a-f]{8}\.tmp")
+    with suppress(OSError):
+        for path in [Path(entry.path) for entry in os.scandir(place.parent) if left.fullmatch(entry.name)]:
             _remove_unlocked(path)
 
 
 def _remove_unlocked(path: Path) -> None:
+    if sys.platform == "win32":  # where nothing tells whether it is in use
+        return
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(_folder_of(path), ignore_errors=True)
+            path.unlink()
         finally:
             os.close(descriptor)
+
+
+def _folder_of(mark: Path) -> Path:
+    return mark.with_name(f"{mark.name}.d")
 
 
 def _prefix(place: Path) -> str:

@@ -144,7 +144,7 @@ class Store:
     ) -> str | None:
         """Gets a file from one address, or says why that failed. Pieces that do not belong together are had anew."""
         part = target.with_name(f".{file.name}.part")
-        resumes = pin is not None and part.exists()
+        resumes = pin is not None and part.is_file() and part.stat().st_size > 0
         try:
             Downloader(part, size=file.size, resume=pin is not None, progress=progress).get(url)
         except DownloadError as error:
