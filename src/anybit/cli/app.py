@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 import warnings
@@ -93,11 +94,19 @@ def _show_traceback(kind: type[BaseException], error: BaseException, trace: Trac
     say(*"".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n"), error=True)
 
 
+class _Log(logging.Handler):
+    """What libraries log where nobody else takes it, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage(), error=True)
+
+
 def main() -> None:
     """Runs the command line; an error that anybit knows is one line on stderr and exit code 2."""
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     warnings.showwarning = _show_warning
     sys.excepthook = _show_traceback
+    logging.lastResort = _Log(logging.WARNING)
     try:
         with standard_streams():
             app(arguments)
