@@ -6,7 +6,8 @@ import enum
 import hashlib
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,8 +104,7 @@ class Store:
                 _check_hash(paths[file.name], pins[file.name])
         missing = [f for f in wanted if paths[f.name].parent == folder]
         if missing:
-            _make(folder)
-            with filelock.FileLock(folder / ".lock"):
+            with _locked(folder):
                 for file in missing:
                     self._retrieve(card, file, progress)
         for file in wanted:
@@ -210,8 +210,16 @@ def _local(file: File) -> Path | None:
     return next((p for p in paths if p.is_file() and p.name == file.name), None)
 
 
-def _make(folder: Path) -> None:
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    """Makes a folder of the cache, where one process at a time is at work."""
+    lock = filelock.FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except OSError as error:
         raise DownloadError("cannot make the cache", node=str(folder), got=error.strerror or error) from error
+    try:
+        yield
+    finally:
+        lock.release()
