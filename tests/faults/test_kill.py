@@ -17,8 +17,8 @@ DRIVER = Path(__file__).with_name("driver.py")
 @pytest.mark.parametrize(
     ("scenario", "step"),
     [
-        *(("Clean", 1), ("Convert", 2), ("Save", 1), ("SaveInside", 1), ("SaveBeside", 1)),
-        *(("Fetch", 3), ("Evaluate", 1), ("Site", 5), ("Add", 19)),
+        *(("Clean", 1), ("Convert", 3), ("Save", 1), ("SaveInside", 1), ("SaveBeside", 1)),
+        *(("Fetch", 3), ("Evaluate", 1), ("Site", 5)),
         *(pytest.param(name, 1, marks=pytest.mark.large) for name in ("Convert", "Fetch", "Site", "Add")),
     ],
 )
