@@ -125,6 +125,7 @@ def _reading(file: Path) -> Generator[None]:
     image = _image_module()
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what stands beside the pixels
             warnings.simplefilter("error", image.DecompressionBombWarning)
             yield
     except (image.DecompressionBombWarning, image.DecompressionBombError) as error:
