@@ -289,8 +289,14 @@ def test_a_journal_ended_before_it_had_begun_is_begun_anew(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["[]", "1", "{}", '{"block": 1}', '{"block": "x", "samples": 1, "correct": 1, "correct_in_top": 1, "scores": []}']
-    + ['{"block": 1, "samples": null, "correct": 1, "correct_in_top": 1, "scores": 5}', "[" * 100_000, "{", "\xff"],
+    [
+        *("[]", "1", "{}", "{", "\xff", "[" * 100_000, '{"block": 1}'),
+        '{"block": "x", "samples": 1, "correct": 1, "correct_in_top": 1, "scores": []}',
+        '{"block": 1, "samples": Infinity, "correct": 1, "correct_in_top": 1, "scores": []}',
+        '{"block": 1, "samples": null, "correct": 1, "correct_in_top": 1, "scores": []}',
+        '{"block": 1, "samples": 1, "correct": 1, "correct_in_top": 1, "scores": 5}',
+    ],
+    ids=lambda text: text[:40],
 )
 def test_a_line_with_a_right_checksum_that_is_no_verdict_ends_the_journal(tmp_path, text):
     path = tmp_path / "j"

@@ -135,7 +135,8 @@ def _reading(file: Path) -> Generator[None]:
         expected = ", ".join(_FORMATS)
         raise InputError("cannot read the picture", node=str(file), got="no known format", expected=expected) from error
     except _DAMAGE as error:
-        got = " ".join(str(error).split()) or type(error).__name__
+        text = (isinstance(error, OSError) and error.strerror) or str(error)
+        got = " ".join(text.split()) or type(error).__name__
         raise InputError("cannot read the picture", node=str(file), got=got) from error
 
 
