@@ -1,4 +1,4 @@
-"""What all commands share: printing figures as a table or as JSON, progress on stderr, reading and writing arrays."""
+"""What all commands share: printing figures as a table or as JSON, progress on stderr, writing arrays."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ def _pieces_of(file: IO[bytes], header: Header, where: str, size: int, wanted: W
     if header.by_column and len(header.shape) > 1:  # a sample of it is strewn over the whole array
         yield from _in_memory(where, read_elements(file, header, where)).pieces(size, wanted)
         return
-    samples, rest = header.shape[0], header.shape[1:]
+    samples, *rest = list(header.shape)
     row = header.dtype.itemsize * math.prod(rest)
     for number, start in enumerate(range(0, samples, size)):
         count = min(size, samples - start)
