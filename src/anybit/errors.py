@@ -10,9 +10,26 @@ import enum
 from dataclasses import dataclass
 
 
+def visible(text: str) -> str:
+    r"""The text with what cannot be printed as escapes: names in files could steer a terminal, or forge a line.
+
+    That is every control character, the marks that turn the direction of writing, line separators, spaces that are no
+    plain ones, and halves of surrogate pairs.
+
+    Example:
+        >>> print(visible("red \x1b[31m, turned \u202e, größe"))
+        red \x1b[31m, turned \u202e, größe
+    """
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """One thing that is wrong, in the four parts that a reader needs.
+    """One thing that is wrong, in the four parts that a reader needs; its text is one line that can be printed.
 
     Example:
         >>> print(Diagnosis(problem="bit width", node="Quant 'act'", got="2.5", expected="a positive integer"))
@@ -32,7 +49,7 @@ class Diagnosis:
             facts.append(f"expected {self.expected}")
         if facts:
             text += ": " + ", ".join(facts)
-        return f"{text}; {self.hint}" if self.hint else text
+        return visible(f"{text}; {self.hint}" if self.hint else text)
 
 
 class Severity(enum.Enum):
@@ -55,7 +72,7 @@ class Finding(Diagnosis):
     severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:
-        return f"{self.severity.value} [{self.rule}] {super().__str__()}"
+        return f"{self.severity.value} [{visible(self.rule)}] {super().__str__()}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -193,12 +193,28 @@ def test_links_out_of_the_folder_are_refused(place):
         ({"offset": 4}, "truncated"),
         ({"length": 20}, "does not fill the shape"),
         ({"length": 28}, "does not fill the shape"),
+        ({"length": 0}, "does not fill the shape"),
+        ({"length": 2**70}, "does not fill the shape"),
+        ({"length": "1" * 5000}, "broken offset"),
+        ({"offset": 2**70}, "truncated"),
+        ({"offset": 1, "length": 24}, "truncated"),
+        ({"location": "x" * 300}, "missing"),
+        ({"location": "x/" * 3000}, "missing"),
+        ({"location": ""}, "outside"),
+        ({"location": "a\0b"}, "outside"),
+        ({"location": "loop"}, "missing"),
+        ({"location": "pipe"}, "missing"),
+        ({"location": "folder"}, "missing"),
+        ({"location": "w.bin/x"}, "missing"),
         ({"offset": -1}, "broken offset"),
         ({"offset": "1e3"}, "broken offset"),
         ({"location": "../elsewhere/w.bin"}, "outside"),
     ],
 )
 def test_a_place_that_is_none_is_refused_wherever_the_tensor_is(place, entries, text):
+    (place.parent / "loop").symlink_to("loop")
+    (place.parent / "folder").mkdir()
+    os.mkfifo(place.parent / "pipe")
     proto = onnx.load(place, load_external_data=False)
     pending: list = [proto]
     changed = 0
@@ -284,10 +300,11 @@ def test_subgraphs_keep_their_weights_beside_the_file(tmp_path):
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     path = tmp_path / "m.onnx"
     save(load(proto), path, external_data=True)
-    assert path.stat().st_size < 1000 < (tmp_path / "m.onnx.data").stat().st_size
+    (data,) = tmp_path.glob("m.onnx.*.data")
+    assert path.stat().st_size < 1000 < data.stat().st_size
     (tmp_path / "other").mkdir()
     save(load(path), tmp_path / "other" / "m.onnx")  # they came from a second file, so they go into one
-    assert (tmp_path / "other" / "m.onnx.data").stat().st_size == (tmp_path / "m.onnx.data").stat().st_size
+    assert (tmp_path / "other" / data.name).read_bytes() == data.read_bytes()
     x = np.zeros_like(weights)
     for read in (path, tmp_path / "other" / "m.onnx"):
         np.testing.assert_array_equal(run(read, x)["y"], weights)
@@ -329,3 +346,13 @@ def test_what_is_for_training_is_said_to_be_dropped(tmp_path):
     step = proto.training_info.add()
     step.initialization.CopyFrom(helper.make_graph([], "start", [], [], [external("s")]))
     assert [r.rule for r in repairs(load(proto))] == ["training-info"]
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4, 4096, 5000])
+@pytest.mark.parametrize("behind", [0, 3])
+def test_offset_and_length_are_honoured_exactly(tmp_path, offset, behind):
+    (tmp_path / "w.bin").write_bytes(b"\xff" * offset + RIGHT.tobytes() + b"\xff" * behind)
+    for entries in ({"offset": offset, "length": RIGHT.nbytes}, {"offset": offset}):
+        path = tmp_path / "m.onnx"
+        path.write_bytes(proto_of([add("x", "t")], [external("t", **entries)]).SerializeToString())
+        np.testing.assert_array_equal(run(path, X)["y"], RIGHT)

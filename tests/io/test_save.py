@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 import anybit.io.save as saving
@@ -41,7 +44,9 @@ def test_external_weights_are_written_beside_and_read_back(tmp_path):
     model = load(proto)
     InferShapes()(model)
     save(model, path, external_data=True)
-    assert sorted(p.name for p in path.parent.iterdir()) == ["m.onnx", "m.onnx.data"]
+    (data,) = path.parent.glob("m.onnx.*.data")
+    assert {p.name for p in path.parent.iterdir()} == {"m.onnx", data.name}
+    assert data.name == f"m.onnx.{hashlib.sha256(data.read_bytes()).hexdigest()[:12]}.data"
     assert path.stat().st_size < 3000
     assert compare(proto, path, tolerance=0).equal
     onnx.checker.check_model(onnx.load(path))
@@ -84,8 +89,6 @@ def test_more_than_two_gigabytes_load_save_and_run(tmp_path):
     weights = np.full((size, size), 0.3, np.float32)
     nodes = [quant("x", "xq"), onnx.helper.make_node("MatMul", ["xq", "w"], ["y"])]
     small = model(nodes, parameters("xq"), inputs={"x": ["N", size]}, outputs=["y"])
-    import onnx_ir as ir
-
     loaded = ir.from_proto(small)  # it lacks the weights
     value = ir.Value(name="w", shape=ir.Shape(weights.shape), type=ir.TensorType(ir.DataType.FLOAT))
     value.const_value = ir.tensor(weights, name="w")
@@ -94,6 +97,76 @@ def test_more_than_two_gigabytes_load_save_and_run(tmp_path):
     loaded.graph.register_initializer(value)
     path = tmp_path / "large.onnx"
     save(loaded, path)
-    assert (tmp_path / "large.onnx.data").stat().st_size > 2**31
+    assert next(tmp_path.glob("large.onnx.*.data")).stat().st_size > 2**31
     y = Session(path).run(np.ones((1, size), np.float32))["y"]
     np.testing.assert_allclose(y, size * 0.3, rtol=1e-4)
+
+
+def data_files(folder):
+    return sorted(p.name for p in folder.iterdir() if p.name != "m.onnx")
+
+
+def test_data_of_the_replaced_model_are_removed_and_no_others(tmp_path):
+    path = tmp_path / "m.onnx"
+    others = [
+        "m.onnx.data",
+        "m.onnx.0123456789ab.data",
+        "m.onnx.0123456789AB.data",
+        "n.onnx.0123456789ab.data",
+        "w.bin",
+    ]
+    for name in others:
+        (tmp_path / name).write_bytes(b"of somebody else")
+    seen = []
+    for hidden in (300, 301, 300):
+        save(load(mlp(hidden=hidden)), path, external_data=True)
+        (own,) = set(data_files(tmp_path)) - set(others)
+        seen.append(own)
+        assert compare(mlp(hidden=hidden), path, tolerance=0).equal
+    assert seen[0] == seen[2] != seen[1]
+    save(load(mlp()), path)
+    assert data_files(tmp_path) == sorted(others)
+    save(load(mlp(hidden=300)), path, external_data=True)
+    path.rename(tmp_path / "moved.onnx")
+    save(load(mlp(hidden=301)), path, external_data=True)
+    assert compare(mlp(hidden=300), tmp_path / "moved.onnx", tolerance=0).equal
+
+
+def test_a_model_without_large_weights_has_no_data_file(tmp_path):
+    save(load(mlp()), tmp_path / "m.onnx", external_data=True)
+    assert data_files(tmp_path) == []
+
+
+def test_weights_that_are_held_twice_are_written_once(tmp_path):
+    proto = mlp(hidden=300)
+    model = load(proto)
+    first = model.graph.initializers["w"]
+    second = ir.Value(name="w2", shape=first.shape, type=first.type, const_value=first.const_value)
+    model.graph.register_initializer(second)
+    save(model, tmp_path / "m.onnx", external_data=True)
+    (data,) = tmp_path.glob("m.onnx.*.data")
+    held = first.const_value.numpy()
+    total = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value.nbytes >= 1024)
+    assert total >= 2 * held.nbytes
+    assert data.stat().st_size < total
+    back = onnx.load(tmp_path / "m.onnx")
+    for name in ("w", "w2"):
+        (tensor,) = (t for t in back.graph.initializer if t.name == name)
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(tensor), held)
+
+
+def test_external_data_by_way_of_links(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "link.onnx").symlink_to("m.onnx")
+    save(load(mlp(hidden=300)), tmp_path / "a" / "link.onnx", external_data=True)
+    for name in ("link.onnx", "m.onnx"):
+        assert compare(mlp(hidden=300), tmp_path / "a" / name, tolerance=0).equal
+    (tmp_path / "folder").symlink_to("a")
+    save(load(mlp(hidden=301)), tmp_path / "folder" / "m.onnx", external_data=True)
+    assert compare(mlp(hidden=301), tmp_path / "a" / "m.onnx", tolerance=0).equal
+    (tmp_path / "b" / "link.onnx").symlink_to("../a/m.onnx")
+    with pytest.raises(ModelFileError, match=r"a link to .*m\.onnx, whose external data would not"):
+        save(load(mlp(hidden=300)), tmp_path / "b" / "link.onnx", external_data=True)
+    save(load(mlp()), tmp_path / "b" / "link.onnx")
+    assert compare(mlp(), tmp_path / "a" / "m.onnx", tolerance=0).equal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -264,3 +265,17 @@ def test_processes_share_a_folder(tmp_path, monkeypatch):
         np.testing.assert_array_equal(np.float32(json.loads(output)), expected)
     assert [p.name for p in folder.iterdir()] == [entry.name], "nothing temporary is left"
     assert entry.read_bytes() == sound
+
+
+def test_a_pipe_in_the_cache_or_for_a_model_does_not_hang(tmp_path):
+    path, folder = tmp_path / "m.onnx", tmp_path / "cache"
+    onnx.save(mlp(), path)
+    Session(path, cache=folder)
+    (entry,) = entries(folder)
+    entry.unlink()
+    os.mkfifo(entry)
+    with pytest.raises(ModelFileError, match="cannot write to the cache"):
+        Session(path, cache=folder)
+    os.mkfifo(tmp_path / "p.onnx")
+    with pytest.raises(ModelFileError):
+        Session(tmp_path / "p.onnx", cache=folder)

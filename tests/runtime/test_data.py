@@ -126,11 +126,11 @@ def test_files_that_are_broken(tmp_path):
     good = io.BytesIO()
     np.save(good, samples(20, 6))
     for member, message in (
-        (good.getvalue()[:-5], r"'x' of .*d.npz: the array is truncated: got 19 samples"),
+        (good.getvalue()[:-5], r"'x' of .*d.npz: the array is truncated: got 475 bytes"),
         (good.getvalue() + b"more", r"'x' of .*d.npz: bytes behind the array"),
-        (good.getvalue()[:20], r"cannot read the arrays"),
-        (b"nothing", r"cannot read the arrays"),
-        (b"", r"cannot read the arrays"),
+        (good.getvalue()[:20], r"'x' of .*d.npz: a malformed header"),
+        (b"nothing", r"'x' of .*d.npz: no array of a format that is known"),
+        (b"", r"'x' of .*d.npz: no array of a format that is known"),
     ):
         _archive(path, member)
         with pytest.raises(InputError, match=message):
@@ -141,7 +141,7 @@ def test_files_that_are_broken(tmp_path):
     with pytest.raises(InputError, match="pickled objects are not read"):
         open_data([X], path, None)
     np.save(tmp_path / "o.npy", np.array([{}] * 20, object), allow_pickle=True)
-    with pytest.raises(InputError, match="cannot read the arrays"):
+    with pytest.raises(InputError, match="pickled objects are not read"):
         open_data([X], tmp_path / "o.npy", np.ones(20))
     path.write_bytes(b"PK")
     for name in ("d.npz", "absent.npz", "absent.npy"):

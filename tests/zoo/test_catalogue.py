@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from importlib.resources import files
 
@@ -153,6 +154,37 @@ def test_malformed_cards_are_refused_with_their_place(tmp_path, change, message)
     (tmp_path / "catalogue.json").write_text(json.dumps({"schema": 1, "models": [plain | change]}))
     with pytest.raises(CatalogueError, match=message):
         open_catalogue(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["name", "task", "licence", "data_set name", "data_set url", "source paper", "quantisation weights"]
+    + [f"files 0 {field}" for field in ("name", "sha256", "urls 0")],
+)
+@pytest.mark.parametrize("end", ["\n", "\r", "\u0085", "\0"])
+def test_lines_and_names_end_where_they_end(tmp_path, place, end):
+    """Python's $ comes before a last line feed as well."""
+    plain = _plain(card_of(file_of(b"x", "model.onnx")))
+    plain["data_set"]["url"] = plain["source"]["paper"] = "https://example.org/x"
+    (tmp_path / "catalogue.json").write_text(json.dumps({"schema": 1, "models": [plain]}))
+    open_catalogue(tmp_path)
+    *path, last = [int(part) if part.isdigit() else part for part in place.split()]
+    inner = plain
+    for part in path:
+        inner = inner[part]
+    inner[last] += end
+    (tmp_path / "catalogue.json").write_text(json.dumps({"schema": 1, "models": [plain]}))
+    with pytest.raises(CatalogueError, match="malformed catalogue"):
+        open_catalogue(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["catalogue.json", "net/card.json"])
+def test_a_pipe_in_the_place_of_a_catalogue_does_not_hang(tmp_path, name):
+    (tmp_path / "net").mkdir()
+    os.mkfifo(tmp_path / name)
+    for source in (tmp_path, tmp_path / name):
+        with pytest.raises(CatalogueError, match="no regular file"):
+            open_catalogue(source)
 
 
 @pytest.mark.parametrize(

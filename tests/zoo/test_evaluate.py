@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -18,6 +20,7 @@ from onnx import helper
 from anybit import Session
 from anybit.errors import ModelFileError, UsageError
 from anybit.runtime.evaluate import evaluate as evaluate_here
+from anybit.runtime.judge import Verdict
 from anybit.zoo.catalogue import open_catalogue
 from anybit.zoo.evaluate import Options, evaluate, model_file, reproduce
 from anybit.zoo.journal import JournalFile
@@ -232,3 +235,79 @@ def test_it_takes_what_the_bare_session_takes(tmp_path):
             times.append(time.process_time())
         ratios.append((times[2] - times[1]) / (times[1] - times[0]))
     assert sorted(ratios)[2] < 1.1, ratios
+
+
+def test_a_journal_on_a_full_disk_or_a_special_file_is_an_error(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (Path("/dev/full"), Path("/dev/null"), tmp_path / "pipe"):
+        with pytest.raises(ModelFileError, match="cannot use the journal: got no regular file"):
+            evaluate(MODEL, DATA, options=OPTIONS, journal=place)
+        assert not place.with_name(f"{place.name}.lock").exists()
+
+
+def test_a_line_that_cannot_be_written_leaves_the_lines_before(tmp_path, monkeypatch):
+    path = tmp_path / "j"
+    with JournalFile(path, {}) as journal:
+        journal.record(0, Verdict(8, 3))
+        whole = path.read_bytes()
+        handle = journal._file
+
+        class Full:
+            """A disk with room for three bytes more."""
+
+            def __getattr__(self, name):
+                return getattr(handle, name)
+
+            def write(self, data):
+                if len(data) < 10:
+                    raise OSError(28, "No space left on device")
+                return handle.write(data[:3]) if path.stat().st_size < len(whole) + 3 else self.write(b"")
+
+        monkeypatch.setattr(journal, "_file", Full())
+        with pytest.raises(ModelFileError, match="No space left"):
+            journal.record(1, Verdict(8, 3))
+        assert path.read_bytes() == whole
+        monkeypatch.undo()
+        journal.record(1, Verdict(8, 4))
+    with JournalFile(path, {}) as journal:
+        assert journal.finished == {0: Verdict(8, 3), 1: Verdict(8, 4)}
+
+
+def test_a_journal_ended_before_it_had_begun_is_begun_anew(tmp_path):
+    path = tmp_path / "j"
+    with JournalFile(path, {}):
+        first = path.read_bytes()
+    for end in range(len(first)):
+        path.write_bytes(first[:end])
+        with JournalFile(path, {}) as journal:
+            journal.record(0, Verdict(8, 3))
+        assert path.read_bytes().startswith(first)
+        path.write_bytes(first[:end] + b"?")
+        with pytest.raises(UsageError, match="no journal"), JournalFile(path, {}):
+            pass
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[]", "1", "{}", "{", "\xff", "[" * 100_000, '{"block": 1}'),
+        '{"block": "x", "samples": 1, "correct": 1, "correct_in_top": 1, "scores": []}',
+        '{"block": 1, "samples": Infinity, "correct": 1, "correct_in_top": 1, "scores": []}',
+        '{"block": 1, "samples": null, "correct": 1, "correct_in_top": 1, "scores": []}',
+        '{"block": 1, "samples": 1, "correct": 1, "correct_in_top": 1, "scores": 5}',
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_line_with_a_right_checksum_that_is_no_verdict_ends_the_journal(tmp_path, text):
+    path = tmp_path / "j"
+    with JournalFile(path, {}) as journal:
+        journal.record(0, Verdict(8, 3))
+    whole = path.read_bytes()
+    content = text.encode("latin-1")
+    path.write_bytes(whole + b"%08x %b\n" % (zlib.crc32(content), content))
+    with JournalFile(path, {}) as journal:
+        assert journal.finished == {0: Verdict(8, 3)}
+    assert path.read_bytes() == whole
+    path.write_bytes(b"%08x %b\n" % (zlib.crc32(content), content))
+    with pytest.raises(UsageError, match=r"no journal|another"), JournalFile(path, {}):
+        pass

@@ -274,3 +274,17 @@ def test_a_thousand_models_stay_quick(tmp_path, cards, browser):
     script = "const t = performance.now(); document.querySelector('thead button').click(); return performance.now() - t"
     assert browser.execute_script(script) < 1500
     assert len(_names(browser)) == 1000
+
+
+def test_what_cannot_be_printed_is_shown(tmp_path):
+    steering = "\x1b[2J\u202e\u2066\x9b\x7f\u2028"
+    card = card_of(
+        file_of(b"x", "http://localhost/x"), summary=f"first\n{steering}", input=steering, task="turned \u202e around"
+    )
+    write_site([card], tmp_path / "site")
+    texts = [p.read_text("utf-8") for p in (tmp_path / "site").rglob("*.html")]
+    assert len(texts) == 2
+    for text in texts:
+        assert not [c for c in text if not c.isprintable() and c != "\n"]
+        assert "turned \\u202e around" in text
+    assert any("first\n\\x1b[2J\\u202e" in text for text in texts)

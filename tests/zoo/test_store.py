@@ -274,3 +274,39 @@ def test_a_copy_of_the_shipped_models_is_a_catalogue(tmp_path):
     shutil.copytree(folder, tmp_path / "zoo" / "digits_mlp_2w2a")
     (card,) = open_catalogue(tmp_path / "zoo").cards.values()
     assert Store().fetch(card)["test.npz"].is_relative_to(tmp_path)
+
+
+def test_pipes_in_the_cache_do_not_hang(server, own_cache):
+    server.files["m"] = DATA
+    card = card_of(file_of(DATA, server.url("m")))
+    folder = Store()._folder_of(card)
+    folder.mkdir(parents=True)
+    for name in ("model.onnx", ".model.onnx.part"):
+        os.mkfifo(folder / name)
+    assert [s.state for s in Store().states(card)] == [State.ABSENT]
+    assert only(Store().fetch(card)).read_bytes() == DATA
+    assert sorted(p.name for p in folder.iterdir() if p.name != ".lock") == ["model.onnx"]
+
+
+@pytest.mark.parametrize("address", ["pipe", "/dev/zero"])
+def test_special_files_of_this_machine_are_no_models(tmp_path, address):
+    os.mkfifo(tmp_path / "pipe")
+    card = card_of(file_of(DATA, (tmp_path / address).as_uri(), name=Path(address).name))
+    with pytest.raises(DownloadError, match="no regular file"):
+        Store().fetch(card)
+
+
+@pytest.mark.parametrize("pin", [b"", b"0" * 63, b"0" * 64 + b"\n", b"\xff" * 64, b"g" * 64])
+def test_a_damaged_pin_is_an_error(server, pin):
+    server.files["m"] = DATA
+    card = card_of(file_of(DATA, server.url("m"), pinned=False))
+    path = only(Store().fetch(card, accept_unpinned=True))
+    path.with_name(".model.onnx.sha256").write_bytes(pin)
+    for use in (Store().states, Store().fetch):
+        with pytest.raises(DownloadError, match="a pin that is damaged"):
+            use(card)
+
+
+def test_an_empty_file_can_be_had(server):
+    server.files["m"] = b""
+    assert only(Store().fetch(card_of(file_of(b"", server.url("m"))))).read_bytes() == b""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import traceback
 import warnings
+from types import TracebackType
 from typing import Annotated, Any
 
 import typer
@@ -17,11 +20,13 @@ from anybit.cli.convert import convert
 from anybit.cli.cost import cost
 from anybit.cli.export import export
 from anybit.cli.info import info
+from anybit.cli.output import say
 from anybit.cli.passes import apply, passes
 from anybit.cli.ranges import ranges
 from anybit.cli.report import report
 from anybit.cli.run import run
 from anybit.cli.stats import stats
+from anybit.cli.streams import standard_streams
 from anybit.cli.types import types
 from anybit.cli.verify import verify
 from anybit.cli.zoo import zoo
@@ -66,7 +71,7 @@ app.add_typer(zoo)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"anybit {__version__}")
+        say(f"anybit {__version__}")
         raise typer.Exit
 
 
@@ -80,27 +85,39 @@ def _options(  # pyright: ignore[reportUnusedFunction]  (typer calls it)
     del debug, version  # `main` takes --debug out of the arguments itself, so that it may stand anywhere
 
 
-_show_any_warning = warnings.showwarning
-
-
-def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
     """One line for what anybit warns of; others as Python shows them."""
     if issubclass(category, FallbackWarning):
-        typer.echo(f"anybit: warning: {message}", err=True)
+        say(f"anybit: warning: {message}", error=True)
     else:
-        _show_any_warning(message, category, *rest, **options)
+        say(*warnings.formatwarning(message, category, filename, lineno).rstrip("\n").split("\n"), error=True)
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback, whose messages hold names of the model."""
+    say(*"".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n"), error=True)
+
+
+class _Log(logging.Handler):
+    """What libraries log where nobody else takes it, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage(), error=True)
 
 
 def main() -> None:
     """Runs the command line; an error that anybit knows is one line on stderr and exit code 2, any other one a bug."""
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     warnings.showwarning = _show_warning
+    sys.excepthook = _show_traceback
+    logging.lastResort = _Log(logging.WARNING)
     try:
-        app(arguments)
+        with standard_streams():
+            app(arguments)
     except AnybitError as error:
         if "--debug" in sys.argv:
             raise
-        typer.echo(f"anybit: {error}", err=True)
+        say(f"anybit: {error}", error=True)
         raise SystemExit(MISUSE) from None
     except Exception as error:  # noqa: BLE001  (nothing is hidden: it is said to be a bug, and --debug shows all of it)
         if "--debug" in sys.argv:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, console, print_json, print_table, progress
+from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, progress, say
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _print(speed: Bench | None, judged: dict[str, Evaluation]) -> None:
         columns = ("engine", "agrees", "elements", "departing", "largest difference")
         print_table(f"\nOutputs beside those of {rows[0][0]}", columns, agreed)
         for name, reason in speed.absent.items():
-            console().print(f"left out: {name}: {reason}", markup=False, soft_wrap=True)
+            say(f"left out: {name}: {reason}")
     if judged:
         rows = [
             (name, e.samples, e.score, e.correct, e.correct_in_top, round(e.throughput), e.batch_size, e.workers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, console, print_json
+from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, say
 
 
 def check(model: ModelArgument, json: JsonOption = False) -> None:
@@ -17,8 +17,6 @@ def check(model: ModelArgument, json: JsonOption = False) -> None:
     if json:
         print_json({"errors": errors, "warnings": len(findings) - errors, "findings": findings})
     else:
-        for finding in findings:
-            console().print(str(finding), markup=False, soft_wrap=True)
-        console().print(f"{errors} errors, {len(findings) - errors} warnings")
+        say(*findings, f"{errors} errors, {len(findings) - errors} warnings")
     if errors:
         raise typer.Exit(FINDINGS)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from anybit.cli.output import FINDINGS, JsonOption, console, print_json, print_table, progress, read_arrays
+from anybit.cli.output import FINDINGS, JsonOption, print_json, print_table, progress, say
+from anybit.io.arrays import read_arrays
 
 
 def compare(
@@ -54,8 +55,8 @@ def compare(
         if result.first_departure is not None:
             first = result.first_departure
             text = f"first departure: tensor '{first.name}', {first.departing:,} of {first.elements:,} elements, "
-            console().print(text + f"largest {first.largest:g} at {list(first.at)}", markup=False)
+            say(text + f"largest {first.largest:g} at {list(first.at)}")
         elif layers:
-            console().print("no tensor departs")
+            say("no tensor departs")
     if not result.equal:
         raise typer.Exit(FINDINGS)

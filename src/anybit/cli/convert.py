@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, console, print_json, print_table
+from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, say
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -116,15 +116,13 @@ def convert(
         _print_list("substituted", result.substitutions)
         _print_list("refused", result.refusals)
         _print_list("notes", result.notes)
-        console().print(
-            "not compared with the source" if certificate is None else _check_text(certificate), markup=False
-        )
-        console().print(f"written to {output}" if written else "nothing was written", markup=False, soft_wrap=True)
+        say(*(["not compared with the source"] if certificate is None else _check_text(certificate)))
+        say(f"written to {output}" if written else "nothing was written")
     if result.refusals:
         raise typer.Exit(FINDINGS)
 
 
-def _check_text(certificate: Certificate) -> str:
+def _check_text(certificate: Certificate) -> list[str]:
     """How the result was compared with its source, in a few lines."""
     shown = certificate.verdict.value if certificate.verdict.is_exact else "not proven equal"
     if certificate.counter_example is not None:
@@ -133,9 +131,7 @@ def _check_text(certificate: Certificate) -> str:
         run = f"no difference on {certificate.samples} samples"
     else:
         run = "not run on samples"
-    return "\n".join(
-        [f"compared with the source: {shown}; {run}", *map(str, certificate.assumptions), *certificate.notes]
-    )
+    return [f"compared with the source: {shown}; {run}", *map(str, certificate.assumptions), *certificate.notes]
 
 
 def _check_figures(certificate: Certificate) -> dict[str, object]:
@@ -158,8 +154,9 @@ def _compare(model: Path, to: str | None, *, as_json: bool) -> None:
         print_json({"formats": rows})
     else:
         print_table("What each format can carry of this model, of how many", _COLUMNS, [_cells(r) for r in rows])
-        for row in rows:
-            _print_list(f"\n{row.format.value}: {len(row.refusals)} refused", row.refusals)
+        for row in (r for r in rows if r.refusals):
+            say("")
+            _print_list(f"{row.format.value}: {len(row.refusals)} refused", row.refusals)
     if any(row.format is wanted and row.refusals for row in rows):
         raise typer.Exit(FINDINGS)
 
@@ -179,8 +176,5 @@ def _cells(row: FormatRow) -> tuple[object, ...]:
 
 
 def _print_list(title: str, items: Sequence[Diagnosis]) -> None:
-    if not items:
-        return
-    console().print(title, markup=False)
-    for item in items:
-        console().print(f"  {item}", markup=False, soft_wrap=True)
+    if items:
+        say(title, *(f"  {item}" for item in items))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, console, print_json, print_table
+from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, say
 
 if TYPE_CHECKING:
     from anybit.analysis.cost.cost import Cost, Figures, Part
@@ -78,7 +78,7 @@ def _print(title: str, result: Cost, by: By, *, sparsity: bool) -> None:
         others = [(o.operator, o.nodes, _cell(o.elements)) for o in result.others]
         print_table("\nNot counted: no multiply-accumulates", ("operator", "nodes", "elements"), others)
     for finding in result.findings:
-        console().print(str(finding), markup=False, soft_wrap=True)
+        say(str(finding))
 
 
 def _per(samples: int | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anybit.cli.input_ranges import parse_ranges
-from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, OutputOption, console, print_json
+from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, OutputOption, print_json, say
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ def _print(handover: Handover, output: Path) -> None:
         "" if handover.precision is None else f"precision: {handover.precision}",
         f"written to {output}" if handover.ready else "nothing was written",
     ]
-    for line in filter(None, lines):
-        console().print(line, markup=False, soft_wrap=True)
+    say(*filter(None, lines))
 
 
 def _comparison(comparison: Comparison) -> str:
@@ -132,8 +131,5 @@ def _comparison(comparison: Comparison) -> str:
 
 
 def _print_list(title: str, items: Sequence[Diagnosis]) -> None:
-    if not items:
-        return
-    console().print(title, markup=False)
-    for item in items:
-        console().print(f"  {item}", markup=False, soft_wrap=True)
+    if items:
+        say(title, *(f"  {item}" for item in items))

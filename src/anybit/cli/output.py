@@ -1,4 +1,4 @@
-"""What all commands share: printing figures as a table or as JSON, progress on stderr, reading and writing arrays."""
+"""What all commands share: printing figures as a table or as JSON, progress on stderr, writing arrays."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from anybit.cli.streams import write
 from anybit.datatypes import DataType
-from anybit.errors import InputError, ModelFileError
+from anybit.errors import ModelFileError, visible
 from anybit.io.whole import whole
 
 if TYPE_CHECKING:
@@ -47,9 +48,22 @@ FINDINGS = 1
 _PROBE_WIDTH = 100
 
 
+def say(*lines: object, error: bool = False) -> None:
+    """Prints lines: all that the commands print goes through here, so that no name in a file can steer the terminal.
+
+    Args:
+        *lines: They; what cannot be printed is shown as escapes, see `visible`.
+        error: Whether they go to stderr.
+
+    Raises:
+        ModelFileError: They cannot be written to stdout.
+    """
+    write("".join(f"{visible(str(line))}\n" for line in lines), error=error)
+
+
 def print_json(value: object) -> None:
     """Prints a value of dataclasses, enums and numbers as JSON; infinities and NaN as their names."""
-    typer.echo(json.dumps(_plain(value), indent=2, allow_nan=False))
+    write(json.dumps(_plain(value), indent=2, allow_nan=False).replace("\x7f", "\\u007f") + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -82,8 +96,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(cell)) for cell in row))
-    console().print(Text(_cell(title), style="bold"))
-    console().print(table)
+    console = _console()
+    with console.capture() as drawn:
+        console.print(Text(_title(title), style="bold"))
+        console.print(table)
+    write(drawn.get())
 
 
 def print_long_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -91,19 +108,18 @@ def print_long_table(title: str, columns: Sequence[str], rows: Sequence[Sequence
     cells = [list(columns), *([_cell(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
-    typer.echo("\n".join((_cell(title), *lines)))
+    say(title, *lines)
 
 
 def _cell(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return "" if value is None else "".join(map(_shown, str(value)))
+        return "" if value is None else visible(str(value))
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def _shown(character: str) -> str:
-    """A character of a name: those that would steer the terminal as their escapes."""
-    plain = character.isprintable() or character == "\n"
-    return character if plain else character.encode("unicode_escape").decode("ascii")
+def _title(text: str) -> str:
+    """A title, which may begin with an empty line."""
+    return "\n" + visible(text[1:]) if text.startswith("\n") else visible(text)
 
 
 def print_steps(steps: Sequence[Step], output: Path, *, as_json: bool) -> None:
@@ -113,12 +129,10 @@ def print_steps(steps: Sequence[Step], output: Path, *, as_json: bool) -> None:
         return
     rows = [(s.name, "yes" if s.modified else "no", s.nodes_before, s.nodes_after) for s in steps]
     print_table(f"written to {output}", ("pass", "changed", "nodes before", "after"), rows)
-    for step in steps:
-        for finding in step.notes:
-            console().print(f"{step.name}: {finding}", markup=False, soft_wrap=True)
+    say(*(f"{step.name}: {finding}" for step in steps for finding in step.notes))
 
 
-def console() -> Console:
+def _console() -> Console:
     """Standard output; at a fixed width where it is no terminal, so that nothing is cut off in a pipe."""
     probe = Console(soft_wrap=False, highlight=False)
     return probe if probe.is_terminal else Console(width=_PROBE_WIDTH + 60, highlight=False)
@@ -139,7 +153,7 @@ class _Speed(ProgressColumn):
 def progress(description: str, total: int | None, *, unit: str = "samples") -> Generator[Callable[[int], None]]:
     """A progress bar on stderr, on a terminal only; yields the function that advances it. None: no end is known."""
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Speed(unit),
@@ -149,26 +163,8 @@ def progress(description: str, total: int | None, *, unit: str = "samples") -> G
         disable=not Console(stderr=True).is_terminal,
     )
     with bar:
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(visible(description), total=total)
         yield lambda amount: bar.update(task, advance=amount)
-
-
-def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | npt.NDArray[Any]:
-    """The arrays of an .npz file by name, or the one of an .npy file; pickled objects are refused.
-
-    Raises:
-        InputError: The file cannot be read as either.
-    """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            "cannot read the arrays", node=str(path), got=" ".join(str(error).split()), expected="an .npz or .npy file"
-        ) from error
 
 
 def write_arrays(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from anybit.cli.output import ModelArgument, console, read_arrays
+from anybit.cli.output import ModelArgument, say
 from anybit.errors import ModelFileError
-from anybit.io.whole import whole
+from anybit.io.arrays import read_arrays
+from anybit.io.whole import write_whole
 
 
 def report(
@@ -24,13 +25,12 @@ def report(
 
     page = page_of(model, None if inputs is None else read_arrays(inputs))
     _write(output, page)
-    console().print(f"written to {output}, {len(page.encode()):,} bytes", markup=False, soft_wrap=True)
+    say(f"written to {output}, {len(page.encode()):,} bytes")
 
 
 def _write(path: Path, page: str) -> None:
     """Writes a page that appears whole or not at all."""
     try:
-        with whole(path) as temporary:
-            temporary.write_text(page, "utf-8", newline="\n")
+        write_whole(path, page.encode())
     except OSError as error:
         raise ModelFileError("cannot write the file", node=str(path), got=error.strerror or error) from error

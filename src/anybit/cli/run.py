@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import numpy.typing as npt
 import typer
 
-from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress, read_arrays, write_arrays
+from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress, write_arrays
 from anybit.errors import UsageError
+from anybit.io.arrays import read_arrays
 
 
 def run(

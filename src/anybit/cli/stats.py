@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress, read_arrays
+from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress
+from anybit.io.arrays import read_arrays
 
 if TYPE_CHECKING:
     from anybit.analysis.statistics import Histogram, TensorStatistics

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from anybit.cli.output import FINDINGS, JsonOption, console, print_json, print_table, write_arrays
+from anybit.cli.output import FINDINGS, JsonOption, print_json, print_table, say, write_arrays
 
 
 def verify(
@@ -57,11 +57,10 @@ def verify(
         stretches = (*certificate.layers, *certificate.outputs)
         rows = [(s.a, s.b, s.verdict.value, s.values, s.steps, s.bound, s.detail) for s in stretches]
         print_table(certificate.verdict.value, columns, rows)
-        for note in (*map(str, certificate.assumptions), *certificate.notes):
-            console().print(note, markup=False, soft_wrap=True)
+        say(*certificate.assumptions, *certificate.notes)
         if found is not None:
             text = f"output '{found.output}' differs by {found.largest:g} on an input"
             written = "; write it with -o" if output is None else f" that is in {output}"
-            console().print(text + written, markup=False, soft_wrap=True)
+            say(text + written)
     if not certificate.verdict.is_exact:
         raise typer.Exit(FINDINGS)

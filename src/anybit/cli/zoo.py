@@ -11,11 +11,11 @@ from anybit.cli.output import (
     FINDINGS,
     JsonOption,
     ModelArgument,
-    console,
     print_json,
     print_long_table,
     print_table,
     progress,
+    say,
 )
 from anybit.cli.run import run as run_model
 from anybit.cli.zoo_tables import flat, plain, print_added, print_evaluation, print_reproduction, row
@@ -88,7 +88,7 @@ def fetch(
     if json:
         print_json({"model": str(paths[card.model.name]), "files": {n: str(p) for n, p in paths.items()}})
     else:
-        typer.echo(paths[card.model.name])
+        say(paths[card.model.name])
 
 
 def _fetched(card: Card, cache: Path | None, *, accept_unpinned: bool) -> dict[str, Path]:
@@ -261,9 +261,7 @@ def site(
     shelf = _open(catalogue, cache)
     with progress("writing pages", len(shelf.cards), unit="pages") as advance:
         written = write_site(list(shelf.cards.values()), output, store=Store(cache), progress=advance)
-    for finding in written.without_report:
-        console().print(finding, markup=False, soft_wrap=True)
-    console().print(f"{written.pages} pages, {written.reports} with a report, written to {output}", markup=False)
+    say(*written.without_report, f"{written.pages} pages, {written.reports} with a report, written to {output}")
 
 
 def _open(source: str | None, cache: Path | None) -> Shelf:
@@ -272,5 +270,5 @@ def _open(source: str | None, cache: Path | None) -> Shelf:
 
     shelf = open_catalogue(source, cache=cache_folder(cache) if source or cache else None)
     if shelf.offline:
-        typer.echo(f"anybit: the copy of an earlier time is used: {shelf.offline}", err=True)
+        say(f"anybit: the copy of an earlier time is used: {shelf.offline}", error=True)
     return shelf

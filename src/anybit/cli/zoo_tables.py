@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from anybit.cli.output import FINDINGS, console, print_json, print_table
+from anybit.cli.output import FINDINGS, print_json, print_table, say
 
 if TYPE_CHECKING:
     from anybit.runtime.evaluate import Evaluation
@@ -63,7 +63,7 @@ def print_reproduction(found: Reproduction, *, as_json: bool) -> None:
         if found.claim is not None:
             correct = "" if found.claim.correct is None else f", {found.claim.correct:,} of {found.claim.samples:,}"
             verdict = "which it reaches" if found.agrees else "which it does not reach"
-            console().print(f"claimed: {found.claim.value:.6g}{correct}: {verdict}", markup=False)
+            say(f"claimed: {found.claim.value:.6g}{correct}: {verdict}")
     if not found.agrees:
         raise typer.Exit(FINDINGS)
 
@@ -82,10 +82,9 @@ def print_added(added: Added, folder: Path, *, as_json: bool) -> None:
         card = None if added.card is None else plain(added.card)
         print_json({"card": card, "findings": added.findings, "refusals": added.refusals})
         return
-    for item in (*added.findings, *added.refusals):
-        console().print(str(item), markup=False, soft_wrap=True)
+    say(*added.findings, *added.refusals)
     if added.card is None or added.evaluation is None:
-        console().print("nothing was written")
+        say("nothing was written")
         return
     print_evaluation(added.evaluation)
-    console().print(f"written to {folder / added.card.name}", markup=False)
+    say(f"written to {folder / added.card.name}")

@@ -7,6 +7,7 @@ also when another one has taken its name. Links are followed, and their targets 
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import ModelFileError
+from anybit.io.regular import open_regular
 
 _SMALL_FILE = 1 << 16  # up to this many bytes are read at once; a mapping would hold a file descriptor
 _BUFFER = 1 << 22
@@ -58,10 +60,10 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open("rb") as file:
-            self.size = path.stat().st_size
-            small = self.size <= _SMALL_FILE
+        with open_regular(path) as file:
+            small = os.fstat(file.fileno()).st_size <= _SMALL_FILE
             self.content = file.read() if small else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.size = len(self.content)
 
     def pieces(self, offset: int, size: int) -> Iterator[bytes]:
         end = offset + size
@@ -132,9 +134,9 @@ class ExternalFiles:
 
 def _inside(folder: Path, location: str, where: str) -> Path:
     """The file of this location, with all links followed."""
-    root = folder.resolve()
+    root = Path(os.path.realpath(folder))
     named = bool(location) and "\0" not in location and not Path(location).is_absolute()
-    path = (root / location).resolve() if named else root
+    path = Path(os.path.realpath(root / location)) if named else root  # of a loop of links, the place where it begins
     if not named or not path.is_relative_to(root):
         raise ModelFileError(
             "external data outside of the model's folder is refused",
@@ -142,7 +144,7 @@ def _inside(folder: Path, location: str, where: str) -> Path:
             got=repr(location),
             expected="a file beside the model",
         )
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises for names that are too long)
         raise ModelFileError(
             "external data is missing", node=where, got=repr(location), hint="put the file beside the model"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 from contextlib import AbstractContextManager
 from functools import partial
@@ -12,10 +14,12 @@ import onnx
 import onnx_ir as ir
 
 from anybit.errors import ModelFileError
+from anybit.io.data_file import data_name, switch
 from anybit.io.external import ExternalFiles, ExternalTensor
 from anybit.io.memory_checks import refuse_unwritable
+from anybit.io.temporary import file_beside
 from anybit.io.tensors import replace_initializers, replace_tensors, replaced, tensors_of
-from anybit.io.whole import whole
+from anybit.io.whole import destination, whole
 
 _PROTOBUF_LIMIT = 2**31 - 2**20  # a message must stay below 2 GiB; the graph itself needs some room too
 _PAGE = 4096  # where a tensor may be mapped
@@ -27,9 +31,11 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
 
     Args:
         model: Model to write.
-        path: Where to; an existing file is replaced, at once and only when all is written.
-        external_data: Whether weights go into a second file, the path with ``.data`` appended. By default they do
-            where they came from one, or where the model would pass the 2 GiB that a protobuf holds.
+        path: Where to; an existing file is replaced, at once and only when all is written. Links are followed; into a
+            pipe or a character device the model is written in one piece.
+        external_data: Whether weights go into a second file beside it, which is named by its content as
+            ``model.onnx.0123456789ab.data``; that of the replaced model is removed. By default they do where they came
+            from one, or where the model would pass the 2 GiB that a protobuf holds.
 
     Raises:
         ModelFileError: The file cannot be written.
@@ -42,10 +48,11 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
     came = any(isinstance(t, ExternalTensor | ir.ExternalTensor) and t.nbytes >= _SMALL for t in tensors)
     external = (large or came) if external_data is None else external_data
     try:
-        if external:
-            _save_external(model, target)
+        place = destination(target)
+        if external_data or (external and place is not None):
+            _save_external(model, _with_folder(target, place))
         else:
-            with whole(target) as temporary:
+            with whole(target, put=switch) as temporary:
                 temporary.write_bytes(_serialize(model))
     except OSError as error:
         raise ModelFileError("cannot write the file", node=str(target), got=error.strerror or error) from error
@@ -87,28 +94,70 @@ def _clean(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def _save_external(model: ir.Model, target: Path) -> None:
-    """Large initializers go into the second file; attributes, and all of functions, stay: few tools look there."""
-    data = target.with_name(target.name + ".data")
-    with whole(data) as temporary, whole(target) as temporary_model, temporary.open("wb") as file:
-
-        def append(_: str, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-            keep = tensor.nbytes < _SMALL or tensor.dtype == ir.DataType.STRING
-            return tensor if keep else _append(file, tensor, data)
-
-        with _bound(model), replaced(partial(replace_initializers, model.graph), append):
-            temporary_model.write_bytes(_clean(ir.to_proto(model)).SerializeToString(deterministic=True))
+def _with_folder(target: Path, place: Path | None) -> Path:
+    """The place, if the data that will lie beside it are found by way of the target as well."""
+    if place is None:
+        raise OSError(errno.EINVAL, "external data need a file to lie beside")
+    if place.parent != Path(os.path.realpath(target.parent)):
+        raise OSError(errno.EINVAL, f"a link to {place}, whose external data would not be beside the link")
+    return place
 
 
-def _append(file: BinaryIO, tensor: ir.TensorProtocol, data: Path) -> ir.ExternalTensor:
-    """Writes a tensor at the next page, and describes where it is."""
-    file.write(bytes(-file.tell() % _PAGE))
-    offset = file.tell()
-    file.writelines(tensor.pieces() if isinstance(tensor, ExternalTensor) else (tensor.tobytes(),))
+def _save_external(model: ir.Model, place: Path) -> None:
+    """Large initializers go into a second file; attributes, and all of functions, stay: few tools look there."""
+    with file_beside(place) as data, file_beside(place) as temporary, _bound(model):
+        with data.open("wb") as file:
+            writer = _DataWriter(file)
+            replace_initializers(model.graph, writer.append)
+        name = data_name(place.name, writer.digest.hexdigest())
+
+        def described(_: str, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+            found = writer.places.get(id(tensor))
+            return tensor if found is None else _external(tensor, place.with_name(name), *found)
+
+        with replaced(partial(replace_initializers, model.graph), described):
+            temporary.write_bytes(_clean(ir.to_proto(model)).SerializeToString(deterministic=True))
+        if writer.places:
+            switch(temporary, place, data, name)
+        else:
+            switch(temporary, place)
+
+
+class _DataWriter:
+    """Writes tensors one after the other.
+
+    Attributes:
+        digest: Hash of all that was written.
+        places: Offset and length of each tensor, by its id.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.places: dict[int, tuple[int, int]] = {}
+
+    def append(self, _: str, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+        """Writes a large tensor at the next page, once; returns it."""
+        small = tensor.nbytes < _SMALL or tensor.dtype == ir.DataType.STRING
+        if small or id(tensor) in self.places:
+            return tensor
+        self._write(bytes(-self._file.tell() % _PAGE))
+        offset = self._file.tell()
+        for piece in tensor.pieces() if isinstance(tensor, ExternalTensor) else (tensor.tobytes(),):
+            self._write(piece)
+        self.places[id(tensor)] = (offset, self._file.tell() - offset)
+        return tensor
+
+    def _write(self, piece: bytes) -> None:
+        self.digest.update(piece)
+        self._file.write(piece)
+
+
+def _external(tensor: ir.TensorProtocol, data: Path, offset: int, length: int) -> ir.ExternalTensor:
     return ir.ExternalTensor(
         data.name,
         offset,
-        file.tell() - offset,
+        length,
         tensor.dtype,
         shape=ir.Shape(tensor.shape.numpy()),
         name=str(tensor.name),

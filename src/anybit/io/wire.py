@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import ModelFileError
+from anybit.io.regular import open_regular
 
 # Field numbers of onnx.proto3: ModelProto.graph, GraphProto.initializer, TensorProto.raw_data.
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
@@ -131,7 +132,7 @@ class OpenFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("rb")
+        self._file = open_regular(path)
         weakref.finalize(self, self._file.close)
         self._lock = Lock()
 

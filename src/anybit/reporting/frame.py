@@ -7,14 +7,14 @@ import hashlib
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from anybit.errors import UnsupportedError
+from anybit.errors import UnsupportedError, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
 def environment() -> Environment:
-    """Templates that escape what they are given, and refuse names that they are not given.
+    """Templates that escape what they are given, show what cannot be printed, and refuse names that they are not given.
 
     Raises:
         UnsupportedError: jinja2 is not installed.
@@ -25,9 +25,16 @@ def environment() -> Environment:
         raise UnsupportedError(
             "a page needs jinja2", got="it is not installed", hint="pip install 'anybit[report]'"
         ) from error
-    engine = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    engine = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
     engine.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return engine
+
+
+def _printable(value: object) -> object:
+    """A text line by line as `visible` makes it; what a template marks as safe stays."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return "\n".join(map(visible, value.split("\n")))
 
 
 def policy(style: str, *scripts: str) -> str:

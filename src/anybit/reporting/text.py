@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from anybit.errors import visible
+
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 LONGEST = 2000
@@ -11,22 +13,15 @@ LONGEST = 2000
 
 
 def shown(text: object, *, longest: int = LONGEST) -> str:
-    r"""The text with control characters as escapes, cut off where it is too long.
-
-    What cannot be printed includes marks that turn the direction of writing, by which a name could pretend to be
-    another one, and halves of surrogate pairs, which no page can be encoded with.
+    r"""The text as `visible` makes it, cut off where it is too long.
 
     Example:
         >>> shown("a\u202eb\n"), shown("abcdef", longest=4)
         ('a\\u202eb\\n', 'abcd… (6 characters)')
     """
     whole = str(text)
-    kept = "".join(map(_printable, whole[:longest]))
+    kept = visible(whole[:longest])
     return kept if len(whole) <= longest else f"{kept}… ({len(whole):,} characters)"
-
-
-def _printable(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 
 def finite(number: float) -> float | None:

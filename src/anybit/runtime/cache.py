@@ -31,6 +31,7 @@ import onnx_ir as ir
 from anybit.errors import ModelFileError
 from anybit.io.external import ExternalTensor
 from anybit.io.load import ModelSource, load
+from anybit.io.regular import open_regular, read_regular
 from anybit.io.tensors import tensors_of
 from anybit.io.whole import whole
 from anybit.ops.nodes import operator_of
@@ -111,7 +112,7 @@ class Slot:
     def read(self) -> tuple[Facts, Lowered] | None:
         """What the file holds, None if there is none or it is not as it was written."""
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 return _read(file, self.key)
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -124,7 +125,7 @@ class Slot:
         """
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with whole(self.path) as temporary, temporary.open("xb") as file:
+            with whole(self.path) as temporary, temporary.open("wb") as file:
                 _write(file, self.key, facts, lowered)
         except OSError as error:
             raise ModelFileError(
@@ -157,7 +158,7 @@ def _bytes_and_folder(source: ModelSource) -> tuple[bytes | None, Path | None]:
         return None, None
     path = Path(source)
     try:
-        return (path.read_bytes() if path.stat().st_size <= _LARGEST_FILE else None), path.parent
+        return (read_regular(path) if path.stat().st_size <= _LARGEST_FILE else None), path.parent
     except OSError:  # `load` says it better
         return None, path.parent
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from anybit.errors import InputError, UsageError
+from anybit.io.arrays import Header, archive_of, map_array, members, read_elements, read_header, reading
 from anybit.ops.operator import Array
 from anybit.runtime.images import ImageFolder
 from anybit.runtime.start import TensorInfo
@@ -27,11 +27,6 @@ Labels = str | os.PathLike[str] | npt.ArrayLike
 
 Wanted = Callable[[int], bool]
 """Whether the block of this number is wanted."""
-
-_HEADERS: dict[tuple[int, int], Callable[[Any], tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 @dataclass(frozen=True)
@@ -230,62 +225,40 @@ def _in_memory(where: str, array: Array) -> _Column:
 
 def _npy(path: Path) -> _Column:
     """A file that is mapped, and of which each block is read when its turn comes."""
-    with _reading(str(path)):
-        return _in_memory(str(path), np.load(path, mmap_mode="r", allow_pickle=False))
+    return _in_memory(str(path), map_array(path))
 
 
 def _npz(path: Path) -> dict[str, _Column]:
-    with _reading(str(path)), zipfile.ZipFile(path) as archive:
-        members = [name for name in archive.namelist() if name.endswith(".npy")]
-        return {name.removesuffix(".npy"): _member(archive, path, name) for name in members}
+    with archive_of(path) as archive:
+        return {name: _member(archive, path, name, info) for name, info in members(archive, str(path)).items()}
 
 
-def _member(archive: zipfile.ZipFile, path: Path, member: str) -> _Column:
-    where = f"'{member.removesuffix('.npy')}' of {path}"
-    with archive.open(member) as file:
-        shape, _, _ = _header(cast("BinaryIO", file), where)
+def _member(archive: zipfile.ZipFile, path: Path, name: str, info: zipfile.ZipInfo) -> _Column:
+    where = f"'{name}' of {path}"
+    with reading(where), archive.open(info) as file:
+        header = read_header(file, info.file_size, where)
 
     def pieces(size: int, wanted: Wanted) -> Iterator[Array]:
-        with _reading(where), zipfile.ZipFile(path) as source, source.open(member) as file:
-            yield from _pieces_of(cast("BinaryIO", file), where, size, wanted)
+        with archive_of(path) as source, reading(where), source.open(info.filename) as file:
+            if read_header(file, info.file_size, where) != header:
+                raise InputError("the file was changed while it was read", node=where)
+            yield from _pieces_of(file, header, where, size, wanted)
 
-    return _Column(where, shape, pieces)
+    return _Column(where, header.shape, pieces)
 
 
-def _pieces_of(file: BinaryIO, where: str, size: int, wanted: Wanted) -> Iterator[Array]:
-    shape, by_column, dtype = _header(file, where)
-    if by_column and len(shape) > 1:  # a sample of it is strewn over the whole array
-        whole = np.frombuffer(file.read(), dtype).reshape(shape, order="F")
-        yield from _in_memory(where, whole).pieces(size, wanted)
+def _pieces_of(file: IO[bytes], header: Header, where: str, size: int, wanted: Wanted) -> Iterator[Array]:
+    if header.by_column and len(header.shape) > 1:  # a sample of it is strewn over the whole array
+        yield from _in_memory(where, read_elements(file, header, where)).pieces(size, wanted)
         return
-    samples, *rest = (int(d) for d in shape)
-    row = dtype.itemsize * math.prod(rest)
+    samples, *rest = list(header.shape)
+    row = header.dtype.itemsize * math.prod(rest)
     for number, start in enumerate(range(0, samples, size)):
         count = min(size, samples - start)
         data = file.read(count * row)
         if len(data) != count * row:
             raise InputError("the array is truncated", node=where, got=f"{start + len(data) // max(row, 1)} samples")
         if wanted(number):
-            yield np.ndarray((count, *rest), dtype, data)
+            yield np.ndarray((count, *rest), header.dtype, data)
     if file.read(1):  # the sum over the member is checked at its end
         raise InputError("bytes behind the array", node=where)
-
-
-def _header(file: BinaryIO, where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    read = _HEADERS.get(np.lib.format.read_magic(file))
-    if read is None:
-        raise InputError("an .npy format that is not known", node=where, expected="1.0 or 2.0")
-    shape, by_column, dtype = read(file)
-    if dtype.hasobject:
-        raise InputError("pickled objects are not read", node=where, got=dtype, expected="numbers")
-    return shape, by_column, dtype
-
-
-@contextmanager
-def _reading(where: str) -> Generator[None]:
-    try:
-        yield
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError) as error:
-        raise InputError(
-            "cannot read the arrays", node=where, got=" ".join(str(error).split()), expected="an .npz or .npy file"
-        ) from error

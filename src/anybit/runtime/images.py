@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
+import warnings
+import zlib
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +15,16 @@ from typing import Any
 import numpy as np
 
 from anybit.errors import InputError, UnsupportedError
+from anybit.io.regular import open_regular
 from anybit.ops.operator import Array
 from anybit.runtime.start import TensorInfo
 
 _SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow would else start Ghostscript for what is PostScript
+_DAMAGE = (  # what the decoders of Pillow raise for files that are broken
+    *(OSError, ValueError, TypeError, LookupError, SyntaxError, EOFError, OverflowError, MemoryError, RuntimeError),
+    *(struct.error, zlib.error),
+)
 _MODES = {1: ("L", ("1", "L")), 3: ("RGB", ("1", "L", "P", "RGB"))}  # what becomes it without a loss
 
 
@@ -47,11 +58,11 @@ class ImageFolder:
         return [(file, label) for label, folder in enumerate(classes) for file in self._of_class(folder)]
 
     def _of_class(self, folder: Path) -> list[Path]:
-        files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+        files = sorted(p for p in folder.iterdir() if not p.is_dir() and not p.name.startswith("."))
         if not files:
             raise InputError("a class without pictures", node=str(folder), expected="at least one")
         for file in files:
-            if file.suffix.lower() not in _SUFFIXES:
+            if not file.is_file() or file.suffix.lower() not in _SUFFIXES:
                 raise InputError("no picture", node=str(file), expected=", ".join(sorted(_SUFFIXES)))
         return files
 
@@ -92,24 +103,44 @@ def _layout(info: TensorInfo) -> tuple[int, bool, tuple[int | str, int | str]]:
 
 
 def _pixels(file: Path, channels: int, size: tuple[int | str, int | str]) -> Array:
-    """Height, width, channels."""
-    image_module = _pillow()
+    """Height, width, channels. What the file's header says is checked before anything is decoded."""
     mode, accepted = _MODES[channels]
+    with _reading(file), open_regular(file) as opened, _image_module().open(opened, formats=_FORMATS) as image:
+        actual = (image.height, image.width)
+        if any(isinstance(want, int) and want != have for want, have in zip(size, actual, strict=True)):
+            got, expected = (" x ".join(map(str, numbers)) for numbers in (actual, size))
+            raise InputError("height x width of the picture", node=str(file), got=got, expected=expected)
+        if image.mode not in accepted:
+            raise InputError("colours", node=str(file), got=image.mode, expected=" or ".join(accepted))
+        return np.asarray(image.convert(mode), np.uint8).reshape(*actual, channels)
+
+
+@contextmanager
+def _reading(file: Path) -> Generator[None]:
+    """Says in one line what is wrong with a picture.
+
+    Raises:
+        InputError: Something is.
+    """
+    image = _image_module()
     try:
-        with image_module.open(file) as image:
-            if image.mode not in accepted:
-                raise InputError("colours", node=str(file), got=image.mode, expected=" or ".join(accepted))
-            array = np.asarray(image.convert(mode), np.uint8)
-    except OSError as error:
-        raise InputError("cannot read the picture", node=str(file), got=" ".join(str(error).split())) from error
-    actual = array.shape[:2]
-    if any(isinstance(want, int) and want != have for want, have in zip(size, actual, strict=True)):
-        got, expected = (" x ".join(map(str, numbers)) for numbers in (actual, size))
-        raise InputError("height x width of the picture", node=str(file), got=got, expected=expected)
-    return array.reshape(*actual, channels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what stands beside the pixels
+            warnings.simplefilter("error", image.DecompressionBombWarning)
+            yield
+    except (image.DecompressionBombWarning, image.DecompressionBombError) as error:
+        expected = f"at most {image.MAX_IMAGE_PIXELS:,} pixels"
+        raise InputError("the picture is too large", node=str(file), expected=expected) from error
+    except image.UnidentifiedImageError as error:
+        expected = ", ".join(_FORMATS)
+        raise InputError("cannot read the picture", node=str(file), got="no known format", expected=expected) from error
+    except _DAMAGE as error:
+        text = (isinstance(error, OSError) and error.strerror) or str(error)
+        got = " ".join(text.split()) or type(error).__name__
+        raise InputError("cannot read the picture", node=str(file), got=got) from error
 
 
-def _pillow() -> Any:
+def _image_module() -> Any:
     try:
         from PIL import Image  # pyright: ignore[reportMissingImports]
     except ImportError as error:

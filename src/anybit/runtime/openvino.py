@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.analysis.grid_step import grid_step
-from anybit.errors import AnybitError, InputError, UnsupportedError
+from anybit.errors import AnybitError, InputError, UnsupportedError, visible
 from anybit.formats.convert import to_hub
 from anybit.io.save import to_proto
 from anybit.ops.constants import has_default
@@ -112,7 +112,7 @@ def openvino_backend(model: ir.Model, outputs: Sequence[str], *, threads: int | 
     backend, reasons = _first_right(compiled, model, outputs, others)
     if reasons:
         name = "ONNX Runtime" if backend is others else "OpenVINO in float"
-        warnings.warn(f"{name} computes the model: {'; '.join(reasons)}", FallbackWarning, stacklevel=2)
+        warnings.warn(f"{name} computes the model: {visible('; '.join(reasons))}", FallbackWarning, stacklevel=2)
     return _Completed(backend, defaults) if defaults else backend
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from threading import Lock
 from typing import Any
 
@@ -14,7 +14,7 @@ import onnx_ir as ir
 import onnxruntime
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from anybit.errors import InputError, UnsupportedError
+from anybit.errors import InputError, ModelFileError, UnsupportedError
 from anybit.ops.expand import Expander
 from anybit.ops.nodes import label, operator_of
 from anybit.ops.operator import Array
@@ -265,13 +265,17 @@ def _packed(model: ir.Model, *, integer: bool) -> Lowered:
             value.const_value = _external(value, name, WEIGHTS_FILE, 0)
         return Lowered(_serialized(model), weights, None, integer)
     # ONNX Runtime maps the file, and keeps of each weight only the form that its kernels take.
-    folder = TemporaryDirectory(ignore_cleanup_errors=True)
-    with (Path(folder.name) / WEIGHTS_FILE).open("wb") as file:
-        for name, value in large.items():
-            file.write(bytes(-file.tell() % _PAGE))
-            offset = file.tell()
-            file.write(_array(value).data)
-            value.const_value = _external(value, name, WEIGHTS_FILE, offset)
+    try:
+        folder = TemporaryDirectory(ignore_cleanup_errors=True)
+        with (Path(folder.name) / WEIGHTS_FILE).open("wb") as file:
+            for name, value in large.items():
+                file.write(bytes(-file.tell() % _PAGE))
+                offset = file.tell()
+                file.write(_array(value).data)
+                value.const_value = _external(value, name, WEIGHTS_FILE, offset)
+    except OSError as error:
+        got = error.strerror or error
+        raise ModelFileError("cannot write the weights for ONNX Runtime", node=gettempdir(), got=got) from error
     return Lowered(_serialized(model), {}, folder, integer)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +13,14 @@ from anybit.analysis.summary import Summary, summarise
 from anybit.errors import Finding, Refusal, Severity
 from anybit.formats.pack import pack
 from anybit.io.save import save
+from anybit.io.temporary import folder_beside
+from anybit.io.whole import put_folder, whole
 from anybit.passes.clean import clean
 from anybit.runtime.evaluate import Evaluation
 from anybit.runtime.judge import Metric
 from anybit.zoo.card import Card, CardCost, Claim, DataSet, File, Judging, Quantisation, Role, Source
 from anybit.zoo.catalogue import CARD_FILE, CATALOGUE_FILE, below, encoded, encoded_card, read_card, read_folder
-from anybit.zoo.download import write_whole
+from anybit.zoo.download import write_to
 from anybit.zoo.errors import CatalogueError
 from anybit.zoo.evaluate import Options, evaluate
 from anybit.zoo.packages import needed
@@ -120,29 +120,27 @@ def add(
         return Added(None, findings)
     options = Options(metric=metric, output=output)
     before = evaluate(model, data, labels, options=options, progress=progress)
-    temporary = folder / f".{about.name}.{secrets.token_hex(4)}"
     try:
-        temporary.mkdir(parents=True)
-        cleaned = clean(model)
-        outcome = pack(cleaned)
-        save(cleaned, temporary / _MODEL)
-        after = evaluate(temporary / _MODEL, data, labels, options=options, progress=progress)
-        if (after.score, after.correct) != (before.score, before.correct):
-            raise CatalogueError(
-                "the packed model reaches something else", node=str(model), got=after.score, expected=before.score
-            )
-        if with_data:
-            shutil.copyfile(data, temporary / _DATA)
-        spent = cost(temporary / _MODEL)
-        judging = Judging(labels=labels, metric=metric.value, output=output) if with_data else None
-        card = _card(about, summarise(temporary / _MODEL), after, spent, _files(temporary), judging)
-        write_whole(temporary / CARD_FILE, encoded_card(card))
-        read_card(temporary / CARD_FILE)
-        _publish(temporary, folder, about.name, replace=replace)
+        with folder_beside(folder / about.name) as temporary:
+            cleaned = clean(model)
+            outcome = pack(cleaned)
+            save(cleaned, temporary / _MODEL)
+            after = evaluate(temporary / _MODEL, data, labels, options=options, progress=progress)
+            if (after.score, after.correct) != (before.score, before.correct):
+                raise CatalogueError(
+                    "the packed model reaches something else", node=str(model), got=after.score, expected=before.score
+                )
+            if with_data:
+                with whole(temporary / _DATA) as file:
+                    shutil.copyfile(data, file)
+            spent = cost(temporary / _MODEL)
+            judging = Judging(labels=labels, metric=metric.value, output=output) if with_data else None
+            card = _card(about, summarise(temporary / _MODEL), after, spent, _files(temporary), judging)
+            write_to(temporary / CARD_FILE, encoded_card(card))
+            read_card(temporary / CARD_FILE)
+            _publish(temporary, folder, about.name, replace=replace)
     except OSError as error:
         raise CatalogueError("cannot write the catalogue", node=str(folder), got=error.strerror or error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return Added(card, findings, outcome.refusals, after, spent)
 
 
@@ -170,13 +168,9 @@ def _publish(temporary: Path, folder: Path, name: str, *, replace: bool) -> None
     """The new folder in its place, and the catalogue of all cards; one process at a time."""
     with filelock.FileLock(folder / ".lock"):
         _check_place(folder, name, replace=replace)
-        old = folder / f".{name}.{secrets.token_hex(4)}"
-        if (folder / name).exists():
-            os.replace(folder / name, old)
-        os.replace(temporary, folder / name)
-        shutil.rmtree(old, ignore_errors=True)
+        put_folder(temporary, folder / name)
         paths = sorted(folder.glob(f"[!.]*/{CARD_FILE}"))
-        write_whole(folder / CATALOGUE_FILE, encoded([below(read_card(p), p.parent.name) for p in paths]))
+        write_to(folder / CATALOGUE_FILE, encoded([below(read_card(p), p.parent.name) for p in paths]))
 
 
 def _files(folder: Path) -> tuple[File, ...]:

@@ -18,16 +18,17 @@ with needed():
 VERSION: Literal[1] = 1
 """Version of the schema. It grows by one when a card of before would be read as something else, or not at all."""
 
-_NAME = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+_END = r"$(?!\n)"  # the end in Python, whose $ comes before a last line feed as well, and in JSON Schema
+_NAME = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,99}}{_END}"
 _RELATIVE = r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*"
-_ADDRESS = rf"^(?:https?://[!-~]+|file:///[!-~]+|{_RELATIVE})$"
+_ADDRESS = rf"^(?:https?://[!-~]+|file:///[!-~]+|{_RELATIVE}){_END}"
 
 Name = Annotated[str, Meta(pattern=_NAME)]
-Line = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=200)]
+Line = Annotated[str, Meta(pattern=rf"^[^\x00-\x1f\x7f-\x9f]+{_END}", max_length=200)]
 Text = Annotated[str, Meta(max_length=2000)]
 Address = Annotated[str, Meta(pattern=_ADDRESS, max_length=1000)]
-Page = Annotated[str, Meta(pattern="^https?://[!-~]+$", max_length=1000)]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Page = Annotated[str, Meta(pattern=rf"^https?://[!-~]+{_END}", max_length=1000)]
+Sha256 = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{64}}{_END}")]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 

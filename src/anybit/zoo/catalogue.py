@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
 from anybit.errors import UsageError
+from anybit.io.regular import read_regular
 from anybit.zoo.card import VERSION, Card, Catalogue, Role
 from anybit.zoo.errors import CatalogueError
 from anybit.zoo.packages import needed
@@ -179,7 +180,7 @@ def _bytes_of(path: Path) -> bytes:
     try:
         if path.stat().st_size > _LARGEST:
             raise CatalogueError("the file is too large", node=str(path), expected=f"at most {_LARGEST:,} bytes")
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise CatalogueError(
             "cannot read the catalogue",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from anybit.io.whole import whole
+from anybit.io.regular import open_regular, read_regular
+from anybit.io.whole import write_whole
 from anybit.zoo.catalogue import local_path
 from anybit.zoo.errors import CatalogueError, DownloadError
 from anybit.zoo.packages import needed
@@ -26,13 +26,13 @@ _SERVER_ERROR = 500
 
 
 class Downloader:
-    """Writes what is at an address into a file: a `pooch` downloader.
+    """Writes what is at an address into a file.
 
-    What came before a connection broke is kept in `part`, and the next attempt, in this or another process, asks for
-    the rest only. A server that knows no ranges sends all of it again.
+    What came before a connection broke is kept, and the next attempt, in this or another process, asks for the rest
+    only. A server that knows no ranges sends all of it again.
 
     Args:
-        part: File for what has come so far.
+        part: File for what comes.
         size: Bytes of the file, None if nobody stated them.
         resume: Whether `part` may be continued: only if a hash will tell that the pieces belong together.
         progress: Called with the number of bytes of each piece.
@@ -47,30 +47,30 @@ class Downloader:
         self._resume = resume
         self._progress = progress or (lambda _: None)
 
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
+    def get(self, url: str) -> None:
         """Downloads.
 
         Raises:
             DownloadError: The file cannot be had, or is too large, or cannot be written.
         """
-        del pooch
-        if not self._resume:
-            self._part.unlink(missing_ok=True)
         try:
+            if not (self._resume and self._part.is_file()):
+                self._part.unlink(missing_ok=True)
+            self._part.touch()
             if url.startswith("file:"):
                 self._copy(local_path(url), url)
             else:
                 self._get(url)
-            os.replace(self._part, output_file)
         except OSError as error:
-            self._part.unlink(missing_ok=True)  # what is left of a full disk
+            with suppress(OSError):
+                self._part.unlink(missing_ok=True)  # what is left of a full disk
             raise DownloadError(
                 "cannot write to the cache", node=str(self._part.parent), got=error.strerror or error
             ) from error
 
     def _copy(self, source: Path, url: str) -> None:
         try:
-            file = source.open("rb")
+            file = open_regular(source)
         except OSError as error:
             raise DownloadError("cannot read the file", node=url, got=error.strerror or error) from error
         with file, self._part.open("wb") as target:
@@ -152,12 +152,19 @@ def read_remote(url: str, cache: Path, *, largest: int) -> tuple[bytes, str]:
             raise CatalogueError(
                 "the catalogue cannot be reached, and there is no copy of it", node=url, got=error.diagnosis.got
             ) from error
-        return copy.read_bytes(), str(error)
-    write_whole(copy, bytes(data))
+        return _copy_of(copy), str(error)
+    write_to(copy, bytes(data))
     return bytes(data), ""
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def _copy_of(path: Path) -> bytes:
+    try:
+        return read_regular(path)
+    except OSError as error:
+        raise CatalogueError("cannot read the copy", node=str(path), got=error.strerror or error) from error
+
+
+def write_to(path: Path, data: bytes) -> None:
     """Writes a file that appears whole or not at all, and its folder where there is none.
 
     Raises:
@@ -165,8 +172,7 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as temporary:
-            temporary.write_bytes(data)
+        write_whole(path, data)
     except OSError as error:
         raise DownloadError("cannot write the file", node=str(path), got=error.strerror or error) from error
 

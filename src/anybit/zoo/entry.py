@@ -9,7 +9,7 @@ from anybit.zoo.card import Card
 
 _FLOAT = 99
 _NAMED = {"BIPOLAR": 1, "BINARY": 1, "TERNARY": 2}
-_FORMAT = re.compile(r"U?INT(\d{1,2})|(\d{1,2})(?: bits|-bit(?! float))")
+_FORMAT = re.compile(r"U?INT(\d{1,2})(?!\d)|(\d{1,2})(?: bits|-bit(?! float))")
 _CLASSES = (1, 2, 3, 4, 6, 8, 16, 32)
 
 

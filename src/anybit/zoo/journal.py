@@ -6,15 +6,18 @@ to its end, or was changed, ends the journal, and what follows is judged anew.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from anybit.errors import ModelFileError, UsageError
+from anybit.io.regular import open_regular
 from anybit.runtime.judge import Verdict
 from anybit.zoo.packages import needed
 
@@ -43,6 +46,8 @@ class JournalFile:
         self._finished: dict[int, Verdict] = {}
 
     def __enter__(self) -> Self:
+        if self._path.exists() and not self._path.is_file():
+            raise self._unusable(OSError(errno.EINVAL, "no regular file"))
         try:
             self._lock.acquire()
         except filelock.Timeout:
@@ -51,21 +56,26 @@ class JournalFile:
             raise self._unusable(error) from error
         try:
             kept = self._read()
-            self._file = self._path.open("r+b" if kept else "wb")
-            self._file.truncate(kept)
-            self._file.seek(kept)
-            if not kept:
-                self._write(self._header)
+            self._file = self._path.open("r+b" if kept else "wb", buffering=0)
         except OSError as error:
             self._lock.release()
             raise self._unusable(error) from error
         except UsageError:
             self._lock.release()
             raise
+        try:
+            self._file.truncate(kept)
+            self._end = kept
+            if not kept:
+                self._write(self._header)
+        except OSError as error:
+            self.__exit__()
+            raise self._unusable(error) from error
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # each line was written, or its failure raised
+            self._file.close()
         self._lock.release()
 
     @property
@@ -86,33 +96,44 @@ class JournalFile:
             raise self._unusable(error) from error
 
     def _write(self, content: Mapping[str, Any]) -> None:
-        line = json.dumps(content).encode()
-        self._file.write(b"%08x %b\n" % (zlib.crc32(line), line))
-        self._file.flush()
+        """Writes a line, or leaves the file as it was."""
+        line = _line(content)
+        self._file.seek(self._end)
+        try:
+            written = 0
+            while written < len(line):
+                written += self._file.write(line[written:])
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(self._end)
+            raise
+        self._end += len(line)
 
     def _read(self) -> int:
         """Reads the lines that are as they were written; returns where they end."""
         if not self._path.exists():
             return 0
-        end = 0
-        with self._path.open("rb") as file:
-            for line in file:
-                content = _content(line)
-                if content is None:
-                    break
-                if end == 0 and content != self._header:
-                    raise UsageError(
-                        "the journal belongs to another evaluation",
-                        node=str(self._path),
-                        got=_differences(content, self._header),
-                        hint="name another file, or remove it",
-                    )
-                if end:
-                    number = content.pop("block")
-                    self._finished[number] = verdict_of(content)
-                end += len(line)
-            if end == 0 and self._path.stat().st_size:
+        with open_regular(self._path) as file:
+            first = file.readline()
+            end = len(first)
+            header = _content(first)
+            if header is None and _line(self._header).startswith(first) and not file.read(1):
+                return 0  # it was ended before it had begun
+            if header is None:
                 raise UsageError("no journal", node=str(self._path), hint="name another file, or remove it")
+            if header != self._header:
+                raise UsageError(
+                    "the journal belongs to another evaluation",
+                    node=str(self._path),
+                    got=_differences(header, self._header),
+                    hint="name another file, or remove it",
+                )
+            for line in file:
+                found = _finished(line)
+                if found is None:
+                    break
+                self._finished |= found
+                end += len(line)
         return end
 
     def _unusable(self, error: OSError) -> ModelFileError:
@@ -121,21 +142,43 @@ class JournalFile:
 
 def verdict_of(content: Mapping[str, Any]) -> Verdict:
     """The verdict that was written with `asdict`."""
-    scores = tuple(content["scores"])
-    return Verdict(content["samples"], content["correct"], content["correct_in_top"], scores)
+    scores = tuple(float(score) for score in content["scores"])
+    return Verdict(int(content["samples"]), int(content["correct"]), int(content["correct_in_top"]), scores)
+
+
+def _line(content: Mapping[str, Any]) -> bytes:
+    text = json.dumps(content).encode()
+    return b"%08x %b\n" % (zlib.crc32(text), text)
 
 
 def _content(line: bytes) -> dict[str, Any] | None:
+    """What `_line` was given; None where it did not make the line."""
     checksum, _, text = line.removesuffix(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
         return None
-    return json.loads(text)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", content) if isinstance(content, dict) else None
+
+
+def _finished(line: bytes) -> dict[int, Verdict] | None:
+    """The verdict of a line by the number of its block; None where the line holds none."""
+    content = _content(line)
+    try:
+        return None if content is None else {int(content["block"]): verdict_of(content)}
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _differences(got: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     if got.get("format") != _FORMAT:
         return "another format"
-    ours, theirs = expected["decides"], got["decides"]
+    ours, theirs = expected["decides"], got.get("decides")
+    if not isinstance(theirs, dict):
+        return "another format"
+    theirs = cast("dict[str, Any]", theirs)
     return "another " + ", ".join(sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k)))
 
 
@@ -145,6 +188,6 @@ def hash_of(path: Path) -> str:
     whole = hashlib.sha256()
     for part in paths:
         whole.update(f"{part.relative_to(path).as_posix()}\0".encode())
-        with part.open("rb") as file:
+        with open_regular(part) as file:
             whole.update(hashlib.file_digest(file, "sha256").digest())
     return whole.hexdigest()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anybit.errors import AnybitError, UsageError
+from anybit.io.temporary import folder_beside
+from anybit.io.whole import put_folder
 from anybit.reporting.frame import environment, policy, theme
 from anybit.reporting.page import report
 from anybit.zoo.card import Card, Role
@@ -64,35 +64,31 @@ def write_site(
     """
     if folder.exists() and not (folder.is_dir() and ((folder / _MARK).is_file() or not any(folder.iterdir()))):
         raise UsageError("the folder is no earlier site", got=str(folder), expected="a new or empty folder")
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     templates = environment()
+    place = Path(os.path.realpath(folder))
     try:
-        for name in ("models", "reports"):
-            (temporary / name).mkdir(parents=True)
-        (temporary / _MARK).touch()
-        entries = [Entry(card) for card in cards]
-        (temporary / "index.html").write_text(_index(entries, templates), "utf-8")
-        missing: list[str] = []
-        for entry in entries:
-            failure = _write_model(entry, temporary, store, templates)
-            missing += [failure] if failure else []
-            if progress is not None:
-                progress(1)
-        reports = len(list((temporary / "reports").iterdir()))
-        _replace(folder, temporary)
+        with folder_beside(place) as temporary:
+            written = _write_pages(cards, temporary, store, templates, progress or (lambda _: None))
+            put_folder(temporary, place)
     except OSError as error:
         raise CatalogueError("cannot write the site", node=str(folder), got=error.strerror or error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return Written(len(cards) + 1, reports, tuple(missing))
+    return written
 
 
-def _replace(folder: Path, temporary: Path) -> None:
-    old = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(temporary, folder)
-    shutil.rmtree(old, ignore_errors=True)
+def _write_pages(
+    cards: Sequence[Card], folder: Path, store: Store | None, templates: Environment, progress: Callable[[int], None]
+) -> Written:
+    for name in ("models", "reports"):
+        (folder / name).mkdir()
+    (folder / _MARK).touch()
+    entries = [Entry(card) for card in cards]
+    (folder / "index.html").write_text(_index(entries, templates), "utf-8")
+    missing: list[str] = []
+    for entry in entries:
+        failure = _write_model(entry, folder, store, templates)
+        missing += [failure] if failure else []
+        progress(1)
+    return Written(len(cards) + 1, len(list((folder / "reports").iterdir())), tuple(missing))
 
 
 def _index(entries: Sequence[Entry], templates: Environment) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import logging
 import os
+import re
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from anybit.io.regular import open_regular
+from anybit.io.whole import put
 from anybit.zoo.card import Card, File, Role
 from anybit.zoo.catalogue import local_path
-from anybit.zoo.download import Downloader, write_whole
+from anybit.zoo.download import Downloader, write_to
 from anybit.zoo.errors import DownloadError
 from anybit.zoo.packages import needed
 
@@ -26,6 +27,7 @@ ENVIRONMENT = "ANYBIT_CACHE"
 """Variable that names the folder to use where none is given."""
 
 _KEY = 16
+_HASH = re.compile(rb"[0-9a-f]{64}")
 
 
 def cache_folder(folder: Path | None = None) -> Path:
@@ -102,13 +104,12 @@ class Store:
                 _check_hash(paths[file.name], pins[file.name])
         missing = [f for f in wanted if paths[f.name].parent == folder]
         if missing:
-            _make(folder)
-            with filelock.FileLock(folder / ".lock"):
+            with _locked(folder):
                 for file in missing:
                     self._retrieve(card, file, progress)
         for file in wanted:
             if file.sha256 is None:
-                write_whole(self._pin_file(card, file), sha256_of(paths[file.name]).encode())
+                write_to(self._pin_file(card, file), sha256_of(paths[file.name]).encode())
         return paths
 
     def states(self, card: Card) -> list[FileState]:
@@ -126,6 +127,8 @@ class Store:
     def _retrieve(self, card: Card, file: File, progress: Callable[[int], None] | None) -> None:
         target = self._folder_of(card) / file.name
         pin = self._pin(card, file)
+        if target.is_file() and pin in (None, sha256_of(target)):
+            return
         failures: list[str] = []
         for url in file.urls:
             failure = self._try(url, target, file, pin, progress)
@@ -141,20 +144,21 @@ class Store:
     ) -> str | None:
         """Gets a file from one address, or says why that failed. Pieces that do not belong together are had anew."""
         part = target.with_name(f".{file.name}.part")
-        resumes = pin is not None and part.exists()
-        get: Any = Downloader(part, size=file.size, resume=pin is not None, progress=progress)
+        resumes = pin is not None and part.is_file() and part.stat().st_size > 0
         try:
-            with _quiet():
-                pooch.retrieve(url, pin and f"sha256:{pin}", file.name, target.parent, downloader=get)
+            Downloader(part, size=file.size, resume=pin is not None, progress=progress).get(url)
         except DownloadError as error:
             return str(error)
-        except ValueError:  # by pooch, which removes what came
-            return self._try(url, target, file, pin, progress) if resumes else f"{url}: it has another hash"
+        try:
+            if pin is None or sha256_of(part) == pin:
+                put(part, target)
+                return None
+            part.unlink()
         except OSError as error:
             raise DownloadError(
                 "cannot write to the cache", node=str(target.parent), got=error.strerror or error
             ) from error
-        return None
+        return self._try(url, target, file, pin, progress) if resumes else f"{url}: it has another hash"
 
     def _place(self, card: Card, file: File) -> Path:
         """Where the file is, or will be: on this machine, if that is so for all files of the card."""
@@ -171,7 +175,12 @@ class Store:
         if file.sha256 is not None:
             return file.sha256
         path = self._pin_file(card, file)
-        return path.read_text("ascii") if path.is_file() else None
+        if not path.is_file():
+            return None
+        pin = path.read_bytes()
+        if not _HASH.fullmatch(pin):
+            raise DownloadError("a pin that is damaged", node=str(path), got=pin[:100], expected="a SHA-256")
+        return pin.decode()
 
     def _pin_file(self, card: Card, file: File) -> Path:
         return self._folder_of(card) / f".{file.name}.sha256"
@@ -184,7 +193,7 @@ def sha256_of(path: Path) -> str:
         DownloadError: It cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DownloadError("cannot read the file", node=str(path), got=error.strerror or error) from error
@@ -201,20 +210,16 @@ def _local(file: File) -> Path | None:
     return next((p for p in paths if p.is_file() and p.name == file.name), None)
 
 
-def _make(folder: Path) -> None:
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    """Makes a folder of the cache, where one process at a time is at work."""
+    lock = filelock.FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except OSError as error:
         raise DownloadError("cannot make the cache", node=str(folder), got=error.strerror or error) from error
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Keeps pooch's own messages off stderr: ours say what happened."""
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        lock.release()

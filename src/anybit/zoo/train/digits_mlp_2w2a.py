@@ -26,6 +26,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from anybit.io.whole import whole, write_whole
+
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -341,9 +343,10 @@ def evaluate(model: onnx.ModelProto, pixels: Singles, labels: Labels) -> float:
 def write(out: Path, model: onnx.ModelProto, pixels: Singles, labels: Labels) -> None:
     """Writes `model.onnx` and `test.npz` into the directory `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    write_whole(out / "model.onnx", model.SerializeToString(deterministic=True))
     # Reproducible because numpy dates the members of the archive 1980, not now.
-    np.savez_compressed(out / "test.npz", pixels=pixels, labels=labels)
+    with whole(out / "test.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, pixels=pixels, labels=labels)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -20,6 +20,7 @@ from torch import nn
 import anybit
 from anybit.frontends.agreement import compared
 from anybit.frontends.brevitas import export_brevitas
+from anybit.io.whole import write_whole
 from anybit.zoo.card import Card, CardCost, Claim, File, Judging, Quantisation, Role, Source
 from anybit.zoo.catalogue import CARD_FILE, encoded_card
 from anybit.zoo.train.data import Array, Data
@@ -71,7 +72,7 @@ def make(recipe: Recipe, arguments: Sequence[str] | None = None) -> None:
     card = described(recipe, data, model, files)
     out.mkdir(parents=True, exist_ok=True)
     for name, file in {**files, CARD_FILE: encoded_card(card)}.items():
-        (out / name).write_bytes(file)
+        write_whole(out / name, file)
     seconds = time.perf_counter() - start
     print(f"{recipe.name}: {card.claim}, {len(content):,} bytes, {seconds:.0f} s, written to {out}")
 
