@@ -286,7 +286,9 @@ def test_functions_that_multiply_are_refused_before_they_are_inlined():
     functions = []
     for depth in range(12):
         inner = [helper.make_node(f"F{depth - 1}" if depth else "Relu", ["a"], ["t0"], domain="own" if depth else "")]
-        inner += [helper.make_node(n.op_type, [f"t{k}"], [f"t{k + 1}"], domain=n.domain) for k, n in enumerate(inner * 9)]
+        inner += [
+            helper.make_node(n.op_type, [f"t{k}"], [f"t{k + 1}"], domain=n.domain) for k, n in enumerate(inner * 9)
+        ]
         functions.append(_function(inner, outputs=("t9",), name=f"F{depth}"))
     call = helper.make_node("F11", ["x"], ["y"], domain="own")
     imports = {"": 21, "own": 1}

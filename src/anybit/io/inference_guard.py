@@ -261,9 +261,9 @@ def _infer_not_negative(context: InferenceContext) -> None:
 
 def _infer_not_long(context: InferenceContext) -> None:
     known: onnx.TypeProto | None = context.get_input_type(0) if context.has_input(0) else None
-    most = context.get_attribute("most")
-    if known is None or most is None:
+    if known is None:
         return
+    most = context.get_attribute("most")
     dimensions = known.tensor_type.shape.dim
     if len(dimensions) == 1 and dimensions[0].dim_value > most.i:
         dimensions[0].ClearField("value")

@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from anybit.errors import AnybitError, Diagnosis, Finding, LimitError, ModelFileError
+from anybit.errors import AnybitError, Finding, LimitError, ModelFileError
 from anybit.io.external import ExternalFiles
 from anybit.io.file_checks import file_findings
 from anybit.io.lost_annotations import LOST_ANNOTATIONS, lost_annotations
@@ -85,7 +85,9 @@ def _read_large(path: Path, folder: Path) -> Reading:
         else:
             tensor.raw_data = source.read(payload)
     reading = read_proto(proto, folder, str(path), sizes={t.name: p.length for t, p in absent})
-    for tensor, payload in absent if reading.model is not None else ():
+    if reading.model is None:
+        return reading
+    for tensor, payload in absent:
         value = reading.model.graph.initializers[tensor.name]
         dtype, shape = ir.DataType(tensor.data_type), ir.Shape(tensor.dims)
         value.const_value = source.tensor(payload, tensor.name, dtype, shape)
@@ -126,7 +128,9 @@ def read_proto(
         )
     findings = tuple(file_findings(proto, where, elsewhere=sizes or {}))
     if findings:
-        return Reading(None, findings, ModelFileError(**_texts(findings[0])))
+        first = findings[0]
+        error = ModelFileError(first.problem, node=first.node, got=first.got, expected=first.expected, hint=first.hint)
+        return Reading(None, findings, error)
     try:
         model = _model_of(proto, ExternalFiles(folder), where)
     except (LimitError, ModelFileError) as error:
@@ -207,8 +211,8 @@ def _merge_annotations(proto: onnx.ModelProto) -> None:
 def unreadable(error: AnybitError) -> Reading:
     """A reading that came to nothing, because of one thing."""
     rule = "file" if isinstance(error, ModelFileError) else "model"
-    return Reading(None, (Finding(rule=rule, **_texts(error.diagnosis)),), error)
-
-
-def _texts(diagnosis: Diagnosis) -> dict[str, str]:
-    return {name: getattr(diagnosis, name) for name in ("problem", "node", "got", "expected", "hint")}
+    said = error.diagnosis
+    finding = Finding(
+        rule=rule, problem=said.problem, node=said.node, got=said.got, expected=said.expected, hint=said.hint
+    )
+    return Reading(None, (finding,), error)

@@ -181,19 +181,25 @@ def _element_type(node: ir.Node, attribute: ir.Attr) -> Iterator[Finding]:
 
 ELEMENT_TYPES = frozenset(("dtype", "output_datatype", "output_dtype", "precision", "stash_type", "to"))
 """Attributes that name an element type by its number."""
-_VALUES: dict[str, tuple[type, ...]] = {"INT": (Integral,), "FLOAT": (Real,), "STRING": (str,)}
-_VALUES |= {f"{kind}S": types for kind, types in _VALUES.items()}
+_VALUES: Mapping[str, type] = {
+    "INT": Integral,
+    "INTS": Integral,
+    "FLOAT": Real,
+    "FLOATS": Real,
+    "STRING": str,
+    "STRINGS": str,
+}
 
 
 def _is_kind(attribute: ir.Attr, kind: str) -> bool:
     """Whether an attribute is of a kind, and holds values of it: one made in memory, or text that is none, may not."""
     if attribute.type.name != kind:
         return False
-    types = _VALUES.get(kind)
-    if types is None or attribute.is_ref():
+    expected = _VALUES.get(kind)
+    if expected is None or attribute.is_ref():
         return True
     values: Any = attribute.value if kind in ("INTS", "FLOATS", "STRINGS") else (attribute.value,)
-    return isinstance(values, tuple | list) and all(isinstance(v, types) for v in values)
+    return isinstance(values, tuple | list) and all(isinstance(v, expected) for v in values)
 
 
 def _unknown_attributes(node: ir.Node, signature: Signature) -> Iterator[Finding]:
