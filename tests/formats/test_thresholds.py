@@ -264,6 +264,18 @@ def test_a_staircase_that_is_not_uniform_stays():
     assert operators(hub) == ["MultiThreshold"]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("scale", "bias"), [(np.inf, 0.0), (np.nan, 0.0), (1.0, -np.inf), (3e38, 0.0), (1e-45, 1e38)])
+def test_levels_that_are_no_numbers_stay(scale: float, bias: float):
+    attributes = {"domain": "qonnx.custom_op.general", "out_dtype": "UINT2", "out_scale": scale, "out_bias": bias}
+    nodes = [helper.make_node("MultiThreshold", ["x", "t"], ["y"], **attributes)]
+    source = model(nodes, {"t": np.float32([[0.5, 1.5, 2.5]])}, inputs={"x": (1, 2)}, outputs=["y"])
+    x = np.float32([[0.25, 3.0]])
+    hub, _ = to_hub(source)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(outputs(hub, x), outputs(load(source), x))
+
+
 def test_convert_writes_the_format_and_refuses_by_node():
     source = mlp(quant("sums", "y"), constants=parameters("y", scale=0.5))
     conversion = translate(source, Format.FINN)

@@ -20,7 +20,7 @@ def main() -> None:
         for number, data in enumerate(nightly_seeds() if arguments.nightly else small_seeds()):
             (seeds / f"{number:05}.onnx").write_bytes(data)
     others = None if arguments.others == "all" else float(arguments.others)
-    plan = Plan(seeds, arguments.seed, others, tuple(arguments.only))
+    plan = Plan(seeds, arguments.seed, others, only=tuple(arguments.only))
     print(f"seed {plan.seed}, {sum(1 for _ in seeds.iterdir())} models in {seeds}", flush=True)
     result = fuzz(
         plan,

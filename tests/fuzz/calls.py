@@ -21,6 +21,7 @@ import anybit.cli.app
 from anybit.errors import ModelFileError
 from anybit.passes.catalog import catalog
 from anybit.runtime.random_inputs import random_inputs
+from tests.fuzz.data_files import DATA_FILES
 
 _SAMPLES = 2
 _COMMANDS = (
@@ -191,6 +192,10 @@ def _command(name: str) -> Call:
     return call
 
 
+def _data(call: Callable[[int, Path], object]) -> Call:
+    return lambda mutant: call(mutant.index, mutant.folder)
+
+
 FIRST: Mapping[str, Call] = {
     "load": lambda mutant: anybit.load(mutant.source),
     "check": lambda mutant: anybit.check(mutant.source),
@@ -231,8 +236,9 @@ OTHERS: Mapping[str, Call] = {
     "verify": lambda mutant: anybit.verify(mutant.source, mutant.source, samples=_SAMPLES),
     **{f"apply {name}": _apply(name) for name in catalog()},
     **{f"anybit {name}": _command(name) for name in _COMMANDS},
+    **{name: _data(call) for name, call in DATA_FILES.items()},
 }
-"""The other public functions and commands."""
+"""The other public functions and commands, and a sound model with damaged data."""
 
 CALLS = {**FIRST, **OTHERS}
 

@@ -85,7 +85,7 @@ def mutated(seeds: Sequence[bytes], key: str) -> bytes:
     rng = random.Random(key)  # noqa: S311  (it is meant to be predictable)
     data = rng.choice(seeds)
     if rng.random() < 0.05:
-        return _damaged(data, rng)
+        return damaged(data, rng)
     proto = onnx.ModelProto.FromString(data)
     donor = onnx.ModelProto.FromString(rng.choice(seeds))
     for _ in range(rng.randint(1, _MOST_CHANGES)):
@@ -94,24 +94,24 @@ def mutated(seeds: Sequence[bytes], key: str) -> bytes:
         changed = proto.SerializeToString(deterministic=True)
     except (EncodeError, DecodeError, ValueError):  # nested too deep, or text that is none
         changed = data
-    return _damaged(changed, rng) if rng.random() < 0.03 else changed
+    return damaged(changed, rng) if rng.random() < 0.03 else changed
 
 
-def _damaged(data: bytes, rng: random.Random) -> bytes:
+def damaged(data: bytes, rng: random.Random) -> bytes:
     """Bytes flipped, cut out, doubled, or put in."""
-    damaged = bytearray(data)
+    changed = bytearray(data)
     for _ in range(rng.randint(1, 4)):
-        start = rng.randrange(max(len(damaged), 1))
+        start = rng.randrange(max(len(changed), 1))
         match rng.randrange(5):
             case 0 | 1:
-                damaged[start : start + 1] = bytes((rng.randrange(256),))
+                changed[start : start + 1] = bytes((rng.randrange(256),))
             case 2:
-                del damaged[start : start + rng.randint(1, 16)]
+                del changed[start : start + rng.randint(1, 16)]
             case 3:
-                damaged[start:start] = damaged[start : start + rng.randint(1, 64)]
+                changed[start:start] = changed[start : start + rng.randint(1, 64)]
             case _:
-                damaged[start:] = b"" if rng.random() < 0.3 else bytes(rng.randrange(256) for _ in range(3))
-    return bytes(damaged)
+                changed[start:] = b"" if rng.random() < 0.3 else bytes(rng.randrange(256) for _ in range(3))
+    return bytes(changed)
 
 
 def _graphs(proto: onnx.ModelProto) -> list[Any]:

@@ -46,7 +46,7 @@ def test_mutants_escape_nowhere(seeds):
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
 def test_what_was_found_stays_mended(path, tmp_path):
     """The name of a file begins with the call that raised; load, check and clean are tried as well."""
-    data, name = path.read_bytes(), path.stem.partition("--")[0].replace("_", " ")
+    data, name = path.read_bytes(), path.stem.partition("--")[0].replace("+", " ")
     for call in {*FIRST, name}:
         for form in range(4):
             try:

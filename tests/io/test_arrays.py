@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anybit.errors import InputError
+from anybit.budget import limits
+from anybit.errors import InputError, LimitError
 from anybit.io.arrays import map_array, read_arrays
 from anybit.runtime.data import open_data
 from anybit.runtime.start import TensorInfo
@@ -227,3 +228,12 @@ def test_pipes_and_devices_do_not_hang(tmp_path):
                 read(tmp_path / name)
     with pytest.raises(InputError, match="no regular file"):
         read_arrays(Path("/dev/zero"))
+
+
+def test_an_archive_of_zeros_takes_no_more_than_the_limit(tmp_path):
+    path = tmp_path / "zeros.npz"
+    np.savez_compressed(path, x=np.zeros(1 << 24, np.uint8))
+    assert path.stat().st_size < 1 << 17
+    with limits(memory=1 << 20), pytest.raises(LimitError, match=r"'x' of .*zeros\.npz: it takes more memory"):
+        read_arrays(path)
+    assert read_arrays(path)["x"].size == 1 << 24

@@ -123,7 +123,7 @@ def main() -> None:
         if "--debug" in sys.argv:
             sys.excepthook(type(error), error, error.__traceback__)
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        typer.echo(f"anybit: this is a bug of anybit: {text}; {_REPORT}", err=True)
+        say(f"anybit: this is a bug of anybit: {text}; {_REPORT}", error=True)
         raise SystemExit(BUG) from None
 
 

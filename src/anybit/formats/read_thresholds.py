@@ -54,7 +54,8 @@ def read(model: ir.Model) -> Outcome:
         InferShapes()(model)
         values = values_of(model)
         told = tensors_of_told_zeros(model)
-        plans = [(n, _plan(n, values)) for n in nodes]
+        with np.errstate(over="ignore", invalid="ignore"):  # levels that are no numbers have no plan
+            plans = [(n, _plan(n, values)) for n in nodes]
         for node, plan in plans:
             if plan is not None:
                 plan.apply(node, rewriter, told)
@@ -136,6 +137,8 @@ def _plan(node: ir.Node, values: Values) -> _Plan | None:
     rows = np.sort(as_float64(thresholds), axis=1)
     axis = rank - 1 if layout.endswith("C") and rank > 2 else 1
     scale, bias = (np.float32(node.attributes.get_float(n, d)) for n, d in (("out_scale", 1.0), ("out_bias", 0.0)))
+    if not (np.isfinite(scale) and np.isfinite(bias)):
+        return None
     found = _sign(rows, axis, scale, bias)
     grid = values[x].grid
     if found is None and grid is not None and _stands_for_itself(grid):
@@ -237,5 +240,6 @@ def _affine(plan: _Plan, scale: np.float32, bias: np.float32, count: int) -> _Pl
     numbers = np.arange(count + 1, dtype=np.float32)
     levels = (numbers + np.float32(quantizer.lo) - np.float32(quantizer.zero_point)).astype(np.float32)
     offset = np.float32(np.float64(bias) - np.float64(scale) * np.float64(levels[0]))
-    same = np.array_equal(levels * scale + offset, numbers * scale + bias)
+    expected = numbers * scale + bias
+    same = np.array_equal(levels * scale + offset, expected) and bool(np.isfinite(expected).all())
     return replace(plan, offset=offset) if same else None

@@ -58,7 +58,7 @@ class Written:
     def scaled(self, before: ir.Node, value: ir.Value, by: Float64s, axis: int | None, name: str) -> ir.Value:
         """The tensor times one number, or one a channel."""
         factor = self.rewriter.constant(f"{name}/factor", laid(by.astype(np.float32), axis, value))
-        if (by == np.rint(by)).all():
+        if np.isfinite(by).all() and (by == np.rint(by)).all():
             annotate_datatype(factor, integer_type(float(by.min()), float(by.max())))
         return self.put(before, "Mul", [value, factor], name, value, {})
 

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from anybit.errors import InputError
 from anybit.io.regular import open_regular
+from anybit.ops.sizes import refuse_bytes
 
 _MAGIC = b"\x93NUMPY"
 _LENGTHS = {(1, 0): "<H", (2, 0): "<I", (3, 0): "<I"}
@@ -163,7 +164,9 @@ def read_elements(file: IO[bytes], header: Header, where: str) -> npt.NDArray[An
 
     Raises:
         InputError: It has too few or too many bytes.
+        LimitError: It takes more memory than the limits allow: an archive may pack zeros a thousandfold.
     """
+    refuse_bytes(header.nbytes, where)
     array = np.empty(header.shape, header.dtype, "F" if header.by_column else "C")
     room = array.reshape(-1, order="A").view(np.uint8)
     filled = 0

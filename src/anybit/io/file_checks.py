@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onnx import AttributeProto
 
 from anybit.errors import Finding
-from anybit.io.tensor_checks import tensor_findings
+from anybit.io.tensor_checks import is_sound, tensor_findings
 
 _Name = TypeVar("_Name", bound=Hashable)
 _KINDS = frozenset(int(t) for t in ir.DataType)
@@ -101,8 +101,7 @@ def _graph(graph: onnx.GraphProto, where: str, elsewhere: Mapping[str, int]) -> 
             yield nameless(kind, f"graph '{graph.name}'")
     yield from map(tensor_name, repeated(inputs))
     yield from map(tensor_name, repeated(initializers))
-    for info in infos:
-        yield from _element_types(info.type, f"tensor '{info.name}'", "unknown element type")
+    yield from _types(infos)
     for tensor in graph.initializer:
         yield from _tensor(tensor, where, elsewhere.get(tensor.name))
     for tensor in (part for t in graph.sparse_initializer for part in (t.values, t.indices)):
@@ -139,8 +138,7 @@ def _function(function: onnx.FunctionProto, where: str) -> Iterator[Finding]:
     for name in repeated([*function.attribute, *(a.name for a in function.attribute_proto)]):
         yield Finding(rule="function", problem="two attributes have one name", node=label, got=repr(name))
     yield from _versions(function.opset_import, label)
-    for info in function.value_info:
-        yield from _element_types(info.type, f"tensor '{info.name}'", "unknown element type")
+    yield from _types(function.value_info)
     for attribute in function.attribute_proto:
         yield from _attribute(attribute, label, where)
 
@@ -163,12 +161,12 @@ def _nodes(nodes: Iterable[onnx.NodeProto], made: list[str], where: str) -> Iter
     """Findings about nodes; the names of what they make are added to `made`."""
     texts: list[object] = []
     for node in nodes:
-        op_type, outputs, attributes = node.op_type, node.output, node.attribute
+        op_type, attributes = node.op_type, node.attribute
         texts += (op_type, node.domain, node.name, node.overload, node.doc_string)
         texts += node.input
-        made += outputs
+        made += node.output
         if attributes:
-            yield from _attributes(attributes, f"{op_type!s} '{node.name or next(iter(outputs), '')}'", where)
+            yield from _attributes(attributes, node, where)
         if not op_type:
             yield Finding(rule="operator", problem="a node without an operator", node=where, got=repr(node.name))
         if node.metadata_props:
@@ -177,13 +175,21 @@ def _nodes(nodes: Iterable[onnx.NodeProto], made: list[str], where: str) -> Iter
         yield _no_text("a name", f"a node of {where}")
 
 
-def _attributes(attributes: Sequence[AttributeProto], label: str, where: str) -> Iterator[Finding]:
-    names = [a.name for a in attributes]
-    for name in repeated(names) if len(names) > 1 else ():
-        yield Finding(rule="attribute", problem="two attributes have one name", node=label, got=repr(name))
+def _attributes(attributes: Sequence[AttributeProto], node: onnx.NodeProto, where: str) -> Iterator[Finding]:
+    names: list[str] = []
     for attribute in attributes:
-        if attribute.type not in _PLAIN or not attribute.name or attribute.ref_attr_name or attribute.doc_string:
-            yield from _attribute(attribute, label, where)
+        name = attribute.name
+        names.append(name)
+        if attribute.type not in _PLAIN or not name or attribute.ref_attr_name or attribute.doc_string:
+            yield from _attribute(attribute, _label(node), where)
+    if len(set(names)) < len(names):
+        for name in repeated(names):
+            problem = "two attributes have one name"
+            yield Finding(rule="attribute", problem=problem, node=_label(node), got=repr(name))
+
+
+def _label(node: onnx.NodeProto) -> str:
+    return f"{node.op_type!s} '{node.name or next(iter(node.output), '')}'"
 
 
 def _attribute(attribute: AttributeProto, label: str, where: str) -> Iterator[Finding]:
@@ -221,6 +227,8 @@ def _content(attribute: AttributeProto, label: str, where: str) -> Iterator[Find
 
 
 def _tensor(tensor: onnx.TensorProto, where: str, size: int | None = None) -> Iterator[Finding]:
+    if size is None and is_sound(tensor):
+        return
     texts = (
         tensor.name,
         tensor.doc_string,
@@ -233,10 +241,27 @@ def _tensor(tensor: onnx.TensorProto, where: str, size: int | None = None) -> It
         yield _no_text("the name of a tensor", where)
 
 
+def _types(infos: Iterable[onnx.ValueInfoProto]) -> Iterator[Finding]:
+    """Findings about the types of tensors; one look at each type."""
+    sound = set[bytes]()
+    for info in infos:
+        kind = info.type.SerializePartialToString()
+        if kind not in sound:
+            findings = list(_element_types(info.type, f"tensor '{info.name}'", "unknown element type"))
+            yield from findings
+            if not findings:
+                sound.add(kind)
+
+
 def _element_types(kind: onnx.TypeProto, where: str, problem: str) -> Iterator[Finding]:
-    texts = [t for d in kind.tensor_type.shape.dim for t in (d.dim_param, d.denotation)]
-    if not _are_text((kind.denotation, *texts)):
+    tensor = kind.tensor_type
+    texts: list[object] = [kind.denotation]
+    for dimension in tensor.shape.dim:
+        texts += (dimension.dim_param, dimension.denotation)
+    if not _are_text(texts):
         yield _no_text("the name of a dimension", where)
+    if kind.WhichOneof("value") == "tensor_type" and tensor.elem_type in _KINDS:
+        return
     while kind.HasField("sequence_type") or kind.HasField("optional_type"):
         kind = kind.sequence_type.elem_type if kind.HasField("sequence_type") else kind.optional_type.elem_type
     for number in (kind.tensor_type.elem_type, kind.sparse_tensor_type.elem_type):

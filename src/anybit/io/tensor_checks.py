@@ -12,6 +12,7 @@ from anybit.errors import Finding
 
 _LARGEST = 1 << 60  # elements of a tensor, its empty dimensions apart, that numpy can address
 _FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+_USUAL = frozenset(("data_type", "dims", "name", "raw_data"))
 _FIELD = {
     ir.DataType.FLOAT: "float_data",
     ir.DataType.COMPLEX64: "float_data",
@@ -22,6 +23,21 @@ _FIELD = {
     ir.DataType.UINT64: "uint64_data",
     ir.DataType.STRING: "string_data",
 }  # all others: int32_data
+_BITS = {d.value: 0 if d == ir.DataType.STRING else round(d.itemsize * 8) for d in ir.DataType if d.value}
+"""Bits of an element, by the number of its type; 0 of text."""
+
+
+def is_sound(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor is of the usual form, with nothing wrong: a name, and raw data of the right length."""
+    fields = {field.name: value for field, value in tensor.ListFields()}
+    dims, bits = fields.get("dims", ()), _BITS.get(fields.get("data_type"), 0)
+    return (
+        bits > 0
+        and fields.keys() <= _USUAL
+        and len(fields.get("raw_data", b"")) * 8 == math.prod(dims) * bits
+        and min(dims, default=0) >= 0
+        and type(fields.get("name", "")) is str
+    )
 
 
 def tensor_findings(tensor: onnx.TensorProto, size: int | None = None) -> Iterator[Finding]:
@@ -32,7 +48,7 @@ def tensor_findings(tensor: onnx.TensorProto, size: int | None = None) -> Iterat
         size: Bytes of its data where that was left in the file.
     """
     where = f"tensor '{tensor.name}'"
-    bits = _bits(tensor.data_type)
+    bits = _BITS.get(tensor.data_type)
     if bits is None:
         yield Finding(rule="tensor", problem="unknown element type", node=where, got=str(tensor.data_type))
     elif any(d < 0 for d in tensor.dims):
@@ -43,15 +59,6 @@ def tensor_findings(tensor: onnx.TensorProto, size: int | None = None) -> Iterat
         yield from _place(tensor, where, bits)
     else:
         yield from _data(tensor, where, bits, size)
-
-
-def _bits(data_type: int) -> int | None:
-    """Bits of an element, 0 of text, None where there is no such type."""
-    try:
-        dtype = ir.DataType(data_type)
-        return 0 if dtype == ir.DataType.STRING else round(dtype.itemsize * 8)
-    except (ValueError, TypeError):
-        return None
 
 
 def _data(tensor: onnx.TensorProto, where: str, bits: int, size: int | None) -> Iterator[Finding]:
