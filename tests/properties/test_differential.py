@@ -27,6 +27,7 @@ _STOCK_LEVELS = (_LEVELS.ORT_DISABLE_ALL, _LEVELS.ORT_ENABLE_BASIC, _LEVELS.ORT_
 
 # ONNX Runtime's Scan wants shapes in its body, which nothing knows behind a Loop.
 _UNKNOWN_SHAPE = "Subgraph must have the shape set for all outputs"
+_RELU_CLIP = "relu_clip_fusion.cc"  # it puts Relu into Clip, and fails for other types than float32 and float16
 _Fail = onnxruntime.capi.onnxruntime_pybind11_state.Fail
 
 
@@ -105,6 +106,9 @@ def _stock(trial: Trial) -> None:
             session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:  # it has no kernel for float64, say
             return
+        except _Fail as error:
+            assert _RELU_CLIP in str(error)
+            continue
         names = [o.name for o in session.get_outputs()]
         try:
             found = dict(zip(names, session.run(names, trial.feeds), strict=True))
