@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 Array = np.ndarray[Any, Any]
@@ -32,6 +34,30 @@ def examples(count: int) -> settings:
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     )
+
+
+def in_parts(parts: int, *strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[[int], None]]:
+    """Turns a test of examples into one of a part of them, which draws others than the other parts.
+
+    In CI the part is the seed, so that a run can be repeated; the nightly profile draws from fresh seeds.
+
+    Args:
+        parts: How many tests the examples of the profile (500 in CI, 20,000 nightly) are spread over.
+        strategies: What the test gets, by position.
+    """
+    count = settings.default.max_examples * 10 // parts
+    repeatable = settings.default.derandomize
+    chosen = settings(examples(count), derandomize=False, phases=(Phase.generate, Phase.shrink))
+
+    def decorate(test: Callable[..., None]) -> Callable[[int], None]:
+        @pytest.mark.parametrize("part", range(parts))
+        def run(part: int) -> None:
+            seed(part if repeatable else secrets.randbits(64))(chosen(given(*strategies)(test)))()
+
+        run.__doc__ = test.__doc__
+        return run
+
+    return decorate
 
 
 def special_values(dtype: type[np.floating[Any]]) -> Array:

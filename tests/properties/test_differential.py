@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import Phase, given, note, settings
+from hypothesis import note
 from hypothesis import strategies as st
 
 import anybit
@@ -18,20 +18,16 @@ from anybit.formats.convert import TRANSLATORS, translate
 from tests.graphs import BATCH, WITH_SCOPES, RandomGraph, random_graphs
 from tests.properties.attempts import inputs_within
 from tests.properties.rounding import departing, undecided
-from tests.strategies import Array, examples
+from tests.strategies import Array, in_parts
 
 _PARTS = 10
-_EXAMPLES = settings(
-    examples(settings.default.max_examples * 10 // _PARTS),
-    derandomize=settings.default.derandomize,
-    phases=(Phase.generate, Phase.shrink),
-)
 _LEVELS = onnxruntime.GraphOptimizationLevel
 _STOCK_LEVELS = (_LEVELS.ORT_DISABLE_ALL, _LEVELS.ORT_ENABLE_BASIC, _LEVELS.ORT_ENABLE_EXTENDED, _LEVELS.ORT_ENABLE_ALL)
 
 
 # ONNX Runtime's Scan wants shapes in its body, which nothing knows behind a Loop.
 _UNKNOWN_SHAPE = "Subgraph must have the shape set for all outputs"
+_RELU_CLIP = "relu_clip_fusion.cc"  # it puts Relu into Clip, and fails for other types than float32 and float16
 _Fail = onnxruntime.capi.onnxruntime_pybind11_state.Fail
 
 
@@ -67,11 +63,9 @@ class Trial:
 
 
 @pytest.mark.filterwarnings("ignore::anybit.runtime.engine.FallbackWarning")
-@pytest.mark.parametrize("part", range(_PARTS))
-@_EXAMPLES
-@given(random_graphs(WITH_SCOPES), st.integers(0, 2**32 - 1))
-def test_reference_against_onnxruntime_and_every_conversion(part, graph, seed):
-    trial = Trial(graph, seed + part)
+@in_parts(_PARTS, random_graphs(WITH_SCOPES), st.integers(0, 2**32 - 1))
+def test_reference_against_onnxruntime_and_every_conversion(graph, seed):
+    trial = Trial(graph, seed)
     for engine in ("onnxruntime", "auto"):
         _engine(trial, engine)
     _stock(trial)
@@ -112,6 +106,9 @@ def _stock(trial: Trial) -> None:
             session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:  # it has no kernel for float64, say
             return
+        except _Fail as error:
+            assert _RELU_CLIP in str(error)
+            continue
         names = [o.name for o in session.get_outputs()]
         try:
             found = dict(zip(names, session.run(names, trial.feeds), strict=True))

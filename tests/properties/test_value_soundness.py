@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
-from hypothesis import Phase, given, reject, settings
+from hypothesis import reject
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
@@ -15,31 +14,22 @@ from anybit.analysis.values.analysis import analyse
 from anybit.errors import AnybitError
 from tests.graphs import BATCH, RandomGraph, random_graphs
 from tests.properties.attempts import assert_bounded, assert_sound, inputs_within
-from tests.strategies import examples
+from tests.strategies import in_parts
 
 # About 500 examples in CI and 20,000 in the nightly profile, in parts that run side by side.
 _PARTS = 10
-_EXAMPLES = settings(
-    examples(settings.default.max_examples * 10 // _PARTS),
-    derandomize=settings.default.derandomize,
-    phases=(Phase.generate, Phase.shrink),
-)
 _RUNS = 4
 
 
-@pytest.mark.parametrize("part", range(_PARTS))
-@_EXAMPLES
-@given(random_graphs(), st.integers(0, 2**32 - 1))
-def test_no_tensor_leaves_its_bounds_its_grid_or_its_accumulator(part, graph, seed):
+@in_parts(_PARTS, random_graphs(), st.integers(0, 2**32 - 1))
+def test_no_tensor_leaves_its_bounds_its_grid_or_its_accumulator(graph, seed):
     values = analyse(graph.model, input_ranges=graph.ranges)
-    for tensors in _runs(graph, np.random.default_rng([part, seed]), "reference", "all"):
+    for tensors in _runs(graph, np.random.default_rng(seed), "reference", "all"):
         assert_sound(values, tensors)
 
 
-@pytest.mark.parametrize("tensors", ["all", ()], ids=["tensor_by_tensor", "fused"])
-@_EXAMPLES
-@given(random_graphs(), st.integers(0, 2**32 - 1))
-def test_onnxruntime_stays_in_the_bounds_too(tensors, graph, seed):
+@in_parts(2, random_graphs(), st.integers(0, 2**32 - 1), st.sampled_from(["all", ()]))
+def test_onnxruntime_stays_in_the_bounds_too(graph, seed, tensors):
     values = analyse(graph.model, input_ranges=graph.ranges)
     try:
         runs = list(_runs(graph, np.random.default_rng(seed), "onnxruntime", tensors))

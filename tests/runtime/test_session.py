@@ -642,3 +642,14 @@ def test_scan_of_no_samples_is_an_error_and_no_abort():
     assert run(source, x, engine="reference")["last"].shape == (0, 2)
     with pytest.raises(InputError, match="Scan"):
         run(source, x, engine="onnxruntime")
+
+
+@every
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int32])
+def test_relu_before_clip_of_any_type(engine, dtype):
+    """An optimisation of ONNX Runtime fails for most of them."""
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Clip", ["r", "lo", "hi"], ["y"])]
+    limits = {"lo": np.array(-1, dtype), "hi": np.array(5, dtype)}
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    source = model(nodes, limits, inputs={"x": ["N", 3]}, outputs=["y"], input_type=kind)
+    np.testing.assert_array_equal(run(source, np.array([[-2, 3, 9]], dtype), engine=engine)["y"], [[0, 3, 5]])

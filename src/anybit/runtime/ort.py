@@ -43,13 +43,15 @@ IN_MEMORY = 1 << 24  # in memory up to this many bytes in all, in a temporary fi
 _PAGE = 4096  # ONNX Runtime maps weights that begin on a page
 _QUIET = 4  # its errors are raised; logged as well they would be said twice
 # They fold Relu and Clip into a QuantizeLinear behind them, which is wrong for float8, and two pairs of QuantizeLinear
-# and DequantizeLinear into one, which loses the saturation and rounding of the other.
-_INEXACT_OPTIMIZERS = [
+# and DequantizeLinear into one, which loses the saturation and rounding of the other. The last one puts Relu into Clip,
+# and fails if that is of other types than float32 and float16.
+_HARMFUL_OPTIMIZERS = [
     "ReluQuantRewrite",
     "ClipQuantRewrite",
     "DoubleQDQPairsRemover",
     "QDQPropagationTransformer",
     "EnsureUniqueDQForNodeUnit",
+    "FuseReluClip",
 ]
 
 
@@ -309,7 +311,7 @@ def _session(lowered: Lowered, options: Any) -> onnxruntime.InferenceSession:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", lowered.folder.name)
     try:
         return onnxruntime.InferenceSession(
-            lowered.proto, options, ["CPUExecutionProvider"], disabled_optimizers=list(_INEXACT_OPTIMIZERS)
+            lowered.proto, options, ["CPUExecutionProvider"], disabled_optimizers=list(_HARMFUL_OPTIMIZERS)
         )
     except Exception as error:  # its errors have no common base of their own
         raise UnsupportedError(
