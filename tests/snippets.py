@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-_BLOCK = re.compile(r"(?:<!-- test: (?P<name>\w+) -->\n)?```python\n(?P<code>.*?)```(?:\n+```text\n(?P<printed>.*?)```)?", re.DOTALL)
+_BLOCK = re.compile(
+    r"(?:<!-- test: (?P<name>\w+) -->\n)?```python\n(?P<code>.*?)```(?:\n+```text\n(?P<printed>.*?)```)?", re.DOTALL
+)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ _WITH_CODE = [p for p in _PAGES if blocks_of(p)]
 _FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-# A path of this project in backticks: in one of its folders, or a file at the top.
-_PATH = re.compile(r"`((?:src|tests|docs|examples|benchmarks|training|native|\.ci)/[\w./-]*|[A-Z]+\.md|pyproject\.toml)`")
+_FOLDERS = r"(?:src|tests|docs|examples|benchmarks|training|native|\.ci)"
+_PATH = re.compile(rf"`({_FOLDERS}/[\w./-]*|[A-Z]+\.md|pyproject\.toml)`")  # of this project, in backticks
 
 
 def _name(page: Path) -> str:
@@ -65,7 +65,8 @@ def test_every_path_that_a_page_names_exists(page):
 
 
 def test_the_architecture_names_every_layer():
-    contracts = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
     (layers,) = (c["layers"] for c in contracts if c["type"] == "layers")
     page = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rooms = {room.strip().removeprefix("anybit.") for layer in layers for room in re.split(r"[:|]", layer)}
