@@ -32,7 +32,8 @@ _MOST_AXES = 1 << 10
 _PROPAGATES = frozenset(
     "Add Cast Concat Div Gather MeanVarianceNormalization Mul Size Slice Squeeze Sub Unsqueeze".split()
 )
-LONGEST_VECTOR = 1 << 20
+_SAME_ELEMENTS = frozenset("Cast Identity Squeeze Unsqueeze".split())
+LONGEST_VECTOR = 1 << 12
 """Elements of a vector that data is propagated of."""
 # Operators that make no shape vector of negative length from sizes and constants.
 _VECTORS = frozenset("Add Cast Concat Constant Div Gather Identity Mul Slice Squeeze Sub Unsqueeze".split())
@@ -85,10 +86,19 @@ def guard_lengths(proto: ModelProto, short: Container[str]) -> None:
 def _guard_lengths(graph: GraphProto | FunctionProto, short: Container[str], where: str) -> bool:
     nodes = graph.node
     initializers = () if isinstance(graph, FunctionProto) else graph.initializer
-    vectors, places = {"", *(t.name for t in initializers)}, list[_Place]()
+    vectors, places, covered = {"", *(t.name for t in initializers)}, list[_Place](), False
+    counts = set[str]()  # tensors whose elements are lengths of short vectors
     for position, node in enumerate(nodes):
         for body in bodies(node):
-            _guard_lengths(body, short, f"{where}:{position}")
+            covered |= _guard_lengths(body, short, f"{where}:{position}")
+        kind = node.op_type if not node.domain and node.output else ""
+        if kind == "Shape" and node.input[0] in short:
+            counts.update(node.output)
+        elif kind in _SAME_ELEMENTS and counts.issuperset(node.input[:1]):
+            counts.update(node.output)
+        elif kind == "ConstantOfShape" and not counts.issuperset(node.input) and node.output[0] not in short:
+            _cover(node)  # since version 21 its elements are propagated, however many
+            covered = True
         is_vector = _makes_vector(node, vectors)
         vectors.update(node.output if is_vector else ())
         if node.op_type in _PROPAGATES and not node.domain and (not is_vector or node.op_type == "Size"):
@@ -96,7 +106,7 @@ def _guard_lengths(graph: GraphProto | FunctionProto, short: Container[str], whe
             places += [_Place(position, long, _NOT_LONG, LONGEST_VECTOR)] if long else []
     for place in reversed(places):
         _put_before(nodes, place, where)
-    return bool(places)
+    return covered or bool(places)
 
 
 def _put_before(nodes: Any, place: _Place, where: str) -> None:

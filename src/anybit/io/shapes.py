@@ -102,7 +102,7 @@ def _is_short(info: onnx.ValueInfoProto) -> bool:
     """Whether it is known to be no long vector."""
     kind = info.type.tensor_type
     sizes = kind.shape.dim
-    return kind.HasField("shape") and (len(sizes) != 1 or sizes[0].dim_value <= LONGEST_VECTOR)
+    return kind.HasField("shape") and (len(sizes) != 1 or 0 < sizes[0].dim_value <= LONGEST_VECTOR)
 
 
 def _positive(proto: onnx.ModelProto, *, data_propagation: bool) -> onnx.ModelProto | None:
