@@ -14,18 +14,13 @@ from anybit.analysis.values import registry as registry_of_rules
 from anybit.ops import registry
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.models import PROJECT, model, parameters, quant, samples
+from tests.snippets import blocks_of, run_block
 
 
 def _recipe(name: str, tmp_path, monkeypatch) -> dict[str, object]:
     """What the code block behind ``<!-- test: name -->`` defines."""
-    text = (PROJECT / "CONTRIBUTING.md").read_text()
-    found = re.search(rf"<!-- test: {name} -->\n```python\n(.*?)```", text, re.DOTALL)
-    assert found is not None
-    # onnxscript and dataclasses read the source of what they decorate: it has to be in a file.
-    path = tmp_path / f"recipe_{name}.py"
-    path.write_text(found[1])
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return vars(__import__(path.stem))
+    (block,) = (b for b in blocks_of(PROJECT / "CONTRIBUTING.md") if b.name == name)
+    return run_block(block.code, f"recipe_{name}", tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -81,15 +76,12 @@ def test_the_pass_of_the_recipe_removes_and_notes(tmp_path, monkeypatch):
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     from tests.models import DIGITS
 
-    (code,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    (block,) = blocks_of(PROJECT / "README.md")
     data = np.load(DIGITS / "test.npz")
     np.save(tmp_path / "images.npy", data["pixels"])
     for name in ("model", "a", "b"):
         (tmp_path / f"{name}.onnx").write_bytes((DIGITS / "model.onnx").read_bytes())
-    script = tmp_path / "readme.py"
-    script.write_text(code)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    result = vars(__import__("readme"))
+    result = run_block(block.code, "readme", tmp_path, monkeypatch)
     assert (result["logits"].argmax(axis=1) == data["labels"]).mean() > 0.98
     assert result["comparison"].equal
 
