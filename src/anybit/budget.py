@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cache
 
+from anybit.arguments import checked
 from anybit.errors import UsageError
 
 _MEMORY = "ANYBIT_MEMORY"
@@ -33,6 +34,7 @@ class Limits:
 _current: ContextVar[Limits | None] = ContextVar("anybit_limits", default=None)
 
 
+@checked
 @contextmanager
 def limits(*, memory: int | None = None, loop_steps: int | None = None) -> Generator[Limits]:
     """Other limits inside the block, for this thread; what is left out stays as it is.

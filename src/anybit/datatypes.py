@@ -16,6 +16,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from anybit.arguments import checked
 from anybit.arrays import as_float64
 from anybit.errors import UsageError
 
@@ -330,6 +331,7 @@ _SCALED = re.compile(r"SCALEDINT<\s*([1-9]\d{0,3})\s*>")
 _FLOAT = re.compile(r"FLOAT<\s*([1-9]\d?)\s*,\s*(\d{1,3})\s*(?:,\s*(-?\d{1,4})\s*)?>")
 
 
+@checked
 def parse_datatype(text: str) -> DataType:
     """Reads the interchange spelling; the inverse of ``str``.
 

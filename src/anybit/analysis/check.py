@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from anybit.analysis.annotation_rules import annotation_findings
+from anybit.arguments import checked
 from anybit.errors import Finding, Severity
 from anybit.io.functions import INLINING_ERRORS
 from anybit.io.load import ModelSource, load, read
@@ -27,6 +28,7 @@ UNKNOWN_OPERATOR = "operator"
 _OLDEST_OPSET = 7  # before it, broadcasting was an attribute and BatchNormalization had other inputs
 
 
+@checked
 def check(model: ModelSource) -> tuple[Finding, ...]:
     """All findings, in the order of the graph; none means that every node has a meaning.
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from anybit.analysis.quantizer_kinds import packed_elements, quantizer_kinds
 from anybit.analysis.roles import Role, roles_of
+from anybit.arguments import checked
 from anybit.io.load import ModelSource, load
 from anybit.io.normalize import Repair, repairs
 from anybit.ops.constants import has_default
@@ -78,6 +79,7 @@ class Summary:
     repairs: tuple[Repair, ...]
 
 
+@checked
 def summarise(model: ModelSource) -> Summary:
     """Reads a model and says what it is.
 

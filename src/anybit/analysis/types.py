@@ -17,6 +17,7 @@ from anybit.analysis.values.tensor import (
     TensorValues,
     of_constant,
 )
+from anybit.arguments import checked
 from anybit.arrays import as_float64
 from anybit.datatypes import (
     FLOAT16,
@@ -92,6 +93,7 @@ class TensorType:
     layout: tuple[str, ...] | None
 
 
+@checked
 def types(model: ModelSource) -> tuple[TensorType, ...]:
     """The number format of every tensor, in the order of the graph; model-local functions are inlined.
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import onnx_ir as ir
 
 from anybit.analysis.check import require_sound
+from anybit.arguments import checked
 from anybit.errors import UsageError
 from anybit.formats import functions as functions_of_bodies
 from anybit.formats import integer_ops, qcdq, qdq, quantized_ops, thresholds
@@ -130,6 +131,7 @@ def translate(
     return Conversion(hub, outcome.refusals, outcome.approximations, substitutions, notes)
 
 
+@checked
 def formats_of(model: ModelSource) -> tuple[FormatRow, ...]:
     """The table of formats for a model: what each can carry, and what not, and why.
 

@@ -92,9 +92,9 @@ def _guard_lengths(graph: GraphProto | FunctionProto, short: Container[str], whe
         for body in bodies(node):
             covered |= _guard_lengths(body, short, f"{where}:{position}")
         kind = node.op_type if not node.domain and node.output else ""
-        if kind == "Shape" and node.input[0] in short:
-            counts.update(node.output)
-        elif kind in _SAME_ELEMENTS and counts.issuperset(node.input[:1]):
+        if (kind == "Shape" and node.input[0] in short) or (
+            kind in _SAME_ELEMENTS and counts.issuperset(node.input[:1])
+        ):
             counts.update(node.output)
         elif kind == "ConstantOfShape" and not counts.issuperset(node.input) and node.output[0] not in short:
             _cover(node)  # since version 21 its elements are propagated, however many

@@ -9,7 +9,8 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from anybit.errors import Finding, InvalidModelError, ModelFileError
+from anybit.arguments import checked
+from anybit.errors import Finding, InvalidModelError, ModelFileError, UsageError
 from anybit.io.copying import copied
 from anybit.io.external import ExternalFiles
 from anybit.io.memory_checks import memory_findings
@@ -21,6 +22,7 @@ from anybit.ops.broken import broken_calls, error_of
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 
+@checked
 def load(
     source: ModelSource, *, base_dir: str | os.PathLike[str] | None = None, overridable: bool | None = None
 ) -> ir.Model:
@@ -68,6 +70,10 @@ def read(
         return _normalized(read_proto(own, folder, "the ModelProto"), overridable=overridable)
     if isinstance(source, bytes):
         return _normalized(read_proto(parse(source, "the bytes"), folder, "the bytes"), overridable=overridable)
+    if not isinstance(source, str | os.PathLike):
+        raise UsageError(
+            "a model", got=type(source).__name__, expected="a path, bytes, onnx.ModelProto or onnx_ir.Model"
+        )
     path = Path(source)
     return _normalized(read_file(path, folder or path.parent), overridable=overridable)
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from anybit.arguments import checked
 from anybit.errors import Finding, InvalidModelError, Severity, UsageError
 from anybit.io.defaults import read_defaults
 from anybit.io.dimensions import repair_dimensions
@@ -51,6 +52,7 @@ class Repair:
         return f"{self.text} ({self.count} places)" if self.count > 1 else self.text
 
 
+@checked
 def repairs(model: ir.Model) -> tuple[Repair, ...]:
     """What `load` put right in this model."""
     return model.meta.get(REPAIRS, ())

@@ -13,9 +13,11 @@ from typing import BinaryIO
 import onnx
 import onnx_ir as ir
 
+from anybit.arguments import checked
 from anybit.errors import ModelFileError
 from anybit.io.data_file import data_name, switch
 from anybit.io.external import ExternalFiles, ExternalTensor
+from anybit.io.load import ModelSource, load
 from anybit.io.memory_checks import refuse_unwritable
 from anybit.io.temporary import file_beside
 from anybit.io.tensors import replace_initializers, replace_tensors, replaced, tensors_of
@@ -26,11 +28,12 @@ _PAGE = 4096  # where a tensor may be mapped
 _SMALL = 1024  # tensors below this many bytes stay in the model: shape inference reads them
 
 
-def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
+@checked
+def save(model: ModelSource, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
     """Writes the model; annotations, metadata and functions included. The model in memory stays as it is.
 
     Args:
-        model: Model to write.
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
         path: Where to; an existing file is replaced, at once and only when all is written. Links are followed; into a
             pipe or a character device the model is written in one piece.
         external_data: Whether weights go into a second file beside it, which is named by its content as
@@ -41,7 +44,7 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
         ModelFileError: The file cannot be written.
         InvalidModelError: A part of the model has no form in a file: a name that is no text, a tensor without values.
     """
-    refuse_unwritable(model)
+    model = _writable(model)
     target = Path(path)
     tensors = tensors_of(model)
     large = sum(t.nbytes for t in tensors) > _PROTOBUF_LIMIT
@@ -62,16 +65,24 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
         ) from error
 
 
-def to_proto(model: ir.Model) -> onnx.ModelProto:
+@checked
+def to_proto(model: ModelSource) -> onnx.ModelProto:
     """The model as an ``onnx.ModelProto``. Tensors in external files are read into it.
 
     Raises:
         ModelFileError: External data that was not bound by `load` is missing, or in no known folder.
         InvalidModelError: A part of the model has no form in a file.
     """
-    refuse_unwritable(model)
+    model = _writable(model)
     with _bound(model):
         return _clean(ir.to_proto(model))
+
+
+def _writable(source: ModelSource) -> ir.Model:
+    """The model itself if it is one in memory, else what was read."""
+    model = source if isinstance(source, ir.Model) else load(source)
+    refuse_unwritable(model)
+    return model
 
 
 def _bound(model: ir.Model) -> AbstractContextManager[None]:

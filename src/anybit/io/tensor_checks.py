@@ -30,7 +30,7 @@ _BITS = {d.value: 0 if d == ir.DataType.STRING else round(d.itemsize * 8) for d 
 def is_sound(tensor: onnx.TensorProto) -> bool:
     """Whether a tensor is of the usual form, with nothing wrong: a name, and raw data of the right length."""
     fields = {field.name: value for field, value in tensor.ListFields()}
-    dims, bits = fields.get("dims", ()), _BITS.get(fields.get("data_type"), 0)
+    dims, bits = fields.get("dims", ()), _BITS.get(fields.get("data_type", 0), 0)
     return (
         bits > 0
         and fields.keys() <= _USUAL

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import entry_points
 
+from anybit.arguments import checked
 from anybit.errors import UsageError
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.channels_last.average_pool import AVERAGE_POOL
@@ -29,6 +30,7 @@ ENTRY_POINT_GROUP = "anybit.operators"
 _operators: dict[tuple[str, str], list[Operator]] = {}
 
 
+@checked
 def register(operator: Operator) -> None:
     """Makes an operator known to every later call; registering an equal record again does nothing.
 

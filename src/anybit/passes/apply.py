@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.analysis.check import sound_copy
+from anybit.arguments import checked
 from anybit.errors import Finding
 from anybit.io.load import ModelSource
+from anybit.passes.catalog import parse_pass
 from anybit.passes.notes import notes
 
 Pass = Callable[[ir.Model], ir.passes.PassResult]
@@ -42,7 +44,8 @@ class Applied:
     steps: tuple[Step, ...]
 
 
-def apply(model: ModelSource, passes: Iterable[ir.passes.PassBase]) -> Applied:
+@checked
+def apply(model: ModelSource, passes: Iterable[ir.passes.PassBase | str]) -> Applied:
     """Applies passes in order to a copy of the model; if one of them fails, the model is as it was.
 
     A model in which `check` finds an error is refused, unless that is an operator that is not known: passes leave such
@@ -50,15 +53,18 @@ def apply(model: ModelSource, passes: Iterable[ir.passes.PassBase]) -> Applied:
 
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
-        passes: Passes of anybit, or any other ``onnx_ir`` passes.
+        passes: Passes of anybit, any other ``onnx_ir`` passes, or texts as the command line takes them, such as
+            ``"to-channels-last"`` and ``"fold-constants:keep_quantizers=false"``.
 
     Raises:
         InvalidModelError: The model is broken, or a pass cannot do what it was asked to.
+        UsageError: There is no pass of this name, an option does not fit, or it is no pass at all.
     """
+    chosen = [parse_pass(step) if isinstance(step, str) else step for step in passes]
     current = sound_copy(model)
     steps: list[Step] = []
     count = _count(current)
-    for step in passes:
+    for step in chosen:
         before, noted = count, len(notes(current))
         result = step(current)
         current = result.model

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import onnx_ir as ir
 
+from anybit.arguments import checked
 from anybit.errors import UsageError
 from anybit.io.load import ModelSource
 from anybit.passes.apply import apply
@@ -25,6 +26,7 @@ DYNAMIC = "dynamic"
 """The batch that is free; its dimension is then called N."""
 
 
+@checked
 def clean(
     model: ModelSource,
     *,

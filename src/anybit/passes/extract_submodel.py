@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.analysis.check import sound_copy
+from anybit.arguments import checked
 from anybit.errors import InvalidModelError, UsageError
+from anybit.io.load import ModelSource
 from anybit.passes.expose_tensors import unknown_tensor
 
 
@@ -29,14 +31,15 @@ class Region:
     initializers: tuple[ir.Value, ...]
 
 
-def extract_submodel(model: ir.Model, *, inputs: Sequence[str], outputs: Sequence[str]) -> ir.Model:
+@checked
+def extract_submodel(model: ModelSource, *, inputs: Sequence[str], outputs: Sequence[str]) -> ir.Model:
     """A model that computes the tensors `outputs` from the tensors `inputs`; weights are shared, nothing is changed.
 
     Before: ``a = f(x); b = g(a); y = h(b)``; after ``extract_submodel(model, inputs=["a"], outputs=["b"])``:
     ``b = g(a)``. Annotations, metadata and functions are kept.
 
     Args:
-        model: Model to take it from.
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
         inputs: Names of tensors of the outermost graph, in the order that the new model's inputs get.
         outputs: Names of tensors that depend on nothing but `inputs` and constants.
 

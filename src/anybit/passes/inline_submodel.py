@@ -7,14 +7,22 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from anybit.analysis.check import sound_copy
+from anybit.arguments import checked
 from anybit.errors import InvalidModelError, UsageError
+from anybit.io.load import ModelSource
 from anybit.ops.names import Names, all_values
 from anybit.passes.extract_submodel import Region, find_region, subgraphs
 from anybit.passes.merge_models import add_functions, check_seam, move_nodes, require_same_opsets
 
 
+@checked
 def inline_submodel(
-    model: ir.Model, replacement: ir.Model, *, inputs: Sequence[str], outputs: Sequence[str], prefix: str = "inner_"
+    model: ModelSource,
+    replacement: ModelSource,
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    prefix: str = "inner_",
 ) -> ir.Model:
     """A model in which `replacement` computes the tensors `outputs` from the tensors `inputs`.
 
@@ -23,8 +31,8 @@ def inline_submodel(
     reads what they compute. Both models stay as they are.
 
     Args:
-        model: Model to replace a part of.
-        replacement: What takes the part's place; its inputs and outputs are matched by position.
+        model: Model to replace a part of: path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
+        replacement: The model that takes the part's place; its inputs and outputs are matched by position.
         inputs: Names of tensors of the outermost graph.
         outputs: Names of tensors that depend on nothing but `inputs` and constants. They keep their names.
         prefix: What names of the replacement begin with where the model has the same name.

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import onnx_ir as ir
 
 from anybit.analysis.check import sound_copy
+from anybit.arguments import checked
 from anybit.errors import Finding, InvalidModelError, Severity, UsageError
+from anybit.io.load import ModelSource
 from anybit.ops.constants import fed_inputs
 from anybit.ops.names import Names, all_values
 from anybit.ops.operator import DOMAIN
@@ -18,8 +20,9 @@ from anybit.passes.notes import note
 _ANNOTATIONS = "quant_parameter_tensor_names"
 
 
+@checked
 def merge_models(
-    first: ir.Model, second: ir.Model, *, connect: Mapping[str, str] | None = None, prefix: str = "second_"
+    first: ModelSource, second: ModelSource, *, connect: Mapping[str, str] | None = None, prefix: str = "second_"
 ) -> ir.Model:
     """A model that computes the second model on what the first one puts out.
 
@@ -27,8 +30,8 @@ def merge_models(
     become inputs, outputs of the first that are not connected stay outputs, before those of the second.
 
     Args:
-        first: First model; both stay as they are.
-        second: Second model.
+        first: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it stays as it is.
+        second: The model that computes on what the first one puts out; it stays as it is.
         connect: Inputs of the second model by outputs of the first; by position where left out.
         prefix: What names of the second model begin with where the first model has the same name.
 

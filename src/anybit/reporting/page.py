@@ -6,6 +6,7 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from anybit.arguments import checked
 from anybit.io.load import ModelSource
 from anybit.reporting.describe import describe
 from anybit.reporting.frame import environment, policy, theme
@@ -32,6 +33,7 @@ _SCRIPTS = (
 _SOURCE_MAP = "//# sourceMappingURL="  # a file beside the library's, which a page would look for
 
 
+@checked
 def report(model: ModelSource, data: Inputs | None = None, *, name: str | None = None) -> str:
     """One self-contained HTML page: summary, graph, number formats, ranges, accumulators, cost, formats, findings.
 

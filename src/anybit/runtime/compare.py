@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.analysis.grid_step import grid_step
+from anybit.arguments import checked
 from anybit.arrays import as_float64
 from anybit.errors import InputError, UsageError
 from anybit.io.load import ModelSource, load
@@ -70,6 +71,7 @@ class Comparison:
         return not any(d.departing for d in self.outputs)
 
 
+@checked
 def compare(
     a: ModelSource,
     b: ModelSource,

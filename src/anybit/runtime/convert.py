@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from anybit.arguments import checked
 from anybit.errors import InputError, Refusal, UnsupportedError
 from anybit.formats.certificate import Certificate, Verdict
 from anybit.formats.convert import translate
@@ -22,6 +23,7 @@ _WITH_PROOF = 8  # share of it that is spent where there is a proof, whose reade
 _SAMPLES = 16  # of each kind
 
 
+@checked
 def convert(
     model: ModelSource,
     to: Format | str,

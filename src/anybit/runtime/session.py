@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from anybit.arguments import checked
 from anybit.errors import InputError, UsageError
 from anybit.io.load import ModelSource, load
 from anybit.runtime.cache import Cache
@@ -230,6 +231,7 @@ class Session:
         )
 
 
+@checked
 def run(
     model: ModelSource,
     inputs: Inputs,

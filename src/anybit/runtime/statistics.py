@@ -12,6 +12,7 @@ import numpy.typing as npt
 from anybit.analysis.quantized_tensors import LeftOut, QuantizedTensor, quantized_tensors, weight_array
 from anybit.analysis.statistics import DEFAULT_BINS, TensorStatistics
 from anybit.analysis.values.analysis import Values, analyse
+from anybit.arguments import checked
 from anybit.errors import InputError, InvalidModelError, UsageError
 from anybit.io.load import ModelSource, load
 from anybit.passes.set_batch import SetBatch
@@ -37,6 +38,7 @@ class Statistics:
     left_out: tuple[LeftOut, ...]
 
 
+@checked
 def statistics(
     model: ModelSource,
     inputs: Inputs | None = None,

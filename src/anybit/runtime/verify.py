@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from anybit.arguments import checked
 from anybit.errors import InputError, UnsupportedError, UsageError
 from anybit.formats.certificate import Certificate, Verdict
 from anybit.formats.equivalence import assume_formats, certify
@@ -11,6 +12,7 @@ from anybit.io.load import ModelSource, load
 from anybit.runtime.counter_example import find_counter_example
 
 
+@checked
 def verify(
     a: ModelSource, b: ModelSource, *, samples: int = 64, seed: int = 0, assume_annotations: bool | None = None
 ) -> Certificate:

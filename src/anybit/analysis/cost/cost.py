@@ -14,6 +14,7 @@ from anybit.analysis.cost.operand import Operand, read_operand
 from anybit.analysis.cost.sample import of_one_sample
 from anybit.analysis.cost.tally import Tally, tally
 from anybit.analysis.values.analysis import values_of
+from anybit.arguments import checked
 from anybit.datatypes import DataType
 from anybit.errors import Finding
 from anybit.io.load import ModelSource
@@ -129,6 +130,7 @@ class Cost:
     findings: tuple[Finding, ...]
 
 
+@checked
 def cost(model: ModelSource, *, counting: BitOperations = BitOperations.PRODUCTS) -> Cost:
     """bit operations = sum of macs * bits of the activation * bits of the weight, over all multiply-accumulates.
 

@@ -20,6 +20,7 @@ from brevitas.graph.calibrate import QuantizationStatusManager
 from brevitas.proxy.quant_proxy import QuantProxyFromInjector
 from brevitas.quant_tensor import QuantTensor
 
+from anybit.arguments import checked
 from anybit.frontends.agreement import ConversionError, Export
 from anybit.frontends.brevitas.handlers import Activations, Biases, Truncations, Weights
 from anybit.frontends.torch.capture import example, quietly
@@ -27,6 +28,7 @@ from anybit.frontends.torch.comparison import compared_with_module
 from anybit.frontends.torch.export import copied, evaluated, hub_model
 
 
+@checked
 def export_brevitas(
     module: torch.nn.Module,
     example_inputs: torch.Tensor | Sequence[torch.Tensor],

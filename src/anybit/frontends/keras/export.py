@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from anybit.arguments import checked
 from anybit.errors import InputError
 from anybit.frontends.agreement import ConversionError, Export, compared, extreme
 from anybit.frontends.keras.calls import convert_calls, flat
@@ -20,6 +21,7 @@ from anybit.passes.set_batch import SetBatch
 from anybit.runtime.random_inputs import random_inputs
 
 
+@checked
 def export_keras(
     model: Any,
     *,

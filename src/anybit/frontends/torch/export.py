@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 import torch
 
+from anybit.arguments import checked
 from anybit.frontends.agreement import ConversionError, Export
 from anybit.frontends.torch.capture import Shapes, Tensors, capture, example
 from anybit.frontends.torch.comparison import compared_with_module
@@ -19,6 +20,7 @@ from anybit.frontends.torch.translate import translate
 from anybit.passes.clean import clean
 
 
+@checked
 def export_torch(
     module: torch.nn.Module,
     example_inputs: torch.Tensor | Sequence[torch.Tensor],

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from anybit.analysis.check import sound_copy
+from anybit.arguments import checked
 from anybit.datatypes import DataType
 from anybit.errors import AnybitError, Finding, InvalidModelError, Refusal, Severity, UsageError
 from anybit.formats.convert import to_hub
@@ -42,6 +43,7 @@ class Form(enum.Enum):
     """Quant and BipolarQuant, which FINN converts; it sends numbers half-way between levels up."""
 
 
+@checked
 def prepare_finn(
     model: ModelSource,
     *,
