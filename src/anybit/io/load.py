@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from anybit.arguments import checked
-from anybit.errors import Finding, InvalidModelError, ModelFileError, UsageError
+from anybit.errors import Finding, InvalidModelError, ModelFileError
 from anybit.io.copying import copied
 from anybit.io.external import ExternalFiles
 from anybit.io.memory_checks import memory_findings
@@ -70,10 +70,6 @@ def read(
         return _normalized(read_proto(own, folder, "the ModelProto"), overridable=overridable)
     if isinstance(source, bytes):
         return _normalized(read_proto(parse(source, "the bytes"), folder, "the bytes"), overridable=overridable)
-    if not isinstance(source, str | os.PathLike):
-        raise UsageError(
-            "a model", got=type(source).__name__, expected="a path, bytes, onnx.ModelProto or onnx_ir.Model"
-        )
     path = Path(source)
     return _normalized(read_file(path, folder or path.parent), overridable=overridable)
 
