@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 import anybit
 from anybit.formats.convert import translate
 from anybit.formats.quantizer import Quantizer
-from anybit.formats.same_steps import is_same
+from anybit.formats.same_function import is_same
 from anybit.formats.spine import evaluate, step_of
 from anybit.ops.nodes import label
 from tests.formats.arithmetic_models import Step, chain, near_ties

@@ -10,9 +10,9 @@ from onnx import helper
 
 import anybit
 from anybit.datatypes import IntType
+from anybit.exact.step_function import Proof
 from anybit.formats.convert import to_hub, translate
 from anybit.formats.format import Format
-from anybit.formats.threshold_rows import Proof
 from anybit.formats.thresholds import read, write_layers
 from anybit.io.annotations import annotate_datatype, annotated_datatype
 from anybit.io.load import load
@@ -93,7 +93,7 @@ def test_one_layer_as_it_is_written():
     assert "data_layout" not in second.attributes
     np.testing.assert_array_equal(second.inputs[1].const_value.numpy(), np.arange(-7, 8)[None])
     assert [m.integers for m in made] == [False, True]
-    assert {m.proof for m in made} == {Proof.BISECTION}
+    assert {m.proof for m in made} == {Proof.COMPOSITION}
 
 
 def test_sigmoid_is_tried_for_every_sum():
@@ -191,7 +191,7 @@ def test_a_residual_sum_is_a_sum_of_integers(a: float, b: float):
     source = residual(a, b)
     result, refusals, made = written(source)
     assert not refusals
-    assert made[-1].proof is Proof.PAIRS
+    assert made[-1].proof is Proof.ENUMERATION
     rows = np.random.default_rng(3).normal(size=(100, 6)).astype(np.float32)
     np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))
 

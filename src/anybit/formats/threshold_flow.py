@@ -15,10 +15,10 @@ import onnx_ir as ir
 
 from anybit.analysis.values.analysis import Values
 from anybit.errors import Refusal
+from anybit.exact.chain import Chain, chain_of, extended, is_private, thresholded
+from anybit.exact.numbers import Floats, Integers, Pairs
 from anybit.formats.layers import PRODUCTS
 from anybit.formats.quantizer import read_quant
-from anybit.formats.staircase_steps import extended, is_private, thresholded
-from anybit.formats.staircases import Chain, Floats, Integers, Pairs, chain_of
 from anybit.formats.threshold_levels import ThresholdLayer
 from anybit.formats.threshold_moves import MOVES, ORDERED, joined, map_of, moved
 from anybit.formats.threshold_numbers import Numbers

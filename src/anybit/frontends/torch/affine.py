@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import fx
 
+from anybit.exact.runs import agree
+from anybit.exact.step_function import rising_in_floats
 from anybit.formats.quantizer import Quantizer, compact, enclosing_grid
 from anybit.frontends.agreement import ConversionError
 from anybit.frontends.torch.captured import Captured, where
 from anybit.ops.operator import Array
 
-_WINDOW = 8  # float32 numbers to either side of half a step: both ways are off by two roundings at most
 _MOST_THRESHOLDS = 1 << 18
 
 
@@ -102,19 +103,20 @@ def _quant(captured: Captured, x: fx.Node, quantizer: Quantizer, name: str) -> f
 
 
 def _division_agrees(centred: Quantizer, reciprocal: Array) -> bool:
-    """Whether round(x / scale) = round(x * reciprocal) for every float32 x that is not clipped.
-
-    Both are monotone in x, so that they agree everywhere if they do around each half step.
-    """
-    scale = centred.scale.reshape(-1)
-    significand, exponent = np.frexp(scale)
-    if (significand == 0.5).all() and (np.abs(exponent) < 120).all():
-        return True
-    lo, hi = int(centred.lo.min()), int(centred.hi.max())
-    if (hi - lo) * scale.size > _MOST_THRESHOLDS:
+    """Whether round(x / scale) = round(x * reciprocal) for every float32 x that is not clipped."""
+    channels = centred.scale.size
+    lo, hi = float(centred.lo.min()), float(centred.hi.max())
+    if (hi - lo) * channels > _MOST_THRESHOLDS:
         return False
-    half_steps = np.arange(lo, hi, dtype=np.float64) + 0.5
-    middle = (half_steps[:, None] * scale.astype(np.float64)).astype(np.float32)
-    window = np.arange(-_WINDOW, _WINDOW + 1, dtype=np.int32)
-    x = (middle[..., None].view(np.int32) + window).view(np.float32)
-    return np.array_equal(np.rint(x / scale[:, None]), np.rint(x * reciprocal.reshape(-1)[:, None]))
+    scale, factor = (np.broadcast_to(p.reshape(-1), channels) for p in (centred.scale, reciprocal))
+    if not np.isfinite(factor).all():  # 0 times infinity is no number
+        return False
+
+    def levels(quotients: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return np.clip(np.rint(quotients), lo, hi)
+
+    divided, multiplied = (
+        rising_in_floats(function, channels) for function in (lambda x: levels(x / scale), lambda x: levels(x * factor))
+    )
+    return agree(divided, multiplied) is True
