@@ -68,6 +68,10 @@ _REFUSED: dict[str, tuple[list[Step], str]] = {
     "no bounds": ([("Div", "s"), ("Round",), ("Mul", "s")], "its integers are not bounded"),
     "integers before bounds": ([("Div", "s"), ("Round",), ("Cast", _TO_INT), ("Cast", _TO_FLOAT), ("Clip", "-8", "7"),
                                 ("Mul", "s")], "its integers are not bounded"),
+    "bytes before bounds": ([("Div", "s"), ("Round",), ("Cast", {"to": TensorProto.INT8}), ("Cast", _TO_FLOAT),
+                             ("Mul", "s")], "its integers are not bounded"),
+    "truth before bounds": ([("Div", "s"), ("Round",), ("Cast", {"to": TensorProto.BOOL}), ("Cast", _TO_FLOAT),
+                             ("Mul", "s")], "its integers are not bounded"),
     "bounds between integers": ([("Div", "s"), ("Round",), ("Clip", "-2", "1.75"), ("Mul", "s")], "its integers"),
 }  # fmt: skip
 

@@ -22,7 +22,7 @@ import onnx_ir as ir
 from anybit.analysis.values.tensor import Float64s
 from anybit.arrays import as_float64
 from anybit.exact.walks import is_walked
-from anybit.ops.constants import constant
+from anybit.ops.evaluate import known_value
 from anybit.ops.nodes import operator_of
 from anybit.ops.operator import Array
 
@@ -66,7 +66,7 @@ def direction(node: ir.Node, position: int, opsets: Mapping[str, int]) -> Float6
         alpha = node.attributes.get_float("alpha", _SLOPED[node.op_type])
         beta = node.attributes.get_float("beta", 0.0)
         return np.ones(()) if np.isfinite([alpha, beta]).all() and alpha >= 0 else None
-    others = [constant(v) for i, v in enumerate(node.inputs) if i != position and v is not None]
+    others = [known_value(v, opsets) for i, v in enumerate(node.inputs) if i != position and v is not None]
     known = [as_float64(o) for o in others if o is not None and o.dtype.kind in "fiubV"]
     if len(known) < len(others):
         return None

@@ -98,7 +98,8 @@ def _halved(function: StepFunction) -> Runs | Refusal:
             return Refusal(problem="too many levels", node=function.node, got=f"more than {_MOST_STEPS}")
         if not open_.any():
             break
-        channels, below, above, left, right = (a[open_] for a in (channels, below, above, left, right))
+        channels = channels[open_]
+        below, above, left, right = (a[open_] for a in (below, above, left, right))
         middle = np.floor((below + above) / 2)
         values = _at(function, channels, middle)
         tried += len(middle)
@@ -129,8 +130,7 @@ def beside_steps(function: StepFunction) -> Float64s | Refusal:
     if isinstance(runs, Refusal):
         return runs
     lo, hi = function.ends
-    starts = np.where(np.isfinite(runs.starts), runs.starts, hi)
-    return np.clip(np.concatenate([starts, starts - 1, lo[None], hi[None]]), lo, hi)
+    return np.clip(np.concatenate([runs.starts, runs.starts - 1, lo[None], hi[None]]), lo, hi)
 
 
 def deciding(function: StepFunction) -> Float64s | Refusal:
