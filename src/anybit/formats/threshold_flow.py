@@ -123,7 +123,8 @@ class Flow:
         if x is None or x.dtype != ir.DataType.FLOAT:
             return None
         found = extended(self._numbers.chains.get(x) or chain_of(Floats(x)), node, positions[0], self._opsets)
-        if isinstance(found, Chain):  # else the tensor is real: what quantises it compares real numbers
+        # else the tensor is real: what quantises it compares real numbers, which are too many to try one by one
+        if isinstance(found, Chain) and not (isinstance(found.root, Floats) and found.rising is None):
             self._numbers.chains[node.outputs[0]] = found
         return None
 
