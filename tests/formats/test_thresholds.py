@@ -10,6 +10,7 @@ from onnx import helper
 
 import anybit
 from anybit.datatypes import IntType
+from anybit.exact import monotone
 from anybit.exact.step_function import Proof
 from anybit.formats.convert import to_hub, translate
 from anybit.formats.format import Format
@@ -96,11 +97,13 @@ def test_one_layer_as_it_is_written():
     assert {m.proof for m in made} == {Proof.COMPOSITION}
 
 
-def test_sigmoid_is_tried_for_every_sum():
+@pytest.mark.parametrize("walked", [True, False])
+def test_sigmoid_is_tried_for_every_sum_where_it_is_not_walked(walked: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(monotone, "is_walked", lambda *_: walked)
     nodes = [helper.make_node("Sigmoid", ["sums"], ["s"]), quant("s", "y", signed=0)]
     result, refusals, made = written(mlp(*nodes, constants=parameters("y", scale=1 / 15)))
     assert not refusals
-    assert made[-1].proof is Proof.ENUMERATION
+    assert made[-1].proof is (Proof.COMPOSITION if walked else Proof.ENUMERATION)
     assert "Sigmoid" not in operators(result)
 
 
@@ -201,6 +204,14 @@ def test_a_residual_sum_whose_ties_float_rounding_decides_is_refused():
     _, (refusal,), _ = written(residual(0.3, 0.3, out=0.6))
     assert refusal.node == "Quant 'y_node'"
     assert refusal.problem == "no whole multiples of its summands decide its levels"
+
+
+def test_a_residual_sum_whose_root_is_no_number_is_refused():
+    source = residual(0.5, 0.5)
+    next(n for n in source.graph.node if n.op_type == "Relu").op_type = "Sqrt"
+    _, (refusal,), _ = written(source)
+    assert refusal.node == "Quant 'y_node'"
+    assert refusal.problem == "sums for which it is no number"
 
 
 def test_a_residual_sum_of_unequal_scales_that_a_product_reads_is_refused():

@@ -51,7 +51,7 @@ def runs_of(function: StepFunction) -> Runs | Refusal:
     integers = function.every()
     values = function(integers)
     if np.isnan(values).any():
-        return not_a_number(function)
+        return not_a_number(function.node)
     return compressed(np.broadcast_to(integers, values.shape), values, function.total)
 
 
@@ -89,7 +89,7 @@ def _halved(function: StepFunction) -> Runs | Refusal:
     steps = 0
     while True:
         if np.isnan(left).any() or np.isnan(right).any():
-            return not_a_number(function)
+            return not_a_number(function.node)
         differs = left != right
         found, open_ = differs & (above - below == 1), differs & (above - below > 1)
         starts.append((channels[found], above[found], right[found]))

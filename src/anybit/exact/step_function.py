@@ -115,9 +115,9 @@ def rising_in_floats(function: Callable[[Array], Array], channels: int) -> StepF
     )
 
 
-def not_a_number(function: StepFunction) -> Refusal:
-    """The refusal of a function that has no value for some integers."""
-    return Refusal(problem="sums for which it is no number", node=function.node)
+def not_a_number(node: str) -> Refusal:
+    """The refusal of a node whose values are no numbers for some integers."""
+    return Refusal(problem="sums for which it is no number", node=node)
 
 
 def without_domain(function: StepFunction) -> Refusal | None:
@@ -153,7 +153,7 @@ def proven(function: StepFunction) -> StepFunction | Refusal:
     last: Array | None = None
     for _, values in function.pieces(function.every()):
         if np.isnan(values).any():
-            return not_a_number(function)
+            return not_a_number(function.node)
         joined = values if last is None else np.concatenate([last, values])
         rises &= (joined[1:] >= joined[:-1]).all(axis=0)
         falls &= (joined[1:] <= joined[:-1]).all(axis=0)

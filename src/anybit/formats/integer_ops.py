@@ -17,6 +17,7 @@ import onnx_ir as ir
 from anybit.analysis.values.tensor import Float64s
 from anybit.errors import Refusal
 from anybit.exact.runs import deciding
+from anybit.exact.step_function import not_a_number
 from anybit.formats.format import Approximation, Outcome
 from anybit.formats.layers import IntegerLayer, IntegerProduct, read_layer
 from anybit.formats.lowering import Hub, lower
@@ -85,6 +86,8 @@ def _certified(product: IntegerProduct, hub: Hub) -> npt.NDArray[np.float32] | R
     if isinstance(sums, Refusal):
         return sums
     levels = layer.function(sums)
+    if np.isnan(levels).any():
+        return not_a_number(label(layer.quantizer))
     scale, fits = rounded.copy(), np.zeros(len(rounded), np.bool_)
     for distance in _NEIGHBOURS:
         candidate = (rounded.view(np.int32) + distance).view(np.float32)

@@ -16,7 +16,7 @@ from anybit.exact.chain import Chain, levels_of, step_function_of
 from anybit.exact.numbers import Floats, Integers, Pairs
 from anybit.exact.ordinals import float_at, ordinal_of
 from anybit.exact.runs import deciding
-from anybit.exact.step_function import MOST_INTEGERS, Proof, StepFunction
+from anybit.exact.step_function import MOST_INTEGERS, Proof, StepFunction, not_a_number
 from anybit.exact.thresholds import Steps, steps_of
 from anybit.ops.nodes import label
 
@@ -185,6 +185,8 @@ def pair_rows(
     left, right = np.repeat(a, len(b)), np.tile(b, len(a))
     reals = pairs.a.reals(left[:, None]) + pairs.b.reals(right[:, None])
     reached = levels_of(chain, reals, scale)
+    if np.isnan(reached).any():
+        return not_a_number(label(node))
     falls = chain.rising is not None and (chain.rising < 0).all()
     sign = np.full(chain.channels, -1.0 if falls else 1.0)
     for p, q in _multipliers(pairs):
