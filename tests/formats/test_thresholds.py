@@ -214,6 +214,30 @@ def test_a_residual_sum_whose_root_is_no_number_is_refused():
     assert refusal.problem == "sums for which it is no number"
 
 
+def pooled(activation: str, scale: float):
+    """A mean of 9 levels of scale 0.3, which float arithmetic may round, an activation and a quantiser."""
+    nodes = [
+        quant("x", "a", signed=0),
+        helper.make_node("AveragePool", ["a"], ["m"], kernel_shape=[3, 3], strides=[3, 3]),
+        helper.make_node(activation, ["m"], ["t"], name="activation"),
+        quant("t", "y", signed=0),
+    ]
+    known = parameters("a", scale=0.3) | parameters("y", scale=scale)
+    return model(nodes, known, inputs={"x": (1, 2, 6, 6)}, outputs=["y"], opset=20)
+
+
+@pytest.mark.parametrize(("activation", "proof"), [("Relu", Proof.COMPOSITION), ("Abs", Proof.ENUMERATION)])
+def test_a_mean_decides_levels_alike_with_either_proof(activation: str, proof: Proof):
+    source = pooled(activation, 0.37)
+    result, refusals, made = written(source)
+    assert not refusals
+    assert made[-1].proof is proof
+    rows = np.random.default_rng(5).uniform(0, 5, (50, 2, 6, 6)).astype(np.float32)
+    np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))
+    _, (refusal,), _ = written(pooled(activation, 0.3 * 2 / 9))  # sums that are odd lie in the middle of two levels
+    assert refusal.problem == "float rounding before it decides between two levels"
+
+
 def test_a_residual_sum_of_unequal_scales_that_a_product_reads_is_refused():
     constants = (
         parameters("a", scale=0.5) | parameters("b", scale=0.31) | parameters("vq") | {"v": np.eye(3, dtype="f")}

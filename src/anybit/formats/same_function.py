@@ -1,4 +1,4 @@
-"""is_same: whether arithmetic and a quantiser are one function of float32, decided on both sides of every step."""
+"""Whether arithmetic and a quantiser are one function of float32, decided on both sides of every step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from anybit.errors import Refusal
 from anybit.exact.ordinals import float_at
-from anybit.exact.runs import deciding
+from anybit.exact.runs import agree, deciding
 from anybit.exact.step_function import rising_in_floats
 from anybit.formats.quantizer import Quantizer
 from anybit.formats.spine import Step, evaluate
@@ -56,3 +56,25 @@ def is_same_at(steps: Sequence[Step], quantizer: Quantizer, x: Array, opsets: Ma
         return y is not None and y.dtype == np.float32 and np.array_equal(y, quantizer(x), equal_nan=True)
     except ValueError:  # a parameter does not broadcast to x
         return False
+
+
+def division_agrees(quantizer: Quantizer, reciprocal: Array) -> bool:
+    """Whether round(x / scale) = round(x * reciprocal) for every float32 x that is not clipped.
+
+    Args:
+        quantizer: A quantiser of zero point 0.
+        reciprocal: float32, of the shape of the quantiser's scale.
+    """
+    channels = quantizer.scale.size
+    lo, hi = float(quantizer.lo.min()), float(quantizer.hi.max())
+    scale, factor = (p.reshape(-1) for p in (quantizer.scale, reciprocal))
+    if (hi - lo) * channels > _MOST_STEPS or not np.isfinite(factor).all():  # 0 times infinity is no number
+        return False
+
+    def levels(quotients: Array) -> Array:
+        return np.clip(np.rint(quotients), lo, hi)
+
+    divided = rising_in_floats(lambda x: levels(x / scale), channels)
+    multiplied = rising_in_floats(lambda x: levels(x * factor), channels)
+    with np.errstate(all="ignore"):  # infinities are clipped
+        return agree(divided, multiplied) is True

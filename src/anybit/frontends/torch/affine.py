@@ -16,14 +16,11 @@ import numpy as np
 import torch
 from torch import fx
 
-from anybit.exact.runs import agree
-from anybit.exact.step_function import rising_in_floats
 from anybit.formats.quantizer import Quantizer, compact, enclosing_grid
+from anybit.formats.same_function import division_agrees
 from anybit.frontends.agreement import ConversionError
 from anybit.frontends.torch.captured import Captured, where
 from anybit.ops.operator import Array
-
-_MOST_THRESHOLDS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def write_constant(captured: Captured, node: fx.Node, values: torch.Tensor, quan
 def write_activation(captured: Captured, x: fx.Node, meaning: Affine, name: str, *, approximate: bool) -> fx.Node:
     """The quantiser of a tensor that depends on the inputs, as the module's docstring says."""
     centred = meaning.quantizer.centred()
-    if approximate or _division_agrees(centred, meaning.reciprocal):
+    if approximate or division_agrees(centred, meaning.reciprocal):
         return _quant(captured, x, centred, name)
     factor = captured.new_constant(f"{name}_reciprocal", meaning.reciprocal)
     unit = Quantizer(np.ones((), np.float32), centred.zero_point, centred.lo, centred.hi, grid=centred.grid)
@@ -100,23 +97,3 @@ def _quant(captured: Captured, x: fx.Node, quantizer: Quantizer, name: str) -> f
     lower, upper = (np.asarray(quantizer.dequantized(b)) for b in (quantizer.lo, quantizer.hi))
     y = captured.call(torch.ops.aten.maximum.default, y, captured.new_constant(f"{name}_min", lower))
     return captured.call(torch.ops.aten.minimum.default, y, captured.new_constant(f"{name}_max", upper))
-
-
-def _division_agrees(centred: Quantizer, reciprocal: Array) -> bool:
-    """Whether round(x / scale) = round(x * reciprocal) for every float32 x that is not clipped."""
-    channels = centred.scale.size
-    lo, hi = float(centred.lo.min()), float(centred.hi.max())
-    if (hi - lo) * channels > _MOST_THRESHOLDS:
-        return False
-    scale, factor = (np.broadcast_to(p.reshape(-1), channels) for p in (centred.scale, reciprocal))
-    if not np.isfinite(factor).all():  # 0 times infinity is no number
-        return False
-
-    def levels(quotients: Array) -> Array:
-        with np.errstate(all="ignore"):
-            return np.clip(np.rint(quotients), lo, hi)
-
-    divided, multiplied = (
-        rising_in_floats(function, channels) for function in (lambda x: levels(x / scale), lambda x: levels(x * factor))
-    )
-    return agree(divided, multiplied) is True
