@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 import anybit
 from anybit.formats.convert import translate
 from anybit.formats.quantizer import Quantizer
-from anybit.formats.same_steps import is_same
+from anybit.formats.same_function import is_same
 from anybit.formats.spine import evaluate, step_of
 from anybit.ops.nodes import label
 from tests.formats.arithmetic_models import Step, chain, near_ties
@@ -68,6 +68,10 @@ _REFUSED: dict[str, tuple[list[Step], str]] = {
     "no bounds": ([("Div", "s"), ("Round",), ("Mul", "s")], "its integers are not bounded"),
     "integers before bounds": ([("Div", "s"), ("Round",), ("Cast", _TO_INT), ("Cast", _TO_FLOAT), ("Clip", "-8", "7"),
                                 ("Mul", "s")], "its integers are not bounded"),
+    "bytes before bounds": ([("Div", "s"), ("Round",), ("Cast", {"to": TensorProto.INT8}), ("Cast", _TO_FLOAT),
+                             ("Mul", "s")], "its integers are not bounded"),
+    "truth before bounds": ([("Div", "s"), ("Round",), ("Cast", {"to": TensorProto.BOOL}), ("Cast", _TO_FLOAT),
+                             ("Mul", "s")], "its integers are not bounded"),
     "bounds between integers": ([("Div", "s"), ("Round",), ("Clip", "-2", "1.75"), ("Mul", "s")], "its integers"),
 }  # fmt: skip
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anybit.exact.thresholds import Steps
 from anybit.formats.requantize import requantise
-from anybit.formats.steps import Steps
 from tests.strategies import examples, seeds
 
 

@@ -10,9 +10,10 @@ from onnx import helper
 
 import anybit
 from anybit.datatypes import IntType
+from anybit.exact import monotone
+from anybit.exact.step_function import Proof
 from anybit.formats.convert import to_hub, translate
 from anybit.formats.format import Format
-from anybit.formats.threshold_rows import Proof
 from anybit.formats.thresholds import read, write_layers
 from anybit.io.annotations import annotate_datatype, annotated_datatype
 from anybit.io.load import load
@@ -93,14 +94,16 @@ def test_one_layer_as_it_is_written():
     assert "data_layout" not in second.attributes
     np.testing.assert_array_equal(second.inputs[1].const_value.numpy(), np.arange(-7, 8)[None])
     assert [m.integers for m in made] == [False, True]
-    assert {m.proof for m in made} == {Proof.BISECTION}
+    assert {m.proof for m in made} == {Proof.COMPOSITION}
 
 
-def test_sigmoid_is_tried_for_every_sum():
+@pytest.mark.parametrize("walked", [True, False])
+def test_sigmoid_is_tried_for_every_sum_where_it_is_not_walked(walked: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(monotone, "is_walked", lambda *_: walked)
     nodes = [helper.make_node("Sigmoid", ["sums"], ["s"]), quant("s", "y", signed=0)]
     result, refusals, made = written(mlp(*nodes, constants=parameters("y", scale=1 / 15)))
     assert not refusals
-    assert made[-1].proof is Proof.ENUMERATION
+    assert made[-1].proof is (Proof.COMPOSITION if walked else Proof.ENUMERATION)
     assert "Sigmoid" not in operators(result)
 
 
@@ -191,7 +194,7 @@ def test_a_residual_sum_is_a_sum_of_integers(a: float, b: float):
     source = residual(a, b)
     result, refusals, made = written(source)
     assert not refusals
-    assert made[-1].proof is Proof.PAIRS
+    assert made[-1].proof is Proof.ENUMERATION
     rows = np.random.default_rng(3).normal(size=(100, 6)).astype(np.float32)
     np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))
 
@@ -201,6 +204,38 @@ def test_a_residual_sum_whose_ties_float_rounding_decides_is_refused():
     _, (refusal,), _ = written(residual(0.3, 0.3, out=0.6))
     assert refusal.node == "Quant 'y_node'"
     assert refusal.problem == "no whole multiples of its summands decide its levels"
+
+
+def test_a_residual_sum_whose_root_is_no_number_is_refused():
+    source = residual(0.5, 0.5)
+    next(n for n in source.graph.node if n.op_type == "Relu").op_type = "Sqrt"
+    _, (refusal,), _ = written(source)
+    assert refusal.node == "Quant 'y_node'"
+    assert refusal.problem == "sums for which it is no number"
+
+
+def pooled(activation: str, scale: float):
+    """A mean of 9 levels of scale 0.3, which float arithmetic may round, an activation and a quantiser."""
+    nodes = [
+        quant("x", "a", signed=0),
+        helper.make_node("AveragePool", ["a"], ["m"], kernel_shape=[3, 3], strides=[3, 3]),
+        helper.make_node(activation, ["m"], ["t"], name="activation"),
+        quant("t", "y", signed=0),
+    ]
+    known = parameters("a", scale=0.3) | parameters("y", scale=scale)
+    return model(nodes, known, inputs={"x": (1, 2, 6, 6)}, outputs=["y"], opset=20)
+
+
+@pytest.mark.parametrize(("activation", "proof"), [("Relu", Proof.COMPOSITION), ("Abs", Proof.ENUMERATION)])
+def test_a_mean_decides_levels_alike_with_either_proof(activation: str, proof: Proof):
+    source = pooled(activation, 0.37)
+    result, refusals, made = written(source)
+    assert not refusals
+    assert made[-1].proof is proof
+    rows = np.random.default_rng(5).uniform(0, 5, (50, 2, 6, 6)).astype(np.float32)
+    np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))
+    _, (refusal,), _ = written(pooled(activation, 0.3 * 2 / 9))  # sums that are odd lie in the middle of two levels
+    assert refusal.problem == "float rounding before it decides between two levels"
 
 
 def test_a_residual_sum_of_unequal_scales_that_a_product_reads_is_refused():

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from anybit.analysis.values.analysis import values_of
 from anybit.analysis.values.declared import of_annotation
 from anybit.datatypes import DataType
+from anybit.exact.step_function import too_large
 from anybit.formats.certificate import Assumption, Certificate, Stretch, Verdict
 from anybit.formats.convert import to_hub
 from anybit.formats.equivalence_functions import Function, Key, Root
@@ -26,7 +27,6 @@ from anybit.ops.constants import has_default
 from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import Array
 
-_MOST_VALUES = 1 << 24  # of an output that are tried one by one
 _FLOAT_ROUNDING = 2.0**-20  # share of the largest magnitude that a few float32 operations may move
 _ORDER = tuple(Verdict)
 
@@ -218,15 +218,12 @@ def _levels(numbering: Numbering, value: ir.Value) -> Key:
 
 
 def _tables(f: Function, g: Function) -> tuple[Array, Array] | None:
-    root = f.root
-    width = int((root.hi - root.lo).max()) + 1
-    channels = max(f.channels, g.channels)
     same = f.rank == g.rank and (f.channels == 1 or g.channels == 1 or (f.axis, f.channels) == (g.axis, g.channels))
-    if not same or width * channels > _MOST_VALUES:
+    if not same or too_large(f.steps) or too_large(g.steps):
         return None
-    integers = np.minimum(root.lo + np.arange(width)[:, None], root.hi)
+    integers = f.steps.every()
     with np.errstate(all="ignore"):  # overflow and NaN have defined results
-        first, second = np.broadcast_arrays(f.evaluate(integers), g.evaluate(integers))
+        first, second = np.broadcast_arrays(f.steps(integers), g.steps(integers))
     return first, second
 
 

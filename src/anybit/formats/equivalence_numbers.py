@@ -17,7 +17,9 @@ import onnx_ir as ir
 from anybit.analysis.values.analysis import Values
 from anybit.analysis.values.tensor import Float64s
 from anybit.errors import Refusal
-from anybit.formats.equivalence_functions import Function, Key, Number, Root, Runs, compressed, digest, runs_of
+from anybit.exact.monotone import direction, is_elementwise
+from anybit.exact.runs import Runs, compressed, runs_of
+from anybit.formats.equivalence_functions import Function, Key, Number, Root, digest, function_on
 from anybit.formats.equivalence_nodes import (
     MOVES,
     PAIRWISE,
@@ -31,7 +33,6 @@ from anybit.formats.equivalence_nodes import (
     stripped,
 )
 from anybit.formats.layers import PRODUCTS, read_product
-from anybit.formats.monotone import NEITHER, direction
 from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, evaluate_node, known_value
 from anybit.ops.integer_bounds import integer_bounds
 from anybit.ops.nodes import call_of, operator_of, shape_of
@@ -41,8 +42,6 @@ from anybit.rounding import Rounding
 
 QUANTIZERS = frozenset(("BipolarQuant", "FloatQuant", "Quant", "Trunc"))
 _COMMUTATIVE = frozenset(("Add", "Mul"))
-# Rising in real arithmetic; no library promises that its float32 results never fall.
-_TRANSCENDENTAL = frozenset("Celu Elu Erf Exp Log Selu Sigmoid Softplus Softsign Sqrt Tanh".split())
 _MOST_PAIRS = 1 << 22
 _MOST_LEVELS = 1 << 16
 _WIDEST = 24  # bits whose integers float32 holds
@@ -106,9 +105,11 @@ class Numbering:
             return Number(key, key, key)
         scale = grid.scale.reshape(-1)
         root = self._root(digest("levels", key), grid.lo.reshape(-1), grid.hi.reshape(-1))
-        if scale.size > 1 or root.lo.size > 1 or root.total > _MOST_LEVELS:
+        if scale.size > 1 or root.lo.size > 1 or grid.hi.max() - grid.lo.min() >= _MOST_LEVELS:
             return Number(key, key, key)
-        levels = _with_runs(Function(root, lambda q: (q * scale).astype(np.float32), len(rank), 1, 1, np.ones(1)))
+        levels = _with_runs(
+            function_on(root, lambda q: (q * scale).astype(np.float32), rank=len(rank), rising=np.ones(1))
+        )
         return Number(levels.content() or key, key, key, levels)
 
     @property
@@ -145,7 +146,8 @@ class Numbering:
         starts, channels = runs.starts, function.channels
         if (integers == integers[:, :1]).all() and (starts == starts[:, :1]).all():
             starts, integers, channels = starts[:, :1], integers[:, :1], 1
-        key = digest("kernel", replace(function, channels=channels, runs=Runs(starts, integers, 0)).content())
+        steps = replace(function.steps, channels=channels)
+        key = digest("kernel", replace(function, steps=steps, runs=Runs(starts, integers, 0)).content())
         return Kernel(key, float(whole.min()) / factor, float(whole.max()) / factor, scale, factor)
 
     def _constant(self, value: ir.Value | None) -> Array | None:
@@ -256,7 +258,7 @@ class Numbering:
             return None
         s = np.float32(scale.reshape(()))
         root = self._root(digest("signs", self.of(x).key), -np.ones(1), np.ones(1))
-        return _with_runs(Function(root, lambda q: q.astype(np.float32) * s, len(rank), 1, 1, np.ones(1)))
+        return _with_runs(function_on(root, lambda q: q.astype(np.float32) * s, rank=len(rank), rising=np.ones(1)))
 
     def _first_levels(self, node: ir.Node) -> Function | None:
         x, operator = node.inputs[0], operator_of(node, self.opsets)
@@ -270,7 +272,7 @@ class Numbering:
         scale, zero, bits = (_uniform(np.asarray(p)) for p in parameters)
         if zero.size > 1 or bits.size > 1 or not (scale > 0).all():
             return None
-        channels = channels_behind(node, 0, [None, scale], Function(_NOTHING, np.asarray, len(rank), 1, 1, None))
+        channels = channels_behind(node, 0, [None, scale], function_on(_NOTHING, np.asarray, rank=len(rank)))
         z, width = float(zero.reshape(())), float(bits.reshape(()))
         if channels is None or z != np.floor(z) or abs(z) >= 1 << _WIDEST or not 1 <= width < _WIDEST or width % 1:
             return None
@@ -285,17 +287,21 @@ class Numbering:
         key = digest("levels", quotient, z, low, high, bipolar, "" if bipolar else rounding.name)
         root = self._root(key, np.array([low - z]), np.array([high - z]))
         by_channel = s.reshape(-1)
-        function = Function(root, lambda q: q.astype(np.float32) * by_channel, len(rank), *channels, np.ones(1))
+        function = function_on(
+            root,
+            lambda q: q.astype(np.float32) * by_channel,
+            rank=len(rank),
+            axis=channels[0],
+            channels=channels[1],
+            rising=np.ones(1),
+        )
         return _with_runs(function) if high - low < _MOST_LEVELS else function
 
     def _root(self, key: Key, lo: Float64s, hi: Float64s) -> Root:
         return self.roots.setdefault(key, Root(key, lo, hi))
 
     def _elementwise(self, node: ir.Node, position: int, function: Function, *, quantises: bool) -> Function | None:
-        step = direction(node, position, self.opsets)
-        if not keeps_shape(node):
-            return None
-        if step is None and node.op_type not in NEITHER:
+        if not keeps_shape(node) or not is_elementwise(node, position, self.opsets):
             return None
         constants = [self._constant(v) for v in node.inputs]
         placed = channels_behind(node, position, constants, function)
@@ -308,13 +314,20 @@ class Numbering:
 
         def apply(array: Array) -> Array:
             (result,) = kernel([before.laid(array) if i == position else c for i, c in enumerate(constants)])
-            return result.reshape(len(array), -1)
+            made = result.reshape(len(array), -1)
+            return np.where(np.isnan(array), made.dtype.type(np.nan), made)  # BipolarQuant makes a number of NaN
 
-        rising = None
-        if step is not None and function.rising is not None and node.op_type not in _TRANSCENDENTAL:
-            rising = np.broadcast_to(function.rising * step.reshape(-1), (channels,))
-        inner, runs = function.evaluate, function.runs
-        made = Function(function.root, lambda q: apply(inner(q)), function.rank, axis, channels, rising)
+        step, before_it, runs = direction(node, position, self.opsets), function.steps.direction, function.runs
+        rising = None if step is None or before_it is None else np.broadcast_to(before_it * step.reshape(-1), channels)
+        inner = function.steps.evaluate
+        made = function_on(
+            function.root,
+            lambda q: apply(inner(q)),
+            rank=function.rank,
+            axis=axis,
+            channels=channels,
+            rising=rising,
+        )
         if runs is not None:
             values = apply(runs.values)
             return replace(made, runs=compressed(np.broadcast_to(runs.starts, values.shape), values, runs.tried))
@@ -342,9 +355,9 @@ class Numbering:
         rising = np.sign(product.scale * factor)
 
         def reals(q: Float64s) -> Array:
-            return product.reals(q * factor).reshape(len(q), -1)
+            return product.numbers.reals(q * factor)
 
-        return Function(root, reals, len(rank), axis, product.channels, rising)
+        return function_on(root, reals, rank=len(rank), axis=axis, channels=product.channels, rising=rising)
 
     def _moved(self, node: ir.Node) -> Function | None:
         x, rank = node.inputs[0], shape_of(node.outputs[0])
@@ -357,7 +370,7 @@ class Numbering:
         how = ("reshape", rest) if rest is not None else (node.op_type, attributes, *others)
         root = self._root(digest("moved", how, kernel.key), np.array([kernel.lo]), np.array([kernel.hi]))
         scale = kernel.scale
-        function = Function(root, lambda q: (q * scale).astype(np.float32), len(rank), 1, 1, np.ones(1))
+        function = function_on(root, lambda q: (q * scale).astype(np.float32), rank=len(rank), rising=np.ones(1))
         return _with_runs(function) if kernel.hi - kernel.lo < _MOST_LEVELS else None
 
     def _pair(self, node: ir.Node) -> Function | None:
@@ -381,7 +394,7 @@ class Numbering:
             return results[0]
 
         root = self._root(digest("pair", lower.key, upper.key), np.zeros(1), np.array([pairs - 1]))
-        return Function(root, evaluate, len(rank), 1, 1, None)
+        return function_on(root, evaluate, rank=len(rank))
 
 
 def _output(key: Key, index: int) -> Key:
@@ -396,4 +409,5 @@ def _uniform(array: Array) -> Array:
 
 
 def _with_runs(function: Function) -> Function:
-    return replace(function, runs=runs_of(function))
+    runs = runs_of(function.steps)
+    return replace(function, runs=None if isinstance(runs, Refusal) else runs)

@@ -20,7 +20,7 @@ from anybit.errors import Refusal
 from anybit.formats.enumeration import Enumeration
 from anybit.formats.format import Outcome
 from anybit.formats.quantizer import Quantizer, quant_nodes
-from anybit.formats.same_steps import is_same, is_same_at
+from anybit.formats.same_function import is_same, is_same_at
 from anybit.formats.spine import ROUNDINGS, Spine, Step, evaluate, spine_of
 from anybit.formats.straight_through import join, shorten
 from anybit.formats.zero_signs import Told

@@ -16,11 +16,12 @@ import onnx_ir as ir
 
 from anybit.analysis.values.tensor import Float64s
 from anybit.errors import Refusal
+from anybit.exact.runs import deciding
+from anybit.exact.step_function import not_a_number
 from anybit.formats.format import Approximation, Outcome
 from anybit.formats.layers import IntegerLayer, IntegerProduct, read_layer
 from anybit.formats.lowering import Hub, lower
 from anybit.formats.read_products import read_integer as read
-from anybit.formats.steps import Steps, steps_of
 from anybit.formats.stored import Bytes, Stored, stored_input
 from anybit.ops.nodes import label, operator_of
 from anybit.ops.operator import Array
@@ -81,10 +82,12 @@ def _certified(product: IntegerProduct, hub: Hub) -> npt.NDArray[np.float32] | R
             node=label(product.product),
             got=f"{layer.problem}, {layer.node}",
         )
-    sums = _sums(layer)
+    sums = deciding(layer.function)
     if isinstance(sums, Refusal):
         return sums
-    levels = layer.levels(sums)
+    levels = layer.function(sums)
+    if np.isnan(levels).any():
+        return not_a_number(label(layer.quantizer))
     scale, fits = rounded.copy(), np.zeros(len(rounded), np.bool_)
     for distance in _NEIGHBOURS:
         candidate = (rounded.view(np.int32) + distance).view(np.float32)
@@ -103,29 +106,12 @@ def _largest(product: IntegerProduct) -> float:
     return float(max(np.abs(product.lo).max(initial=0), np.abs(product.hi).max(initial=0)))
 
 
-def _sums(layer: IntegerLayer) -> Float64s | Refusal:
-    """Sums (n, channels) that decide for all: both sides of every step of a monotone layer, else all that there are."""
-    steps = steps_of(layer)
-    if isinstance(steps, Refusal):
-        return steps
-    if layer.rising is None:
-        width = int((layer.hi - layer.lo).max(initial=0)) + 1
-        return np.minimum(layer.lo + np.arange(width)[:, None], layer.hi)
-    return _beside(steps)
-
-
-def _beside(steps: Steps) -> Float64s:
-    thresholds = np.where(np.isfinite(steps.thresholds), steps.thresholds, steps.hi[:, None]).T
-    places = np.concatenate([thresholds, thresholds - 1, steps.lo[None], steps.hi[None]])
-    return np.clip(places, steps.lo, steps.hi) * steps.sign
-
-
 def _reals(layer: IntegerLayer, sums: Float64s, scale: npt.NDArray[np.float32]) -> Array:
     """What the written nodes compute."""
     reals = sums.astype(np.float32) * scale
     if layer.bias is not None:
         reals = reals + layer.bias.astype(np.float32)
-    return layer.laid(reals)
+    return reals
 
 
 def _reaches_quantizer(node: ir.Node, model: ir.Model) -> bool:

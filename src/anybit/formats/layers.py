@@ -1,7 +1,7 @@
 """Integer layers: a product of quantised tensors, what is done to its sums element by element, and a quantiser.
 
 Whatever stands between the sums and the quantiser, the layer is a function from an integer (the accumulator) to an
-integer (the level), one for each output channel. `IntegerLayer.levels` computes it by the operators' references.
+integer (the level), one for each output channel: `IntegerLayer.function`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.analysis.values.accumulator import Accumulator
 from anybit.analysis.values.analysis import Values
 from anybit.analysis.values.tensor import Float64s, IntegerGrid
 from anybit.errors import Refusal
-from anybit.formats.monotone import NEITHER, direction
-from anybit.ops.evaluate import compiled, known_value
+from anybit.exact.chain import Chain, chain_of, extended, levels_of, step_function_of
+from anybit.exact.numbers import Integers
+from anybit.exact.step_function import StepFunction
+from anybit.ops.evaluate import known_value
 from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import Array
-from anybit.ops.standard.kernels import Kernel
 
 PRODUCTS = frozenset(("Conv", "Gemm", "MatMul"))
 """The operators whose sums are followed."""
@@ -67,16 +67,12 @@ class IntegerProduct:
         """Largest accumulator of each channel."""
         return self.accumulator.hi.reshape(-1)
 
-    def reals(self, accumulators: Float64s) -> Array:
-        """What the product's output is for these sums: fl(scale * accumulator + bias), (n, channels, 1 ...).
-
-        Args:
-            accumulators: (n, channels), integers.
-        """
-        exact = accumulators * self.scale
-        if self.bias is not None:
-            exact = exact + self.bias
-        return self.laid(exact.astype(np.float32))
+    @property
+    def numbers(self) -> Integers:
+        """Its sums, and what they stand for."""
+        output = self.product.outputs[0]
+        axis = 1 if self.product.op_type == "Conv" else len(shape_of(output) or (0, 0)) - 1
+        return Integers(output, axis, self.scale, self.lo, self.hi, bias=self.bias)
 
     def laid(self, array: Array) -> Array:
         """(n, channels) with the axes of the product's output, one entry on each of the others."""
@@ -91,48 +87,35 @@ class IntegerLayer(IntegerProduct):
     """One layer of a hub model that integers carry from input to output: a product, and what makes its levels.
 
     Attributes:
-        tail: Element-wise nodes behind it, in order; the last one is the quantiser.
-        rising: By channel, whether the level rises with the accumulator; None where that is not known.
+        chain: Its sums, and the element-wise nodes behind it; the last one is the quantiser.
         grid: The integers of the quantiser's output.
     """
 
-    tail: tuple[ir.Node, ...]
-    rising: npt.NDArray[np.bool_] | None
+    chain: Chain
     grid: IntegerGrid
 
     @property
     def quantizer(self) -> ir.Node:
         """The node that makes the output."""
-        return self.tail[-1]
+        return self.chain.steps[-1].node
 
     @cached_property
-    def _kernels(self) -> list[tuple[Kernel, int, list[Array | None]]]:
-        """What computes each node of the tail, which input varies, and the inputs that are known."""
-        found: list[tuple[Kernel, int, list[Array | None]]] = []
-        before = self.product.outputs[0]
-        for node in self.tail:
-            kernel = compiled(node, self.opsets)
-            if kernel is None:  # `read_layer` lets no such node in
-                raise ValueError(f"{label(node)} has no reference")
-            position = list(node.inputs).index(before)
-            known = [None if v is before else known_value(v, self.opsets) for v in node.inputs]
-            found.append((kernel, position, known))
-            before = node.outputs[0]
-        return found
-
-    def levels(self, accumulators: Float64s) -> Float64s:
-        """The quantiser's integers for these sums, both (n, channels)."""
-        return self.levels_of(self.reals(accumulators))
+    def function(self) -> StepFunction:
+        """From the sums to the quantiser's integers."""
+        scale, zero_point = self._level
+        return step_function_of(self.chain, self.numbers, scale, self.quantizer, zero_point)
 
     def levels_of(self, reals: Array) -> Float64s:
-        """The quantiser's integers for outputs of the product, (n, channels, 1 ...) as `reals` gives them."""
-        current = reals
-        for kernel, position, inputs in self._kernels:
-            (current,) = kernel([*inputs[:position], current, *inputs[position + 1 :]])
+        """The quantiser's integers for (n, channels) outputs of the product."""
+        return levels_of(self.chain, reals, *self._level)
+
+    @property
+    def _level(self) -> tuple[Float64s, Float64s]:
+        """By channel, what one level stands for, and the level of 0."""
         scale, zero_point = (
             np.broadcast_to(p.reshape(-1), self.scale.shape) for p in (self.grid.scale, self.grid.zero_point)
         )
-        return np.rint(current.astype(np.float64).reshape(len(reals), -1) / scale + zero_point)
+        return scale, zero_point
 
 
 def find_layers(model: ir.Model, values: Values) -> tuple[list[IntegerLayer], list[Refusal]]:
@@ -200,19 +183,14 @@ def read_product(node: ir.Node, opsets: Mapping[str, int], values: Values) -> In
 
 def read_layer(product: IntegerProduct, values: Values) -> IntegerLayer | Refusal:
     """The layer that a product and the quantiser behind it make, or why they do not."""
-    tail = _tail(product.product, product.opsets)
-    if isinstance(tail, Refusal):
-        return tail
-    scale = product.scale
-    grid = values[tail.nodes[-1].outputs[0]].grid
-    if grid is None or not {grid.scale.size, grid.zero_point.size} <= {1, len(scale)}:
-        return Refusal(problem="the quantiser's grid is not one by channel", node=label(tail.nodes[-1]))
-    return IntegerLayer(
-        **{f.name: getattr(product, f.name) for f in fields(product)},
-        tail=tail.nodes,
-        rising=None if tail.rising is None else np.broadcast_to(tail.rising * np.sign(scale), scale.shape) > 0,
-        grid=grid,
-    )
+    chain = _to_quantizer(product)
+    if isinstance(chain, Refusal):
+        return chain
+    quantizer = chain.steps[-1].node
+    grid = values[quantizer.outputs[0]].grid
+    if grid is None or not {grid.scale.size, grid.zero_point.size} <= {1, product.channels}:
+        return Refusal(problem="the quantiser's grid is not one by channel", node=label(quantizer))
+    return IntegerLayer(**{f.name: getattr(product, f.name) for f in fields(product)}, chain=chain, grid=grid)
 
 
 def _scale_by_output(node: ir.Node, scale: Float64s, weights: Array, channels: int) -> Float64s | None:
@@ -229,49 +207,26 @@ def _number(node: ir.Node, name: str, default: float) -> float:
     return default if attribute is None else float(attribute.value)
 
 
-@dataclass(frozen=True)
-class _Tail:
-    """The nodes from a product to the quantiser; by channel 1 where they rise, -1 where they fall, None if neither."""
-
-    nodes: tuple[ir.Node, ...]
-    rising: Float64s | None
-
-
-def _tail(product: ir.Node, opsets: Mapping[str, int]) -> _Tail | Refusal:
-    nodes: list[ir.Node] = []
-    current = product.outputs[0]
-    rank = len(shape_of(current) or ())
-    axis = 1 if product.op_type == "Conv" else rank - 1
-    rising: Float64s | None = np.ones(())
-    while not nodes or not _quantises(nodes[-1], opsets):
+def _to_quantizer(product: IntegerProduct) -> Chain | Refusal:
+    """The element-wise nodes from a product to a quantiser, none of whose tensors anything else reads."""
+    chain, last, opsets = chain_of(product.numbers), product.product, product.opsets
+    while not chain.steps or not _quantises(last, opsets):
+        current = last.outputs[0]
         uses = list(current.uses())
         if current.is_graph_output() or len(uses) != 1:
             return Refusal(
                 problem="its sums have several users" if len(uses) > 1 else "no quantiser follows",
-                node=label(nodes[-1] if nodes else product),
+                node=label(last),
                 hint="" if len(uses) > 1 else "quantise the output, or keep this layer in float",
             )
-        node, position = uses[0]
-        step = direction(node, position, opsets)
-        if step is None and node.op_type not in NEITHER:
-            return Refusal(problem="not known to act element by element", node=label(node))
-        parameters = [known_value(v, opsets) for i, v in enumerate(node.inputs) if v is not None and i != position]
-        if not all(p is not None and _by_channel(node, p, rank, axis) for p in parameters):
-            return Refusal(problem="a parameter that is not known by channel", node=label(node))
-        rising = None if rising is None or step is None else rising * step.reshape(-1)
-        nodes.append(node)
-        current = node.outputs[0]
-    return _Tail(tuple(nodes), rising)
+        last, position = uses[0]
+        found = extended(chain, last, position, opsets)
+        if isinstance(found, Refusal):
+            return found
+        chain = found
+    return chain
 
 
 def _quantises(node: ir.Node, opsets: Mapping[str, int]) -> bool:
     operator = operator_of(node, dict(opsets))
     return operator is not None and operator.name in _QUANTIZERS
-
-
-def _by_channel(node: ir.Node, parameter: Array, rank: int, axis: int) -> bool:
-    """Whether a parameter is one number, or one for each channel."""
-    if parameter.size == 1 or node.op_type == "BatchNormalization":
-        return True
-    place = axis - (rank - parameter.ndim)
-    return 0 <= place < parameter.ndim and parameter.shape[place] == parameter.size

@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from anybit.analysis.values.tensor import Float64s
 from anybit.errors import Refusal
+from anybit.exact.thresholds import Steps, steps_of
 from anybit.formats.clipped import before_clip
 from anybit.formats.format import Approximation, Outcome
 from anybit.formats.layers import IntegerLayer, IntegerProduct, read_layer
@@ -25,7 +26,6 @@ from anybit.formats.lowering import Hub, lower
 from anybit.formats.quantizer import Quantizer, read_quant
 from anybit.formats.read_products import read_quantized as read
 from anybit.formats.requantize import Corners, Requantization, corners_of, reproduces, requantise
-from anybit.formats.steps import Steps, steps_of
 from anybit.formats.stored import Bytes, Stored, stored_input, stored_output
 from anybit.ops.nodes import label, shape_of
 from anybit.ops.operator import Array
@@ -63,7 +63,7 @@ def _plan(product: IntegerProduct, hub: Hub) -> _Plan | Refusal:
         return y
     if layer.weights.max(initial=0) > _HIGHEST_WEIGHT or layer.weights.min(initial=0) < _LOWEST_WEIGHT:
         return Refusal(problem="weights of more than 8 bits", node=label(layer.product))
-    steps = steps_of(layer)
+    steps = steps_of(layer.function)
     if isinstance(steps, Refusal):
         return steps
     declared = (float(quantizer.lo.min()), float(quantizer.hi.max()))

@@ -16,11 +16,11 @@ import onnx_ir as ir
 from anybit.analysis.values.analysis import Values, values_of
 from anybit.analysis.values.tensor import Float64s, IntegerGrid
 from anybit.arrays import as_float64
+from anybit.exact.thresholds import Steps
 from anybit.formats.format import Outcome
 from anybit.formats.integer_weights import quantise_weights
 from anybit.formats.quantizer import Quantizer, grid_between, quant_nodes
 from anybit.formats.requantize import requantise
-from anybit.formats.steps import Steps
 from anybit.formats.threshold_graph import laid
 from anybit.formats.zero_signs import Told, keep_positive_zeros
 from anybit.io.annotations import annotate_datatype

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.analysis.values.tensor import Float64s
-from anybit.formats.steps import Steps
+from anybit.exact.thresholds import Steps
 
 _FACTORS = (1, 2, 3, 5, 7, 9, 12, 18, 25, 36, 42, 63, 127)
 _SLOPES = 33  # that are tried between the flattest and the steepest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
@@ -160,9 +161,11 @@ def spine_of(node: ir.Node) -> Spine | None:
 
 
 def evaluate(steps: Sequence[Step], x: Array, opsets: Mapping[str, int]) -> Array | None:
-    """What the steps make of numbers; None where they have no reference for them."""
+    """What the steps make of numbers; None where they have no reference, or cast a number to integers without it."""
     with np.errstate(all="ignore"):
         for step in steps:
+            if step.node.op_type == "Cast" and _is_left(step.node, x):
+                return None
             inputs = [x if i == step.place else constant(v) for i, v in enumerate(step.node.inputs)]
             try:
                 made = evaluate_node(step.node, inputs, opsets)
@@ -172,3 +175,14 @@ def evaluate(steps: Sequence[Step], x: Array, opsets: Mapping[str, int]) -> Arra
                 return None
             x = made[0]
     return x
+
+
+def _is_left(cast: ir.Node, x: Array) -> bool:
+    """Whether a Cast goes to integers that do not hold all numbers: what becomes of those, the processor decides."""
+    to = ir.DataType(cast.attributes.get_int("to", ir.DataType.FLOAT))
+    if to in (ir.DataType.BOOL, ir.DataType.STRING):
+        return True
+    if not to.is_integer() or x.dtype.kind != "f":
+        return False
+    limits = ml_dtypes.iinfo(to.numpy())
+    return bool(((x <= float(limits.min) - 1) | (x >= float(limits.max) + 1)).any())

@@ -15,10 +15,10 @@ import onnx_ir as ir
 
 from anybit.analysis.values.analysis import Values
 from anybit.errors import Refusal
+from anybit.exact.chain import Chain, chain_of, extended, is_private, thresholded
+from anybit.exact.numbers import Floats, Integers, Pairs
 from anybit.formats.layers import PRODUCTS
 from anybit.formats.quantizer import read_quant
-from anybit.formats.staircase_steps import extended, is_private, thresholded
-from anybit.formats.staircases import Chain, Floats, Integers, Pairs, chain_of
 from anybit.formats.threshold_levels import ThresholdLayer
 from anybit.formats.threshold_moves import MOVES, ORDERED, joined, map_of, moved
 from anybit.formats.threshold_numbers import Numbers
@@ -123,7 +123,8 @@ class Flow:
         if x is None or x.dtype != ir.DataType.FLOAT:
             return None
         found = extended(self._numbers.chains.get(x) or chain_of(Floats(x)), node, positions[0], self._opsets)
-        if isinstance(found, Chain):  # else the tensor is real: what quantises it compares real numbers
+        # else the tensor is real: what quantises it compares real numbers, which are too many to try one by one
+        if isinstance(found, Chain) and not (isinstance(found.root, Floats) and found.rising is None):
             self._numbers.chains[node.outputs[0]] = found
         return None
 

@@ -10,7 +10,8 @@ import onnx_ir as ir
 
 from anybit.analysis.values.tensor import Float64s, smallest_format
 from anybit.datatypes import BipolarType, DataType, IntType
-from anybit.formats.staircases import Chain, Floats, Integers, Pairs
+from anybit.exact.chain import Chain
+from anybit.exact.numbers import Floats, Integers, Pairs
 from anybit.formats.threshold_rows import Levels, Rows
 from anybit.io.annotations import annotate_datatype
 from anybit.ops.constants import constant

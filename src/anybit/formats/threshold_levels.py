@@ -9,10 +9,12 @@ import onnx_ir as ir
 
 from anybit.analysis.values.tensor import Float64s, IntegerGrid
 from anybit.errors import Refusal
+from anybit.exact.chain import Chain, step_function_of
+from anybit.exact.numbers import Floats, Integers, Pairs
+from anybit.exact.step_function import Proof, StepFunction
 from anybit.formats.quantizer import read_quant
-from anybit.formats.staircases import Chain, Floats, Integers, Pairs, Staircase
 from anybit.formats.threshold_graph import LAYOUTS, Written, integer_type
-from anybit.formats.threshold_rows import Levels, Proof, Rows, Ties, pair_rows, rows_of
+from anybit.formats.threshold_rows import Levels, Rows, Ties, pair_rows, rows_of
 from anybit.io.annotations import annotate_datatype
 from anybit.ops.nodes import label, shape_of
 
@@ -96,7 +98,7 @@ def threshold(
     levels = replace(levels, hi=max(levels.hi, levels.lo + 1))  # a row has a threshold, and be it out of reach
     scale, root = grid.scale.reshape(-1), chain.root
     if not isinstance(root, Pairs):
-        same = _unchanged(Staircase(chain, root, scale, node), scale, axis)
+        same = _unchanged(step_function_of(chain, root, scale, node), root, scale, axis)
         if same is not None:
             written.roots[output] = same
             return same, None
@@ -124,7 +126,7 @@ def threshold(
 def _rows(chain: Chain, scale: Float64s, levels: Levels, node: ir.Node, *, ties: bool) -> Rows | Refusal:
     if isinstance(chain.root, Pairs):
         return pair_rows(chain, chain.root, scale, levels, node, ties=ties)
-    return rows_of(Staircase(chain, chain.root, scale, node), levels, ties=ties)
+    return rows_of(chain, chain.root, scale, levels, node, ties=ties)
 
 
 def _source(written: Written, node: ir.Node, chain: Chain, rows: Rows) -> tuple[ir.Value, tuple[float, float]]:
@@ -143,17 +145,12 @@ def _source(written: Written, node: ir.Node, chain: Chain, rows: Rows) -> tuple[
     return root.value, (float(root.lo.min()), float(root.hi.max()))
 
 
-def _unchanged(staircase: Staircase, scale: Float64s, axis: int | None) -> Integers | None:
+def _unchanged(function: StepFunction, root: Integers | Floats, scale: Float64s, axis: int | None) -> Integers | None:
     """The numbers themselves, where they are the levels."""
-    root = staircase.root
-    ends = np.stack([staircase.lo, staircase.hi])
-    width = float((ends[1] - ends[0]).max()) + 1
-    if isinstance(root, Floats) or root.relative_error or width * staircase.channels > _MOST_TRIED:
+    if isinstance(root, Floats) or root.relative_error or function.total > _MOST_TRIED:
         return None
-    if not np.array_equal(staircase.levels(ends), ends):
-        return None
-    numbers = np.minimum(staircase.lo + np.arange(width)[:, None], staircase.hi)
-    if not np.array_equal(staircase.levels(numbers), numbers):
+    ends, every = np.stack(function.ends), function.every()
+    if not np.array_equal(function(ends), ends) or not np.array_equal(function(every), every):
         return None
     size = max(scale.size, root.lo.size)
     along = None if size == 1 else root.axis if root.axis is not None else axis

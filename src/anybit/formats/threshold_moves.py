@@ -10,7 +10,8 @@ import onnx_ir as ir
 
 from anybit.analysis.values.tensor import Float64s
 from anybit.errors import Refusal
-from anybit.formats.staircases import Chain, Integers, Step
+from anybit.exact.chain import Chain, Step
+from anybit.exact.numbers import Integers
 from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, known_value
 from anybit.ops.nodes import label, shape_of
 from anybit.ops.operator import Array

@@ -9,7 +9,8 @@ import onnx_ir as ir
 
 from anybit.analysis.values.analysis import Values
 from anybit.errors import Refusal
-from anybit.formats.staircases import Chain, Floats, Integers, Pairs, chain_of
+from anybit.exact.chain import Chain, chain_of
+from anybit.exact.numbers import Floats, Integers, Pairs
 from anybit.formats.threshold_graph import Written, integer_type, laid
 from anybit.formats.threshold_levels import ThresholdLayer, declared_levels, threshold
 from anybit.formats.threshold_rows import SAME

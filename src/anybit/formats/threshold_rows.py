@@ -1,8 +1,7 @@
-"""Rows: the thresholds of a staircase as MultiThreshold has them, and why they are right for every number."""
+"""Rows: the thresholds of a step function as MultiThreshold has them, right for every number of its domain."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,29 +12,19 @@ import onnx_ir as ir
 
 from anybit.analysis.values.tensor import Float64s
 from anybit.errors import Refusal
-from anybit.formats.staircases import Chain, Floats, Integers, Pairs, Staircase, levels_of
-from anybit.formats.steps import Steps, steps_of
+from anybit.exact.chain import Chain, levels_of, step_function_of
+from anybit.exact.numbers import Floats, Integers, Pairs
+from anybit.exact.ordinals import float_at, ordinal_of
+from anybit.exact.runs import deciding
+from anybit.exact.step_function import MOST_INTEGERS, Proof, StepFunction, not_a_number
+from anybit.exact.thresholds import Steps, steps_of
 from anybit.ops.nodes import label
 
-_MOST_VALUES = 1 << 24  # that are tried one by one
 _MOST_THRESHOLDS = 1 << 24
 _EXACT = float(1 << 24)  # up to here float32 holds every integer
 SAME = 2.0**-20
 """Relative distance of scales that are the same but for rounding."""
 _DENOMINATORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512, 1024, 4096)
-# Rising in real arithmetic; computed in double precision, which is not proven to rise.
-_TRANSCENDENTAL = frozenset("Celu Elu Erf Exp Log Selu Sigmoid Softplus Softsign Sqrt Tanh".split())
-
-
-class Proof(enum.Enum):
-    """How thresholds were shown to be exact for every number that can occur."""
-
-    BISECTION = "bisection of nodes that rise or fall"
-    """Each node of the chain rises or falls; it was computed at both sides of every threshold."""
-    ENUMERATION = "every number"
-    """The chain was computed for every number."""
-    PAIRS = "every pair of numbers"
-    """The chain was computed for every pair of numbers whose sum is read."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +70,7 @@ class Rows:
         thresholds: float32, (channels or 1, levels - 1), ascending.
         sign: By channel, -1 where the level falls with the number.
         multipliers: What the two summands of a pair are multiplied by; None for one number.
-        proof: How they were shown to be exact.
+        proof: How they were shown to be exact; every pair was tried where there are two summands.
         ties: The sums for which they are not, where that was allowed.
     """
 
@@ -92,38 +81,46 @@ class Rows:
     ties: Ties | None = None
 
 
-def rows_of(staircase: Staircase, levels: Levels, *, ties: bool = False) -> Rows | Refusal:
-    """The thresholds of every level, by bisection of the staircase."""
-    if staircase.channels * (levels.hi - levels.lo) > _MOST_THRESHOLDS:
-        return Refusal(problem="too many thresholds", node=label(staircase.quantizer), got=f"{levels.hi - levels.lo}")
-    steps = steps_of(staircase)
+def rows_of(
+    chain: Chain, root: Integers | Floats, scale: Float64s, levels: Levels, node: ir.Node, *, ties: bool = False
+) -> Rows | Refusal:
+    """The thresholds of every level of the quantiser that a chain ends in.
+
+    Args:
+        chain: Numbers, and the nodes up to and with the quantiser.
+        root: The numbers.
+        scale: By channel, what one level stands for.
+        levels: The levels of the quantiser.
+        node: The quantiser.
+        ties: Whether the level of a sum may be that of the sum rounded once, where float32 leaves it open.
+    """
+    function = step_function_of(chain, root, scale, node)
+    if chain.channels * (levels.hi - levels.lo) > _MOST_THRESHOLDS:
+        return Refusal(problem="too many thresholds", node=function.node, got=f"{levels.hi - levels.lo}")
+    steps = steps_of(function)
     if isinstance(steps, Refusal):
         return steps
-    root = staircase.root
-    places, open_ = _open_places(staircase, steps)
+    places = _places(function, root)
+    if isinstance(places, Refusal):
+        return places
+    open_ = _open(chain, root, scale, places, steps.proof)
     total = root.total if isinstance(root, Integers) and root.divisor == 1 else None
-    if not np.isfinite(steps.lo).all() or (open_.any() and (total is None or not ties)):
+    if open_.any() and (total is None or not ties):
         return Refusal(
             problem="float rounding before it decides between two levels",
-            node=label(staircase.quantizer),
+            node=function.node,
             hint="use a scale that is a power of two, or Trunc",
         )
-    proof = _proof(staircase, steps)
-    if isinstance(proof, Refusal):
-        return proof
     thresholds = _laid(steps, levels, whole=isinstance(root, Integers))
     if isinstance(root, Floats):
-        places = np.clip(thresholds, root.lo, root.hi)
-        reals = root.reals(places)
+        reals = root.reals(np.clip(thresholds, root.lo, root.hi))
         thresholds = np.where(np.isfinite(thresholds), reals, thresholds)
     elif root.parity is not None:
         thresholds = thresholds + (thresholds - root.parity) % 2
     if isinstance(root, Integers) and np.abs(thresholds).max(initial=0) >= _EXACT:
-        return Refusal(problem="sums that float32 does not hold", node=label(staircase.quantizer), expected="24 bits")
-    found = (
-        _ties_of(total, staircase.chain.axis, root.scale, places, open_) if open_.any() and total is not None else None
-    )
-    return Rows(shared(thresholds), steps.sign, proof, ties=found)
+        return Refusal(problem="sums that float32 does not hold", node=function.node, expected="24 bits")
+    found = _ties_of(total, chain.axis, root.scale, places, open_) if open_.any() and total is not None else None
+    return Rows(shared(thresholds), steps.sign, steps.proof, ties=found)
 
 
 def _ties_of(total: ir.Value, axis: int | None, unit: Float64s, sums: Float64s, open_: npt.NDArray[np.bool_]) -> Ties:
@@ -151,32 +148,31 @@ def shared(thresholds: Float64s) -> npt.NDArray[np.float32]:
     return rows.astype(np.float32)
 
 
-def _open_places(staircase: Staircase, steps: Steps) -> tuple[Float64s, npt.NDArray[np.bool_]]:
-    """(places, channels): numbers beside the thresholds, and whether their level changes with float32's rounding."""
-    at = np.where(np.isfinite(steps.thresholds), steps.thresholds, steps.hi[:, None]).T
-    places = np.clip(np.concatenate([at, at - 1, steps.lo[None], steps.hi[None]]), steps.lo, steps.hi) * steps.sign
-    error = staircase.root.relative_error
-    if not error:
-        return places, np.zeros(places.shape, np.bool_)
-    exact = staircase.root.reals(places)
-    wanted = staircase.levels_of(exact)
-    moved = ((exact * np.float32(1 + e)).astype(np.float32) for e in (error, -error))
-    return places, np.any([staircase.levels_of(m) != wanted for m in moved], axis=0)
+def _places(function: StepFunction, root: Integers | Floats) -> Float64s | Refusal:
+    """(n, channels) numbers whose level may hang on the rounding of what they stand for; none where that is exact."""
+    if not root.relative_error:
+        return np.zeros((0, function.channels))
+    return deciding(function)
 
 
-def _proof(staircase: Staircase, steps: Steps) -> Proof | Refusal:
-    """Every number is tried where a library function is not proven to rise, as far as they are not too many."""
-    if staircase.rising is None:
-        return Proof.ENUMERATION
-    doubtful = any(n.op_type in _TRANSCENDENTAL for n in staircase.tail)
-    width = int((steps.hi - steps.lo).max(initial=0)) + 1
-    if not doubtful or width * staircase.channels > _MOST_VALUES:
-        return Proof.BISECTION
-    numbers = np.minimum(staircase.lo + np.arange(width)[:, None], staircase.hi)
-    for part in np.array_split(numbers, max(numbers.size // (1 << 18), 1)):
-        if not np.array_equal(staircase.levels(part), steps.levels(part)):
-            return Refusal(problem="the activation is not monotone", node=label(staircase.quantizer))
-    return Proof.ENUMERATION
+def _open(
+    chain: Chain, root: Integers | Floats, scale: Float64s, places: Float64s, proof: Proof
+) -> npt.NDArray[np.bool_]:
+    """Whether the level of a number changes with float32's rounding of what it stands for.
+
+    Between the ends of what rounding can make of it a level is certain only by composition; else every float32 number
+    in between is tried.
+    """
+    exact = root.reals(places)
+    wanted = levels_of(chain, exact, scale)
+    low, high = ((exact * np.float32(1 + e)).astype(np.float32) for e in (-root.relative_error, root.relative_error))
+    if proof is Proof.COMPOSITION or not len(places):
+        return np.any([levels_of(chain, moved, scale) != wanted for moved in (low, high)], axis=0)
+    first, last = (f(ordinal_of(low), ordinal_of(high)) for f in (np.minimum, np.maximum))
+    found = np.zeros(wanted.shape, np.bool_)
+    for distance in range(int((last - first).max()) + 1):
+        found |= levels_of(chain, float_at(np.minimum(first + distance, last)), scale) != wanted
+    return found
 
 
 def pair_rows(
@@ -184,18 +180,20 @@ def pair_rows(
 ) -> Rows | Refusal:
     """The thresholds of p * a + q * b, for the smallest whole p and q whose sums decide every pair's level."""
     a, b = (_every(part) for part in (pairs.a, pairs.b))
-    if len(a) * len(b) * chain.channels > _MOST_VALUES:
+    if len(a) * len(b) * chain.channels > MOST_INTEGERS:
         return Refusal(problem="too many pairs of numbers to try", node=label(node), got=f"{len(a)} * {len(b)}")
     left, right = np.repeat(a, len(b)), np.tile(b, len(a))
     reals = pairs.a.reals(left[:, None]) + pairs.b.reals(right[:, None])
     reached = levels_of(chain, reals, scale)
+    if np.isnan(reached).any():
+        return not_a_number(label(node))
     falls = chain.rising is not None and (chain.rising < 0).all()
     sign = np.full(chain.channels, -1.0 if falls else 1.0)
     for p, q in _multipliers(pairs):
         sums = (p * left + q * right) * sign[0]
         found = _ordered(sums, reached, levels)
         if found is not None and np.abs(sums).max(initial=0) < _EXACT:
-            return Rows(shared(found), sign, Proof.PAIRS, (p, q))
+            return Rows(shared(found), sign, Proof.ENUMERATION, (p, q))
     tied = _tied_rows(chain, pairs, scale, levels, (left, right, reached), sign) if ties else None
     return tied or Refusal(
         problem="no whole multiples of its summands decide its levels",
@@ -225,7 +223,7 @@ def _tied_rows(
     if found is None or np.abs(once - reached).max(initial=0) > 1 or np.abs(sums).max(initial=0) >= _EXACT:
         return None
     found_ties = _ties_of(pairs.total, chain.axis, unit, sums[:, None], once != reached)
-    return Rows(shared(found), sign, Proof.PAIRS, (p, q), found_ties)
+    return Rows(shared(found), sign, Proof.ENUMERATION, (p, q), found_ties)
 
 
 def _every(numbers: Integers) -> Float64s:

@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from anybit.datatypes import IntType
 from anybit.errors import Refusal
+from anybit.exact.numbers import Integers
 from anybit.formats.layers import IntegerProduct, read_product
-from anybit.formats.staircases import Integers
 from anybit.formats.threshold_moves import window_of
 from anybit.formats.threshold_numbers import FLOAT_ROUNDING, LARGEST_SUM, Numbers, is_power_of_two
 from anybit.formats.threshold_rows import SAME

@@ -17,12 +17,10 @@ import torch
 from torch import fx
 
 from anybit.formats.quantizer import Quantizer, compact, enclosing_grid
+from anybit.formats.same_function import division_agrees
 from anybit.frontends.agreement import ConversionError
 from anybit.frontends.torch.captured import Captured, where
 from anybit.ops.operator import Array
-
-_WINDOW = 8  # float32 numbers to either side of half a step: both ways are off by two roundings at most
-_MOST_THRESHOLDS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def write_constant(captured: Captured, node: fx.Node, values: torch.Tensor, quan
 def write_activation(captured: Captured, x: fx.Node, meaning: Affine, name: str, *, approximate: bool) -> fx.Node:
     """The quantiser of a tensor that depends on the inputs, as the module's docstring says."""
     centred = meaning.quantizer.centred()
-    if approximate or _division_agrees(centred, meaning.reciprocal):
+    if approximate or division_agrees(centred, meaning.reciprocal):
         return _quant(captured, x, centred, name)
     factor = captured.new_constant(f"{name}_reciprocal", meaning.reciprocal)
     unit = Quantizer(np.ones((), np.float32), centred.zero_point, centred.lo, centred.hi, grid=centred.grid)
@@ -99,22 +97,3 @@ def _quant(captured: Captured, x: fx.Node, quantizer: Quantizer, name: str) -> f
     lower, upper = (np.asarray(quantizer.dequantized(b)) for b in (quantizer.lo, quantizer.hi))
     y = captured.call(torch.ops.aten.maximum.default, y, captured.new_constant(f"{name}_min", lower))
     return captured.call(torch.ops.aten.minimum.default, y, captured.new_constant(f"{name}_max", upper))
-
-
-def _division_agrees(centred: Quantizer, reciprocal: Array) -> bool:
-    """Whether round(x / scale) = round(x * reciprocal) for every float32 x that is not clipped.
-
-    Both are monotone in x, so that they agree everywhere if they do around each half step.
-    """
-    scale = centred.scale.reshape(-1)
-    significand, exponent = np.frexp(scale)
-    if (significand == 0.5).all() and (np.abs(exponent) < 120).all():
-        return True
-    lo, hi = int(centred.lo.min()), int(centred.hi.max())
-    if (hi - lo) * scale.size > _MOST_THRESHOLDS:
-        return False
-    half_steps = np.arange(lo, hi, dtype=np.float64) + 0.5
-    middle = (half_steps[:, None] * scale.astype(np.float64)).astype(np.float32)
-    window = np.arange(-_WINDOW, _WINDOW + 1, dtype=np.int32)
-    x = (middle[..., None].view(np.int32) + window).view(np.float32)
-    return np.array_equal(np.rint(x / scale[:, None]), np.rint(x * reciprocal.reshape(-1)[:, None]))

@@ -1,0 +1,1 @@
+"""The mathematics of certification: step functions, and how their direction is proven."""

@@ -1,0 +1,153 @@
+"""Chains of element-wise nodes against the reference engine, and NaN on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import helper
+
+import anybit
+from anybit.analysis.values.analysis import values_of
+from anybit.errors import Refusal
+from anybit.exact.chain import Chain, chain_of, extended, step_function_of, thresholded
+from anybit.exact.numbers import Integers
+from anybit.exact.step_function import Proof
+from anybit.exact.thresholds import Steps, steps_of
+from anybit.formats.convert import to_hub, translate
+from anybit.formats.layers import IntegerLayer, find_layers
+from anybit.io.load import load
+from anybit.passes.infer_shapes import InferShapes
+from tests.models import DOMAIN, model, parameters, quant
+from tests.strategies import Array
+
+_ROWS = np.arange(-8, 8, dtype=np.float32)[:, None] * np.ones(3, np.float32)
+
+
+def layer_with(*nodes: onnx.NodeProto, constants: dict[str, Any], opset: int = 20) -> onnx.ModelProto:
+    """Quant of x, MatMul by the unit matrix, nodes from "sums" to "y"; the sums are -8 .. 7."""
+    known = parameters("xq", scale=1.0) | parameters("wq", scale=1.0, bits=2.0) | {"w": np.eye(3, dtype=np.float32)}
+    head = [quant("x", "xq"), quant("w", "wq"), helper.make_node("MatMul", ["xq", "wq"], ["sums"], name="product")]
+    return model([*head, *nodes], known | constants, inputs={"x": ["n", 3]}, outputs=["y"], opset=opset)
+
+
+def read(proto: onnx.ModelProto) -> IntegerLayer | Refusal:
+    """The integer layer of a model, or why there is none."""
+    hub, _ = to_hub(proto)
+    layers, refusals = find_layers(hub, values_of(hub))
+    return (*layers, *refusals)[0]
+
+
+def bipolar(x: str) -> onnx.NodeProto:
+    """A BipolarQuant that makes y."""
+    return helper.make_node("BipolarQuant", [x, "y_scale"], ["y"], name="sign", domain=DOMAIN)
+
+
+_BY_CHANNEL = {
+    "Mul": (np.float32([1.5, -0.5, 0.25]),),
+    "Add": (np.float32([1.5, -0.5, 0.25]),),
+    "Div": (np.float32([[2, -3, 5]]),),
+    "PRelu": (np.float32([0.5, 0.25, 0]),),
+    "Clip": (np.float32(-2), np.float32(3)),
+    "Abs": (),
+    "Gelu": (),
+    "Tanh": (),
+}
+
+
+@pytest.mark.parametrize("op_type", _BY_CHANNEL)
+def test_levels_are_those_of_the_reference_engine(op_type: str):
+    parameter = {f"p{i}": p for i, p in enumerate(_BY_CHANNEL[op_type])}
+    nodes = [helper.make_node(op_type, ["sums", *parameter], ["t"], name="activation"), quant("t", "y")]
+    proto = layer_with(*nodes, constants=parameter | parameters("y", scale=0.3))
+    layer = read(proto)
+    assert isinstance(layer, IntegerLayer)
+    function = layer.function
+    (y,) = anybit.Session(proto, engine="reference").run(_ROWS).values()
+    np.testing.assert_allclose(function(_ROWS.astype(np.float64)) * np.float32(0.3), y, rtol=1e-6)
+    rises = (np.diff(y, axis=0) >= 0).all(axis=0)
+    if function.direction is not None:
+        np.testing.assert_array_equal(function.direction > 0, rises)
+    elif op_type != "Tanh":
+        assert function.doubtful == f"{op_type} 'activation'"
+        assert isinstance(steps_of(function), Refusal)
+
+
+def test_a_number_that_is_none_is_not_hidden_by_the_sign_of_it():
+    """2 - sqrt(x) is NaN below 0, where BipolarQuant gives -1, as it does above 4: no function that falls."""
+    nodes = [
+        helper.make_node("Sqrt", ["sums"], ["root"], name="root"),
+        helper.make_node("Sub", ["two", "root"], ["t"], name="difference"),
+        bipolar("t"),
+    ]
+    proto = layer_with(*nodes, constants={"two": np.float32(2), "y_scale": np.float32(1)})
+    layer = read(proto)
+    assert isinstance(layer, IntegerLayer)
+    assert layer.function.proof is Proof.COMPOSITION
+    found = steps_of(layer.function)
+    assert isinstance(found, Refusal)
+    assert found.problem == "sums for which it is no number"
+    assert found.node == "BipolarQuant 'sign'"
+    for dialect in ("finn", "integer-ops", "quantized-ops"):
+        result = translate(proto, dialect)
+        (y,) = anybit.Session(result.model, engine="reference").run(_ROWS).values()
+        (expected,) = anybit.Session(proto, engine="reference").run(_ROWS).values()
+        np.testing.assert_array_equal(y, expected, err_msg=dialect)
+
+
+@pytest.mark.parametrize("divisor", [0.0, -0.0])
+def test_a_division_by_zero_is_refused(divisor: float):
+    nodes = [helper.make_node("Div", ["sums", "zero"], ["t"], name="division"), quant("t", "y")]
+    layer = read(layer_with(*nodes, constants={"zero": np.float32(divisor)} | parameters("y")))
+    assert isinstance(layer, IntegerLayer)
+    found = steps_of(layer.function)
+    assert isinstance(found, Refusal)
+    assert found.problem == "sums for which it is no number"
+
+
+def test_a_norm_of_another_axis_is_not_by_channel():
+    constants = {n: np.float32([1, 2, 3]) for n in ("scale", "bias", "mean", "var")} | parameters("y")
+    known = parameters("xq", scale=1.0) | parameters("wq", scale=1.0, bits=2.0) | {"w": np.eye(3, dtype=np.float32)}
+    nodes = [
+        quant("x", "xq"),
+        quant("w", "wq"),
+        helper.make_node("MatMul", ["xq", "wq"], ["sums"], name="product"),
+        helper.make_node("BatchNormalization", ["sums", "scale", "bias", "mean", "var"], ["t"], name="norm"),
+        quant("t", "y"),
+    ]
+    found = read(model(nodes, known | constants, inputs={"x": [1, 3, 3]}, outputs=["y"], opset=15))
+    assert isinstance(found, Refusal)
+    assert found.problem == "a parameter that is not one by channel"
+
+
+def _numbers(proto: onnx.ModelProto) -> tuple[Chain, ir.Model]:
+    hub = load(proto)
+    InferShapes()(hub)
+    product = next(n for n in hub.graph if n.op_type == "MatMul")
+    return chain_of(Integers(product.outputs[0], 1, np.ones(3), np.full(3, -8.0), np.full(3, 7.0))), hub
+
+
+@pytest.mark.parametrize("out_scale", [1.0, -1.0])
+def test_thresholds_of_each_channel_are_a_step_of_a_chain(out_scale: float):
+    rows: Array = np.float32([[-1, 2], [0, 0], [3, 9]])
+    node = helper.make_node("MultiThreshold", ["sums", "rows"], ["y"], domain=DOMAIN, out_scale=out_scale)
+    chain, hub = _numbers(layer_with(node, constants={"rows": rows}))
+    last = hub.graph[-1]
+    found = thresholded(chain, last, hub.opset_imports)
+    assert isinstance(found, Chain)
+    assert isinstance(found.root, Integers)
+    steps = steps_of(step_function_of(found, found.root, np.ones(3), last))
+    assert isinstance(steps, Steps)
+    expected = out_scale * (_ROWS[:, :, None] >= rows).sum(axis=2)
+    np.testing.assert_array_equal(steps.levels(_ROWS.astype(np.float64)), expected)
+
+
+def test_what_is_not_element_by_element_ends_a_chain():
+    node = helper.make_node("Softmax", ["sums"], ["y"], name="softmax")
+    chain, hub = _numbers(layer_with(node, constants={}))
+    found = extended(chain, hub.graph[-1], 0, hub.opset_imports)
+    assert isinstance(found, Refusal)
+    assert found.problem == "not known to act element by element"

@@ -1,0 +1,1 @@
+"""Proofs that take minutes; their results are recorded in the package."""
