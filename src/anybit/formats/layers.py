@@ -67,6 +67,12 @@ class IntegerProduct:
         """Largest accumulator of each channel."""
         return self.accumulator.hi.reshape(-1)
 
+    @property
+    def magnitudes(self) -> Float64s:
+        """By channel, what the magnitudes of the weights add up to."""
+        axes = tuple(range(1, self.weights.ndim)) if self.product.op_type == "Conv" else (0,)
+        return np.abs(self.weights).sum(axis=axes, dtype=np.float64)
+
     def reals(self, accumulators: Float64s) -> Array:
         """What the product's output is for these sums: fl(scale * accumulator + bias), (n, channels, 1 ...).
 
