@@ -18,7 +18,7 @@ from anybit.analysis.values.accumulator import Accumulator
 from anybit.analysis.values.analysis import Values
 from anybit.analysis.values.tensor import Float64s, IntegerGrid
 from anybit.errors import Refusal
-from anybit.formats.monotone import NEITHER, direction
+from anybit.formats.monotone import direction, is_elementwise
 from anybit.ops.evaluate import compiled, known_value
 from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import Array
@@ -259,7 +259,7 @@ def _tail(product: ir.Node, opsets: Mapping[str, int]) -> _Tail | Refusal:
             )
         node, position = uses[0]
         step = direction(node, position, opsets)
-        if step is None and node.op_type not in NEITHER:
+        if step is None and not is_elementwise(node, position):
             return Refusal(problem="not known to act element by element", node=label(node))
         parameters = [known_value(v, opsets) for i, v in enumerate(node.inputs) if v is not None and i != position]
         if not all(p is not None and _by_channel(node, p, rank, axis) for p in parameters):

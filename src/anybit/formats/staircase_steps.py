@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import Refusal
-from anybit.formats.monotone import NEITHER, direction
+from anybit.formats.monotone import direction, is_elementwise
 from anybit.formats.staircases import Chain, Step
 from anybit.ops.evaluate import compiled, known_value
 from anybit.ops.nodes import label, shape_of
@@ -20,7 +20,7 @@ def extended(chain: Chain, node: ir.Node, position: int, opsets: Mapping[str, in
     """The chain and one more node, or why that does not act channel by channel."""
     rising, kernel = direction(node, position, opsets), compiled(node, opsets)
     x = node.inputs[position]
-    if x is None or kernel is None or (rising is None and node.op_type not in NEITHER):
+    if x is None or kernel is None or (rising is None and not is_elementwise(node, position)):
         return Refusal(problem="not known to act element by element", node=label(node))
     shape = shape_of(x)
     if shape is None or shape != shape_of(node.outputs[0]) or node.outputs[0].dtype != ir.DataType.FLOAT:

@@ -100,6 +100,8 @@ def _enumerated(layer: Stepped) -> Steps | Refusal:
     width = int((layer.hi - layer.lo).max(initial=0)) + 1
     accumulators = np.minimum(layer.lo + np.arange(width)[:, None], layer.hi)
     levels = layer.levels(accumulators)
+    if np.isnan(levels).any():
+        return Refusal(problem="sums for which it is no number", node=label(layer.quantizer))
     rises, falls = (levels[1:] >= levels[:-1]).all(axis=0), (levels[1:] <= levels[:-1]).all(axis=0)
     if not (rises | falls).all():
         return Refusal(

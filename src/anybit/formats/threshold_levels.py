@@ -148,7 +148,7 @@ def _unchanged(staircase: Staircase, scale: Float64s, axis: int | None) -> Integ
     root = staircase.root
     ends = np.stack([staircase.lo, staircase.hi])
     width = float((ends[1] - ends[0]).max()) + 1
-    if isinstance(root, Floats) or root.relative_error or width * staircase.channels > _MOST_TRIED:
+    if isinstance(root, Floats) or not root.is_exact or width * staircase.channels > _MOST_TRIED:
         return None
     if not np.array_equal(staircase.levels(ends), ends):
         return None

@@ -20,8 +20,8 @@ from anybit.ops.nodes import label
 _MOST_VALUES = 1 << 24  # that are tried one by one
 _MOST_THRESHOLDS = 1 << 24
 _EXACT = float(1 << 24)  # up to here float32 holds every integer
-SAME = 2.0**-20
-"""Relative distance of scales that are the same but for rounding."""
+SAME = 2.0**-22
+"""Relative distance of scales that are the same but for rounding, as in `anybit.analysis.values.tensor.common_grid`."""
 _DENOMINATORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512, 1024, 4096)
 # Rising in real arithmetic; computed in double precision, which is not proven to rise.
 _TRANSCENDENTAL = frozenset("Celu Elu Erf Exp Log Selu Sigmoid Softplus Softsign Sqrt Tanh".split())
@@ -155,22 +155,26 @@ def _open_places(staircase: Staircase, steps: Steps) -> tuple[Float64s, npt.NDAr
     """(places, channels): numbers beside the thresholds, and whether their level changes with float32's rounding."""
     at = np.where(np.isfinite(steps.thresholds), steps.thresholds, steps.hi[:, None]).T
     places = np.clip(np.concatenate([at, at - 1, steps.lo[None], steps.hi[None]]), steps.lo, steps.hi) * steps.sign
-    error = staircase.root.relative_error
-    if not error:
+    root = staircase.root
+    if isinstance(root, Floats) or root.is_exact:
         return places, np.zeros(places.shape, np.bool_)
-    exact = staircase.root.reals(places)
-    wanted = staircase.levels_of(exact)
-    moved = ((exact * np.float32(1 + e)).astype(np.float32) for e in (error, -error))
-    return places, np.any([staircase.levels_of(m) != wanted for m in moved], axis=0)
+    if staircase.rising is None or _is_doubtful(staircase):  # between two reals it may have any level
+        return places, np.ones(places.shape, np.bool_)
+    wanted = staircase.levels(places)
+    return places, np.any([staircase.levels_of(end) != wanted for end in root.ends(places)], axis=0)
+
+
+def _is_doubtful(staircase: Staircase) -> bool:
+    """Whether a library function stands in its chain, which is not proven to rise."""
+    return any(n.op_type in _TRANSCENDENTAL for n in staircase.tail)
 
 
 def _proof(staircase: Staircase, steps: Steps) -> Proof | Refusal:
     """Every number is tried where a library function is not proven to rise, as far as they are not too many."""
     if staircase.rising is None:
         return Proof.ENUMERATION
-    doubtful = any(n.op_type in _TRANSCENDENTAL for n in staircase.tail)
     width = int((steps.hi - steps.lo).max(initial=0)) + 1
-    if not doubtful or width * staircase.channels > _MOST_VALUES:
+    if not _is_doubtful(staircase) or width * staircase.channels > _MOST_VALUES:
         return Proof.BISECTION
     numbers = np.minimum(staircase.lo + np.arange(width)[:, None], staircase.hi)
     for part in np.array_split(numbers, max(numbers.size // (1 << 18), 1)):
@@ -189,6 +193,12 @@ def pair_rows(
     left, right = np.repeat(a, len(b)), np.tile(b, len(a))
     reals = pairs.a.reals(left[:, None]) + pairs.b.reals(right[:, None])
     reached = levels_of(chain, reals, scale)
+    if not _is_certain(chain, pairs, scale, (left[:, None], right[:, None], reached)):
+        return Refusal(
+            problem="float rounding before it decides between two levels",
+            node=label(node),
+            hint="use scales that are powers of two, or Trunc",
+        )
     falls = chain.rising is not None and (chain.rising < 0).all()
     sign = np.full(chain.channels, -1.0 if falls else 1.0)
     for p, q in _multipliers(pairs):
@@ -203,6 +213,17 @@ def pair_rows(
         got=f"scales {float(pairs.a.unit[0]):g} and {float(pairs.b.unit[0]):g}",
         hint="give both summands one scale",
     )
+
+
+def _is_certain(chain: Chain, pairs: Pairs, scale: Float64s, tried: tuple[Float64s, Float64s, Float64s]) -> bool:
+    """Whether every pair has its level whatever rounding made of the two summands."""
+    if pairs.a.is_exact and pairs.b.is_exact:
+        return True
+    if chain.rising is None or any(step.node.op_type in _TRANSCENDENTAL for step in chain.steps):
+        return False
+    left, right, reached = tried
+    ends = zip(pairs.a.ends(left), pairs.b.ends(right), strict=True)
+    return all(np.array_equal(levels_of(chain, a + b, scale), reached) for a, b in ends)
 
 
 def _tied_rows(
