@@ -171,6 +171,53 @@ def test_free_dimensions_survive(shape):
         assert_same_results(hub, target, x)
 
 
+def _long(op_type: str, terms: int, weight: float, bias: float = 0.0) -> onnx.ModelProto:
+    """Many terms of one sign, whose only steps lie where float32 holds the sums."""
+    nodes = [quant("x", "a", signed=0), quant("w", "wq", narrow=1), helper.make_node(op_type, ["a", "wq"], ["p"]),
+             helper.make_node("Add", ["p", "b"], ["s"]), quant("s", "y", signed=0)]  # fmt: skip
+    shape, of_x = ((1, terms, 1, 1), [1, terms, 1, 1]) if op_type == "Conv" else ((terms, 1), [1, terms])
+    values = {"w": np.full(shape, weight, np.float32), "b": np.full((1,) * (len(shape) // 2), bias, np.float32)}
+    values |= parameters("a", bits=8.0, scale=1.0) | parameters("wq", bits=8.0, scale=1.0)
+    values |= parameters("y", scale=2.0**20, bits=3.0)
+    return model(nodes, values, inputs={"x": of_x}, outputs=["y"], opset=13)
+
+
+@pytest.mark.parametrize("op_type", ["Conv", "MatMul"])
+@pytest.mark.parametrize("to", ["integer-ops", "quantized-ops"])
+@pytest.mark.parametrize(("terms", "fits"), [(66_000, True), (66_311, True), (66_312, False), (100_000, False)])
+def test_sums_beyond_32_bits_are_refused(op_type, to, terms, fits):
+    """255 * 127 * 66,311 is the last multiple of 255 * 127 that int32 holds."""
+    hub = _long(op_type, terms, 127.0)
+    result = translate(hub, to)
+    assert [r.problem for r in result.refusals] == ([] if fits else ["its sums do not fit into 32 bits"])
+    for x in (0.0, 1.0, 255.0):
+        feed = np.full([d.dim_value for d in hub.graph.input[0].type.tensor_type.shape.dim], x, np.float32)
+        expected = anybit.Session(hub, engine="reference").run(feed)
+        assert_equal(expected, anybit.Session(result.model, engine="reference").run(feed))
+        assert_equal(expected, anybit.Session(hub).run(feed))
+        if fits:
+            assert_equal(expected, onnxruntime_outputs(anybit.to_proto(result.model), {"x": feed}))
+
+
+@pytest.mark.parametrize(("weight", "bias"), [(127.0, 0.0), (127.0, -(2.0**22)), (127.0, 2.0**22), (-127.0, 2.0**22)])
+def test_the_bias_counts_in_sums_of_32_bits(bias, weight):
+    hub = _long("MatMul", 66_250, weight, bias)
+    result = translate(hub, "quantized-ops")
+    assert [r.problem for r in result.refusals] == (["its sums do not fit into 32 bits"] if bias else [])
+
+
+def test_factors_of_weights_leave_their_sums_in_32_bits():
+    """Weights of 1 could be multiplied by 63, their sums by no more than 28."""
+    hub = _long("MatMul", 300_000, 1.0, 1e5 + 1 / 3)
+    result = translate(hub, "quantized-ops")
+    for operator in result.model.graph:
+        if operator.op_type == "QLinearMatMul":
+            assert 300_000 * 255 * int(np.abs(constant(operator.inputs[3]).astype(int)).max()) < 2**31
+    x = np.full((1, 300_000), 255, np.float32)
+    expected = anybit.Session(hub, engine="reference").run(x)
+    assert_equal(expected, onnxruntime_outputs(anybit.to_proto(result.model), {"x": x}))
+
+
 def test_weights_leave_pairs_of_products_in_16_bits():
     nodes = [quant("x", "a", signed=0), quant("w", "wq", narrow=1), helper.make_node("Conv", ["a", "wq"], ["c"]),
              quant("c", "y")]  # fmt: skip

@@ -316,6 +316,24 @@ def test_sums_of_pairs_that_saturate_are_noted(to):
             _assert_left_alone(source, to, x)
 
 
+@pytest.mark.parametrize("op_type", ["Conv", "Gemm", "MatMul"])
+@pytest.mark.parametrize("signed", [0, 1])
+def test_sums_that_leave_int32_are_noted(op_type, signed):
+    nodes = [quant("x", "a", signed=signed), quant("w", "q", signed=signed),
+             helper.make_node(op_type, ["a", "q"], ["p"], name="product"), quant("p", "y")]  # fmt: skip
+    values = parameters("a", bits=8.0, scale=1.0) | parameters("q", bits=8.0, scale=1.0)
+    values |= parameters("y", bits=8.0, scale=2.0**26)
+    level = 127 if signed else 255
+    for terms, is_noted in ((2**31 // level**2 + 500, True), (1000, False)):
+        values["w"] = np.full((1, terms, 1, 1) if op_type == "Conv" else (terms, 1), level, np.float32)
+        x = np.full((1, terms, 1, 1) if op_type == "Conv" else (1, terms), level, np.float32)
+        source = _net(nodes, values, x.shape)
+        if is_noted:
+            assert "int32" in _assert_noted(source, "qcdq", x).problem
+        else:
+            _assert_left_alone(source, "qcdq", x)
+
+
 def test_embedded_functions_are_noted_where_the_scale_becomes_a_factor_of_the_product():
     nodes = [helper.make_node("MatMul", ["x", "w"], ["p"], name="product"), quant("p", "y")]
     values = {"w": _RNG(0).integers(-3, 4, (8, 16)).astype(np.float32)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from hypothesis import given
@@ -474,3 +475,105 @@ def test_a_function_that_is_no_number_for_some_sums_is_refused():
     source = mlp(helper.make_node("Log", ["sums"], ["l"]), quant("l", "y"), constants=parameters("y"))
     _, (refusal,), _ = written(source)
     assert refusal.problem == "sums for which it is no number"
+
+
+def _assert_same_or_refused(source, x: np.ndarray) -> None:
+    """Levels of a written model are those of the source, or a node is refused for float rounding."""
+    result, refusals, _ = written(source)
+    if refusals:
+        assert {r.problem for r in refusals} <= {
+            "float rounding before it decides between two levels",
+            "it adds numbers of different scales",
+        }
+    np.testing.assert_allclose(outputs(result, x), outputs(source, x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("operator", ["AveragePool", "GlobalAveragePool"])
+@pytest.mark.parametrize("scale", [0.3, -0.3])
+@pytest.mark.parametrize("off", [2.0**-18, -(2.0**-18), -(2.0**-20), 2.0**-10])
+def test_means_of_levels_that_cancel_are_exact_or_refused(off: float, scale: float, operator: str):
+    """The mean of 111, -110, 0, 0 is 2^-16.6 off where each level is rounded with its scale."""
+    attributes = {} if operator[0] == "G" else {"kernel_shape": [2, 2]}
+    nodes = [quant("x", "q"), helper.make_node(operator, ["q"], ["mean"], **attributes), *(
+        [helper.make_node("Neg", ["mean"], ["p"])] if scale < 0 else [helper.make_node("Identity", ["mean"], ["p"])]
+    ), quant("p", "y")]  # fmt: skip
+    constants = parameters("q", scale=abs(scale), bits=8.0) | parameters("y", scale=0.15 * (1 + off), bits=4.0)
+    source = model(nodes, constants, inputs={"x": [1, 1, 2, 2]}, outputs=["y"])
+    big = np.arange(1, 128)
+    windows = np.stack([big, 1 - big, 0 * big, 0 * big], axis=1)
+    x = np.concatenate([windows, -windows, np.roll(windows, 2, axis=1)]).astype(np.float32).reshape(-1, 1, 2, 2)
+    _assert_same_or_refused(source, x * np.float32(0.3))
+    assert bool(written(source)[1]) == (abs(off) < 2**-11)
+
+
+def _sum_read_by(consumer: str, scales: tuple[float, float], out: float) -> onnx.ModelProto:
+    nodes = [quant("x", "a"), quant("z", "b"), helper.make_node("Add", ["a", "b"], ["s"])]
+    match consumer:
+        case "Quant":
+            nodes += [quant("s", "y")]
+        case "AveragePool":
+            nodes += [helper.make_node("AveragePool", ["s"], ["m"], kernel_shape=[1, 1]), quant("m", "y")]
+        case "Add":
+            nodes += [quant("x", "c"), helper.make_node("Add", ["s", "c"], ["t"]), quant("t", "y")]
+        case _:
+            nodes += [helper.make_node("Concat", ["s", "s"], ["t"], axis=1), quant("t", "y")]
+    constants = parameters("a", scale=scales[0], bits=8.0) | parameters("b", scale=scales[1], bits=8.0)
+    constants |= parameters("c", scale=scales[0], bits=2.0) | parameters("y", scale=out, bits=8.0)
+    return model(nodes, constants, inputs={"x": ["N", 1, 1, 1], "z": ["N", 1, 1, 1]}, outputs=["y"])
+
+
+@pytest.mark.parametrize("consumer", ["Quant", "AveragePool", "Add", "Concat"])
+@pytest.mark.parametrize("apart", [0.0, 2.0**-20.5, 2.0**-21.5, 1.0, -(2.0**-23)])
+@pytest.mark.parametrize("out", [0.3, 0.6, 1e-5])
+def test_sums_of_scales_that_are_nearly_one_are_exact_or_refused(consumer: str, apart: float, out: float):
+    """127 * 0.3 - 127 * 0.3 (1 + 2^-20.5) is no 0."""
+    scales = np.float32(0.3), np.float32(np.float32(0.3) * (1 + apart))
+    source = _sum_read_by(consumer, (float(scales[0]), float(scales[1])), out)
+    result, refusals, _ = written(source)
+    levels = np.arange(-128, 128, dtype=np.float32)
+    pairs = np.array([(k, d - k) for k in levels for d in (-1, 0, 1, 2) if -128 <= d - k < 128], np.float32)
+    x, z = (pairs[:, i].reshape(-1, 1, 1, 1) * scale for i, scale in enumerate(scales))
+    mine, theirs = (anybit.Session(m, engine="reference").run({"x": x, "z": z})["y"] for m in (result, source))
+    np.testing.assert_array_equal(mine, theirs)
+    if apart in (0.0, 1.0) and out == 0.3:
+        assert not refusals
+
+
+@pytest.mark.parametrize("activation", ["Cos", "Abs"])
+def test_a_mean_behind_a_function_that_is_enumerated_is_refused(activation: str):
+    nodes = [quant("x", "q", signed=0), helper.make_node("GlobalAveragePool", ["q"], ["m"]),
+             helper.make_node(activation, ["m"], ["c"]), quant("c", "y")]  # fmt: skip
+    constants = parameters("q", scale=0.3, bits=2.0) | parameters("y", scale=0.4)
+    _, (refusal,), _ = written(model(nodes, constants, inputs={"x": [1, 1, 2, 2]}, outputs=["y"]))
+    assert refusal.problem in ("float rounding before it decides between two levels", "the activation is not monotone")
+
+
+_UNUSABLE = [("Mul", np.inf), ("Mul", -np.inf), *((op, np.nan) for op in ("Mul", "Div", "Add", "Sub", "PRelu", "Max"))]
+
+
+@pytest.mark.parametrize("quantiser", ["Quant", "BipolarQuant"])
+@pytest.mark.parametrize(("op_type", "operand"), [*_UNUSABLE, ("Div", 0.0), ("Div", -0.0)])
+@pytest.mark.parametrize("to", ["finn", "quantized-ops", "integer-ops"])
+def test_operands_that_make_nan_are_refused_by_name(to: str, op_type: str, operand: float, quantiser: str):
+    """0 * inf is NaN in the source, and a level in what is written."""
+    last = quant("m", "y") if quantiser == "Quant" else helper.make_node(
+        "BipolarQuant", ["m", "y_scale"], ["y"], name="y_node", domain="qonnx.custom_op.general")  # fmt: skip
+    source = mlp(helper.make_node(op_type, ["sums", "c"], ["m"], name="odd"), last,
+                 constants=parameters("y") | {"c": np.float32(operand)})  # fmt: skip
+    result = translate(source, to)
+    assert [r for r in result.refusals if any(name in f"{r.node} {r.got}" for name in ("odd", "y_node", "sums"))]
+    if to == "finn":
+        for x in (np.zeros((1, 6), "f"), np.ones((1, 6), "f"), -np.ones((1, 6), "f")):
+            mine, theirs = (anybit.Session(m, engine="reference").run({"x": x})["y"] for m in (result.model, source))
+            np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("op_type", ["Max", "Min"])
+@pytest.mark.parametrize("bound", [np.inf, -np.inf])
+def test_infinite_bounds_are_followed(op_type: str, bound: float):
+    source = mlp(helper.make_node(op_type, ["sums", "c"], ["m"]), quant("m", "y"),
+                 constants=parameters("y") | {"c": np.float32(bound)})  # fmt: skip
+    result, refusals, _ = written(source)
+    assert not refusals
+    rows = np.random.default_rng(3).normal(size=(50, 6)).astype(np.float32)
+    np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))

@@ -124,7 +124,9 @@ def convert(
 
 def _check_text(certificate: Certificate) -> list[str]:
     """How the result was compared with its source, in a few lines."""
-    shown = certificate.verdict.value if certificate.verdict.is_exact else "not proven equal"
+    shown = certificate.verdict.value if certificate.verdict.is_proof else "not proven equal"
+    if certificate.verdict.is_proof and not certificate.verdict.is_exact:
+        shown += f", {certificate.bound:g}"
     if certificate.counter_example is not None:
         run = f"a difference of {certificate.counter_example.largest:g} on one of {certificate.samples} samples"
     elif certificate.samples:

@@ -29,9 +29,10 @@ def verify(
 ) -> None:
     """Prove layer by layer that two models are equal, or find an input that shows the difference.
 
-    Exit code 0 if they are equal for every input that the printed assumptions allow, 1 if they differ or nothing is
-    proven.
+    Exit code 0 if it is proven for every input that the printed assumptions allow that they are equal, or that they
+    have the same integers and differ by no more than a bound that is printed; 1 if they differ or nothing is proven.
     """
+    from anybit.formats.certificate import Verdict
     from anybit.runtime.verify import verify as verify_models
 
     certificate = verify_models(a, b, samples=random, seed=seed, assume_annotations=assume_annotations)
@@ -43,6 +44,7 @@ def verify(
         figures = {
             "exact": certificate.verdict.is_exact,
             "verdict": certificate.verdict,
+            "bound": certificate.bound if certificate.verdict.is_proof else None,
             "layers": certificate.layers,
             "outputs": certificate.outputs,
             "assumptions": [str(a) for a in certificate.assumptions],
@@ -58,9 +60,11 @@ def verify(
         rows = [(s.a, s.b, s.verdict.value, s.values, s.steps, s.bound, s.detail) for s in stretches]
         print_table(certificate.verdict.value, columns, rows)
         say(*certificate.assumptions, *certificate.notes)
+        if certificate.verdict is Verdict.EXACT_BUT_FOR_FLOAT_ROUNDING:
+            say(f"outputs differ by no more than {certificate.bound:g}")
         if found is not None:
             text = f"output '{found.output}' differs by {found.largest:g} on an input"
             written = "; write it with -o" if output is None else f" that is in {output}"
             say(text + written)
-    if not certificate.verdict.is_exact:
+    if not certificate.verdict.is_proof:
         raise typer.Exit(FINDINGS)

@@ -18,9 +18,11 @@ class Verdict(enum.Enum):
     EXACT_BY_CONSTRUCTION = "exact by construction"
     """The same operators with the same constants."""
     EXACT_BY_ENUMERATION = "exact by enumeration"
-    """Other operators, the same number for every integer that can occur."""
-    EXACT_BUT_FOR_FLOAT_ROUNDING = "exact integers, real values up to float rounding of the last scaling"
-    """The same integers in every layer; the output's last float operations round differently."""
+    """Other operators, the same number for every integer that can occur: each one was tried, or, where both functions
+    are proven to rise or to fall, those on both sides of every step."""
+    EXACT_BUT_FOR_FLOAT_ROUNDING = "same integers, outputs within the bound that is stated"
+    """The same integers in every layer, and outputs that differ by no more than `Stretch.bound`, which is so small that
+    the last float operations may round it away; the last scales may also be truly different."""
     DIFFERENT = "different"
     """An input is known on which outputs differ."""
     UNDECIDED = "undecided"
@@ -28,8 +30,13 @@ class Verdict(enum.Enum):
 
     @property
     def is_exact(self) -> bool:
-        """Whether it is a proof that the models are equal, float rounding of a last scaling aside."""
-        return self not in (Verdict.DIFFERENT, Verdict.UNDECIDED)
+        """Whether it is a proof that the models make the same numbers, bit for bit but for the sign of zero."""
+        return self in (Verdict.EXACT_BY_CONSTRUCTION, Verdict.EXACT_BY_ENUMERATION)
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether it is a proof that the models are equal, or differ by no more than a bound that is stated."""
+        return self.is_exact or self is Verdict.EXACT_BUT_FOR_FLOAT_ROUNDING
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,8 @@ class Stretch:
         verdict: How it was shown to be equal, or that it was not.
         values: Number of integers that were tried; 0 where the stretch is equal by construction.
         steps: Number of runs of integers of one level that were compared.
-        bound: How far real values may differ.
+        bound: How far real values may differ, if the verdict is that they may; the largest difference of all that were
+            tried.
         detail: What differs, or stands in the way.
     """
 
@@ -111,3 +119,8 @@ class Certificate:
     assumptions: tuple[Assumption, ...] = ()
     samples: int = 0
     counter_example: CounterExample | None = None
+
+    @property
+    def bound(self) -> float:
+        """How far outputs may differ, where the verdict is a proof; 0 where they are equal."""
+        return max((o.bound for o in self.outputs), default=0.0) if self.verdict.is_proof else float("inf")

@@ -27,7 +27,7 @@ from anybit.ops.constants import has_default
 from anybit.ops.nodes import label, operator_of, shape_of
 from anybit.ops.operator import Array
 
-_FLOAT_ROUNDING = 2.0**-20  # share of the largest magnitude that a few float32 operations may move
+_FLOAT_ROUNDING = 2.0**-20  # share of the largest magnitude up to which a difference is stated as a bound
 _ORDER = tuple(Verdict)
 
 
@@ -53,7 +53,11 @@ def certify(a: ModelSource, b: ModelSource, *, assume_annotations: bool | None =
     bare = load(first), load(second)
     assume_formats(*bare, assume_annotations=False)
     without = _certified(*bare)
-    return without if without.verdict.is_exact else replace(_certified(first, second), assumptions=assumed)
+    if without.verdict.is_exact:
+        return without
+    found = _certified(first, second)
+    gained = found.verdict.is_exact or not without.verdict.is_proof
+    return replace(found, assumptions=assumed) if gained else without
 
 
 def assume_formats(

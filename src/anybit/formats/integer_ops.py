@@ -22,7 +22,7 @@ from anybit.formats.format import Approximation, Outcome
 from anybit.formats.layers import IntegerLayer, IntegerProduct, read_layer
 from anybit.formats.lowering import Hub, lower
 from anybit.formats.read_products import read_integer as read
-from anybit.formats.stored import Bytes, Stored, stored_input
+from anybit.formats.stored import LARGEST_SUM, Bytes, Stored, stored_input
 from anybit.ops.nodes import label, operator_of
 from anybit.ops.operator import Array
 
@@ -30,7 +30,6 @@ __all__ = ["read", "write"]
 
 _NEIGHBOURS = (0, 1, -1, 2, -2)  # of the scale, in units in the last place
 _WEIGHTS = ((np.int8, -128, 127), (np.uint8, 0, 255))
-_SUMS = 1 << 31
 
 
 def write(model: ir.Model, *, approximate: bool = False) -> Outcome:
@@ -52,9 +51,14 @@ def _plan(product: IntegerProduct, hub: Hub, *, approximate: bool) -> _Plan | Re
     dtype = next((t for t, lowest, highest in _WEIGHTS if lowest <= lo and hi <= highest), None)
     if dtype is None:
         return Refusal(problem="weights of more than 8 bits", node=label(product.product), got=f"{lo:g} .. {hi:g}")
-    proven = product.accumulator.proven
-    if min(proven.lo, proven.partial_lo) < -_SUMS or max(proven.hi, proven.partial_hi) >= _SUMS:
-        return Refusal(problem="its sums do not fit into 32 bits", node=label(product.product), got=str(proven.format))
+    largest = float(x.largest_sum(product.magnitudes).max(initial=0))
+    if largest > LARGEST_SUM:
+        return Refusal(
+            problem="its sums do not fit into 32 bits",
+            node=label(product.product),
+            got=f"sums of up to {int(largest)}",
+            expected=f"{LARGEST_SUM} at most",
+        )
     scale = _certified(product, hub)
     approximation = None
     if isinstance(scale, Refusal):

@@ -74,6 +74,12 @@ class IntegerProduct:
         axis = 1 if self.product.op_type == "Conv" else len(shape_of(output) or (0, 0)) - 1
         return Integers(output, axis, self.scale, self.lo, self.hi, bias=self.bias)
 
+    @property
+    def magnitudes(self) -> Float64s:
+        """By channel, what the magnitudes of the weights add up to."""
+        axes = tuple(range(1, self.weights.ndim)) if self.product.op_type == "Conv" else (0,)
+        return np.abs(self.weights).sum(axis=axes, dtype=np.float64)
+
     def laid(self, array: Array) -> Array:
         """(n, channels) with the axes of the product's output, one entry on each of the others."""
         rank = len(shape_of(self.product.outputs[0]) or (0, 0))

@@ -4,8 +4,9 @@
 
 A layer is written only if this gives the level that the layer has, for every sum that it can meet; see
 `anybit.formats.requantize`. Activations are stored from 0 up; the integer weights may be multiplied by a factor, which
-the multiplier takes back. As the specification has it, sums are of 32 bits: kernels for x86 without VNNI saturate
-pairs of products at 16 bits, which can happen only where activations and weights both have more than 7 bits.
+the multiplier takes back. Sums are of 32 bits, which have to hold each of
+them, in any order, with the bias. Kernels for x86 without VNNI saturate pairs of products at 16 bits, which can happen
+only where activations and weights both have more than 7 bits.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from anybit.formats.layers import IntegerLayer, IntegerProduct, read_layer
 from anybit.formats.lowering import Hub, lower
 from anybit.formats.quantizer import Quantizer, read_quant
 from anybit.formats.read_products import read_quantized as read
-from anybit.formats.requantize import Corners, Requantization, corners_of, reproduces, requantise
-from anybit.formats.stored import Bytes, Stored, stored_input, stored_output
+from anybit.formats.requantize import LARGEST_BIAS, Corners, Requantization, corners_of, reproduces, requantise
+from anybit.formats.stored import LARGEST_SUM, Bytes, Stored, stored_input, stored_output
 from anybit.ops.nodes import label, shape_of
 from anybit.ops.operator import Array
 from anybit.ops.zero_sign import refusal_where_told
@@ -116,6 +117,14 @@ def _certified(
             node=label(layer.product),
             got=f"{int((~fits).sum())} of {layer.channels} channels",
         )
+    largest = x.largest_sum(layer.magnitudes * np.abs(found.factor)) + np.abs(found.bias)
+    if (largest > LARGEST_SUM).any():
+        return Refusal(
+            problem="its sums do not fit into 32 bits",
+            node=label(layer.product),
+            got=f"sums and bias of up to {int(largest.max())}",
+            expected=f"{LARGEST_SUM} at most",
+        )
     return _Plan(layer, last, x, y, weights.astype(np.int8), scale, found.bias.astype(np.int32))
 
 
@@ -130,10 +139,11 @@ def _across(layer: IntegerProduct) -> tuple[int, ...]:
 
 
 def _room(layer: IntegerProduct, x: Stored) -> Float64s:
-    """By channel, the largest factor that leaves the weights in 8 bits, and pairs of products in 16; at least 1."""
+    """By channel, the largest factor that leaves weights in 8 bits, pairs of products in 16, sums in 32; at least 1."""
     largest = np.maximum(np.abs(layer.weights).max(axis=_within(layer), initial=0), 1)
     allowed = min(_HIGHEST_WEIGHT, _PAIR // (2 * max(x.highest, 1)))
-    return np.maximum(np.floor(allowed / largest), 1)
+    sums = np.maximum(x.largest_sum(layer.magnitudes), 1)
+    return np.maximum(np.floor(np.minimum(allowed / largest, (LARGEST_SUM - LARGEST_BIAS) / sums)), 1)
 
 
 def _weight_scale(

@@ -22,7 +22,8 @@ from anybit.exact.thresholds import Steps
 
 _FACTORS = (1, 2, 3, 5, 7, 9, 12, 18, 25, 36, 42, 63, 127)
 _SLOPES = 33  # that are tried between the flattest and the steepest
-_LARGEST = float(1 << 24)  # float32 holds the sums exactly
+LARGEST_BIAS = float(1 << 24)
+"""No bias has this magnitude, nor a sum beside a threshold: float32 holds both exactly."""
 _FLATTEST = 2.0**-30
 _GOLDEN = (5**0.5 - 1) / 2
 _SECTIONS = 32  # of the logarithms of slopes, between those of the outermost corners
@@ -112,14 +113,14 @@ def corners_of(steps: Steps, zero_point: Float64s, *, lowest: float, highest: fl
 
 def reproduces(corners: Corners, factor: float, bias: Float64s, multiplier: Float64s) -> npt.NDArray[np.bool_]:
     """By channel, whether the float32 arithmetic of the runtimes is right on both sides of every threshold."""
-    legal = (multiplier > 0) & np.isfinite(multiplier) & (np.abs(bias) < _LARGEST)
+    legal = (multiplier > 0) & np.isfinite(multiplier) & (np.abs(bias) < LARGEST_BIAS)
     scale = np.where(legal, multiplier, 1.0).astype(np.float32)[:, None]
     right = legal
     for place, reached in ((corners.reach, True), (corners.stay, False)):
         none = np.isinf(place)
         total = np.where(none, 0.0, place * factor + bias[:, None])
         level = np.rint(total.astype(np.float32) * scale)
-        fits = ((level > corners.height) == reached) & (np.abs(total) < _LARGEST)
+        fits = ((level > corners.height) == reached) & (np.abs(total) < LARGEST_BIAS)
         right = right & (fits | none).all(axis=1)
     return right
 

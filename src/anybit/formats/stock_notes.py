@@ -26,6 +26,7 @@ _RULES: tuple[Callable[[Place], Iterator[Note]], ...] = (
     stock_rules.moved_past,
     stock_rules.small_types,
     stock_rules.pair_of_words,
+    stock_products.overflow,
     stock_products.saturation,
     stock_products.saturated_operator,
     stock_rules.ties,

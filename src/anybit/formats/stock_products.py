@@ -10,9 +10,10 @@ import onnx_ir as ir
 from anybit.formats.format import Note, Remedy
 from anybit.formats.stock_forms import bias_of, is_exact_bias, is_taken_for_blocks
 from anybit.formats.stock_graph import MOVES, Linear, Place, dequantized, linear_of, only_reader, source
+from anybit.formats.stored import LARGEST_SUM
 from anybit.ops.constants import constant
 from anybit.ops.nodes import shape_of
-from anybit.ops.operator import DOMAIN
+from anybit.ops.operator import DOMAIN, Array
 
 PRODUCTS = frozenset(("Conv", "Gemm", "MatMul"))
 STEP = "levels at ties, by one step"
@@ -20,6 +21,7 @@ POWER = 0.5
 """The significand of powers of two."""
 
 _PAIR = 32767  # sums of two products that kernels without VNNI hold
+_WIDEST = 255  # magnitude of a byte less its zero point
 _SATURATES = "stock ONNX Runtime saturates sums of two products on x86 without VNNI"
 _INTEGER_WEIGHTS = {"QLinearConv": 3, "QLinearMatMul": 3, "MatMulInteger": 1}
 """Operators on bytes whose kernels saturate, and which input the weights are."""
@@ -117,21 +119,55 @@ def is_by_column(w: Linear, product: ir.Node) -> bool:
     return w.scales == 1 or (shape is not None and len(shape) == 2 and w.node.attributes.get_int("axis", 1) in (1, -1))
 
 
+def overflow(place: Place) -> Iterator[Note]:
+    """Sums of products of bytes, with a bias, that int32 does not hold."""
+    node = place.node
+    factors = _byte_factors(place)
+    if factors is None:
+        return
+    x, w, stored = factors
+    weights = stored.astype(np.float64)
+    centred = weights - w.parameters.zero_point
+    is_by_row = node.op_type == "Conv" or bool(node.attributes.get_int("transB", 0))
+    axes = tuple(range(1, weights.ndim)) if is_by_row else (max(weights.ndim - 2, 0),)
+    sums = np.maximum(np.abs(weights), np.abs(centred)).sum(axis=axes) * (_largest(x) if _is_unsigned(x) else _WIDEST)
+    bias = dequantized(node.inputs[2]) if node.op_type != "MatMul" and len(node.inputs) > 2 else None
+    added = 0.0 if bias is None or bias.stored is None else np.abs(bias.stored.astype(np.float64)).max(initial=0)
+    largest = float(sums.max(initial=0) + added)
+    if largest > LARGEST_SUM:
+        yield place.note(
+            "stock ONNX Runtime adds it up in int32, which wraps around", got=f"sums of up to {largest:.0f}"
+        )
+
+
 def saturation(place: Place) -> Iterator[Note]:
     """Sums of pairs of products of bytes that x86 without VNNI does not hold."""
-    node = place.node
-    if node.op_type not in PRODUCTS:
+    factors = _byte_factors(place)
+    if factors is None:
         return
-    x, w = place.operands[0], place.operands[1]
-    if x is None or w is None or w.stored is None or x.dtype != ir.DataType.UINT8 or w.dtype != ir.DataType.INT8:
+    x, w, stored = factors
+    if not _is_unsigned(x) or w.dtype != ir.DataType.INT8:
         return
-    if node.op_type == "Conv" and (place.quantizer is None or not takes_bias(node)):
-        return
-    if node.op_type == "MatMul" and not is_by_column(w, node):
-        return
-    largest = _largest(x) * 2 * int(np.abs(w.stored.astype(np.int64)).max(initial=0))
+    largest = _largest(x) * 2 * int(np.abs(stored.astype(np.int64)).max(initial=0))
     if largest > _PAIR:
         yield place.note(_SATURATES, got=f"sums of up to {largest}, {_PAIR} fit")
+
+
+def _byte_factors(place: Place) -> tuple[Linear, Linear, Array] | None:
+    """The bytes of a product that becomes one of bytes, and those of its weights; None where it does not."""
+    node = place.node
+    if node.op_type not in PRODUCTS:
+        return None
+    x, w = place.operands[0], place.operands[1]
+    if x is None or w is None or w.stored is None or not (x.is_byte and w.is_byte):
+        return None
+    if node.op_type == "Conv" and (place.quantizer is None or not takes_bias(node)):
+        return None
+    return None if node.op_type == "MatMul" and not is_by_column(w, node) else (x, w, w.stored)
+
+
+def _is_unsigned(x: Linear) -> bool:
+    return x.dtype == ir.DataType.UINT8
 
 
 def saturated_operator(place: Place) -> Iterator[Note]:

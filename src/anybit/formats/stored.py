@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from anybit.analysis.values.tensor import Float64s
 from anybit.errors import Refusal
 from anybit.formats import qcdq
 from anybit.formats.clipped import before_clip
@@ -28,6 +29,8 @@ MOVEMENT = frozenset("Flatten Gather Identity MaxPool Reshape Slice Squeeze Tran
 _SMALLEST, _LARGEST = 1e-30, 1e30  # scales between them recover every byte from its real number
 _BYTE = ir.DataType.UINT8
 _TOP = 255
+LARGEST_SUM = (1 << 31) - 1
+"""Magnitude up to which an accumulator of 32 bits holds a sum; beyond, it wraps around, or saturates."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,16 @@ class Stored:
     def one_scale(self) -> np.float32:
         """The scale where it is one number, else 1: operators take only one, the rest goes into their weights'."""
         return np.float32(self.scale.reshape(()) if self.scale.size == 1 else 1.0)
+
+    def largest_sum(self, magnitudes: Float64s) -> Float64s:
+        """The largest magnitude of any sum of some products with these bytes, zero point taken off before or after.
+
+        A byte and its zero point lie both in 0 .. highest, and so does the magnitude of their difference.
+
+        Args:
+            magnitudes: What the magnitudes of the weights of a sum add up to.
+        """
+        return magnitudes * self.highest
 
 
 def from_zero(quantizer: Quantizer, constant: bool) -> Container | Refusal:  # noqa: FBT001  a `Choose`

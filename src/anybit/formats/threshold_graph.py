@@ -21,6 +21,7 @@ from anybit.passes.rewriter import Rewriter
 
 LAYOUTS = {(3, 1): "NCW", (4, 1): "NCHW", (5, 1): "NCDHW", (3, 2): "NWC", (4, 3): "NHWC", (5, 4): "NDHWC"}
 """The layout of a tensor of more than two axes, by rank and axis of channels."""
+_HALF = 0.5  # the significand of powers of two
 _LEAST_SIGNED_BITS = 2
 
 
@@ -144,10 +145,10 @@ class Written:
         annotate_datatype(numbers.value, BipolarType() if bipolar else integer_type(lo, hi))
 
     def realise(self) -> None:
-        """Lets what still reads a tensor of the hub get the numbers times their scale."""
+        """Lets what still reads a tensor of the hub get the numbers times their scale; its own node makes it else."""
         for old, numbers in self.roots.items():
             maker = old.producer()
-            if maker is None or not (old.uses() or old.is_graph_output()):
+            if maker is None or not (old.uses() or old.is_graph_output()) or not _is_kept_by_scale(numbers):
                 continue
             real = numbers.value
             unit = numbers.unit if (numbers.unit != numbers.unit[0]).any() else numbers.unit[:1]
@@ -161,6 +162,11 @@ class Written:
                 added = self.rewriter.constant(f"{old.name}/bias", bias)
                 real = self.put(maker, "Add", [real, added], f"{old.name}/biased", old, {})
             self.rewriter.take_over(real, old)
+
+
+def _is_kept_by_scale(numbers: Integers) -> bool:
+    """Whether the numbers times their scale are what the hub's own sum or mean is, bit for bit."""
+    return numbers.is_exact and np.frexp(numbers.divisor)[0] == _HALF
 
 
 def laid(by_channel: Array, axis: int | None, like: ir.Value) -> Array:

@@ -147,7 +147,7 @@ def _source(written: Written, node: ir.Node, chain: Chain, rows: Rows) -> tuple[
 
 def _unchanged(function: StepFunction, root: Integers | Floats, scale: Float64s, axis: int | None) -> Integers | None:
     """The numbers themselves, where they are the levels."""
-    if isinstance(root, Floats) or root.relative_error or function.total > _MOST_TRIED:
+    if isinstance(root, Floats) or not root.is_exact or function.total > _MOST_TRIED:
         return None
     ends, every = np.stack(function.ends), function.every()
     if not np.array_equal(function(ends), ends) or not np.array_equal(function(every), every):

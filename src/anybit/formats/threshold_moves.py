@@ -129,9 +129,9 @@ def joined(node: ir.Node, parts: Sequence[Integers], value: ir.Value) -> Integer
     axis = node.attributes.get_int("axis", 0) % len(shape)
     lo, hi = min(p.lo.min() for p in parts), max(p.hi.max() for p in parts)
     units = np.concatenate([p.unit.reshape(-1) for p in parts])
-    error = max(p.relative_error for p in parts)
+    error, steps = max(p.relative_error for p in parts), max(p.step_error for p in parts)
     if (units == units[0]).all():
-        return Integers(value, None, units[:1], np.full(1, lo), np.full(1, hi), relative_error=error)
+        return Integers(value, None, units[:1], np.full(1, lo), np.full(1, hi), relative_error=error, step_error=steps)
     sizes = [(shape_of(v) or ())[axis] for v in node.inputs if v is not None and shape_of(v)]
     if axis == 0 or len(sizes) != len(parts) or None in sizes or any(p.axis not in (None, axis) for p in parts):
         return refusal
@@ -147,6 +147,7 @@ def joined(node: ir.Node, parts: Sequence[Integers], value: ir.Value) -> Integer
         along([p.lo for p in parts]),
         along([p.hi for p in parts]),
         relative_error=error,
+        step_error=steps,
     )
 
 

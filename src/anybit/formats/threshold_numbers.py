@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.analysis import Values
+from anybit.analysis.values.tensor import Float64s
 from anybit.errors import Refusal
 from anybit.exact.chain import Chain, chain_of
 from anybit.exact.numbers import Floats, Integers, Pairs
@@ -18,8 +19,8 @@ from anybit.io.annotations import annotate_datatype
 from anybit.ops.nodes import label
 from anybit.passes.rewriter import Rewriter
 
-FLOAT_ROUNDING = 2.0**-21
-"""How far a mean or a sum in float32 may be from the exact one, relatively."""
+_FLOAT_ROUNDING = 2.0**-21  # of a mean or sum: three roundings to float32 of what the magnitudes of its terms add up to
+_SUBNORMAL = 2.0**-149  # what these roundings may be off by besides, where they are of numbers next to 0
 LARGEST_SUM = 1 << 24
 """Below it float32 holds every whole number."""
 _HALF = 0.5  # the significand of powers of two
@@ -163,9 +164,19 @@ class Numbers:
             unit,
             a.lo * p + b.lo * q,
             a.hi * p + b.hi * q,
-            relative_error=0.0 if is_power_of_two(a) and is_power_of_two(b) else FLOAT_ROUNDING,
             total=pairs.total,
         )
+        if not (is_power_of_two(a) and is_power_of_two(b)):
+            numbers = inexact(
+                numbers,
+                magnitude=float((_largest(a) * p + _largest(b) * q).max()),
+                relative=max(
+                    part.relative_error + float(np.abs(r / w - 1).max())
+                    for part, r, w in zip((a, b), ratios, whole, strict=True)
+                ),
+                steps=sum(part.step_error * float(r.max()) for part, r in zip((a, b), ratios, strict=True)),
+                one_sign=has_one_sign(a, b),
+            )
         self.written.annotate(numbers)
         self._sums[value] = numbers
         return numbers
@@ -173,4 +184,30 @@ class Numbers:
 
 def is_power_of_two(numbers: Integers) -> bool:
     """Whether float32 computes with what they stand for exactly."""
-    return numbers.divisor == 1 and bool((np.frexp(numbers.scale)[0] == _HALF).all())
+    return numbers.is_exact and numbers.divisor == 1 and bool((np.frexp(numbers.scale)[0] == _HALF).all())
+
+
+def has_one_sign(*parts: Integers) -> bool:
+    """Whether no number of any part has another sign than one of another part, 0 aside."""
+    return all((p.lo >= 0).all() for p in parts) or all((p.hi <= 0).all() for p in parts)
+
+
+def inexact(numbers: Integers, *, magnitude: float, relative: float, steps: float, one_sign: bool) -> Integers:
+    """A sum or mean of what float32 rounds.
+
+    Args:
+        numbers: The sum, as if it were exact.
+        magnitude: What the magnitudes of its terms add up to at most, in units of it.
+        relative: How far a term may be off, as a share of it.
+        steps: How far the terms together may be off besides, in units of the sum.
+        one_sign: Whether all terms have one sign: then their magnitudes add up to that of the sum.
+    """
+    error = relative + _FLOAT_ROUNDING * (1 + relative)
+    steps = steps * (1 + _FLOAT_ROUNDING) + _SUBNORMAL / float(np.abs(numbers.unit).min())
+    if one_sign:
+        return replace(numbers, relative_error=error, step_error=steps)
+    return replace(numbers, relative_error=0.0, step_error=steps + error * magnitude)
+
+
+def _largest(numbers: Integers) -> Float64s:
+    return np.maximum(np.abs(numbers.lo), np.abs(numbers.hi))

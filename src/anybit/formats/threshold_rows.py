@@ -22,8 +22,8 @@ from anybit.ops.nodes import label
 
 _MOST_THRESHOLDS = 1 << 24
 _EXACT = float(1 << 24)  # up to here float32 holds every integer
-SAME = 2.0**-20
-"""Relative distance of scales that are the same but for rounding."""
+SAME = 2.0**-22
+"""Relative distance of scales that are the same but for rounding, as in `anybit.analysis.values.tensor.common_grid`."""
 _DENOMINATORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512, 1024, 4096)
 
 
@@ -150,7 +150,7 @@ def shared(thresholds: Float64s) -> npt.NDArray[np.float32]:
 
 def _places(function: StepFunction, root: Integers | Floats) -> Float64s | Refusal:
     """(n, channels) numbers whose level may hang on the rounding of what they stand for; none where that is exact."""
-    if not root.relative_error:
+    if isinstance(root, Floats) or root.is_exact:
         return np.zeros((0, function.channels))
     return deciding(function)
 
@@ -163,10 +163,10 @@ def _open(
     Between the ends of what rounding can make of it a level is certain only by composition; else every float32 number
     in between is tried.
     """
-    exact = root.reals(places)
-    wanted = levels_of(chain, exact, scale)
-    low, high = ((exact * np.float32(1 + e)).astype(np.float32) for e in (-root.relative_error, root.relative_error))
-    if proof is Proof.COMPOSITION or not len(places):
+    if isinstance(root, Floats) or not len(places):
+        return np.zeros(places.shape, np.bool_)
+    wanted, (low, high) = levels_of(chain, root.reals(places), scale), root.ends(places)
+    if proof is Proof.COMPOSITION:
         return np.any([levels_of(chain, moved, scale) != wanted for moved in (low, high)], axis=0)
     first, last = (f(ordinal_of(low), ordinal_of(high)) for f in (np.minimum, np.maximum))
     found = np.zeros(wanted.shape, np.bool_)
@@ -187,6 +187,12 @@ def pair_rows(
     reached = levels_of(chain, reals, scale)
     if np.isnan(reached).any():
         return not_a_number(label(node))
+    if not _is_certain(chain, pairs, scale, (left[:, None], right[:, None], reached)):
+        return Refusal(
+            problem="float rounding before it decides between two levels",
+            node=label(node),
+            hint="use scales that are powers of two, or Trunc",
+        )
     falls = chain.rising is not None and (chain.rising < 0).all()
     sign = np.full(chain.channels, -1.0 if falls else 1.0)
     for p, q in _multipliers(pairs):
@@ -201,6 +207,17 @@ def pair_rows(
         got=f"scales {float(pairs.a.unit[0]):g} and {float(pairs.b.unit[0]):g}",
         hint="give both summands one scale",
     )
+
+
+def _is_certain(chain: Chain, pairs: Pairs, scale: Float64s, tried: tuple[Float64s, Float64s, Float64s]) -> bool:
+    """Whether every pair has its level whatever rounding made of the two summands."""
+    if pairs.a.is_exact and pairs.b.is_exact:
+        return True
+    if chain.rising is None:
+        return False
+    left, right, reached = tried
+    ends = zip(pairs.a.ends(left), pairs.b.ends(right), strict=True)
+    return all(np.array_equal(levels_of(chain, a + b, scale), reached) for a, b in ends)
 
 
 def _tied_rows(

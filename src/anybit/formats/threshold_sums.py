@@ -12,7 +12,7 @@ from anybit.errors import Refusal
 from anybit.exact.numbers import Integers
 from anybit.formats.layers import IntegerProduct, read_product
 from anybit.formats.threshold_moves import window_of
-from anybit.formats.threshold_numbers import FLOAT_ROUNDING, LARGEST_SUM, Numbers, is_power_of_two
+from anybit.formats.threshold_numbers import LARGEST_SUM, Numbers, has_one_sign, inexact, is_power_of_two
 from anybit.formats.threshold_rows import SAME
 from anybit.ops.nodes import label, shape_of
 from anybit.ops.sizes import refuse_bytes
@@ -103,20 +103,18 @@ class Sums:
             "kernel_shape": ir.AttrInt64s("kernel_shape", kernel),
         }
         value = written.put(node, "Conv", [numbers.value, ones], f"{output.name}/sums", output, attributes)
-        exact = is_power_of_two(numbers) and not numbers.relative_error
-        self.numbers.keep(
-            output,
-            replace(
-                numbers,
-                value=value,
-                lo=lo,
-                hi=hi,
-                divisor=numbers.divisor * count,
-                relative_error=0.0 if exact else FLOAT_ROUNDING,
-                parity=None,
-                mac=None,
-            ),
+        sums = replace(
+            numbers, value=value, lo=lo, hi=hi, divisor=numbers.divisor * count, parity=None, mac=None, total=None
         )
+        if not is_power_of_two(numbers):
+            sums = inexact(
+                sums,
+                magnitude=float(np.maximum(-lo, hi).max()),
+                relative=numbers.relative_error,
+                steps=numbers.step_error * count,
+                one_sign=has_one_sign(numbers),
+            )
+        self.numbers.keep(output, sums)
         return None
 
 

@@ -77,7 +77,7 @@ def compared(source: ir.Model, made: Conversion) -> Conversion:
     certificate = certify(source, made.model)
     first, second = load(source), load(made.model)
     assume_formats(first, second)
-    work = _WORK // (_WITH_PROOF if certificate.verdict.is_exact else 1)
+    work = _WORK // (_WITH_PROOF if certificate.verdict.is_proof else 1)
     try:
         search = find_counter_example(first, second, samples=_SAMPLES, most=max(work // _products(made.model), 1))
     except (InputError, UnsupportedError) as error:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+import anybit
 from anybit.analysis.values.analysis import analyse
 from anybit.datatypes import IntType
 from tests import models
@@ -248,3 +249,22 @@ def test_integers_that_were_clipped_keep_their_narrow_format() -> None:
     assert y is not None
     assert (y.lo.item(), y.hi.item()) == (clipped.lo.item(), clipped.hi.item())
     assert y.datatype == clipped.datatype
+
+
+@pytest.mark.parametrize("op_type", ["QLinearConv", "QLinearMatMul"])
+def test_sums_that_leave_int32_wrap_around(op_type: str) -> None:
+    """None of the exact sums is negative, and the largest one becomes a negative number."""
+    is_conv = op_type == "QLinearConv"
+    shape = (1, 100_000, 1, 1) if is_conv else (1, 100_000)
+    constants = {"xs": np.float32(1), "xz": np.uint8(0), "ws": np.float32(2**-24), "wz": np.int8(0),
+                 "ys": np.float32(1), "yz": np.uint8(128)}  # fmt: skip
+    constants["w"] = np.full(shape if is_conv else shape[::-1], 127, np.int8)
+    node = helper.make_node(op_type, "x xs xz w ws wz ys yz".split(), ["y"])
+    proto = models.model([node], constants, inputs={"x": shape}, outputs=["y"], input_type=TensorProto.UINT8)
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.UINT8
+    x = np.full(shape, 255, np.uint8)
+    wrapped = (255 * 127 * 100_000 + 2**31) % 2**32 - 2**31
+    y = float(anybit.run(proto, x, engine="reference")["y"].item())
+    assert y == 128 + np.rint(wrapped * 2.0**-24) < 128
+    values = analyse(proto)["y"]
+    assert values.lo.min() <= y <= values.hi.max()

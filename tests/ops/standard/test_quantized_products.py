@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from onnx import helper
 
 import anybit
+from tests.strategies import examples
 
-KINDS = {np.uint8: onnx.TensorProto.UINT8, np.int8: onnx.TensorProto.INT8}
+KINDS = {np.uint8: onnx.TensorProto.UINT8, np.int8: onnx.TensorProto.INT8, np.int32: onnx.TensorProto.INT32}
 
 
 def _run_both(node, x, constants, y_type):
@@ -75,4 +76,26 @@ def test_conv_equals_onnxruntime(axes, seed, by_channel, group):
         kernel_shape=[3] * axes,
     )
     ours, expected = _run_both(node, x, constants, np.uint8)
+    np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("op_type", ["ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"])
+@pytest.mark.parametrize("zero", [0, 128])
+@given(seed=st.integers(0, 2**32 - 1))
+@examples(8)
+def test_sums_wrap_around_as_in_onnxruntime(op_type, zero, seed):
+    """Weights of 7 bits, whose products no kernel saturates in pairs."""
+    rng, terms = np.random.default_rng(seed), 400_000
+    is_conv, is_integer = "Conv" in op_type, op_type.endswith("Integer")
+    x = rng.integers(200, 256, terms).astype(np.uint8).reshape((1, terms, 1, 1) if is_conv else (1, terms))
+    w = np.stack([rng.integers(50, 64, terms), rng.integers(-64, -50, terms)]).astype(np.int8)
+    constants = {"w": w.reshape(2, terms, 1, 1) if is_conv else w.T.copy(), "xz": np.uint8(zero)}
+    if is_integer:
+        node = helper.make_node(op_type, ["x", "w", "xz"], ["y"])
+        ours, expected = _run_both(node, x, constants, np.int32)
+    else:
+        constants |= {"xs": np.float32(1), "ws": np.float32(2**-24), "wz": np.int8(0)}
+        constants |= {"ys": np.float32(1), "yz": np.uint8(128), "b": rng.integers(0, 2**31, 2).astype(np.int32)}
+        node = helper.make_node(op_type, [*"x xs xz w ws wz ys yz".split(), *(["b"] if is_conv else [])], ["y"])
+        ours, expected = _run_both(node, x, constants, np.uint8)
     np.testing.assert_array_equal(ours, expected)

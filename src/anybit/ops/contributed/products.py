@@ -1,4 +1,4 @@
-"""QGemm, QLinearConv, MatMulIntegerToFloat and DynamicQuantizeMatMul: exact sums, then float32.
+"""QGemm, QLinearConv, MatMulIntegerToFloat and DynamicQuantizeMatMul: sums in int32, then float32.
 
 QGemm:                  y = round(float(A B + C) * (alpha * sa * sb / sy)) + zy
 without sy:             Y = float(A B + C) * (alpha * sa * sb)
@@ -16,7 +16,7 @@ import numpy as np
 from anybit.ops.channels_last.layout import to_first, to_last
 from anybit.ops.contributed.linear import byte_scale, required
 from anybit.ops.operator import Array
-from anybit.ops.standard.quantized_products import qlinear_conv
+from anybit.ops.standard.quantized_products import qlinear_conv, wrapped
 
 _TOP = np.float32(255)
 
@@ -32,9 +32,9 @@ def qgemm(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> Arra
         sums = sums + given[6].astype(np.float64)
     scale = np.float32(attributes.get("alpha", 1.0)) * required(given, 1).reshape(()) * required(given, 4)
     if given[7] is None:
-        return sums.astype(np.float32) * scale
+        return wrapped(sums).astype(np.float32) * scale
     y = byte_scale(given, 7, a.dtype)
-    return y.stored(np.rint(sums.astype(np.float32) * (scale / y.scale)) + y.zero)
+    return y.stored(np.rint(wrapped(sums).astype(np.float32) * (scale / y.scale)) + y.zero)
 
 
 def channels_last_conv(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> Array:
@@ -69,7 +69,7 @@ def dynamic_matmul(inputs: Sequence[Array | None]) -> Array:
 
 
 def _to_float(sums: Array, a_scale: Any, b_scale: Array, bias: Array | None) -> Array:
-    y = sums.astype(np.float32) * np.asarray(np.asarray(a_scale).reshape(()) * b_scale, np.float32)
+    y = wrapped(sums).astype(np.float32) * np.asarray(np.asarray(a_scale).reshape(()) * b_scale, np.float32)
     return y if bias is None else y + bias
 
 

@@ -1,4 +1,4 @@
-"""ConvInteger, MatMulInteger, QLinearConv and QLinearMatMul: exact integer sums.
+"""ConvInteger, MatMulInteger, QLinearConv and QLinearMatMul: integer sums in int32, which wrap around.
 
 The latter two have one float32 multiplier of them, and round before the zero point is added:
 
@@ -17,15 +17,15 @@ from anybit.ops.standard.convolution import conv
 
 
 def conv_integer(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> Array:
-    """Y = Conv(X - x_zero, W - w_zero) in int32, which wraps around; one zero point of W, or one an output channel."""
+    """Y = Conv(X - x_zero, W - w_zero) in int32; one zero point of W, or one an output channel."""
     x, w, x_zero, w_zero = (*inputs, None, None)[:4]
-    return _wrapped(conv(_centred(x, x_zero), _centred_weights(w, w_zero), None, attributes))
+    return wrapped(conv(_centred(x, x_zero), _centred_weights(w, w_zero), None, attributes))
 
 
 def matmul_integer(inputs: Sequence[Array | None]) -> Array:
-    """Y = (A - a_zero) (B - b_zero) in int32, which wraps around; zero points are by row of A, by column of B."""
+    """Y = (A - a_zero) (B - b_zero) in int32; zero points are by row of A, by column of B."""
     a, b, a_zero, b_zero = (*inputs, None, None)[:4]
-    return _wrapped(np.matmul(_centred(a, _by_row(a_zero)), _centred(b, b_zero)))
+    return wrapped(np.matmul(_centred(a, _by_row(a_zero)), _centred(b, b_zero)))
 
 
 def qlinear_conv(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> Array:
@@ -55,7 +55,8 @@ def _centred_weights(weights: Any, zero_point: Array | None) -> Array:
     return _centred(weights, zero_point, (-1, *(1,) * (np.ndim(weights) - 1)))
 
 
-def _wrapped(sums: Array) -> Array:
+def wrapped(sums: Array) -> Array:
+    """Exact sums, as float64, in int32: modulo 2^32, as runtimes add up, in whatever order."""
     return sums.astype(np.int64).astype(np.int32)
 
 
@@ -71,6 +72,6 @@ def _requantised(sums: Array, x_scale: Any, w_scale: Any, y_scale: Any, zero_poi
     dtype = zero_point.dtype
     with np.errstate(all="ignore"):
         multiplier = np.float32(1) * x_scale * w_scale / y_scale
-        levels = np.rint(sums.astype(np.float32) * multiplier) + zero_point.astype(np.float32)
+        levels = np.rint(wrapped(sums).astype(np.float32) * multiplier) + zero_point.astype(np.float32)
     limits = np.iinfo(dtype)
     return np.clip(levels, limits.min, limits.max).astype(dtype)

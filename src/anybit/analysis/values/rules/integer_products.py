@@ -91,6 +91,8 @@ def _bounds(array: Float64s) -> TensorValues:
 
 
 def _requantised(site: Site, lo: Float64s, hi: Float64s, multiplier: Float64s, *, zero_point: int) -> TensorValues:
+    sums = within_dtype(bounded(lo, hi), np.dtype(np.int32))
+    lo, hi = sums.lo, sums.hi
     dtype = site.dtype()
     if dtype.kind not in "iu":
         raise Unfollowed(f"the output is {dtype}")
