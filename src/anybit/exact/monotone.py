@@ -71,7 +71,7 @@ def direction(node: ir.Node, position: int, opsets: Mapping[str, int]) -> Float6
     if len(known) < len(others):
         return None
     if node.domain != "":
-        return np.ones(()) if _is_usable_factor(known[0]) else None
+        return np.ones(()) if known and _is_usable_factor(known[0]) else None
     return np.ones(()) if node.op_type in _RISING else _by_operand(node, position, known)
 
 
@@ -86,13 +86,13 @@ def _by_operand(node: ir.Node, position: int, known: list[Float64s]) -> Float64s
             return -np.ones(())
         case "Sub":
             return np.ones(()) if position == 0 else -np.ones(())
-        case "Mul":
+        case "Mul" if known:
             return _sign(known[0]) if np.isfinite(known[0]).all() else None
-        case "Div":
+        case "Div" if known:
             return _sign(known[0]) if _is_usable_factor(known[0]) else None
-        case "PRelu":
+        case "PRelu" if known:
             return np.ones(()) if np.isfinite(known[0]).all() and (known[0] >= 0).all() else None
-        case "BatchNormalization":
+        case "BatchNormalization" if len(known) == 4 and known[0].shape == known[3].shape:
             scale, _, _, variance = known
             with np.errstate(all="ignore"):
                 factor = scale / np.sqrt(variance + float(np.float32(node.attributes.get_float("epsilon", 1e-5))))
