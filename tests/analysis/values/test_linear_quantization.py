@@ -268,3 +268,13 @@ def test_sums_that_leave_int32_wrap_around(op_type: str) -> None:
     assert y == 128 + np.rint(wrapped * 2.0**-24) < 128
     values = analyse(proto)["y"]
     assert values.lo.min() <= y <= values.hi.max()
+
+
+def test_a_product_of_scales_that_vanishes_is_that_of_float32() -> None:
+    """fl(2^-80 * 2^-80) is 0, and so is what divides it by 2^-149: the exact multiplier would be 2^-11."""
+    constants = {"xs": np.float32(2**-80), "xz": np.uint8(0), "ws": np.float32(2**-80), "wz": np.int8(0),
+                 "ys": np.float32(2**-149), "yz": np.uint8(0), "w": np.full((64, 1), 127, np.int8)}  # fmt: skip
+    node = helper.make_node("QLinearMatMul", "x xs xz w ws wz ys yz".split(), ["y"])
+    proto = models.model([node], constants, inputs={"x": (1, 64)}, outputs=["y"], input_type=TensorProto.UINT8)
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.UINT8
+    check_sound(proto, {"x": (255, 255)}, engines=("reference", "onnxruntime"))

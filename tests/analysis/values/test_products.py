@@ -37,3 +37,55 @@ def test_gemm_turns_vectors_that_are_told_apart_along_the_last_axis(known: str, 
     )
     assert not values.unfollowed
     assert bounds_of(values, "y").is_bounded
+
+
+def _product_of(op_type: str, terms: int, weight: float) -> Any:
+    """x times constant weights, in each operator that adds up products."""
+    is_conv = op_type.startswith("Conv")
+    shape = (1, terms, 1, 1) if is_conv else (1, terms)
+    weights = np.full((terms, 1, 1, 1) if op_type == "ConvTranspose" else shape if is_conv else (terms, 1), weight, "f")
+    node = helper.make_node(op_type, ["x", "w"], ["y"])
+    return models.model([node], {"w": weights}, inputs={"x": shape}, outputs=["y"]), shape
+
+
+@pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose", "Gemm", "MatMul"])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(("factor", "x"), [(2.0**-100, 0.4 * 2.0**-49), (2.0**-100, 0.6 * 2.0**-49), (2.0**-140, 1e-9)])
+def test_products_that_vanish_stay_within_bounds(op_type: str, sign: float, factor: float, x: float) -> None:
+    """Each of 1000 products is rounded to 0, or to the smallest subnormal number."""
+    proto, shape = _product_of(op_type, 1000, factor * sign)
+    number = float(np.float32(x))
+    values = check_sound(proto, {"x": (number, number)}, engines=("reference", "onnxruntime"))
+    bounds = bounds_of(values, "y")
+    for y in (0.0, 1000 * 2.0**-149 * sign if factor * x > 2.0**-150 else 0.0):
+        assert bounds.lo.min() <= y <= bounds.hi.max()
+    assert np.prod(shape) == 1000
+
+
+@pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose", "Gemm", "MatMul"])
+@pytest.mark.parametrize("exponent", [-75, -70, 60])
+def test_scales_whose_product_leaves_the_type_are_not_exact(op_type: str, exponent: int) -> None:
+    """The product of two powers of two is smaller than all float32 numbers, or sums overflow."""
+    is_conv = op_type.startswith("Conv")
+    shape = (1, 4, 1, 1) if is_conv else (1, 4)
+    of_weights = (4, 1, 1, 1) if op_type == "ConvTranspose" else shape if is_conv else (4, 1)
+    scale = 2.0**exponent
+    nodes = [models.quant("x", "q", signed=0), models.quant("w", "wq"), helper.make_node(op_type, ["q", "wq"], ["y"])]
+    constants = models.parameters("q", scale=scale, bits=8.0) | models.parameters("wq", scale=scale, bits=8.0)
+    proto = models.model(
+        nodes, constants | {"w": np.full(of_weights, 127 * scale, "f")}, inputs={"x": shape}, outputs=["y"]
+    )
+    for level in (1, 255):
+        number = float(np.float32(level * scale))
+        check_sound(proto, {"x": (number, number)}, engines=("reference", "onnxruntime"))
+
+
+@pytest.mark.parametrize("op_type", ["MatMul", "Gemm"])
+def test_a_partial_sum_that_overflows_has_no_bound(op_type: str) -> None:
+    """3e38 + 3e38 - 3e38 - 3e38: in this order it is infinite."""
+    weights = np.array([[3.0], [3.0], [-3.0], [-3.0]], np.float32)
+    node = helper.make_node(op_type, ["x", "w"], ["y"])
+    proto = models.model([node], {"w": weights}, inputs={"x": (1, 4)}, outputs=["y"])
+    bounds = bounds_of(check_sound(proto, {"x": (1e38, 1e38)}, engines=("reference", "onnxruntime")), "y")
+    assert (bounds.lo == -np.inf).all()
+    assert (bounds.hi == np.inf).all()

@@ -149,13 +149,22 @@ def _sums(contraction: Contraction, first: Factor, second: Factor) -> Sums:
 
 
 def _real(contraction: Contraction, bounds: Sums, scale: Float64s, *, exact: bool) -> TensorValues:
-    """Bounds of the float results: those of the exact sums, and the rounding errors of a sum in any order."""
+    """Bounds of the float results: those of the exact sums, and the rounding errors of a sum in any order.
+
+    A product that is subnormal is rounded to a whole number of the smallest steps, and may vanish.
+    """
     lo, hi = bounds.lo * scale, bounds.hi * scale
     dtype = contraction.dtype
     if dtype.kind == "f" and not exact:
-        with np.errstate(invalid="ignore"):
-            error = bounds.magnitude * scale * (float(np.finfo(dtype).eps) / 2 * (contraction.terms[1] + _SLACK))
+        info, terms = np.finfo(dtype), contraction.terms[1]
+        with np.errstate(invalid="ignore", over="ignore"):
+            unit = float(info.eps) / 2 * (terms + _SLACK)
+            vanishing = np.where(bounds.magnitude > 0, terms * float(info.smallest_subnormal), 0.0)
+            error = bounds.magnitude * scale * unit + vanishing
             lo, hi = lo - error, hi + error
+            down, up = bounds.partial_lo * scale - error, bounds.partial_hi * scale + error
+        lo = np.where(down < float(info.min), -np.inf, lo)  # what has overflown stays infinite
+        hi = np.where(up > float(info.max), np.inf, hi)
         lo, hi = outward(lo, dtype, up=False), outward(hi, dtype, up=True)
     return bounded(contraction.unlay(np.asarray(lo, np.float64)), contraction.unlay(np.asarray(hi, np.float64)))
 
@@ -169,8 +178,15 @@ def _is_exact(scales: Sequence[Float64s], bounds: Sums, dtype: np.dtype[Any]) ->
     """Whether the type holds every partial sum exactly, so that no order of summation rounds."""
     if dtype.kind != "f":
         return True
+    info, largest = np.finfo(dtype), float(bounds.magnitude.max(initial=0))
     powers = all((np.frexp(scale)[0] == 0.5).all() for scale in scales)
-    return powers and float(bounds.magnitude.max(initial=0)) <= 2.0 ** (np.finfo(dtype).nmant + 1)
+    smallest, step = (float(np.prod([f(scale) for scale in scales])) for f in (np.min, np.max))
+    return (
+        powers
+        and largest <= 2.0 ** (info.nmant + 1)
+        and smallest >= float(info.smallest_subnormal)
+        and largest * step <= float(info.max)
+    )
 
 
 def _by_format(contraction: Contraction, first: _Integers, second: _Integers) -> Interval:

@@ -13,7 +13,7 @@ from anybit.analysis.values.rules.products import conv_contraction, matmul_contr
 from anybit.analysis.values.tensor import Float64s, TensorValues, bounded, integers, of_dtype
 from anybit.datatypes import IntType
 
-_SLACK = 2.0**-21  # relative error of a float32 multiplier and a float32 product, and some
+_SLACK = 2.0**-21  # relative error of a sum in float32 times the multiplier, and some
 
 
 def conv_integer(site: Site) -> TensorValues:
@@ -35,15 +35,24 @@ def qlinear_conv(site: Site) -> TensorValues:
     if bias is not None:
         added = per_channel(bias, axes)
         lo, hi = lo + added.lo, hi + added.hi
-    multiplier = _scale(site, 1) * per_channel(_bounds(_scale(site, 4)), axes).lo / _scale(site, 6)
+    multiplier = _multiplier(_scale(site, 1), per_channel(_bounds(_scale(site, 4)), axes).lo, _scale(site, 6))
     return _requantised(site, lo, hi, multiplier, zero_point=7)
 
 
 def qlinear_matmul(site: Site) -> TensorValues:
     """y = saturate(round(acc * a_scale * b_scale / y_scale) + y_zero_point)."""
     accumulated = recorded(site, _matmul(site, second=3, zero_points=(2, 5)))
-    multiplier = _rows(_scale(site, 1)) * _scale(site, 4) / _scale(site, 6)
+    multiplier = _multiplier(_rows(_scale(site, 1)), _scale(site, 4), _scale(site, 6))
     return _requantised(site, accumulated.lo, accumulated.hi, multiplier, zero_point=7)
+
+
+def _multiplier(x_scale: Float64s, w_scale: Float64s, y_scale: Float64s) -> Float64s:
+    """fl(fl(x_scale * w_scale) / y_scale), where the product may vanish."""
+    with np.errstate(all="ignore"):
+        multiplier = x_scale.astype(np.float32) * w_scale.astype(np.float32) / y_scale.astype(np.float32)
+    if not np.isfinite(multiplier).all():
+        raise Unfollowed("the scales have no finite multiplier")
+    return multiplier.astype(np.float64)
 
 
 def _conv(site: Site, *, weights: int, zero_points: tuple[int, int]) -> Contraction:

@@ -86,7 +86,8 @@ def _cubic(site: Site, values: TensorValues, axes: int) -> TensorValues:
     for _ in range(axes):
         lo, hi = lo + below * (lo - hi), hi + below * (hi - lo)
     precision = max(float(np.finfo(t).eps) for t in (dtype, np.float32))  # the weights are float32 whatever X is
-    margin = 64 * 4**axes * precision * np.maximum(np.abs(lo), np.abs(hi))
+    largest = np.maximum(np.abs(lo), np.abs(hi))
+    margin = 64 * 4**axes * (precision * largest + float(np.finfo(dtype).smallest_subnormal))
     return bounded(lo - margin, hi + margin)
 
 
