@@ -35,7 +35,7 @@ class Verdict(enum.Enum):
 
     @property
     def is_proof(self) -> bool:
-        """Whether it is a proof that the models are equal, or that they differ by no more than a bound that is stated."""
+        """Whether it is a proof that the models are equal, or differ by no more than a bound that is stated."""
         return self.is_exact or self is Verdict.EXACT_BUT_FOR_FLOAT_ROUNDING
 
 
