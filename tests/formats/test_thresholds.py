@@ -584,3 +584,19 @@ def test_infinite_bounds_are_followed(op_type: str, bound: float):
     assert not refusals
     rows = np.random.default_rng(3).normal(size=(50, 6)).astype(np.float32)
     np.testing.assert_array_equal(outputs(result, rows), outputs(source, rows))
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("factor", [1.0, -1.0, 1e-38])
+@pytest.mark.parametrize("scale", [1e38, 3e38, 1.5e38, 0.5])
+def test_infinite_inputs_have_the_levels_of_the_source(scale: float, factor: float, signed: int):
+    """No finite number reaches all levels of such scales, on either side."""
+    nodes = [helper.make_node("Mul", ["x", "c"], ["m"]), quant("m", "y", signed=signed)]
+    source = model(nodes, parameters("y", scale=scale) | {"c": np.float32(factor)}, inputs={"x": ["N", 1]},
+                   outputs=["y"])  # fmt: skip
+    result, refusals, _ = written(source)
+    assert not refusals
+    largest = np.finfo(np.float32).max
+    x = np.array([-np.inf, -largest, -scale, -1, 0, 1, scale, largest, np.inf], np.float32)[:, None]
+    mine, theirs = (anybit.Session(m, engine="reference").run({"x": x})["y"] for m in (result, source))
+    np.testing.assert_array_equal(mine, theirs)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+import anybit
 from anybit.datatypes import parse_datatype
 from anybit.errors import InputError
 from anybit.io.annotations import annotate_datatype
@@ -76,3 +77,15 @@ def test_free_dimensions():
     with pytest.raises(InputError, match="free dimensions"):
         random_inputs(source, 2)
     assert random_inputs(source, 2, free=5)["x"].shape == (2, 5, 3)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e38, 3e38, 2.0**120])
+@pytest.mark.parametrize("signed", [0, 1])
+def test_inputs_of_the_largest_scales_are_finite(scale: float, signed: int):
+    proto = model([quant("x", "y", signed=signed)], parameters("y", scale=scale), inputs={"x": [1, 1]}, outputs=["y"])
+    assert np.isfinite(random_inputs(proto, 100)["x"]).all()
+    certificate = anybit.convert(proto, "finn").certificate
+    assert certificate is not None
+    assert certificate.samples > 100
+    assert certificate.counter_example is None

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 import anybit
 from anybit.errors import UsageError
 from anybit.formats.certificate import Verdict
+from anybit.io.load import load
+from anybit.runtime.counter_example import _feeds
 from anybit.runtime.verify import verify
 from tests.formats.integer_models import Net, mlps
 from tests.formats.test_equivalence import CHANGES, changed
-from tests.models import mlp
+from tests.models import mlp, model, parameters, quant
 
 
 def test_the_counter_example_shows_the_difference():
@@ -62,3 +64,16 @@ def test_models_of_other_inputs_are_undecided():
 def test_misuse(options):
     with pytest.raises(UsageError):
         verify(mlp(), mlp(), **options)
+
+
+def test_ties_of_the_first_quantiser_are_tried():
+    """The modes part at ties alone, and at no level."""
+    proto = mlp_of_one(rounding_mode="HALF_UP")
+    other = mlp_of_one(rounding_mode="ROUND")
+    feeds = next(_feeds(load(proto), 1, 0, None))["x"]
+    assert {-4.25, -4.0, 0.0, 0.25, 3.5, 3.75, 4.0} <= set(feeds.ravel().tolist())
+    assert anybit.verify(proto, other, samples=1).verdict is Verdict.DIFFERENT
+
+
+def mlp_of_one(**attributes):
+    return model([quant("x", "y", **attributes)], parameters("y"), inputs={"x": [1, 1]}, outputs=["y"])

@@ -115,12 +115,21 @@ def rows_of(
     if isinstance(root, Floats):
         reals = root.reals(np.clip(thresholds, root.lo, root.hi))
         thresholds = np.where(np.isfinite(thresholds), reals, thresholds)
+        thresholds = _above_infinity(staircase, steps, levels, thresholds)
     elif root.parity is not None:
         thresholds = thresholds + (thresholds - root.parity) % 2
     if isinstance(root, Integers) and np.abs(thresholds).max(initial=0) >= _EXACT:
         return Refusal(problem="sums that float32 does not hold", node=function.node, expected="24 bits")
     found = _ties_of(total, chain.axis, root.scale, places, open_) if open_.any() and total is not None else None
     return Rows(shared(thresholds), steps.sign, steps.proof, ties=found)
+
+
+def _above_infinity(staircase: Staircase, steps: Steps, levels: Levels, thresholds: Float64s) -> Float64s:
+    """The thresholds, where a level that all finite numbers reach may be one that -infinity does not."""
+    with np.errstate(invalid="ignore"):
+        reached = staircase.levels_of(np.where(steps.sign > 0, -np.inf, np.inf).astype(np.float32)[None])[0]
+    is_missed = (thresholds == -np.inf) & ~(levels.above_lowest[None, :] <= reached[:, None])
+    return np.where(is_missed, float(np.finfo(np.float32).min), thresholds)
 
 
 def _ties_of(total: ir.Value, axis: int | None, unit: Float64s, sums: Float64s, open_: npt.NDArray[np.bool_]) -> Ties:

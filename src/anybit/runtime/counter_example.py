@@ -20,12 +20,13 @@ from anybit.ops.constants import fed_inputs, has_default
 from anybit.ops.nodes import call_of, operator_of
 from anybit.runtime.compare import FLOAT_TOLERANCE
 from anybit.runtime.engine import Engine
-from anybit.runtime.random_inputs import near_zero, random_inputs, within_stated_format
+from anybit.runtime.random_inputs import finite, near_zero, random_inputs, within_stated_format
 from anybit.runtime.session import Session
 
 _MOST_COMBINATIONS = 1 << 14  # of the grid of the input's quantiser
 _FACTORS = (0.1, 1e-3, 10.0, 100.0)
 _CONSTANTS = (0.0, -0.0, 0.5, 1.0, -1.0, 255.0, -128.0, 1e9, -1e9)
+_LARGEST = 2.0**1000
 _FREE_SIZES = (4, 1, 8)  # of free dimensions besides the batch: the first that the model takes
 
 _Arrays = dict[str, npt.NDArray[Any]]
@@ -163,14 +164,14 @@ def _feeds(model: ir.Model, samples: int, seed: int, free: int | None) -> Iterat
         return {n: within_stated_format(a, inputs[n]) for n, a in arrays.items()}
 
     def scaled(factor: float) -> _Arrays:
-        return stated({n: (a * factor).astype(a.dtype) if n in floats else a for n, a in drawn.items()})
+        return stated({n: finite(_wide(a) * factor, a.dtype) if n in floats else a for n, a in drawn.items()})
 
     yield scaled(1.0)
     if floats:
         yield stated(near_zero(drawn, seed=seed))
     others = random_inputs(model, samples, seed=seed + 1, free=free)
     for name in sorted(floats):
-        halves = (np.rint(others[name] * 4) / 2).astype(others[name].dtype)
+        halves = finite(np.rint(_wide(others[name]) * 4) / 2, others[name].dtype)
         yield stated(drawn | {name: halves})
     if len(floats) < len(drawn):
         yield others
@@ -182,6 +183,11 @@ def _feeds(model: ir.Model, samples: int, seed: int, free: int | None) -> Iterat
         yield {n: a[:1] if len(drawn) == 1 and a.ndim and _is_free(model) else a for n, a in constant.items()}
     for factor in _FACTORS:
         yield scaled(factor)
+
+
+def _wide(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """An array in float64, so far from its end that a hundredfold is a number as well."""
+    return np.clip(array.astype(np.float64), -_LARGEST, _LARGEST)
 
 
 def _filled(array: npt.NDArray[Any], level: float) -> npt.NDArray[Any]:
@@ -196,7 +202,9 @@ def _other_defaults(model: ir.Model, seed: int) -> Iterator[_Arrays]:
     for value in model.graph.inputs:
         if value.const_value is not None and has_default(value) and value.const_value.dtype.is_floating_point():
             default = value.const_value.numpy()
-            yield {str(value.name): (default + generator.normal(size=default.shape)).astype(default.dtype)}
+            near = as_float64(default) + generator.normal(size=default.shape)
+            limits = ml_dtypes.finfo(default.dtype)
+            yield {str(value.name): np.clip(near, float(limits.min), float(limits.max)).astype(default.dtype)}
 
 
 def _is_free(model: ir.Model) -> bool:
@@ -205,7 +213,7 @@ def _is_free(model: ir.Model) -> bool:
 
 
 def _every_level(model: ir.Model) -> _Arrays | None:
-    """All combinations of the levels of the one input's quantiser, its ties, and beyond; None if they are many."""
+    """All combinations of the levels of the one input's quantiser, with ties and beyond as far as they are not many."""
     inputs = fed_inputs(model.graph)
     if len(inputs) != 1 or inputs[0].shape is None or inputs[0].dtype != ir.DataType.FLOAT:
         return None
@@ -215,8 +223,15 @@ def _every_level(model: ir.Model) -> _Arrays | None:
     if len(rest) != len(list(value.shape or ())) - 1:
         return None
     levels = _levels(value, model)
-    if levels is None or not 0 < len(levels) ** size <= _MOST_COMBINATIONS:
+    if levels is None or not len(levels):
         return None
+    step = levels[1] - levels[0] if len(levels) > 1 else 0.0
+    halves = np.append(levels - step / 2, levels[-1] + step * np.array([0.5, 1.0]))
+    more = np.sort(np.concatenate([levels, halves, levels[:1] - step]))
+    levels = next((n for n in (more, levels) if len(n) ** size <= _MOST_COMBINATIONS), None)
+    if levels is None:
+        return None
+    levels = finite(levels, np.dtype(np.float32))
     combinations = np.array(list(itertools.product(levels, repeat=size)), np.float32).reshape(-1, *rest)
     first = next(iter(value.shape or (1,)))
     repeat = first if isinstance(first, int) else 1

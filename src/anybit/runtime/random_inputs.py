@@ -76,6 +76,12 @@ def near_zero(inputs: Mapping[str, npt.NDArray[Any]], *, seed: int = 0) -> dict[
     return {name: -np.abs(a) * shares[name] if name in shares else a for name, a in inputs.items()}
 
 
+def finite(numbers: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The numbers in a float type; those beyond it become its largest number."""
+    limits = np.finfo(dtype)
+    return np.clip(numbers, float(limits.min), float(limits.max)).astype(dtype)
+
+
 def within_stated_format(array: npt.NDArray[Any], value: ir.Value) -> npt.NDArray[Any]:
     """The numbers of an array moved to numbers of the format that the file states for an input, if it states one."""
     stated = of_annotation(value)
@@ -113,9 +119,10 @@ def _draw(
     stated = of_annotation(value)
     if stated is not None and dtype.kind in "fiu":
         lo, hi = (float(np.clip(b, -_LARGEST, _LARGEST)) for b in (stated.lo.min(), stated.hi.max()))
-        return within_stated_format(generator.uniform(lo, hi, shape), value).astype(dtype)
+        numbers = within_stated_format(generator.uniform(lo, hi, shape), value)
+        return finite(numbers, dtype) if dtype.kind == "f" else numbers.astype(dtype)
     if dtype.kind == "f":
-        return _floats(value, shape, generator, opset_imports).astype(dtype)
+        return finite(_floats(value, shape, generator, opset_imports), dtype)
     if dtype.kind in "iu":
         lo, hi = _limits(value, dtype)
         return generator.integers(lo, hi, shape).astype(dtype)

@@ -155,9 +155,9 @@ def bounded(lo: npt.ArrayLike, hi: npt.ArrayLike, grid: IntegerGrid | None = Non
 
 
 def on_grid(grid: IntegerGrid | None, *, like: TensorValues) -> TensorValues:
-    """The values of `like`, known to be on a grid as well; its integer bounds are narrowed by the real ones.
+    """The real bounds of `like`, and a grid: neither narrows the other.
 
-    The real bounds stay: they also hold the rounding errors of float arithmetic, which the grid's do not.
+    The real bounds also hold the rounding errors of float arithmetic, which those of the grid do not.
     """
     return replace(like, grid=None if grid is None else checked_grid(grid))
 
