@@ -115,7 +115,10 @@ def rows_of(
     if isinstance(root, Floats):
         reals = root.reals(np.clip(thresholds, root.lo, root.hi))
         thresholds = np.where(np.isfinite(thresholds), reals, thresholds)
-        thresholds = _above_infinity(staircase, steps, levels, thresholds)
+        with np.errstate(invalid="ignore"):
+            beyond = np.where(np.broadcast_to(steps.sign, chain.channels) > 0, -np.inf, np.inf).astype(np.float32)
+            at_infinity = levels_of(chain, beyond[None], scale)[0]
+        thresholds = _above_infinity(levels, at_infinity, thresholds)
     elif root.parity is not None:
         thresholds = thresholds + (thresholds - root.parity) % 2
     if isinstance(root, Integers) and np.abs(thresholds).max(initial=0) >= _EXACT:
@@ -124,11 +127,9 @@ def rows_of(
     return Rows(shared(thresholds), steps.sign, steps.proof, ties=found)
 
 
-def _above_infinity(staircase: Staircase, steps: Steps, levels: Levels, thresholds: Float64s) -> Float64s:
+def _above_infinity(levels: Levels, at_infinity: Float64s, thresholds: Float64s) -> Float64s:
     """The thresholds, where a level that all finite numbers reach may be one that -infinity does not."""
-    with np.errstate(invalid="ignore"):
-        reached = staircase.levels_of(np.where(steps.sign > 0, -np.inf, np.inf).astype(np.float32)[None])[0]
-    is_missed = (thresholds == -np.inf) & ~(levels.above_lowest[None, :] <= reached[:, None])
+    is_missed = (thresholds == -np.inf) & ~(levels.above_lowest[None, :] <= at_infinity[:, None])
     return np.where(is_missed, float(np.finfo(np.float32).min), thresholds)
 
 
