@@ -557,7 +557,7 @@ def test_a_function_that_calls_itself_is_refused(engine):
     function = helper.make_function("my", "F", ["a"], ["o"], [node], [helper.make_opsetid("my", 1)])
     call = helper.make_node("F", ["x"], ["y"], domain="my")
     proto = model([call], {}, inputs={"x": [1, 3]}, outputs=["y"], imports={"": 21, "my": 1}, functions=[function])
-    with pytest.raises(UnsupportedError, match="inlined"):
+    with pytest.raises(InvalidModelError, match="my::F -> my::F"):
         Session(proto, engine=engine)
 
 

@@ -16,6 +16,7 @@ from anybit.io.dimensions import repair_dimensions
 from anybit.io.functions import drop_embedded
 from anybit.io.order import read_too_early, sort
 from anybit.io.packed import unpack
+from anybit.io.pads import has_pad_attributes, pad_obstacle, pads_to_inputs
 from anybit.ops.constants import constant, new_initializer
 from anybit.ops.names import Names
 from anybit.ops.nodes import label
@@ -132,6 +133,8 @@ def normalize(model: ir.Model, *, overridable: bool | None = None) -> ir.Model:
             _parameters(model.graph if position < own else None, node, names, record)
         elif node.domain == "" and node.op_type == "Resize":
             _region(model, model.graph if position < own else None, node, names, record)
+        elif has_pad_attributes(node):
+            _pads(model, model.graph if position < own else None, node, names, record)
     model.meta[REPAIRS] = tuple(done.values())
     return model
 
@@ -261,14 +264,26 @@ def _parameters(graph: ir.Graph | None, node: ir.Node, names: Names, record: _Re
 
 def _region(model: ir.Model, graph: ir.Graph | None, node: ir.Node, names: Names, record: _Record) -> None:
     """Resize of versions 11 and 12 must have its second input, which only one of its modes reads."""
-    imports = model.opset_imports if node.graph is None or graph is not None else node.graph.opset_imports
-    version = imports.get("", model.opset_imports.get("", 1))
+    version = _version_for(model, graph, node)
     if not _REGION_REQUIRED[0] <= version <= _REGION_REQUIRED[1] or len(node.inputs) < 2 or node.inputs[1] is not None:
         return
     if node.attributes.get_string("coordinate_transformation_mode", "") != "tf_crop_and_resize":
         empty = _new_constant(graph, node, names.fresh(f"{node.outputs[0].name}_roi"), np.zeros(0, np.float32))
         node.replace_input_with(1, empty)
         record("region", "missing roi of Resize, which does not read it: empty")
+
+
+def _pads(model: ir.Model, graph: ir.Graph | None, node: ir.Node, names: Names, record: _Record) -> None:
+    """Pad of opset 11 or later in the form of older ones."""
+    if pad_obstacle(node, _version_for(model, graph, node)) is None:
+        pads_to_inputs(node, lambda name, array: _new_constant(graph, node, names.fresh(name), array))
+        record("pad-attributes", "Pad with attributes of an older opset: written as inputs")
+
+
+def _version_for(model: ir.Model, graph: ir.Graph | None, node: ir.Node) -> int:
+    """The version of the standard operators for a node of the model's graph, or of a function."""
+    imports = model.opset_imports if node.graph is None or graph is not None else node.graph.opset_imports
+    return imports.get("", model.opset_imports.get("", 1))
 
 
 def _new_constant(graph: ir.Graph | None, node: ir.Node, name: str, array: Array) -> ir.Value:
