@@ -143,7 +143,9 @@ def test_an_argument_of_a_function_cannot_become_an_input():
     referring = node("Unsqueeze", ["a"], "b")
     referring.attribute.append(onnx.AttributeProto(name="axes", ref_attr_name="where", type=onnx.AttributeProto.INTS))
     with pytest.raises(UnsupportedError, match=r"Unsqueeze 'b_node'.*argument of the function"):
-        ConvertOpset(21)(load(with_function([referring])))
+        proto = with_function([referring])
+        proto.functions[0].attribute.append("where")
+        ConvertOpset(21)(load(proto))
 
 
 def test_shared_constants_are_not_changed_for_others():

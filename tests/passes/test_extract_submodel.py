@@ -80,7 +80,7 @@ def test_the_source_stays_and_annotations_go_along():
         (["x"], ["t0"], UsageError, "inside a subgraph"),
         (["x", "x"], ["y"], UsageError, "each once"),
         (["x"], [], UsageError, "no outputs given"),
-        ("x", ["y"], UsageError, "a list of names"),
+        ("x", ["y"], UsageError, r"Sequence\[str\]"),
     ],
 )
 def test_refusals(inputs, outputs, error, message):

@@ -33,7 +33,7 @@ def test_a_broken_graph_is_not_converted(problem):
 
 
 def test_a_broken_graph_that_cannot_be_copied_has_one_message():
-    broken = anybit.load(model([RELU], {}, inputs={"x": [1, 3]}, outputs=["y"]))
+    broken = ir.from_proto(model([RELU], {}, inputs={"x": [1, 3]}, outputs=["y"]))
     with pytest.raises(InvalidModelError, match="comes from nowhere"):
         anybit.load(broken)
 

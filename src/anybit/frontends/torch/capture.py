@@ -27,14 +27,9 @@ def example(example_inputs: torch.Tensor | Sequence[torch.Tensor], *, dynamic_ba
     """The example inputs as a tuple, and what is free in them.
 
     Raises:
-        ConversionError: One of them is no tensor, or they have no common batch that could be free.
+        ConversionError: There are none, or they have no common batch that could be free.
     """
     inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
-    for index, value in enumerate(inputs):
-        if not isinstance(value, torch.Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may err
-            raise ConversionError(
-                "an example input is no tensor", node=f"input {index}", got=type(value).__name__, expected="a tensor"
-            )
     if not inputs:
         raise ConversionError("no example inputs", expected="a tensor for each argument of forward")
     return _with_free_batch(inputs) if dynamic_batch else (inputs, None)
