@@ -142,10 +142,11 @@ def test_functions_are_kept_and_converted():
 def test_an_argument_of_a_function_cannot_become_an_input():
     referring = node("Unsqueeze", ["a"], "b")
     referring.attribute.append(onnx.AttributeProto(name="axes", ref_attr_name="where", type=onnx.AttributeProto.INTS))
+    proto = with_function([referring])
+    proto.functions[0].attribute.append("where")
+    read = load(proto)
     with pytest.raises(UnsupportedError, match=r"Unsqueeze 'b_node'.*argument of the function"):
-        proto = with_function([referring])
-        proto.functions[0].attribute.append("where")
-        ConvertOpset(21)(load(proto))
+        ConvertOpset(21)(read)
 
 
 def test_shared_constants_are_not_changed_for_others():

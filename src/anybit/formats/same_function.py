@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -37,15 +38,15 @@ def is_same(
         return False
     parameters = (quantizer.scale, quantizer.zero_point, quantizer.lo, quantizer.hi)
     shape = np.broadcast_shapes((1,) * rank, *(p.shape for p in parameters))
-    channels = int(np.prod(shape[1:]))  # each element apart
+    channels = math.prod(shape)  # each element apart, behind an axis of numbers
 
     def integers(x: Array) -> Array:
-        return quantizer.integers(x.reshape(-1, *shape[1:])).reshape(-1, channels)
+        return quantizer.integers(x.reshape(-1, *shape)).reshape(-1, channels)
 
     ordinals = deciding(rising_in_floats(integers, channels))
     if isinstance(ordinals, Refusal):
         return False
-    x = np.clip(float_at(ordinals), *np.asarray(within, np.float32)).reshape(-1, *shape[1:])
+    x = np.clip(float_at(ordinals), *np.asarray(within, np.float32)).reshape(-1, *shape)
     return is_same_at(steps, quantizer, x, opsets)
 
 
