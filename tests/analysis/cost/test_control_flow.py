@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from anybit.analysis.cost.cost import cost
-from anybit.errors import Severity
+from anybit.errors import InvalidModelError, Severity
 from tests.models import model
 
 W = np.full((3, 3), 0.1, np.float32)  # 9 multiply-accumulates a row
@@ -53,7 +53,6 @@ def test_the_body_of_a_loop_counts_once_a_trip(trips, condition, macs):
     ("trips", "condition", "ends", "text"),
     [
         ("n", "", "cond_in", "not constant"),
-        ("", "yes", "cond_in", "not constant"),
         ("five", "flag", "cond_in", "starts"),
         ("five", "yes", "decided", "decides"),
     ],
@@ -66,6 +65,11 @@ def test_an_unknown_number_of_trips_is_never_one(trips, condition, ends, text):
     assert finding.severity is Severity.ERROR
     assert finding.node == "Loop 'loop'"
     assert text in finding.problem
+
+
+def test_a_loop_without_end_is_refused():
+    with pytest.raises(InvalidModelError, match="the loop has no end"):
+        looped("", "yes", ends="cond_in")
 
 
 def test_the_body_of_a_scan_counts_once_an_element():
