@@ -38,6 +38,19 @@ def checked(function: Callable[_P, _R]) -> Callable[_P, _R]:
         ...
         anybit.errors.UsageError: double: argument 'number': got '2', expected int
     """
+    return checked_apart()(function)
+
+
+def checked_apart(*names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """The same, apart from the parameters of these names: the function itself says more of what is wrong with them."""
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        return _checked(function, frozenset(names))
+
+    return decorate
+
+
+def _checked(function: Callable[_P, _R], apart: frozenset[str]) -> Callable[_P, _R]:
     signature = inspect.signature(function)
 
     @cache
@@ -51,7 +64,7 @@ def checked(function: Callable[_P, _R]) -> Callable[_P, _R]:
         except TypeError as error:
             raise UsageError(f"arguments of {function.__name__}", got=error) from None
         for name, value in given.items():
-            if name in hints() and not _fits(value, hints()[name]):
+            if name not in apart and not _fits(value, hints().get(name, Any)):
                 raise UsageError(
                     f"argument '{name}'",
                     node=function.__name__,

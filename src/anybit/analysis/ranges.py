@@ -13,7 +13,7 @@ from anybit.analysis.values.accumulator import Accumulator, Bound
 from anybit.analysis.values.analysis import Values, analyse
 from anybit.analysis.values.input_range import InputRanges
 from anybit.analysis.values.tensor import Float64s, IntegerGrid, Shape, TensorValues, channel_axis
-from anybit.arguments import checked
+from anybit.arguments import checked_apart
 from anybit.datatypes import DataType
 from anybit.io.load import ModelSource
 from anybit.ops.nodes import label, shape_of
@@ -142,7 +142,7 @@ class Ranges:
     unfollowed: tuple[UnfollowedNode, ...]
 
 
-@checked
+@checked_apart("input_ranges")
 def ranges(model: ModelSource, *, input_ranges: InputRanges | None = None) -> Ranges:
     """lo <= value <= hi for every tensor, proven for all finite inputs in their ranges.
 

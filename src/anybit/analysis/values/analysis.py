@@ -23,7 +23,7 @@ from anybit.analysis.values.tensor import (
     summarised,
     unbounded,
 )
-from anybit.arguments import checked
+from anybit.arguments import checked_apart
 from anybit.budget import current_limits
 from anybit.errors import UnknownTensorError
 from anybit.io.load import ModelSource
@@ -109,7 +109,7 @@ class Values(Mapping[str, TensorValues]):
         return found | {v.name: v for v in outermost if v.name}
 
 
-@checked
+@checked_apart("input_ranges")
 def analyse(model: ModelSource, *, input_ranges: InputRanges | None = None) -> Values:
     """lo <= value <= hi for every tensor, per channel; and value = scale * (integer - zero point) where quantised.
 

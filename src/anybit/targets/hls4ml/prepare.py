@@ -7,7 +7,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from anybit.analysis.values.input_range import InputRanges, of_inputs
-from anybit.arguments import checked
+from anybit.arguments import checked_apart
 from anybit.errors import Finding, InvalidModelError
 from anybit.formats.convert import to_hub
 from anybit.io.load import ModelSource, load
@@ -79,7 +79,7 @@ _STAGES: tuple[_Stage, ...] = (
 )
 
 
-@checked
+@checked_apart("input_ranges")
 def prepare_hls4ml(
     model: ModelSource,
     *,
