@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,7 +139,7 @@ def test_what_is_wrong_is_found(name, shapes, attributes, rules) -> None:
 
 
 def test_inputs_are_counted_before_a_call_is_expanded() -> None:
-    loaded = load(_proto("Conv", ["x"], {}, {"kernel_shape": [1, 1]}, DOMAIN, {"x": [1, 5, 5, 4]}))
+    loaded = ir.from_proto(_proto("Conv", ["x"], {}, {"kernel_shape": [1, 1]}, DOMAIN, {"x": [1, 5, 5, 4]}))
     with pytest.raises(InvalidModelError, match="inputs"):
         Expander(loaded.graph).expand(loaded.graph.node(0), CONV)
 
