@@ -15,7 +15,7 @@ from anybit.io.functions import INLINING_ERRORS
 from anybit.io.load import ModelSource, load, read
 from anybit.io.normalize import ORDER
 from anybit.io.shapes import FalseStatement, infer_shapes
-from anybit.io.structure import structure_findings
+from anybit.io.structure import opset_finding, structure_findings
 from anybit.ops.broken import error_of
 from anybit.ops.nodes import findings_of, label, newest_opset, operator_of, standard_schema
 from anybit.ops.operator import DOMAIN
@@ -122,13 +122,7 @@ def _called(model: ir.Model, known: Iterable[Finding]) -> Iterator[Finding]:
 def _opsets(model: ir.Model) -> Iterator[Finding]:
     version = model.opset_imports.get("")
     if version is not None and 1 <= version < _OLDEST_OPSET:
-        yield Finding(
-            rule="opset",
-            problem="opset of the standard operators",
-            got=str(version),
-            expected=f"{_OLDEST_OPSET} .. {newest_opset()}",
-            hint="export the model at opset 13 to 21, or upgrade onnx",
-        )
+        yield opset_finding(version, oldest=_OLDEST_OPSET)
     newest = max(o.since for o in operators() if o.domain == DOMAIN)
     own = model.opset_imports.get(DOMAIN)
     if own is not None and not 1 <= own <= newest:

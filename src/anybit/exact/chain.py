@@ -80,7 +80,7 @@ class Chain:
 
 
 def chain_of(root: Integers | Floats | Pairs) -> Chain:
-    """The numbers themselves."""
+    """The chain without any node: its values are the numbers that it starts from."""
     parts = (root.a, root.b) if isinstance(root, Pairs) else (root,)
     signs = np.broadcast_arrays(*(np.sign(part.scale) for part in parts))
     axis = next((part.axis for part in parts if part.axis is not None), None)

@@ -66,7 +66,7 @@ class Integers:
 
     @property
     def unit(self) -> Float64s:
-        """What one unit stands for."""
+        """The real number that an integer of 1 stands for, without the bias."""
         return self.scale / self.divisor
 
 

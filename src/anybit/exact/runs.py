@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from anybit.analysis.values.tensor import Float64s
 from anybit.errors import Refusal
-from anybit.exact.step_function import Proof, StepFunction, not_a_number, too_large, without_domain
+from anybit.exact.step_function import Proof, StepFunction, not_a_number, too_large, undecidable
 from anybit.ops.operator import Array
 
 _MOST_STEPS = 1 << 22  # over all channels
@@ -41,9 +41,7 @@ def runs_of(function: StepFunction) -> Runs | Refusal:
     Returns:
         A refusal where there are too many integers to try, too many steps, or a value is no number.
     """
-    refusal = without_domain(function)
-    if refusal is None and function.proof is Proof.NONE:
-        refusal = too_large(function)
+    refusal = undecidable(function)
     if refusal is not None:
         return refusal
     if function.proof is not Proof.NONE:

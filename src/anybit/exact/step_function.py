@@ -140,15 +140,17 @@ def too_large(function: StepFunction) -> Refusal | None:
     )
 
 
+def undecidable(function: StepFunction) -> Refusal | None:
+    """The refusal of a function that has no domain, or no proof and too many integers to try; None for all others."""
+    refusal = without_domain(function)
+    return too_large(function) if refusal is None and function.proof is Proof.NONE else refusal
+
+
 def proven(function: StepFunction) -> StepFunction | Refusal:
     """The function with a direction for every channel, by enumeration where it came without; or why it has none."""
-    refusal = without_domain(function)
-    if refusal is None and function.proof is Proof.NONE:
-        refusal = too_large(function)
-    if refusal is not None:
-        return refusal
-    if function.proof is not Proof.NONE:
-        return function
+    refusal = undecidable(function)
+    if refusal is not None or function.proof is not Proof.NONE:
+        return refusal or function
     rises, falls = np.ones(function.channels, np.bool_), np.ones(function.channels, np.bool_)
     last: Array | None = None
     for _, values in function.pieces(function.every()):

@@ -67,7 +67,7 @@ class Function:
 
     @property
     def channels(self) -> int:
-        """Number of functions."""
+        """How many functions there are, one for each channel."""
         return self.steps.channels
 
     def laid(self, array: Array) -> Array:

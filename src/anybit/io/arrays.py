@@ -59,7 +59,7 @@ class Header:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all elements."""
+        """How many bytes all elements take that the header promises."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 

@@ -52,7 +52,7 @@ def file_findings(proto: onnx.ModelProto, where: str, *, elsewhere: Mapping[str,
 
 
 def repeated(names: Iterable[_Name]) -> list[_Name]:
-    """What stands more than once."""
+    """The names that occur more than once, each of them once."""
     listed = list(names)
     return [] if len(set(listed)) == len(listed) else [n for n, count in Counter(listed).items() if count > 1]
 

@@ -43,7 +43,7 @@ def pad_obstacle(node: ir.Node, opset: int) -> Finding | None:
 
 
 def pad_finding(node: ir.Node, problem: str, hint: str, *, got: str = "", expected: str = "") -> Finding:
-    """A warning about such a node."""
+    """The warning that the attributes of a Pad cannot become inputs."""
     return Finding(
         rule="pad-to-inputs",
         problem=problem,

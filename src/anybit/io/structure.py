@@ -36,13 +36,18 @@ def _unknown_opset(imports: Mapping[str, int]) -> Iterator[Finding]:
     """A version of the standard operators that nothing here knows: what the nodes look like is not known either."""
     version = imports.get("", imports.get("ai.onnx", 1))
     if not 1 <= version <= newest_opset():
-        yield Finding(
-            rule="opset",
-            problem="opset of the standard operators",
-            got=str(version),
-            expected=f"1 .. {newest_opset()}",
-            hint="export the model at opset 13 to 21, or upgrade onnx",
-        )
+        yield opset_finding(version, oldest=1)
+
+
+def opset_finding(version: int, *, oldest: int) -> Finding:
+    """The finding that the standard operators have a version which is older than `oldest`, or newer than is known."""
+    return Finding(
+        rule="opset",
+        problem="opset of the standard operators",
+        got=str(version),
+        expected=f"{oldest} .. {newest_opset()}",
+        hint="export the model at opset 13 to 21, or upgrade onnx",
+    )
 
 
 class _Walk:
@@ -60,7 +65,7 @@ class _Walk:
         self._unsorted = False
 
     def root(self, graph: ir.Graph) -> Iterator[Finding]:
-        """All findings of the graph."""
+        """All findings about a graph, those inside its nodes included, and the first of its cycles."""
         yield from self._graph(graph)
         cycle = [label(node) for node in cycle_of(graph)] if self._unsorted else []
         if cycle:

@@ -59,7 +59,7 @@ def _broadcast(shapes: Sequence[tuple[int, ...]]) -> int:
 
 
 def _product(first: int, second: int) -> Callable[[Site], float]:
-    """A product of matrices."""
+    """Elements of a product of the matrices at these inputs, whose leading axes broadcast."""
 
     def rule(site: Site) -> float:
         x, y = site.shape(first), site.shape(second)

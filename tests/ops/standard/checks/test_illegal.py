@@ -16,6 +16,7 @@ from tests.ops.standard.checks.variants import Variant, errors
 
 VARIANTS = (*illegal_linear.VARIANTS, *illegal_products.VARIANTS, *illegal_contrib.VARIANTS)
 _OF_SHAPES = ("scale-shape", "zero-point-shape", "bias-shape", "operand-shape", "channels")
+_OF_FORM = ("attribute", "inputs", "outputs", "output-type")  # by which `load` may refuse a call
 _UNKNOWN = "operator"  # there is no such operator at the opset: an engine may know it
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -64,7 +65,7 @@ def test_nothing_writes_it_and_what_describes_it_answers(variant: Variant):
     with pytest.raises(InvalidModelError, match=f"{variant.op_type} 'node'"):
         anybit.verify(model, model)
     for answer in (anybit.summarise, anybit.formats_of):
-        if _is_loaded(model):
+        if variant.rule not in _OF_FORM or _is_loaded(model):
             answer(model)
         else:
             with pytest.raises(InvalidModelError, match=f"{variant.op_type} 'node'"):
