@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 
@@ -156,18 +155,20 @@ def test_add_refuses_a_model_that_fails_its_checks(tmp_path):
     assert isinstance(run("add", MODEL, "--data", DATA, "-o", tmp_path, "--metric", "x", *ABOUT).exception, UsageError)
 
 
-def test_a_thousand_entries_are_listed_within_a_second(tmp_path):
+def test_a_thousand_entries_are_listed_without_what_opens_models(tmp_path):
     import msgspec
 
     template = open_catalogue().cards["mobilenet_4W4A"]
     write_catalogue(tmp_path, *(msgspec.structs.replace(template, name=f"net{i}") for i in range(1000)))
-    program = "import sys; from anybit.cli.zoo import zoo; zoo(sys.argv[1:])"
+    program = """
+import sys
+from anybit.cli.zoo import zoo
+try:
+    zoo(sys.argv[1:])
+finally:
+    print("loaded:", *sorted({"onnxruntime", "PIL", "scipy"} & set(sys.modules)))
+"""
     command = [sys.executable, "-c", program, "list", "--catalogue", str(tmp_path)]
-    times = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert "net999" in done.stdout
-    assert min(times) < 1.5  # 0.8 s where nothing else runs; processor time, as tests share the machine
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert all(f"net{i} " in done.stdout for i in range(1000))
+    assert done.stdout.endswith("loaded:\n")
