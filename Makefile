@@ -28,12 +28,12 @@ test-all: $(VENV)/.dev
 # The engine of an optional package, which `make test` skips: it takes 180 MB.
 test-openvino: $(VENV)/.dev
 	$(PIP) --editable ".[openvino]"
-	$(BIN)/python -m pytest tests/runtime/test_openvino.py
+	$(BIN)/python -m pytest tests/engines/openvino/test_openvino.py
 
 # Front ends, training and the hand-over examples, which need PyTorch; hls4ml runs in one of the examples.
 test-torch: build/torch/.installed
 	build/torch/bin/python -m pytest -n auto -m "not large" src/anybit/frontends tests/frontends \
-		tests/zoo/test_train_again.py tests/integration/test_examples.py
+		tests/training/test_train_again.py tests/integration/test_examples.py
 
 # HGQ2 and QKeras cannot be installed side by side; QKeras brings TensorFlow, 2.9 GB.
 test-hgq2: build/hgq2/.installed
@@ -82,8 +82,8 @@ constraints: $(VENV)/.dev
 # Writes the shipped models again: the first to the byte everywhere, those that PyTorch trains on processors of one kind.
 TRAINED := $(filter-out digits_mlp_2w2a,$(notdir $(patsubst %/,%,$(wildcard src/anybit/zoo/models/*/))))
 train: $(VENV)/.dev build/torch/.installed
-	$(BIN)/python -m anybit.zoo.train.digits_mlp_2w2a
-	for model in $(TRAINED); do build/torch/bin/python -W ignore -m anybit.zoo.train.$$model || exit 1; done
+	$(BIN)/python -m training.digits_mlp_2w2a
+	for model in $(TRAINED); do build/torch/bin/python -W ignore -m training.$$model || exit 1; done
 
 clean:
 	rm -rf $(VENV) build

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from anybit.analysis.check import check
+from anybit.cleanup.clean import clean
 from anybit.io.load import load
 from anybit.io.save import save
-from anybit.passes.clean import clean
 from anybit.runtime.session import Session
 
 

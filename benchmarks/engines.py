@@ -18,11 +18,11 @@ from report import Row, at_least, at_most, rate, share
 from timing import Contender, alternate
 
 from anybit.analysis.cost.cost import cost
+from anybit.cleanup.set_batch import SetBatch
 from anybit.errors import Severity, UnsupportedError
 from anybit.formats.convert import translate
 from anybit.io.load import load
 from anybit.io.save import save, to_proto
-from anybit.passes.set_batch import SetBatch
 from anybit.runtime.session import Session
 from anybit.targets.hls4ml.prepare import prepare_hls4ml
 from models import JET, SHARED, TFC, without_quantisers

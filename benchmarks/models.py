@@ -9,10 +9,10 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from anybit.cleanup.set_batch import SetBatch
 from anybit.io.load import load
 from anybit.io.save import to_proto
 from anybit.ops.operator import DOMAIN
-from anybit.passes.set_batch import SetBatch
 
 SHARED = Path(__file__).parents[2] / "shared"
 TFC = SHARED / "zoo" / "TFC_2W2A.onnx"

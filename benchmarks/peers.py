@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from anybit.runtime.ort import OrtBackend
+from anybit.engines.onnxruntime.backend import OrtBackend
 from anybit.runtime.session import Session
 
 Array = npt.NDArray[np.float32]

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import engines
 import numpy as np
 import onnx
 import values
@@ -25,7 +24,8 @@ from peers import Array, MissingPeerError, Qonnx, QonnxCleanup, bare, plain_onnx
 from report import Row, at_least, at_most, memory, seconds, setting, table, write
 from timing import alternate, build_cost, use_one_thread
 
-from anybit.passes.clean import clean
+import engines
+from anybit.cleanup.clean import clean
 from anybit.runtime.session import Session
 from models import CNV, JET, TFC, chain, keyword_spotting, weight_bytes, without_quantisers, write_large
 

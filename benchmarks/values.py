@@ -20,9 +20,9 @@ import onnx
 from build_cost import peak
 from report import Row, at_most, memory, seconds
 
-from anybit.analysis.values.analysis import values_of
+from anybit.analysis.values.interpreter import values_of
+from anybit.cleanup.infer_shapes import InferShapes
 from anybit.io.load import load
-from anybit.passes.infer_shapes import InferShapes
 from models import SHARED, chain, weight_bytes
 
 _REAL = {"mobilenetv1_4w4a_224": 3, "resnet18_4w4a": 3, "cnv_2w2a": None, "transformer_4w8a": None}

@@ -1,6 +1,6 @@
 """The main jobs on one page: check, clean, run, compare, measure, convert and verify the model that ships with anybit.
 
-A digits classifier, 2 bits for each weight and activation, trained by `anybit.zoo.train.digits_mlp_2w2a`.
+A digits classifier, 2 bits for each weight and activation, trained by `training.digits_mlp_2w2a`.
 """
 
 from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("torch") else ["anybit/frontends/torch/*", "anybit/zoo/train/*"]
+collect_ignore_glob = [] if find_spec("torch") else ["anybit/frontends/torch/*"]
 if not find_spec("brevitas"):
     collect_ignore_glob.append("anybit/frontends/brevitas/*")
 else:

@@ -16,38 +16,38 @@ if TYPE_CHECKING:
     from anybit.analysis.ranges import Ranges, ranges
     from anybit.analysis.summary import Summary, summarise
     from anybit.analysis.types import TensorType, types
-    from anybit.analysis.values.analysis import Values, analyse
     from anybit.analysis.values.input_range import InputRange
+    from anybit.analysis.values.interpreter import Values, analyse
     from anybit.budget import limits
+    from anybit.cleanup.clean import clean
     from anybit.datatypes import DataType, parse_datatype
+    from anybit.engines.engine import Engine
     from anybit.errors import AnybitError, Finding, Refusal, Severity
-    from anybit.formats.certificate import Certificate, Verdict
+    from anybit.evaluation.evaluate import Evaluation, Metric, evaluate
+    from anybit.evaluation.images import ImageFolder
+    from anybit.evaluation.statistics import Statistics, statistics
+    from anybit.exact.certificate import Certificate, Verdict
     from anybit.formats.convert import formats_of
-    from anybit.formats.format import Conversion, Format
+    from anybit.formats.dialect import Conversion, Format
     from anybit.frontends.agreement import ConversionError, Export
     from anybit.frontends.brevitas import export_brevitas
     from anybit.frontends.keras import export_keras
     from anybit.frontends.torch import export_torch
     from anybit.grid import Grid
     from anybit.io.load import load
-    from anybit.io.normalize import Repair, repairs
+    from anybit.io.repair.normalize import Repair, repairs
     from anybit.io.save import save, to_proto
     from anybit.ops.operator import Attribute, Call, Input, Operator, Types
     from anybit.ops.registry import register
     from anybit.passes.apply import apply
-    from anybit.passes.clean import clean
-    from anybit.passes.extract_submodel import extract_submodel
-    from anybit.passes.inline_submodel import inline_submodel
-    from anybit.passes.merge_models import merge_models
+    from anybit.passes.surgery.extract_submodel import extract_submodel
+    from anybit.passes.surgery.inline_submodel import inline_submodel
+    from anybit.passes.surgery.merge_models import merge_models
     from anybit.reporting.page import report
     from anybit.rounding import Rounding
     from anybit.runtime.compare import Comparison, compare
     from anybit.runtime.convert import convert
-    from anybit.runtime.engine import Engine
-    from anybit.runtime.evaluate import Evaluation, Metric
-    from anybit.runtime.images import ImageFolder
     from anybit.runtime.session import Session, run
-    from anybit.runtime.statistics import Statistics, statistics
     from anybit.runtime.verify import verify
     from anybit.targets.finn.prepare import prepare_finn
     from anybit.targets.handover import Handover
@@ -59,62 +59,63 @@ _HOMES = {
     "AnybitError": "errors",
     "Attribute": "ops.operator",
     "Call": "ops.operator",
-    "Certificate": "formats.certificate",
+    "Certificate": "exact.certificate",
     "Comparison": "runtime.compare",
-    "Conversion": "formats.format",
+    "Conversion": "formats.dialect",
     "ConversionError": "frontends.agreement",
     "Cost": "analysis.cost.cost",
     "DataType": "datatypes",
-    "Engine": "runtime.engine",
-    "Evaluation": "runtime.evaluate",
+    "Engine": "engines.engine",
+    "Evaluation": "evaluation.evaluate",
     "Export": "frontends.agreement",
     "Finding": "errors",
-    "Format": "formats.format",
+    "Format": "formats.dialect",
     "Grid": "grid",
     "Handover": "targets.handover",
-    "ImageFolder": "runtime.images",
+    "ImageFolder": "evaluation.images",
     "Input": "ops.operator",
     "InputRange": "analysis.values.input_range",
-    "Metric": "runtime.evaluate",
+    "Metric": "evaluation.evaluate",
     "Operator": "ops.operator",
     "Ranges": "analysis.ranges",
     "Refusal": "errors",
-    "Repair": "io.normalize",
+    "Repair": "io.repair.normalize",
     "Rounding": "rounding",
     "Session": "runtime.session",
     "Severity": "errors",
-    "Statistics": "runtime.statistics",
+    "Statistics": "evaluation.statistics",
     "Summary": "analysis.summary",
     "TensorType": "analysis.types",
     "Types": "ops.operator",
-    "Values": "analysis.values.analysis",
-    "Verdict": "formats.certificate",
-    "analyse": "analysis.values.analysis",
+    "Values": "analysis.values.interpreter",
+    "Verdict": "exact.certificate",
+    "analyse": "analysis.values.interpreter",
     "apply": "passes.apply",
     "check": "analysis.check",
-    "clean": "passes.clean",
+    "clean": "cleanup.clean",
     "compare": "runtime.compare",
     "convert": "runtime.convert",
     "cost": "analysis.cost.cost",
+    "evaluate": "evaluation.evaluate",
     "export_brevitas": "frontends.brevitas",
     "export_keras": "frontends.keras",
     "export_torch": "frontends.torch",
-    "extract_submodel": "passes.extract_submodel",
+    "extract_submodel": "passes.surgery.extract_submodel",
     "formats_of": "formats.convert",
-    "inline_submodel": "passes.inline_submodel",
+    "inline_submodel": "passes.surgery.inline_submodel",
     "limits": "budget",
     "load": "io.load",
-    "merge_models": "passes.merge_models",
+    "merge_models": "passes.surgery.merge_models",
     "parse_datatype": "datatypes",
     "prepare_finn": "targets.finn.prepare",
     "prepare_hls4ml": "targets.hls4ml.prepare",
     "ranges": "analysis.ranges",
     "register": "ops.registry",
-    "repairs": "io.normalize",
+    "repairs": "io.repair.normalize",
     "report": "reporting.page",
     "run": "runtime.session",
     "save": "io.save",
-    "statistics": "runtime.statistics",
+    "statistics": "evaluation.statistics",
     "summarise": "analysis.summary",
     "to_proto": "io.save",
     "types": "analysis.types",
@@ -162,6 +163,7 @@ __all__ = [
     "compare",
     "convert",
     "cost",
+    "evaluate",
     "export_brevitas",
     "export_keras",
     "export_torch",

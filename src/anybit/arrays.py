@@ -13,3 +13,6 @@ def as_float64(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     array: npt.NDArray[Any] = np.asarray(values)
     with np.errstate(invalid="ignore"):
         return array.astype(np.float64)
+
+
+Array = npt.NDArray[Any]

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from anybit.analysis.legacy_types import legacy_formats
+from anybit.analysis.qonnx_types import legacy_formats
 from anybit.analysis.roles import Role
 from anybit.analysis.types import types
 from anybit.datatypes import FloatType, ScaledIntType, parse_datatype
-from anybit.io.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_datatype
 from anybit.io.load import load
 from anybit.runtime.session import Session
 from tests.analysis.legacy_example import MEASURED, legacy_example

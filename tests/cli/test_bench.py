@@ -67,7 +67,7 @@ def test_accuracy_alone():
 
 
 def test_engines_that_depart_are_findings(monkeypatch, tmp_path):
-    from anybit.runtime import bench as measured
+    from anybit.bench import bench as measured
 
     monkeypatch.setattr(measured.Agreement, "agrees", property(lambda a: a.contender != "reference"))
     onnx.save(mlp(), tmp_path / "m.onnx")

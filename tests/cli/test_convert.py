@@ -15,8 +15,8 @@ from anybit.cli.convert import convert
 from anybit.errors import UsageError
 from anybit.formats.convert import translate
 from anybit.runtime import convert as module
-from tests.formats.linear_models import assert_same, operators
-from tests.formats.test_equivalence import CHANGES, changed
+from tests.exact.test_equivalence import CHANGES, changed
+from tests.formats.qdq.linear_models import assert_same, operators
 from tests.models import mlp, model, parameters, quant, samples
 
 _APP = typer.Typer()

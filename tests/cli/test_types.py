@@ -7,7 +7,7 @@ import json
 import onnx
 import pytest
 
-from anybit.io.annotations import annotated_datatype
+from anybit.graph.annotations import annotated_datatype
 from anybit.io.load import load
 from tests.cli.test_cli import anybit
 from tests.models import DIGITS, mlp

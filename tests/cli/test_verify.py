@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from anybit.cli.verify import verify
 from anybit.errors import ModelFileError
-from tests.formats.test_equivalence import CHANGES, changed
+from tests.exact.test_equivalence import CHANGES, changed
 from tests.models import mlp
 
 _APP = typer.Typer()

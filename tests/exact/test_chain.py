@@ -11,16 +11,16 @@ import pytest
 from onnx import helper
 
 import anybit
-from anybit.analysis.values.analysis import values_of
+from anybit.analysis.values.interpreter import values_of
+from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import Refusal
 from anybit.exact.chain import Chain, chain_of, extended, step_function_of, thresholded
+from anybit.exact.integer_layers import IntegerLayer, find_layers
 from anybit.exact.numbers import Integers
 from anybit.exact.step_function import Proof
 from anybit.exact.thresholds import Steps, steps_of
 from anybit.formats.convert import to_hub, translate
-from anybit.formats.layers import IntegerLayer, find_layers
 from anybit.io.load import load
-from anybit.passes.infer_shapes import InferShapes
 from tests.models import DOMAIN, model, parameters, quant
 from tests.strategies import Array
 

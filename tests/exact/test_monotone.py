@@ -11,7 +11,7 @@ import pytest
 from anybit.exact import monotone
 from anybit.exact.monotone import direction, is_elementwise
 from anybit.exact.ordinals import INFINITY, float_at, ordinal_of
-from anybit.ops.constants import constant
+from anybit.graph.constants import constant
 from anybit.ops.evaluate import compiled
 from anybit.ops.operator import DOMAIN
 from tests.strategies import MODES, Array, special_values

@@ -11,17 +11,17 @@ import pytest
 from onnx import helper
 
 import anybit
-from anybit.analysis.values.analysis import values_of
+from anybit.analysis.values.interpreter import values_of
 from anybit.exact import monotone
+from anybit.exact.certificate import Verdict
+from anybit.exact.integer_layers import find_layers
 from anybit.exact.runs import deciding
 from anybit.exact.step_function import Proof
 from anybit.exact.thresholds import Steps, steps_of
-from anybit.formats.certificate import Verdict
+from anybit.exact.value_numbering import Numbering
+from anybit.formats.certify import certify
 from anybit.formats.convert import to_hub, translate
-from anybit.formats.equivalence import certify
-from anybit.formats.equivalence_numbers import Numbering
-from anybit.formats.layers import find_layers
-from anybit.formats.thresholds import write_layers
+from anybit.formats.thresholds.write import write_layers
 from tests.models import model, parameters, quant
 
 _WEIGHTS = np.float32([[127, 17, -105], [100, 44, -105], [72, 72, -105]]).T

@@ -182,7 +182,7 @@ class Evaluate(Scenario):
     """An evaluation with a journal, which the next one continues."""
 
     def prepare(self) -> None:
-        import anybit.runtime.ort
+        import anybit.engines.onnxruntime.backend
         import anybit.zoo.evaluate  # noqa: F401  (once, not in every process)
 
         self.model, self.data = self.root.parent / "e.onnx", self.root.parent / "e.npz"
@@ -190,7 +190,8 @@ class Evaluate(Scenario):
         np.savez(self.data, x=samples(24, 6), labels=np.arange(24) % 8)
 
     def _evaluate(self, journal: Path) -> tuple[int, float]:
-        from anybit.zoo.evaluate import Options, evaluate
+        from anybit.zoo.evaluate import evaluate
+        from anybit.zoo.options import Options
 
         found = evaluate(self.model, self.data, options=Options(batch_size=8, workers=1), journal=journal)
         return found.samples, found.score

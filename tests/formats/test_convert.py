@@ -12,8 +12,8 @@ from onnx import helper
 import anybit
 from anybit.errors import UsageError
 from anybit.formats.convert import TRANSLATORS, formats_of, translate
-from anybit.formats.format import Format
-from tests.formats.linear_models import assert_equal, assert_same, linear_model, operators, q_dq
+from anybit.formats.dialect import Format
+from tests.formats.qdq.linear_models import assert_equal, assert_same, linear_model, operators, q_dq
 from tests.graphs import BATCH, random_graphs
 from tests.models import mlp, model, parameters, quant, samples
 from tests.properties.attempts import inputs_within

@@ -12,8 +12,8 @@ from onnx import helper
 import anybit
 from anybit.errors import UsageError
 from anybit.formats.convert import STANDARD_FORMATS, translate
-from tests.formats.linear_models import assert_equal, operators
-from tests.formats.stock_models import LEVELS, are_far, stock_outputs
+from tests.formats.qdq.linear_models import assert_equal, operators
+from tests.formats.stock_runtime.stock_models import LEVELS, are_far, stock_outputs
 from tests.graphs import BATCH, RandomGraph, random_graphs
 from tests.models import DOMAIN, mlp, model, parameters, quant
 from tests.properties.attempts import inputs_within
@@ -58,7 +58,7 @@ def test_random_graphs_have_standard_operators_alone(to: str, graph: RandomGraph
 _VALUES = np.concatenate([np.arange(-40, 40) / 8, [0.49999997, 8388609.0, -1e30, 1e30]]).astype(np.float32)
 
 
-def _everywhere(source: onnx.ModelProto, to: str, x: np.ndarray) -> anybit.formats.format.Conversion:
+def _everywhere(source: onnx.ModelProto, to: str, x: np.ndarray) -> anybit.formats.dialect.Conversion:
     """Nothing is refused, and stock ONNX Runtime computes at every level what the reference does."""
     result = translate(source, to, standard=True)
     assert not result.refusals

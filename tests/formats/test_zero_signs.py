@@ -16,8 +16,8 @@ from onnx import helper
 
 from anybit import Format, Session, Verdict, clean, convert, save, verify
 from anybit.errors import UnsupportedError
+from anybit.formats.certify import certify
 from anybit.formats.convert import translate
-from anybit.formats.equivalence import certify
 from tests.formats.zero_sign_models import random_model, same_numbers, zeros_and_neighbours
 from tests.models import model, parameters, quant
 
@@ -219,13 +219,13 @@ def test_random_models_keep_their_numbers(seed):
 
 
 CARELESS = {
-    "qonnx": ("anybit.formats.read_linear.tensors_of_told_zeros",),
-    "qcdq": ("anybit.formats.write_linear.tensors_of_told_zeros",),
+    "qonnx": ("anybit.formats.qdq.read.tensors_of_told_zeros",),
+    "qcdq": ("anybit.formats.qdq.write.tensors_of_told_zeros",),
     "integer-ops": (
-        "anybit.formats.write_linear.tensors_of_told_zeros",
-        "anybit.formats.lowering.tensors_of_told_zeros",
+        "anybit.formats.qdq.write.tensors_of_told_zeros",
+        "anybit.formats.integer.lowering.tensors_of_told_zeros",
     ),
-    "finn": ("anybit.formats.threshold_flow.tensors_of_told_zeros",),
+    "finn": ("anybit.formats.thresholds.walk.tensors_of_told_zeros",),
 }
 """Where writers ask for what is told, by format."""
 

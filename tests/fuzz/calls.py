@@ -18,9 +18,9 @@ from google.protobuf.message import DecodeError
 
 import anybit
 import anybit.cli.app
+from anybit.engines.sampling import random_inputs
 from anybit.errors import ModelFileError
 from anybit.passes.catalog import catalog
-from anybit.runtime.random_inputs import random_inputs
 from tests.fuzz.data_files import DATA_FILES
 
 _SAMPLES = 2
@@ -106,7 +106,7 @@ Call = Callable[[Mutant], object]
 
 
 def _load_large(mutant: Mutant) -> object:
-    with mock.patch("anybit.io.reading._LARGE_FILE", 0), mock.patch("anybit.io.wire._LARGE", 4):
+    with mock.patch("anybit.io.reading._LARGE_FILE", 0), mock.patch("anybit.io.files.wire._LARGE", 4):
         return anybit.load(mutant.path)
 
 

@@ -14,7 +14,8 @@ from onnx import helper
 
 import anybit
 from anybit.errors import UsageError
-from anybit.runtime.judge import Verdict
+from anybit.evaluation.evaluate import evaluate
+from anybit.evaluation.metrics import Verdict
 from anybit.zoo.catalogue import encoded, open_catalogue
 from anybit.zoo.journal import JournalFile
 from tests.fuzz.mutate import damaged
@@ -30,7 +31,7 @@ def arrays(index: int, folder: Path) -> object:
     write = (np.savez, np.savez_compressed, None)[kind]
     path = folder / ("data.npy" if write is None else "data.npz")
     path.write_bytes(_changed(_arrays(kind), index))
-    return _session().evaluate(path, None if write is not None else np.zeros(_SAMPLES, np.int64))
+    return evaluate(_session(), path, None if write is not None else np.zeros(_SAMPLES, np.int64))
 
 
 def pictures(index: int, folder: Path) -> object:
@@ -41,7 +42,7 @@ def pictures(index: int, folder: Path) -> object:
     for old in place.iterdir():
         old.unlink()
     (place / f"a.{format_of}").write_bytes(_changed(_picture(format_of), index))
-    return _image_session().evaluate(anybit.ImageFolder(folder / "pictures"))
+    return evaluate(_image_session(), anybit.ImageFolder(folder / "pictures"))
 
 
 def weights(index: int, folder: Path) -> object:

@@ -124,7 +124,7 @@ def limit() -> None:
     warnings.simplefilter("error")
     for package in ("onnx", "onnxscript"):
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=rf"{package}\b")
-    from anybit.runtime.engine import FallbackWarning
+    from anybit.engines.engine import FallbackWarning
 
     warnings.simplefilter("ignore", FallbackWarning)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import anybit
+from anybit.cleanup.fold_transpose import FoldTranspose
 from anybit.formats.convert import translate
-from anybit.passes.fold_transpose import FoldTranspose
-from tests.formats.linear_models import onnxruntime_outputs, operators
+from tests.formats.qdq.linear_models import onnxruntime_outputs, operators
 from tests.integration.corpus import CORPUS, Case, departures, executable_files, needs_corpus, zoo_files
 
 # What QuantizeLinear, Clip and DequantizeLinear cannot say of these models, how often.

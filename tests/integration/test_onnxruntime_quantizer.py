@@ -25,7 +25,7 @@ from onnxruntime.quantization import (
 
 import anybit
 from anybit.formats.convert import translate
-from tests.formats.linear_models import operators
+from tests.formats.qdq.linear_models import operators
 from tests.strategies import Array
 
 _QDQ, _BYTES = {"quant_format": QuantFormat.QDQ}, {"quant_format": QuantFormat.QOperator}

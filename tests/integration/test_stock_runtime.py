@@ -8,7 +8,7 @@ from onnx import helper
 
 import anybit
 from anybit.formats.convert import STANDARD_FORMATS, translate
-from tests.formats.stock_models import LEVELS, departs, stock_outputs
+from tests.formats.stock_runtime.stock_models import LEVELS, departs, stock_outputs
 from tests.integration.corpus import Case, executable_files, needs_corpus
 
 _LARGE = ("mobilenetv1_4w4a_224", "resnet18_4w4a")

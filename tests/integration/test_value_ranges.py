@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import anybit
-from anybit.analysis.values.analysis import analyse
+from anybit.analysis.values.interpreter import analyse
 from tests.integration.corpus import Case, executable_files, needs_corpus, zoo_files
 from tests.properties.attempts import assert_bounded, assert_nested
 from tests.strategies import Array

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import anybit
-from anybit.formats.certificate import Verdict
+from anybit.cleanup.clean import clean
+from anybit.exact.certificate import Verdict
+from anybit.formats.certify import certify
 from anybit.formats.convert import translate
-from anybit.formats.equivalence import certify
-from anybit.passes.clean import clean
 from anybit.runtime.verify import verify
 from tests.integration.corpus import CORPUS, needs_corpus
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from anybit import Session, load, to_proto
-from anybit.formats.functions import embed_functions
+from anybit.formats.qonnx.functions import embed_functions
 from anybit.io.functions import embedded
 from tests.models import DOMAIN, model, parameters, quant
 

@@ -147,7 +147,7 @@ def test_repairs_stay_known_when_a_model_is_loaded_again():
 @pytest.mark.parametrize("change", ["intact", "truncated", "garbage"])
 def test_large_files_keep_their_weights_on_disk(tmp_path, monkeypatch, change):
     monkeypatch.setattr("anybit.io.reading._LARGE_FILE", 1)
-    monkeypatch.setattr("anybit.io.wire._LARGE", 64)
+    monkeypatch.setattr("anybit.io.files.wire._LARGE", 64)
     proto = mlp(hidden=64)
     path = tmp_path / "m.onnx"
     data = proto.SerializeToString()
@@ -166,7 +166,7 @@ def test_large_files_keep_their_weights_on_disk(tmp_path, monkeypatch, change):
 
 def test_a_large_file_that_shrinks_after_loading_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("anybit.io.reading._LARGE_FILE", 1)
-    monkeypatch.setattr("anybit.io.wire._LARGE", 64)
+    monkeypatch.setattr("anybit.io.files.wire._LARGE", 64)
     path = tmp_path / "m.onnx"
     path.write_bytes(mlp(hidden=64).SerializeToString())
     loaded = load(path)

@@ -14,7 +14,7 @@ from anybit.errors import UnsupportedError, UsageError
 from anybit.io.opset import NEWEST, OLDEST_TARGET, convert_opset
 from anybit.io.opset_adapters import ADAPTERS
 from anybit.io.save import to_proto
-from anybit.ops.nodes import standard_schema
+from anybit.ops.standard_schemas import standard_schema
 from tests.ops.running import session
 
 RNG = np.random.default_rng(0)

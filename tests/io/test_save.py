@@ -11,8 +11,8 @@ import pytest
 
 import anybit.io.save as saving
 from anybit import compare, load, save
+from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import ModelFileError
-from anybit.passes.infer_shapes import InferShapes
 from tests.models import mlp
 
 

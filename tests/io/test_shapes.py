@@ -18,8 +18,8 @@ import pytest
 from onnx import TensorProto, helper
 
 import anybit
+from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.io.shapes import infer_shapes
-from anybit.passes.fold_shapes import FoldShapes
 from tests.models import DOMAIN, model, samples
 
 ENGINES = ("auto", "reference")

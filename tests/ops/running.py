@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from anybit.ops.expand import Expander
 from anybit.ops.operator import Operator
-from anybit.ops.rounded import rounded
+from anybit.ops.rounding_body import rounded
 
 OPSETS = (helper.make_opsetid("", 21), helper.make_opsetid("anybit", 1))
 

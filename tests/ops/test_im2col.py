@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
+from anybit.cleanup.infer_shapes import InferShapes
 from anybit.io.load import load
 from anybit.ops.im2col import IM2COL, parse_shape
-from anybit.passes.infer_shapes import InferShapes
 from tests.models import DOMAIN, model
 from tests.ops.calling import call, rules
 from tests.ops.running import assert_same, run_body, run_expanded

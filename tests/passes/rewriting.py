@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from anybit import load
+from anybit.graph.constants import constant
+from anybit.graph.notes import notes
 from anybit.io.save import to_proto
-from anybit.ops.constants import constant
-from anybit.passes.notes import notes
 from anybit.runtime.session import Session
 from tests.integration.corpus import corpus_files
 from tests.models import model

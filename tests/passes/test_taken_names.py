@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from anybit import load
 from anybit.passes.catalog import parse_pass
 from tests.models import model, parameters, quant
-from tests.passes.surgery import graphs, node, valid
+from tests.passes.surgery.surgery import graphs, node, valid
 
 RNG = np.random.default_rng(0)
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from anybit.arrays import Array
 from anybit.exact import walks
 from anybit.exact.ordinals import INFINITY, float_at
-from anybit.ops.nodes import newest_opset
-from anybit.ops.operator import Array
+from anybit.ops.standard_schemas import newest_opset
 
 _CHUNK = 1 << 15
 _STRIDE = 7

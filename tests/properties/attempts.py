@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.accumulator import Accumulator, Bound, Interval
-from anybit.analysis.values.analysis import Values
-from anybit.analysis.values.tensor import TensorValues
+from anybit.analysis.values.interpreter import Values
+from anybit.analysis.values.tensor_values import TensorValues
 from tests.analysis.values.soundness import assert_holds
 from tests.properties.mac import products_of
 from tests.strategies import Array

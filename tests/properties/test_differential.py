@@ -62,7 +62,7 @@ class Trial:
             assert not unexplained.any(), (what, name)
 
 
-@pytest.mark.filterwarnings("ignore::anybit.runtime.engine.FallbackWarning")
+@pytest.mark.filterwarnings("ignore::anybit.engines.engine.FallbackWarning")
 @in_parts(_PARTS, random_graphs(WITH_SCOPES), st.integers(0, 2**32 - 1))
 def test_reference_against_onnxruntime_and_every_conversion(graph, seed):
     trial = Trial(graph, seed)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 import anybit
-from anybit.analysis.values.analysis import analyse
+from anybit.analysis.values.interpreter import analyse
 from anybit.errors import AnybitError
 from tests.graphs import BATCH, RandomGraph, random_graphs
 from tests.properties.attempts import assert_bounded, assert_sound, inputs_within

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from onnx import helper
 
 import anybit
-from anybit.analysis.values.analysis import analyse
-from anybit.analysis.values.tensor import aligned
+from anybit.analysis.values.interpreter import analyse
+from anybit.analysis.values.tensor_values import aligned
 from tests.models import model, parameters, quant
 from tests.properties.mac import NONE, products_of
 from tests.strategies import Array, examples, seeds

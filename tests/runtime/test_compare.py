@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from anybit import compare
+from anybit.engines.sampling import random_inputs
 from anybit.errors import InputError, UsageError
-from anybit.runtime.random_inputs import random_inputs
 from tests.models import mlp, model, parameters, quant, samples
 
 

@@ -11,13 +11,13 @@ from onnx import helper
 
 import anybit
 from anybit.datatypes import IntType
-from anybit.formats.certificate import Assumption, Verdict
+from anybit.exact.certificate import Assumption, Verdict
 from anybit.formats.convert import TRANSLATORS, translate
-from anybit.io.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_datatype
 from anybit.io.load import load
 from anybit.runtime import convert as module
 from anybit.runtime.convert import convert
-from tests.formats.test_equivalence import CHANGES, changed
+from tests.exact.test_equivalence import CHANGES, changed
 from tests.models import mlp, model, parameters, quant
 
 

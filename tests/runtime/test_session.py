@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from anybit import Session, run
+from anybit.engines.engine import Engine
 from anybit.errors import AnybitError, InputError, InvalidModelError, UnsupportedError, UsageError
-from anybit.runtime.batches import run_in_batches
-from anybit.runtime.engine import Engine
+from anybit.runtime.batching import run_in_batches
 from tests.models import DOMAIN, mlp, model, parameters, quant, samples
 
 ENGINES = ("reference", "onnxruntime", "auto")
@@ -347,7 +347,7 @@ def test_auto_takes_the_reference_where_there_is_no_body(monkeypatch):
         Session(proto, engine="onnxruntime")
 
 
-@pytest.mark.filterwarnings("ignore::anybit.runtime.engine.FallbackWarning")
+@pytest.mark.filterwarnings("ignore::anybit.engines.engine.FallbackWarning")
 def test_damaged_models_are_refused_never_crash():
     rng = np.random.default_rng(1)
     good = mlp().SerializeToString()
@@ -403,7 +403,7 @@ def test_batch_normalization_in_training_mode_is_for_the_reference():
         Session(proto, engine="onnxruntime")
 
 
-@pytest.mark.filterwarnings("ignore::anybit.runtime.engine.FallbackWarning")
+@pytest.mark.filterwarnings("ignore::anybit.engines.engine.FallbackWarning")
 @pytest.mark.parametrize("op_type", ["MaxPool", "Conv"])
 def test_padding_for_dilated_windows_is_for_the_reference(op_type):
     attributes = {"kernel_shape": [2, 2], "dilations": [2, 2], "auto_pad": "SAME_UPPER"}

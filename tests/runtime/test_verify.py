@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 import anybit
 from anybit.errors import UsageError
-from anybit.formats.certificate import Verdict
+from anybit.exact.certificate import Verdict
 from anybit.io.load import load
 from anybit.runtime.counter_example import _feeds
 from anybit.runtime.verify import verify
-from tests.formats.integer_models import Net, mlps
-from tests.formats.test_equivalence import CHANGES, changed
+from tests.exact.test_equivalence import CHANGES, changed
+from tests.formats.integer.integer_models import Net, mlps
 from tests.models import mlp, model, parameters, quant
 
 

@@ -19,11 +19,12 @@ from onnx import helper
 
 from anybit import Session
 from anybit.errors import ModelFileError, UsageError
-from anybit.runtime.evaluate import evaluate as evaluate_here
-from anybit.runtime.judge import Verdict
+from anybit.evaluation.evaluate import evaluate as evaluate_here
+from anybit.evaluation.metrics import Verdict
 from anybit.zoo.catalogue import open_catalogue
-from anybit.zoo.evaluate import Options, evaluate, model_file, reproduce
+from anybit.zoo.evaluate import evaluate, model_file, reproduce
 from anybit.zoo.journal import JournalFile
+from anybit.zoo.options import Options
 from anybit.zoo.store import Store
 from tests.models import DIGITS, mlp, model, parameters, quant
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from anybit.errors import UnsupportedError
-from anybit.zoo.evaluate import Options, evaluate
+from anybit.zoo.evaluate import evaluate
+from anybit.zoo.options import Options
 from tests.models import DIGITS
 from tests.zoo.test_evaluate import result
 

@@ -16,7 +16,8 @@ import pytest
 
 from anybit.zoo.catalogue import open_catalogue
 from anybit.zoo.errors import DownloadError
-from anybit.zoo.store import State, Store, cache_folder
+from anybit.zoo.places import cache_folder
+from anybit.zoo.store import State, Store
 from tests.zoo.server import card_of, file_of
 
 DATA = np.random.default_rng(0).bytes(300_000)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from anybit.ops.constants import constant
+from anybit.graph.constants import constant
 from anybit.ops.operator import DOMAIN
 
 # Operators that only move or choose elements: the grid of their first input is that of their output.

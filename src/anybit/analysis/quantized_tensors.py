@@ -10,15 +10,16 @@ import onnx_ir as ir
 from anybit.analysis.quantizer_kinds import makes_integers, weight_inputs
 from anybit.analysis.roles import Role, roles_of
 from anybit.analysis.statistics import DEFAULT_BINS, Levels, Tally
-from anybit.analysis.values.analysis import Values
-from anybit.analysis.values.tensor import IntegerGrid
+from anybit.analysis.values.interpreter import Values
+from anybit.analysis.values.tensor_values import IntegerGrid
+from anybit.arrays import Array
 from anybit.datatypes import BipolarType, FixedType, FloatType
 from anybit.errors import InvalidModelError
-from anybit.io.annotations import annotated_layout
-from anybit.ops.constants import constant
+from anybit.graph.annotations import annotated_layout
+from anybit.graph.constants import constant
+from anybit.graph.walk import reads
+from anybit.ops.calls import call_of, operator_of
 from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node
-from anybit.ops.nodes import call_of, operator_of, reads
-from anybit.ops.operator import Array
 
 _FEATURES_LAST = frozenset(("MatMul", "Gemm", "LayerNormalization"))
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.analysis.types import format_of_element
-from anybit.analysis.values.tensor import smallest_format
+from anybit.analysis.values.tensor_values import smallest_format
 from anybit.datatypes import IntType
-from anybit.ops.constants import constant
-from anybit.ops.nodes import call_of, numbered_type, operator_of
+from anybit.graph.constants import constant
+from anybit.graph.walk import numbered_type
+from anybit.ops.calls import call_of, operator_of
 
 _RUNTIME = "com.microsoft"
 _MOVES = frozenset("Expand Flatten Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split())

@@ -10,14 +10,14 @@ import onnx_ir as ir
 from anybit.analysis.roles import Role, roles_of
 from anybit.analysis.types import format_of, integers_of
 from anybit.analysis.values.accumulator import Accumulator, Bound
-from anybit.analysis.values.analysis import Values, analyse
 from anybit.analysis.values.input_range import InputRanges
-from anybit.analysis.values.tensor import Float64s, IntegerGrid, Shape, TensorValues, channel_axis
+from anybit.analysis.values.interpreter import Values, analyse
+from anybit.analysis.values.tensor_values import Float64s, IntegerGrid, Shape, TensorValues, channel_axis
 from anybit.arguments import checked_apart
+from anybit.arrays import Array
 from anybit.datatypes import DataType
+from anybit.graph.walk import label, shape_of
 from anybit.io.load import ModelSource
-from anybit.ops.nodes import label, shape_of
-from anybit.ops.operator import Array
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
-from anybit.ops.nodes import reads
+from anybit.graph.walk import reads
 
 _RANDOM = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split())
 

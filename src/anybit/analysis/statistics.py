@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.analysis.types import integers_of
-from anybit.analysis.values.tensor import IntegerGrid, channel_axis
-from anybit.arrays import as_float64
+from anybit.analysis.values.tensor_values import IntegerGrid, channel_axis
+from anybit.arrays import Array, as_float64
 from anybit.datatypes import DataType
-from anybit.ops.operator import Array
 
 SHORT_HISTOGRAM = 256
 """Grids of no more integers than this have a histogram with one bar for each."""

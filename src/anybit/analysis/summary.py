@@ -11,11 +11,11 @@ import onnx_ir as ir
 from anybit.analysis.quantizer_kinds import packed_elements, quantizer_kinds
 from anybit.analysis.roles import Role, roles_of
 from anybit.arguments import checked
+from anybit.cleanup.infer_shapes import InferShapes
+from anybit.graph.constants import has_default
 from anybit.io.load import ModelSource, load
-from anybit.io.normalize import Repair, repairs
-from anybit.ops.constants import has_default
-from anybit.ops.nodes import operator_of
-from anybit.passes.infer_shapes import InferShapes
+from anybit.io.repair.normalize import Repair, repairs
+from anybit.ops.calls import operator_of
 
 
 @dataclass(frozen=True)

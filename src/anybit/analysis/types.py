@@ -9,16 +9,10 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.roles import Role, roles_of
-from anybit.analysis.values.analysis import Values, analyse
-from anybit.analysis.values.tensor import (
-    LARGEST_INTEGER,
-    Float64s,
-    IntegerGrid,
-    TensorValues,
-    of_constant,
-)
+from anybit.analysis.values.interpreter import Values, analyse
+from anybit.analysis.values.tensor_values import LARGEST_INTEGER, Float64s, IntegerGrid, TensorValues, of_constant
 from anybit.arguments import checked
-from anybit.arrays import as_float64
+from anybit.arrays import Array, as_float64
 from anybit.datatypes import (
     FLOAT16,
     FLOAT32,
@@ -31,11 +25,10 @@ from anybit.datatypes import (
     TernaryType,
 )
 from anybit.errors import InvalidModelError
-from anybit.io.annotations import annotated_layout
+from anybit.graph.annotations import annotated_layout
+from anybit.graph.constants import constant
 from anybit.io.load import ModelSource
-from anybit.ops.constants import constant
-from anybit.ops.nodes import call_of, operator_of
-from anybit.ops.operator import Array
+from anybit.ops.calls import call_of, operator_of
 
 _PROBE = 4096  # elements by which most float weights are known to be no integers
 _FLOATS = {

@@ -30,8 +30,8 @@ from anybit.cli.streams import standard_streams
 from anybit.cli.types import types
 from anybit.cli.verify import verify
 from anybit.cli.zoo import zoo
+from anybit.engines.engine import FallbackWarning
 from anybit.errors import AnybitError
-from anybit.runtime.engine import FallbackWarning
 
 MISUSE = 2
 """Exit code for misuse and for input that cannot be read."""

@@ -11,8 +11,8 @@ from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, p
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:
-    from anybit.runtime.bench import Bench
-    from anybit.runtime.evaluate import Evaluation
+    from anybit.bench.bench import Bench
+    from anybit.evaluation.evaluate import Evaluation
 
 _PEERS = 3
 _MILLISECONDS = 1000
@@ -43,6 +43,7 @@ def bench(
     installed. With --data each engine is also judged over the whole data set, on all cores. Exit code 1 if an engine
     of anybit departs from the first one.
     """
+    from anybit.evaluation.evaluate import evaluate
     from anybit.runtime.session import Session
 
     engines = [e.strip() for e in engine.split(",") if e.strip()]
@@ -55,7 +56,7 @@ def bench(
     for name in engines if data is not None else ():
         session = Session(model, engine=name, threads=1)
         with progress(f"judging {name}", None) as advance:
-            judged[name] = session.evaluate(Path(data or ""), labels, metric=metric, top=top, progress=advance)
+            judged[name] = evaluate(session, Path(data or ""), labels, metric=metric, top=top, progress=advance)
     if json:
         print_json({"speed": speed, "accuracy": judged})
     else:
@@ -78,7 +79,7 @@ def _speed(
 ) -> Bench | None:
     if not rounds:
         return None
-    from anybit.runtime.bench import bench as measure
+    from anybit.bench.bench import bench as measure
 
     turns = rounds * len(set(batch_sizes)) * (len(engines) + (_PEERS if peers else 0))
     with progress("timing", turns, unit="turns") as advance:

@@ -23,9 +23,9 @@ def clean(
     json: JsonOption = False,
 ) -> None:
     """Sort, infer shapes, fold constants, remove what does nothing; print what each pass changed."""
+    from anybit.cleanup.clean import clean_passes
     from anybit.io.save import save
     from anybit.passes.apply import apply
-    from anybit.passes.clean import clean_passes
 
     steps = clean_passes(
         batch=None if batch is None else _batch(batch),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from anybit.cli.output import FINDINGS, JsonOption, print_json, print_table, progress, say
-from anybit.io.arrays import read_arrays
+from anybit.io.files.arrays import read_arrays
 
 
 def compare(

@@ -13,8 +13,8 @@ from anybit.errors import UsageError
 
 if TYPE_CHECKING:
     from anybit.errors import Diagnosis
-    from anybit.formats.certificate import Certificate
-    from anybit.formats.comparison import FormatRow
+    from anybit.exact.certificate import Certificate
+    from anybit.formats.capability import FormatRow
 
 _COLUMNS = (
     "format",
@@ -82,7 +82,7 @@ def convert(
         return
     if to is None or output is None:
         raise UsageError("--to and -o", got="one is missing", expected="both", hint="or ask for --dry-run")
-    from anybit.formats.certificate import Verdict
+    from anybit.exact.certificate import Verdict
     from anybit.io.save import save
     from anybit.runtime.convert import convert as convert_model
 

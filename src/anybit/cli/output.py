@@ -32,7 +32,7 @@ from rich.text import Text
 from anybit.cli.streams import write
 from anybit.datatypes import DataType
 from anybit.errors import ModelFileError, visible
-from anybit.io.whole import whole
+from anybit.io.files.whole import whole
 
 if TYPE_CHECKING:
     from anybit.passes.apply import Step

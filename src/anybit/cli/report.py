@@ -9,8 +9,8 @@ import typer
 
 from anybit.cli.output import ModelArgument, say
 from anybit.errors import ModelFileError
-from anybit.io.arrays import read_arrays
-from anybit.io.whole import write_whole
+from anybit.io.files.arrays import read_arrays
+from anybit.io.files.whole import write_whole
 
 
 def report(

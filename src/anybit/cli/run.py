@@ -10,7 +10,7 @@ import typer
 
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress, write_arrays
 from anybit.errors import UsageError
-from anybit.io.arrays import read_arrays
+from anybit.io.files.arrays import read_arrays
 
 
 def run(
@@ -24,7 +24,7 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Run a model and print, or write, what comes out."""
-    from anybit.runtime.batches import run_in_batches
+    from anybit.runtime.batching import run_in_batches
     from anybit.runtime.session import Session
 
     if batch_size < 1:

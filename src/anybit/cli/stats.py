@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress
-from anybit.io.arrays import read_arrays
+from anybit.io.files.arrays import read_arrays
 
 if TYPE_CHECKING:
     from anybit.analysis.statistics import Histogram, TensorStatistics
@@ -29,7 +29,7 @@ def stats(
     json: JsonOption = False,
 ) -> None:
     """Histograms, used levels, dead and saturated channels of weights, and of activations on data."""
-    from anybit.runtime.statistics import statistics
+    from anybit.evaluation.statistics import statistics
 
     feeds = None if inputs is None else read_arrays(inputs)
     arrays = () if feeds is None else feeds.values() if isinstance(feeds, dict) else (feeds,)

@@ -54,8 +54,8 @@ def types(
 
 def _annotate(model: Path, output: Path, *, legacy: bool, json: bool) -> None:
     from anybit.io.save import save
-    from anybit.passes.annotate_types import AnnotateTypes
     from anybit.passes.apply import apply
+    from anybit.passes.types.annotate_types import AnnotateTypes
 
     applied = apply(model, [AnnotateTypes(legacy=legacy)])
     save(applied.model, output)
@@ -71,9 +71,9 @@ def _proven(model: Path) -> Sequence[TensorType]:
 def _legacy(model: Path) -> Sequence[TensorType]:
     from dataclasses import replace
 
-    from anybit.analysis.legacy_types import legacy_formats
+    from anybit.analysis.qonnx_types import legacy_formats
     from anybit.analysis.types import types_of
-    from anybit.analysis.values.analysis import analyse
+    from anybit.analysis.values.interpreter import analyse
 
     values = analyse(model)
     formats = {str(v.name): datatype for v, datatype in legacy_formats(values.model).items()}

@@ -32,7 +32,7 @@ def verify(
     Exit code 0 if it is proven for every input that the printed assumptions allow that they are equal, or that they
     have the same integers and differ by no more than a bound that is printed; 1 if they differ or nothing is proven.
     """
-    from anybit.formats.certificate import Verdict
+    from anybit.exact.certificate import Verdict
     from anybit.runtime.verify import verify as verify_models
 
     certificate = verify_models(a, b, samples=random, seed=seed, assume_annotations=assume_annotations)

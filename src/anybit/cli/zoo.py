@@ -169,8 +169,9 @@ def evaluate(
 
     Exit code 1 if it does not reach that to the last sample.
     """
-    from anybit.zoo.evaluate import Options, model_file, reproduce
     from anybit.zoo.evaluate import evaluate as judge
+    from anybit.zoo.evaluate import model_file, reproduce
+    from anybit.zoo.options import Options
     from anybit.zoo.store import Store
 
     options = Options(metric, top, output, engine, batch_size, workers)
@@ -223,7 +224,7 @@ def add(
 
     Nothing is written, and the exit code is 1, if the model fails its checks.
     """
-    from anybit.runtime.judge import Metric
+    from anybit.evaluation.metrics import Metric
     from anybit.zoo.add import About
     from anybit.zoo.add import add as publish
 
@@ -266,7 +267,7 @@ def site(
 
 def _open(source: str | None, cache: Path | None) -> Shelf:
     from anybit.zoo.catalogue import open_catalogue
-    from anybit.zoo.store import cache_folder
+    from anybit.zoo.places import cache_folder
 
     shelf = open_catalogue(source, cache=cache_folder(cache) if source or cache else None)
     if shelf.offline:

@@ -11,7 +11,7 @@ import typer
 from anybit.cli.output import FINDINGS, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from anybit.runtime.evaluate import Evaluation
+    from anybit.evaluation.evaluate import Evaluation
     from anybit.zoo.add import Added
     from anybit.zoo.card import Card
     from anybit.zoo.evaluate import Reproduction

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx_ir as ir
 
-from anybit.analysis.values.tensor import Float64s
+from anybit.analysis.values.tensor_values import Float64s
+from anybit.arrays import Array
 from anybit.errors import Refusal
 from anybit.exact.monotone import direction, is_elementwise
 from anybit.exact.numbers import Floats, Integers, Pairs
 from anybit.exact.step_function import Proof, StepFunction
+from anybit.graph.walk import label, shape_of
 from anybit.ops.evaluate import compiled, known_value
-from anybit.ops.nodes import label, shape_of
-from anybit.ops.operator import Array
 from anybit.ops.standard.kernels import Kernel
 
 
 @dataclass(frozen=True)
-class Step:
+class ChainStep:
     """One element-wise node.
 
     Attributes:
@@ -60,7 +60,7 @@ class Chain:
     root: Integers | Floats | Pairs
     axis: int | None
     channels: int
-    steps: tuple[Step, ...] = ()
+    steps: tuple[ChainStep, ...] = ()
     rising: Float64s | None = field(default_factory=lambda: np.ones(1))
     private: bool = True
 
@@ -143,7 +143,7 @@ def extended(chain: Chain, node: ir.Node, position: int, opsets: Mapping[str, in
         )
     rising = direction(node, position, opsets)
     along = None if chain.rising is None or rising is None else chain.rising * rising.reshape(-1)
-    step = Step(node, kernel, position, tuple(parameters), proven=rising is not None)
+    step = ChainStep(node, kernel, position, tuple(parameters), proven=rising is not None)
     return replace(
         chain, axis=axis, channels=channels, steps=(*chain.steps, step), rising=along, private=is_private(chain, x)
     )
@@ -164,7 +164,7 @@ def thresholded(chain: Chain, node: ir.Node, opsets: Mapping[str, int]) -> Chain
         axis, channels = place, len(rows)
     rises = node.attributes.get_float("out_scale", 1.0) >= 0
     rising = None if chain.rising is None else chain.rising * (1.0 if rises else -1.0)
-    step = Step(node, kernel, 0, (None, np.broadcast_to(rows, (channels, rows.shape[1]))))
+    step = ChainStep(node, kernel, 0, (None, np.broadcast_to(rows, (channels, rows.shape[1]))))
     return replace(
         chain, axis=axis, channels=channels, steps=(*chain.steps, step), rising=rising, private=is_private(chain, x)
     )

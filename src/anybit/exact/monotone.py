@@ -19,12 +19,11 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from anybit.analysis.values.tensor import Float64s
-from anybit.arrays import as_float64
+from anybit.analysis.values.tensor_values import Float64s
+from anybit.arrays import Array, as_float64
 from anybit.exact.walks import is_walked
+from anybit.ops.calls import operator_of
 from anybit.ops.evaluate import known_value
-from anybit.ops.nodes import operator_of
-from anybit.ops.operator import Array
 
 _RISING = frozenset("Add Ceil Clip Floor Identity Max Min Relu Round Sign Sqrt".split())
 _SLOPED = {"LeakyRelu": 0.01, "HardSigmoid": 0.2, "ThresholdedRelu": 1.0}

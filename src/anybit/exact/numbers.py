@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from anybit.analysis.values.tensor import Float64s
+from anybit.analysis.values.tensor_values import Float64s
+from anybit.arrays import Array
 from anybit.exact.ordinals import LARGEST, float_at
-from anybit.ops.operator import Array
 
 
 @dataclass(frozen=True)

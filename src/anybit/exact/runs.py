@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from anybit.analysis.values.tensor import Float64s
+from anybit.analysis.values.tensor_values import Float64s
+from anybit.arrays import Array
 from anybit.errors import Refusal
 from anybit.exact.step_function import Proof, StepFunction, not_a_number, too_large, undecidable
-from anybit.ops.operator import Array
 
 _MOST_STEPS = 1 << 22  # over all channels
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from anybit.analysis.values.tensor import Float64s
+from anybit.analysis.values.tensor_values import Float64s
+from anybit.arrays import Array
 from anybit.errors import Refusal
 from anybit.exact.ordinals import INFINITY, float_at
-from anybit.ops.operator import Array
 
 MOST_INTEGERS = 1 << 24
 """Integers, over all channels, that are tried one by one."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anybit.analysis.values.tensor import Float64s
+from anybit.analysis.values.tensor_values import Float64s
 from anybit.errors import Refusal
 from anybit.exact.runs import Runs, runs_of
 from anybit.exact.step_function import Proof, StepFunction, proven

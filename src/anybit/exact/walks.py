@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import Array
 from anybit.exact.ordinals import INFINITY, float_at
-from anybit.ops.nodes import standard_schema
-from anybit.ops.operator import Array
 from anybit.ops.standard.kernels import compile_node
+from anybit.ops.standard_schemas import standard_schema
 
 RECORDS = "walks.json"
 """Name of the file beside this one that the walks are recorded in."""

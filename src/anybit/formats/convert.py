@@ -8,31 +8,33 @@ from typing import Protocol
 
 import onnx_ir as ir
 
-from anybit.analysis.check import require_sound
 from anybit.arguments import checked
+from anybit.cleanup.flatten import flattened
+from anybit.cleanup.fold_constants import FoldConstants
+from anybit.cleanup.fold_shapes import FoldShapes
+from anybit.cleanup.fold_transpose import FoldTranspose
+from anybit.cleanup.infer_shapes import InferShapes
+from anybit.cleanup.remove_unused import RemoveUnused
 from anybit.errors import UsageError
-from anybit.formats import functions as functions_of_bodies
-from anybit.formats import integer_ops, qcdq, qdq, quantized_ops, thresholds
-from anybit.formats import pack as packing
-from anybit.formats.comparison import FormatRow, compare_formats
-from anybit.formats.fake_quant import read_fake_quant
-from anybit.formats.format import Conversion, Format, Outcome, Substitution
-from anybit.formats.read_blocks import read_blocks
-from anybit.formats.read_bytes import read_bytes
+from anybit.formats.capability import FormatRow, compare_formats
+from anybit.formats.dialect import Conversion, Format, Outcome, Substitution
+from anybit.formats.fake_quant.read import read_fake_quant
+from anybit.formats.integer import integer_ops, quantized_ops
+from anybit.formats.ort_contrib.blocks import read_blocks
+from anybit.formats.ort_contrib.bytes import read_bytes
+from anybit.formats.qdq import qcdq, qdq
+from anybit.formats.qonnx import functions as functions_of_bodies
+from anybit.formats.qonnx import pack as packing
 from anybit.formats.standard import widen_bipolar_constants, write_standard
-from anybit.formats.stock_forms import read_stock_forms, write_stock_forms
-from anybit.formats.stock_notes import stock_notes
+from anybit.formats.stock_runtime.forms import read_stock_forms, write_stock_forms
+from anybit.formats.stock_runtime.notes import stock_notes
+from anybit.formats.thresholds import write as thresholds
 from anybit.formats.unread import causes_first, unread
-from anybit.formats.vendor_linear import as_standard
+from anybit.formats.vendor_names import as_standard
+from anybit.io.checks.model import require_sound
 from anybit.io.load import ModelSource
 from anybit.ops.broken import cover_broken
 from anybit.ops.operator import DOMAIN
-from anybit.passes.flatten import flattened
-from anybit.passes.fold_constants import FoldConstants
-from anybit.passes.fold_shapes import FoldShapes
-from anybit.passes.fold_transpose import FoldTranspose
-from anybit.passes.infer_shapes import InferShapes
-from anybit.passes.remove_unused import RemoveUnused
 
 
 class Write(Protocol):

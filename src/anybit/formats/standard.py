@@ -13,18 +13,19 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from anybit.cleanup.convert_opset import ConvertOpset
 from anybit.errors import AnybitError, Refusal, Severity
-from anybit.formats.format import Outcome, Substitution
-from anybit.formats.quantizer import Quantizer, quant_nodes, read_quant
-from anybit.formats.stock_forms import spread_scale
-from anybit.ops.constants import constant, is_replaceable, replace_by_constant
+from anybit.formats.dialect import Outcome, Substitution
+from anybit.formats.stock_runtime.forms import spread_scale
+from anybit.graph.constants import constant, is_replaceable, replace_by_constant
+from anybit.graph.names import Names
+from anybit.graph.rewriter import Rewriter
+from anybit.graph.walk import label
+from anybit.ops.calls import findings_of, operator_of
 from anybit.ops.expand import Expander
-from anybit.ops.names import Names
-from anybit.ops.nodes import findings_of, label, operator_of
 from anybit.ops.operator import DOMAIN, Operator
 from anybit.ops.zero_sign import tensors_of_told_zeros
-from anybit.passes.convert_opset import ConvertOpset
-from anybit.passes.rewriter import Rewriter
+from anybit.quantizers.quantizer import Quantizer, quant_nodes, read_quant
 
 _OPSET = 15  # of the operators that bodies leave behind (CastLike)
 _STANDARD = frozenset(("", "ai.onnx", "ai.onnx.ml"))

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from anybit.errors import Refusal
-from anybit.formats.vendor_linear import SPELLINGS
-from anybit.ops.nodes import label
+from anybit.formats.vendor_names import SPELLINGS
+from anybit.graph.walk import label
 
 _FROM_DATA = "its scales are made from the data that it is given, a quantiser has constant ones"
 _FROM_BLOCKS = "each block has an exponent that is made from its data, a quantiser has constant scales"

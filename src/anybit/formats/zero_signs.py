@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
+from anybit.graph.rewriter import Rewriter
 from anybit.ops.zero_sign import ZeroSign, has_subgraphs, zero_sign
-from anybit.passes.rewriter import Rewriter
 
 Told = Mapping[ir.Value, ir.Node]
 """Tensors of which an operator tells the sign of zeros, and the operator."""

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import Array
+from anybit.engines.engine import Engine
 from anybit.errors import AnybitError
-from anybit.ops.nodes import operator_of
-from anybit.ops.operator import Array
+from anybit.ops.calls import operator_of
 from anybit.runtime.compare import FLOAT_TOLERANCE, Difference, difference
-from anybit.runtime.engine import Engine
 from anybit.runtime.session import Session
 
 SHARE_OF_TIES = 1e-3

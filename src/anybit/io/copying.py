@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from anybit.io.normalize import ORDER, REPAIRS, note_order, repairs, sort_graphs
+from anybit.io.repair.normalize import ORDER, REPAIRS, note_order, repairs, sort_graphs
 
 
 def copied(source: ir.Model) -> ir.Model | None:

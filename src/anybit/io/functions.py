@@ -16,9 +16,10 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from anybit.errors import Finding, Severity, UsageError
+from anybit.graph.walk import label
 from anybit.io.opset import NEWEST
 from anybit.io.shapes import infer_shapes
-from anybit.ops.nodes import findings_of, label, operator_of
+from anybit.ops.calls import findings_of, operator_of
 from anybit.ops.operator import Operator
 from anybit.ops.registry import find_operator
 from anybit.rounding import Rounding

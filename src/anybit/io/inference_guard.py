@@ -16,7 +16,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 from onnx.defs import OpSchema
 from onnx.shape_inference import InferenceContext
 
-from anybit.ops.nodes import standard_schema
+from anybit.ops.standard_schemas import standard_schema
 
 _DOMAIN = "anybit.inference"
 _UNKNOWN = "Unknown"

@@ -11,12 +11,12 @@ import onnx_ir as ir
 
 from anybit.arguments import checked
 from anybit.errors import Finding, InvalidModelError, ModelFileError
+from anybit.graph.tensors import replace_tensors, replaced
+from anybit.io.checks.in_memory import memory_findings
 from anybit.io.copying import copied
-from anybit.io.external import ExternalFiles
-from anybit.io.memory_checks import memory_findings
-from anybit.io.normalize import normalize
+from anybit.io.files.external import ExternalFiles
 from anybit.io.reading import Reading, cause, judged, parse, read_file, read_proto, unreadable
-from anybit.io.tensors import replace_tensors, replaced
+from anybit.io.repair.normalize import normalize
 from anybit.ops.broken import broken_calls, error_of
 
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model

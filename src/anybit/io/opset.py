@@ -13,10 +13,11 @@ import onnx
 import onnx_ir as ir
 
 from anybit.errors import UnsupportedError, UsageError
+from anybit.graph.names import Names, all_values
+from anybit.graph.walk import label
 from anybit.io.opset_adapters import ADAPTERS, Site
 from anybit.io.shapes import infer_shapes
-from anybit.ops.names import Names, all_values
-from anybit.ops.nodes import label, newest_opset, standard_schema
+from anybit.ops.standard_schemas import newest_opset, standard_schema
 
 OLDEST_SOURCE = 7  # before it, broadcasting was an attribute and BatchNormalization had other inputs
 OLDEST_TARGET = 11  # below it, downwards: axes cannot be negative, and pads and bounds are attributes

@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import Array
 from anybit.errors import UnsupportedError
-from anybit.ops.constants import constant, new_initializer
-from anybit.ops.names import Names
-from anybit.ops.nodes import label, shape_of
-from anybit.ops.operator import Array
+from anybit.graph.constants import constant, new_initializer
+from anybit.graph.names import Names
+from anybit.graph.walk import label, shape_of
 
 _FLOAT_MAX = float(np.finfo(np.float32).max)
 _REDUCTIONS = "L1 L2 LogSum LogSumExp Max Mean Min Prod SumSquare".split()

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import Array
 from anybit.errors import UsageError
-from anybit.ops.constants import constant, new_initializer
-from anybit.ops.names import Names
-from anybit.ops.operator import Array
+from anybit.graph.constants import constant, new_initializer
+from anybit.graph.names import Names
 
 PACKED = "anybit/packed"
 """Key of the metadata of a node that makes packed weights; what it says is checked by the nodes themselves."""

@@ -14,14 +14,14 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from anybit.errors import AnybitError, Finding, LimitError, ModelFileError
-from anybit.io.external import ExternalFiles
-from anybit.io.file_checks import file_findings
-from anybit.io.lost_annotations import LOST_ANNOTATIONS, lost_annotations
-from anybit.io.normalize import REPAIRS, Repair
-from anybit.io.sparse import make_dense
-from anybit.io.structure import size_findings, structure_findings
-from anybit.io.tensors import replace_tensors
-from anybit.io.wire import OpenFile, Payload, without_payloads
+from anybit.graph.tensors import replace_tensors
+from anybit.io.checks.protobuf import file_findings
+from anybit.io.checks.structure import size_findings, structure_findings
+from anybit.io.files.external import ExternalFiles
+from anybit.io.files.wire import OpenFile, Payload, without_payloads
+from anybit.io.repair.lost_annotations import LOST_ANNOTATIONS, lost_annotations
+from anybit.io.repair.normalize import REPAIRS, Repair
+from anybit.io.repair.sparse import make_dense
 from anybit.ops.broken import error_of
 
 _LARGE_FILE = 1 << 26  # from here on weights stay in the file
@@ -69,7 +69,7 @@ def read_file(path: Path, folder: Path) -> Reading:
 
 
 def _read_large(path: Path, folder: Path) -> Reading:
-    """A large model whose weights stay in the file; see `anybit.io.wire`."""
+    """A large model whose weights stay in the file; see `anybit.io.files.wire`."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             slim, payloads = without_payloads(mapped)

@@ -15,13 +15,13 @@ import onnx_ir as ir
 
 from anybit.arguments import checked
 from anybit.errors import ModelFileError
-from anybit.io.data_file import data_name, switch
-from anybit.io.external import ExternalFiles, ExternalTensor
+from anybit.graph.tensors import replace_initializers, replace_tensors, replaced, tensors_of
+from anybit.io.checks.in_memory import refuse_unwritable
+from anybit.io.files.data_file import data_name, switch
+from anybit.io.files.external import ExternalFiles, ExternalTensor
+from anybit.io.files.temporary import file_beside
+from anybit.io.files.whole import destination, whole
 from anybit.io.load import ModelSource, load
-from anybit.io.memory_checks import refuse_unwritable
-from anybit.io.temporary import file_beside
-from anybit.io.tensors import replace_initializers, replace_tensors, replaced, tensors_of
-from anybit.io.whole import destination, whole
 
 _PROTOBUF_LIMIT = 2**31 - 2**20  # a message must stay below 2 GiB; the graph itself needs some room too
 _PAGE = 4096  # where a tensor may be mapped

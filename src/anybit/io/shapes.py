@@ -24,8 +24,8 @@ from onnx import TensorProto
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
+from anybit.graph.walk import numbered_type
 from anybit.io.inference_guard import LONGEST_VECTOR, bodies, cover, guard, guard_lengths, own_nodes
-from anybit.ops.nodes import numbered_type
 from anybit.ops.schemas import register_schemas
 
 _SMALL = 1024  # tensors up to this many bytes go along: inference reads targets of Reshape, axes and pads

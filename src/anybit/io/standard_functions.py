@@ -11,7 +11,7 @@ from onnx_ir.passes.common import InlinePass
 
 from anybit.io.opset import convert_in_place
 from anybit.io.shapes import infer_shapes
-from anybit.ops.nodes import standard_schema
+from anybit.ops.standard_schemas import standard_schema
 
 _DOMAIN = "anybit.standard"  # of the functions while they are inlined
 _DEPTH = 8  # of functions that call functions

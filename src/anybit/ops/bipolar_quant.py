@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from onnxscript import script
 
+from anybit.arrays import Array
 from anybit.datatypes import BipolarType, DataType
 from anybit.errors import Finding
-from anybit.ops.integer_bounds import broadcast_to_x, check_broadcast, check_scale
-from anybit.ops.operator import Array, Call, Input, Operator, Types, widened
-from anybit.ops.rounded import ANYBIT, op
+from anybit.ops.operator import Call, Input, Operator, Types, widened
+from anybit.ops.quantizer_parameters import broadcast_to_x, check_broadcast, check_scale
+from anybit.ops.rounding_body import ANYBIT, op
 
 
 def reference(x: npt.ArrayLike, scale: npt.ArrayLike) -> Array:

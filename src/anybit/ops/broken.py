@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 import onnx_ir as ir
 
 from anybit.errors import Finding, InvalidModelError, Severity
-from anybit.ops.nodes import findings_of, form_findings, operator_of
+from anybit.ops.calls import findings_of, form_findings, operator_of
 from anybit.ops.standard.checks.registry import findings_of_standard, form_findings_of_standard
 from anybit.ops.standard.checks.signature import ELEMENT_TYPES
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import Array
 from anybit.budget import current_limits
 from anybit.errors import UnsupportedError
-from anybit.ops.constants import constant
-from anybit.ops.operator import Array
+from anybit.graph.constants import constant
 from anybit.ops.registry import find_operator
 from anybit.ops.sizes import ELEMENT_BYTES, required_elements
 from anybit.ops.standard.kernels import Kernel, compile_node

@@ -13,10 +13,11 @@ from typing import Any, cast
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import Array
 from anybit.errors import InvalidModelError, UnsupportedError
-from anybit.ops.constants import constant, new_initializer
-from anybit.ops.nodes import label
-from anybit.ops.operator import Array, Operator
+from anybit.graph.constants import constant, new_initializer
+from anybit.graph.walk import label
+from anybit.ops.operator import Operator
 from anybit.ops.standard.kernels import Kernel, compile_node
 
 BODY_OPSET = 21

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from onnxscript import script
 
-from anybit.arrays import as_float64
+from anybit.arrays import Array, as_float64
 from anybit.datatypes import DataType, FloatType
 from anybit.errors import Finding
-from anybit.ops.integer_bounds import broadcast_to_x, check_broadcast, check_flags, check_scale, summary
-from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types, widened
-from anybit.ops.rounded import ANYBIT, check_rounding, op, rounded
+from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
+from anybit.ops.quantizer_parameters import broadcast_to_x, check_broadcast, check_flags, check_scale, summary
+from anybit.ops.rounding_body import ANYBIT, check_rounding, op, rounded
 from anybit.rounding import Rounding
 
 

@@ -11,10 +11,11 @@ from onnx import TensorProto, TypeProto
 from onnx.shape_inference import InferenceContext
 from onnxscript import script
 
+from anybit.arrays import Array
 from anybit.datatypes import DataType, parse_datatype
 from anybit.errors import Finding, UsageError
-from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types, widened
-from anybit.ops.rounded import ANYBIT, op
+from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
+from anybit.ops.rounding_body import ANYBIT, op
 
 _CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
 _LAYOUTS = ("NC", "NCW", "NCHW", "NCDHW", *_CHANNELS_LAST)

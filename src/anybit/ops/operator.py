@@ -16,10 +16,9 @@ from anybit.errors import Finding
 if TYPE_CHECKING:
     import onnxscript
     from onnx.shape_inference import InferenceContext
+from anybit.arrays import Array
 
 DOMAIN = "qonnx.custom_op.general"
-
-Array = npt.NDArray[Any]
 AttributeValue = int | float | str | tuple[int, ...]
 
 

@@ -10,11 +10,12 @@ import numpy.typing as npt
 from onnx.shape_inference import InferenceContext
 from onnxscript import script
 
+from anybit.arrays import Array
 from anybit.datatypes import DataType, IntType
 from anybit.errors import Finding
 from anybit.ops.channels_last.layout import dimensions, infer_shape
-from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types, widened
-from anybit.ops.rounded import ANYBIT, op
+from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
+from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.windows import Windows
 
 _LAYOUTS = ("NCHW", "NHWC")

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from anybit.budget import current_limits
 from anybit.errors import LimitError
-from anybit.ops.nodes import label
+from anybit.graph.walk import label
 from anybit.ops.size_rules import RULES, Site, elements_of
 
 ELEMENT_BYTES = 16

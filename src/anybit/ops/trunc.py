@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from onnxscript import script
 
+from anybit.arrays import Array
 from anybit.datatypes import DataType, IntType
 from anybit.errors import Finding
-from anybit.ops.integer_bounds import (
+from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
+from anybit.ops.quantizer_parameters import (
     broadcast_to_x,
     check_bit_width,
     check_broadcast,
@@ -26,8 +28,7 @@ from anybit.ops.integer_bounds import (
     constant_bit_width,
     integer_bounds,
 )
-from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types, widened
-from anybit.ops.rounded import ANYBIT, check_rounding, op, rounded
+from anybit.ops.rounding_body import ANYBIT, check_rounding, op, rounded
 from anybit.rounding import Rounding
 
 

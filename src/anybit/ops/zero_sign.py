@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from anybit.arrays import as_float64
+from anybit.arrays import Array, as_float64
 from anybit.errors import Refusal
+from anybit.graph.constants import constant
+from anybit.graph.walk import label
+from anybit.ops.calls import operator_of
 from anybit.ops.channels_last import layout
-from anybit.ops.constants import constant
-from anybit.ops.nodes import label, operator_of
-from anybit.ops.operator import DOMAIN, Array
+from anybit.ops.operator import DOMAIN
 
 _VENDOR = "com.microsoft"
 

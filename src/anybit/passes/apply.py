@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from anybit.analysis.check import sound_copy
 from anybit.arguments import checked
 from anybit.errors import Finding
+from anybit.graph.notes import notes
+from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
 from anybit.passes.catalog import parse_pass
-from anybit.passes.notes import notes
 
 Pass = Callable[[ir.Model], ir.passes.PassResult]
 

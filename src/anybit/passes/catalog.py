@@ -1,4 +1,4 @@
-"""The passes of this folder by name, and a pass with its options from one line of text."""
+"""The passes of `anybit.cleanup` and `anybit.passes` by name, and a pass with its options from one line of text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import pkgutil
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -18,22 +18,24 @@ import onnx_ir as ir
 
 from anybit.errors import UsageError
 
+_ROOMS = ("anybit.cleanup", "anybit.passes")
+
 
 @cache
 def catalog() -> Mapping[str, type[ir.passes.PassBase]]:
-    """Every pass that stands in this folder, by the name that the command line uses (fold-constants)."""
-    package = __name__.rpartition(".")[0]
+    """Every pass that stands in a file of these rooms, by the name that the command line uses (fold-constants)."""
     found: dict[str, type[ir.passes.PassBase]] = {}
-    for module in pkgutil.iter_modules(import_module(package).__path__):
-        content = vars(import_module(f"{package}.{module.name}"))
-        for value in content.values():
-            if (
-                isinstance(value, type)
-                and issubclass(value, ir.passes.PassBase)
-                and value.__module__.endswith(module.name)
-            ):
-                found[module.name.replace("_", "-")] = value
+    for module in _modules():
+        for value in vars(import_module(module)).values():
+            if isinstance(value, type) and issubclass(value, ir.passes.PassBase) and value.__module__ == module:
+                found[module.rpartition(".")[2].replace("_", "-")] = value
     return dict(sorted(found.items()))
+
+
+def _modules() -> Iterator[str]:
+    for room in _ROOMS:
+        inside = pkgutil.walk_packages(import_module(room).__path__, f"{room}.")
+        yield from (module.name for module in inside if not module.ispkg)
 
 
 def parse_pass(text: str) -> ir.passes.PassBase:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.analysis.roles import Role, roles_of
-from anybit.ops.nodes import operator_of, reads
-from anybit.passes.elementwise import BROADCASTING, UNARY
-from anybit.passes.fold_transpose import ELEMENTWISE
+from anybit.graph.walk import reads
+from anybit.ops.calls import operator_of
+from anybit.ops.elementwise import BROADCASTING, ELEMENTWISE, UNARY
 
 # Standard operators that are drawn in the box of what they work on.
 _FOLLOWERS = (

@@ -15,16 +15,17 @@ from anybit.analysis.cost.cost import cost_of
 from anybit.analysis.ranges import ranges_of
 from anybit.analysis.summary import summarise
 from anybit.analysis.types import types_of
-from anybit.analysis.values.analysis import Values, values_of
+from anybit.analysis.values.interpreter import Values, values_of
+from anybit.cleanup.flatten import flattened
+from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.errors import Finding, Severity
+from anybit.evaluation.statistics import statistics_of
 from anybit.formats.convert import formats_of
+from anybit.graph.walk import label
 from anybit.io.load import ModelSource, load
 from anybit.io.load import read as read_model
 from anybit.io.reading import Reading
 from anybit.ops.broken import cover_broken, cover_broken_calls
-from anybit.ops.nodes import label
-from anybit.passes.flatten import flattened
-from anybit.passes.fold_shapes import FoldShapes
 from anybit.reporting.blocks import Partition, partition
 from anybit.reporting.facts import facts
 from anybit.reporting.messages import Messages
@@ -33,7 +34,6 @@ from anybit.reporting.operations import Operations, cost_of_model, parts_by_node
 from anybit.reporting.tensors import Tensors, format_text, quantised_bits, shape_text, tensors
 from anybit.reporting.text import shown
 from anybit.runtime.session import Inputs
-from anybit.runtime.statistics import statistics_of
 
 
 def describe(model: ModelSource, data: Inputs | None = None, *, name: str | None = None) -> Report:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from anybit.errors import Diagnosis, Finding, Severity
-from anybit.formats.comparison import FormatRow as Compared
-from anybit.formats.format import Format
+from anybit.formats.capability import FormatRow as Compared
+from anybit.formats.dialect import Format
 from anybit.reporting.model import FormatRow, Message
 from anybit.reporting.text import shown
 

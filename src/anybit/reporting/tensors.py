@@ -12,10 +12,10 @@ from anybit.analysis.roles import Role
 from anybit.analysis.statistics import TensorStatistics
 from anybit.analysis.types import TensorType
 from anybit.datatypes import DataType, FloatType
-from anybit.ops.nodes import operator_of
+from anybit.evaluation.statistics import Statistics
+from anybit.ops.calls import operator_of
 from anybit.reporting.quantities import Held, Histogram, Tensor
 from anybit.reporting.text import TIMES, finite, shown
-from anybit.runtime.statistics import Statistics
 
 _WIDE_FLOAT = 16  # from so many bits on a float format is how a tensor is stored, not how it is quantised
 

@@ -14,11 +14,11 @@ import onnx_ir as ir
 from anybit.analysis.grid_step import grid_step
 from anybit.arguments import checked
 from anybit.arrays import as_float64
+from anybit.engines.engine import Engine
+from anybit.engines.sampling import random_inputs
 from anybit.errors import InputError, UsageError
 from anybit.io.load import ModelSource, load
-from anybit.runtime.batches import DEFAULT_BATCH, run_in_batches
-from anybit.runtime.engine import Engine
-from anybit.runtime.random_inputs import random_inputs
+from anybit.runtime.batching import DEFAULT_BATCH, run_in_batches
 from anybit.runtime.session import Inputs, Session
 
 FLOAT_TOLERANCE = 1e-5

@@ -9,12 +9,12 @@ import onnx_ir as ir
 
 from anybit.arguments import checked
 from anybit.errors import InputError, Refusal, UnsupportedError
-from anybit.formats.certificate import Certificate, Verdict
+from anybit.exact.certificate import Certificate, Verdict
+from anybit.formats.certify import assume_formats, certify
 from anybit.formats.convert import translate
-from anybit.formats.equivalence import assume_formats, certify
-from anybit.formats.format import Conversion, Format
+from anybit.formats.dialect import Conversion, Format
+from anybit.graph.walk import shape_of
 from anybit.io.load import ModelSource, load
-from anybit.ops.nodes import shape_of
 from anybit.runtime.counter_example import find_counter_example
 
 _PRODUCTS = frozenset("Conv ConvInteger ConvTranspose Gemm MatMul MatMulInteger QLinearConv QLinearMatMul".split())

@@ -14,13 +14,13 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.arrays import as_float64
+from anybit.engines.engine import Engine
+from anybit.engines.sampling import finite, near_zero, random_inputs, within_stated_format
 from anybit.errors import InputError, UnsupportedError
-from anybit.formats.certificate import CounterExample
-from anybit.ops.constants import fed_inputs, has_default
-from anybit.ops.nodes import call_of, operator_of
+from anybit.exact.certificate import CounterExample
+from anybit.graph.constants import fed_inputs, has_default
+from anybit.ops.calls import call_of, operator_of
 from anybit.runtime.compare import FLOAT_TOLERANCE
-from anybit.runtime.engine import Engine
-from anybit.runtime.random_inputs import finite, near_zero, random_inputs, within_stated_format
 from anybit.runtime.session import Session
 
 _MOST_COMBINATIONS = 1 << 14  # of the grid of the input's quantiser

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from anybit.arguments import checked
+from anybit.engines.cache import Cache
+from anybit.engines.engine import Engine
+from anybit.engines.prepare import TensorInfo, parse_engine, start
 from anybit.errors import InputError, UsageError
 from anybit.io.load import ModelSource, load
-from anybit.runtime.cache import Cache
-from anybit.runtime.engine import Engine
-from anybit.runtime.start import TensorInfo, parse_engine, start
-
-if TYPE_CHECKING:
-    from anybit.runtime.data import Data, Labels
-    from anybit.runtime.evaluate import Evaluation, Metric, Score
 
 Inputs = Mapping[str, npt.ArrayLike] | npt.NDArray[Any]
 
@@ -35,7 +31,7 @@ class Session:
         threads: Threads inside an operator; None leaves the choice to the engine.
         tensors: Intermediate tensors that `run` returns besides the outputs, by name; "all" for every one.
         cache: Folder to keep the lowered model in, for ONNX Runtime, so that the next session of the same model with
-            the same options starts quicker, in this or another process (see `anybit.runtime.cache`); None keeps
+            the same options starts quicker, in this or another process (see `anybit.engines.cache`); None keeps
             nothing. Whoever may write to the folder decides what is computed: use one of your own.
 
     Raises:
@@ -127,54 +123,6 @@ class Session:
     def sample_bytes(self) -> int:
         """Bytes that one node reads and writes for one sample, at the largest; 0 if that is not known."""
         return self._facts.sample_bytes
-
-    def evaluate(
-        self,
-        data: Data,
-        labels: Labels | None = None,
-        *,
-        metric: Metric | str | Score = "accuracy",
-        top: int = 1,
-        output: str | None = None,
-        batch_size: int | None = None,
-        workers: int | None = None,
-        progress: Callable[[int], None] | None = None,
-    ) -> Evaluation:
-        """Runs a data set through the model and judges every sample.
-
-        Samples are read, run and judged a batch at a time: the data never are in memory as a whole, unless samples
-        are not known to stay apart. How many run at once changes no count and no sum.
-
-        Args:
-            data: Path of an .npz or .npy file or of a folder of images (see `anybit.ImageFolder`); arrays; or an
-                iterable of batches (inputs, labels).
-            labels: Array, path of an .npy file, or key in the .npz file; without any, the one array of the .npz file
-                that is no input.
-            metric: "accuracy", "squared-error", or a function of outputs and labels that gives a number a sample.
-            top: Among how many of the highest scores a label counts for `Evaluation.correct_in_top`.
-            output: Output to judge, where there are several.
-            batch_size: Samples in one run; None takes as many as fit a cache (see `fitting_batch`).
-            workers: Runs at the same time; None takes as many as there are cores for, at `threads` of the session each:
-                a session of one thread is quickest.
-            progress: Called with the number of samples of each block when it is judged.
-
-        Raises:
-            InputError: The data or labels cannot be read, or do not fit the model.
-            UsageError: An argument makes no sense.
-        """
-        from anybit.runtime.evaluate import evaluate
-
-        return evaluate(
-            self,
-            data,
-            labels,
-            metric=metric,
-            top=top,
-            output=output,
-            batch_size=batch_size,
-            workers=workers,
-            progress=progress,
-        )
 
     def _feeds(self, inputs: Inputs) -> Mapping[str, Any]:
         if isinstance(inputs, Mapping):

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from anybit.arguments import checked
 from anybit.errors import InputError, UnsupportedError, UsageError
-from anybit.formats.certificate import Certificate, Verdict
-from anybit.formats.equivalence import assume_formats, certify
+from anybit.exact.certificate import Certificate, Verdict
+from anybit.formats.certify import assume_formats, certify
 from anybit.io.load import ModelSource, load
 from anybit.runtime.counter_example import find_counter_example
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from anybit.ops.nodes import label
-from anybit.passes.remove_unused import RemoveUnused
+from anybit.cleanup.remove_unused import RemoveUnused
+from anybit.graph.walk import label
 from anybit.targets.handover import Rewrite
 
 _LAST = ("Softmax", "LogSoftmax")

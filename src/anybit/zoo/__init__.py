@@ -1,1 +1,1 @@
-"""Models that ship with anybit, and the scripts that train them."""
+"""Models that ship with anybit, and catalogues of others: found, fetched, evaluated, published."""

@@ -10,19 +10,20 @@ from pathlib import Path
 from anybit.analysis.check import check
 from anybit.analysis.cost.cost import Cost, cost
 from anybit.analysis.summary import Summary, summarise
+from anybit.cleanup.clean import clean
 from anybit.errors import Finding, Refusal, Severity
-from anybit.formats.pack import pack
+from anybit.evaluation.evaluate import Evaluation
+from anybit.evaluation.metrics import Metric
+from anybit.formats.qonnx.pack import pack
+from anybit.io.files.temporary import folder_beside
+from anybit.io.files.whole import put_folder, whole
 from anybit.io.save import save
-from anybit.io.temporary import folder_beside
-from anybit.io.whole import put_folder, whole
-from anybit.passes.clean import clean
-from anybit.runtime.evaluate import Evaluation
-from anybit.runtime.judge import Metric
 from anybit.zoo.card import Card, CardCost, Claim, DataSet, File, Judging, Quantisation, Role, Source
 from anybit.zoo.catalogue import CARD_FILE, CATALOGUE_FILE, below, encoded, encoded_card, read_card, read_folder
 from anybit.zoo.download import write_to
 from anybit.zoo.errors import CatalogueError
-from anybit.zoo.evaluate import Options, evaluate
+from anybit.zoo.evaluate import evaluate
+from anybit.zoo.options import Options
 from anybit.zoo.packages import needed
 from anybit.zoo.store import sha256_of
 
@@ -95,7 +96,7 @@ def add(
 
     Args:
         model: The ONNX file.
-        data: Samples with labels; see `Session.evaluate`.
+        data: Samples with labels; see `anybit.evaluate`.
         folder: The catalogue; it is made where there is none.
         about: What to say of the model.
         labels: Key of the labels in the .npz file, or an .npy file with them.

@@ -113,7 +113,7 @@ class CardCost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Judging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the data file of a card is judged: key of the labels in it, and the options of `Session.evaluate`."""
+    """How the data file of a card is judged: key of the labels in it, and the options of `anybit.evaluate`."""
 
     labels: Line | None = None
     metric: Literal["accuracy", "squared-error"] = "accuracy"

@@ -10,16 +10,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
-from urllib.request import url2pathname
 
 from anybit.errors import UsageError
-from anybit.io.regular import read_regular
+from anybit.io.files.regular import read_regular
 from anybit.zoo.card import VERSION, Card, Catalogue, Role
 from anybit.zoo.errors import CatalogueError
 from anybit.zoo.packages import needed
 
 with needed():
     import msgspec
+from anybit.zoo.places import local_path
 
 CATALOGUE_FILE = "catalogue.json"
 CARD_FILE = "card.json"
@@ -66,7 +66,7 @@ def open_catalogue(source: str | os.PathLike[str] | None = None, *, cache: Path 
         source: A folder, a JSON file, or an http, https or file address of one; None for what the environment variable
             ANYBIT_CATALOGUE names, and without it for what ships with anybit. Of a folder all ``*/card.json`` are
             read, or its ``catalogue.json`` where there is none.
-        cache: Folder of the cache, see `anybit.zoo.store.cache_folder`: a copy of a remote catalogue is kept there.
+        cache: Folder of the cache, see `anybit.zoo.places.cache_folder`: a copy of a remote catalogue is kept there.
 
     Raises:
         CatalogueError: It cannot be read, or is malformed.
@@ -78,7 +78,7 @@ def open_catalogue(source: str | os.PathLike[str] | None = None, *, cache: Path 
     parts = urlsplit(text)
     if parts.scheme in ("http", "https"):
         from anybit.zoo.download import read_remote
-        from anybit.zoo.store import cache_folder
+        from anybit.zoo.places import cache_folder
 
         data, offline = read_remote(text, (cache or cache_folder()) / "catalogues", largest=_LARGEST)
         cards = parse(data, text)
@@ -159,11 +159,6 @@ def resolved(card: Card, base: str) -> Card:
 def below(card: Card, folder: str) -> Card:
     """The card as it is written in a catalogue whose folder has the card's own one, of this name."""
     return _with_addresses(card, lambda address: address if "://" in address else f"{folder}/{address}")
-
-
-def local_path(address: str) -> Path:
-    """The path of a file address."""
-    return Path(url2pathname(urlsplit(address).path))
 
 
 def _with_addresses(card: Card, change: Callable[[str], str]) -> Card:

@@ -8,11 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from anybit.io.regular import open_regular, read_regular
-from anybit.io.whole import write_whole
-from anybit.zoo.catalogue import local_path
+from anybit.io.files.regular import open_regular, read_regular
+from anybit.io.files.whole import write_whole
 from anybit.zoo.errors import CatalogueError, DownloadError
 from anybit.zoo.packages import needed
+from anybit.zoo.places import local_path
 
 if TYPE_CHECKING:
     from requests import Response

@@ -10,40 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from anybit.errors import InputError, UsageError
-from anybit.io.external import ExternalTensor
+from anybit.evaluation.evaluate import Evaluation, open_blocks
+from anybit.evaluation.evaluate import evaluate as evaluate_here
+from anybit.evaluation.metrics import Metric, judge_of
+from anybit.graph.tensors import tensors_of
+from anybit.io.files.external import ExternalTensor
 from anybit.io.load import load
-from anybit.io.tensors import tensors_of
-from anybit.runtime.engine import Engine
-from anybit.runtime.evaluate import Evaluation, open_blocks
-from anybit.runtime.evaluate import evaluate as evaluate_here
-from anybit.runtime.judge import Metric, Score, judge_of
 from anybit.runtime.session import Session
 from anybit.zoo.card import Card, Claim, Role
 from anybit.zoo.journal import JournalFile, hash_of
+from anybit.zoo.options import Options
 from anybit.zoo.store import Store
 
 _PACKAGES = ("anybit", "numpy", "onnxruntime")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How an evaluation is done; see `Session.evaluate`.
-
-    Attributes:
-        metric: "accuracy", "squared-error", or a function of outputs and labels that gives a number a sample.
-        top: Among how many of the highest scores a label counts for `Evaluation.correct_in_top`.
-        output: Output to judge, where there are several.
-        engine: What executes the model.
-        batch_size: Samples in one run; None takes as many as fit a cache.
-        workers: Runs at the same time, or actors of a Ray cluster; None takes one for each core.
-    """
-
-    metric: Metric | str | Score = Metric.ACCURACY
-    top: int = 1
-    output: str | None = None
-    engine: Engine | str = Engine.AUTO
-    batch_size: int | None = None
-    workers: int | None = None
 
 
 @dataclass(frozen=True)

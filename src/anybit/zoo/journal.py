@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from anybit.errors import ModelFileError, UsageError
-from anybit.io.regular import open_regular
-from anybit.runtime.judge import Verdict
+from anybit.evaluation.metrics import Verdict
+from anybit.io.files.regular import open_regular
 from anybit.zoo.packages import needed
 
 with needed():

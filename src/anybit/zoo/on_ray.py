@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.errors import InputError, UnsupportedError
-from anybit.runtime.evaluate import Evaluation, Journal, evaluation, open_blocks
-from anybit.runtime.judge import Verdict, judge_of
+from anybit.evaluation.evaluate import Evaluation, Journal, evaluation, open_blocks
+from anybit.evaluation.metrics import Verdict, judge_of
 from anybit.runtime.session import Session
 from anybit.zoo.journal import verdict_of
 from anybit.zoo.packages import needed
 
 if TYPE_CHECKING:
-    from anybit.zoo.evaluate import Options
+    from anybit.zoo.options import Options
 
 _SECONDS = 10  # to wait for an answer
 _TASKS = 16  # for each worker: what one that dies must do again, and how evenly the rest is shared

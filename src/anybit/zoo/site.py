@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anybit.errors import AnybitError, UsageError
-from anybit.io.temporary import folder_beside
-from anybit.io.whole import put_folder
+from anybit.io.files.temporary import folder_beside
+from anybit.io.files.whole import put_folder
 from anybit.reporting.frame import environment, policy, theme
 from anybit.reporting.page import report
 from anybit.zoo.card import Card, Role
@@ -32,7 +32,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenSite:
     """What a site consists of.
 
     Attributes:
@@ -48,7 +48,7 @@ class Written:
 
 def write_site(
     cards: Sequence[Card], folder: Path, *, store: Store | None = None, progress: Callable[[int], None] | None = None
-) -> Written:
+) -> WrittenSite:
     """Writes the pages; the folder appears, or is replaced, when all of them are there.
 
     Args:
@@ -77,7 +77,7 @@ def write_site(
 
 def _write_pages(
     cards: Sequence[Card], folder: Path, store: Store | None, templates: Environment, progress: Callable[[int], None]
-) -> Written:
+) -> WrittenSite:
     for name in ("models", "reports"):
         (folder / name).mkdir()
     (folder / _MARK).touch()
@@ -88,7 +88,7 @@ def _write_pages(
         failure = _write_model(entry, folder, store, templates)
         missing += [failure] if failure else []
         progress(1)
-    return Written(len(cards) + 1, len(list((folder / "reports").iterdir())), tuple(missing))
+    return WrittenSite(len(cards) + 1, len(list((folder / "reports").iterdir())), tuple(missing))
 
 
 def _index(entries: Sequence[Entry], templates: Environment) -> str:

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import os
 import re
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from anybit.io.regular import open_regular
-from anybit.io.whole import put
+from anybit.io.files.regular import open_regular
+from anybit.io.files.whole import put
 from anybit.zoo.card import Card, File, Role
-from anybit.zoo.catalogue import local_path
 from anybit.zoo.download import Downloader, write_to
 from anybit.zoo.errors import DownloadError
 from anybit.zoo.packages import needed
+from anybit.zoo.places import local_path
 
 with needed():
     import filelock
-    import pooch
-
-ENVIRONMENT = "ANYBIT_CACHE"
-"""Variable that names the folder to use where none is given."""
+from anybit.zoo.places import cache_folder
 
 _KEY = 16
 _HASH = re.compile(rb"[0-9a-f]{64}")
-
-
-def cache_folder(folder: Path | None = None) -> Path:
-    """The folder of the cache: the given one, that of ANYBIT_CACHE, or the one that is usual on this system."""
-    return folder or Path(os.environ.get(ENVIRONMENT) or pooch.os_cache("anybit"))
 
 
 class State(enum.Enum):

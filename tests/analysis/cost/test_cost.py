@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from anybit.analysis.cost.cost import BitOperations, cost
 from anybit.datatypes import parse_datatype
 from anybit.errors import ModelFileError, Severity
-from anybit.io.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_datatype
 from anybit.io.load import load
 from tests.models import DOMAIN, mlp, model, parameters, quant
 

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 
 import anybit
-from anybit.analysis.values.analysis import Values, analyse
 from anybit.analysis.values.input_range import InputRanges
-from anybit.analysis.values.tensor import TensorValues, limited
+from anybit.analysis.values.interpreter import Values, analyse
+from anybit.analysis.values.tensor_values import TensorValues, limited
 from tests.strategies import Array
 
 FREE_DIMENSION = 2

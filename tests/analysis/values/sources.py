@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 import anybit
-from anybit.analysis.values.tensor import TensorValues
+from anybit.analysis.values.tensor_values import TensorValues
 from tests.models import model
 from tests.strategies import Array
 

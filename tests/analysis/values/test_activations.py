@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from anybit.analysis.values.tensor import TensorValues
+from anybit.analysis.values.tensor_values import TensorValues
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.models import model, parameters, quant
 from tests.strategies import examples

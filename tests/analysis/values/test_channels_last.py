@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from anybit import load
-from anybit.analysis.values.analysis import analyse
+from anybit.analysis.values.interpreter import analyse
 from anybit.ops.channels_last.layout import DOMAIN, to_last
-from anybit.passes.to_channels_last import ToChannelsLast
+from anybit.passes.layout.to_channels_last import ToChannelsLast
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.models import DOMAIN as HUB
 from tests.models import model, parameters, quant
-from tests.passes.layouts import layout_graphs
+from tests.passes.layout.layouts import layout_graphs
 from tests.strategies import examples
 
 RANGES = {"x": (-4.0, 4.0)}

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 import anybit
 from anybit import InputRange
 from anybit.analysis.ranges import Channels
-from anybit.analysis.values.analysis import analyse
+from anybit.analysis.values.interpreter import analyse
 from anybit.errors import UsageError
 from tests import models
 from tests.analysis.values.soundness import assert_holds, check_sound

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import anybit
-from anybit.analysis.values.analysis import analyse
+from anybit.analysis.values.interpreter import analyse
 from anybit.datatypes import IntType
 from tests import models
 from tests.analysis.values.soundness import bounds_of, check_sound

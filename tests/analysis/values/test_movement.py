@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from anybit.analysis.values.analysis import analyse
-from anybit.analysis.values.tensor import TensorValues
+from anybit.analysis.values.interpreter import analyse
+from anybit.analysis.values.tensor_values import TensorValues
 from anybit.datatypes import IntType
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.analysis.values.sources import assert_same, bounded_model, grid_model, moved_by

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from anybit.analysis.values.analysis import analyse
+from anybit.analysis.values.interpreter import analyse
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.models import model, parameters, quant
 from tests.strategies import Array, examples

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 import anybit
-from anybit.analysis.values.analysis import Values, analyse
+from anybit.analysis.values.interpreter import Values, analyse
 from anybit.datatypes import BipolarType, FloatType, IntType, parse_datatype
 from anybit.errors import InvalidModelError
 from tests import models

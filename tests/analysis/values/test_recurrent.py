@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from anybit.analysis.values.analysis import analyse
+from anybit.analysis.values.interpreter import analyse
 from tests import models
 from tests.analysis.values.soundness import bounds_of, check_sound
 

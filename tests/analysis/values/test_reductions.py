@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
-from anybit.analysis.values.analysis import analyse
+from anybit.analysis.values.interpreter import analyse
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.analysis.values.sources import bounded_model, grid_model
 from tests.strategies import Array, examples

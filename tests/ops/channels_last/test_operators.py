@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from anybit import check
+from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import InvalidModelError
 from anybit.io.load import load
 from anybit.ops.channels_last.conv import CONV
 from anybit.ops.channels_last.layout import DOMAIN, to_first, to_last
 from anybit.ops.expand import Expander
 from anybit.ops.registry import operators
-from anybit.passes.infer_shapes import InferShapes
 from anybit.runtime.session import Session
 from tests.models import model
 from tests.ops.running import session

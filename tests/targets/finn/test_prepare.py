@@ -12,7 +12,7 @@ from onnx import helper
 import anybit
 from anybit.datatypes import IntType, parse_datatype
 from anybit.errors import Severity, UsageError
-from anybit.io.annotations import annotated_datatype
+from anybit.graph.annotations import annotated_datatype
 from anybit.targets.finn.prepare import Form, prepare_finn
 from tests.models import DOMAIN, model, parameters, quant
 

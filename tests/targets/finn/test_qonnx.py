@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 import anybit
 from anybit.datatypes import IntType
 from anybit.formats.convert import to_hub
-from anybit.formats.thresholds import write_layers
+from anybit.formats.thresholds.write import write_layers
 from anybit.io.load import load
 from anybit.runtime.compare import FLOAT_TOLERANCE
 from anybit.targets.finn.dialect_rules import MAC, is_hardware
 from anybit.targets.finn.inputs import tie_inputs
 from anybit.targets.finn.prepare import prepare_finn
 from tests.environments import environment, run_script
-from tests.formats.threshold_models import layers, model_of, rows_for
+from tests.formats.thresholds.threshold_models import layers, model_of, rows_for
 from tests.integration.corpus import CORPUS, needs_corpus
 
 REQUIREMENTS = ("qonnx==1.0.0",)

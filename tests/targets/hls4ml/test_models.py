@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import anybit
+from anybit.engines.sampling import random_inputs
 from anybit.errors import Severity
-from anybit.runtime.random_inputs import random_inputs
 from anybit.targets.hls4ml.prepare import prepare_hls4ml
 from anybit.targets.logits import cut_softmax
 from tests.environments import environment

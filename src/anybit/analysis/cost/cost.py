@@ -13,16 +13,16 @@ from anybit.analysis.cost.layer import Layer, Products, Stored, reads_weights
 from anybit.analysis.cost.operand import Operand, read_operand
 from anybit.analysis.cost.sample import of_one_sample
 from anybit.analysis.cost.tally import Tally, tally
-from anybit.analysis.values.analysis import values_of
+from anybit.analysis.values.interpreter import values_of
 from anybit.arguments import checked
+from anybit.cleanup.flatten import flattened
+from anybit.cleanup.fold_constants import FoldConstants
+from anybit.cleanup.fold_shapes import FoldShapes
+from anybit.cleanup.infer_shapes import InferShapes
 from anybit.datatypes import DataType
 from anybit.errors import Finding
 from anybit.io.load import ModelSource
 from anybit.ops.broken import refuse_broken
-from anybit.passes.flatten import flattened
-from anybit.passes.fold_constants import FoldConstants
-from anybit.passes.fold_shapes import FoldShapes
-from anybit.passes.infer_shapes import InferShapes
 
 
 class BitOperations(enum.Enum):

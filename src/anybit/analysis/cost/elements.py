@@ -6,7 +6,7 @@ import math
 
 import onnx_ir as ir
 
-from anybit.ops.nodes import shape_of
+from anybit.graph.walk import shape_of
 
 # Operators that only move, select, describe or re-type elements.
 _MOVES = frozenset(

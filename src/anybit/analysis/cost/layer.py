@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from anybit.analysis.cost.contraction import Contraction, Uncountable, contractions, known_shape, operands_of
+from anybit.analysis.cost.macs import Contraction, Uncountable, contractions, known_shape, operands_of
 from anybit.analysis.cost.operand import Operand, element_format
+from anybit.arrays import Array
 from anybit.datatypes import DataType
-from anybit.ops.constants import constant
-from anybit.ops.operator import Array
+from anybit.graph.constants import constant
 
 Operands = Mapping[ir.Node, Sequence[Operand | None]]
 """By node, its inputs as they were before constants were folded."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from anybit.analysis.values.analysis import Values
+from anybit.analysis.values.interpreter import Values
 from anybit.datatypes import FLOAT16, FLOAT32, DataType, FloatType, IntType
 from anybit.errors import AnybitError
-from anybit.io.annotations import annotated_datatype
-from anybit.ops.nodes import call_of, operator_of
+from anybit.graph.annotations import annotated_datatype
+from anybit.ops.calls import call_of, operator_of
 
 _SAME_ELEMENTS = frozenset("Identity Transpose Reshape Flatten Squeeze Unsqueeze".split())
 _SELECTIONS = _SAME_ELEMENTS | frozenset(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from anybit.cleanup.set_batch import SetBatch
+from anybit.cleanup.set_input_shape import SetInputShape
 from anybit.errors import Finding, InvalidModelError, Severity, UsageError
-from anybit.passes.set_batch import SetBatch
-from anybit.passes.set_input_shape import SetInputShape
 
 
 def of_one_sample(model: ir.Model) -> tuple[int | None, list[Finding]]:

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
-from anybit.analysis.cost.contraction import Uncountable, known_shape
 from anybit.analysis.cost.elements import elements_of, is_move
 from anybit.analysis.cost.layer import Layer, Operands, open_layer, read_layer
+from anybit.analysis.cost.macs import Uncountable, known_shape
 from anybit.analysis.cost.operand import Operand
 from anybit.errors import Finding, Severity
-from anybit.ops.constants import constant
+from anybit.graph.constants import constant
+from anybit.graph.walk import label
+from anybit.ops.calls import operator_of
 from anybit.ops.evaluate import EVALUATION_ERRORS
-from anybit.ops.nodes import label, operator_of
 
 _RULE = "cost"
 

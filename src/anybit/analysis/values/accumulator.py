@@ -6,8 +6,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from anybit.analysis.values.rules.sums_of_products import Sums
-from anybit.analysis.values.tensor import Float64s, smallest_format
+from anybit.analysis.values.bounds.sums_of_products import Sums
+from anybit.analysis.values.tensor_values import Float64s, smallest_format
 from anybit.datatypes import DataType, IntType
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from anybit.analysis.values.declared import of_annotation
-from anybit.analysis.values.rules.corners import outward
-from anybit.analysis.values.tensor import Float64s, Shape, TensorValues, bounded, integers, of_dtype
+from anybit.analysis.values.bounds.corners import outward
+from anybit.analysis.values.stated_formats import of_annotation
+from anybit.analysis.values.tensor_values import Float64s, Shape, TensorValues, bounded, integers, of_dtype
 from anybit.errors import UsageError
-from anybit.io.annotations import annotated_datatype
-from anybit.ops.nodes import shape_of
+from anybit.graph.annotations import annotated_datatype
+from anybit.graph.walk import shape_of
 
 _UNORDERED = frozenset((ir.DataType.STRING, ir.DataType.COMPLEX64, ir.DataType.COMPLEX128))
 _SHOWN = 100  # characters of bounds in a message
@@ -75,7 +75,7 @@ def _of_input(value: ir.Value, limits: InputRange | tuple[Bound, Bound] | None) 
         return widest
     if value.dtype in _UNORDERED:
         raise UsageError("range of an input", node=f"input '{value.name}'", got=value.dtype, expected="real numbers")
-    reader = _Reader(f"input '{value.name}'", shape_of(value))
+    reader = _RangeReader(f"input '{value.name}'", shape_of(value))
     lo, hi = reader.read(limits)
     within = _within(widest, dtype, lo, hi)
     if within is None:
@@ -89,7 +89,7 @@ def _of_input(value: ir.Value, limits: InputRange | tuple[Bound, Bound] | None) 
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _RangeReader:
     """The bounds of one input as arrays that broadcast to it."""
 
     where: str

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from anybit.analysis.values.rule import Rule, Rules
 from anybit.analysis.values.rules import (
     activations,
     arithmetic,
@@ -25,9 +24,10 @@ from anybit.analysis.values.rules import (
     resampling,
     selection,
 )
+from anybit.analysis.values.transfer import Rule, Rules
+from anybit.ops.calls import operator_of
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.contributed import DOMAIN as CONTRIBUTED
-from anybit.ops.nodes import operator_of
 from anybit.ops.operator import DOMAIN
 
 _STANDARD: Rules = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anybit.frontends.agreement import ConversionError
-from anybit.frontends.keras.graph import Graph, Tensor
+from anybit.frontends.keras.graph import Graph, LayerTensor
 
 FRAMEWORKS = ("keras", "tf_keras", "qkeras", "hgq")
 
@@ -24,12 +24,12 @@ class Call:
     """
 
     layer: Any
-    inputs: tuple[Tensor, ...]
+    inputs: tuple[LayerTensor, ...]
     shape: tuple[int | None, ...]
     path: str
 
     @property
-    def x(self) -> Tensor:
+    def x(self) -> LayerTensor:
         """The input of a layer that has one."""
         if len(self.inputs) != 1:
             raise self.refusal("number of inputs", got=len(self.inputs), expected=1)
@@ -41,7 +41,7 @@ class Call:
         return ConversionError(problem, node=node, got=got, expected=expected, hint=hint)
 
 
-Builder = Callable[[Graph, Call], Tensor]
+Builder = Callable[[Graph, Call], LayerTensor]
 
 
 def framework_of(thing: object) -> str:
@@ -51,8 +51,8 @@ def framework_of(thing: object) -> str:
 
 
 def convert_calls(
-    graph: Graph, model: Any, inputs: Sequence[Tensor], build: Builder, path: str = ""
-) -> list[tuple[str, Tensor]]:
+    graph: Graph, model: Any, inputs: Sequence[LayerTensor], build: Builder, path: str = ""
+) -> list[tuple[str, LayerTensor]]:
     """Writes every call of a model into the graph, those of nested models too.
 
     Returns:

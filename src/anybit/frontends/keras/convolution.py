@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from anybit.frontends.keras.calls import Call
 from anybit.frontends.keras.functions import activate
-from anybit.frontends.keras.graph import Graph, Tensor
+from anybit.frontends.keras.graph import Graph, LayerTensor
 from anybit.frontends.keras.weights import Weight, numpy_of
 
 Weights = Callable[[Call, str], Weight | None]
@@ -91,15 +91,15 @@ def per_axis(setting: Any, rank: int) -> tuple[int, ...]:
     return given if len(given) == rank else (given[0],) * rank
 
 
-def dense(weights: Weights, graph: Graph, call: Call) -> Tensor:
+def dense(weights: Weights, graph: Graph, call: Call) -> LayerTensor:
     """activation(x @ kernel + bias) along the last axis."""
     x = graph.channels_last(call.x)
     kernel = graph.weight(call.layer, "kernel", call.path, lambda: required(weights, call, "kernel"))
     y = graph.node("MatMul", [x.value, kernel], f"{call.path}/product")
-    return _finished(graph, call, Tensor(_biased(weights, graph, call, y), call.shape))
+    return _finished(graph, call, LayerTensor(_biased(weights, graph, call, y), call.shape))
 
 
-def convolution(weights: Weights, graph: Graph, call: Call) -> Tensor:
+def convolution(weights: Weights, graph: Graph, call: Call) -> LayerTensor:
     """A convolution over 1 to 3 axes, in groups if need be."""
     kernel = _Kernel("kernel", lambda: _outputs_first(required(weights, call, "kernel")))
     window = window_of(call, per_axis(call.layer.kernel_size, call.x.rank - 2))
@@ -107,12 +107,12 @@ def convolution(weights: Weights, graph: Graph, call: Call) -> Tensor:
     return _finished(graph, call, _conv(weights, graph, call, call.x, kernel, window, group))
 
 
-def depthwise(weights: Weights, graph: Graph, call: Call) -> Tensor:
+def depthwise(weights: Weights, graph: Graph, call: Call) -> LayerTensor:
     """A convolution of each channel alone."""
     return _finished(graph, call, _depthwise(weights, graph, call))
 
 
-def separable(weights: Weights, graph: Graph, call: Call) -> Tensor:
+def separable(weights: Weights, graph: Graph, call: Call) -> LayerTensor:
     """A convolution of each channel, then one of single elements over all channels."""
     channels = _depthwise(lambda of, role: None if role == "bias" else weights(of, role), graph, call)
     kernel = _Kernel("pointwise_kernel", lambda: _outputs_first(required(weights, call, "pointwise_kernel")))
@@ -121,7 +121,7 @@ def separable(weights: Weights, graph: Graph, call: Call) -> Tensor:
     return _finished(graph, call, _conv(weights, graph, call, channels, kernel, window, 1))
 
 
-def transposed(weights: Weights, graph: Graph, call: Call) -> Tensor:
+def transposed(weights: Weights, graph: Graph, call: Call) -> LayerTensor:
     """The gradient of a convolution: sizes grow by the strides.
 
     Raises:
@@ -146,7 +146,7 @@ def transposed(weights: Weights, graph: Graph, call: Call) -> Tensor:
         pads=[*begin, *(t - b for t, b in zip(totals, begin, strict=True))],
         output_padding=[max(s - n, 0) for n, s in zip(size, strides, strict=True)],
     )
-    return _finished(graph, call, Tensor(value, call.shape, channels_first=True))
+    return _finished(graph, call, LayerTensor(value, call.shape, channels_first=True))
 
 
 def required(weights: Weights, call: Call, role: str) -> Weight:
@@ -175,7 +175,7 @@ def _outputs_first(kernel: Weight) -> Weight:
     return kernel.transposed(last, last - 1, *range(last - 1))
 
 
-def _depthwise(weights: Weights, graph: Graph, call: Call) -> Tensor:
+def _depthwise(weights: Weights, graph: Graph, call: Call) -> LayerTensor:
     def kernel() -> Weight:
         given = required(weights, call, "depthwise_kernel")
         *size, channels, multiplier = given.array.shape
@@ -194,15 +194,15 @@ def _conv(
     weights: Weights,
     graph: Graph,
     call: Call,
-    x: Tensor,
+    x: LayerTensor,
     kernel: _Kernel,
     window: Window,
     group: int,
-) -> Tensor:
+) -> LayerTensor:
     inputs = [graph.channels_first(x).value, *_parameters(weights, graph, call, kernel)]
     name = f"{call.path}/{'channels' if kernel.role == 'depthwise_kernel' else 'product'}"
     value = graph.node("Conv", inputs, name, group=group, **window.attributes)
-    return Tensor(value, call.shape, channels_first=True)
+    return LayerTensor(value, call.shape, channels_first=True)
 
 
 def _parameters(weights: Weights, graph: Graph, call: Call, kernel: _Kernel) -> list[ir.Value]:
@@ -221,5 +221,5 @@ def _biased(weights: Weights, graph: Graph, call: Call, value: ir.Value) -> ir.V
     return graph.node("Add", [value, graph.weight(call.layer, "bias", call.path, lambda: bias)], f"{call.path}/sum")
 
 
-def _finished(graph: Graph, call: Call, tensor: Tensor) -> Tensor:
+def _finished(graph: Graph, call: Call, tensor: LayerTensor) -> LayerTensor:
     return activate(graph, call, tensor, call.layer.activation)

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from anybit.arguments import checked
+from anybit.arrays import Array
+from anybit.cleanup.set_batch import SetBatch
+from anybit.engines.sampling import random_inputs
 from anybit.errors import InputError
 from anybit.frontends.agreement import ConversionError, Export, compared, extreme
 from anybit.frontends.keras.calls import convert_calls, flat
-from anybit.frontends.keras.graph import Graph, Tensor
+from anybit.frontends.keras.graph import Graph, LayerTensor
 from anybit.frontends.keras.layers import build
 from anybit.frontends.keras.qkeras_quantizers import straight_through_off
 from anybit.frontends.keras.weights import numpy_of
-from anybit.ops.operator import Array
-from anybit.passes.set_batch import SetBatch
-from anybit.runtime.random_inputs import random_inputs
 
 
 @checked
@@ -95,7 +95,7 @@ def _run_once(model: Any, inputs: Sequence[Array]) -> list[Array]:
     return [np.asarray(numpy_of(t)) for t in flat(model(arguments, training=False))]
 
 
-def _input(graph: Graph, tensor: Any) -> Tensor:
+def _input(graph: Graph, tensor: Any) -> LayerTensor:
     name = str(tensor.name).split(":", maxsplit=1)[0]
     if str(getattr(tensor.dtype, "name", tensor.dtype)) != "float32":
         raise ConversionError("type of an input", node=f"input '{name}'", got=tensor.dtype, expected="float32")

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from anybit.frontends.keras.calls import FRAMEWORKS, Call, framework_of
-from anybit.frontends.keras.graph import Graph, Tensor
+from anybit.frontends.keras.graph import Graph, LayerTensor
 from anybit.frontends.keras.hgq2_quantizers import quantize as quantize_hgq2
 from anybit.frontends.keras.qkeras_quantizers import FUNCTIONS as QKERAS_FUNCTIONS
 from anybit.frontends.keras.qkeras_quantizers import quantize as quantize_qkeras
 
-_Function = Callable[[Graph, Tensor, str], Tensor]
+_Function = Callable[[Graph, LayerTensor, str], LayerTensor]
 
 
-def activate(graph: Graph, call: Call, tensor: Tensor, activation: Any) -> Tensor:
+def activate(graph: Graph, call: Call, tensor: LayerTensor, activation: Any) -> LayerTensor:
     """The activation of a layer: None, a function of Keras, or a quantiser of QKeras or HGQ2.
 
     Raises:
@@ -34,7 +34,7 @@ def activate(graph: Graph, call: Call, tensor: Tensor, activation: Any) -> Tenso
     return function(graph, tensor, f"{call.path}/{name}")
 
 
-def softmax(graph: Graph, tensor: Tensor, wish: str, axis: int = -1) -> Tensor:
+def softmax(graph: Graph, tensor: LayerTensor, wish: str, axis: int = -1) -> LayerTensor:
     """Softmax along an axis of Keras' layout."""
     return graph.elementwise("Softmax", tensor, wish, axis=tensor.axis(axis))
 
@@ -43,12 +43,12 @@ def _operator(op_type: str, **attributes: float) -> _Function:
     return lambda graph, tensor, wish: graph.elementwise(op_type, tensor, wish, **attributes)
 
 
-def _silu(graph: Graph, tensor: Tensor, wish: str) -> Tensor:
+def _silu(graph: Graph, tensor: LayerTensor, wish: str) -> LayerTensor:
     gate = graph.elementwise("Sigmoid", tensor, f"{wish}/sigmoid")
-    return Tensor(graph.node("Mul", [tensor.value, gate.value], wish), tensor.shape, tensor.channels_first)
+    return LayerTensor(graph.node("Mul", [tensor.value, gate.value], wish), tensor.shape, tensor.channels_first)
 
 
-def _relu6(graph: Graph, tensor: Tensor, wish: str) -> Tensor:
+def _relu6(graph: Graph, tensor: LayerTensor, wish: str) -> LayerTensor:
     return graph.elementwise("Min", graph.elementwise("Relu", tensor, f"{wish}/relu"), wish, 6.0)
 
 

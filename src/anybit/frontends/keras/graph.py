@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import Array
+from anybit.cleanup.infer_shapes import InferShapes
 from anybit.frontends.keras.weights import UniformGrid, Weight, compact
-from anybit.ops.operator import DOMAIN, Array
-from anybit.passes.infer_shapes import InferShapes
-from anybit.passes.rewriter import Rewriter
+from anybit.graph.rewriter import Rewriter
+from anybit.ops.operator import DOMAIN
 
 OPSET = 20
 IR_VERSION = 9
@@ -20,7 +21,7 @@ Operand = ir.Value | Array | float
 
 
 @dataclass(frozen=True)
-class Tensor:
+class LayerTensor:
     """A tensor of the Keras model.
 
     Attributes:
@@ -62,16 +63,16 @@ class Graph:
         self.model = ir.Model(graph, ir_version=IR_VERSION, producer_name="anybit")
         self._rewriter = Rewriter(self.model, "keras")
         self._weights: dict[tuple[int, str], ir.Value] = {}
-        self._turned: dict[tuple[ir.Value, bool], Tensor] = {}
+        self._turned: dict[tuple[ir.Value, bool], LayerTensor] = {}
 
-    def input(self, name: str, shape: Sequence[int | str], keras_shape: tuple[int | None, ...]) -> Tensor:
+    def input(self, name: str, shape: Sequence[int | str], keras_shape: tuple[int | None, ...]) -> LayerTensor:
         """A new graph input of float32."""
         kind = ir.TensorType(ir.DataType.FLOAT)
         value = ir.Value(name=self._rewriter.name(name), type=kind, shape=ir.Shape(shape))
         self.model.graph.inputs.append(value)
-        return Tensor(value, keras_shape)
+        return LayerTensor(value, keras_shape)
 
-    def output(self, tensor: Tensor, name: str) -> None:
+    def output(self, tensor: LayerTensor, name: str) -> None:
         """Makes a tensor, in Keras' layout, a graph output."""
         value = self.channels_last(tensor).value
         if value.is_graph_input() or value.is_graph_output():
@@ -113,13 +114,13 @@ class Graph:
         return self._rewriter.constant(wish, kept)
 
     def elementwise(
-        self, op_type: str, tensor: Tensor, wish: str, *operands: Array | float, **attributes: float
-    ) -> Tensor:
+        self, op_type: str, tensor: LayerTensor, wish: str, *operands: Array | float, **attributes: float
+    ) -> LayerTensor:
         """An operator that keeps shape and layout; operands broadcast in Keras' layout."""
         aligned = [tensor.aligned(np.asarray(o, np.float32)) for o in operands]
         return replace(tensor, value=self.node(op_type, [tensor.value, *aligned], wish, **attributes))
 
-    def quantized(self, tensor: Tensor, grid: UniformGrid, wish: str) -> Tensor:
+    def quantized(self, tensor: LayerTensor, grid: UniformGrid, wish: str) -> LayerTensor:
         """A quantiser; scale and bits broadcast in Keras' layout."""
         there = replace(grid, scale=tensor.aligned(grid.scale), bits=tensor.aligned(grid.bits))
         return replace(tensor, value=self._quantizer(tensor.value, there, wish))
@@ -141,21 +142,21 @@ class Graph:
         flags = {"signed": int(grid.signed), "narrow": int(grid.narrow)}
         return self._append(DOMAIN, "Quant", values, wish, {**flags, "rounding_mode": grid.rounding.value})
 
-    def channels_first(self, tensor: Tensor) -> Tensor:
+    def channels_first(self, tensor: LayerTensor) -> LayerTensor:
         """The tensor as Conv and pooling take it."""
         return self._turn(tensor, to_front=True)
 
-    def channels_last(self, tensor: Tensor) -> Tensor:
+    def channels_last(self, tensor: LayerTensor) -> LayerTensor:
         """The tensor in Keras' layout."""
         return self._turn(tensor, to_front=False)
 
-    def in_one_layout(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def in_one_layout(self, tensors: Sequence[LayerTensor]) -> list[LayerTensor]:
         """The tensors as they are if their layouts are one, else in Keras' layout."""
         if all(t.channels_first for t in tensors):
             return list(tensors)
         return [self.channels_last(t) for t in tensors]
 
-    def _turn(self, tensor: Tensor, *, to_front: bool) -> Tensor:
+    def _turn(self, tensor: LayerTensor, *, to_front: bool) -> LayerTensor:
         if tensor.channels_first == to_front or tensor.rank < 3:
             return tensor
         key = (tensor.value, to_front)

@@ -12,7 +12,7 @@ import numpy as np
 from anybit.frontends.keras.calls import Builder, Call
 from anybit.frontends.keras.convolution import required
 from anybit.frontends.keras.functions import activate
-from anybit.frontends.keras.graph import Graph, Tensor
+from anybit.frontends.keras.graph import Graph, LayerTensor
 from anybit.frontends.keras.hgq2_quantizers import quantize, snapped
 from anybit.frontends.keras.merging import merge
 from anybit.frontends.keras.normalization import check_axis
@@ -29,7 +29,7 @@ def weight(call: Call, role: str) -> Weight | None:
 def with_quantizers(inner: Builder) -> Builder:
     """A layer between the quantisers of its inputs and that of its output, as far as they are enabled."""
 
-    def build(graph: Graph, call: Call) -> Tensor:
+    def build(graph: Graph, call: Call) -> LayerTensor:
         layer = call.layer
         inputs = call.inputs
         if layer.enable_iq:
@@ -43,12 +43,12 @@ def with_quantizers(inner: Builder) -> Builder:
     return build
 
 
-def quantizer(graph: Graph, call: Call) -> Tensor:
+def quantizer(graph: Graph, call: Call) -> LayerTensor:
     """Quantizer: the layer that is nothing else."""
     return quantize(graph, call, call.x, call.layer, f"{call.path}/quant")
 
 
-def batch_normalization(graph: Graph, call: Call) -> Tensor:
+def batch_normalization(graph: Graph, call: Call) -> LayerTensor:
     """QBatchNormalization: x * quantised(scale) + quantised(offset)."""
     check_axis(call)
     layer = call.layer
@@ -63,7 +63,7 @@ def batch_normalization(graph: Graph, call: Call) -> Tensor:
     return tensor
 
 
-def einsum_dense(graph: Graph, call: Call) -> Tensor:
+def einsum_dense(graph: Graph, call: Call) -> LayerTensor:
     """activation(einsum(equation, x, kernel) + bias); a plain product of the last axis is a MatMul."""
     x = graph.channels_last(call.x)
     kernel = graph.weight(call.layer, "kernel", call.path, lambda: required(weight, call, "kernel"))
@@ -76,7 +76,7 @@ def einsum_dense(graph: Graph, call: Call) -> Tensor:
     if bias is not None:
         offset = graph.weight(call.layer, "bias", call.path, lambda: bias)
         value = graph.node("Add", [value, offset], f"{call.path}/sum")
-    return activate(graph, call, Tensor(value, call.shape), call.layer.activation)
+    return activate(graph, call, LayerTensor(value, call.shape), call.layer.activation)
 
 
 def _is_product(equation: str) -> bool:
@@ -86,30 +86,32 @@ def _is_product(equation: str) -> bool:
     return len(kernel) == 2 and x[-1] == kernel[0] and kernel[1] not in x and result == x[:-1] + kernel[1]
 
 
-def einsum(graph: Graph, call: Call) -> Tensor:
+def einsum(graph: Graph, call: Call) -> LayerTensor:
     """QEinsum: products of the inputs, summed as the equation says."""
     values = [graph.channels_last(t).value for t in call.inputs]
-    return Tensor(graph.node("Einsum", values, f"{call.path}/einsum", equation=str(call.layer.equation)), call.shape)
+    return LayerTensor(
+        graph.node("Einsum", values, f"{call.path}/einsum", equation=str(call.layer.equation)), call.shape
+    )
 
 
-def average_power_of_two(graph: Graph, call: Call) -> Tensor:
+def average_power_of_two(graph: Graph, call: Call) -> LayerTensor:
     """QAveragePow2: the sum times the power of two next to 1 / number of inputs."""
     total = merge("Add", graph, call)
     scale = float(call.layer._scale)  # noqa: SLF001  there is no public name
     return graph.elementwise("Mul", total, f"{call.path}/average", scale)
 
 
-def total(graph: Graph, call: Call) -> Tensor:
+def total(graph: Graph, call: Call) -> LayerTensor:
     """QSum, QMeanPow2: the sum along axes, times a power of two."""
     x = graph.channels_last(call.x)
     axes = np.asarray(sorted(int(a) % x.rank for a in call.layer.axes), np.int64)
     value = graph.node("ReduceSum", [x.value, axes], f"{call.path}/sum", keepdims=int(call.layer.keepdims))
     scale = float(call.layer.scale)
-    tensor = Tensor(value, call.shape)
+    tensor = LayerTensor(value, call.shape)
     return tensor if scale == 1 else graph.elementwise("Mul", tensor, f"{call.path}/scaled", scale)
 
 
-def unary(graph: Graph, call: Call) -> Tensor:
+def unary(graph: Graph, call: Call) -> LayerTensor:
     """QUnaryFunctionLUT: a function of each element; of scale * x + bias for the affine one."""
     tensor = call.x
     if type(call.layer).__name__ == "QAffinedUnaryFunctionLUT":
@@ -118,16 +120,18 @@ def unary(graph: Graph, call: Call) -> Tensor:
     return activate(graph, call, tensor, call.layer.activation)
 
 
-def softmax(graph: Graph, call: Call) -> Tensor:
+def softmax(graph: Graph, call: Call) -> LayerTensor:
     """QSoftmax: exp(x - max) / sum, the exponential and the reciprocal as quantised tables."""
     layer = call.layer
     x = graph.channels_last(call.x)
     axes = np.asarray(sorted(int(a) % x.rank for a in layer.axes), np.int64)
 
-    def reduced(op_type: str, tensor: Tensor, wish: str) -> Tensor:
+    def reduced(op_type: str, tensor: LayerTensor, wish: str) -> LayerTensor:
         return replace(tensor, value=graph.node(op_type, [tensor.value, axes], f"{call.path}/{wish}", keepdims=1))
 
-    def table(tensor: Tensor, own: Any, wish: str, functions: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+    def table(
+        tensor: LayerTensor, own: Any, wish: str, functions: Sequence[Callable[[LayerTensor], LayerTensor]]
+    ) -> LayerTensor:
         tensor = quantize(graph, call, tensor, own.iq, f"{call.path}/{wish}/iq") if own.enable_iq else tensor
         for function in functions:
             tensor = function(tensor)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from anybit.arrays import Array
 from anybit.frontends.keras.calls import Call
-from anybit.frontends.keras.graph import Graph, Tensor
+from anybit.frontends.keras.graph import Graph, LayerTensor
 from anybit.frontends.keras.weights import UniformGrid, Weight, numpy_of
-from anybit.ops.operator import Array
 from anybit.rounding import Rounding
 
 _WIDE = 32
@@ -110,7 +110,7 @@ def fixed_point(call: Call, quantizer: Any, where: str) -> FixedPoint | None:
     return FixedPoint(k, i, f, *_ROUNDINGS[mode], overflow)
 
 
-def quantize(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str) -> Tensor:
+def quantize(graph: Graph, call: Call, tensor: LayerTensor, quantizer: Any, wish: str) -> LayerTensor:
     """The tensor behind a quantiser: round(x / step) in its range, times the step; scaler and affine around it.
 
     Raises:
@@ -133,7 +133,7 @@ def quantize(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str
     return tensor
 
 
-def _quantize(graph: Graph, tensor: Tensor, point: FixedPoint, wish: str) -> Tensor:
+def _quantize(graph: Graph, tensor: LayerTensor, point: FixedPoint, wish: str) -> LayerTensor:
     if point.alive.any():
         tensor = (_wrap if point.overflow == "WRAP" else _saturate)(graph, tensor, point, wish)
     if point.alive.all():
@@ -141,7 +141,7 @@ def _quantize(graph: Graph, tensor: Tensor, point: FixedPoint, wish: str) -> Ten
     return graph.elementwise("Mul", tensor, f"{wish}/alive", point.alive.astype(np.float32))
 
 
-def _saturate(graph: Graph, tensor: Tensor, point: FixedPoint, wish: str) -> Tensor:
+def _saturate(graph: Graph, tensor: LayerTensor, point: FixedPoint, wish: str) -> LayerTensor:
     if not point.is_plain:
         least = -point.k * (point.top - (point.step if point.overflow == "SAT_SYM" else 0))
         tensor = graph.elementwise("Max", tensor, f"{wish}/least", least)
@@ -149,7 +149,7 @@ def _saturate(graph: Graph, tensor: Tensor, point: FixedPoint, wish: str) -> Ten
     return graph.quantized(_shifted(graph, tensor, point, wish), point.grid(), wish)
 
 
-def _wrap(graph: Graph, tensor: Tensor, point: FixedPoint, wish: str) -> Tensor:
+def _wrap(graph: Graph, tensor: LayerTensor, point: FixedPoint, wish: str) -> LayerTensor:
     """Rounds, takes the remainder of a division by the range, and states the grid of that."""
     wide = point.grid(_WIDE, signed=True)
     tensor = graph.quantized(_shifted(graph, tensor, point, wish), wide, f"{wish}/rounded")
@@ -162,7 +162,7 @@ def _wrap(graph: Graph, tensor: Tensor, point: FixedPoint, wish: str) -> Tensor:
     return graph.quantized(tensor, replace(point.grid(), rounding=Rounding.ROUND), wish)
 
 
-def _shifted(graph: Graph, tensor: Tensor, point: FixedPoint, wish: str) -> Tensor:
+def _shifted(graph: Graph, tensor: LayerTensor, point: FixedPoint, wish: str) -> LayerTensor:
     if not point.shift:
         return tensor
     return graph.elementwise("Add", tensor, f"{wish}/shifted", point.shift * point.step / 2)

@@ -7,13 +7,13 @@ from functools import partial
 from anybit.frontends.keras import activations, convolution, hgq2, merging, normalization, pooling, shaping
 from anybit.frontends.keras.calls import FRAMEWORKS, Builder, Call, framework_of
 from anybit.frontends.keras.convolution import Weights, float_weight
-from anybit.frontends.keras.graph import Graph, Tensor
+from anybit.frontends.keras.graph import Graph, LayerTensor
 from anybit.frontends.keras.qkeras_weights import weight as qkeras_weight
 
 _DIMENSIONS = ("1D", "2D", "3D")
 
 
-def build(graph: Graph, call: Call) -> Tensor:
+def build(graph: Graph, call: Call) -> LayerTensor:
     """Writes one layer.
 
     Raises:

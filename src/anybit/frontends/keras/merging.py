@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from anybit.frontends.keras.calls import Call
-from anybit.frontends.keras.graph import Graph, Tensor
+from anybit.frontends.keras.graph import Graph, LayerTensor
 
 
-def merge(op_type: str, graph: Graph, call: Call) -> Tensor:
+def merge(op_type: str, graph: Graph, call: Call) -> LayerTensor:
     """An operator of two inputs over all inputs, from left to right."""
     inputs = graph.in_one_layout(call.inputs)
     if len({t.rank for t in inputs}) > 1:
@@ -24,12 +24,12 @@ def merge(op_type: str, graph: Graph, call: Call) -> Tensor:
     return total
 
 
-def average(graph: Graph, call: Call) -> Tensor:
+def average(graph: Graph, call: Call) -> LayerTensor:
     """The sum, divided by the number of inputs."""
     return graph.elementwise("Div", merge("Add", graph, call), f"{call.path}/average", float(len(call.inputs)))
 
 
-def concatenate(graph: Graph, call: Call) -> Tensor:
+def concatenate(graph: Graph, call: Call) -> LayerTensor:
     """The inputs behind each other along an axis of Keras' layout."""
     inputs = graph.in_one_layout(call.inputs)
     axis = inputs[0].axis(int(call.layer.axis))
@@ -37,7 +37,7 @@ def concatenate(graph: Graph, call: Call) -> Tensor:
     return replace(inputs[0], value=value, shape=call.shape)
 
 
-def dot(graph: Graph, call: Call) -> Tensor:
+def dot(graph: Graph, call: Call) -> LayerTensor:
     """Sums of products along an axis of either input, for each sample.
 
     Raises:
@@ -55,4 +55,4 @@ def dot(graph: Graph, call: Call) -> Tensor:
     value = graph.node("Einsum", [left.value, right.value], f"{call.path}/dot", equation=equation)
     if len(result) == 1:  # Keras gives two vectors' product an axis
         value = graph.node("Unsqueeze", [value, np.asarray([1], np.int64)], f"{call.path}/column")
-    return Tensor(value, call.shape)
+    return LayerTensor(value, call.shape)

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from anybit.arrays import Array
 from anybit.frontends.keras.calls import Call
 from anybit.frontends.keras.convolution import Weights
-from anybit.frontends.keras.graph import Graph, Tensor
-from anybit.ops.operator import Array
+from anybit.frontends.keras.graph import Graph, LayerTensor
 
 _ROLES = (("gamma", 1.0), ("beta", 0.0), ("moving_mean", 0.0), ("moving_variance", 1.0))
 
 
-def batch_normalization(weights: Weights, graph: Graph, call: Call) -> Tensor:
+def batch_normalization(weights: Weights, graph: Graph, call: Call) -> LayerTensor:
     """gamma * (x - mean) / sqrt(variance + epsilon) + beta along the last axis; parameters as quantised, in float."""
     check_axis(call)
     x = graph.channels_first(call.x)
@@ -26,7 +26,7 @@ def batch_normalization(weights: Weights, graph: Graph, call: Call) -> Tensor:
     value = graph.node(
         "BatchNormalization", [x.value, *parameters], f"{call.path}/normalized", epsilon=float(call.layer.epsilon)
     )
-    return Tensor(value, call.x.shape, x.channels_first)
+    return LayerTensor(value, call.x.shape, x.channels_first)
 
 
 def check_axis(call: Call) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 from anybit.frontends.keras.calls import Call, framework_of
 from anybit.frontends.keras.convolution import per_axis, window_of
 from anybit.frontends.keras.functions import activate
-from anybit.frontends.keras.graph import Graph, Tensor
+from anybit.frontends.keras.graph import Graph, LayerTensor
 from anybit.frontends.keras.qkeras_weights import snapped
 
 
-def pool(op_type: str, graph: Graph, call: Call) -> Tensor:
+def pool(op_type: str, graph: Graph, call: Call) -> LayerTensor:
     """MaxPool or AveragePool; padding counts for neither, which is ONNX' default."""
     window = window_of(call, per_axis(call.layer.pool_size, call.x.rank - 2))
     x = graph.channels_first(call.x).value
@@ -25,7 +25,9 @@ def pool(op_type: str, graph: Graph, call: Call) -> Tensor:
         x = graph.node("Pad", [x, pads], f"{call.path}/padded", mode="edge")
         none = (0,) * len(window.size)
         window = replace(window, begin=none, end=none)
-    return Tensor(graph.node(op_type, [x], f"{call.path}/pooled", **window.attributes), call.shape, channels_first=True)
+    return LayerTensor(
+        graph.node(op_type, [x], f"{call.path}/pooled", **window.attributes), call.shape, channels_first=True
+    )
 
 
 def _repeats_borders(call: Call) -> bool:
@@ -33,25 +35,25 @@ def _repeats_borders(call: Call) -> bool:
     return framework_of(type(call.layer)) in {"keras", "hgq"} and sys.modules["keras"].config.backend() == "torch"
 
 
-def global_pool(op_type: str, graph: Graph, call: Call) -> Tensor:
+def global_pool(op_type: str, graph: Graph, call: Call) -> LayerTensor:
     """GlobalMaxPool or GlobalAveragePool, the spatial axes gone unless the layer keeps them."""
     value = graph.node(op_type, [graph.channels_first(call.x).value], f"{call.path}/pooled")
     if getattr(call.layer, "keepdims", False):
-        return Tensor(value, call.shape, channels_first=True)
-    return Tensor(graph.node("Flatten", [value], f"{call.path}/flat", axis=1), call.shape)
+        return LayerTensor(value, call.shape, channels_first=True)
+    return LayerTensor(graph.node("Flatten", [value], f"{call.path}/flat", axis=1), call.shape)
 
 
-def qkeras_average(graph: Graph, call: Call) -> Tensor:
+def qkeras_average(graph: Graph, call: Call) -> LayerTensor:
     """QAveragePooling2D: average(x) * area * quantised(1 / area)."""
     return _with_factor(graph, call, pool("AveragePool", graph, call), per_axis(call.layer.pool_size, 2))
 
 
-def qkeras_global_average(graph: Graph, call: Call) -> Tensor:
+def qkeras_global_average(graph: Graph, call: Call) -> LayerTensor:
     """QGlobalAveragePooling2D: average(x) * area * quantised(1 / area)."""
     return _with_factor(graph, call, global_pool("GlobalAveragePool", graph, call), call.x.shape[1:-1])
 
 
-def _with_factor(graph: Graph, call: Call, tensor: Tensor, size: Sequence[int | None]) -> Tensor:
+def _with_factor(graph: Graph, call: Call, tensor: LayerTensor, size: Sequence[int | None]) -> LayerTensor:
     if call.layer.average_quantizer_internal is not None:
         sides = [n for n in size if n is not None]
         if len(sides) < len(size):

@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from anybit.arrays import Array
 from anybit.frontends.keras.calls import Call
-from anybit.frontends.keras.graph import Graph, Tensor
+from anybit.frontends.keras.graph import Graph, LayerTensor
 from anybit.frontends.keras.weights import UniformGrid, numpy_of
-from anybit.ops.operator import Array
 
-_Rule = Callable[[Graph, Call, Tensor, Any, str], Tensor]
+_Rule = Callable[[Graph, Call, LayerTensor, Any, str], LayerTensor]
 
 
-def quantize(graph: Graph, call: Call, tensor: Tensor, quantizer: Any) -> Tensor:
+def quantize(graph: Graph, call: Call, tensor: LayerTensor, quantizer: Any) -> LayerTensor:
     """The tensor behind a quantiser.
 
     Raises:
@@ -80,18 +80,18 @@ def fixed_grid(quantizer: Any) -> UniformGrid:
     return UniformGrid(_number(scale), _number(bits), signed=signed, narrow=signed and bool(quantizer.symmetric))
 
 
-def _bits(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str) -> Tensor:
+def _bits(graph: Graph, call: Call, tensor: LayerTensor, quantizer: Any, wish: str) -> LayerTensor:
     return _times_alpha(graph, call, graph.quantized(tensor, fixed_grid(quantizer), wish), quantizer, wish)
 
 
-def _times_alpha(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str) -> Tensor:
+def _times_alpha(graph: Graph, call: Call, tensor: LayerTensor, quantizer: Any, wish: str) -> LayerTensor:
     alpha = np.asarray(1.0 if quantizer.alpha is None else numpy_of(quantizer.alpha), np.float32)
     if not (alpha > 0).all():
         raise call.refusal("alpha of a quantiser", got=quantizer.alpha, expected="positive numbers")
     return tensor if bool((alpha == 1).all()) else graph.elementwise("Mul", tensor, f"{wish}/alpha", alpha)
 
 
-def _relu(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str) -> Tensor:
+def _relu(graph: Graph, call: Call, tensor: LayerTensor, quantizer: Any, wish: str) -> LayerTensor:
     """Relu, or LeakyRelu with a slope of a power of two, then the grid m_i / m * {0 .. m - 1}."""
     slope, bits = float(quantizer.negative_slope), int(quantizer.bits)
     scale = 2.0 ** (float(numpy_of(quantizer.integer)) - bits + (slope > 0))
@@ -113,7 +113,7 @@ def _relu(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str) -
     return tensor
 
 
-def _sigmoid_relu(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str) -> Tensor:
+def _sigmoid_relu(graph: Graph, call: Call, tensor: LayerTensor, quantizer: Any, wish: str) -> LayerTensor:
     """m_i * clip(2 * round(sigmoid(x / m_i) * m) / m - 1, 0, 1 - 1 / m), m = 2^bits."""
     if quantizer.negative_slope:
         raise call.refusal("quantized_relu", got="use_sigmoid with a negative slope", expected="one of the two")
@@ -127,7 +127,7 @@ def _sigmoid_relu(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish
     return graph.elementwise("Mul", tensor, wish, range_)
 
 
-def _tanh(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str) -> Tensor:
+def _tanh(graph: Graph, call: Call, tensor: LayerTensor, quantizer: Any, wish: str) -> LayerTensor:
     if quantizer.use_real_tanh:
         tensor = graph.elementwise("Tanh", tensor, f"{wish}/tanh")
     else:
@@ -139,7 +139,7 @@ def _tanh(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str) -
     return graph.quantized(tensor, grid, wish)
 
 
-def _sigmoid(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str) -> Tensor:
+def _sigmoid(graph: Graph, call: Call, tensor: LayerTensor, quantizer: Any, wish: str) -> LayerTensor:
     function = _real_sigmoid if quantizer.use_real_sigmoid else _sigmoid_of(quantizer, call)
     step = 2.0 ** -int(quantizer.bits)
     grid = UniformGrid(_number(step), _number(int(quantizer.bits)), signed=False)
@@ -147,7 +147,7 @@ def _sigmoid(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str
     return graph.elementwise("Max", tensor, f"{wish}/least", step) if quantizer.symmetric else tensor
 
 
-def _binary(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str) -> Tensor:
+def _binary(graph: Graph, call: Call, tensor: LayerTensor, quantizer: Any, wish: str) -> LayerTensor:
     """-alpha or alpha, 0 being positive; 0 or alpha with use_01."""
     zero_one = bool(getattr(quantizer, "use_01", False))
     tensor = graph.quantized(tensor, UniformGrid(_number(0.5 if zero_one else 1.0), _number(1), bipolar=True), wish)
@@ -155,7 +155,7 @@ def _binary(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str)
     return _times_alpha(graph, call, tensor, quantizer, wish)
 
 
-def _ternary(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str) -> Tensor:
+def _ternary(graph: Graph, call: Call, tensor: LayerTensor, quantizer: Any, wish: str) -> LayerTensor:
     """alpha * sign(x) where |x| >= threshold, else 0; a quantiser behind it states the grid."""
     threshold = quantizer.default_threshold if quantizer.threshold is None else quantizer.threshold
     sign = graph.elementwise("Sign", tensor, f"{wish}/sign")
@@ -167,7 +167,7 @@ def _ternary(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str
     return _times_alpha(graph, call, tensor, quantizer, wish)
 
 
-def _hswish(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str) -> Tensor:
+def _hswish(graph: Graph, call: Call, tensor: LayerTensor, quantizer: Any, wish: str) -> LayerTensor:
     """x * min(relu(x + shift), bound) / bound, then quantized_bits."""
     bound = float(quantizer.relu_upper_bound)
     gate = graph.elementwise("Add", tensor, f"{wish}/shifted", float(quantizer.relu_shift))
@@ -176,35 +176,37 @@ def _hswish(graph: Graph, call: Call, tensor: Tensor, quantizer: Any, wish: str)
     return _bits(graph, call, graph.elementwise("Div", product, f"{wish}/hswish", bound), quantizer, wish)
 
 
-def _hard_sigmoid(graph: Graph, tensor: Tensor, wish: str, slope: float = 0.5) -> Tensor:
+def _hard_sigmoid(graph: Graph, tensor: LayerTensor, wish: str, slope: float = 0.5) -> LayerTensor:
     scaled = graph.elementwise("Add", graph.elementwise("Mul", tensor, f"{wish}/scaled", slope), f"{wish}/line", 0.5)
     return graph.elementwise("Clip", scaled, wish, 0.0, 1.0)
 
 
-def _smooth_sigmoid(graph: Graph, tensor: Tensor, wish: str) -> Tensor:
+def _smooth_sigmoid(graph: Graph, tensor: LayerTensor, wish: str) -> LayerTensor:
     return _hard_sigmoid(graph, tensor, wish, slope=0.1875)
 
 
-def _real_sigmoid(graph: Graph, tensor: Tensor, wish: str) -> Tensor:
+def _real_sigmoid(graph: Graph, tensor: LayerTensor, wish: str) -> LayerTensor:
     return graph.elementwise("Sigmoid", tensor, wish)
 
 
-def _binary_sigmoid(graph: Graph, tensor: Tensor, wish: str) -> Tensor:
+def _binary_sigmoid(graph: Graph, tensor: LayerTensor, wish: str) -> LayerTensor:
     tensor = _hard_sigmoid(graph, tensor, f"{wish}/hard")
     return graph.quantized(tensor, UniformGrid(_number(1.0), _number(1), signed=False), wish)
 
 
-def _centred(function: Callable[[Graph, Tensor, str], Tensor]) -> Callable[[Graph, Tensor, str], Tensor]:
+def _centred(
+    function: Callable[[Graph, LayerTensor, str], LayerTensor],
+) -> Callable[[Graph, LayerTensor, str], LayerTensor]:
     """2 * function(x) - 1: the tanh that QKeras makes of a sigmoid."""
 
-    def centred(graph: Graph, tensor: Tensor, wish: str) -> Tensor:
+    def centred(graph: Graph, tensor: LayerTensor, wish: str) -> LayerTensor:
         twice = graph.elementwise("Mul", function(graph, tensor, f"{wish}/sigmoid"), f"{wish}/twice", 2.0)
         return graph.elementwise("Sub", twice, wish, 1.0)
 
     return centred
 
 
-def _sigmoid_of(quantizer: Any, call: Call) -> Callable[[Graph, Tensor, str], Tensor]:
+def _sigmoid_of(quantizer: Any, call: Call) -> Callable[[Graph, LayerTensor, str], LayerTensor]:
     """The sigmoid that QKeras uses inside: `qkeras.set_internal_sigmoid` chooses it for all quantisers."""
     module = sys.modules[type(quantizer).__module__]
     name = str(getattr(getattr(module, "_sigmoid", None), "__name__", None))
@@ -230,7 +232,7 @@ _RULES: dict[str, _Rule] = {
     "stochastic_ternary": _ternary,
 }
 
-FUNCTIONS: dict[str, Callable[[Graph, Tensor, str], Tensor]] = {
+FUNCTIONS: dict[str, Callable[[Graph, LayerTensor, str], LayerTensor]] = {
     "hard_sigmoid": _hard_sigmoid,
     "smooth_sigmoid": _smooth_sigmoid,
     "binary_sigmoid": _binary_sigmoid,

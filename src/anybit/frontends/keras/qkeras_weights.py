@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from anybit.arrays import Array
 from anybit.frontends.keras.calls import Call
 from anybit.frontends.keras.qkeras_quantizers import check_noise, fixed_grid
 from anybit.frontends.keras.weights import UniformGrid, Weight, numpy_of
-from anybit.ops.operator import Array
 
 _QUANTIZERS = {
     "kernel": "kernel_quantizer_internal",

@@ -9,22 +9,22 @@ import numpy as np
 
 from anybit.frontends.keras.calls import Call
 from anybit.frontends.keras.convolution import per_axis
-from anybit.frontends.keras.graph import Graph, Tensor
+from anybit.frontends.keras.graph import Graph, LayerTensor
 
 
-def unchanged(graph: Graph, call: Call) -> Tensor:
+def unchanged(graph: Graph, call: Call) -> LayerTensor:
     """A layer that does something in training only."""
     del graph
     return call.x
 
 
-def flatten(graph: Graph, call: Call) -> Tensor:
+def flatten(graph: Graph, call: Call) -> LayerTensor:
     """All axes behind the batch become one, in Keras' order."""
     x = graph.channels_last(call.x)
-    return Tensor(graph.node("Flatten", [x.value], f"{call.path}/flat", axis=1), call.shape)
+    return LayerTensor(graph.node("Flatten", [x.value], f"{call.path}/flat", axis=1), call.shape)
 
 
-def reshape(graph: Graph, call: Call) -> Tensor:
+def reshape(graph: Graph, call: Call) -> LayerTensor:
     """Another shape behind the batch.
 
     Raises:
@@ -35,17 +35,17 @@ def reshape(graph: Graph, call: Call) -> Tensor:
         raise call.refusal("reshape", got=call.shape, expected="at most one free size", hint="fix the input shape")
     target = np.asarray([0, *sizes], np.int64)
     x = graph.channels_last(call.x)
-    return Tensor(graph.node("Reshape", [x.value, target], f"{call.path}/reshaped"), call.shape)
+    return LayerTensor(graph.node("Reshape", [x.value, target], f"{call.path}/reshaped"), call.shape)
 
 
-def permute(graph: Graph, call: Call) -> Tensor:
+def permute(graph: Graph, call: Call) -> LayerTensor:
     """Axes in another order, counted from 1 behind the batch."""
     x = graph.channels_last(call.x)
     order = [0, *(int(d) for d in call.layer.dims)]
-    return Tensor(graph.node("Transpose", [x.value], f"{call.path}/permuted", perm=order), call.shape)
+    return LayerTensor(graph.node("Transpose", [x.value], f"{call.path}/permuted", perm=order), call.shape)
 
 
-def zero_padding(graph: Graph, call: Call) -> Tensor:
+def zero_padding(graph: Graph, call: Call) -> LayerTensor:
     """Zeros around the spatial axes."""
     begin, end = _borders(call, call.layer.padding)
     x = call.x
@@ -56,7 +56,7 @@ def zero_padding(graph: Graph, call: Call) -> Tensor:
     return replace(x, value=value, shape=call.shape)
 
 
-def cropping(graph: Graph, call: Call) -> Tensor:
+def cropping(graph: Graph, call: Call) -> LayerTensor:
     """Without the borders of the spatial axes."""
     begin, end = _borders(call, call.layer.cropping)
     x = call.x
@@ -73,7 +73,7 @@ def _borders(call: Call, setting: Any) -> tuple[list[int], list[int]]:
     return [int(n) for n in pairs[:, 0]], [int(n) for n in pairs[:, 1]]
 
 
-def upsampling(graph: Graph, call: Call) -> Tensor:
+def upsampling(graph: Graph, call: Call) -> LayerTensor:
     """Each element repeated along the spatial axes.
 
     Raises:
@@ -93,4 +93,4 @@ def upsampling(graph: Graph, call: Call) -> Tensor:
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
     )
-    return Tensor(value, call.shape, channels_first=True)
+    return LayerTensor(value, call.shape, channels_first=True)

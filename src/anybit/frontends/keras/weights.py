@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from anybit.arrays import Array
 from anybit.ops import bipolar_quant, quant
-from anybit.ops.operator import Array
 from anybit.rounding import Rounding
 
 

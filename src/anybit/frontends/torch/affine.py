@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import fx
 
-from anybit.formats.quantizer import Quantizer, compact, enclosing_grid
-from anybit.formats.same_function import division_agrees
+from anybit.arrays import Array
+from anybit.formats.fake_quant.same_function import division_agrees
 from anybit.frontends.agreement import ConversionError
 from anybit.frontends.torch.captured import Captured, where
-from anybit.ops.operator import Array
+from anybit.quantizers.quantizer import Quantizer, compact, enclosing_grid
 
 
 @dataclass(frozen=True)

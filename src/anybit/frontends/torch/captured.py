@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from anybit.arrays import Array
 from anybit.frontends.agreement import ConversionError
-from anybit.ops.operator import Array
 
 
 @dataclass

@@ -12,9 +12,9 @@ import onnx_ir as ir
 import torch
 from torch.utils import _pytree
 
+from anybit.arrays import Array
 from anybit.frontends.agreement import Agreement, ConversionError, Export, compared, extreme
 from anybit.frontends.torch.capture import Tensors, quietly
-from anybit.ops.operator import Array
 from anybit.runtime.compare import FLOAT_TOLERANCE
 
 _RANDOM = 8  # random samples, at least

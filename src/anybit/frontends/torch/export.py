@@ -9,6 +9,7 @@ import onnx_ir as ir
 import torch
 
 from anybit.arguments import checked
+from anybit.cleanup.clean import clean
 from anybit.frontends.agreement import ConversionError, Export
 from anybit.frontends.torch.capture import Shapes, Tensors, capture, example
 from anybit.frontends.torch.comparison import compared_with_module
@@ -17,7 +18,6 @@ from anybit.frontends.torch.fake_quantize import rewrite_fake_quantize
 from anybit.frontends.torch.frozen import freeze
 from anybit.frontends.torch.parameters import settle_parameters
 from anybit.frontends.torch.translate import translate
-from anybit.passes.clean import clean
 
 
 @checked

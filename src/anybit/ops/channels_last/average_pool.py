@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from onnxscript import script
 
+from anybit.arrays import Array
 from anybit.ops.channels_last.layout import DOMAIN, channels_first, channels_last, first_body, last_body
 from anybit.ops.channels_last.max_pool import infer
 from anybit.ops.channels_last.windows import AUTO_PAD, CEIL_MODE, DILATIONS, KERNEL_SHAPE, PADS, STRIDES, check_windows
-from anybit.ops.operator import Array, Attribute, Input, Operator, Types
-from anybit.ops.rounded import ANYBIT, op
+from anybit.ops.operator import Attribute, Input, Operator, Types
+from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.pooling import average_pool
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from onnxscript import script
 
+from anybit.arrays import Array
 from anybit.errors import Finding
 from anybit.ops.channels_last.layout import DOMAIN, channels_first, channels_last, first_body, last_body
-from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types
-from anybit.ops.rounded import ANYBIT, op
+from anybit.ops.operator import Attribute, Call, Input, Operator, Types
+from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.linear import batch_normalization
 
 _PARAMETERS = ("scale", "B", "mean", "var")

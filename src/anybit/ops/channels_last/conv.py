@@ -9,6 +9,7 @@ import numpy.typing as npt
 from onnx.shape_inference import InferenceContext
 from onnxscript import script
 
+from anybit.arrays import Array
 from anybit.errors import Finding
 from anybit.ops.channels_last.layout import (
     DOMAIN,
@@ -21,8 +22,8 @@ from anybit.ops.channels_last.layout import (
     window_positions,
 )
 from anybit.ops.channels_last.windows import AUTO_PAD, DILATIONS, KERNEL_SHAPE, PADS, STRIDES, check_windows
-from anybit.ops.operator import Array, Attribute, Call, Input, Operator, Types
-from anybit.ops.rounded import ANYBIT, op
+from anybit.ops.operator import Attribute, Call, Input, Operator, Types
+from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.convolution import conv
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from onnx.shape_inference import InferenceContext
 from onnxscript import script
 
+from anybit.arrays import Array
 from anybit.errors import Finding
 from anybit.ops.channels_last.layout import (
     DOMAIN,
@@ -19,8 +20,8 @@ from anybit.ops.channels_last.layout import (
     infer_shape,
     last_body,
 )
-from anybit.ops.operator import Array, Call, Input, Operator, Types
-from anybit.ops.rounded import ANYBIT, op
+from anybit.ops.operator import Call, Input, Operator, Types
+from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.pooling import global_average_pool
 
 

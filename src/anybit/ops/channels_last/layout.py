@@ -10,8 +10,9 @@ import onnx
 from onnx.shape_inference import InferenceContext
 from onnxscript import script
 
-from anybit.ops.operator import Array, widened
-from anybit.ops.rounded import ANYBIT, op
+from anybit.arrays import Array
+from anybit.ops.operator import widened
+from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.windows import Windows
 
 DOMAIN = "qonnx.custom_op.channels_last"

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from onnx.shape_inference import InferenceContext
 from onnxscript import script
 
+from anybit.arrays import Array
 from anybit.ops.channels_last.layout import (
     DOMAIN,
     channels_first,
@@ -20,8 +21,8 @@ from anybit.ops.channels_last.layout import (
     window_positions,
 )
 from anybit.ops.channels_last.windows import AUTO_PAD, CEIL_MODE, DILATIONS, KERNEL_SHAPE, PADS, STRIDES, check_windows
-from anybit.ops.operator import Array, Input, Operator, Types
-from anybit.ops.rounded import ANYBIT, op
+from anybit.ops.operator import Input, Operator, Types
+from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.pooling import max_pool
 
 

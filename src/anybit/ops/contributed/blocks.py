@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anybit.arrays import Array
 from anybit.ops.contributed.linear import required
-from anybit.ops.operator import Array
 
 BLOCK = 128
 """`block_size` of GatherBlockQuantized, where it does not say."""

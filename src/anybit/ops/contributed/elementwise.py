@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anybit.arrays import Array
 from anybit.ops.contributed.linear import ByteScale, Floats, byte_scale, required
-from anybit.ops.operator import Array
 
 SLOPE = 0.01
 """`alpha` of LeakyRelu, where it does not say."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import Array
 from anybit.ops.contributed import DOMAIN
 from anybit.ops.contributed.blocks import gather_block_quantized, matmul_nbits
 from anybit.ops.contributed.elementwise import (
@@ -20,7 +21,6 @@ from anybit.ops.contributed.elementwise import (
 from anybit.ops.contributed.pooling import nhwc_max_pool, qlinear_average_pool, qlinear_global_average_pool
 from anybit.ops.contributed.products import channels_last_conv, dynamic_matmul, matmul_to_float, qgemm
 from anybit.ops.contributed.softmax import qlinear_softmax
-from anybit.ops.operator import Array
 from anybit.ops.standard.kernels import Kernel, compile_node
 
 _STANDARD = frozenset(("DequantizeLinear", "QuantizeLinear"))

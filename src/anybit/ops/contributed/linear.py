@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anybit.ops.operator import Array
+from anybit.arrays import Array
 
 Floats = npt.NDArray[np.float32]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from anybit.arrays import Array
 from anybit.ops.channels_last.layout import to_first, to_last
 from anybit.ops.contributed.linear import Floats, byte_scale, required
-from anybit.ops.operator import Array
 from anybit.ops.standard.pooling import max_pool
 from anybit.ops.standard.windows import Windows
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from anybit.arrays import Array
 from anybit.ops.channels_last.layout import to_first, to_last
 from anybit.ops.contributed.linear import byte_scale, required
-from anybit.ops.operator import Array
 from anybit.ops.standard.quantized_products import qlinear_conv, wrapped
 
 _TOP = np.float32(255)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from anybit.arrays import Array
 from anybit.ops.contributed.linear import Floats, byte_scale, required
-from anybit.ops.operator import Array
 
 _RESERVE = 5  # the largest sum stays below that of float32 by this many powers of e
 _BYTES = 256

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from anybit.ops.operator import Array
+from anybit.arrays import Array
 from anybit.ops.standard.kernel import Kernel, Spec
 
 _DIGITS = {np.dtype(np.float64): 17}

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from anybit.arrays import Array
 from anybit.errors import UnsupportedError
-from anybit.ops.operator import Array
 from anybit.ops.standard.kernel import Kernel, Spec, given
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from anybit.ops.operator import Array
+from anybit.arrays import Array
 from anybit.ops.standard.kernel import Kernel, Spec, as_integer
 
 # In place, element by element, so that an element which is named twice is combined twice.

@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from anybit.ops.operator import Array
+from anybit.arrays import Array
 
 Kernel = Callable[[Sequence[Any]], tuple[Any, ...]]
 """From the inputs, None where left out, to the outputs; sequences are lists."""

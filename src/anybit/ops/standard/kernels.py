@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from anybit.ops.nodes import label
-from anybit.ops.operator import Array
+from anybit.arrays import Array
+from anybit.graph.walk import label
 from anybit.ops.standard.casts import make_cast, make_cast_like
 from anybit.ops.standard.convolution import conv, conv_transpose
 from anybit.ops.standard.dropout import make_dropout

@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import RuntimeContextError
 
 from anybit.errors import UnsupportedError
-from anybit.ops.nodes import label
+from anybit.graph.walk import label
 from anybit.ops.standard.kernel import Kernel
 
 # onnx's reference has these from a later version on, with the meaning that they had before.

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from anybit.ops.operator import Array
+from anybit.arrays import Array
 from anybit.ops.standard.kernel import Kernel, Spec, as_integers, given
 
 _REPEATED: dict[str, Literal["reflect", "edge", "wrap"]] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from anybit.ops.operator import Array
+from anybit.arrays import Array
 from anybit.ops.standard.kernel import Kernel, Spec
 from anybit.ops.standard.windows import Windows
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from anybit.ops.operator import Array
+from anybit.arrays import Array
 from anybit.ops.standard.kernel import Kernel, Spec, given
 
 _Function = Callable[[Array], Array]
@@ -49,7 +49,7 @@ def _sigmoid(x: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class _Weights:
+class _GateWeights:
     """Those of one direction, and what it does with them."""
 
     w: Array  # (gates * hidden, features)
@@ -66,11 +66,11 @@ class _Weights:
         return self.activations[index](np.clip(x, -self.clip, self.clip))
 
 
-def _rnn_step(p: _Weights, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
+def _rnn_step(p: _GateWeights, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
     return p.activate(0, x @ p.w.T + h @ p.r.T + p.input_bias + p.state_bias), c
 
 
-def _gru_step(p: _Weights, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
+def _gru_step(p: _GateWeights, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
     size = h.shape[1]
     from_input = x @ p.w.T + p.input_bias
     gates = from_input[:, : 2 * size] + h @ p.r[: 2 * size].T + p.state_bias[: 2 * size]
@@ -81,7 +81,7 @@ def _gru_step(p: _Weights, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
     return (1 - z) * candidate + z * h, c
 
 
-def _lstm_step(p: _Weights, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
+def _lstm_step(p: _GateWeights, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
     i, o, f, g = np.split(x @ p.w.T + h @ p.r.T + p.input_bias + p.state_bias, 4, axis=1)
     i = p.activate(0, i + p.peepholes[0] * c)
     f = 1 - i if p.input_forget else p.activate(0, f + p.peepholes[2] * c)
@@ -146,12 +146,12 @@ def _run(
     return y, h, c
 
 
-def _weights(op_type: str, spec: Spec, inputs: Sequence[Any], k: int, functions: Sequence[_Function]) -> _Weights:
+def _weights(op_type: str, spec: Spec, inputs: Sequence[Any], k: int, functions: Sequence[_Function]) -> _GateWeights:
     gates, size = _GATES[op_type], inputs[2].shape[-1]
     bias = np.zeros(2 * gates * size) if given(inputs, 3) is None else inputs[3][k]
     peepholes = np.zeros(3 * size) if given(inputs, 7) is None else inputs[7][k]
     each = len(_DEFAULTS[op_type])
-    return _Weights(
+    return _GateWeights(
         w=inputs[1][k],
         r=inputs[2][k],
         input_bias=bias[: gates * size],
@@ -165,7 +165,7 @@ def _weights(op_type: str, spec: Spec, inputs: Sequence[Any], k: int, functions:
 
 
 def _direction(
-    op_type: str, weights: _Weights, x: Array, lengths: Array, states: tuple[Array, Array], *, reverse: bool
+    op_type: str, weights: _GateWeights, x: Array, lengths: Array, states: tuple[Array, Array], *, reverse: bool
 ) -> tuple[Array, Array, Array]:
     """The outputs of all steps, and the states after the last."""
     steps, batch, _ = x.shape

@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from anybit.ops.operator import Array
+from anybit.arrays import Array
 from anybit.ops.standard.kernel import Kernel, Spec, as_integers, given
 
 _Reduction = Callable[[Array, tuple[int, ...]], Array]

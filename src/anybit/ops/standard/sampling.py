@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from anybit.ops.operator import Array
+from anybit.arrays import Array
 from anybit.ops.standard.kernel import Kernel, Spec, as_integers
 from anybit.ops.standard.resize import interpolation_weight
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from anybit.ops.nodes import label, shape_of
+from anybit.graph.walk import label, shape_of
 from anybit.ops.standard.windows import Windows
 from anybit.targets.handover import Rewrite
 

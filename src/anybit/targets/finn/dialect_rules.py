@@ -11,10 +11,10 @@ import onnx_ir as ir
 
 from anybit.datatypes import BipolarType, DataType
 from anybit.errors import AnybitError, Finding, Severity
-from anybit.formats.thresholds import remaining_quantizers
-from anybit.io.annotations import annotated_datatype
-from anybit.ops.constants import constant
-from anybit.ops.nodes import label, reads, shape_of
+from anybit.formats.thresholds.write import remaining_quantizers
+from anybit.graph.annotations import annotated_datatype
+from anybit.graph.constants import constant
+from anybit.graph.walk import label, reads, shape_of
 
 MAC = frozenset(("Conv", "Gemm", "MatMul"))
 _HARDWARE = frozenset("Add Concat Conv Flatten MatMul MaxPool Mul MultiThreshold Reshape Transpose".split())

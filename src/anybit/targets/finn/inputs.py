@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from anybit.io.annotations import annotated_datatype
-from anybit.ops.constants import constant
-from anybit.ops.nodes import shape_of
+from anybit.graph.annotations import annotated_datatype
+from anybit.graph.constants import constant
+from anybit.graph.walk import shape_of
 
 _MOVES = frozenset("Flatten Identity Reshape Squeeze Transpose Unsqueeze".split())
 

@@ -7,20 +7,21 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from anybit.analysis.check import sound_copy
 from anybit.arguments import checked
+from anybit.cleanup.remove_identities import RemoveIdentities
+from anybit.cleanup.set_batch import SetBatch
 from anybit.datatypes import DataType
 from anybit.errors import AnybitError, Finding, InvalidModelError, Refusal, Severity, UsageError
 from anybit.formats.convert import to_hub
-from anybit.formats.thresholds import write_layers
-from anybit.io.annotations import annotate_datatype
+from anybit.formats.thresholds.write import write_layers
+from anybit.graph.annotations import annotate_datatype
+from anybit.graph.constants import has_default
+from anybit.graph.walk import label, shape_of
+from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
-from anybit.ops.constants import has_default
-from anybit.ops.nodes import label, operator_of, shape_of
+from anybit.ops.calls import operator_of
 from anybit.ops.operator import DOMAIN
-from anybit.passes.gemm_to_matmul import GemmToMatMul
-from anybit.passes.remove_identities import RemoveIdentities
-from anybit.passes.set_batch import SetBatch
+from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
 from anybit.runtime.compare import Comparison, compare
 from anybit.targets.finn.attributes import write_attributes
 from anybit.targets.finn.dialect_rules import check_dialect

@@ -8,11 +8,12 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import Finding, Refusal, Severity
-from anybit.formats.layers import PRODUCTS
-from anybit.formats.quantizer import Quantizer, read_quant
-from anybit.ops.constants import constant
+from anybit.exact.integer_layers import PRODUCTS
+from anybit.graph.constants import constant
+from anybit.graph.walk import label, shape_of
+from anybit.ops.calls import operator_of
 from anybit.ops.evaluate import known_value
-from anybit.ops.nodes import label, operator_of, shape_of
+from anybit.quantizers.quantizer import Quantizer, read_quant
 from anybit.rounding import Rounding
 
 _MOST_BITS = 8

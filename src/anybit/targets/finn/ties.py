@@ -12,10 +12,10 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import Finding, Severity
-from anybit.formats.threshold_graph import laid
-from anybit.formats.threshold_rows import Ties
-from anybit.ops.constants import new_initializer
-from anybit.ops.names import Names
+from anybit.formats.thresholds.emit import laid
+from anybit.formats.thresholds.rows import Ties
+from anybit.graph.constants import new_initializer
+from anybit.graph.names import Names
 
 _MOST_NAMED = 8  # rows in a message
 

@@ -10,8 +10,8 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from anybit.graph.walk import label, shape_of
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
-from anybit.ops.nodes import label, shape_of
 from anybit.ops.sizes import refuse_bytes
 from anybit.targets.hls4ml.repairs import Repairs, Step, quant_step
 

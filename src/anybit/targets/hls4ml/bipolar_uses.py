@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from anybit.ops.nodes import shape_of
+from anybit.graph.walk import shape_of
 from anybit.targets.hls4ml.repairs import Repairs, Step, split
 
 _MOVING = ("Reshape", "Flatten", "Transpose", "MaxPool")

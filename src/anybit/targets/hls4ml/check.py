@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import Finding, Severity
+from anybit.graph.constants import constant, fed_inputs
+from anybit.graph.walk import label, shape_of
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
-from anybit.ops.constants import constant, fed_inputs
-from anybit.ops.nodes import label, shape_of
 from anybit.ops.operator import DOMAIN
 from anybit.targets.hls4ml.repairs import affine, is_power_of_two, split
 from anybit.targets.hls4ml.rules import RULES, unknown

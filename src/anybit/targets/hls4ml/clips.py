@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import Array
 from anybit.errors import Refusal
-from anybit.formats.quantizer import read_quant
-from anybit.ops.constants import constant
-from anybit.ops.operator import Array
+from anybit.graph.constants import constant
+from anybit.quantizers.quantizer import read_quant
 from anybit.targets.hls4ml.repairs import Repairs, Step, compact
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anybit.ops.nodes import shape_of
+from anybit.graph.walk import shape_of
 from anybit.targets.hls4ml.repairs import Repairs, split
 
 _COMMUTATIVE = ("Add", "Mul")

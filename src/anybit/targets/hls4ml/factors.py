@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from anybit.analysis.values.tensor import Float64s
+from anybit.analysis.values.tensor_values import Float64s
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.targets.hls4ml.repairs import Repairs, Step, split
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from anybit.ops.constants import constant
+from anybit.graph.constants import constant
 from anybit.targets.hls4ml.repairs import PRODUCTS, Chain, Repairs, affine, split
 
 _SUMS = ("Add", "Sub", "Mul", "Max", "Min", "Concat")

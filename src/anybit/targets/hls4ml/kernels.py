@@ -10,9 +10,9 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import Array
+from anybit.graph.constants import constant
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
-from anybit.ops.constants import constant
-from anybit.ops.operator import Array
 from anybit.ops.sizes import refuse_bytes
 from anybit.targets.hls4ml.repairs import Repairs
 

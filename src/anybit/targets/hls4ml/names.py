@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from anybit.ops.names import Names
-from anybit.passes.name_tensors import NameTensors
+from anybit.graph.names import Names
+from anybit.passes.surgery.name_tensors import NameTensors
 from anybit.targets.handover import Rewrite
 from anybit.targets.hls4ml.repairs import Repairs
 

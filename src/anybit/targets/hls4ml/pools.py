@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from anybit.graph.constants import constant
+from anybit.graph.walk import shape_of
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
-from anybit.ops.constants import constant
-from anybit.ops.nodes import shape_of
 from anybit.ops.standard.windows import Windows
 from anybit.targets.hls4ml.repairs import Repairs, Step
 

@@ -11,11 +11,11 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from anybit.analysis.values.analysis import Values, values_of
 from anybit.analysis.values.input_range import InputRanges
-from anybit.arrays import as_float64
-from anybit.ops.constants import constant
-from anybit.ops.operator import DOMAIN, Array
+from anybit.analysis.values.interpreter import Values, values_of
+from anybit.arrays import Array, as_float64
+from anybit.graph.constants import constant
+from anybit.ops.operator import DOMAIN
 from anybit.targets.hls4ml.repairs import PRODUCTS, affine, is_power_of_two, split
 
 _UNKNOWN_RANGE = (-(2.0**15), 2.0**15 - 1)  # of an input, if none is stated

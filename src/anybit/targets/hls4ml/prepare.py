@@ -8,20 +8,20 @@ import onnx_ir as ir
 
 from anybit.analysis.values.input_range import InputRanges, of_inputs
 from anybit.arguments import checked_apart
+from anybit.cleanup.clean import clean
+from anybit.cleanup.fold_transpose import FoldTranspose
+from anybit.cleanup.infer_shapes import InferShapes
+from anybit.cleanup.remove_identities import RemoveIdentities
+from anybit.cleanup.remove_unused import RemoveUnused
 from anybit.errors import Finding, InvalidModelError
 from anybit.formats.convert import to_hub
 from anybit.io.load import ModelSource, load
-from anybit.passes.batch_norm_to_affine import BatchNormToAffine
-from anybit.passes.clean import clean
-from anybit.passes.conv_1d_to_2d import Conv1dTo2d
-from anybit.passes.extract_conv_bias import ExtractConvBias
-from anybit.passes.fold_transpose import FoldTranspose
-from anybit.passes.gemm_to_matmul import GemmToMatMul
-from anybit.passes.infer_shapes import InferShapes
-from anybit.passes.remove_identities import RemoveIdentities
-from anybit.passes.remove_unused import RemoveUnused
-from anybit.passes.to_channels_last import ToChannelsLast
-from anybit.passes.unique_parameters import UniqueParameters
+from anybit.passes.layout.conv_1d_to_2d import Conv1dTo2d
+from anybit.passes.layout.to_channels_last import ToChannelsLast
+from anybit.passes.lowering.batch_norm_to_affine import BatchNormToAffine
+from anybit.passes.lowering.extract_conv_bias import ExtractConvBias
+from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
+from anybit.passes.surgery.unique_parameters import UniqueParameters
 from anybit.runtime.compare import compare
 from anybit.targets.handover import Handover, departures
 from anybit.targets.hls4ml.averages import rewrite_averages

@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import Array
 from anybit.errors import Refusal
-from anybit.formats.quantizer import Quantizer, read_quant
-from anybit.ops.constants import constant
-from anybit.ops.nodes import operator_of
-from anybit.ops.operator import DOMAIN, Array
+from anybit.graph.constants import constant
+from anybit.ops.calls import operator_of
+from anybit.ops.operator import DOMAIN
+from anybit.quantizers.quantizer import Quantizer, read_quant
 from anybit.rounding import Rounding
 from anybit.targets.hls4ml.repairs import Repairs, Step, compact, is_power_of_two, quant_step
 

@@ -9,13 +9,14 @@ from functools import cached_property
 import numpy as np
 import onnx_ir as ir
 
-from anybit.analysis.values.tensor import Float64s
-from anybit.formats.quantizer import enclosing_grid, grid_between
+from anybit.analysis.values.tensor_values import Float64s
+from anybit.arrays import Array
+from anybit.graph.constants import constant
+from anybit.graph.rewriter import Rewriter
+from anybit.graph.walk import label, shape_of
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
-from anybit.ops.constants import constant
-from anybit.ops.nodes import label, shape_of
-from anybit.ops.operator import DOMAIN, Array
-from anybit.passes.rewriter import Rewriter
+from anybit.ops.operator import DOMAIN
+from anybit.quantizers.quantizer import enclosing_grid, grid_between
 from anybit.rounding import Rounding
 from anybit.targets.handover import Rewrite
 

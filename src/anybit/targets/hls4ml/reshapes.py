@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from anybit.ops.constants import constant
-from anybit.ops.nodes import shape_of
+from anybit.graph.constants import constant
+from anybit.graph.walk import shape_of
 from anybit.targets.hls4ml.repairs import Repairs, Step
 
 

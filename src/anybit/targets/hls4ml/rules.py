@@ -11,10 +11,10 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import Finding, Refusal, Severity
-from anybit.formats.quantizer import Quantizer, read_quant
+from anybit.graph.constants import constant
+from anybit.graph.walk import label, shape_of
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
-from anybit.ops.constants import constant
-from anybit.ops.nodes import label, shape_of
+from anybit.quantizers.quantizer import Quantizer, read_quant
 from anybit.rounding import Rounding
 from anybit.targets.hls4ml.quantizers import is_fixed_point
 from anybit.targets.hls4ml.repairs import PRODUCTS, split

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from anybit.analysis.values.tensor import Float64s
+from anybit.analysis.values.tensor_values import Float64s
+from anybit.graph.constants import constant
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
-from anybit.ops.constants import constant
 from anybit.targets.hls4ml.repairs import PRODUCTS, Chain, Repairs, Step, affine, quant_step
 
 

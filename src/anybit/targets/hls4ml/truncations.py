@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from anybit.grid import Grid
-from anybit.ops.nodes import call_of, operator_of
+from anybit.ops.calls import call_of, operator_of
 from anybit.ops.operator import Call
 from anybit.rounding import Rounding
 from anybit.targets.hls4ml.repairs import Repairs, Step, quant_step

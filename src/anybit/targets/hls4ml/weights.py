@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from anybit.analysis.values.tensor import Float64s
+from anybit.analysis.values.tensor_values import Float64s
+from anybit.arrays import Array
+from anybit.cleanup.fold_constants import FoldConstants
 from anybit.errors import Refusal
-from anybit.formats.quantizer import Quantizer, read_quant
+from anybit.graph.constants import constant
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
-from anybit.ops.constants import constant
-from anybit.ops.operator import Array
-from anybit.passes.fold_constants import FoldConstants
+from anybit.quantizers.quantizer import Quantizer, read_quant
 from anybit.targets.hls4ml.quantizers import is_fixed_point
 from anybit.targets.hls4ml.repairs import PRODUCTS, Repairs, Step, compact, quant_step
 

@@ -13,8 +13,8 @@ import onnx_ir as ir
 import onnxruntime
 from onnx import helper
 
-from anybit.passes.fold_constants import FoldConstants
-from anybit.runtime.reference import ReferenceBackend
+from anybit.cleanup.fold_constants import FoldConstants
+from anybit.engines.reference.backend import ReferenceBackend
 from tests.ops.running import session
 from tests.ops.standard.sweep.case import Array, Case
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
-from anybit.analysis.values.rules.axes import anywhere, datatype_with
-from anybit.analysis.values.rules.corners import outward, within_dtype
-from anybit.analysis.values.rules.curves import Curve, loosened, of_curve, rule_of
-from anybit.analysis.values.rules.powers import pow_, reciprocal
-from anybit.analysis.values.tensor import IntegerGrid, TensorValues, bounded, integers, on_grid
+from anybit.analysis.values.bounds.axes import anywhere, datatype_with
+from anybit.analysis.values.bounds.corners import outward, within_dtype
+from anybit.analysis.values.bounds.curves import Curve, loosened, of_curve, rule_of
+from anybit.analysis.values.bounds.powers import pow_, reciprocal
+from anybit.analysis.values.tensor_values import IntegerGrid, TensorValues, bounded, integers, on_grid
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 
 # Where x * Phi(x), its tanh form, x * sigmoid(x) and x * tanh(softplus(x)) are smallest.
 _LOWEST_GELU = -0.7517915952491446
@@ -23,7 +23,7 @@ _LOWEST_MISH = -1.1924309234726417
 _LARGEST_ANGLE = 1e4
 
 
-def relu(site: Site) -> TensorValues:
+def relu(site: NodeContext) -> TensorValues:
     """max(x, 0); on a grid where 0 is one of its numbers, or never reached."""
     x = site.values(0)
     values = bounded(np.maximum(x.lo, 0.0), np.maximum(x.hi, 0.0))
@@ -39,12 +39,12 @@ def _rectified(grid: IntegerGrid) -> IntegerGrid | None:
     return replace(grid, lo=np.maximum(grid.lo, z), hi=np.maximum(grid.hi, z), datatype=datatype_with(grid, np.ceil(z)))
 
 
-def leaky_relu(site: Site) -> TensorValues:
+def leaky_relu(site: NodeContext) -> TensorValues:
     """x where x >= 0, else alpha * x."""
     return _kept(site) or of_curve(site, Curve(turns=(0.0,), relative=4))
 
 
-def prelu(site: Site) -> TensorValues:
+def prelu(site: NodeContext) -> TensorValues:
     """x where x >= 0, else slope * x."""
     kept = _kept(site)
     if kept is not None:
@@ -68,7 +68,7 @@ def _reduced(choose: np.ufunc, arrays: list[np.ndarray[tuple[int, ...], np.dtype
     return np.asarray(choose.reduce(np.broadcast_arrays(*arrays), axis=0), np.float64)
 
 
-def _broadcasts(site: Site) -> bool:
+def _broadcasts(site: NodeContext) -> bool:
     """Whether the slope certainly aligns with the last axes of x: some files have one by channel, without axes."""
     x, slope = site.shapes[0], site.shapes[1]
     if x is None or slope is None or len(slope) > len(x):
@@ -76,67 +76,67 @@ def _broadcasts(site: Site) -> bool:
     return all(s in (1, d) for s, d in zip(reversed(slope), reversed(x), strict=False))
 
 
-def elu(site: Site) -> TensorValues:
+def elu(site: NodeContext) -> TensorValues:
     """x where x > 0, else alpha * (exp(x) - 1)."""
     scale = max(1.0, abs(float(site.attribute("alpha", 1.0))))
     return _kept(site) or of_curve(site, Curve(turns=(0.0,), relative=4, absolute=4 * scale))
 
 
-def celu(site: Site) -> TensorValues:
+def celu(site: NodeContext) -> TensorValues:
     """x where x > 0, else alpha * (exp(x / alpha) - 1)."""
     alpha = float(site.attribute("alpha", 1.0))
     if alpha <= 0:
-        raise Unfollowed("alpha is not positive")
+        raise NotFollowed("alpha is not positive")
     return _kept(site) or of_curve(site, Curve(relative=4, absolute=4 * max(1.0, alpha)))
 
 
-def selu(site: Site) -> TensorValues:
+def selu(site: NodeContext) -> TensorValues:
     """gamma * x where x > 0, else gamma * alpha * (exp(x) - 1)."""
     alpha, gamma = float(site.attribute("alpha", 1.6732632)), float(site.attribute("gamma", 1.0507010))
     return of_curve(site, Curve(turns=(0.0,), relative=8, absolute=4 * max(1.0, abs(alpha * gamma))))
 
 
-def thresholded_relu(site: Site) -> TensorValues:
+def thresholded_relu(site: NodeContext) -> TensorValues:
     """x where x > alpha, else 0; it jumps at alpha."""
     alpha = float(site.attribute("alpha", 1.0))
     return _kept(site, above=alpha) or of_curve(site, Curve(turns=_around(site, alpha)))
 
 
-def shrink(site: Site) -> TensorValues:
+def shrink(site: NodeContext) -> TensorValues:
     """x + bias where x < -lambd, x - bias where x > lambd, else 0; it jumps at both."""
     limit = float(site.attribute("lambd", 0.5))
     if limit < 0 or site.dtype() == np.float64:
-        raise Unfollowed("lambd is negative, or ONNX Runtime computes it in float32")
+        raise NotFollowed("lambd is negative, or ONNX Runtime computes it in float32")
     return of_curve(site, Curve(turns=(*_around(site, -limit), *_around(site, limit)), relative=4))
 
 
-def _around(site: Site, number: float) -> tuple[float, ...]:
+def _around(site: NodeContext, number: float) -> tuple[float, ...]:
     """The number in the tensor's type, and its neighbours."""
     middle = np.asarray(number, site.dtype())
     return tuple(float(n) for n in (np.nextafter(middle, -np.inf), middle, np.nextafter(middle, np.inf)))
 
 
-def _kept(site: Site, above: float | None = None) -> TensorValues | None:
+def _kept(site: NodeContext, above: float | None = None) -> TensorValues | None:
     """The input itself, if all of it is where the function is the identity: x >= 0, or x > above."""
     x = site.values(0)
     inside = x.lo >= 0 if above is None else x.lo > above
     return TensorValues(x.lo, x.hi, x.grid) if inside.all() and site.dtype().kind == "f" else None
 
 
-def hard_sigmoid(site: Site) -> TensorValues:
+def hard_sigmoid(site: NodeContext) -> TensorValues:
     """clip(alpha * x + beta, 0, 1)."""
     beta = abs(float(site.attribute("beta", 0.5)))
     return of_curve(site, Curve(relative=2, absolute=2 * (1 + beta), least=0, most=1))
 
 
-def gelu(site: Site) -> TensorValues:
+def gelu(site: NodeContext) -> TensorValues:
     """x * Phi(x), or its tanh form, whose tail is as inexact as ONNX Runtime's tanh."""
     if site.attribute("approximate", "none") == "tanh":
         return of_curve(site, Curve(turns=(_LOWEST_TANH_GELU,), relative=8, absolute=32))
     return of_curve(site, Curve(turns=(_LOWEST_GELU,), relative=8, absolute=4))
 
 
-def swish(site: Site) -> TensorValues:
+def swish(site: NodeContext) -> TensorValues:
     """x * sigmoid(alpha * x)."""
     alpha = float(site.attribute("alpha", 1.0))
     if not alpha:
@@ -144,7 +144,7 @@ def swish(site: Site) -> TensorValues:
     return of_curve(site, Curve(turns=(_LOWEST_SWISH / alpha,), relative=8, absolute=64 * max(1.0, 1 / abs(alpha))))
 
 
-def rounding(site: Site) -> TensorValues:
+def rounding(site: NodeContext) -> TensorValues:
     """Floor, Ceil, Round: integers; those of an integer grid stay what they are."""
     x = site.values(0)
     if x.grid is not None and x.grid.is_centred and (x.grid.scale == 1).all():
@@ -152,28 +152,28 @@ def rounding(site: Site) -> TensorValues:
     return _whole(site, None)
 
 
-def _whole(site: Site, grid: IntegerGrid | None) -> TensorValues:
+def _whole(site: NodeContext, grid: IntegerGrid | None) -> TensorValues:
     values = of_curve(site, Curve())
     return on_grid(grid, like=values) if grid is not None else integers(values.lo, values.hi)
 
 
-def sign(site: Site) -> TensorValues:
+def sign(site: NodeContext) -> TensorValues:
     """-1, 0 or 1."""
     x = site.values(0)
     return integers(np.sign(x.lo), np.sign(x.hi))
 
 
-def sin(site: Site) -> TensorValues:
+def sin(site: NodeContext) -> TensorValues:
     """The sine; every extreme of an interval shorter than a period is at an end or at a crest or trough."""
     return _wave(site, np.pi / 2)
 
 
-def cos(site: Site) -> TensorValues:
+def cos(site: NodeContext) -> TensorValues:
     """The cosine; every extreme of an interval shorter than a period is at an end or at a crest or trough."""
     return _wave(site, 0.0)
 
 
-def _wave(site: Site, crest: float) -> TensorValues:
+def _wave(site: NodeContext, crest: float) -> TensorValues:
     x = site.values(0)
     lo, hi = float(x.lo.min(initial=np.inf)), float(x.hi.max(initial=-np.inf))
     if not (lo > -_LARGEST_ANGLE and hi < _LARGEST_ANGLE and hi - lo < 2 * np.pi):
@@ -183,11 +183,11 @@ def _wave(site: Site, crest: float) -> TensorValues:
     return of_curve(site, Curve(turns=turns, relative=8, absolute=4, least=-1, most=1))
 
 
-def tan(site: Site) -> TensorValues:
+def tan(site: NodeContext) -> TensorValues:
     """The tangent, monotone between -pi/2 and pi/2; unbounded elsewhere."""
     x = site.values(0)
     if not ((x.lo > -1.57) & (x.hi < 1.57)).all():
-        raise Unfollowed("the angle leaves -1.57 .. 1.57")
+        raise NotFollowed("the angle leaves -1.57 .. 1.57")
     return of_curve(site, Curve(relative=16, keeps_sign=True))
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
-from anybit.analysis.values.rules.corners import of_corners, outward
-from anybit.analysis.values.tensor import (
+from anybit.analysis.values.bounds.corners import of_corners, outward
+from anybit.analysis.values.tensor_values import (
     Float64s,
     IntegerGrid,
     TensorValues,
@@ -20,15 +19,16 @@ from anybit.analysis.values.tensor import (
     hull,
     on_grid,
 )
-from anybit.ops.operator import Array
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
+from anybit.arrays import Array
 
 
-def add(site: Site) -> TensorValues:
+def add(site: NodeContext) -> TensorValues:
     """[a.lo + b.lo, a.hi + b.hi]; on a grid if both are on a common one, or one of them is known."""
     return plus(site.values(0), site.values(1), site.dtype())
 
 
-def sub(site: Site) -> TensorValues:
+def sub(site: NodeContext) -> TensorValues:
     """[a.lo - b.hi, a.hi - b.lo]; the difference of a tensor and itself is 0."""
     a, b = site.values(0), site.values(1)
     if _same(site):
@@ -37,7 +37,7 @@ def sub(site: Site) -> TensorValues:
     return on_grid(_sum(a, _negated(b)), like=values)
 
 
-def mul(site: Site) -> TensorValues:
+def mul(site: NodeContext) -> TensorValues:
     """The hull of the products of the bounds; a tensor times itself is a square."""
     a, b = site.values(0), site.values(1)
     if _same(site):
@@ -52,14 +52,14 @@ def mul(site: Site) -> TensorValues:
     return on_grid(grid, like=values)
 
 
-def div(site: Site) -> TensorValues:
+def div(site: NodeContext) -> TensorValues:
     """The hull of the quotients of the bounds; unbounded where the divisor can be 0."""
     a, b = site.values(0), site.values(1)
     dtype = site.dtype()
     spans_zero = (b.lo <= 0) & (b.hi >= 0)
     if dtype.kind in "iu":
         if spans_zero.any():
-            raise Unfollowed("the divisor can be 0")
+            raise NotFollowed("the divisor can be 0")
         return of_corners(lambda x, y: np.trunc(_quotient(x, y)), (a, b), dtype)
     if _same(site) and not spans_zero.any():
         return _point(1.0)
@@ -70,17 +70,17 @@ def div(site: Site) -> TensorValues:
     return on_grid(times(a.grid, 1 / b.lo), like=values)
 
 
-def neg(site: Site) -> TensorValues:
+def neg(site: NodeContext) -> TensorValues:
     """[-hi, -lo]."""
     return _negated(site.values(0))
 
 
-def abs_(site: Site) -> TensorValues:
+def abs_(site: NodeContext) -> TensorValues:
     """[0 or the smaller magnitude, the larger one]."""
     return absolute(site.values(0))
 
 
-def sum_(site: Site) -> TensorValues:
+def sum_(site: NodeContext) -> TensorValues:
     """The sum of all inputs, with the rounding errors of any order."""
     parts, dtype = _all_inputs(site), site.dtype()
     if len(parts) <= 2 or dtype.kind != "f":
@@ -92,12 +92,12 @@ def sum_(site: Site) -> TensorValues:
     return on_grid(total.grid, like=values)
 
 
-def minimum(site: Site) -> TensorValues:
+def minimum(site: NodeContext) -> TensorValues:
     """[min of lo, min of hi], on a grid where all inputs are on a common one."""
     return _extreme(_all_inputs(site), np.minimum)
 
 
-def maximum(site: Site) -> TensorValues:
+def maximum(site: NodeContext) -> TensorValues:
     """[max of lo, max of hi], on a grid where all inputs are on a common one."""
     return _extreme(_all_inputs(site), np.maximum)
 
@@ -129,11 +129,11 @@ def _magnitudes(lo: Float64s, hi: Float64s) -> tuple[Float64s, Float64s]:
     return np.maximum(0.0, np.maximum(lo, -hi)), np.maximum(-lo, hi)
 
 
-def _all_inputs(site: Site) -> list[TensorValues]:
+def _all_inputs(site: NodeContext) -> list[TensorValues]:
     return [site.values(i) for i in range(len(site.inputs))]
 
 
-def _same(site: Site) -> bool:
+def _same(site: NodeContext) -> bool:
     return site.node.inputs[0] is site.node.inputs[1]
 
 

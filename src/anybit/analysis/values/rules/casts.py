@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
-from anybit.analysis.values.tensor import IntegerGrid, TensorValues, bounded, integers, of_dtype
+from anybit.analysis.values.tensor_values import IntegerGrid, TensorValues, bounded, integers, of_dtype
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 
 
-def cast(site: Site) -> TensorValues:
+def cast(site: NodeContext) -> TensorValues:
     """x in the type of the output; what an integer type does not hold becomes any of its numbers."""
     x = site.values(0)
     source, target = _dtype(site.node.inputs[0]), _dtype(site.node.outputs[0])
@@ -26,7 +26,7 @@ def _dtype(value: ir.Value | None) -> np.dtype[Any]:
     """Element type; the narrow ones wrap, saturate or give NaN, by version and attribute."""
     dtype = None if value is None or value.dtype in (None, ir.DataType.STRING) else value.dtype.numpy()
     if dtype is None or dtype.kind not in "iubf" or (dtype.kind == "f" and dtype.type.__module__ != "numpy"):
-        raise Unfollowed("an element type that is not known, or narrow")
+        raise NotFollowed("an element type that is not known, or narrow")
     return dtype
 
 

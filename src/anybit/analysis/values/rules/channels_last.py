@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from anybit.analysis.values.rule import Rule, Rules, Site
 from anybit.analysis.values.rules import normalization, pooling, products
-from anybit.analysis.values.tensor import Shape, TensorValues, aligned
+from anybit.analysis.values.tensor_values import Shape, TensorValues, aligned
+from anybit.analysis.values.transfer import NodeContext, Rule, Rules
+from anybit.arrays import Array
 from anybit.ops.channels_last.layout import to_first, to_last
-from anybit.ops.operator import Array
 
 
 def _channels_last(rule: Rule, turned: Sequence[int] = (0,)) -> Rule:
     """The rule on tensors whose channels are moved to axis 1; `turned` are the inputs that have the layout."""
 
-    def moved(site: Site) -> TensorValues:
+    def moved(site: NodeContext) -> TensorValues:
         rank = len(site.shape(0))
         inputs = [_turned(v, to_first(rank)) if i in turned else v for i, v in enumerate(site.inputs)]
         shapes = [_reordered(s, to_first(rank)) if i in turned else s for i, s in enumerate(site.shapes)]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
 from anybit.analysis.values.rules.integer_products import qlinear_conv
-from anybit.analysis.values.tensor import TensorValues, integers, of_dtype
+from anybit.analysis.values.tensor_values import TensorValues, integers, of_dtype
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 from anybit.datatypes import IntType
 
 
-def any_byte(site: Site) -> TensorValues:
+def any_byte(site: NodeContext) -> TensorValues:
     """All integers of the type of the output."""
     dtype = site.dtype()
     if dtype.kind not in "iu":
-        raise Unfollowed(f"the output is {dtype}")
+        raise NotFollowed(f"the output is {dtype}")
     widest = of_dtype(dtype)
     return integers(widest.lo, widest.hi, IntType(dtype.itemsize * 8, signed=dtype.kind == "i"))
 
 
-def convolution(site: Site) -> TensorValues:
+def convolution(site: NodeContext) -> TensorValues:
     """QLinearConv, whose sums are followed where the channels are axis 1."""
     return any_byte(site) if site.attribute("channels_last", 0) else qlinear_conv(site)
 

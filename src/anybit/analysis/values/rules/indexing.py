@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rules, Site
-from anybit.analysis.values.rules.axes import (
+from anybit.analysis.values.bounds.axes import (
     LARGEST_WORK,
     anywhere,
     arrays_of,
@@ -17,11 +16,12 @@ from anybit.analysis.values.rules.axes import (
     moves,
     normalised,
 )
-from anybit.analysis.values.tensor import Float64s, Shape, TensorValues
-from anybit.ops.operator import Array
+from anybit.analysis.values.tensor_values import Float64s, Shape, TensorValues
+from anybit.analysis.values.transfer import NodeContext, Rules
+from anybit.arrays import Array
 
 
-def slice_(site: Site) -> TensorValues:
+def slice_(site: NodeContext) -> TensorValues:
     """X[start : end : step] along some axes."""
     values, shape = data_by_axis(site)
     rank = len(shape)
@@ -45,12 +45,12 @@ def slice_(site: Site) -> TensorValues:
     return values.moved(move)
 
 
-def _known_list(site: Site, name: str, index: int) -> Array | None:
+def _known_list(site: NodeContext, name: str, index: int) -> Array | None:
     computed = site.optional(index) is not None and site.constant(index) is None
     return None if computed else listed(site, name, index)
 
 
-def gather(site: Site) -> TensorValues:
+def gather(site: NodeContext) -> TensorValues:
     """X[..., indices, ...]: exact for constant indices, else any position along the axis."""
     values, shape = data_by_axis(site)
     axis = normalised(site.attribute("axis", 0), len(shape))
@@ -69,7 +69,7 @@ def gather(site: Site) -> TensorValues:
     return values.moved(move)
 
 
-def gather_elements(site: Site) -> TensorValues:
+def gather_elements(site: NodeContext) -> TensorValues:
     """Y[i, j] = X[indices[i, j], j]: exact for constant indices, else any position along the axis."""
     values, shape = data_by_axis(site)
     axis = normalised(site.attribute("axis", 0), len(shape))
@@ -93,7 +93,7 @@ def gather_elements(site: Site) -> TensorValues:
     return values.moved(move)
 
 
-def gather_nd(site: Site) -> TensorValues:
+def gather_nd(site: NodeContext) -> TensorValues:
     """Y[..., rest] = X[indices[...], rest]: exact for constant indices, else any of the indexed positions."""
     values, shape = data_by_axis(site)
     batch = site.attribute("batch_dims", 0)
@@ -118,7 +118,7 @@ def _is_small(rest: Shape, count: int) -> bool:
     return None not in rest and math.prod(n for n in rest if n is not None) * count <= LARGEST_WORK
 
 
-def reverse_sequence(site: Site) -> TensorValues:
+def reverse_sequence(site: NodeContext) -> TensorValues:
     """Each sequence of the batch, its first elements in reverse order."""
     values, shape = data_by_axis(site)
     return collapsed(values, [normalised(site.attribute("time_axis", 0), len(shape))])

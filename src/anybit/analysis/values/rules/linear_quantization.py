@@ -9,10 +9,9 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
-from anybit.analysis.values.rules.corners import of_corners, outward, widened
+from anybit.analysis.values.bounds.corners import of_corners, outward, widened
 from anybit.analysis.values.rules.quantizers import extremes
-from anybit.analysis.values.tensor import (
+from anybit.analysis.values.tensor_values import (
     Float64s,
     IntegerGrid,
     TensorValues,
@@ -22,8 +21,9 @@ from anybit.analysis.values.tensor import (
     on_grid,
     unbounded,
 )
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
+from anybit.arrays import Array
 from anybit.datatypes import DataType, IntType
-from anybit.ops.operator import Array
 from anybit.ops.standard.linear_quantization import along
 
 _FLOAT32 = np.dtype(np.float32)
@@ -50,7 +50,7 @@ class _Integers:
         return cls(lo, hi, IntType(int(dtype.bitwidth), signed=lo < 0))
 
 
-def quantize_linear(site: Site) -> TensorValues:
+def quantize_linear(site: NodeContext) -> TensorValues:
     """saturate(round(X / scale) + zero_point) at both bounds of X; all integers of the type where X is not followed."""
     dtype = _quantized_type(site)
     limits = _Integers.of(dtype)
@@ -60,13 +60,13 @@ def quantize_linear(site: Site) -> TensorValues:
     try:
         quotients = _quotients(site)
         zero_point = np.zeros(()) if site.optional(2) is None else _parameter(site, 2)
-    except Unfollowed:
+    except NotFollowed:
         return integers(lo, hi, limits.datatype)
     reached = [np.clip(np.rint(v) + zero_point, lo, hi) for v in quotients]
     return integers(reached[0], reached[1], limits.datatype)
 
 
-def _quantized_type(site: Site) -> ir.DataType:
+def _quantized_type(site: NodeContext) -> ir.DataType:
     known = site.node.outputs[0].dtype
     if known is not None:
         return known
@@ -76,20 +76,20 @@ def _quantized_type(site: Site) -> ir.DataType:
     return ir.DataType(site.attribute("output_dtype", 0) or ir.DataType.UINT8)
 
 
-def _quotients(site: Site) -> tuple[Float64s, Float64s]:
+def _quotients(site: NodeContext) -> tuple[Float64s, Float64s]:
     """X / scale at both bounds of X, in every type that an engine divides in."""
     x, source = site.values(0), site.node.inputs[0]
     element = None if source is None else source.dtype
     if element is None or element not in (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.INT32):
-        raise Unfollowed(f"X is {element}")
+        raise NotFollowed(f"X is {element}")
     scale = _parameter(site, 1)
     if not (scale > 0).all() or not np.isfinite(scale).all():
-        raise Unfollowed("the scale is not positive")
+        raise NotFollowed("the scale is not positive")
     types = {_FLOAT32, np.result_type(element.numpy(), site.required_constant(1).dtype)}
     if precision := site.attribute("precision", 0):
         types.add(ir.DataType(precision).numpy())
     if any(t.kind != "f" for t in types):
-        raise Unfollowed("the quotient is of a type that is not followed")
+        raise NotFollowed("the quotient is of a type that is not followed")
     lo, hi = extremes(x, [scale])
     lower: list[Float64s] = []
     upper: list[Float64s] = []
@@ -102,19 +102,19 @@ def _quotients(site: Site) -> tuple[Float64s, Float64s]:
     return np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
 
 
-def _quantize_to_float(site: Site, dtype: ir.DataType) -> TensorValues:
+def _quantize_to_float(site: NodeContext, dtype: ir.DataType) -> TensorValues:
     """X / scale in a small float type, which saturates unless told otherwise."""
     info = ml_dtypes.finfo(dtype.numpy())
     lo, hi = float(info.min), float(info.max)
     overflows = not site.attribute("saturate", 1) and np.isinf(np.asarray(np.inf, np.float32).astype(dtype.numpy()))
     zero_point = site.constant(2)
     if zero_point is not None and zero_point.astype(np.float64).any():
-        raise Unfollowed("a float type with a zero point")
+        raise NotFollowed("a float type with a zero point")
     if overflows:
         lo, hi = -np.inf, np.inf
     try:
         quotients = _quotients(site)
-    except Unfollowed:
+    except NotFollowed:
         return bounded(lo, hi)
     # one that overflows is NaN or infinite, else it is one of the finite numbers
     ends = [np.clip(v, float(info.min), float(info.max)).astype(dtype.numpy()).astype(np.float64) for v in quotients]
@@ -124,7 +124,7 @@ def _quantize_to_float(site: Site, dtype: ir.DataType) -> TensorValues:
     )
 
 
-def dequantize_linear(site: Site) -> TensorValues:
+def dequantize_linear(site: NodeContext) -> TensorValues:
     """(X - zero_point) * scale: the integers of X on a grid; a scale that is computed leaves real bounds."""
     source = site.node.inputs[0]
     x, limits = site.values(0), _Integers.of(None if source is None else source.dtype)
@@ -145,7 +145,7 @@ def dequantize_linear(site: Site) -> TensorValues:
     return on_grid(IntegerGrid(scale, zero_point, lo, hi, _declared(x) or limits.datatype), like=real)
 
 
-def _real_type(site: Site) -> np.dtype[Any]:
+def _real_type(site: NodeContext) -> np.dtype[Any]:
     if chosen := site.attribute("output_dtype", 0):
         return ir.DataType(chosen).numpy()
     scale = site.node.inputs[1]
@@ -177,12 +177,12 @@ def _narrow(product: Array, dtype: np.dtype[Any]) -> Float64s:
         return product.astype(dtype).astype(np.float64)
 
 
-def _dequantize_float(site: Site, dtype: np.dtype[Any]) -> TensorValues:
+def _dequantize_float(site: NodeContext, dtype: np.dtype[Any]) -> TensorValues:
     """X * scale for X of a small float type."""
     x = site.values(0)
     source = site.node.inputs[0]
     if source is None or source.dtype is None:
-        raise Unfollowed("the element type of X is not known")
+        raise NotFollowed("the element type of X is not known")
     if not np.isinf(np.asarray(np.inf, np.float32).astype(source.dtype.numpy())):
         info = ml_dtypes.finfo(source.dtype.numpy())
         x = bounded(np.maximum(x.lo, float(info.min)), np.minimum(x.hi, float(info.max)))
@@ -193,18 +193,18 @@ def _dequantize_float(site: Site, dtype: np.dtype[Any]) -> TensorValues:
     return _product(x, zero, bounded(scale, scale), dtype)
 
 
-def _parameter(site: Site, index: int) -> Float64s:
+def _parameter(site: NodeContext, index: int) -> Float64s:
     """A constant scale or zero point, so that it broadcasts to X: along `axis`, or by blocks along it."""
     array = site.required_constant(index).astype(np.float64)
     if array.size == 1:
         return array.reshape(())
     shape, axis = site.shape(0), int(site.attribute("axis", 1))
     if not -len(shape) <= axis < len(shape):
-        raise Unfollowed(f"axis {axis} of a tensor of rank {len(shape)}")
+        raise NotFollowed(f"axis {axis} of a tensor of rank {len(shape)}")
     return along(array, shape, axis, int(site.attribute("block_size", 0) or 0))
 
 
-def dynamic_quantize_linear(site: Site) -> list[TensorValues]:
+def dynamic_quantize_linear(site: NodeContext) -> list[TensorValues]:
     """UINT8 integers; scale = (max(X, 0) - min(X, 0)) / 255; the zero point is 0 where X is not negative."""
     x = site.values(0)
     y = integers(0.0, 255.0, IntType(8, signed=False))

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rule, Rules, Site, Unfollowed
-from anybit.analysis.values.rules.corners import within_dtype
-from anybit.analysis.values.tensor import Float64s, TensorValues, bounded, integers, of_dtype, smallest_format
+from anybit.analysis.values.bounds.corners import within_dtype
+from anybit.analysis.values.tensor_values import Float64s, TensorValues, bounded, integers, of_dtype, smallest_format
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rule, Rules
 
 Judge = Callable[[TensorValues, TensorValues], tuple[Float64s, Float64s]]
 
@@ -17,7 +17,7 @@ Judge = Callable[[TensorValues, TensorValues], tuple[Float64s, Float64s]]
 def _comparison(judge: Judge) -> Rule:
     """0 where it never holds, 1 where it always does; a NaN compares as false, and float tensors may have some."""
 
-    def rule(site: Site) -> TensorValues:
+    def rule(site: NodeContext) -> TensorValues:
         always, ever = judge(site.values(0), site.values(1))
         dtype = None if site.node.inputs[0] is None else site.node.inputs[0].dtype
         is_exact = np.asarray(dtype is not None and dtype.is_integer())
@@ -38,35 +38,35 @@ def _equal(a: TensorValues, b: TensorValues) -> tuple[Any, Any]:
     return (a.lo == b.hi) & (a.hi == b.lo), (a.lo <= b.hi) & (b.lo <= a.hi)
 
 
-def and_(site: Site) -> TensorValues:
+def and_(site: NodeContext) -> TensorValues:
     """The smaller of both."""
     a, b = site.values(0), site.values(1)
     return bounded(np.minimum(a.lo, b.lo), np.minimum(a.hi, b.hi))
 
 
-def or_(site: Site) -> TensorValues:
+def or_(site: NodeContext) -> TensorValues:
     """The larger of both."""
     a, b = site.values(0), site.values(1)
     return bounded(np.maximum(a.lo, b.lo), np.maximum(a.hi, b.hi))
 
 
-def not_(site: Site) -> TensorValues:
+def not_(site: NodeContext) -> TensorValues:
     """1 - x."""
     x = site.values(0)
     return bounded(1 - x.hi, 1 - x.lo)
 
 
-def either(_: Site) -> TensorValues:
+def either(_: NodeContext) -> TensorValues:
     """0 or 1."""
     return bounded(0.0, 1.0)
 
 
-def mod(site: Site) -> TensorValues:
+def mod(site: NodeContext) -> TensorValues:
     """a modulo b: of the sign of b, of that of a with fmod; smaller than b, and with fmod no larger than a."""
     a, b, dtype = site.values(0), site.values(1), site.dtype()
     is_whole = dtype.kind in "iu"
     if is_whole and ((b.lo <= 0) & (b.hi >= 0)).any():
-        raise Unfollowed("the divisor can be 0")
+        raise NotFollowed("the divisor can be 0")
     step = 1.0 if is_whole else 0.0
     largest = np.maximum(np.abs(b.lo), np.abs(b.hi)) - step
     if site.attribute("fmod", 0):
@@ -80,18 +80,18 @@ def mod(site: Site) -> TensorValues:
     return integers(lo, hi) if is_whole else bounded(lo, hi)
 
 
-def bit_shift(site: Site) -> TensorValues:
+def bit_shift(site: NodeContext) -> TensorValues:
     """a * 2^b, wrapped around, or floor(a / 2^b)."""
     a, b, dtype = site.values(0), site.values(1), site.dtype()
     if (b.hi >= 8 * dtype.itemsize).any():
-        raise Unfollowed("a shift by all bits")
+        raise NotFollowed("a shift by all bits")
     if site.attribute("direction") == "LEFT":
         shifted = integers(a.lo * np.exp2(b.lo), a.hi * np.exp2(b.hi))
         return of_dtype(dtype) if shifted.grid is None else within_dtype(shifted, dtype)
     return integers(np.floor(a.lo * np.exp2(-b.hi)), np.floor(a.hi * np.exp2(-b.lo)))
 
 
-def bitwise_and(site: Site) -> TensorValues:
+def bitwise_and(site: NodeContext) -> TensorValues:
     """No larger than either, where that is not negative."""
     a, b = site.values(0), site.values(1)
     if not ((a.lo >= 0) | (b.lo >= 0)).all():
@@ -100,7 +100,7 @@ def bitwise_and(site: Site) -> TensorValues:
     return integers(0.0, np.minimum(*limits))
 
 
-def _of_bits(site: Site) -> TensorValues:
+def _of_bits(site: NodeContext) -> TensorValues:
     """Integers of as many bits as the inputs."""
     lo = min(float(site.values(i).lo.min(initial=0)) for i in (0, 1))
     hi = max(float(site.values(i).hi.max(initial=0)) for i in (0, 1))
@@ -110,7 +110,7 @@ def _of_bits(site: Site) -> TensorValues:
     return within_dtype(integers(float(size.min), float(size.max)), site.dtype())
 
 
-def bitwise_not(site: Site) -> TensorValues:
+def bitwise_not(site: NodeContext) -> TensorValues:
     """-1 - x, or largest - x of an unsigned type."""
     x, dtype = site.values(0), site.dtype()
     top = -1.0 if dtype.kind == "i" else float(np.iinfo(dtype).max)

@@ -6,19 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
-from anybit.analysis.values.rules.axes import collapsed, data_by_axis, datatype_with, joined
-from anybit.analysis.values.tensor import IntegerGrid, TensorValues, integers
+from anybit.analysis.values.bounds.axes import collapsed, data_by_axis, datatype_with, joined
+from anybit.analysis.values.tensor_values import IntegerGrid, TensorValues, integers
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
+from anybit.arrays import Array
 from anybit.datatypes import IntType
-from anybit.ops.operator import Array
 from anybit.ops.quant_avg_pool import shift_of
 
 
-def im2col(site: Site) -> TensorValues:
+def im2col(site: NodeContext) -> TensorValues:
     """The input's channels once for each tap, and what lies beside it; positions are not told apart."""
     values, shape = data_by_axis(site)
     if len(shape) != 4:
-        raise Unfollowed("the input is no image")
+        raise NotFollowed("the input is no image")
     taps = int(np.prod(site.attribute("kernel_size")))
     values = collapsed(values, (1, 2))
     if any(site.attribute("pad_amount", ())):
@@ -30,14 +30,14 @@ def im2col(site: Site) -> TensorValues:
     return values.moved(by_tap)
 
 
-def quant_avg_pool(site: Site) -> TensorValues:
+def quant_avg_pool(site: NodeContext) -> TensorValues:
     """floor(half_even(kernel^2 * x) / 2^shift) at both bounds."""
     values, shape = data_by_axis(site)
     if len(shape) != 4:
-        raise Unfollowed("the input is no image")
+        raise NotFollowed("the input is no image")
     values = collapsed(values, (1, 2) if site.attribute("data_layout", "NCHW") == "NHWC" else (2, 3))
     if not values.is_bounded:
-        raise Unfollowed("the input is not bounded")
+        raise NotFollowed("the input is not bounded")
     kernel, ibits, obits = (int(site.attribute(name)) for name in ("kernel", "ibits", "obits"))
     unit = 2.0 ** shift_of(kernel, ibits, obits)
     slack = 0 if _is_whole(values.grid) else 1  # rounding of sums of fractions

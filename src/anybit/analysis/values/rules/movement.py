@@ -9,9 +9,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
-from anybit.analysis.values.rules import indexing, padding, sizes
-from anybit.analysis.values.rules.axes import (
+from anybit.analysis.values.bounds.axes import (
     LARGEST_WORK,
     anywhere,
     arrays_of,
@@ -23,26 +21,28 @@ from anybit.analysis.values.rules.axes import (
     normalised,
     told_apart,
 )
-from anybit.analysis.values.tensor import Float64s, IntegerGrid, Shape, TensorValues, bounded, hull
-from anybit.ops.operator import Array
+from anybit.analysis.values.rules import indexing, padding, sizes
+from anybit.analysis.values.tensor_values import Float64s, IntegerGrid, Shape, TensorValues, bounded, hull
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
+from anybit.arrays import Array
 
 
-def identity(site: Site) -> TensorValues:
+def identity(site: NodeContext) -> TensorValues:
     """The input."""
     return replace(site.values(0), constant=None)
 
 
-def dropout(site: Site) -> list[TensorValues]:
+def dropout(site: NodeContext) -> list[TensorValues]:
     """The input, for nothing is dropped in inference; and the mask."""
     training = site.constant(2)
     if site.optional(2) is not None and (training is None or training.any()):
-        raise Unfollowed("it may be in training")
+        raise NotFollowed("it may be in training")
     if site.opset < 7 and not site.attribute("is_test", 0):  # it trains by default up to version 6
-        raise Unfollowed("it is in training")
+        raise NotFollowed("it is in training")
     return [identity(site), bounded(0.0, 1.0)]
 
 
-def reshape(site: Site) -> TensorValues:
+def reshape(site: NodeContext) -> TensorValues:
     """The input in row-major order, cut into other axes."""
     given = listed(site, "shape", 1) if site.optional(1) is None or site.constant(1) is not None else None
     copied = 0
@@ -51,12 +51,12 @@ def reshape(site: Site) -> TensorValues:
     return _reshaped(site, copied)
 
 
-def flatten(site: Site) -> TensorValues:
+def flatten(site: NodeContext) -> TensorValues:
     """The input as a matrix, whose rows are the axes before `axis`."""
     return _reshaped(site, 1 if site.attribute("axis", 1) == 1 else 0)
 
 
-def _reshaped(site: Site, copied: int) -> TensorValues:
+def _reshaped(site: NodeContext, copied: int) -> TensorValues:
     """Input 0 in the shape of the output, whose first `copied` axes are those of the input."""
     values = site.values(0)
     after = site.output_shapes[0]
@@ -105,14 +105,14 @@ def _tails(shape: Shape) -> list[tuple[int, int]]:
     return [(len(shape) - k, n) for k, n in reversed(list(enumerate(counts)))]
 
 
-def transpose(site: Site) -> TensorValues:
+def transpose(site: NodeContext) -> TensorValues:
     """Y[i] = X[permuted i]."""
     values, shape = data_by_axis(site)
     order = site.attribute("perm") or tuple(reversed(range(len(shape))))
     return values.moved(lambda array: array.transpose(order))
 
 
-def squeeze(site: Site) -> TensorValues:
+def squeeze(site: NodeContext) -> TensorValues:
     """Without axes of one element."""
     values, shape = data_by_axis(site)
     axes = listed(site, "axes", 1)
@@ -125,18 +125,18 @@ def squeeze(site: Site) -> TensorValues:
     return values.moved(lambda array: array.squeeze(dropped))
 
 
-def unsqueeze(site: Site) -> TensorValues:
+def unsqueeze(site: NodeContext) -> TensorValues:
     """With new axes of one element."""
     values, shape = data_by_axis(site)
     axes = listed(site, "axes", 1)
     if axes is None:
-        raise Unfollowed("it has no axes")
+        raise NotFollowed("it has no axes")
     rank = len(shape) + axes.size
     added = tuple(normalised(int(a), rank) for a in axes)
     return values.moved(lambda array: np.expand_dims(array, added))
 
 
-def tile(site: Site) -> TensorValues:
+def tile(site: NodeContext) -> TensorValues:
     """The input, again and again along each axis."""
     values, shape = data_by_axis(site)
     repeats = site.constant(1)
@@ -149,7 +149,7 @@ def tile(site: Site) -> TensorValues:
     )
 
 
-def concat(site: Site) -> TensorValues:
+def concat(site: NodeContext) -> TensorValues:
     """All inputs, one after the other along an axis, with their bounds and their grids."""
     parts = [site.values(i) for i in range(len(site.inputs))]
     shapes = [site.shapes[i] for i in range(len(parts))]
@@ -192,7 +192,7 @@ def _joined_along(axis: int, lengths: list[int], arrays: list[Float64s]) -> Floa
     return np.concatenate([np.broadcast_to(a, s) for a, s in zip(arrays, full, strict=True)], axis)
 
 
-def split(site: Site) -> list[TensorValues]:
+def split(site: NodeContext) -> list[TensorValues]:
     """Consecutive parts of the input along an axis."""
     values, shape = data_by_axis(site)
     axis = normalised(site.attribute("axis", 0), len(shape))
@@ -216,7 +216,7 @@ def _part(values: TensorValues, axis: int, start: int, end: int) -> TensorValues
     return values.moved(move)
 
 
-def blocks(site: Site) -> TensorValues:
+def blocks(site: NodeContext) -> TensorValues:
     """Blocks of pixels become channels, or channels blocks of pixels; exact where the tensor is small."""
     values, shape = data_by_axis(site)
     known = _known(shape[1:])
@@ -230,7 +230,7 @@ def blocks(site: Site) -> TensorValues:
     return collapsed(collapsed(values, [2, 3]).moved(partial(_evaluated, site, (known[0], block, block))), [2, 3])
 
 
-def _evaluated(site: Site, shape: tuple[int, ...], array: Float64s) -> Float64s:
+def _evaluated(site: NodeContext, shape: tuple[int, ...], array: Float64s) -> Float64s:
     """The operator itself, on one array of bounds of a batch of 1."""
     return site.evaluate([np.broadcast_to(array, (1, *shape))])[0].astype(np.float64)
 

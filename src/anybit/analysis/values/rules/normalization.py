@@ -13,12 +13,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
+from anybit.analysis.values.bounds.axes import anywhere, normalised
+from anybit.analysis.values.bounds.curves import loosened
 from anybit.analysis.values.rules.arithmetic import offset, times
-from anybit.analysis.values.rules.axes import anywhere, normalised
-from anybit.analysis.values.rules.curves import loosened
-from anybit.analysis.values.tensor import Float64s, TensorValues, bounded, on_grid
-from anybit.ops.operator import Array
+from anybit.analysis.values.tensor_values import Float64s, TensorValues, bounded, on_grid
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
+from anybit.arrays import Array
 
 _FLOAT32_UNIT = 2.0**-24
 
@@ -27,16 +27,16 @@ _FLOAT32_UNIT = 2.0**-24
 _ROUNDINGS = 16
 
 
-def batch_normalization(site: Site) -> TensorValues:
+def batch_normalization(site: NodeContext) -> TensorValues:
     """(x - mean) * scale / sqrt(variance + epsilon) + bias by channel, a known affine function of x."""
     _refuse_training(site)
     x, rank, dtype = site.values(0), len(site.shape(0)), site.dtype()
     if rank < 2:
-        raise Unfollowed("there is no axis of channels")
+        raise NotFollowed("there is no axis of channels")
     scale, bias, mean, variance = (_by_channel(site.required_constant(i), rank) for i in range(1, 5))
     factor = scale / np.sqrt(variance + float(np.float32(site.attribute("epsilon", 1e-5))))
     if not np.isfinite(factor).all():
-        raise Unfollowed("a variance is not positive")
+        raise NotFollowed("a variance is not positive")
     shift = bias - mean * factor
     ends = [_product(b, factor) for b in (x.lo, x.hi)]
     finite = [np.where(np.isfinite(end), np.abs(end), 0.0) for end in ends]
@@ -48,7 +48,7 @@ def batch_normalization(site: Site) -> TensorValues:
     return on_grid(offset(scaled, bounded(shift, shift)), like=values)
 
 
-def _refuse_training(site: Site) -> None:
+def _refuse_training(site: NodeContext) -> None:
     if site.opset >= 14:
         trains = bool(site.attribute("training_mode", 0))
     elif site.opset >= 7:
@@ -56,7 +56,7 @@ def _refuse_training(site: Site) -> None:
     else:
         trains = not site.attribute("is_test", 0)
     if trains or not site.attribute("spatial", 1):
-        raise Unfollowed("statistics of the batch, or by element")
+        raise NotFollowed("statistics of the batch, or by element")
 
 
 def _by_channel(parameter: Array, rank: int) -> Float64s:
@@ -70,7 +70,7 @@ def _product(a: Float64s, b: Float64s) -> Float64s:
         return np.where((a == 0) | (b == 0), 0.0, a * b)
 
 
-def layer_normalization(site: Site) -> list[TensorValues]:
+def layer_normalization(site: NodeContext) -> list[TensorValues]:
     """scale * (x - mean) / sqrt(variance + epsilon) + bias over the last axes; |x - mean| <= sqrt(n - 1) deviations."""
     x, shape = site.values(0), site.shape(0)
     epsilon = _epsilon(site)
@@ -84,7 +84,7 @@ def layer_normalization(site: Site) -> list[TensorValues]:
     return [y, mean, inverse][: len(site.node.outputs)]
 
 
-def instance_normalization(site: Site) -> TensorValues:
+def instance_normalization(site: NodeContext) -> TensorValues:
     """scale * (x - mean) / sqrt(variance + epsilon) + bias over the spatial axes, by channel."""
     x, shape = site.values(0), site.shape(0)
     bound = _deviations(_count(shape[2:]), x, _epsilon(site))
@@ -92,7 +92,7 @@ def instance_normalization(site: Site) -> TensorValues:
     return _affine(site, bound, scale, bias)
 
 
-def group_normalization(site: Site) -> TensorValues:
+def group_normalization(site: NodeContext) -> TensorValues:
     """scale * (x - mean) / sqrt(variance + epsilon) + bias over groups of channels; the variance may cancel.
 
     Off by up to d in float arithmetic, it makes the result larger by at most sqrt(d / epsilon).
@@ -101,7 +101,7 @@ def group_normalization(site: Site) -> TensorValues:
     groups, epsilon = int(site.attribute("num_groups")), _epsilon(site)
     channels = shape[1]
     if channels is None or not epsilon or groups <= 0:
-        raise Unfollowed("the number of channels is not known, or epsilon is 0")
+        raise NotFollowed("the number of channels is not known, or epsilon is 0")
     count = _count(shape[2:]) * (channels // groups)
     largest = float(np.maximum(-x.lo, x.hi).max(initial=0.0))
     lost = 4 * (count + 4) * _unit_of(site) * largest**2 if largest else 0.0
@@ -119,20 +119,20 @@ def _repeated(values: TensorValues, groups: int, count: int) -> TensorValues:
     return TensorValues(lo, hi)
 
 
-def rms_normalization(site: Site) -> TensorValues:
+def rms_normalization(site: NodeContext) -> TensorValues:
     """scale * x / sqrt(mean of x^2 + epsilon) over the last axes; |x| <= sqrt(n) of that root."""
     x, shape = site.values(0), site.shape(0)
     if not _epsilon(site):
-        raise Unfollowed("epsilon is 0: squares may vanish")
+        raise NotFollowed("epsilon is 0: squares may vanish")
     bound = math.sqrt(_count(shape[normalised(int(site.attribute("axis", -1)), len(shape)) :]))
     lo, hi = 0.0 if (x.lo >= 0).all() else -bound, 0.0 if (x.hi <= 0).all() else bound
     return _scaled(site, bounded(lo, hi), site.values(1), None)
 
 
-def _epsilon(site: Site) -> float:
+def _epsilon(site: NodeContext) -> float:
     epsilon = float(np.float32(site.attribute("epsilon", 1e-5)))
     if epsilon < 0:
-        raise Unfollowed("epsilon is negative")
+        raise NotFollowed("epsilon is negative")
     return epsilon
 
 
@@ -140,18 +140,18 @@ def _count(sizes: Sequence[int | None]) -> int:
     """Elements that are normalised together."""
     known = [d for d in sizes if d is not None]
     if len(known) < len(sizes):
-        raise Unfollowed("the number of elements normalised together is not known")
+        raise NotFollowed("the number of elements normalised together is not known")
     return math.prod(known)
 
 
-def _unit_of(site: Site) -> float:
+def _unit_of(site: NodeContext) -> float:
     return float(np.finfo(site.dtype()).eps) / 2
 
 
 def _deviations(count: int, x: TensorValues, epsilon: float) -> float:
     """Largest |x - mean| in standard deviations: sqrt(n - 1), and more where float differences are off."""
     if not epsilon:
-        raise Unfollowed("epsilon is 0: squares may vanish")
+        raise NotFollowed("epsilon is 0: squares may vanish")
     extent = float(np.maximum(-x.lo, x.hi).max(initial=0.0))
     off = 2 * (count + 2) * _FLOAT32_UNIT * extent / math.sqrt(epsilon)
     return math.sqrt(max(count - 1, 0)) + off
@@ -162,11 +162,11 @@ def _channels(values: TensorValues, rank: int) -> TensorValues:
     return TensorValues(_by_channel(values.lo, rank), _by_channel(values.hi, rank))
 
 
-def _affine(site: Site, bound: float, scale: TensorValues, bias: TensorValues | None) -> TensorValues:
+def _affine(site: NodeContext, bound: float, scale: TensorValues, bias: TensorValues | None) -> TensorValues:
     return _scaled(site, bounded(-bound, bound), scale, bias)
 
 
-def _scaled(site: Site, x: TensorValues, scale: TensorValues, bias: TensorValues | None) -> TensorValues:
+def _scaled(site: NodeContext, x: TensorValues, scale: TensorValues, bias: TensorValues | None) -> TensorValues:
     """x * scale + bias, each rounded."""
     corners = [_product(a, b) for a in (x.lo, x.hi) for b in (scale.lo, scale.hi)]
     lo = np.minimum.reduce(np.broadcast_arrays(*corners))
@@ -177,25 +177,25 @@ def _scaled(site: Site, x: TensorValues, scale: TensorValues, bias: TensorValues
     return loosened(bounded(exact.lo + bias.lo, exact.hi + bias.hi), site.dtype(), relative=2)
 
 
-def lp_normalization(site: Site) -> TensorValues:
+def lp_normalization(site: NodeContext) -> TensorValues:
     """x / norm; no element is larger than the norm.
 
     Squares near the smallest subnormal number round by up to a half, so that ONNX Runtime gives up to sqrt(3/2).
     """
     x, is_sum = site.values(0), int(site.attribute("p", 2)) == 1
     if is_sum and (x.lo < 0).any():
-        raise Unfollowed("the reference adds up signed numbers")
+        raise NotFollowed("the reference adds up signed numbers")
     most = 1.0 if is_sum else math.sqrt(1.5)
     values = loosened(bounded(-most, most), site.dtype(), relative=4)
     return bounded(np.where((x.lo >= 0).all(), 0.0, values.lo), np.where((x.hi <= 0).all(), 0.0, values.hi))
 
 
-def mean_variance_normalization(_: Site) -> TensorValues:
+def mean_variance_normalization(_: NodeContext) -> TensorValues:
     """(x - mean) / (deviation + 1e-9): the variance E[x^2] - E[x]^2 may cancel to anything."""
-    raise Unfollowed("its variance cancels in float arithmetic")
+    raise NotFollowed("its variance cancels in float arithmetic")
 
 
-def lrn(site: Site) -> TensorValues:
+def lrn(site: NodeContext) -> TensorValues:
     """x / (bias + alpha/size * sum of squares)^beta, no larger than x / bias^beta."""
     x = site.values(0)
     alpha, beta, bias = (
@@ -203,13 +203,13 @@ def lrn(site: Site) -> TensorValues:
         for name, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
     )
     if alpha < 0 or beta < 0 or bias <= 0:
-        raise Unfollowed("the divisor may be less than bias^beta")
+        raise NotFollowed("the divisor may be less than bias^beta")
     factor = np.asarray(bias**-beta)
     lo, hi = _product(np.minimum(x.lo, 0.0), factor), _product(np.maximum(x.hi, 0.0), factor)
     return loosened(bounded(lo, hi), site.dtype(), relative=_ROUNDINGS * max(1.0, beta))
 
 
-def softmax(site: Site) -> TensorValues:
+def softmax(site: NodeContext) -> TensorValues:
     """exp(x) / sum of exp(x): 0 .. 1, tighter where n elements differ by no more than a known range."""
     spread, count = _spread(site)
     if spread is None or count is None:
@@ -221,7 +221,7 @@ def softmax(site: Site) -> TensorValues:
     return bounded(np.maximum(values.lo, 0.0), np.minimum(values.hi, top))
 
 
-def log_softmax(site: Site) -> TensorValues:
+def log_softmax(site: NodeContext) -> TensorValues:
     """x - log of the sum of exp(x): never positive, and no less than -(hi - lo) - log(n)."""
     spread, count = _spread(site)
     if spread is None or count is None or spread > 80 or site.dtype() == np.float16:
@@ -231,7 +231,7 @@ def log_softmax(site: Site) -> TensorValues:
     return bounded(values.lo, np.minimum(values.hi, 0.0))
 
 
-def _spread(site: Site) -> tuple[float | None, int | None]:
+def _spread(site: NodeContext) -> tuple[float | None, int | None]:
     """How far apart elements are at most, and how many share a sum; None where unknown."""
     x, shape = anywhere(TensorValues(site.values(0).lo, site.values(0).hi)), site.shapes[0]
     spread = float(x.hi - x.lo) if x.is_bounded and x.hi - x.lo < 700 else None  # exp would overflow

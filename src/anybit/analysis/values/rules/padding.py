@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rules, Site
-from anybit.analysis.values.rules.axes import (
+from anybit.analysis.values.bounds.axes import (
     LARGEST_WORK,
     anywhere,
     arrays_of,
@@ -20,12 +19,13 @@ from anybit.analysis.values.rules.axes import (
     listed,
     normalised,
 )
-from anybit.analysis.values.tensor import Float64s, IntegerGrid, TensorValues, checked_grid, hull
+from anybit.analysis.values.tensor_values import Float64s, IntegerGrid, TensorValues, checked_grid, hull
+from anybit.analysis.values.transfer import NodeContext, Rules
 
 _Pads = list[tuple[int, int]]
 
 
-def pad(site: Site) -> TensorValues:
+def pad(site: NodeContext) -> TensorValues:
     """The input, and along the padded axes the constant too, or copies of what is there."""
     values, shape = data_by_axis(site)
     rank = len(shape)
@@ -53,7 +53,7 @@ def pad(site: Site) -> TensorValues:
     return _padded(values, pads, float(number))
 
 
-def _filling(site: Site) -> TensorValues:
+def _filling(site: NodeContext) -> TensorValues:
     """What the padding holds."""
     given = site.optional(2)
     number = site.attribute("value", 0.0) if given is None else None
@@ -105,7 +105,7 @@ def _spread(array: Float64s, pads: _Pads, loose: list[int], beside: Float64s | N
     return np.where(inside, among, beside)
 
 
-def center_crop_pad(site: Site) -> TensorValues:
+def center_crop_pad(site: NodeContext) -> TensorValues:
     """The middle of the input, or the input amid zeros."""
     values, shape = data_by_axis(site)
     given = site.attribute("axes")

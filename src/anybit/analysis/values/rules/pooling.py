@@ -8,13 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
+from anybit.analysis.values.bounds.axes import collapsed, data_by_axis, joined
+from anybit.analysis.values.bounds.sums import averaged, mean_grid, rounded
+from anybit.analysis.values.bounds.windows import require_few
 from anybit.analysis.values.rules.arithmetic import absolute
-from anybit.analysis.values.rules.axes import collapsed, data_by_axis, joined
 from anybit.analysis.values.rules.reductions import largest
-from anybit.analysis.values.rules.sums import averaged, mean_grid, rounded
-from anybit.analysis.values.rules.windows import require_few
-from anybit.analysis.values.tensor import Float64s, IntegerGrid, TensorValues, bounded, checked_grid, integers, of_dtype
+from anybit.analysis.values.tensor_values import (
+    Float64s,
+    IntegerGrid,
+    TensorValues,
+    bounded,
+    checked_grid,
+    integers,
+    of_dtype,
+)
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 from anybit.ops.standard.windows import Windows
 
 
@@ -35,7 +43,7 @@ class _Counts:
     is_padded: bool
 
 
-def max_pool(site: Site) -> list[TensorValues]:
+def max_pool(site: NodeContext) -> list[TensorValues]:
     """The largest element of each window, and where it is; -inf for a window that lies beside the input."""
     values, shape = _pooled(site)
     if not _counts(site).fewest:
@@ -46,7 +54,7 @@ def max_pool(site: Site) -> list[TensorValues]:
     return [values, positions]
 
 
-def average_pool(site: Site) -> TensorValues:
+def average_pool(site: NodeContext) -> TensorValues:
     """The mean of each window, over the taps that lie on the input, or on its padding if `count_include_pad`."""
     values, _ = _pooled(site)
     counts = _counts(site)
@@ -73,26 +81,26 @@ def _times(grid: IntegerGrid | None, count: int) -> IntegerGrid | None:
     )
 
 
-def global_average_pool(site: Site) -> TensorValues:
+def global_average_pool(site: NodeContext) -> TensorValues:
     """The mean of all pixels."""
     values, shape = data_by_axis(site)
     return averaged(values, range(2, len(shape)), shape, site.dtype())
 
 
-def global_max_pool(site: Site) -> TensorValues:
+def global_max_pool(site: NodeContext) -> TensorValues:
     """The largest of all pixels."""
     values, shape = data_by_axis(site)
     return largest(values, list(range(2, len(shape))), shape, site.dtype())
 
 
-def lp_pool(site: Site) -> TensorValues:
+def lp_pool(site: NodeContext) -> TensorValues:
     """(sum of |x|^p)^(1/p) of each window."""
     values, _ = _pooled(site)
     counts = _counts(site)
     return _norm(values, site, counts.fewest, counts.most)
 
 
-def global_lp_pool(site: Site) -> TensorValues:
+def global_lp_pool(site: NodeContext) -> TensorValues:
     """(sum of |x|^p)^(1/p) of all pixels."""
     values, shape = _pooled(site)
     pixels = [n for n in shape[2:] if n is not None]
@@ -101,12 +109,12 @@ def global_lp_pool(site: Site) -> TensorValues:
     return _norm(values, site, math.prod(pixels), math.prod(pixels))
 
 
-def _norm(values: TensorValues, site: Site, fewest: float, most: float) -> TensorValues:
+def _norm(values: TensorValues, site: NodeContext, fewest: float, most: float) -> TensorValues:
     """The p-norm of `fewest` to `most` elements; powers that leave the type are 0 or infinite."""
     p = site.attribute("p", 2)
     dtype = site.dtype()
     if p < 1 or dtype.kind != "f":
-        raise Unfollowed("no norm")
+        raise NotFollowed("no norm")
     info = np.finfo(dtype)
     magnitude = absolute(values)
     lo, hi = magnitude.lo, magnitude.hi
@@ -121,16 +129,16 @@ def _norm(values: TensorValues, site: Site, fewest: float, most: float) -> Tenso
     return bounded(low, high)
 
 
-def _pooled(site: Site) -> tuple[TensorValues, tuple[int | None, ...]]:
+def _pooled(site: NodeContext) -> tuple[TensorValues, tuple[int | None, ...]]:
     """Input 0 by axis, its pixels not told apart; and its shape."""
     values, shape = data_by_axis(site)
     return collapsed(values, range(2, len(shape))), shape
 
 
-def _counts(site: Site) -> _Counts:
+def _counts(site: NodeContext) -> _Counts:
     kernel = site.attribute("kernel_shape")
     if kernel is None or min(kernel, default=1) < 1:
-        raise Unfollowed("it has no kernel")
+        raise NotFollowed("it has no kernel")
     names = ("auto_pad", "pads", "strides", "dilations", "ceil_mode")
     attributes = {n: site.attribute(n) for n in names if site.attribute(n) is not None}
     spatial = [n for n in site.shape(0)[2:] if n is not None]

@@ -9,29 +9,29 @@ from typing import Any
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
+from anybit.analysis.values.bounds.contraction import Choose, Contraction, Lay, Operand, contract
+from anybit.analysis.values.bounds.windows import Masks, convolution_masks, transposed_masks
 from anybit.analysis.values.rules.arithmetic import plus, scaled
-from anybit.analysis.values.rules.contraction import Choose, Contraction, Lay, Operand, contract
-from anybit.analysis.values.rules.windows import Masks, convolution_masks, transposed_masks
-from anybit.analysis.values.tensor import Float64s, Shape, TensorValues, aligned, bounded, hull, integers
-from anybit.ops.operator import Array
+from anybit.analysis.values.tensor_values import Float64s, Shape, TensorValues, aligned, bounded, hull, integers
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
+from anybit.arrays import Array
 
 
-def matmul(site: Site) -> TensorValues:
+def matmul(site: NodeContext) -> TensorValues:
     """y = first @ second, numpy's way with axes before the last two."""
     contraction = matmul_contraction(site, site.values(0), site.values(1), site.shape(0), site.shape(1))
     return recorded(site, contraction)
 
 
 def matmul_contraction(
-    site: Site, first: TensorValues, second: TensorValues, first_shape: Shape, second_shape: Shape
+    site: NodeContext, first: TensorValues, second: TensorValues, first_shape: Shape, second_shape: Shape
 ) -> Contraction:
     """MatMul as a contraction; the outputs that are told apart are those of the operand that is known."""
     terms = first_shape[-1] if first_shape else None
     if terms is None:
         terms = second_shape[max(len(second_shape) - 2, 0)] if second_shape else None
     if terms is None:
-        raise Unfollowed("the number of products in a sum is not known")
+        raise NotFollowed("the number of products in a sum is not known")
     by_row = first.constant is not None and second.constant is None
     if by_row:
         batch, outputs = _outputs(first_shape, -2, known=True)
@@ -87,7 +87,7 @@ def _vector(array: Array, choose: Choose, axis: int) -> Array:
     return choose(array, axis=tuple(a for a in range(array.ndim) if a != kept)).reshape(1, -1)
 
 
-def gemm(site: Site) -> TensorValues:
+def gemm(site: NodeContext) -> TensorValues:
     """y = alpha * A' B' + beta * C, A' and B' being transposed where the attributes say so."""
     first, first_shape = _turned(site, 0, "transA")
     second, second_shape = _turned(site, 1, "transB")
@@ -98,7 +98,7 @@ def gemm(site: Site) -> TensorValues:
     return y if bias is None else plus(y, scaled(bias, float(site.attribute("beta", 1.0)), dtype), dtype)
 
 
-def _turned(site: Site, index: int, attribute: str) -> tuple[TensorValues, Shape]:
+def _turned(site: NodeContext, index: int, attribute: str) -> tuple[TensorValues, Shape]:
     values, shape = site.values(index), site.shape(index)
     if not site.attribute(attribute, 0):
         return values, shape
@@ -107,12 +107,12 @@ def _turned(site: Site, index: int, attribute: str) -> tuple[TensorValues, Shape
     return replace(turned, constant=constant), shape[::-1]
 
 
-def conv(site: Site) -> TensorValues:
+def conv(site: NodeContext) -> TensorValues:
     """y[m] = sum over c and taps of W[m, c, taps] * x[c], plus the bias."""
     return _with_bias(site, recorded(site, conv_contraction(site, site.values(0), site.values(1), 0, 1)))
 
 
-def conv_contraction(site: Site, x: TensorValues, w: TensorValues, x_index: int, w_index: int) -> Contraction:
+def conv_contraction(site: NodeContext, x: TensorValues, w: TensorValues, x_index: int, w_index: int) -> Contraction:
     """Conv as a contraction."""
     outputs, per_group, *kernel = _sizes(site, w_index)
     attributes = {name: site.attribute(name) for name in site.node.attributes}
@@ -123,7 +123,7 @@ def conv_contraction(site: Site, x: TensorValues, w: TensorValues, x_index: int,
     return _convolution(site, x, w, (outputs, per_group, *kernel), windows, _as_it_stands)
 
 
-def conv_transpose(site: Site) -> TensorValues:
+def conv_transpose(site: NodeContext) -> TensorValues:
     """The transpose of conv: y[m] = sum over c and the taps that meet an input of W[c, m, taps] * x[c]."""
     channels, per_group, *kernel = _sizes(site, 1)
     group = int(site.attribute("group", 1))
@@ -143,15 +143,15 @@ def _as_it_stands(array: Array, _: Choose) -> Array:
     return array
 
 
-def _sizes(site: Site, index: int) -> tuple[int, ...]:
+def _sizes(site: NodeContext, index: int) -> tuple[int, ...]:
     shape = site.shape(index)
     if None in shape:
-        raise Unfollowed("the shape of the weights is not known")
+        raise NotFollowed("the shape of the weights is not known")
     return tuple(n for n in shape if n is not None)
 
 
 def _windows(
-    site: Site, x: TensorValues, index: int, masks: Any, kernel: Sequence[int], attributes: dict[str, Any]
+    site: NodeContext, x: TensorValues, index: int, masks: Any, kernel: Sequence[int], attributes: dict[str, Any]
 ) -> tuple[TensorValues, Sequence[Masks]]:
     """The windows, and x; where the size of x is not known, any of the taps may meet padding: x joined with 0."""
     spatial = (site.shapes[index] or ())[2:]
@@ -166,7 +166,7 @@ def _windows(
 
 
 def _convolution(
-    site: Site, x: TensorValues, w: TensorValues, shape: tuple[int, ...], windows: Sequence[Masks], lay_w: Lay
+    site: NodeContext, x: TensorValues, w: TensorValues, shape: tuple[int, ...], windows: Sequence[Masks], lay_w: Lay
 ) -> Contraction:
     outputs, per_group, *kernel = shape
     group = int(site.attribute("group", 1))
@@ -192,7 +192,7 @@ def _convolution(
     )
 
 
-def recorded(site: Site, contraction: Contraction) -> TensorValues:
+def recorded(site: NodeContext, contraction: Contraction) -> TensorValues:
     """The values of the contraction; its accumulator becomes that of the node."""
     if 0 in contraction.shape or any(not len(m) for m in contraction.windows):
         return bounded(0.0, 0.0)
@@ -202,7 +202,7 @@ def recorded(site: Site, contraction: Contraction) -> TensorValues:
     return values
 
 
-def _with_bias(site: Site, y: TensorValues) -> TensorValues:
+def _with_bias(site: NodeContext, y: TensorValues) -> TensorValues:
     bias = site.optional(2)
     return y if bias is None else plus(y, per_channel(bias, len(site.shape(1)) - 2), site.dtype())
 

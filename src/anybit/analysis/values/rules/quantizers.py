@@ -8,21 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
-from anybit.analysis.values.rules.corners import of_corners, outward, widened
-from anybit.analysis.values.tensor import (
-    Float64s,
-    IntegerGrid,
-    TensorValues,
-    aligned,
-    bounded,
-    on_grid,
-)
+from anybit.analysis.values.bounds.corners import of_corners, outward, widened
+from anybit.analysis.values.tensor_values import Float64s, IntegerGrid, TensorValues, aligned, bounded, on_grid
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
+from anybit.arrays import Array
 from anybit.datatypes import BipolarType, DataType, FloatType, IntType
 from anybit.errors import UsageError
-from anybit.ops.integer_bounds import checked_bit_width, integer_bounds
-from anybit.ops.nodes import call_of, operator_of
-from anybit.ops.operator import Array, Call, Operator
+from anybit.ops.calls import call_of, operator_of
+from anybit.ops.operator import Call, Operator
+from anybit.ops.quantizer_parameters import checked_bit_width, integer_bounds
 
 # Scales or widths that are further apart than this make shifts that float32 does not hold.
 _LARGEST_SHIFT = 64.0
@@ -30,7 +24,7 @@ _LARGEST_SHIFT = 64.0
 _ONE, _ZERO = np.ones(()), np.zeros(())
 
 
-def quant(site: Site) -> TensorValues:
+def quant(site: NodeContext) -> TensorValues:
     """round(clip(X/scale + zeropt)) at both bounds of X; parameters that are not constant leave lo .. hi of the width.
 
     Where bit widths differ by element, the declared format is the widest of them.
@@ -45,12 +39,12 @@ def quant(site: Site) -> TensorValues:
     return on_grid(grid, like=call.real)
 
 
-def _quant_at_run_time(site: Site) -> TensorValues:
+def _quant_at_run_time(site: NodeContext) -> TensorValues:
     """(q - zeropt) * scale for the integers q of the width, whatever X is."""
     scale, zero_point, width = (site.values(i) for i in (1, 2, 3))
     call = _Quantizer.of(site)
     if not np.isfinite(width.hi).all():
-        raise Unfollowed("the bit width is not bounded")
+        raise NotFollowed("the bit width is not bounded")
     bits = np.maximum(np.floor(width.hi), 1.0)
     lo, hi = integer_bounds(bits, signed=bool(call.attribute("signed")), narrow=False)
     integers = bounded(lo, np.where(bits == 1, 1.0, hi))
@@ -60,7 +54,7 @@ def _quant_at_run_time(site: Site) -> TensorValues:
     return widened(real, 2, call.dtype)
 
 
-def bipolar_quant(site: Site) -> TensorValues:
+def bipolar_quant(site: NodeContext) -> TensorValues:
     """-scale or scale: one of them alone where X has one sign."""
     call = _Quantizer.of(site)
     if site.constant(1) is None:
@@ -72,7 +66,7 @@ def bipolar_quant(site: Site) -> TensorValues:
     return on_grid(IntegerGrid(_exact(scale), np.zeros(()), lo, hi, BipolarType()), like=call.real)
 
 
-def trunc(site: Site) -> TensorValues:
+def trunc(site: NodeContext) -> TensorValues:
     """The integers of X, less their lowest bits, at both bounds of X."""
     call = _Quantizer.of(site)
     scale, zero_point = call.positive(1), call.finite(2)
@@ -100,10 +94,10 @@ def _merged(scale: Float64s, out_scale: Float64s) -> Float64s:
 
 def _check_shift(shift: Array) -> None:
     if (np.abs(shift) > _LARGEST_SHIFT).any():
-        raise Unfollowed(f"it shifts by more than {_LARGEST_SHIFT:g} bits")
+        raise NotFollowed(f"it shifts by more than {_LARGEST_SHIFT:g} bits")
 
 
-def float_quant(site: Site) -> TensorValues:
+def float_quant(site: NodeContext) -> TensorValues:
     """The minifloats at both bounds of X, all of them multiples of the smallest subnormal number."""
     call = _Quantizer.of(site)
     scale = call.positive(1)
@@ -129,7 +123,7 @@ def float_quant(site: Site) -> TensorValues:
     return on_grid(grid, like=values)
 
 
-def multi_threshold(site: Site) -> TensorValues:
+def multi_threshold(site: NodeContext) -> TensorValues:
     """out_scale * count + out_bias; thresholds that are not constant leave all counts."""
     call = _Quantizer.of(site)
     scale, bias = (float(np.float32(call.attribute(name))) for name in ("out_scale", "out_bias"))
@@ -138,7 +132,7 @@ def multi_threshold(site: Site) -> TensorValues:
         shape = site.shape(1)
         steps = shape[1] if len(shape) == 2 else None
         if steps is None:
-            raise Unfollowed("the number of thresholds is not known")
+            raise NotFollowed("the number of thresholds is not known")
         lo, hi = np.zeros(()), np.asarray(float(steps))
     else:
         steps = thresholds.shape[1]
@@ -175,7 +169,7 @@ def _staircase(scale: float, bias: float, lo: Float64s, hi: Float64s) -> list[In
     return [form for form in (values, counts.centred(), counts) if form is not None]
 
 
-def _counts(site: Site, call: _Quantizer, thresholds: Array) -> tuple[Float64s, Float64s]:
+def _counts(site: NodeContext, call: _Quantizer, thresholds: Array) -> tuple[Float64s, Float64s]:
     """How many thresholds both bounds of X reach, by channel."""
     rank = len(site.shape(0))
     axis = rank - 1 if str(call.attribute("data_layout")).endswith("WC") else 1
@@ -200,24 +194,24 @@ class _Quantizer:
         ends: Both bounds of X in its type, with an axis for each channel that the parameters tell apart.
     """
 
-    site: Site
+    site: NodeContext
     operator: Operator
     call: Call
     ends: tuple[Array, Array]
 
     @classmethod
-    def of(cls, site: Site) -> _Quantizer:
+    def of(cls, site: NodeContext) -> _Quantizer:
         operator = operator_of(site.node, dict(site.opsets))
         if operator is None or len(site.inputs) != len(operator.inputs):
-            raise Unfollowed("the call does not fit the operator")
+            raise NotFollowed("the call does not fit the operator")
         if site.dtype().kind != "f":
-            raise Unfollowed(f"X is {site.dtype()}")
+            raise NotFollowed(f"X is {site.dtype()}")
         constants = {f.name: a for i, f in enumerate(operator.inputs) if (a := site.constant(i)) is not None}
         by_channel = operator.name != "MultiThreshold"  # whose thresholds do not broadcast to X
         parameters = [a for name, a in constants.items() if by_channel and name != operator.inputs[0].name]
         lo, hi = extremes(site.values(0), parameters)
         if not lo.size:
-            raise Unfollowed("a parameter is empty")
+            raise NotFollowed("a parameter is empty")
         ends = outward(lo, site.dtype(), up=False), outward(hi, site.dtype(), up=True)
         return cls(site, operator, replace(call_of(site.node, operator), constants=constants), ends)
 
@@ -263,7 +257,7 @@ class _Quantizer:
         """A scale in the working type."""
         scale = self.finite(index)
         if not (scale > 0).all():
-            raise Unfollowed(f"{self.operator.inputs[index].name} is not positive")
+            raise NotFollowed(f"{self.operator.inputs[index].name} is not positive")
         return scale
 
     def finite(self, index: int) -> Array:
@@ -271,7 +265,7 @@ class _Quantizer:
         with np.errstate(over="ignore"):
             parameter = self.site.required_constant(index).astype(self.working_dtype)
         if not np.isfinite(parameter).all():
-            raise Unfollowed(f"{self.operator.inputs[index].name} is not finite")
+            raise NotFollowed(f"{self.operator.inputs[index].name} is not finite")
         return parameter
 
 

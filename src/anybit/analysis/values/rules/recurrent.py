@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
-from anybit.analysis.values.rules.corners import widened
-from anybit.analysis.values.tensor import TensorValues, bounded, hull, limited, unbounded
+from anybit.analysis.values.bounds.corners import widened
+from anybit.analysis.values.tensor_values import TensorValues, bounded, hull, limited, unbounded
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 
 _RANGES = {
     "hardsigmoid": (0.0, 1.0),
@@ -26,14 +26,14 @@ _LENGTHS, _INITIAL_STATE, _INITIAL_CELL = 4, 5, 6
 _ULPS = 16
 
 
-def rnn(site: Site) -> list[TensorValues]:
+def rnn(site: NodeContext) -> list[TensorValues]:
     """H = f(...): the range of f."""
     ranges = _ranges(site, ("tanh",))
     states = bounded(min(r[0][0] for r in ranges), max(r[0][1] for r in ranges))
     return _results(site, states)
 
 
-def gru(site: Site) -> list[TensorValues]:
+def gru(site: NodeContext) -> list[TensorValues]:
     """H = (1 - z) * h + z * H before, with z in 0 .. 1 and |h| <= 1: no further out than 1 and the initial state.
 
     The error of a step does not add up over time: an average that is rounded never leaves its ends by more than
@@ -45,7 +45,7 @@ def gru(site: Site) -> list[TensorValues]:
     return _results(site, hull([bounded(-1.0, 1.0), _initial(site, _INITIAL_STATE)]))
 
 
-def lstm(site: Site) -> list[TensorValues]:
+def lstm(site: NodeContext) -> list[TensorValues]:
     """C = f * C before + i * g, which grows by at most 1 in a step; H = o * h(C), so |H| <= 1."""
     for gate, cell, hidden in _ranges(site, ("sigmoid", "tanh", "tanh")):
         _check(gate, _GATE)
@@ -60,22 +60,22 @@ def lstm(site: Site) -> list[TensorValues]:
     return [*results, widened(cells, _ULPS * max(steps, 1), site.dtype())]
 
 
-def _ranges(site: Site, default: Sequence[str]) -> list[list[tuple[float, float]]]:
+def _ranges(site: NodeContext, default: Sequence[str]) -> list[list[tuple[float, float]]]:
     """The ranges of the activations, for each direction."""
     names = [str(n).lower() for n in site.attribute("activations", None) or default]
     unknown = [n for n in names if n not in _RANGES]
     if unknown or len(names) % len(default):
-        raise Unfollowed(f"activations {', '.join(names)}")
+        raise NotFollowed(f"activations {', '.join(names)}")
     ranges = [_RANGES[n] for n in names]
     return [ranges[i : i + len(default)] for i in range(0, len(ranges), len(default))]
 
 
 def _check(activation: tuple[float, float], limits: tuple[float, float]) -> None:
     if activation[0] < limits[0] or activation[1] > limits[1]:
-        raise Unfollowed(f"an activation can leave {limits[0]:g} .. {limits[1]:g}")
+        raise NotFollowed(f"an activation can leave {limits[0]:g} .. {limits[1]:g}")
 
 
-def _results(site: Site, states: TensorValues) -> list[TensorValues]:
+def _results(site: NodeContext, states: TensorValues) -> list[TensorValues]:
     """Y and Y_h. Y is 0 behind the end of a sequence; a sequence without steps leaves the initial state."""
     states = widened(states, _ULPS, site.dtype())
     padded = site.optional(_LENGTHS) is not None
@@ -85,13 +85,13 @@ def _results(site: Site, states: TensorValues) -> list[TensorValues]:
     return [y, hull([states, zero, _initial(site, _INITIAL_STATE)]) if ends_early else states]
 
 
-def _initial(site: Site, index: int) -> TensorValues:
+def _initial(site: NodeContext, index: int) -> TensorValues:
     """A state before the first step, which is 0 where it is left out; one bound for all elements."""
     values = site.optional(index)
     return bounded(0.0, 0.0) if values is None else hull([limited(values, None)])
 
 
-def _steps(site: Site) -> int | None:
+def _steps(site: NodeContext) -> int | None:
     """The number of time steps."""
     shape = site.shapes[0]
     if shape is None or len(shape) < 2:

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rule, Rules, Site, Unfollowed
-from anybit.analysis.values.rules.arithmetic import absolute, sum_
-from anybit.analysis.values.rules.axes import (
+from anybit.analysis.values.bounds.axes import (
     LARGEST_WORK,
     arrays_of,
     by_axis,
@@ -22,9 +20,19 @@ from anybit.analysis.values.rules.axes import (
     normalised,
     told_apart,
 )
-from anybit.analysis.values.rules.corners import widened, within_dtype
-from anybit.analysis.values.rules.sums import averaged, mean_grid, rounded, summed
-from anybit.analysis.values.tensor import Float64s, IntegerGrid, Shape, TensorValues, aligned, bounded, checked_grid
+from anybit.analysis.values.bounds.corners import widened, within_dtype
+from anybit.analysis.values.bounds.sums import averaged, mean_grid, rounded, summed
+from anybit.analysis.values.rules.arithmetic import absolute, sum_
+from anybit.analysis.values.tensor_values import (
+    Float64s,
+    IntegerGrid,
+    Shape,
+    TensorValues,
+    aligned,
+    bounded,
+    checked_grid,
+)
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rule, Rules
 
 Reduction = Callable[[TensorValues, list[int], Shape, np.dtype[Any]], TensorValues]
 """From values by axis, the axes, the shape and the type to the reduced values, one entry left on each axis."""
@@ -33,7 +41,7 @@ Reduction = Callable[[TensorValues, list[int], Shape, np.dtype[Any]], TensorValu
 def along_axes(reduction: Reduction) -> Rule:
     """The rule of a reduction: its axes are an attribute or an input, all of them where they are left out."""
 
-    def rule(site: Site) -> TensorValues:
+    def rule(site: NodeContext) -> TensorValues:
         values, shape = data_by_axis(site)
         rank = len(shape)
         given = listed(site, "axes", 1)
@@ -61,7 +69,7 @@ def smallest(values: TensorValues, axes: list[int], shape: Shape, _: np.dtype[An
 
 def _extreme(values: TensorValues, axes: list[int], shape: Shape, choose: Any) -> TensorValues:
     if any(shape[a] == 0 for a in axes):
-        raise Unfollowed("it reduces nothing")
+        raise NotFollowed("it reduces nothing")
     along = tuple(axes)
     lo, hi = (choose(b, axis=along, keepdims=True) for b in (values.lo, values.hi))
     grid = values.grid
@@ -156,7 +164,7 @@ def log_sum_exp(values: TensorValues, axes: list[int], shape: Shape, dtype: np.d
     _require_float(dtype)
     sizes = {a: told_apart(values, a) if told_apart(values, a) > 1 else shape[a] for a in axes}
     if 0 in sizes.values():
-        raise Unfollowed("it reduces nothing")
+        raise NotFollowed("it reduces nothing")
     count = math.prod(n for n in sizes.values() if n is not None)
     exact = [_log_sum_exp(b, sizes) for b in (values.lo, values.hi)]
     info = np.finfo(dtype)
@@ -175,10 +183,10 @@ def _log_sum_exp(bound: Float64s, sizes: dict[int, int | None]) -> Float64s:
 
 def _require_float(dtype: np.dtype[Any]) -> None:
     if dtype.kind != "f":
-        raise Unfollowed("roots and logarithms of integers")
+        raise NotFollowed("roots and logarithms of integers")
 
 
-def cumsum(site: Site) -> TensorValues:
+def cumsum(site: NodeContext) -> TensorValues:
     """Y[i] = X[0] + ... + X[i]; without X[i] if `exclusive`, from the end if `reverse`."""
     values, shape = data_by_axis(site)
     axis = normalised(int(site.required_constant(1).reshape(())), len(shape))
@@ -222,7 +230,7 @@ def _running_grid(
     return checked_grid(replace(grid, zero_point=zero_point, lo=running(grid.lo), hi=running(grid.hi), datatype=None))
 
 
-def mean(site: Site) -> TensorValues:
+def mean(site: NodeContext) -> TensorValues:
     """The mean of all inputs, element by element."""
     parts = [site.values(i) for i in range(len(site.inputs))]
     count, dtype = len(parts), site.dtype()

@@ -6,16 +6,16 @@ import math
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
-from anybit.analysis.values.rules.axes import collapsed, data_by_axis, joined, normalised
-from anybit.analysis.values.rules.corners import widened, within_dtype
-from anybit.analysis.values.tensor import Shape, TensorValues, bounded
+from anybit.analysis.values.bounds.axes import collapsed, data_by_axis, joined, normalised
+from anybit.analysis.values.bounds.corners import widened, within_dtype
+from anybit.analysis.values.tensor_values import Shape, TensorValues, bounded
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 
 _LINEAR = ("linear", "bilinear")
 _CUBIC_COEFFICIENTS = (-0.75, -0.5)  # for these the weights of a pixel on the grid are exactly 0, 1, 0, 0
 
 
-def resize(site: Site) -> TensorValues:
+def resize(site: NodeContext) -> TensorValues:
     """Nearest: only moves. Linear: weights are positive and add up to 1. Cubic: some weights are negative."""
     values, shape = data_by_axis(site)
     axes = _resized_axes(site, shape)
@@ -28,11 +28,11 @@ def resize(site: Site) -> TensorValues:
     if mode == "cubic":
         return _cubic(site, values, len(axes))
     if mode not in _LINEAR:
-        raise Unfollowed(f"mode {mode}")
+        raise NotFollowed(f"mode {mode}")
     return _weighted(site, values, _taps(site, shape, axes))
 
 
-def _resized_axes(site: Site, shape: Shape) -> list[int]:
+def _resized_axes(site: NodeContext, shape: Shape) -> list[int]:
     """Axes along which elements may mix; the others are copied as they are."""
     everything = list(range(len(shape)))
     mode = site.attribute("coordinate_transformation_mode", "half_pixel")
@@ -54,17 +54,17 @@ def _resized_axes(site: Site, shape: Shape) -> list[int]:
     return [a for a in axes if shape[a] is None or shape[a] != after[a]]
 
 
-def _taps(site: Site, shape: Shape, axes: list[int]) -> int:
+def _taps(site: NodeContext, shape: Shape, axes: list[int]) -> int:
     """Elements that one linear sum adds up at most."""
     if not site.attribute("antialias", 0):
         return 2 ** len(axes)
     sizes = [shape[a] for a in axes]
     if None in sizes:
-        raise Unfollowed("antialias over axes of unknown size")
+        raise NotFollowed("antialias over axes of unknown size")
     return math.prod(n + 2 for n in sizes if n is not None)
 
 
-def _weighted(site: Site, values: TensorValues, taps: int) -> TensorValues:
+def _weighted(site: NodeContext, values: TensorValues, taps: int) -> TensorValues:
     """A mean of so many elements, with weights that are rounded, too; integers may end up beside it."""
     dtype = site.dtype()
     if dtype.kind in "iu":
@@ -74,14 +74,14 @@ def _weighted(site: Site, values: TensorValues, taps: int) -> TensorValues:
     return bounded(np.where(values.lo == 0, 0.0, wide.lo), np.where(values.hi == 0, 0.0, wide.hi))
 
 
-def _cubic(site: Site, values: TensorValues, axes: int) -> TensorValues:
+def _cubic(site: NodeContext, values: TensorValues, axes: int) -> TensorValues:
     """Along each axis, the weights below 0 add up to a / 4 at least, for the coefficient a."""
     a = site.attribute("cubic_coeff_a", -0.75)
     if a not in _CUBIC_COEFFICIENTS or site.attribute("exclude_outside", 0) or site.attribute("antialias", 0):
-        raise Unfollowed("cubic weights that are normalised, or of another coefficient")
+        raise NotFollowed("cubic weights that are normalised, or of another coefficient")
     dtype = site.dtype()
     if dtype.kind != "f":
-        raise Unfollowed("cubic interpolation of integers")
+        raise NotFollowed("cubic interpolation of integers")
     lo, hi, below = values.lo, values.hi, -a / 4
     for _ in range(axes):
         lo, hi = lo + below * (lo - hi), hi + below * (hi - lo)
@@ -91,7 +91,7 @@ def _cubic(site: Site, values: TensorValues, axes: int) -> TensorValues:
     return bounded(lo - margin, hi + margin)
 
 
-def grid_sample(site: Site) -> TensorValues:
+def grid_sample(site: NodeContext) -> TensorValues:
     """Pixels, means of neighbouring pixels, and 0 beside the input if it is padded with zeros."""
     values, shape = data_by_axis(site)
     values = collapsed(values, range(2, len(shape)))
@@ -101,21 +101,21 @@ def grid_sample(site: Site) -> TensorValues:
     if mode == "nearest":
         return values
     if mode not in _LINEAR:
-        raise Unfollowed(f"mode {mode}")
+        raise NotFollowed(f"mode {mode}")
     return _weighted(site, values, 2 ** (len(shape) - 2))
 
 
-def roi_align(site: Site) -> TensorValues:
+def roi_align(site: NodeContext) -> TensorValues:
     """Means or maxima of weighted pixels, 0 beside the input."""
     values, _ = data_by_axis(site)
     values = joined(collapsed(values, [0, 2, 3]), 0.0)
     ratio = site.attribute("sampling_ratio", 0)
     if site.attribute("mode", "avg") == "avg" and not ratio:
-        raise Unfollowed("a mean of an unknown number of samples")
+        raise NotFollowed("a mean of an unknown number of samples")
     return _weighted(site, values, 4 * max(ratio, 1) ** 2)
 
 
-def max_roi_pool(site: Site) -> TensorValues:
+def max_roi_pool(site: NodeContext) -> TensorValues:
     """The largest pixel of each part of a region, 0 where it is empty."""
     values, shape = data_by_axis(site)
     return joined(collapsed(values, [0, *range(2, len(shape))]), 0.0)

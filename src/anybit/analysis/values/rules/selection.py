@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from anybit.analysis.values.rule import Rules, Site, Unfollowed
+from anybit.analysis.values.bounds.axes import anywhere, collapsed, data_by_axis, datatype_with, normalised
+from anybit.analysis.values.bounds.corners import outward
 from anybit.analysis.values.rules import casts, logic
-from anybit.analysis.values.rules.axes import anywhere, collapsed, data_by_axis, datatype_with, normalised
-from anybit.analysis.values.rules.corners import outward
-from anybit.analysis.values.tensor import (
+from anybit.analysis.values.tensor_values import (
     Float64s,
     IntegerGrid,
     TensorValues,
@@ -21,11 +20,12 @@ from anybit.analysis.values.tensor import (
     integers,
     smallest_format,
 )
+from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 
 _MOST_POSITIONS = float(1 << 63)
 
 
-def clip(site: Site) -> TensorValues:
+def clip(site: NodeContext) -> TensorValues:
     """min(max(x, min), max); on a grid where the limits are numbers of it, or never reached."""
     x, dtype = site.values(0), site.dtype()
     least, most = _limit(site, "min", 1), _limit(site, "max", 2)
@@ -50,7 +50,7 @@ def _narrowed(grid: IntegerGrid, least: int, most: int) -> IntegerGrid:
     )
 
 
-def _limit(site: Site, name: str, index: int) -> TensorValues | None:
+def _limit(site: NodeContext, name: str, index: int) -> TensorValues | None:
     """A limit: an attribute before opset 11, then an input."""
     if site.opset >= 11:
         values = site.optional(index)
@@ -84,7 +84,7 @@ def _integer_at(grid: IntegerGrid, number: TensorValues, dtype: np.dtype[Any]) -
     return integer if (exact.astype(dtype) == number.lo.astype(dtype)).all() else None
 
 
-def where(site: Site) -> TensorValues:
+def where(site: NodeContext) -> TensorValues:
     """The hull of both choices; each element's own where the condition is known."""
     condition, x, y = site.constant(0), site.values(1), site.values(2)
     parts = _on_common_grid([x, y], site.dtype())
@@ -112,20 +112,20 @@ def _at(grid: IntegerGrid, number: TensorValues, dtype: np.dtype[Any]) -> Intege
     return None if integer is None else replace(grid, lo=integer, hi=integer, datatype=datatype_with(grid, integer))
 
 
-def top_k(site: Site) -> list[TensorValues]:
+def top_k(site: NodeContext) -> list[TensorValues]:
     """Values of the axis, in another order; and their positions."""
     values, shape = data_by_axis(site)
     axis = normalised(int(site.attribute("axis", -1)), len(shape))
     return [collapsed(values, (axis,)), _positions(shape[axis])][: len(site.node.outputs)]
 
 
-def arg_extreme(site: Site) -> TensorValues:
+def arg_extreme(site: NodeContext) -> TensorValues:
     """0 .. size - 1 of the axis."""
     shape = site.shape(0)
     return _positions(shape[normalised(int(site.attribute("axis", 0)), len(shape))])
 
 
-def non_zero(site: Site) -> TensorValues:
+def non_zero(site: NodeContext) -> TensorValues:
     """Row i: 0 .. size - 1 of axis i."""
     sizes = [_MOST_POSITIONS if d is None else max(d, 1) for d in site.shape(0)]
     last = np.asarray(sizes, np.float64).reshape(-1, 1) - 1
@@ -136,7 +136,7 @@ def _positions(size: int | None) -> TensorValues:
     return integers(0.0, _MOST_POSITIONS if size is None else max(size - 1.0, 0.0))
 
 
-def one_hot(site: Site) -> TensorValues:
+def one_hot(site: NodeContext) -> TensorValues:
     """One of two values."""
     pair = site.constant(2)
     if pair is not None and pair.dtype.kind in "iuf" and (pair == np.floor(pair)).all():
@@ -144,17 +144,17 @@ def one_hot(site: Site) -> TensorValues:
     return anywhere(site.values(2))
 
 
-def trilu(site: Site) -> TensorValues:
+def trilu(site: NodeContext) -> TensorValues:
     """The input, or 0."""
     return hull(_on_common_grid([_alone(site.values(0)), bounded(0.0, 0.0)], site.dtype()))
 
 
-def hardmax(_: Site) -> TensorValues:
+def hardmax(_: NodeContext) -> TensorValues:
     """0 or 1."""
     return integers(0.0, 1.0)
 
 
-def compress(site: Site) -> TensorValues:
+def compress(site: NodeContext) -> TensorValues:
     """Some of the slices along an axis, or some of the elements."""
     axis = site.attribute("axis")
     if axis is None:
@@ -163,10 +163,10 @@ def compress(site: Site) -> TensorValues:
     return collapsed(values, (normalised(int(axis), len(shape)),))
 
 
-def scatter(site: Site) -> TensorValues:
+def scatter(site: NodeContext) -> TensorValues:
     """The data, or an update anywhere in it."""
     if site.attribute("reduction", "none") != "none":
-        raise Unfollowed("the updates are reduced")
+        raise NotFollowed("the updates are reduced")
     return hull(_on_common_grid([_alone(site.values(0)), anywhere(site.values(2))], site.dtype()))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from anybit.errors import UsageError
-from anybit.ops.integer_bounds import EXACT_FLOAT32_BITS
+from anybit.ops.quantizer_parameters import EXACT_FLOAT32_BITS
 from anybit.rounding import Rounding
 
 Number = float | torch.Tensor

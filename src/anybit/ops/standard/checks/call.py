@@ -8,9 +8,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from anybit.ops.constants import constant
-from anybit.ops.nodes import element_type, label, shape_of
-from anybit.ops.operator import Array, Call
+from anybit.arrays import Array
+from anybit.graph.constants import constant
+from anybit.graph.walk import element_type, label, shape_of
+from anybit.ops.operator import Call
 from anybit.ops.standard.checks.signature import Signature, paired
 
 Shape = tuple[int | None, ...]

@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import Finding
-from anybit.ops.constants import constant
-from anybit.ops.nodes import label
+from anybit.graph.constants import constant
+from anybit.graph.walk import label
 from anybit.ops.standard.checks.signature import Signature
 
 _ENDLESS = 1 << 40  # runs of a body that take days

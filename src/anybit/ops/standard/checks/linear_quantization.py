@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from anybit.errors import Finding
-from anybit.ops.nodes import element_name, numbered_type
+from anybit.graph.walk import element_name, numbered_type
 from anybit.ops.standard.checks.call import Shape, StandardCall
 from anybit.ops.standard.checks.parameters import (
     check_axis,

@@ -16,7 +16,8 @@ import onnx_ir as ir
 from onnx.defs import OpSchema
 
 from anybit.errors import Finding
-from anybit.ops.nodes import element_type, label, numbered_type, standard_schema
+from anybit.graph.walk import element_type, label, numbered_type
+from anybit.ops.standard_schemas import standard_schema
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""legacy_types: the number formats that QONNX's own inference would write, for tools that expect them.
+
+Measured on qonnx 1.0.0 (`InferDataTypes(allow_scaledint_dtypes=True)`), which follows operators, not values: sums of
+integers are INT32 or UINT32 whatever their range, those of scaled integers SCALEDINT<32>, and what it does not know is
+FLOAT32. Where it differs from this file:
+
+* it stops with an error at an operator that it does not know, at an input of a DequantizeLinear without a stated
+  shape, and at a Resize without a mode; here the output is FLOAT32, or follows from the element type;
+* it keeps an annotation that stands on the output of an operator that it does not know; here only what follows from
+  the operators is written;
+* it calls tensors of integer element types FLOAT32 unless a QuantizeLinear made them; here they have their own type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from anybit.arrays import Array
+from anybit.datatypes import FLOAT16, FLOAT32, BipolarType, DataType, FixedType, FloatType, IntType, ScaledIntType
+from anybit.errors import AnybitError
+from anybit.graph.annotations import annotated_datatype
+from anybit.ops.calls import call_of, operator_of
+from anybit.ops.operator import Operator
+
+_ACCUMULATING = frozenset("MatMul Gemm Conv Add Sub Mul".split())
+_PASSING = frozenset(
+    """Clip Concat Expand Flatten Gather GatherElements GatherND GlobalMaxPool Identity MaxPool Pad Reshape Scatter
+    ScatterElements ScatterND Slice Squeeze Tile Transpose Unsqueeze""".split()
+)
+_RESIZING = frozenset(("Resize", "Upsample"))
+_ACCUMULATOR_BITS = 32
+
+
+def legacy_formats(model: ir.Model) -> Mapping[ir.Value, DataType]:
+    """The format of the first output of every node of the outermost graph, and of its other outputs as FLOAT32.
+
+    Annotations of inputs and initializers are believed; nothing is written for them.
+    """
+    formats: dict[ir.Value, DataType] = {}
+    for node in model.graph:
+        operands = [_format(v, formats) for v in node.inputs]
+        for output in node.outputs:
+            formats[output] = _by_element_type(output)
+        if node.outputs:
+            formats[node.outputs[0]] = _result(node, operands, model)
+    return formats
+
+
+def _format(value: ir.Value | None, formats: Mapping[ir.Value, DataType]) -> DataType:
+    if value is None:
+        return FLOAT32
+    known = formats.get(value)
+    if known is not None:
+        return known
+    try:
+        return annotated_datatype(value) or _by_element_type(value)
+    except AnybitError:
+        return _by_element_type(value)
+
+
+def _by_element_type(value: ir.Value) -> DataType:
+    dtype = value.dtype
+    if dtype is not None and dtype.is_integer():
+        return IntType(dtype.bitwidth, signed=dtype.is_signed())
+    return FLOAT16 if dtype == ir.DataType.FLOAT16 else FLOAT32
+
+
+def _result(node: ir.Node, operands: Sequence[DataType], model: ir.Model) -> DataType:
+    operator = operator_of(node, model.opset_imports)
+    if operator is not None:
+        return _of_quantizer(node, operator)
+    first, plain = operands[0] if operands else FLOAT32, _by_element_type(node.outputs[0])
+    if node.domain != "" or plain not in (FLOAT16, FLOAT32):
+        return plain
+    if node.op_type in _ACCUMULATING:
+        return _accumulated(operands, negating=node.op_type == "Sub")
+    if node.op_type in _PASSING or (node.op_type in _RESIZING and _mode(node) == "nearest"):
+        return first
+    if node.op_type == "DequantizeLinear":
+        return ScaledIntType(first.bits) if isinstance(first, IntType) else FLOAT32
+    return BipolarType() if node.op_type == "Sign" else FLOAT32
+
+
+def _accumulated(operands: Sequence[DataType], *, negating: bool) -> DataType:
+    if all(o.is_integer and not isinstance(o, FixedType) for o in operands):
+        return IntType(_ACCUMULATOR_BITS, signed=negating or any(o.min < 0 for o in operands))
+    return FLOAT32 if any(isinstance(o, FloatType) for o in operands) else ScaledIntType(_ACCUMULATOR_BITS)
+
+
+def _mode(node: ir.Node) -> str:
+    mode = node.attributes.get("mode")
+    return "nearest" if mode is None or mode.is_ref() else str(mode.value)
+
+
+def _of_quantizer(node: ir.Node, operator: Operator) -> DataType:
+    """An integer format at scale 1, SCALEDINT at any other; FLOAT32 where it does not read the parameters."""
+    call = call_of(node, operator)
+    stated = operator.number_format(call)
+    if stated is None or operator.name == "Trunc":
+        return FLOAT32
+    if operator.name == "MultiThreshold":
+        steps = [call.attributes[a] for a in ("out_scale", "out_bias")]
+        whole = all(isinstance(s, float) and s.is_integer() for s in steps)
+        return stated if whole else FLOAT32
+    if operator.name == "Quant" and not _reads_parameters(node):
+        return FLOAT32
+    scale = _stored(node.inputs[1])
+    if scale is None:
+        return FLOAT32
+    if (scale == 1).all():
+        return stated
+    return ScaledIntType(stated.bits) if operator.name == "Quant" else FLOAT32
+
+
+def _reads_parameters(node: ir.Node) -> bool:
+    """Whether zero point and bit width are ones that it takes: zeros, and one scalar."""
+    zero_point, bits = map(_stored, node.inputs[2:4])
+    return zero_point is not None and bits is not None and not zero_point.any() and bits.ndim == 0
+
+
+def _stored(value: ir.Value | None) -> Array | None:
+    """The array of an initializer: constants that a node makes are not looked at."""
+    if value is None or not value.is_initializer() or value.is_graph_input() or value.const_value is None:
+        return None
+    return value.const_value.numpy()

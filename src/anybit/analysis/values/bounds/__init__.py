@@ -1,0 +1,1 @@
+"""Interval arithmetic that the transfer rules share."""

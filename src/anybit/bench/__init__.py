@@ -1,0 +1,1 @@
+"""Speed of a model by several engines and by what a user would take instead."""

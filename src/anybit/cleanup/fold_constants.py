@@ -1,0 +1,93 @@
+"""FoldConstants: nodes whose inputs are all constant become constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from anybit.arrays import Array
+from anybit.budget import current_limits
+from anybit.errors import Finding, Severity
+from anybit.graph.constants import constant, is_replaceable, replace_by_constant
+from anybit.graph.names import Names
+from anybit.graph.notes import note
+from anybit.graph.walk import label
+from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node
+
+_QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
+
+
+@dataclass(frozen=True)
+class FoldConstants(ir.passes.InPlacePass):
+    """Replaces nodes whose inputs are all constant by their value.
+
+    Before: ``y = Add(x, Mul(2, 3))``; after: ``y = Add(x, 6)``. Values are computed by the reference, so that
+    float32 results are rounded once. Random operators, nodes with subgraphs and strings stay; so do nodes whose
+    constants do not fit each other, with a note.
+
+    Attributes:
+        keep_quantizers: Keep quantisers of weights, and what follows from them, as nodes: ours, QuantizeLinear and
+            DequantizeLinear, and the Clip that narrows them.
+        max_elements: Leave a node that would produce a larger tensor than both this and its inputs, or with which the
+            constants that are made would take more memory than the limits allow (see `anybit.limits`).
+    """
+
+    keep_quantizers: bool = True
+    max_elements: int = 1 << 20
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        graph = model.graph
+        modified = False
+        names = Names.of_tensors(model)
+        left = current_limits().memory
+        for node in list(graph.all_nodes()):
+            if not all(is_replaceable(graph, o) for o in node.outputs):
+                continue
+            try:
+                arrays = self._value(node, model.opset_imports)
+            except EVALUATION_ERRORS as error:
+                note(model, _failed(node, error))
+                continue
+            size = sum(a.nbytes for a in arrays or ())
+            if arrays is None or size > left:
+                continue
+            left -= size
+            for output, array in zip(node.outputs, arrays, strict=True):
+                replace_by_constant(graph, output, array, names)
+            if node.graph is not None:
+                node.graph.remove(node, safe=True)
+            modified = True
+        return ir.passes.PassResult(model, modified)
+
+    def _value(self, node: ir.Node, opsets: dict[str, int]) -> tuple[Array, ...] | None:
+        inputs: list[Array | None] = [constant(v) for v in node.inputs]
+        if any(a is None for a, v in zip(inputs, node.inputs, strict=True) if v is not None):
+            return None
+        if self.keep_quantizers and _quantises(node):
+            return None
+        largest = max((a.size for a in inputs if a is not None), default=0)
+        most = None if node.op_type == "Constant" else max(self.max_elements, largest)
+        arrays = evaluate_node(node, inputs, opsets, most=most)
+        if arrays is None or not all(a.dtype.kind in "fiubV" for a in arrays):
+            return None
+        return None if most is not None and any(a.size > most for a in arrays) else arrays
+
+
+def _failed(node: ir.Node, error: Exception) -> Finding:
+    return Finding(
+        rule="fold-constants",
+        problem="constant inputs do not fit the operator",
+        node=label(node),
+        got=" ".join(str(error).split()),
+        severity=Severity.WARNING,
+    )
+
+
+def _quantises(node: ir.Node) -> bool:
+    """Whether the node says what a tensor's number format is: a quantiser, or a Clip that narrows one."""
+    if node.domain != "":
+        return True
+    if node.op_type == "Clip":
+        return any(user.domain == "" and user.op_type in _QUANTIZERS for user, _ in node.outputs[0].uses())
+    return node.op_type in _QUANTIZERS

@@ -1,0 +1,113 @@
+"""FoldTranspose: transposed weight quantisers become quantisers of transposed weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.arrays import Array
+from anybit.errors import Refusal
+from anybit.graph.annotations import ANNOTATIONS
+from anybit.graph.constants import constant
+from anybit.graph.rewriter import Rewriter
+from anybit.ops.calls import operator_of
+from anybit.ops.elementwise import ELEMENTWISE
+
+_LAYOUT = "tensor_layout"
+
+
+@dataclass(frozen=True)
+class FoldTranspose(ir.passes.InPlacePass):
+    """Replaces the Transpose of a quantiser whose inputs are constant by a quantiser of transposed constants.
+
+    Before: ``t = Transpose(Quant(w, s, z, b))``; after: ``t = Quant(w', s, z, b)`` with w' the transposed weights.
+    Parameters of more than one element are laid out alike. Quantisers work element by element, so the result is the
+    same bit for bit. One quantiser serves all Transposes of the same permutation; where the values before it are
+    also used, their quantiser stays beside it.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        rewriter = Rewriter(model, "fold-transpose")
+        shared: dict[tuple[ir.Value, tuple[int, ...], str], ir.Value] = {}
+        modified = False
+        for node in rewriter.nodes("Transpose"):
+            source = node.inputs[0]
+            quantiser = None if source is None else source.producer()
+            if source is None or quantiser is None or not _is_weight_quantiser(quantiser, model.opset_imports):
+                continue
+            rank = _rank(quantiser)
+            perm = tuple(node.attributes.get_ints("perm", range(rank)[::-1]))
+            if sorted(perm) != list(range(rank)):
+                rewriter.leave(node, Refusal(problem="perm", got=str(perm), expected=f"an order of {rank} axes"))
+                continue
+            _fold(rewriter, node, quantiser, perm, shared)
+            rewriter.discard(source)
+            modified = True
+        return rewriter.result(modified)
+
+
+def _is_weight_quantiser(node: ir.Node, opset_imports: dict[str, int]) -> bool:
+    if operator_of(node, opset_imports) is None or node.op_type not in ELEMENTWISE:
+        return False
+    arrays = [constant(v) for v in node.inputs]
+    rank = 0 if not arrays or arrays[0] is None else arrays[0].ndim
+    return all(a is not None and (a.ndim <= rank or a.size == 1) for a in arrays) and bool(arrays)
+
+
+def _rank(quantiser: ir.Node) -> int:
+    weights = constant(quantiser.inputs[0])
+    return 0 if weights is None else weights.ndim
+
+
+def _fold(
+    rewriter: Rewriter,
+    node: ir.Node,
+    quantiser: ir.Node,
+    perm: tuple[int, ...],
+    shared: dict[tuple[ir.Value, tuple[int, ...], str], ir.Value],
+) -> None:
+    output = node.outputs[0]
+    # Two graph outputs keep their two names, and a subgraph makes its own outputs: those quantisers are not shared.
+    key = (quantiser.outputs[0], perm, repr(sorted(output.meta.items())))
+    is_output = output.is_graph_output()
+    if key in shared and not is_output:
+        output.replace_all_uses_with(shared[key])
+        _remove(node)
+        return
+    inputs = [_transposed(rewriter, v, perm, is_x=not k) for k, v in enumerate(quantiser.inputs)]
+    value = rewriter.successor(output, "replaced")
+    made = rewriter.node(
+        quantiser.op_type, inputs, value, domain=quantiser.domain, attributes=dict(quantiser.attributes)
+    )
+    _annotate(value, quantiser.outputs[0])
+    if is_output:
+        node.prepend(made)
+    else:
+        quantiser.prepend(made)
+        shared[key] = value
+    _remove(node)
+
+
+def _transposed(rewriter: Rewriter, value: ir.Value | None, perm: tuple[int, ...], *, is_x: bool) -> ir.Value | None:
+    array = constant(value)
+    if value is None or array is None or (array.size == 1 and not is_x):
+        return value
+    full: Array = array.reshape((1,) * (len(perm) - array.ndim) + array.shape)
+    made = rewriter.constant(f"{value.name}/transposed", np.ascontiguousarray(full.transpose(perm)))
+    _annotate(made, value)
+    return made
+
+
+def _annotate(value: ir.Value, like: ir.Value) -> None:
+    """What was stated of `like` holds of the value, but for the places of its axes."""
+    stated = value.meta.get(ANNOTATIONS) or {}
+    entries = {k: v for k, v in (like.meta.get(ANNOTATIONS) or {}).items() if k != _LAYOUT} | stated
+    if entries:
+        value.meta[ANNOTATIONS] = entries
+
+
+def _remove(node: ir.Node) -> None:
+    if node.graph is not None:
+        node.graph.remove(node, safe=True)

@@ -1,0 +1,1 @@
+"""Engines: a model made ready to run by numpy, by ONNX Runtime or by OpenVINO."""

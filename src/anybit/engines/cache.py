@@ -1,0 +1,313 @@
+"""Cache: lowered models on disk, found again by what they were made from.
+
+The key of an entry is the SHA-256 of all that decides what it holds: the model with every weight, wherever that lies,
+the options of the session, what the processor's products of bytes do, the versions of the packages that take part and
+the source of anybit itself. An entry is one file, written beside its place and then renamed, so that processes may
+share a folder. It begins with the SHA-256 of its own bytes, which is checked before any of them is looked at; a file
+that does not fit is as good as none, and is written again. The hash tells a damaged file from a sound one: it does not
+tell who wrote it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import struct
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.arrays import Array
+from anybit.engines.engine import Engine
+from anybit.engines.onnxruntime.lower import IN_MEMORY, WEIGHTS_FILE, Lowered
+from anybit.engines.onnxruntime.saturation import saturates
+from anybit.engines.prepare import Facts, TensorInfo
+from anybit.errors import ModelFileError
+from anybit.graph.tensors import tensors_of
+from anybit.io.files.external import ExternalTensor
+from anybit.io.files.regular import open_regular, read_regular
+from anybit.io.files.whole import whole
+from anybit.io.load import ModelSource, load
+from anybit.ops.calls import operator_of
+from anybit.ops.operator import Operator
+from anybit.ops.registry import operators
+
+_MAGIC = b"anybit lowered 1"
+_LENGTHS = struct.Struct("<QQQ")  # of the header, the model and the weights
+_START = len(_MAGIC) + hashlib.sha256().digest_size + _LENGTHS.size
+_BUFFER = 1 << 22
+_LARGEST_FILE = 1 << 26  # of a model that is known by its bytes
+_SMALL = 1024  # weights below this many bytes are hashed with the graph
+_PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "ml_dtypes")
+
+
+class Cache:
+    """A folder of lowered models.
+
+    Args:
+        folder: Where they are; it is made, for the user alone, when the first one is written.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._folder = Path(folder)
+
+    def of(
+        self, source: ModelSource, engine: Engine, *, tensors: Sequence[str] | str
+    ) -> tuple[Slot | None, Callable[[], ir.Model]]:
+        """The place of a model, and what loads it.
+
+        A file that holds its weights itself is known by its bytes: it is not even parsed if the place is taken. There
+        is no place for a model with operators that others registered: the key does not tell their code.
+
+        Args:
+            source: Model, in any form.
+            engine: Engine that was asked for.
+            tensors: Intermediate tensors that were asked for.
+        """
+        if engine not in (Engine.AUTO, Engine.ONNXRUNTIME):
+            return None, lambda: load(source)
+        others = sorted(f"{o.domain} {o.name} {o.since}" for o in operators() if _is_of_others(o))
+        packages = [version(name) for name in _PACKAGES]
+        place = [platform.machine(), saturates(), sys.byteorder, sys.version, *packages, _own_source()]
+        options = [engine.value, tensors if isinstance(tensors, str) else list(tensors), others]
+        decided = json.dumps([place, options]).encode()
+        data, folder = _bytes_and_folder(source)
+        slot = None if data is None else self._slot((decided, b"file", data))
+        if data is not None and slot is not None and slot.path.exists():
+            return slot, lambda: load(data, base_dir=folder)
+        model = load(source)
+        if any(_is_of_others(o) for o in _operators_of(model)):
+            return None, lambda: model
+        if slot is None or _has_external(model):
+            slot = self._slot((decided, b"model", *_parts(model)))
+        return slot, model.clone
+
+    def _slot(self, parts: Iterable[bytes | memoryview]) -> Slot:
+        key = _hash(parts)
+        return Slot(self._folder / f"{key}.lowered", key)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of one model in a cache.
+
+    Attributes:
+        path: File that holds it, or will.
+        key: Hash of all that decides what it holds.
+    """
+
+    path: Path
+    key: str
+
+    def read(self) -> tuple[Facts, Lowered] | None:
+        """What the file holds, None if there is none or it is not as it was written."""
+        try:
+            with open_regular(self.path) as file:
+                return _read(file, self.key)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self, facts: Facts, lowered: Lowered) -> None:
+        """Writes the file, which appears whole or not at all.
+
+        Raises:
+            ModelFileError: It cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with whole(self.path) as temporary, temporary.open("wb") as file:
+                _write(file, self.key, facts, lowered)
+        except OSError as error:
+            raise ModelFileError(
+                "cannot write to the cache", node=str(self.path.parent), got=error.strerror or error
+            ) from error
+
+
+@cache
+def _own_source() -> str:
+    """Hash of anybit itself: its version does not tell two states of a checkout apart."""
+    root = Path(__file__).parent.parent
+    paths = sorted(root.rglob("*.py"))
+    return _hash(part for path in paths for part in (path.relative_to(root).as_posix().encode(), path.read_bytes()))
+
+
+def _hash(parts: Iterable[bytes | memoryview]) -> str:
+    """Hash of a list of parts; each is preceded by its length, so that no two lists are the same bytes."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _bytes_and_folder(source: ModelSource) -> tuple[bytes | None, Path | None]:
+    """The bytes of a model that is in a file, unless they are too many to be kept in memory, and the file's folder."""
+    if isinstance(source, bytes):
+        return source, None
+    if not isinstance(source, str | os.PathLike):
+        return None, None
+    path = Path(source)
+    try:
+        return (read_regular(path) if path.stat().st_size <= _LARGEST_FILE else None), path.parent
+    except OSError:  # `load` says it better
+        return None, path.parent
+
+
+def _operators_of(model: ir.Model) -> Generator[Operator]:
+    graphs = (model.graph, *(f.graph for f in model.functions.values()))
+    known = (operator_of(n, model.opset_imports) for graph in graphs for n in graph.all_nodes())
+    yield from (o for o in known if o is not None)
+
+
+def _is_of_others(operator: Operator) -> bool:
+    return operator.reference.__module__.partition(".")[0] != "anybit"
+
+
+def _has_external(model: ir.Model) -> bool:
+    return any(isinstance(t, ExternalTensor) for t in tensors_of(model))
+
+
+def _parts(model: ir.Model) -> Generator[bytes | memoryview]:
+    """The graph, and the bytes of each initializer that is large; all else is in the graph's own bytes."""
+    original = {
+        v: v.const_value
+        for graph in model.graphs()
+        for v in graph.initializers.values()
+        if v.const_value is not None and v.const_value.dtype is not ir.DataType.STRING and v.const_value.nbytes > _SMALL
+    }
+    for tensor in original.values():
+        yield f"{tensor.name} {tensor.dtype} {tensor.shape}".encode()
+        yield _bytes_of(tensor.numpy())
+    try:
+        for value, tensor in original.items():
+            shape = ir.Shape(tensor.shape.numpy())
+            value.const_value = ir.ExternalTensor("", 0, tensor.nbytes, tensor.dtype, shape=shape, name=str(value.name))
+        yield ir.to_proto(model).SerializeToString(deterministic=True)
+    finally:
+        for value, tensor in original.items():
+            value.const_value = tensor
+
+
+def _bytes_of(array: Array) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _write(file: BinaryIO, key: str, facts: Facts, lowered: Lowered) -> None:
+    entries: list[list[Any]] = []
+    offset = 0
+    for name, array in lowered.weights.items():
+        entries.append([name, _name_of(array.dtype), array.shape, offset])
+        offset += array.nbytes
+    held = {"key": key, "facts": _packed(facts), "integer": lowered.integer, "weights": entries}
+    header = json.dumps({**held, "file": lowered.folder is not None}).encode()
+    path = None if lowered.folder is None else Path(lowered.folder.name) / WEIGHTS_FILE
+    lengths = _LENGTHS.pack(len(header), len(lowered.proto), offset if path is None else path.stat().st_size)
+    weights = map(_bytes_of, lowered.weights.values()) if path is None else _pieces_of(path)
+    digest = hashlib.sha256()
+    file.write(bytes(_START - len(lengths)))
+    for part in chain((lengths, header, lowered.proto), weights):
+        digest.update(part)
+        file.write(part)
+    file.seek(0)
+    file.write(_MAGIC + digest.digest())
+
+
+def _pieces_of(path: Path) -> Generator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_BUFFER):
+            yield piece
+
+
+def _read(file: BinaryIO, key: str) -> tuple[Facts, Lowered]:
+    """The content of an entry.
+
+    Raises:
+        ValueError: It is not what was written, or not for this key.
+    """
+    size = os.fstat(file.fileno()).st_size
+    magic, expected = file.read(len(_MAGIC)), file.read(hashlib.sha256().digest_size)
+    lengths = file.read(_LENGTHS.size)
+    if magic != _MAGIC or len(lengths) != _LENGTHS.size or _START + sum(_LENGTHS.unpack(lengths)) != size:
+        raise ValueError("no entry, or a truncated one")
+    weights_size = _LENGTHS.unpack(lengths)[-1]
+    folder = TemporaryDirectory(ignore_cleanup_errors=True) if weights_size > IN_MEMORY else None
+    try:
+        return _sound(file, key, lengths, expected, folder)
+    except BaseException:
+        if folder is not None:
+            folder.cleanup()
+        raise
+
+
+def _sound(
+    file: BinaryIO, key: str, lengths: bytes, expected: bytes, folder: TemporaryDirectory[str] | None
+) -> tuple[Facts, Lowered]:
+    header_size, proto_size, _ = _LENGTHS.unpack(lengths)
+    digest = hashlib.sha256(lengths)
+    header, proto = file.read(header_size), file.read(proto_size)
+    digest.update(header)
+    digest.update(proto)
+    weights = _weights(file, folder, digest.update)
+    if digest.digest() != expected:
+        raise ValueError("damaged")
+    held = json.loads(header)
+    if held["key"] != key or held["file"] != (folder is not None):
+        raise ValueError("the entry of another model")
+    arrays = {name: _array(weights, *entry) for name, *entry in held["weights"]}
+    return _unpacked(held["facts"]), Lowered(proto, arrays, folder, held["integer"])
+
+
+def _weights(file: BinaryIO, folder: TemporaryDirectory[str] | None, seen: Callable[[bytes], None]) -> bytes:
+    """The rest of the file, in memory or in the folder: what is checked is what ONNX Runtime will map."""
+    if folder is None:
+        data = file.read()
+        seen(data)
+        return data
+    with (Path(folder.name) / WEIGHTS_FILE).open("wb") as target:
+        while piece := file.read(_BUFFER):
+            seen(piece)
+            target.write(piece)
+    return b""
+
+
+def _array(data: bytes, dtype: str, shape: Iterable[int], offset: int) -> Array:
+    dimensions = tuple(shape)
+    element = ir.DataType[dtype].numpy()
+    return np.frombuffer(data, element, int(np.prod(dimensions, dtype=np.int64)), offset).reshape(dimensions)
+
+
+def _name_of(dtype: np.dtype[Any]) -> str:
+    return ir.DataType.from_numpy(dtype).name
+
+
+def _packed(facts: Facts) -> dict[str, Any]:
+    inputs = [[i.name, _name_of(i.dtype), i.shape, i.optional] for i in facts.inputs]
+    return {**vars(facts), "engine": facts.engine.value, "inputs": inputs, "varying": sorted(facts.varying)}
+
+
+def _unpacked(held: Mapping[str, Any]) -> Facts:
+    inputs = tuple(
+        TensorInfo(name, ir.DataType[dtype].numpy(), None if shape is None else tuple(shape), optional)
+        for name, dtype, shape, optional in held["inputs"]
+    )
+    return Facts(
+        engine=Engine(held["engine"]),
+        inputs=inputs,
+        outputs=tuple(held["outputs"]),
+        tensors=tuple(held["tensors"]),
+        varying=frozenset(held["varying"]),
+        free_batch=held["free_batch"],
+        separable=held["separable"],
+        sample_bytes=held["sample_bytes"],
+    )

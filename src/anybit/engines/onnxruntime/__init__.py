@@ -1,0 +1,1 @@
+"""ONNX Runtime as an engine: models lowered to the standard operators that it has kernels for."""

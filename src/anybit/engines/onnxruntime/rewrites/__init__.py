@@ -1,0 +1,1 @@
+"""Rewrites of a model on its way to ONNX Runtime, one a file."""

@@ -1,0 +1,1 @@
+"""The reference engine: every operator by its numpy reference."""

@@ -1,0 +1,1 @@
+"""Models on data sets: data, metrics, statistics of activations."""

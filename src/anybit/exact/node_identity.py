@@ -1,0 +1,130 @@
+"""Nodes as they are compared: attributes with defaults, reshapes by what they do, channels of element-wise nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.arrays import Array
+from anybit.exact.integer_functions import Function, digest
+from anybit.exact.integer_layers import PRODUCTS, IntegerProduct
+from anybit.graph.constants import constant
+from anybit.graph.walk import shape_of
+from anybit.ops.calls import call_of, operator_of
+from anybit.ops.standard_schemas import standard_schema
+
+PAIRWISE = frozenset(("Add", "Div", "Max", "Min", "Mul", "Sub"))
+"""Element-wise operators of two tensors."""
+RESHAPES = frozenset(("Flatten", "Reshape", "Squeeze", "Unsqueeze"))
+"""Operators that keep the elements in their order."""
+MOVES = RESHAPES | frozenset("DepthToSpace GlobalMaxPool MaxPool Slice SpaceToDepth Transpose".split())
+"""Operators that give elements of their input: scaling by a positive number commutes with them."""
+# Their meaning has been the same in all versions that have the same attributes and inputs.
+_TIMELESS = (
+    MOVES
+    | PAIRWISE
+    | PRODUCTS
+    | frozenset(
+        "Abs BatchNormalization Clip Concat Gather GlobalAveragePool LeakyRelu Neg PRelu Relu Sigmoid Sqrt Tanh".split()
+    )
+)
+_IGNORED = frozenset(("momentum", "spatial", "training_mode", "consumed_inputs"))
+
+
+def is_identity(node: ir.Node) -> bool:
+    """Whether a node gives its input."""
+    if node.domain != "":
+        return False
+    x, y = node.inputs[0] if node.inputs else None, node.outputs[0]
+    same = x is not None and x.dtype is not None and x.dtype == y.dtype
+    if node.op_type in RESHAPES and x is not None:
+        before, after = shape_of(x), shape_of(y)
+        return same and before is not None and before == after and None not in before[1:]
+    return node.op_type == "Identity" or (node.op_type == "Cast" and same)
+
+
+def attributes_of(node: ir.Node, opsets: dict[str, int]) -> dict[str, Any] | None:
+    """Attributes by name, defaults filled in, and the version where it matters; None if they do not say everything."""
+    given: dict[str, Any] = {}
+    for name, attribute in sorted(node.attributes.items()):
+        if attribute.is_ref() or attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+            return None
+        is_tensor = attribute.type == ir.AttributeType.TENSOR
+        given[name] = digest(attribute.as_tensor().numpy()) if is_tensor else attribute.value
+    if node.domain != "":
+        operator = operator_of(node, opsets)
+        if operator is None:
+            return None
+        return {"version": operator.since, **call_of(node, operator).attributes}
+    schema = standard_schema(node.op_type, opsets.get("", 1))
+    if schema is None or node.op_type.startswith(("Random", "Bernoulli", "Multinomial")):
+        return None
+    if given.get("training_mode", 0):
+        return None
+    ignored = _IGNORED if node.op_type == "BatchNormalization" else frozenset[str]()
+    defaults = {n: _default(a) for n, a in schema.attributes.items() if a.default_value.type}
+    known = {n: v for n, v in sorted((defaults | given).items()) if n not in ignored}
+    known = {n: tuple(v) if isinstance(v, list) else v for n, v in known.items()}
+    return known if node.op_type in _TIMELESS else {"version": schema.since_version} | known
+
+
+def _default(attribute: Any) -> Any:
+    value = ir.from_proto(attribute.default_value).value
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def keeps_shape(node: ir.Node) -> bool:
+    """Whether the output is known to have the shape of an input: then broadcasting enlarges nothing but constants."""
+    shape = shape_of(node.outputs[0])
+    varying = [v for v in node.inputs if v is not None and constant(v) is None]
+    return shape is not None and any(shape_of(v) == shape for v in varying)
+
+
+def stripped(array: Array) -> Array:
+    """Without leading axes of length 1, which broadcasting adds by itself."""
+    while array.ndim and array.shape[0] == 1:
+        array = array[0]
+    return array
+
+
+def shape_of_sample(node: ir.Node) -> tuple[int | None, ...] | None:
+    """What a reshape makes of each sample; None where it is not known to keep samples apart."""
+    x = node.inputs[0]
+    before, after = None if x is None else shape_of(x), shape_of(node.outputs[0])
+    if not before or not after or None in before[1:] or None in after[1:]:
+        return None
+    sizes = [int(np.prod([d or 0 for d in s[1:]])) for s in (before, after)]
+    return after[1:] if sizes[0] == sizes[1] > 0 else None
+
+
+def geometry_of(node: ir.Node, product: IntegerProduct) -> tuple[object, ...]:
+    """Everything about a Conv but its operands."""
+    axes = product.weights.ndim - 2
+    given = {n: a.value for n, a in node.attributes.items()}
+    pads, auto = tuple(given.get("pads", (0,) * 2 * axes)), given.get("auto_pad", "NOTSET")
+    ones = (1,) * axes
+    strides, dilations = tuple(given.get("strides", ones)), tuple(given.get("dilations", ones))
+    return "conv", strides, dilations, pads, auto, int(given.get("group", 1))
+
+
+def channels_behind(
+    node: ir.Node, position: int, constants: list[Array | None], function: Function
+) -> tuple[int, int] | None:
+    """Axis and number of the channels behind an element-wise node; None where its parameters vary otherwise."""
+    axis, channels = function.axis, function.channels
+    for index, array in enumerate(constants):
+        if array is None or index == position or array.size == 1:
+            continue
+        if node.op_type == "BatchNormalization":
+            place, size = 1, array.size
+        else:
+            long = [i for i, d in enumerate(array.shape) if d != 1]
+            if len(long) != 1 or array.ndim > function.rank:
+                return None
+            place, size = function.rank - array.ndim + long[0], array.size
+        if place < 1 or (channels > 1 and (place, size) != (axis, channels)):
+            return None
+        axis, channels = place, size
+    return axis, channels

@@ -1,0 +1,414 @@
+"""Numbering of a hub model's tensors: two tensors that get one key hold the same numbers, whichever model they are in.
+
+A tensor that is computed element by element from integers (a quantised tensor, the sums of a product, a pair of
+quantised tensors) is numbered by the function itself, found by trying all integers or by bisection of its steps; any
+other one by its operator, attributes and inputs. Integers have no -0: where an operator tells it from +0, two inputs
+count as one only if their zeros are known to have the same sign.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.analysis.values.interpreter import Values
+from anybit.analysis.values.tensor_values import Float64s
+from anybit.arrays import Array
+from anybit.errors import Refusal
+from anybit.exact.integer_functions import Function, Key, Number, Root, digest, function_on
+from anybit.exact.integer_layers import PRODUCTS, read_product
+from anybit.exact.monotone import direction, is_elementwise
+from anybit.exact.node_identity import (
+    MOVES,
+    PAIRWISE,
+    RESHAPES,
+    attributes_of,
+    channels_behind,
+    geometry_of,
+    is_identity,
+    keeps_shape,
+    shape_of_sample,
+    stripped,
+)
+from anybit.exact.runs import Runs, compressed, runs_of
+from anybit.graph.walk import shape_of
+from anybit.ops.calls import call_of, operator_of
+from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, evaluate_node, known_value
+from anybit.ops.quantizer_parameters import integer_bounds
+from anybit.ops.zero_sign import ZeroSign, zero_sign
+from anybit.rounding import Rounding
+
+QUANTIZERS = frozenset(("BipolarQuant", "FloatQuant", "Quant", "Trunc"))
+_COMMUTATIVE = frozenset(("Add", "Mul"))
+_MOST_PAIRS = 1 << 22
+_MOST_LEVELS = 1 << 16
+_WIDEST = 24  # bits whose integers float32 holds
+_NOTHING = Root(b"", np.zeros(1), np.zeros(1))
+
+
+class _Kind(enum.Enum):
+    """The keys of a tensor, see `Number`."""
+
+    NUMBERS = enum.auto()
+    STRUCTURE = enum.auto()
+    BITS = enum.auto()
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """The integers behind a quantised tensor: element = scale * integer, integers lo .. hi without a common factor.
+
+    Attributes:
+        key: Which integers they are.
+        lo: Smallest integer.
+        hi: Largest one.
+        scale: (1,) or (channels,).
+        factor: What was divided out of the integers of the analysis.
+    """
+
+    key: Key
+    lo: float
+    hi: float
+    scale: Float64s
+    factor: int
+
+
+@dataclass
+class Numbering:
+    """Numbers the tensors of one hub model.
+
+    Attributes:
+        values: Analysis of the model.
+        roots: Integers by what they are computed from; shared between the models that are compared.
+    """
+
+    values: Values
+    roots: dict[Key, Root]
+    numbers: dict[ir.Value, Number] = field(default_factory=dict[ir.Value, Number])
+    constants: dict[ir.Value, Array | None] = field(default_factory=dict[ir.Value, Array | None])
+
+    def __post_init__(self) -> None:
+        graph = self.values.model.graph
+        for position, value in enumerate(graph.inputs):
+            key = digest("input", position, str(value.dtype), (shape_of(value) or ("unknown",))[1:])
+            self.numbers[value] = self._input(value, key)
+        with np.errstate(all="ignore"):  # overflow and NaN have defined results
+            for node in graph:
+                self._node(node)
+
+    def _input(self, value: ir.Value, key: Key) -> Number:
+        """An input; where its number format is stated, its elements are a function of the format's integers."""
+        grid, rank = self.values[value].grid, shape_of(value)
+        if value.dtype != ir.DataType.FLOAT or grid is None or rank is None or not grid.is_centred:
+            return Number(key, key, key)
+        scale = grid.scale.reshape(-1)
+        root = self._root(digest("levels", key), grid.lo.reshape(-1), grid.hi.reshape(-1))
+        if scale.size > 1 or root.lo.size > 1 or grid.hi.max() - grid.lo.min() >= _MOST_LEVELS:
+            return Number(key, key, key)
+        levels = _with_runs(
+            function_on(root, lambda q: (q * scale).astype(np.float32), rank=len(rank), rising=np.ones(1))
+        )
+        return Number(levels.content() or key, key, key, levels)
+
+    @property
+    def opsets(self) -> dict[str, int]:
+        """Version by domain."""
+        return self.values.model.opset_imports
+
+    def of(self, value: ir.Value | None) -> Number:
+        """The number of a tensor."""
+        if value is None:
+            return Number(b"absent", b"absent", b"absent")
+        if value not in self.numbers:
+            array = self._constant(value)
+            key = digest("unknown", id(self), id(value)) if array is None else digest("constant", array)
+            self.numbers[value] = Number(key, key, key)
+        return self.numbers[value]
+
+    def kernel(self, value: ir.Value) -> Kernel | None:
+        """The integers of a quantised tensor, all of one zero point; None if it has none."""
+        function, grid = self.of(value).function, self.values[value].grid
+        if function is None or function.runs is None or grid is None:
+            return None
+        runs, scale = function.runs, grid.scale.reshape(-1)
+        if scale.size not in (1, function.channels):
+            return None
+        integers = np.rint(runs.values.astype(np.float64) / scale)
+        if not np.isfinite(integers).all() or np.abs(integers).max(initial=0) > 1 << _WIDEST:
+            return None
+        whole = integers[np.isfinite(runs.starts)]
+        factor = int(np.gcd.reduce(np.abs(whole).astype(np.int64))) or 1
+        scale, integers = scale * factor, integers / factor + 0.0
+        if ((integers * scale).astype(runs.values.dtype) != runs.values).any():
+            return None
+        starts, channels = runs.starts, function.channels
+        if (integers == integers[:, :1]).all() and (starts == starts[:, :1]).all():
+            starts, integers, channels = starts[:, :1], integers[:, :1], 1
+        steps = replace(function.steps, channels=channels)
+        key = digest("kernel", replace(function, steps=steps, runs=Runs(starts, integers, 0)).content())
+        return Kernel(key, float(whole.min()) / factor, float(whole.max()) / factor, scale, factor)
+
+    def _constant(self, value: ir.Value | None) -> Array | None:
+        if value is None:
+            return None
+        if value not in self.constants:
+            self.constants[value] = known_value(value, self.opsets)
+        return self.constants[value]
+
+    def _node(self, node: ir.Node) -> None:
+        if node.op_type == "Constant" and node.domain == "":
+            return
+        constants = [self._constant(v) for v in node.inputs]
+        if node.inputs and all(c is not None for c, v in zip(constants, node.inputs, strict=True) if v is not None):
+            return  # `of` evaluates it
+        if is_identity(node):
+            self.numbers[node.outputs[0]] = self.of(node.inputs[0])
+            return
+        key, structure, bits = (self._structure(node, kind) for kind in (_Kind.NUMBERS, _Kind.STRUCTURE, _Kind.BITS))
+        for index, output in enumerate(node.outputs):
+            keys = _output(key, index), _output(structure, index), _output(bits, index)
+            self.numbers[output] = Number(*keys, node=node)
+        output, first = node.outputs[0], node.inputs[0] if node.inputs else None
+        if output.dtype != ir.DataType.FLOAT or first is None or first.dtype != ir.DataType.FLOAT:
+            return
+        try:
+            function = self._function(node)
+        except EVALUATION_ERRORS:
+            return  # parameters that do not fit the channels
+        if function is not None:
+            content = function.content()
+            own = self.numbers[output]
+            self.numbers[output] = replace(own, function=function, key=content or own.key)
+
+    def _structure(self, node: ir.Node, kind: _Kind) -> Key:
+        """Operator, attributes and inputs; unique where they do not say what the node computes."""
+        attributes = attributes_of(node, self.opsets)
+        if attributes is None:
+            return digest("opaque", id(self), id(node))
+        keys = [self._key_of_input(node, place, kind) for place in range(len(node.inputs))]
+        elementwise = node.op_type in PAIRWISE and node.domain == ""
+        if elementwise:
+            arrays = [self._constant(v) for v in node.inputs]
+            plain = stripped if keeps_shape(node) else np.asarray
+            keys = [k if a is None else digest("broadcast", plain(a)) for k, a in zip(keys, arrays, strict=True)]
+        weights = self._constant(node.inputs[1]) if node.domain == "" and node.op_type in PRODUCTS else None
+        if weights is not None and kind is not _Kind.BITS:  # the sign of zero adds nothing, but to a sum of zeros
+            keys[1] = digest("constant", weights + np.zeros((), weights.dtype))
+        if elementwise and node.op_type in _COMMUTATIVE:
+            keys.sort()
+        if node.op_type in RESHAPES and node.domain == "":
+            rest = shape_of_sample(node)
+            if rest is not None:
+                return digest("reshape", rest, keys[0])
+        return digest(node.domain, node.op_type, attributes, *keys)
+
+    def _key_of_input(self, node: ir.Node, place: int, kind: _Kind) -> Key:
+        number, sign = self.of(node.inputs[place]), self._zero_sign(node, place)
+        match kind:
+            case _Kind.NUMBERS:
+                return number.bits if sign is ZeroSign.TOLD else number.key
+            case _Kind.STRUCTURE:
+                return digest(number.structure, number.bits) if sign is ZeroSign.TOLD else number.structure
+            case _Kind.BITS:
+                return number.key if sign is ZeroSign.ENDED else number.bits
+
+    def _zero_sign(self, node: ir.Node, place: int) -> ZeroSign:
+        """What the node makes of the sign of zeros of an input, which may have none."""
+        value = node.inputs[place]
+        known = None if value is None else self.values.tensors.get(value)
+        if known is not None and ((known.lo > 0).all() or (known.hi < 0).all()):
+            return ZeroSign.ENDED
+        return zero_sign(node, place, self.opsets)
+
+    def _function(self, node: ir.Node) -> Function | None:
+        varying = [i for i, v in enumerate(node.inputs) if v is not None and self._constant(v) is None]
+        if any(self._zero_sign(node, i) is ZeroSign.TOLD for i in varying):
+            return None  # integers do not say which zero it is
+        if node.domain == "" and node.op_type in PRODUCTS:
+            return self._product(node)
+        if node.domain == "" and node.op_type in MOVES:
+            return self._moved(node)
+        if len(varying) == 2 == len(node.inputs) and node.domain == "" and node.op_type in PAIRWISE:
+            return self._pair(node)
+        if len(varying) != 1 or len(node.outputs) != 1:
+            return None
+        operator = operator_of(node, self.opsets)
+        quantises = operator is not None and operator.name in QUANTIZERS
+        function = self.of(node.inputs[varying[0]]).function
+        if function is None:
+            return self._first(node, "" if operator is None else operator.name)
+        return self._elementwise(node, varying[0], function, quantises=quantises)
+
+    def _first(self, node: ir.Node, name: str) -> Function | None:
+        """Levels of a tensor that is no function of integers."""
+        match name:
+            case "Quant":
+                return self._first_levels(node)
+            case "BipolarQuant":
+                return self._first_signs(node)
+            case _:
+                return None
+
+    def _first_signs(self, node: ir.Node) -> Function | None:
+        x, scale = node.inputs[0], self._constant(node.inputs[1])
+        rank = None if x is None else shape_of(x)
+        if scale is None or rank is None or scale.size != 1 or not float(scale.reshape(())) > 0:
+            return None
+        s = np.float32(scale.reshape(()))
+        root = self._root(digest("signs", self.of(x).key), -np.ones(1), np.ones(1))
+        return _with_runs(function_on(root, lambda q: q.astype(np.float32) * s, rank=len(rank), rising=np.ones(1)))
+
+    def _first_levels(self, node: ir.Node) -> Function | None:
+        x, operator = node.inputs[0], operator_of(node, self.opsets)
+        rank = None if x is None else shape_of(x)
+        if operator is None or rank is None:
+            return None
+        call = call_of(node, operator)
+        parameters = [self._constant(v) for v in node.inputs[1:4]]
+        if any(p is None or not p.size for p in parameters):
+            return None
+        scale, zero, bits = (_uniform(np.asarray(p)) for p in parameters)
+        if zero.size > 1 or bits.size > 1 or not (scale > 0).all():
+            return None
+        channels = channels_behind(node, 0, [None, scale], function_on(_NOTHING, np.asarray, rank=len(rank)))
+        z, width = float(zero.reshape(())), float(bits.reshape(()))
+        if channels is None or z != np.floor(z) or abs(z) >= 1 << _WIDEST or not 1 <= width < _WIDEST or width % 1:
+            return None
+        signed, narrow = bool(call.attributes["signed"]), bool(call.attributes["narrow"])
+        bipolar = signed and width == 1
+        low, high = (float(b) for b in integer_bounds(np.asarray(width), signed=signed, narrow=narrow))
+        low, high = (-1.0, 1.0) if bipolar else (low, high)
+        s = scale.astype(np.float32)
+        own = self.of(x).key
+        quotient = own if (s == 1).all() else _output(digest("", "Div", {}, own, digest("broadcast", stripped(s))), 0)
+        rounding = Rounding.parse(str(call.attributes["rounding_mode"]))
+        key = digest("levels", quotient, z, low, high, bipolar, "" if bipolar else rounding.name)
+        root = self._root(key, np.array([low - z]), np.array([high - z]))
+        by_channel = s.reshape(-1)
+        function = function_on(
+            root,
+            lambda q: q.astype(np.float32) * by_channel,
+            rank=len(rank),
+            axis=channels[0],
+            channels=channels[1],
+            rising=np.ones(1),
+        )
+        return _with_runs(function) if high - low < _MOST_LEVELS else function
+
+    def _root(self, key: Key, lo: Float64s, hi: Float64s) -> Root:
+        return self.roots.setdefault(key, Root(key, lo, hi))
+
+    def _elementwise(self, node: ir.Node, position: int, function: Function, *, quantises: bool) -> Function | None:
+        if not keeps_shape(node) or not is_elementwise(node, position, self.opsets):
+            return None
+        constants = [self._constant(v) for v in node.inputs]
+        placed = channels_behind(node, position, constants, function)
+        if placed is None:
+            return None
+        axis, channels = placed
+        before, kernel = replace(function, axis=axis), compiled(node, self.opsets)
+        if kernel is None:
+            return None
+
+        def apply(array: Array) -> Array:
+            (result,) = kernel([before.laid(array) if i == position else c for i, c in enumerate(constants)])
+            made = result.reshape(len(array), -1)
+            return np.where(np.isnan(array), made.dtype.type(np.nan), made)  # BipolarQuant makes a number of NaN
+
+        step, before_it, runs = direction(node, position, self.opsets), function.steps.direction, function.runs
+        rising = None if step is None or before_it is None else np.broadcast_to(before_it * step.reshape(-1), channels)
+        inner = function.steps.evaluate
+        made = function_on(
+            function.root,
+            lambda q: apply(inner(q)),
+            rank=function.rank,
+            axis=axis,
+            channels=channels,
+            rising=rising,
+        )
+        if runs is not None:
+            values = apply(runs.values)
+            return replace(made, runs=compressed(np.broadcast_to(runs.starts, values.shape), values, runs.tried))
+        return _with_runs(made) if quantises else made
+
+    def _product(self, node: ir.Node) -> Function | None:
+        product = read_product(node, self.opsets, self.values)
+        x, rank = node.inputs[0], shape_of(node.outputs[0])
+        kernel = None if x is None else self.kernel(x)
+        if isinstance(product, Refusal) or kernel is None or rank is None:
+            return None
+        is_conv = node.op_type == "Conv"
+        by_channel = product.weights if is_conv else product.weights.T
+        flat = by_channel.reshape(product.channels, -1).astype(np.int64)
+        common = np.maximum(np.gcd.reduce(flat, axis=1), 1)
+        first = np.take_along_axis(flat, (flat != 0).argmax(axis=1)[:, None], axis=1)[:, 0]
+        common = np.where(first < 0, -common, common)
+        geometry = geometry_of(node, product) if is_conv else ("matmul",)
+        key = digest("sums", geometry, kernel.key, (flat // common[:, None]).reshape(by_channel.shape))
+        # read_product counts in units of the analysis's grid, the kernel in units without a common factor
+        factor = common * kernel.factor
+        ends = product.lo / factor, product.hi / factor
+        root = self._root(key, np.ceil(np.minimum(*ends)), np.floor(np.maximum(*ends)))
+        axis = 1 if is_conv else len(rank) - 1
+        rising = np.sign(product.scale * factor)
+
+        def reals(q: Float64s) -> Array:
+            return product.numbers.reals(q * factor)
+
+        return function_on(root, reals, rank=len(rank), axis=axis, channels=product.channels, rising=rising)
+
+    def _moved(self, node: ir.Node) -> Function | None:
+        x, rank = node.inputs[0], shape_of(node.outputs[0])
+        kernel = None if x is None else self.kernel(x)
+        attributes = attributes_of(node, self.opsets)
+        if kernel is None or kernel.scale.size > 1 or rank is None or attributes is None:
+            return None
+        rest = shape_of_sample(node) if node.op_type in RESHAPES else None
+        others = [self.of(v).key for v in node.inputs[1:]]
+        how = ("reshape", rest) if rest is not None else (node.op_type, attributes, *others)
+        root = self._root(digest("moved", how, kernel.key), np.array([kernel.lo]), np.array([kernel.hi]))
+        scale = kernel.scale
+        function = function_on(root, lambda q: (q * scale).astype(np.float32), rank=len(rank), rising=np.ones(1))
+        return _with_runs(function) if kernel.hi - kernel.lo < _MOST_LEVELS else None
+
+    def _pair(self, node: ir.Node) -> Function | None:
+        """An element-wise function of two quantised tensors: of the number of a pair of integers."""
+        first, second = (None if v is None else self.kernel(v) for v in node.inputs)
+        rank = shape_of(node.outputs[0])
+        if first is None or second is None or rank is None or first.scale.size + second.scale.size > 2:
+            return None
+        lower, upper = (first, second) if first.key <= second.key else (second, first)
+        count = upper.hi - upper.lo + 1
+        pairs = (lower.hi - lower.lo + 1) * count
+        if pairs > _MOST_PAIRS:
+            return None
+
+        def evaluate(q: Float64s) -> Array:
+            of_pair = {lower: (lower.lo + q // count), upper: (upper.lo + q % count)}
+            arrays = [(of_pair[k] * k.scale).astype(np.float32) for k in (first, second)]
+            results = evaluate_node(node, arrays, self.opsets)
+            if results is None:
+                raise ValueError(f"{node.op_type} has no reference")
+            return results[0]
+
+        root = self._root(digest("pair", lower.key, upper.key), np.zeros(1), np.array([pairs - 1]))
+        return function_on(root, evaluate, rank=len(rank))
+
+
+def _output(key: Key, index: int) -> Key:
+    """The key of one output of a node."""
+    return digest(key, index)
+
+
+def _uniform(array: Array) -> Array:
+    """One number in place of many equal ones."""
+    first = array.reshape(-1)[0]
+    return np.asarray(first) if (array == first).all() else array
+
+
+def _with_runs(function: Function) -> Function:
+    runs = runs_of(function.steps)
+    return replace(function, runs=None if isinstance(runs, Refusal) else runs)

@@ -1,0 +1,1 @@
+"""Quantisers that are written as arithmetic around a rounding operator."""

@@ -1,0 +1,1 @@
+"""Products of bytes: QLinearConv, QLinearMatMul, ConvInteger and MatMulInteger, read and written."""

@@ -1,0 +1,129 @@
+"""lower: what the writers of integer operators share: find the products, plan, replace, write the quantisers left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import onnx_ir as ir
+
+from anybit.analysis.values.interpreter import Values, values_of
+from anybit.cleanup.convert_opset import ConvertOpset
+from anybit.cleanup.infer_shapes import InferShapes
+from anybit.errors import Refusal, UnsupportedError
+from anybit.exact.integer_layers import PRODUCTS, IntegerProduct, read_product
+from anybit.formats.dialect import Approximation, Outcome
+from anybit.formats.integer.passthrough import join_integers
+from anybit.formats.integer.storage import Bytes, from_zero
+from anybit.formats.qdq.write import write_linear
+from anybit.formats.zero_signs import Told
+from anybit.graph.rewriter import Rewriter
+from anybit.graph.walk import label
+from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
+
+_OPSET = 13  # scales per channel, and Clip and MaxPool of bytes
+_WITHOUT_FORM = frozenset(("ConvTranspose", "Einsum"))
+
+
+class LayerPlan(Protocol):
+    """What a product becomes."""
+
+    @property
+    def approximation(self) -> Approximation | None:
+        """What is not the same."""
+        ...
+
+    def apply(self, made: Bytes) -> None:
+        """Replaces the product."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A hub model, what its tensors can hold, and those of which an operator tells the sign of zeros."""
+
+    model: ir.Model
+    values: Values
+    told: Told
+
+    @classmethod
+    def of(cls, model: ir.Model) -> Hub:
+        """The model, analysed as it is now."""
+        return cls(model, values_of(model), tensors_of_told_zeros(model))
+
+
+def lower(model: ir.Model, plan: Callable[[IntegerProduct, Hub], LayerPlan | Refusal], *, approximate: bool) -> Outcome:
+    """Replaces the products of quantised tensors, in place, and writes all quantisers as QuantizeLinear and the like.
+
+    Args:
+        model: Hub model; its opset is raised to 13 if it has such products.
+        plan: What a product becomes, or why it stays.
+        approximate: Whether a product may stay in float, and quantisers be approximated.
+
+    Returns:
+        For every product of a quantised tensor that stays a refusal; if approximate, an approximation.
+    """
+    InferShapes()(model)
+    hub = Hub.of(model)
+    nodes = _candidates(hub)
+    if nodes and model.opset_imports.get("", 1) < _OPSET:
+        try:
+            ConvertOpset(_OPSET)(model)
+        except UnsupportedError as error:
+            problem, reason = (
+                f"it needs opset {_OPSET}, and another node stands in the way",
+                " ".join(str(error).split()),
+            )
+            refusals = tuple(Refusal(problem=problem, node=label(n), hint=reason) for n in nodes)
+            return Outcome(refusals) + write_linear(model, from_zero, approximate=approximate)
+        InferShapes()(model)
+        hub = Hub.of(model)
+        nodes = _candidates(hub)
+    plans = [(n, _planned(n, hub, plan)) for n in nodes]
+    rewriter = Rewriter(model, "lower")
+    made = Bytes(rewriter)
+    outcome = Outcome()
+    for node, found in plans:
+        if isinstance(found, Refusal):
+            outcome += _left(replace(found, node=label(node)), approximate=approximate)
+            continue
+        outcome += Outcome((), () if found.approximation is None else (found.approximation,))
+        found.apply(made)
+    rewriter.result(bool(plans))
+    outcome += write_linear(model, from_zero, approximate=approximate)
+    join_integers(model)
+    return outcome
+
+
+def _candidates(hub: Hub) -> list[ir.Node]:
+    """The products with a quantised operand."""
+    found: list[ir.Node] = []
+    for node in hub.model.graph.all_nodes():
+        if node.domain == "" and node.op_type in PRODUCTS | _WITHOUT_FORM:
+            known = [hub.values.tensors.get(v) for v in node.inputs[:2] if v is not None]
+            if any(t is not None and t.grid is not None for t in known):
+                found.append(node)
+    return found
+
+
+def _planned(
+    node: ir.Node, hub: Hub, plan: Callable[[IntegerProduct, Hub], LayerPlan | Refusal]
+) -> LayerPlan | Refusal:
+    if node.op_type in _WITHOUT_FORM:
+        return Refusal(problem="there is no form of this operator for integers")
+    told = refusal_where_told(node.outputs[0], hub.told)
+    if told is not None:
+        return told
+    product = read_product(node, hub.model.opset_imports, hub.values)
+    found = product if isinstance(product, Refusal) else plan(product, hub)
+    if isinstance(found, Refusal) and found.node not in ("", label(node)):
+        return replace(found, got=", ".join(part for part in (found.node, found.got) if part))
+    return found
+
+
+def _left(refusal: Refusal, *, approximate: bool) -> Outcome:
+    if not approximate:
+        return Outcome((refusal,))
+    reason = f"{refusal.problem}: {refusal.got}" if refusal.got else refusal.problem
+    return Outcome((), (Approximation(problem="kept in float", node=refusal.node, got=reason),))

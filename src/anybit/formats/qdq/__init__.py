@@ -1,0 +1,1 @@
+"""QuantizeLinear, Clip and DequantizeLinear: the dialects QDQ and QCDQ, read and written."""

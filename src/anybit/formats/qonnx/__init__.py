@@ -1,0 +1,1 @@
+"""QONNX in files: packed weights, bodies of operators as model-local functions."""

@@ -1,0 +1,1 @@
+"""Integer products and MultiThreshold, the dialect of FINN, read and written."""

@@ -1,0 +1,93 @@
+"""Quantisation annotations of a file: number format, layout and sparsity of a tensor, by name in the graph."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+import onnx_ir as ir
+
+from anybit.datatypes import DataType, parse_datatype
+from anybit.errors import InvalidModelError
+
+ANNOTATIONS = "quant_parameter_tensor_names"
+"""Where onnx-ir keeps the quantisation annotations of a tensor: a dictionary in its `meta`."""
+_DATATYPE = "finn_datatype"
+_LAYOUT = "tensor_layout"
+_SPARSITY = "tensor_sparsity"
+
+
+def annotated_datatype(value: ir.Value) -> DataType | None:
+    """The number format that the file states for a tensor, None if it states none.
+
+    Raises:
+        UsageError: The file's text is no number format.
+    """
+    text = _entries(value).get(_DATATYPE)
+    return None if text is None else parse_datatype(text)
+
+
+def annotate_datatype(value: ir.Value, datatype: DataType | None) -> None:
+    """States the number format of a tensor, or takes the statement away."""
+    _set(value, _DATATYPE, None if datatype is None else str(datatype))
+
+
+def annotated_layout(value: ir.Value) -> tuple[str, ...] | None:
+    """The axes that the file names for a tensor, such as ("N", "C", "H", "W"); None if it names none.
+
+    Raises:
+        InvalidModelError: The text is no list of names.
+    """
+    layout = _literal(value, _LAYOUT)
+    if layout is None:
+        return None
+    if not isinstance(layout, list | tuple) or not all(isinstance(axis, str) for axis in layout):
+        raise InvalidModelError(_LAYOUT, node=f"tensor '{value.name}'", got=layout, expected="a list of axis names")
+    return tuple(layout)
+
+
+def annotate_layout(value: ir.Value, layout: tuple[str, ...] | None) -> None:
+    """Names the axes of a tensor, or takes the names away."""
+    _set(value, _LAYOUT, None if layout is None else repr(list(layout)))
+
+
+def annotated_sparsity(value: ir.Value) -> Mapping[str, Any] | None:
+    """The sparsity that the file describes for a tensor, None if it describes none.
+
+    Raises:
+        InvalidModelError: The text is no dictionary.
+    """
+    sparsity = _literal(value, _SPARSITY)
+    if sparsity is not None and not isinstance(sparsity, dict):
+        raise InvalidModelError(_SPARSITY, node=f"tensor '{value.name}'", got=sparsity, expected="a dictionary")
+    return sparsity
+
+
+def annotate_sparsity(value: ir.Value, sparsity: Mapping[str, Any] | None) -> None:
+    """Describes the sparsity of a tensor, or takes the description away."""
+    _set(value, _SPARSITY, None if sparsity is None else repr(dict(sparsity)))
+
+
+def _entries(value: ir.Value) -> dict[str, str]:
+    return value.meta.get(ANNOTATIONS) or {}
+
+
+def _set(value: ir.Value, key: str, text: str | None) -> None:
+    entries = {k: v for k, v in _entries(value).items() if k != key}
+    if text is not None:
+        entries[key] = text
+    value.meta[ANNOTATIONS] = entries
+
+
+def _literal(value: ir.Value, key: str) -> Any:
+    """The Python literal that the annotation holds; it is read as data, never evaluated."""
+    text = _entries(value).get(key)
+    if text is None:
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise InvalidModelError(
+            key, node=f"tensor '{value.name}'", got=repr(text), expected="a Python literal"
+        ) from None

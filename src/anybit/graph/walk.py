@@ -1,0 +1,79 @@
+"""Nodes and tensors of a graph as messages and rules see them: labels, types, shapes, what a node reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+_NUMBERS = frozenset(int(t) for t in ir.DataType)
+
+
+def label(node: ir.Node) -> str:
+    """How messages name a node: operator and name, or the name of its first output where it has none of its own."""
+    name = node.name or (node.outputs[0].name if node.outputs else "")
+    return f"{node.op_type} '{name}'"
+
+
+def element_name(dtype: ir.DataType) -> str:
+    """An element type as schemas spell it, such as ``float8e4m3fn``."""
+    return dtype.name.lower()
+
+
+def numbered_type(number: int) -> ir.DataType | None:
+    """The element type that an attribute names by its number, None where there is none of this number."""
+    return ir.DataType(number) if number in _NUMBERS else None
+
+
+def element_type(value: ir.Value) -> str | None:
+    """The element type of a tensor as schemas spell it, None where it is not known or the value is no tensor."""
+    if value.type is not None:
+        known = isinstance(value.type, ir.TensorType) and value.type.dtype != ir.DataType.UNDEFINED
+        return element_name(value.type.dtype) if known else None
+    return None if value.const_value is None else element_name(value.const_value.dtype)
+
+
+def reads(node: ir.Node) -> Iterator[ir.Value]:
+    """The tensors that a node reads, those that its subgraphs capture or make included."""
+    yield from (v for v in node.inputs if v is not None)
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            for inner in attribute.as_graph().all_nodes():
+                yield from (v for v in inner.inputs if v is not None)
+            yield from attribute.as_graph().outputs
+
+
+def last_reads(graph: ir.Graph) -> list[list[ir.Value]]:
+    """For each node of a graph, the tensors that it reads or makes and that no later node reads."""
+    last: dict[ir.Value, int] = {}
+    for position, node in enumerate(graph):
+        for value in (*reads(node), *node.outputs):
+            last[value] = position
+    released: list[list[ir.Value]] = [[] for _ in graph]
+    for value, position in last.items():
+        released[position].append(value)
+    return released
+
+
+def is_undefined(value: ir.Value) -> bool:
+    """Whether nothing makes the value: no node, no input, no initializer."""
+    return value.producer() is None and not value.is_graph_input() and not value.is_initializer()
+
+
+def shape_of(value: ir.Value) -> tuple[int | None, ...] | None:
+    """The shape as integers, None for a free dimension; None where the rank is not known."""
+    if value.shape is None:
+        tensor = value.const_value
+        return None if tensor is None else tuple(tensor.shape.numpy())
+    return tuple(d if isinstance(d, int) else None for d in value.shape)
+
+
+def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs that are attributes of the node."""
+    for attribute in node.attributes.values():
+        if attribute.is_ref():
+            continue
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()

@@ -1,0 +1,1 @@
+"""One spelling for what files write in many ways."""

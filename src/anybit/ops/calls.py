@@ -1,0 +1,108 @@
+"""A node as a call of one of our operators, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from anybit.errors import Finding, Severity
+from anybit.graph.constants import constant
+from anybit.graph.walk import element_name, label, shape_of
+from anybit.ops.operator import AttributeValue, Call, Operator
+from anybit.ops.registry import find_operator
+
+
+def operator_of(node: ir.Node, opset_imports: dict[str, int]) -> Operator | None:
+    """The record that gives the node its meaning, None for a standard or unknown operator."""
+    return None if node.domain == "" else find_operator(node.domain, node.op_type, opset_imports.get(node.domain, 1))
+
+
+def call_of(node: ir.Node, operator: Operator) -> Call:
+    """The node as the rules of its operator see it. Attributes of the wrong type take their defaults."""
+    attributes: dict[str, AttributeValue] = {}
+    for formal in operator.attributes:
+        given = node.attributes.get(formal.name)
+        default = formal.kind() if formal.default is None else formal.default
+        usable = given is not None and not given.is_ref() and isinstance(given.value, formal.kind)
+        attributes[formal.name] = given.value if given is not None and usable else default
+    pairs = [(f.name, v) for f, v in zip(operator.inputs, node.inputs, strict=False) if v is not None]
+    return Call(
+        node=label(node),
+        attributes=attributes,
+        constants={name: array for name, v in pairs if (array := constant(v)) is not None},
+        shapes={name: shape for name, v in pairs if (shape := shape_of(v)) is not None},
+    )
+
+
+def findings_of(node: ir.Node, operator: Operator) -> Iterator[Finding]:
+    """Everything that is wrong with a call of one of our operators: inputs, attributes, the operator's own rules."""
+    yield from form_findings(node, operator)
+    yield from _element_types(node, operator)
+    yield from _unknown_attributes(node, operator)
+    yield from operator.check(call_of(node, operator))
+
+
+def form_findings(node: ir.Node, operator: Operator) -> Iterator[Finding]:
+    """What of a call of one of our operators is missing, too many or of another kind: inputs, outputs, attributes."""
+    expected = ", ".join(i.name for i in operator.inputs)
+    least, most = sum(not i.optional for i in operator.inputs), len(operator.inputs)
+    if not least <= len(node.inputs) <= most:
+        yield Finding(
+            rule="inputs",
+            problem="number of inputs",
+            node=label(node),
+            got=str(len(node.inputs)),
+            expected=f"{most if least == most else f'{least} .. {most}'}: {expected}",
+        )
+    if len(node.outputs) != 1:
+        yield Finding(
+            rule="outputs", problem="number of outputs", node=label(node), got=str(len(node.outputs)), expected="1"
+        )
+    for formal, value in zip(operator.inputs, node.inputs, strict=False):
+        if value is None and not formal.optional:
+            yield Finding(rule="inputs", problem=f"input {formal.name} is missing", node=label(node), expected=expected)
+    for formal in operator.attributes:
+        attribute = node.attributes.get(formal.name)
+        if attribute is None and formal.default is None:
+            yield Finding(rule="attribute", problem=f"attribute '{formal.name}' is missing", node=label(node))
+        elif attribute is not None and not attribute.is_ref() and not _is_kind(attribute.value, formal.kind):
+            yield Finding(
+                rule="attribute",
+                problem=f"type of attribute '{formal.name}'",
+                node=label(node),
+                got=attribute.type.name,
+                expected=formal.kind.__name__,
+            )
+
+
+def _is_kind(value: object, kind: type) -> bool:
+    if kind is tuple:
+        return isinstance(value, tuple) and all(isinstance(v, int) for v in value)
+    return isinstance(value, kind)
+
+
+def _element_types(node: ir.Node, operator: Operator) -> Iterator[Finding]:
+    for formal, value in zip(operator.inputs, node.inputs, strict=False):
+        kind = None if value is None or value.dtype is None else element_name(value.dtype)
+        if kind is not None and f"tensor({kind})" not in formal.types.value:
+            yield Finding(
+                rule="element-type",
+                problem=f"type of {formal.name}",
+                node=label(node),
+                got=kind,
+                expected=", ".join(t.removeprefix("tensor(").rstrip(")") for t in formal.types.value),
+            )
+
+
+def _unknown_attributes(node: ir.Node, operator: Operator) -> Iterator[Finding]:
+    known = [a.name for a in operator.attributes]
+    for name in node.attributes:
+        if name not in known:
+            yield Finding(
+                rule="attribute",
+                problem=f"unknown attribute '{name}'",
+                node=label(node),
+                expected=", ".join(known) or "no attributes",
+                severity=Severity.WARNING,
+            )

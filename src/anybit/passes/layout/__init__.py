@@ -1,0 +1,1 @@
+"""Passes that move axes: channels last, one-dimensional convolutions as two-dimensional ones."""

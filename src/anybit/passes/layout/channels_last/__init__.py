@@ -1,0 +1,1 @@
+"""What `ToChannelsLast` is made of: rules by operator, and the rewriting of a region."""

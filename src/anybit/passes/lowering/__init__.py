@@ -1,0 +1,1 @@
+"""Passes that write an operator with simpler ones, and what they share."""

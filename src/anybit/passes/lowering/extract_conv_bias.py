@@ -1,0 +1,105 @@
+"""ExtractConvBias: the bias of a convolution becomes an addition behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.cleanup.infer_shapes import infer_missing
+from anybit.errors import Refusal
+from anybit.graph.annotations import annotate_layout
+from anybit.graph.constants import constant
+from anybit.graph.rewriter import Rewriter
+from anybit.graph.walk import shape_of
+from anybit.ops.calls import operator_of
+from anybit.ops.elementwise import ELEMENTWISE
+
+
+@dataclass(frozen=True)
+class ExtractConvBias(ir.passes.InPlacePass):
+    """Replaces the bias of Conv and ConvTranspose by an Add behind them.
+
+    Before: ``y = Conv(x, w, b)``; after: ``y = Add(Conv(x, w), b')`` with b' the bias in the shape (1, M, 1, ...).
+    A constant bias is reshaped now; where a quantiser of a constant makes it, a quantiser of the reshaped constant
+    does so; any other bias gets a Reshape. The result is the same in real arithmetic; in floating point the sum of
+    products is rounded once more, before the bias is added.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        rewriter = Rewriter(model, "extract-conv-bias")
+        nodes = [n for n in rewriter.nodes("Conv", "ConvTranspose") if len(n.inputs) > 2 and n.inputs[2] is not None]
+        rewriter.require_broadcasting(nodes)
+        if any(_rank(n) is None for n in nodes):
+            infer_missing(model, [n.inputs[1] for n in nodes])
+        modified = False
+        for node in nodes:
+            rank, bias = _rank(node), node.inputs[2]
+            if rank is None or bias is None:
+                rewriter.leave(
+                    node, Refusal(problem="the rank of the convolution is unknown", hint="fold shapes first")
+                )
+                continue
+            reshaped = _reshaped(rewriter, node, bias, rank)
+            node.resize_inputs(2)
+            convolved = node.outputs[0]
+            output = rewriter.successor(convolved, "without_bias")
+            node.append(rewriter.node("Add", [convolved, reshaped], output))
+            rewriter.discard(bias)
+            modified = True
+        return rewriter.result(modified)
+
+
+def _rank(node: ir.Node) -> int | None:
+    for value in (node.inputs[1], node.inputs[0], node.outputs[0]):
+        shape = None if value is None else shape_of(value)
+        if shape is not None:
+            return len(shape)
+    kernel = node.attributes.get("kernel_shape")
+    return None if kernel is None else len(kernel.as_ints()) + 2
+
+
+def _reshaped(rewriter: Rewriter, node: ir.Node, bias: ir.Value, rank: int) -> ir.Value:
+    """The bias in the shape (1, M, 1, ...); nodes that it takes are put in front of `node`."""
+    name, shape = f"{bias.name}/reshaped", (1, -1, *(1 for _ in range(rank - 2)))
+    array = constant(bias)
+    if array is not None:
+        value = rewriter.constant(name, array.reshape(shape))
+        _annotate(value, bias)
+        return value
+    inputs = _quantiser_inputs(rewriter, bias, shape)
+    quantiser = bias.producer()
+    if inputs is None or quantiser is None:
+        target = rewriter.constant(f"{name}/shape", np.array(shape, np.int64))
+        made = rewriter.node("Reshape", [bias, target], name)
+    else:
+        made = rewriter.node(quantiser.op_type, inputs, name, domain=quantiser.domain, attributes=quantiser.attributes)
+    value = made.outputs[0]
+    value.type = bias.type
+    _annotate(value, bias)
+    node.prepend(made)
+    return value
+
+
+def _quantiser_inputs(rewriter: Rewriter, bias: ir.Value, shape: tuple[int, ...]) -> list[ir.Value | None] | None:
+    """The inputs of the quantiser behind the bias, reshaped like it; None if no quantiser of a constant is there."""
+    node = bias.producer()
+    if node is None or operator_of(node, rewriter.model.opset_imports) is None or node.op_type not in ELEMENTWISE:
+        return None
+    arrays = [constant(v) for v in node.inputs]
+    if any(a is None or a.ndim > 1 for a in arrays) or arrays[0] is None or arrays[0].ndim != 1:
+        return None
+    inputs = list(node.inputs)
+    for position, (value, array) in enumerate(zip(node.inputs, arrays, strict=True)):
+        if value is None or array is None or (position and array.size == 1):
+            continue  # a single number is the same for every shape of X
+        inputs[position] = rewriter.constant(f"{value.name}/reshaped", array.reshape(shape))
+        _annotate(inputs[position], value)
+    return inputs
+
+
+def _annotate(value: ir.Value | None, like: ir.Value) -> None:
+    if value is not None and like.meta:
+        value.meta.update(like.meta)
+        annotate_layout(value, None)  # it named the axes of the old shape

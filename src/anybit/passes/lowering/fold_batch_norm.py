@@ -1,0 +1,194 @@
+"""FoldBatchNorm: batch normalisation disappears in the weights and the bias before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.arrays import Array
+from anybit.cleanup.infer_shapes import infer_missing
+from anybit.errors import Refusal
+from anybit.graph.constants import constant
+from anybit.graph.rewriter import Rewriter
+from anybit.ops.calls import call_of, operator_of
+from anybit.ops.operator import Operator, widened
+from anybit.passes.lowering.batch_norm_to_affine import Affine, become_add
+
+_LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True)
+class _FoldPlan:
+    """What takes the place of weights and bias: a scale only where a quantiser makes the weights."""
+
+    linear: ir.Node
+    weights: Array
+    scale: Array | None
+    bias: Array
+
+
+@dataclass(frozen=True)
+class FoldBatchNorm(ir.passes.InPlacePass):
+    """Folds BatchNormalization into the Conv, ConvTranspose, Gemm or MatMul before it, where nothing else reads that.
+
+    Before: ``y = BatchNormalization(Conv(x, Quant(w, s, 0, b)), ...)``;
+    after: ``y = Conv(x, Quant(w', s', 0, b), bias)`` with ``s' = s * |a|`` per output channel, ``a = scale /
+    sqrt(var + epsilon)``, and ``bias = bias - mean * a``; behind a MatMul the bias is an Add.
+
+    Quantised weights (Quant, BipolarQuant): the integers before and after are the same, negated where a < 0, which
+    is verified for every one of them by the operator's reference; s * |a| is rounded once. Where that is not so the
+    node stays: a channel of a = 0; a < 0 and an integer whose negative is not on the grid; a scale that varies along
+    other axes than the output channel. w' holds the values of the grid, not the weights before rounding.
+
+    Float weights are multiplied in float64 and rounded once. In either case the result is the same in real
+    arithmetic up to these roundings, not bit for bit: sums of products are rounded elsewhere.
+
+    Attributes:
+        quantized: Fold into weights that a quantiser makes.
+        float_weights: Fold into weights that are plain constants.
+    """
+
+    quantized: bool = True
+    float_weights: bool = False
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        rewriter = Rewriter(model, "fold-batch-norm")
+        nodes = rewriter.nodes("BatchNormalization")
+        rewriter.require_broadcasting(nodes)
+        infer_missing(model, [n.inputs[0] for n in nodes])
+        modified = False
+        for node in nodes:
+            plan = self._plan(node, model.opset_imports)
+            if isinstance(plan, Refusal):
+                rewriter.leave(node, plan)
+                continue
+            _apply(rewriter, node, plan)
+            modified = True
+        return rewriter.result(modified)
+
+    def _plan(self, node: ir.Node, opset_imports: dict[str, int]) -> _FoldPlan | Refusal:
+        x = node.inputs[0]
+        linear = None if x is None else x.producer()
+        if x is None or linear is None or linear.domain != "" or linear.op_type not in _LINEAR:
+            return Refusal(problem="no linear operator is before it", expected=", ".join(_LINEAR))
+        if len(x.uses()) != 1 or x.is_graph_output() or linear.graph is not node.graph:
+            return Refusal(problem="the tensor before it is also used elsewhere", got=f"tensor '{x.name}'")
+        affine = Affine.of(node)
+        if isinstance(affine, Refusal):
+            return affine
+        bias = affine.bias_of(linear)
+        if isinstance(bias, Refusal):
+            return bias
+        source = linear.inputs[1]
+        weights = constant(source)
+        if weights is not None:
+            return self._float(linear, weights, affine, bias)
+        quantiser = None if source is None else source.producer()
+        operator = None if quantiser is None else operator_of(quantiser, opset_imports)
+        if quantiser is None or operator is None or operator.name not in ("Quant", "BipolarQuant"):
+            got = "computed weights" if quantiser is None else quantiser.op_type
+            return Refusal(problem="its weights are made by something else", got=got, expected="Quant, BipolarQuant")
+        if not self.quantized:
+            return Refusal(problem="the weights are quantised", hint="set the option `quantized`")
+        return _quantised(linear, quantiser, operator, affine, bias)
+
+    def _float(self, linear: ir.Node, weights: Array, affine: Affine, bias: Array) -> _FoldPlan | Refusal:
+        if not self.float_weights or weights.dtype.kind != "f":
+            return Refusal(problem="the weights are plain constants", hint="set the option `float_weights`")
+        factor = affine.along_weights(linear, weights.shape)
+        if isinstance(factor, Refusal):
+            return factor
+        with np.errstate(over="ignore"):
+            product = (weights.astype(np.float64) * factor).astype(weights.dtype)
+        if not np.isfinite(product).all():
+            return Refusal(problem="a folded weight overflows", expected=f"range of {weights.dtype}")
+        return _FoldPlan(linear, product, None, bias)
+
+
+def _quantised(
+    linear: ir.Node, quantiser: ir.Node, operator: Operator, affine: Affine, bias: Array
+) -> _FoldPlan | Refusal:
+    arrays = [a for v in quantiser.inputs if (a := constant(v)) is not None]
+    if len(arrays) != len(operator.inputs) or arrays[1].dtype.kind != "f":
+        return Refusal(problem="the quantiser of the weights is not constant", got=quantiser.op_type)
+    weights, scale, *rest = arrays
+    factor = affine.along_weights(linear, weights.shape)
+    if isinstance(factor, Refusal):
+        return factor
+    aligned = scale.reshape((1,) * (weights.ndim - scale.ndim) + scale.shape)
+    if any(s not in (1, f) for s, f in zip(aligned.shape, factor.shape, strict=True)):
+        return Refusal(problem="the scale of the weights varies within an output channel", got=str(scale.shape))
+    with np.errstate(over="ignore"):
+        new_scale = (aligned.astype(np.float64) * np.abs(factor)).astype(scale.dtype)
+    if not (np.isfinite(new_scale) & (new_scale >= np.finfo(weights.dtype).tiny)).all():
+        return Refusal(problem="a channel would have a scale of zero or out of range", got=f"{new_scale.min():g}")
+    attributes = call_of(quantiser, operator).attributes
+    if operator.name == "Quant" and rest[1].size and rest[1].max() > 24:
+        return Refusal(problem="bit width of the weights", got=f"{rest[1].max():g}", expected="at most 24")
+
+    def steps(x: Array, step: Array) -> Array:
+        """How many steps of the grid each weight is from zero."""
+        if operator.name == "BipolarQuant":
+            return operator.evaluate([widened(x), np.ones(())], attributes)
+        x = widened(x)
+        zero_point = rest[0].astype(x.dtype)
+        ratio = x / step.astype(x.dtype) + zero_point
+        return operator.evaluate([ratio, np.ones(()), np.zeros(()), rest[1]], attributes) - zero_point
+
+    wanted = np.sign(factor).astype(widened(weights).dtype) * steps(weights, scale)
+    on_grid = (wanted * new_scale.astype(wanted.dtype)).astype(weights.dtype)
+    result, right = on_grid, steps(on_grid, new_scale) == wanted
+    for direction in (-np.inf, np.inf):  # directed rounding may need the neighbouring number
+        beside = np.nextafter(on_grid, weights.dtype.type(direction))
+        result = np.where(right, result, beside)
+        right |= steps(beside, new_scale) == wanted
+    if not right.all():
+        return Refusal(
+            problem="the integers of the weights cannot be kept",
+            got=f"{int((~right).sum())} that are not on the grid once negated or rescaled",
+            hint="a narrow grid can be negated",
+        )
+    return _FoldPlan(linear, result, new_scale, bias)
+
+
+def _apply(rewriter: Rewriter, node: ir.Node, plan: _FoldPlan) -> None:
+    linear, old = plan.linear, plan.linear.inputs[1]
+    quantiser = None if old is None else old.producer()
+    if old is None:
+        return
+    if plan.scale is None or quantiser is None:
+        new = rewriter.constant(f"{old.name}/folded", plan.weights, like=old)
+    else:
+        new = _new_quantiser(rewriter, linear, quantiser, plan.weights, plan.scale)
+    linear.replace_input_with(1, new)
+    offset = rewriter.constant(f"{node.outputs[0].name}/offset", plan.bias)
+    stale = [old, *node.inputs[1:]]
+    linear.outputs[0].meta.clear()  # what was stated of the tensor does not hold of the scaled one
+    if linear.op_type == "MatMul":
+        linear.outputs[0].name = rewriter.name(f"{node.outputs[0].name}/scaled")
+        become_add(node, linear.outputs[0], offset)
+    else:
+        stale += linear.inputs[2:3]
+        linear.resize_inputs(3)
+        linear.replace_input_with(2, offset)
+        linear.attributes.pop("beta", None)
+        rewriter.take_over(linear.outputs[0], node.outputs[0])
+        if node.graph is not None:
+            node.graph.remove(node, safe=True)
+    rewriter.discard(*stale)
+
+
+def _new_quantiser(rewriter: Rewriter, linear: ir.Node, old: ir.Node, weights: Array, scale: Array) -> ir.Value:
+    inputs = list(old.inputs)
+    for position, array in enumerate((weights, scale)):
+        value = inputs[position]
+        inputs[position] = rewriter.constant(f"{value.name if value else old.name}/folded", array, like=value)
+    output = old.outputs[0]
+    made = rewriter.node(
+        old.op_type, inputs, f"{output.name}/folded", like=output, domain=old.domain, attributes=dict(old.attributes)
+    )
+    made.outputs[0].meta.update(output.meta)
+    linear.prepend(made)
+    return made.outputs[0]

@@ -1,0 +1,1 @@
+"""Passes that cut, join and name parts of a graph."""

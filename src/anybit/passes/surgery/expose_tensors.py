@@ -1,0 +1,77 @@
+"""ExposeTensors: intermediate tensors become outputs of the model."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from anybit.cleanup.infer_shapes import InferShapes
+from anybit.errors import Finding, InvalidModelError, Severity
+from anybit.graph.names import unknown_tensor
+from anybit.graph.notes import note
+from anybit.graph.walk import label
+
+_WILDCARDS = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class ExposeTensors(ir.passes.InPlacePass):
+    """Makes tensors that nodes compute graph outputs, after those that there are, in the order of the graph.
+
+    Before: ``h = MatMul(x, w); y = Relu(h)``, output ``y``; after ``ExposeTensors(("h",))``: outputs ``y, h``.
+
+    Attributes:
+        tensors: Names of tensors of the outermost graph, or shell patterns such as ``*_out``.
+    """
+
+    tensors: tuple[str, ...]
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Applies the pass.
+
+        Raises:
+            UsageError: No tensor has the name, or matches the pattern.
+            InvalidModelError: The type of a tensor that was named is not known.
+        """
+        known = {str(o.name): o for node in model.graph for o in node.outputs if o.name}
+        selected: set[str] = set()
+        for wanted in self.tensors:
+            selected |= _matches(wanted, known, model)
+        InferShapes()(model)
+        listed = set(model.graph.outputs)
+        exposed = [v for name, v in known.items() if name in selected and v not in listed]
+        typed = [v for v in exposed if self._has_type(model, v)]
+        model.graph.outputs.extend(typed)
+        return ir.passes.PassResult(model, modified=bool(typed))
+
+    def _has_type(self, model: ir.Model, value: ir.Value) -> bool:
+        if value.type is not None:
+            return True
+        if value.name in self.tensors:
+            raise InvalidModelError("its type is not known, and an output needs one", node=f"tensor '{value.name}'")
+        producer = value.producer()
+        note(
+            model,
+            Finding(
+                rule="expose-tensors",
+                problem=f"the type of '{value.name}' is not known, and an output needs one",
+                node="" if producer is None else label(producer),
+                severity=Severity.WARNING,
+            ),
+        )
+        return False
+
+
+def _matches(wanted: str, known: dict[str, ir.Value], model: ir.Model) -> set[str]:
+    if wanted in known:
+        return {wanted}
+    found = set(fnmatch.filter(known, wanted)) if _WILDCARDS & set(wanted) else set[str]()
+    if not found:
+        raise unknown_tensor(wanted, known, _inner_names(model))
+    return found
+
+
+def _inner_names(model: ir.Model) -> set[str]:
+    return {str(o.name) for graph in model.graph.subgraphs() for node in graph for o in node.outputs}

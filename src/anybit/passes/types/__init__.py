@@ -1,0 +1,1 @@
+"""Passes that change or state element types and number formats."""

@@ -1,0 +1,69 @@
+"""AnnotateTypes: the proven number format of every tensor, written into the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from anybit.analysis.qonnx_types import legacy_formats
+from anybit.analysis.types import types
+from anybit.datatypes import DataType, FloatType
+from anybit.errors import AnybitError
+from anybit.graph.annotations import annotate_datatype, annotated_datatype
+from anybit.graph.names import all_values
+
+_PLAIN_BITS = 16  # from here on a float format is that of an element type, which the tensor has anyway
+
+
+@dataclass(frozen=True)
+class AnnotateTypes(ir.passes.InPlacePass):
+    """States the number format of every tensor, as far as it is more than the element type says.
+
+    Before: ``y = MatMul(xq, wq)``, stated as INT32 by an older tool; after: y is stated as INT7, the smallest format
+    that holds every sum. Statements that are wrong are replaced or taken away. What a file states about its own
+    inputs, and about float initializers, is believed: nothing else can say it.
+
+    Attributes:
+        legacy: Write what QONNX's own inference would, INT32 for every sum of integers, for tools that expect it.
+    """
+
+    legacy: bool = False
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        formats = legacy_formats(model) if self.legacy else _proven(model)
+        changes = [_annotate(value, datatype) for value, datatype in formats.items()]
+        return ir.passes.PassResult(model, modified=any(changes))
+
+
+def _proven(model: ir.Model) -> Mapping[ir.Value, DataType | None]:
+    """By tensor, the format to state; None where there is none to state.
+
+    Formats are known of a copy without model-local functions, by name. Two subgraphs may use one name for different
+    tensors: these are left without a statement.
+    """
+    by_name: dict[str, DataType | None] = {}
+    for tensor in types(model):
+        known = by_name.setdefault(tensor.name, tensor.format)
+        by_name[tensor.name] = tensor.format if known == tensor.format else None
+    return {value: _beyond_element_type(by_name.get(str(value.name))) for value in _named(model)}
+
+
+def _named(model: ir.Model) -> Iterator[ir.Value]:
+    return (v for v in all_values(model.graph) if v.name)
+
+
+def _beyond_element_type(datatype: DataType | None) -> DataType | None:
+    plain = isinstance(datatype, FloatType) and datatype.bits >= _PLAIN_BITS
+    return None if plain else datatype
+
+
+def _annotate(value: ir.Value, datatype: DataType | None) -> bool:
+    try:
+        if annotated_datatype(value) == datatype:
+            return False
+    except AnybitError:  # the text is no format: it is replaced
+        pass
+    annotate_datatype(value, datatype)
+    return True

@@ -1,0 +1,1 @@
+"""What a quantiser means, however it is spelt."""

@@ -1,0 +1,200 @@
+"""certify: a proof only where two models give the same for all inputs, by brute force over all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+
+import anybit
+from anybit.cleanup.clean import clean
+from anybit.exact.certificate import Verdict
+from anybit.formats.certify import certify
+from anybit.formats.convert import translate
+from anybit.passes.apply import apply
+from anybit.passes.lowering.fold_batch_norm import FoldBatchNorm
+from tests.formats.integer.integer_models import Net, mlps
+from tests.models import mlp, model, parameters, quant
+from tests.strategies import MODES
+
+
+def _run(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    (result,) = anybit.Session(proto, engine="reference").run({"x": x}).values()
+    return result
+
+
+def changed(proto: onnx.ModelProto, name: str, change) -> onnx.ModelProto:
+    """A copy with one initializer changed."""
+    other = onnx.ModelProto()
+    other.CopyFrom(proto)
+    for tensor in other.graph.initializer:
+        if tensor.name == name:
+            array = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(numpy_helper.from_array(np.asarray(change(array.copy()), array.dtype), name))
+            return other
+    raise AssertionError(name)
+
+
+def _weight_up(array: np.ndarray) -> np.ndarray:
+    array.reshape(-1)[0] += 1e6  # saturates
+    return array
+
+
+def _swapped(array: np.ndarray) -> np.ndarray:
+    return array[::-1]
+
+
+def _ulp(array: np.ndarray) -> np.ndarray:
+    return np.nextafter(array, np.float32(np.inf))
+
+
+CHANGES = {
+    "negated": lambda a: -a,
+    "one weight": _weight_up,
+    "one ulp": _ulp,
+    "swapped": _swapped,
+    "doubled": lambda a: a * 2,
+}
+
+
+@given(mlps(), st.data())
+def test_never_says_that_different_models_are_equal(net: Net, data: st.DataObject):
+    proto = net.proto()
+    names = [i.name for i in proto.graph.initializer]
+    kind = data.draw(st.sampled_from([*CHANGES, "mode"]))
+    if kind == "mode":
+        other = onnx.ModelProto()
+        other.CopyFrom(proto)
+        last = next(n for n in reversed(other.graph.node) if n.op_type == "Quant")
+        for attribute in last.attribute:
+            if attribute.name == "rounding_mode":
+                attribute.s = data.draw(st.sampled_from(MODES)).encode()
+    else:
+        kept = ("_zeropt", "_bits") if kind == "one ulp" else ("_zeropt", "_bits", "_scale")
+        name = data.draw(st.sampled_from([n for n in names if not n.endswith(kept)]))
+        other = changed(proto, name, CHANGES[kind])
+    verdict = certify(proto, other).verdict
+    # all inputs that the first quantiser tells apart, if its scale was not changed
+    expected, actual = _run(proto, net.x), _run(other, net.x)
+    if verdict is Verdict.EXACT_BUT_FOR_FLOAT_ROUNDING:
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+    elif verdict.is_exact:
+        np.testing.assert_array_equal(actual, expected)
+    assert verdict is not Verdict.DIFFERENT
+
+
+@given(mlps())
+def test_a_model_equals_itself_by_construction(net: Net):
+    assert certify(net.proto(), net.proto()).verdict is Verdict.EXACT_BY_CONSTRUCTION
+
+
+@given(mlps(), st.sampled_from(["qcdq", "quantized-ops", "integer-ops"]))
+def test_conversions_are_not_undone_wrongly(net: Net, to: str):
+    converted = translate(net.proto(), to)
+    certificate = certify(net.proto(), converted.model)
+    if certificate.verdict in (Verdict.EXACT_BY_CONSTRUCTION, Verdict.EXACT_BY_ENUMERATION):
+        np.testing.assert_array_equal(_run(anybit.to_proto(converted.model), net.x), _run(net.proto(), net.x))
+
+
+@pytest.mark.parametrize("to", ["qcdq", "qdq", "quantized-ops", "integer-ops"])
+def test_conversions_of_a_perceptron_are_exact(to: str):
+    certificate = certify(mlp(), translate(mlp(), to).model)
+    assert certificate.verdict in (Verdict.EXACT_BY_CONSTRUCTION, Verdict.EXACT_BY_ENUMERATION)
+    assert [s.a for s in certificate.layers] == ["Quant 'xq_node'", "Quant 'y_node'"]
+
+
+@pytest.mark.parametrize("options", [{"pack": True}, {"embed_functions": True}])
+def test_packed_weights_and_embedded_functions_are_the_same_model(options):
+    assert certify(mlp(hidden=500), translate(mlp(hidden=500), "qonnx", **options).model).verdict.is_exact
+
+
+def _normalised(gamma: float) -> onnx.ModelProto:
+    """x -> Quant -> Conv -> BatchNormalization -> Quant."""
+    rng = np.random.default_rng(1)
+    nodes = [
+        quant("x", "xq"),
+        quant("w", "wq"),
+        helper.make_node("Conv", ["xq", "wq"], ["c"]),
+        helper.make_node("BatchNormalization", ["c", "g", "b", "m", "v"], ["n"]),
+        quant("n", "y"),
+    ]
+    values = {"w": rng.integers(-3, 4, (2, 3, 1, 1)).astype(np.float32), "g": np.float32([gamma, 0.5])}
+    values |= {"b": np.float32([0.1, -0.2]), "m": np.float32([0.3, 0.4]), "v": np.float32([0.7, 1.9])}
+    values |= parameters("xq", bits=2.0) | parameters("wq", scale=1.0) | parameters("y", scale=0.5)
+    return model(nodes, values, inputs={"x": [1, 3, 2, 2]}, outputs=["y"])
+
+
+@pytest.mark.parametrize("gamma", [0.8, -0.8])
+def test_a_folded_batch_norm_is_exact_by_enumeration(gamma: float):
+    folded = apply(_normalised(gamma), [FoldBatchNorm()]).model
+    certificate = certify(_normalised(gamma), folded)
+    assert "BatchNormalization" not in [n.op_type for n in folded.graph]
+    assert certificate.verdict is Verdict.EXACT_BY_ENUMERATION
+    assert [s.verdict for s in certificate.layers] == [Verdict.EXACT_BY_CONSTRUCTION, Verdict.EXACT_BY_ENUMERATION]
+    assert certificate.layers[-1].values > 0
+
+
+def test_a_negated_gamma_is_not_equal():
+    certificate = certify(_normalised(0.8), _normalised(-0.8))
+    assert certificate.verdict is Verdict.UNDECIDED
+    assert "channel 0" in certificate.layers[-1].detail
+
+
+def test_a_scale_that_moves_no_step_is_exact_but_for_float_rounding():
+    proto = mlp()
+    certificate = certify(proto, changed(proto, "y_scale", _ulp))
+    moved = certify(proto, changed(proto, "y_scale", lambda s: s * 1.1))
+    assert certificate.verdict is Verdict.EXACT_BUT_FOR_FLOAT_ROUNDING
+    assert certificate.verdict.is_proof
+    assert not certificate.verdict.is_exact
+    assert 0 < certificate.bound == certificate.outputs[0].bound <= 8 * (_ulp(np.float32(0.5)) - 0.5)
+    assert moved.bound == np.inf
+    assert moved.verdict is Verdict.UNDECIDED
+
+
+def test_a_residual_of_two_quantised_tensors_is_tried_pair_by_pair():
+    def proto(flip: bool, scale: float) -> onnx.ModelProto:
+        nodes = [quant("x", "a"), quant("x", "b"), helper.make_node("Mul", ["a", "two"], ["c"])]
+        nodes += [helper.make_node("Mul", ["c", "half"], ["d"]) if flip else helper.make_node("Identity", ["a"], ["d"])]
+        nodes += [helper.make_node("Add", ["b", "d"] if flip else ["d", "b"], ["s"]), quant("s", "y")]
+        values = parameters("a", scale=0.3) | parameters("b", scale=0.7, bits=3.0) | parameters("y", scale=scale)
+        values |= {"two": np.float32(2), "half": np.float32(0.5)}
+        return model(nodes, values, inputs={"x": [1, 4]}, outputs=["y"])
+
+    assert certify(proto(True, 0.4), proto(False, 0.4)).verdict is Verdict.EXACT_BY_ENUMERATION
+    assert certify(proto(True, 0.4), proto(False, 0.5)).verdict is Verdict.UNDECIDED
+
+
+def test_cleaned_models_and_other_batches():
+    proto = mlp()
+    assert certify(proto, clean(proto)).verdict is Verdict.EXACT_BY_CONSTRUCTION
+    assert certify(proto, mlp(batch="N")).verdict is Verdict.EXACT_BY_CONSTRUCTION
+
+
+def test_names_are_matched_by_position_and_said_so():
+    other = onnx.ModelProto()
+    other.CopyFrom(mlp())
+    other.graph.input[0].name = "fed"
+    other.graph.node[0].input[0] = "fed"
+    certificate = certify(mlp(), other)
+    assert certificate.verdict is Verdict.EXACT_BY_CONSTRUCTION
+    assert certificate.notes == ("inputs matched by position: x = fed",)
+
+
+def test_models_that_cannot_be_fed_alike():
+    assert certify(mlp(), _normalised(1.0)).verdict is Verdict.UNDECIDED
+    assert "shapes" in certify(mlp(), _normalised(1.0)).outputs[0].detail
+
+
+def test_broadcasting_to_more_channels_is_no_identity():
+    def proto(*shape: int) -> onnx.ModelProto:
+        nodes = [quant("x", "a"), helper.make_node("Mul", ["a", "ones"], ["b"])]
+        nodes += [helper.make_node("MaxPool", ["b"], ["y"], kernel_shape=[2, 2])]
+        values = parameters("a") | {"ones": np.ones(shape, np.float32)}
+        return model(nodes, values, inputs={"x": [1, 1, 4, 4]}, outputs=["y"])
+
+    assert certify(proto(1, 8, 1, 1), proto(1, 1, 1, 1)).verdict is Verdict.UNDECIDED
+    assert certify(proto(1), proto(1, 1, 1, 1)).verdict.is_exact

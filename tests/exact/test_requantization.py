@@ -1,0 +1,71 @@
+"""requantise: what is found reproduces every level in float32; what was made by a bias and a multiplier is found."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anybit.exact.requantization import requantise
+from anybit.exact.thresholds import Steps
+from tests.strategies import examples, seeds
+
+
+def _steps(levels, lo):
+    """The steps of (channels, sums) rising levels, the first sum being lo."""
+    first = levels[:, 0]
+    count = int((levels[:, -1] - first).max())
+    thresholds = np.full((len(levels), count), np.inf)
+    for row, (own, start) in enumerate(zip(levels, first, strict=True)):
+        for index in range(int(own[-1] - start)):
+            thresholds[row, index] = lo + np.argmax(own >= start + 1 + index)
+    size = np.ones(len(levels))
+    return Steps(size, first, thresholds, lo * size, (lo + levels.shape[1] - 1.0) * size)
+
+
+def _requantised(found, sums, zero_point, lowest, highest):
+    total = (found.factor[:, None] * sums + found.bias[:, None]).astype(np.float32)
+    real = total * found.multiplier[:, None].astype(np.float32)
+    return np.clip(np.rint(real) + zero_point[:, None], lowest, highest)
+
+
+@given(seeds, st.sampled_from([(0, 15), (-2, 1), (-128, 127), (-1, 1), (0, 1)]), st.sampled_from((1, 7, 63)))
+@examples(150)
+def test_what_is_found_gives_every_level(seed, limits, room):
+    rng = np.random.default_rng(seed)
+    lo, width = int(rng.integers(-300, 50)), int(rng.integers(1, 400))
+    sums = np.arange(lo, lo + width)
+    slope = rng.uniform(0.2, 2.5, 12) * (limits[1] - limits[0]) / max(width, 4)
+    centre = lo + rng.uniform(-0.2, 1.2, 12) * width
+    zero_point = rng.integers(-2, 3, 12).astype(float)
+    levels = np.clip(np.rint(slope[:, None] * (sums - centre[:, None])) + zero_point[:, None], *limits)
+    found = requantise(_steps(levels, lo), zero_point, lowest=limits[0], highest=limits[1], room=np.full(12, room))
+    assert (np.abs(found.factor) <= room).all()
+    assert (found.multiplier > 0).all()
+    again = _requantised(found, sums, zero_point, *limits)
+    np.testing.assert_array_equal(again[found.found], levels[found.found])
+    if room == 63 and limits[1] - limits[0] < 20:
+        assert found.found.mean() > 0.7
+
+
+@given(seeds, st.sampled_from([(0, 15), (-8, 7), (-128, 127), (0, 255)]))
+@examples(150)
+def test_what_a_bias_and_a_multiplier_made_is_found_again(seed, limits):
+    rng = np.random.default_rng(seed)
+    lo, width = int(rng.integers(-300, 50)), int(rng.integers(2, 400))
+    sums = np.arange(lo, lo + width)
+    multiplier = np.exp2(rng.uniform(-8, -1, 12)).astype(np.float32)
+    bias = rng.integers(-200, 200, 12)
+    real = (sums + bias[:, None]).astype(np.float32) * multiplier[:, None]
+    levels = np.clip(np.rint(real), *limits).astype(float)
+    zero = np.zeros(12)
+    found = requantise(_steps(levels, lo), zero, lowest=limits[0], highest=limits[1], room=np.ones(12))
+    np.testing.assert_array_equal(_requantised(found, sums, zero, *limits)[found.found], levels[found.found])
+    assert found.found.all()
+
+
+def test_two_levels_at_one_sum_need_a_factor():
+    levels = np.array([[-1.0, -1, 1, 1]])
+    for room, expected in ((1, False), (2, True)):
+        found = requantise(_steps(levels, -2), np.zeros(1), lowest=-1, highest=1, room=np.full(1, room))
+        assert found.found.tolist() == [expected]

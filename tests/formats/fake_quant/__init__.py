@@ -1,0 +1,1 @@
+"""Tests of anybit.formats.fake_quant.read."""

@@ -1,0 +1,1 @@
+"""Training scripts, one a model: each is named after it and writes its files again."""
