@@ -131,9 +131,9 @@ def _peers(name: str, path: Path, feeds: dict[str, Array], batch: int) -> Iterat
     else:
         qcdq = to_proto(written.model)
         try:
-            quantised = plain_onnxruntime(qcdq)
-            quantised.run(None, feeds)
-            yield "QCDQ", lambda: quantised.run(None, feeds)
+            quantized = plain_onnxruntime(qcdq)
+            quantized.run(None, feeds)
+            yield "QCDQ", lambda: quantized.run(None, feeds)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no base; the form is then no peer
             print(f"{name}: ONNX Runtime does not take the QCDQ form: {str(error)[:80]}")
         try:

@@ -32,8 +32,8 @@ from torch import Tensor, nn
 def _weights(bits: int, *, per_channel: bool = False, bias: bool = False) -> dict[str, object]:
     if bits == 1:
         return {"weight_quant": SignedBinaryWeightPerTensorConst, "bias": bias}
-    quantiser = Int8WeightPerChannelFloat if per_channel else Int8WeightPerTensorFloat
-    return {"weight_quant": quantiser, "weight_bit_width": bits, "bias": bias}
+    quantizer = Int8WeightPerChannelFloat if per_channel else Int8WeightPerTensorFloat
+    return {"weight_quant": quantizer, "weight_bit_width": bits, "bias": bias}
 
 
 def _activation(bits: int, *, signed: bool = True) -> nn.Module:

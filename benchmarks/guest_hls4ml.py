@@ -1,4 +1,4 @@
-"""hls4ml's C++ emulation of a model that `anybit export hls4ml` prepared: guest_hls4ml.py FILE BATCH PRECISION.
+"""hls4ml's C++ emulation of a model that `anybit prepare hls4ml` prepared: guest_hls4ml.py FILE BATCH PRECISION.
 
 The project goes beside the file, into a folder that whoever wrote the file removes.
 """

@@ -148,11 +148,11 @@ def cnv() -> Iterator[Row]:
 def build() -> Iterator[Row]:
     """Load, check and session of long chains: time, peak memory and how they grow."""
     yield memory("imports", "peak memory", build_cost(None, runs=3)["peak"], 0)
-    for quantised in (False, True):
+    for quantized in (False, True):
         for nodes in (1000, 4000, 10_000):
-            yield from _chain(nodes, 64, runs=3, quantised_weights=quantised)
-    for quantised in (False, True):
-        yield from _chain(4000, 256, runs=3, quantised_weights=quantised)
+            yield from _chain(nodes, 64, runs=3, quantised_weights=quantized)
+    for quantized in (False, True):
+        yield from _chain(4000, 256, runs=3, quantised_weights=quantized)
 
 
 def _chain(nodes: int, width: int, *, runs: int, quantised_weights: bool) -> Iterator[Row]:
@@ -207,11 +207,11 @@ def _clean_peer(ours: float) -> Row:
 
 def large() -> Iterator[Row]:
     """A model of more than 2 GB with external weights."""
-    for quantised in (False, True):
-        kind = "quantised" if quantised else "float"
+    for quantized in (False, True):
+        kind = "quantised" if quantized else "float"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "large.onnx"
-            weights = write_large(path, quantised_weights=quantised)
+            weights = write_large(path, quantised_weights=quantized)
             cost = build_cost(path, runs=1, execute=True)
         yield from _cost_rows(f"{weights / 1e9:.1f} GB of {kind} external weights", cost, weights, None)
 

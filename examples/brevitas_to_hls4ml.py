@@ -21,9 +21,7 @@ def main() -> None:
         before = net(torch.from_numpy(pixels)).numpy()
     print(f"Brevitas  {accuracy(before, labels)}")
 
-    exported = anybit.export_brevitas(
-        net, torch.from_numpy(pixels[:1]), dynamic_batch=False
-    )  # says how well both agree
+    exported = anybit.from_brevitas(net, torch.from_numpy(pixels[:1]), dynamic_batch=False)  # says how well both agree
     handover = anybit.prepare_hls4ml(exported.model)
     for line in (*handover.rewrites, *handover.findings):
         print(f"prepare   {line}")

@@ -16,7 +16,7 @@ def main() -> None:
     data = np.load(MODEL.with_name("test.npz"))
     pixels, labels = data["pixels"], data["labels"]
 
-    summary = anybit.summarise(MODEL)
+    summary = anybit.info(MODEL)
     print(f"model     {MODEL.parent.name}: {summary.parameters:,} parameters, opsets {summary.opsets}")
     for kind in summary.quantizers:
         of = "weights" if kind.weights else "activations"

@@ -91,7 +91,7 @@ def test_every_public_name_can_be_had_and_has_a_docstring():
         try:
             assert getattr(anybit, name).__doc__, name
         except ModuleNotFoundError as error:
-            assert name in ("export_brevitas", "export_torch")
+            assert name in ("from_brevitas", "from_torch")
             assert re.fullmatch(rf"{name} needs torch: pip install 'anybit\[\w+\]'", str(error))
     assert anybit.__all__ == sorted(anybit.__all__, key=str)
     with pytest.raises(AttributeError):

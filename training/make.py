@@ -20,9 +20,9 @@ from torch import nn
 import anybit
 from anybit.evaluation.evaluate import evaluate
 from anybit.frontends.agreement import compared
-from anybit.frontends.brevitas import export_brevitas
+from anybit.frontends.brevitas import from_brevitas
 from anybit.io.files.whole import write_whole
-from anybit.zoo.card import Card, CardCost, Claim, File, Judging, Quantisation, Role, Source
+from anybit.zoo.card import Card, CardCost, Claim, File, Judging, Quantization, Role, Source
 from anybit.zoo.catalogue import CARD_FILE, encoded_card
 from training.data import Array, Data
 
@@ -59,7 +59,7 @@ def make(recipe: Recipe, arguments: Sequence[str] | None = None) -> None:
     """Writes ``model.onnx``, ``test.npz`` and ``card.json``: a command line of one option, ``--out DIR``.
 
     Raises:
-        ConversionError: The exported model departs from the network on the held-out samples.
+        FrontEndError: The exported model departs from the network on the held-out samples.
     """
     parser = argparse.ArgumentParser(description=recipe.summary)
     parser.add_argument("--out", type=Path, default=MODELS / recipe.name, help="directory to write to")
@@ -105,7 +105,7 @@ def train(recipe: Recipe, data: Data) -> nn.Module:
 
 def exported(network: nn.Module, data: Data) -> ir.Model:
     """The network as a clean QONNX model with packed weights, which gives its numbers on all held-out samples."""
-    hub = export_brevitas(network, torch.from_numpy(data.test[:_EXAMPLES]), quiet=True).model
+    hub = from_brevitas(network, torch.from_numpy(data.test[:_EXAMPLES]), quiet=True).model
     hub.graph.inputs[0].name, hub.graph.outputs[0].name = data.input, data.output
     model = anybit.convert(hub, "qonnx", pack=True).model
 
@@ -133,7 +133,7 @@ def described(recipe: Recipe, data: Data, model: ir.Model, files: Mapping[str, b
         licence="Apache-2.0",
         input=data.prepared,
         framework=f"Brevitas {version('brevitas')}",
-        quantisation=Quantisation(weights=str(most.weight), activations=str(most.activation), note=recipe.note),
+        quantization=Quantization(weights=str(most.weight), activations=str(most.activation), note=recipe.note),
         files=tuple(
             File(
                 name=name,

@@ -2,7 +2,10 @@
 
 Reads every quantised dialect of ONNX, gives each operator one exact meaning, and checks, analyses, converts, runs and
 compares models.
-The names below are the public API; they are imported when they are first used, so that ``import anybit`` is quick.
+
+The functions below are the public API, one verb each, with what they take. What they return stands in
+`anybit.results`, what they raise and list in `anybit.errors`. Names are imported when they are first used, so that
+``import anybit`` is quick.
 """
 
 from __future__ import annotations
@@ -11,102 +14,66 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anybit.analysis.check import check
-    from anybit.analysis.cost.cost import Cost, cost
-    from anybit.analysis.ranges import Ranges, ranges
-    from anybit.analysis.summary import Summary, summarise
-    from anybit.analysis.types import TensorType, types
-    from anybit.analysis.values.input_range import InputRange
-    from anybit.analysis.values.interpreter import Values, analyse
-    from anybit.budget import limits
-    from anybit.cleanup.clean import clean
-    from anybit.datatypes import DataType, parse_datatype
-    from anybit.engines.engine import Engine
-    from anybit.errors import AnybitError, Finding, Refusal, Severity
-    from anybit.evaluation.evaluate import Evaluation, Metric, evaluate
-    from anybit.evaluation.images import ImageFolder
-    from anybit.evaluation.statistics import Statistics, statistics
-    from anybit.exact.certificate import Certificate, Verdict
-    from anybit.formats.convert import formats_of
-    from anybit.formats.dialect import Conversion, Format
-    from anybit.frontends.agreement import ConversionError, Export
-    from anybit.frontends.brevitas import export_brevitas
-    from anybit.frontends.keras import export_keras
-    from anybit.frontends.torch import export_torch
-    from anybit.grid import Grid
-    from anybit.io.load import load
-    from anybit.io.repair.normalize import Repair, repairs
-    from anybit.io.save import save, to_proto
-    from anybit.ops.operator import Attribute, Call, Input, Operator, Types
-    from anybit.ops.registry import register
-    from anybit.passes.apply import apply
-    from anybit.passes.surgery.extract_submodel import extract_submodel
-    from anybit.passes.surgery.inline_submodel import inline_submodel
-    from anybit.passes.surgery.merge_models import merge_models
-    from anybit.reporting.page import report
-    from anybit.rounding import Rounding
-    from anybit.runtime.compare import Comparison, compare
-    from anybit.runtime.convert import convert
-    from anybit.runtime.session import Session, run
-    from anybit.runtime.verify import verify
-    from anybit.targets.finn.prepare import prepare_finn
-    from anybit.targets.handover import Handover
-    from anybit.targets.hls4ml.prepare import prepare_hls4ml
+    from anybit.analysis.check import check as check
+    from anybit.analysis.cost.cost import cost as cost
+    from anybit.analysis.ranges import ranges as ranges
+    from anybit.analysis.summary import info as info
+    from anybit.analysis.types import types as types
+    from anybit.analysis.values.input_range import InputRange as InputRange
+    from anybit.analysis.values.interpreter import analyse as analyse
+    from anybit.benchmarking.bench import bench as bench
+    from anybit.budget import limits as limits
+    from anybit.cleanup.clean import clean as clean
+    from anybit.errors import AnybitError as AnybitError
+    from anybit.evaluation.evaluate import evaluate as evaluate
+    from anybit.evaluation.statistics import stats as stats
+    from anybit.formats.convert import capabilities as capabilities
+    from anybit.formats.dialect import Dialect as Dialect
+    from anybit.frontends.brevitas import from_brevitas as from_brevitas
+    from anybit.frontends.keras import from_keras as from_keras
+    from anybit.frontends.torch import from_torch as from_torch
+    from anybit.io.load import load as load
+    from anybit.io.repair.normalize import repairs as repairs
+    from anybit.io.save import save as save
+    from anybit.io.save import to_proto as to_proto
+    from anybit.number_formats import NumberFormat as NumberFormat
+    from anybit.ops.operator import Operator as Operator
+    from anybit.ops.registry import register as register
+    from anybit.passes.apply import apply as apply
+    from anybit.reporting.page import report as report
+    from anybit.runtime.compare import compare as compare
+    from anybit.runtime.convert import convert as convert
+    from anybit.runtime.session import Session as Session
+    from anybit.runtime.session import run as run
+    from anybit.runtime.verify import verify as verify
+    from anybit.targets.finn.prepare import prepare_finn as prepare_finn
+    from anybit.targets.hls4ml.prepare import prepare_hls4ml as prepare_hls4ml
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AnybitError": "errors",
-    "Attribute": "ops.operator",
-    "Call": "ops.operator",
-    "Certificate": "exact.certificate",
-    "Comparison": "runtime.compare",
-    "Conversion": "formats.dialect",
-    "ConversionError": "frontends.agreement",
-    "Cost": "analysis.cost.cost",
-    "DataType": "datatypes",
-    "Engine": "engines.engine",
-    "Evaluation": "evaluation.evaluate",
-    "Export": "frontends.agreement",
-    "Finding": "errors",
-    "Format": "formats.dialect",
-    "Grid": "grid",
-    "Handover": "targets.handover",
-    "ImageFolder": "evaluation.images",
-    "Input": "ops.operator",
+    "Dialect": "formats.dialect",
     "InputRange": "analysis.values.input_range",
-    "Metric": "evaluation.evaluate",
+    "NumberFormat": "number_formats",
     "Operator": "ops.operator",
-    "Ranges": "analysis.ranges",
-    "Refusal": "errors",
-    "Repair": "io.repair.normalize",
-    "Rounding": "rounding",
     "Session": "runtime.session",
-    "Severity": "errors",
-    "Statistics": "evaluation.statistics",
-    "Summary": "analysis.summary",
-    "TensorType": "analysis.types",
-    "Types": "ops.operator",
-    "Values": "analysis.values.interpreter",
-    "Verdict": "exact.certificate",
     "analyse": "analysis.values.interpreter",
     "apply": "passes.apply",
+    "bench": "benchmarking.bench",
+    "capabilities": "formats.convert",
     "check": "analysis.check",
     "clean": "cleanup.clean",
     "compare": "runtime.compare",
     "convert": "runtime.convert",
     "cost": "analysis.cost.cost",
     "evaluate": "evaluation.evaluate",
-    "export_brevitas": "frontends.brevitas",
-    "export_keras": "frontends.keras",
-    "export_torch": "frontends.torch",
-    "extract_submodel": "passes.surgery.extract_submodel",
-    "formats_of": "formats.convert",
-    "inline_submodel": "passes.surgery.inline_submodel",
+    "from_brevitas": "frontends.brevitas",
+    "from_keras": "frontends.keras",
+    "from_torch": "frontends.torch",
+    "info": "analysis.summary",
     "limits": "budget",
     "load": "io.load",
-    "merge_models": "passes.surgery.merge_models",
-    "parse_datatype": "datatypes",
     "prepare_finn": "targets.finn.prepare",
     "prepare_hls4ml": "targets.hls4ml.prepare",
     "ranges": "analysis.ranges",
@@ -115,65 +82,51 @@ _HOMES = {
     "report": "reporting.page",
     "run": "runtime.session",
     "save": "io.save",
-    "statistics": "evaluation.statistics",
-    "summarise": "analysis.summary",
+    "stats": "evaluation.statistics",
     "to_proto": "io.save",
     "types": "analysis.types",
     "verify": "runtime.verify",
 }
+_MODULES = frozenset(
+    {
+        "annotations",
+        "engines",
+        "errors",
+        "evaluation",
+        "grid",
+        "number_formats",
+        "operators",
+        "passes",
+        "results",
+        "rounding",
+        "surgery",
+    }
+)
+"""Public modules, imported when they are first named."""
 
 __all__ = [
     "AnybitError",
-    "Attribute",
-    "Call",
-    "Certificate",
-    "Comparison",
-    "Conversion",
-    "ConversionError",
-    "Cost",
-    "DataType",
-    "Engine",
-    "Evaluation",
-    "Export",
-    "Finding",
-    "Format",
-    "Grid",
-    "Handover",
-    "ImageFolder",
-    "Input",
+    "Dialect",
     "InputRange",
-    "Metric",
+    "NumberFormat",
     "Operator",
-    "Ranges",
-    "Refusal",
-    "Repair",
-    "Rounding",
     "Session",
-    "Severity",
-    "Statistics",
-    "Summary",
-    "TensorType",
-    "Types",
-    "Values",
-    "Verdict",
     "analyse",
     "apply",
+    "bench",
+    "capabilities",
     "check",
     "clean",
     "compare",
     "convert",
     "cost",
     "evaluate",
-    "export_brevitas",
-    "export_keras",
-    "export_torch",
-    "extract_submodel",
-    "formats_of",
-    "inline_submodel",
+    "from_brevitas",
+    "from_keras",
+    "from_torch",
+    "info",
     "limits",
     "load",
-    "merge_models",
-    "parse_datatype",
     "prepare_finn",
     "prepare_hls4ml",
     "ranges",
@@ -182,18 +135,18 @@ __all__ = [
     "report",
     "run",
     "save",
-    "statistics",
-    "summarise",
+    "stats",
     "to_proto",
     "types",
     "verify",
 ]
 
-
-_EXTRAS = {"export_brevitas": "brevitas", "export_torch": "torch", "report": "report"}
+_EXTRAS = {"from_brevitas": "brevitas", "from_torch": "torch", "report": "report"}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -209,4 +162,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, *_MODULES])

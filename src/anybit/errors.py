@@ -119,3 +119,7 @@ class LimitError(AnybitError):
 
 class UsageError(AnybitError):
     """An argument or option that makes no sense, such as an unknown rounding mode."""
+
+
+class FrontEndError(AnybitError):
+    """A module, layer or quantiser that cannot be converted, or whose conversion gives other numbers."""

@@ -10,9 +10,9 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 import anybit
-from anybit import Severity, check
+from anybit import check
 from anybit.cli.app import app
-from anybit.errors import InvalidModelError
+from anybit.errors import InvalidModelError, Severity
 from anybit.reporting.describe import describe
 from tests.models import DOMAIN, mlp, model, parameters, quant
 
@@ -204,9 +204,11 @@ WRITERS = {
     "convert to qonnx": lambda proto: anybit.convert(proto, "qonnx"),
     "prepare_finn": anybit.prepare_finn,
     "prepare_hls4ml": anybit.prepare_hls4ml,
-    "extract_submodel": lambda proto: anybit.extract_submodel(ir.from_proto(proto), **_ENDS),
-    "merge_models": lambda proto: anybit.merge_models(ir.from_proto(mlp(hidden=3)), ir.from_proto(proto)),
-    "inline_submodel": lambda proto: anybit.inline_submodel(ir.from_proto(mlp()), ir.from_proto(proto), **_ENDS),
+    "extract_submodel": lambda proto: anybit.surgery.extract_submodel(ir.from_proto(proto), **_ENDS),
+    "merge_models": lambda proto: anybit.surgery.merge_models(ir.from_proto(mlp(hidden=3)), ir.from_proto(proto)),
+    "inline_submodel": lambda proto: anybit.surgery.inline_submodel(
+        ir.from_proto(mlp()), ir.from_proto(proto), **_ENDS
+    ),
 }
 
 
@@ -239,7 +241,7 @@ def test_an_unknown_operator_is_kept_by_every_writer():
 
 def test_the_table_of_formats_and_the_page_show_a_model_with_an_error():
     proto = BROKEN["a bit width that is none"]
-    assert anybit.formats_of(proto)
+    assert anybit.capabilities(proto)
     assert any("bitwidth" in f.text for f in describe(proto).findings)
 
 

@@ -9,8 +9,8 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.calibrate import CalibrationDataReader
 
-from anybit import load, save, summarise
-from anybit.analysis.summary import Quantizers
+from anybit import info, load, save
+from anybit.analysis.summary import QuantizerCount
 from anybit.cli.info import info as print_info
 from tests.models import mlp, model, parameters, quant, samples
 
@@ -19,14 +19,14 @@ VENDOR = "com.microsoft"
 
 
 def kinds(source) -> dict[tuple[str, str, bool], int]:
-    return {(q.operator, q.number_format, q.weights): q.count for q in summarise(source).quantizers}
+    return {(q.operator, q.number_format, q.weights): q.count for q in info(source).quantizers}
 
 
 def constant_node(array: np.ndarray, name: str) -> onnx.NodeProto:
     return helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(array, name))
 
 
-def info(name, shape=None, dtype=TensorProto.FLOAT):
+def value_info(name, shape=None, dtype=TensorProto.FLOAT):
     return helper.make_tensor_value_info(name, dtype, shape)
 
 
@@ -36,8 +36,10 @@ def call_with_constants() -> onnx.ModelProto:
     inner = helper.make_function("f", "A", ["a"], ["b"], body, [helper.make_opsetid("", 21)])
     seven = onnx.numpy_helper.from_array(np.zeros(7, np.float32), "seven")
     joined = helper.make_node("Concat", ["x", "seven", "two"], ["o"], axis=0)
-    then = helper.make_graph([constant_node(np.zeros(2, np.float32), "two"), joined], "then", [], [info("o")], [seven])
-    other = helper.make_graph([helper.make_node("Neg", ["x"], ["p"])], "else", [], [info("p")])
+    then = helper.make_graph(
+        [constant_node(np.zeros(2, np.float32), "two"), joined], "then", [], [value_info("o")], [seven]
+    )
+    other = helper.make_graph([helper.make_node("Neg", ["x"], ["p"])], "else", [], [value_info("p")])
     nodes = [
         helper.make_node("If", ["c"], ["z"], then_branch=then, else_branch=other),
         helper.make_node("A", ["z"], ["y"], domain="f"),
@@ -70,7 +72,7 @@ def with_initializer() -> onnx.ModelProto:
     ids=["initializer", "constant", "floats", "float", "ints", "subgraph and function"],
 )
 def test_parameters_count_wherever_they_are_stored(proto, elements, nbytes):
-    summary = summarise(proto)
+    summary = info(proto)
     assert (summary.parameters, summary.weight_bytes) == (elements, nbytes)
 
 
@@ -83,7 +85,7 @@ def test_four_bit_weights_are_counted_in_elements():
             proto.graph.initializer.append(packed)
         else:
             proto.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=packed))
-        summary = summarise(proto)
+        summary = info(proto)
         assert (summary.parameters, summary.weight_bytes) == (13, 10)
         assert kinds(proto) == {("DequantizeLinear", "INT4", True): 1}
 
@@ -100,7 +102,7 @@ def test_weights_in_blocks_are_counted_in_elements_with_their_bits(bits):
         "MatMulNBits", ["x", "b", "s"], ["y"], domain=VENDOR, K=columns, N=rows, bits=bits, block_size=block
     )
     proto = model([node], values, inputs={"x": [1, columns]}, outputs=["y"], imports={"": 21, VENDOR: 1})
-    assert summarise(proto).parameters == rows * columns + rows * blocks
+    assert info(proto).parameters == rows * columns + rows * blocks
     assert kinds(proto) == {("MatMulNBits", f"UINT{bits}", True): 1}
 
 
@@ -210,8 +212,8 @@ def test_quantisers_in_functions_and_subgraphs_are_listed():
         ],
         [helper.make_opsetid("", 21)],
     )  # fmt: skip
-    then = helper.make_graph([quant("x", "o", prefix="p")], "then", [], [info("o")])
-    other = helper.make_graph([helper.make_node("Neg", ["x"], ["p"])], "else", [], [info("p")])
+    then = helper.make_graph([quant("x", "o", prefix="p")], "then", [], [value_info("o")])
+    other = helper.make_graph([helper.make_node("Neg", ["x"], ["p"])], "else", [], [value_info("p")])
     nodes = [
         helper.make_node("If", ["c"], ["z"], then_branch=then, else_branch=other),
         helper.make_node("A", ["z"], ["y"], domain="f"),
@@ -227,10 +229,10 @@ def test_quantisers_in_functions_and_subgraphs_are_listed():
 
 
 def test_the_quantisers_of_the_hub_are_listed_as_before():
-    assert summarise(mlp()).quantizers == (
-        Quantizers("Quant", "INT4", weights=False, count=1),
-        Quantizers("Quant", "INT4", weights=True, count=1),
-        Quantizers("Quant", "UINT4", weights=False, count=1),
+    assert info(mlp()).quantizers == (
+        QuantizerCount("Quant", "INT4", weights=False, count=1),
+        QuantizerCount("Quant", "INT4", weights=True, count=1),
+        QuantizerCount("Quant", "UINT4", weights=False, count=1),
     )
 
 
@@ -238,6 +240,6 @@ def test_info_marks_inputs_with_a_default(tmp_path, capsys):
     nodes, values = [helper.make_node("Add", ["x", "b"], ["y"])], {"b": np.zeros(3, np.float32)}
     proto = model(nodes, values, inputs={"x": [3], "b": [3]}, outputs=["y"])
     save(load(proto), tmp_path / "m.onnx")
-    assert [t.optional for t in summarise(tmp_path / "m.onnx").inputs] == [False, True]
+    assert [t.optional for t in info(tmp_path / "m.onnx").inputs] == [False, True]
     print_info(tmp_path / "m.onnx")
     assert "input with a default" in capsys.readouterr().out

@@ -12,9 +12,9 @@ from onnx import TensorProto, helper
 from anybit.analysis.qonnx_types import legacy_formats
 from anybit.analysis.roles import Role
 from anybit.analysis.types import types
-from anybit.datatypes import FloatType, ScaledIntType, parse_datatype
-from anybit.graph.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_number_format
 from anybit.io.load import load
+from anybit.number_formats import FloatFormat, ScaledIntFormat, parse_number_format
 from anybit.runtime.session import Session
 from tests.analysis.legacy_example import MEASURED, legacy_example
 from tests.integration.corpus import corpus_files, needs_corpus
@@ -152,7 +152,7 @@ def test_the_accumulator_is_as_narrow_as_the_weights_allow():
 
 def test_layouts_and_declared_inputs_are_read():
     read = load(mlp())
-    annotate_datatype(read.graph.inputs[0], parse_datatype("INT3"))
+    annotate_number_format(read.graph.inputs[0], parse_number_format("INT3"))
     assert str(_by_name(read)["x"].format) == "INT3"
 
 
@@ -183,7 +183,7 @@ def test_formats_of_real_models_hold_what_they_compute(name):
     formats = {t.name: t.format for t in types(case.path)}
     session = Session(case.path, tensors="all")
     results = session.run({session.inputs[0].name: case.inputs[:1]})
-    vague = ScaledIntType | FloatType | None
+    vague = ScaledIntFormat | FloatFormat | None
     exact = {n: f for n, f in formats.items() if n in results and not isinstance(f, vague)}
     assert len(exact) >= 4
     for tensor, datatype in exact.items():

@@ -206,7 +206,7 @@ def test_equal_weights_are_stored_once_only_if_annotations_agree():
     entry.quant_parameter_tensor_names.add(key="finn_datatype", value="FLOAT32")
     cleaned = clean(proto)
     assert set(cleaned.graph.initializers) == {"w1", "w3"}
-    assert str(annotations.annotated_datatype(cleaned.graph.initializers["w3"])) == "FLOAT32"
+    assert str(annotations.annotated_number_format(cleaned.graph.initializers["w3"])) == "FLOAT32"
     assert same(proto, cleaned)
 
 

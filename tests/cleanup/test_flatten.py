@@ -17,7 +17,7 @@ CYCLE = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["
 BROKEN = {"comes from nowhere": ([RELU], "y"), "cycle": (CYCLE, "b")}
 
 
-@pytest.mark.parametrize("call", [anybit.analyse, anybit.ranges, anybit.types, anybit.cost, anybit.statistics])
+@pytest.mark.parametrize("call", [anybit.analyse, anybit.ranges, anybit.types, anybit.cost, anybit.stats])
 @pytest.mark.parametrize("problem", BROKEN)
 def test_broken_graphs_are_refused_by_name(call, problem):
     nodes, output = BROKEN[problem]

@@ -67,9 +67,9 @@ def test_accuracy_alone():
 
 
 def test_engines_that_depart_are_findings(monkeypatch, tmp_path):
-    from anybit.bench import bench as measured
+    from anybit.benchmarking import bench as measured
 
-    monkeypatch.setattr(measured.Agreement, "agrees", property(lambda a: a.contender != "reference"))
+    monkeypatch.setattr(measured.PeerAgreement, "agrees", property(lambda a: a.contender != "reference"))
     onnx.save(mlp(), tmp_path / "m.onnx")
     path = tmp_path / "m.onnx"
     assert call(path, "--rounds", 1, "--engine", "auto,reference", "--no-peers").exit_code == 1

@@ -116,7 +116,7 @@ import anybit.analysis.summary
 from anybit.cli.app import main
 def broken(model):
     raise TypeError("unsupported\\noperand")
-anybit.analysis.summary.summarise = broken
+anybit.analysis.summary.info = broken
 sys.argv = ["anybit", "info", {path!r}, *{options!r}]
 main()
 """

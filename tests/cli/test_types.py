@@ -7,7 +7,7 @@ import json
 import onnx
 import pytest
 
-from anybit.graph.annotations import annotated_datatype
+from anybit.graph.annotations import annotated_number_format
 from anybit.io.load import load
 from tests.cli.test_cli import anybit
 from tests.models import DIGITS, mlp
@@ -42,7 +42,7 @@ def test_annotations_are_written(file, options, expected):
     result = anybit("types", file, "-o", out, *options)
     assert result.returncode == 0, result.stderr
     (node,) = (n for n in load(out).graph if n.outputs[0].name == "wq")
-    assert str(annotated_datatype(node.outputs[0])) == expected
+    assert str(annotated_number_format(node.outputs[0])) == expected
 
 
 def test_a_missing_file_is_one_line_and_exit_2(file):

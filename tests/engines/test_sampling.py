@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import anybit
-from anybit.datatypes import parse_datatype
 from anybit.engines.sampling import random_inputs, within_stated_format
 from anybit.errors import InputError
-from anybit.graph.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_number_format
 from anybit.io.load import load
+from anybit.number_formats import parse_number_format
 from tests.models import model, parameters, quant
 
 _FORMATS = ("UINT8", "INT4", "BIPOLAR", "TERNARY", "BINARY", "FIXED<6,3>", "FLOAT<4,3,7>")
@@ -21,7 +21,7 @@ _FORMATS = ("UINT8", "INT4", "BIPOLAR", "TERNARY", "BINARY", "FIXED<6,3>", "FLOA
 
 def stated(name: str):
     loaded = load(model([quant("x", "y")], parameters("y"), inputs={"x": [1, 16]}, outputs=["y"]))
-    annotate_datatype(loaded.graph.inputs[0], parse_datatype(name))
+    annotate_number_format(loaded.graph.inputs[0], parse_number_format(name))
     return loaded
 
 
@@ -29,7 +29,7 @@ def stated(name: str):
 def test_a_stated_format_is_kept_to(name: str):
     loaded = stated(name)
     x = random_inputs(loaded, 64)["x"]
-    assert parse_datatype(name).allows(x).all()
+    assert parse_number_format(name).allows(x).all()
     assert np.unique(x).size > 1
 
 
@@ -38,7 +38,7 @@ def test_any_number_is_moved_into_the_format(name: str, numbers: list[float]):
     value = stated(name).graph.inputs[0]
     moved = within_stated_format(np.array(numbers, np.float32), value)
     assert moved.dtype == np.float32
-    assert parse_datatype(name).allows(moved).all()
+    assert parse_number_format(name).allows(moved).all()
 
 
 def test_numbers_of_the_format_stay():

@@ -15,21 +15,21 @@ from onnx import helper
 from anybit.analysis.statistics import Levels, Tally
 from anybit.analysis.values.tensor_values import IntegerGrid
 from anybit.errors import InputError, UsageError
-from anybit.evaluation.statistics import statistics
+from anybit.evaluation.statistics import stats
 from anybit.runtime.session import Session
 from tests.integration.corpus import corpus_files, needs_corpus
 from tests.models import DOMAIN, mlp, model, parameters, quant, samples
 from tests.strategies import examples
 
 
-def _quantised(*, scale=0.5, bits=4.0, shape=(1, 6), **attributes):
+def _quantized(*, scale=0.5, bits=4.0, shape=(1, 6), **attributes):
     return model(
         [quant("x", "y", **attributes)], parameters("y", scale=scale, bits=bits), inputs={"x": shape}, outputs=["y"]
     )
 
 
 def test_weights_are_counted_without_data():
-    result = statistics(mlp())
+    result = stats(mlp())
     (weights,) = result.weights
     wq = Session(mlp(), engine="reference", tensors=["wq"]).run(samples(1, 6))["wq"]
     integers = Counter(np.rint(wq / 0.25).astype(int).ravel().tolist())
@@ -61,7 +61,7 @@ def test_dead_output_channels_are_found_on_the_axis_of_the_operator(op_type, sha
     nodes = [quant("w", "wq"), helper.make_node(op_type, ["x", "wq"], ["y"], **options)]
     image = [1, 6, 4, 4] if len(shape) == 4 else [1, 6]
     proto = model(nodes, {"w": weights} | parameters("wq"), inputs={"x": image}, outputs=["y"])
-    (found,) = statistics(proto).weights
+    (found,) = stats(proto).weights
     assert (found.axis, found.channels, found.dead_channels) == (axis, 3, (1,))
 
 
@@ -74,7 +74,7 @@ def test_output_channels_are_found_behind_a_transposition():
         helper.make_node("MatMul", ["x", "wt"], ["y"]),
     ]
     proto = model(nodes, {"w": weights} | parameters("wq"), inputs={"x": [1, 6]}, outputs=["y"])
-    (found,) = statistics(proto).weights
+    (found,) = stats(proto).weights
     assert (found.axis, found.dead_channels) == (0, (2,))
 
 
@@ -84,9 +84,9 @@ def test_activations_are_what_numpy_counts(batch):
     x[:, 2] = 0.6  # never leaves one value
     x[:, 4] = 50  # beyond the grid
     x[::2, 5], x[1::2, 5] = 50, -50
-    result = statistics(_quantised(shape=(batch, 6)), x, batch_size=7)
+    result = stats(_quantized(shape=(batch, 6)), x, batch_size=7)
     (found,) = result.activations
-    y = Session(_quantised(shape=("N", 6)), engine="reference").run(x)["y"]
+    y = Session(_quantized(shape=("N", 6)), engine="reference").run(x)["y"]
     integers = np.rint(y / 0.5).astype(int)
     counts = Counter(integers.ravel().tolist())
     assert result.samples == 30
@@ -103,15 +103,15 @@ def test_activations_are_what_numpy_counts(batch):
 def test_results_do_not_depend_on_the_batch():
     x = samples(41, 6) * 2
     proto = mlp(batch="N")
-    first = statistics(proto, x, batch_size=41)
+    first = stats(proto, x, batch_size=41)
     assert len(first.activations) == 2
     for size in (1, 2, 7, 64):
-        assert statistics(proto, {"x": x}, batch_size=size) == first
+        assert stats(proto, {"x": x}, batch_size=size) == first
 
 
 def test_both_engines_count_the_same():
     x = samples(20, 6)
-    assert statistics(mlp(), x, engine="reference") == statistics(mlp(), x, engine="onnxruntime")
+    assert stats(mlp(), x, engine="reference") == stats(mlp(), x, engine="onnxruntime")
 
 
 def test_tensors_that_do_not_begin_with_the_batch_are_counted_in_pieces():
@@ -123,7 +123,7 @@ def test_tensors_that_do_not_begin_with_the_batch_are_counted_in_pieces():
     proto = model(nodes, parameters("q"), inputs={"x": [2, 6]}, outputs=["y"])
     x = samples(20, 6)
     seen: list[int] = []
-    (found,) = statistics(proto, x, batch_size=8, progress=seen.append).activations
+    (found,) = stats(proto, x, batch_size=8, progress=seen.append).activations
     y = np.concatenate([Session(proto, engine="reference").run(x[k : k + 2])["y"] for k in range(0, 20, 2)])
     assert seen == [2] * 10
     assert (found.elements, found.zeros) == (y.size, (y == 0).mean())
@@ -137,7 +137,7 @@ def test_samples_that_mix_are_run_at_once():
     proto = model(nodes, parameters("y", scale=0.01), inputs={"x": ["N", 6]}, outputs=["y"])
     x = samples(20, 6)
     seen: list[int] = []
-    result = statistics(proto, x, batch_size=8, progress=seen.append)
+    result = stats(proto, x, batch_size=8, progress=seen.append)
     y = Session(proto, engine="reference").run(x)["y"]
     assert seen == [20]
     assert result.activations[0].zeros == (y == 0).mean()
@@ -145,8 +145,8 @@ def test_samples_that_mix_are_run_at_once():
 
 def test_wide_grids_have_bins():
     x = samples(50, 6) * 1000
-    (found,) = statistics(_quantised(bits=12.0), x, bins=10).activations
-    y = Session(_quantised(bits=12.0), engine="reference").run(x)["y"]
+    (found,) = stats(_quantized(bits=12.0), x, bins=10).activations
+    y = Session(_quantized(bits=12.0), engine="reference").run(x)["y"]
     integers = np.rint(y / 0.5).astype(int)
     width = found.histogram.width
     edges = -2048 + width * np.arange(len(found.histogram.counts) + 1)
@@ -157,7 +157,7 @@ def test_wide_grids_have_bins():
 
 
 def test_levels_of_the_widest_grids_are_not_counted():
-    (found,) = statistics(_quantised(bits=24.0), samples(5, 6)).activations
+    (found,) = stats(_quantized(bits=24.0), samples(5, 6)).activations
     assert found.used_levels is None
     assert sum(found.histogram.counts) == 30
 
@@ -166,7 +166,7 @@ def test_memory_does_not_grow_with_the_samples():
     def peak(count: int) -> int:
         x = samples(count, 64, 32)
         tracemalloc.start()
-        statistics(_quantised(shape=("N", 64, 32)), x, batch_size=4)
+        stats(_quantized(shape=("N", 64, 32)), x, batch_size=4)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
@@ -177,7 +177,7 @@ def test_memory_does_not_grow_with_the_samples():
 
 
 def test_bipolar_tensors_have_two_levels():
-    (found,) = statistics(_quantised(bits=1.0), samples(9, 6)).activations
+    (found,) = stats(_quantized(bits=1.0), samples(9, 6)).activations
     assert (found.levels, found.used_levels, found.saturated, found.saturated_channels) == (2, 2, None, ())
     assert found.histogram.counts[1] == 0
 
@@ -185,7 +185,7 @@ def test_bipolar_tensors_have_two_levels():
 def test_nans_are_counted_apart():
     x = samples(4, 6)
     x[0, 0] = np.nan
-    (found,) = statistics(_quantised(), x, engine="reference").activations
+    (found,) = stats(_quantized(), x, engine="reference").activations
     assert (found.nans, found.elements) == (1, 23)
 
 
@@ -196,7 +196,7 @@ def test_what_cannot_be_counted_is_listed():
     ]
     arrays = {"one": 1.0, "e": 4.0, "m": 3.0, "b": 7.0, "most": 448.0}
     initializers = {k: np.float32(v) for k, v in arrays.items()} | parameters("y")
-    result = statistics(model(nodes, initializers, inputs={"x": [1, 3]}, outputs=["y", "f"]), samples(2, 3))
+    result = stats(model(nodes, initializers, inputs={"x": [1, 3]}, outputs=["y", "f"]), samples(2, 3))
     assert [t.name for t in result.activations] == ["y"]
     assert [t.name for t in result.left_out] == ["f"]
     assert "FLOAT<4,3,7>" in result.left_out[0].reason
@@ -204,13 +204,13 @@ def test_what_cannot_be_counted_is_listed():
 
 def test_misuse_is_refused():
     with pytest.raises(UsageError):
-        statistics(mlp(), bins=0)
+        stats(mlp(), bins=0)
     with pytest.raises(UsageError):
-        statistics(mlp(), samples(1, 6), batch_size=0)
+        stats(mlp(), samples(1, 6), batch_size=0)
     with pytest.raises(InputError):
-        statistics(mlp(), {"z": samples(1, 6)})
+        stats(mlp(), {"z": samples(1, 6)})
     with pytest.raises(InputError, match="no samples"):
-        statistics(mlp(batch="N"), samples(0, 6))
+        stats(mlp(batch="N"), samples(0, 6))
 
 
 @given(cuts=st.lists(st.integers(0, 40), max_size=6), scale=st.sampled_from((0.5, 0.3, 1.0)), seed=st.integers(0, 99))
@@ -237,7 +237,7 @@ def test_a_tally_does_not_depend_on_the_pieces(cuts, scale, seed):
 @pytest.mark.parametrize("file", ["tfc_2w2a/model.onnx", "tfc_2w2a/model_qcdq.onnx"])
 def test_both_dialects_of_a_real_model_count_the_same(file):
     (case,) = [c for c in corpus_files() if c.name == file]
-    result = statistics(case.path, case.inputs, batch_size=3)
+    result = stats(case.path, case.inputs, batch_size=3)
     weights = [t for t in result.weights if t.channels]
     assert [t.levels for t in weights] == [3] * 4
     assert [t.channels for t in weights] == [64, 64, 64, 10]

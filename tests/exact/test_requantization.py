@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anybit.exact.requantization import requantise
+from anybit.exact.requantization import requantize
 from anybit.exact.thresholds import Steps
 from tests.strategies import examples, seeds
 
@@ -23,7 +23,7 @@ def _steps(levels, lo):
     return Steps(size, first, thresholds, lo * size, (lo + levels.shape[1] - 1.0) * size)
 
 
-def _requantised(found, sums, zero_point, lowest, highest):
+def _requantized(found, sums, zero_point, lowest, highest):
     total = (found.factor[:, None] * sums + found.bias[:, None]).astype(np.float32)
     real = total * found.multiplier[:, None].astype(np.float32)
     return np.clip(np.rint(real) + zero_point[:, None], lowest, highest)
@@ -39,10 +39,10 @@ def test_what_is_found_gives_every_level(seed, limits, room):
     centre = lo + rng.uniform(-0.2, 1.2, 12) * width
     zero_point = rng.integers(-2, 3, 12).astype(float)
     levels = np.clip(np.rint(slope[:, None] * (sums - centre[:, None])) + zero_point[:, None], *limits)
-    found = requantise(_steps(levels, lo), zero_point, lowest=limits[0], highest=limits[1], room=np.full(12, room))
+    found = requantize(_steps(levels, lo), zero_point, lowest=limits[0], highest=limits[1], room=np.full(12, room))
     assert (np.abs(found.factor) <= room).all()
     assert (found.multiplier > 0).all()
-    again = _requantised(found, sums, zero_point, *limits)
+    again = _requantized(found, sums, zero_point, *limits)
     np.testing.assert_array_equal(again[found.found], levels[found.found])
     if room == 63 and limits[1] - limits[0] < 20:
         assert found.found.mean() > 0.7
@@ -59,13 +59,13 @@ def test_what_a_bias_and_a_multiplier_made_is_found_again(seed, limits):
     real = (sums + bias[:, None]).astype(np.float32) * multiplier[:, None]
     levels = np.clip(np.rint(real), *limits).astype(float)
     zero = np.zeros(12)
-    found = requantise(_steps(levels, lo), zero, lowest=limits[0], highest=limits[1], room=np.ones(12))
-    np.testing.assert_array_equal(_requantised(found, sums, zero, *limits)[found.found], levels[found.found])
+    found = requantize(_steps(levels, lo), zero, lowest=limits[0], highest=limits[1], room=np.ones(12))
+    np.testing.assert_array_equal(_requantized(found, sums, zero, *limits)[found.found], levels[found.found])
     assert found.found.all()
 
 
 def test_two_levels_at_one_sum_need_a_factor():
     levels = np.array([[-1.0, -1, 1, 1]])
     for room, expected in ((1, False), (2, True)):
-        found = requantise(_steps(levels, -2), np.zeros(1), lowest=-1, highest=1, room=np.full(1, room))
+        found = requantize(_steps(levels, -2), np.zeros(1), lowest=-1, highest=1, room=np.full(1, room))
         assert found.found.tolist() == [expected]

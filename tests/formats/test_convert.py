@@ -11,8 +11,8 @@ from onnx import helper
 
 import anybit
 from anybit.errors import UsageError
-from anybit.formats.convert import TRANSLATORS, formats_of, translate
-from anybit.formats.dialect import Format
+from anybit.formats.convert import TRANSLATORS, capabilities, translate
+from anybit.formats.dialect import Dialect
 from tests.formats.qdq.linear_models import assert_equal, assert_same, linear_model, operators, q_dq
 from tests.graphs import BATCH, random_graphs
 from tests.models import mlp, model, parameters, quant, samples
@@ -20,7 +20,7 @@ from tests.properties.attempts import inputs_within
 from tests.strategies import examples
 
 
-@pytest.mark.parametrize("to", ["qcdq", Format.QCDQ, "QCDQ"])
+@pytest.mark.parametrize("to", ["qcdq", Dialect.QCDQ, "QCDQ"])
 def test_a_model_becomes_another_format_and_stays_itself(to):
     source = mlp()
     before = source.SerializeToString(deterministic=True)
@@ -136,22 +136,22 @@ def test_the_table_counts_what_each_format_carries():
         quant("v", "vq", prefix="n", narrow=1),
         helper.make_node("MatMul", ["hq", "vq"], ["y"], name="last"),
     ]
-    rows = {r.format: r for r in formats_of(model(nodes, values, inputs={"x": [2, 4]}, outputs=["y"]))}
+    rows = {r.format: r for r in capabilities(model(nodes, values, inputs={"x": [2, 4]}, outputs=["y"]))}
     assert set(rows) == set(TRANSLATORS)
     columns = ("quantizers", "layers", "below_8_bits", "arbitrary_width", "other_rounding", "weights_only")
     columns += ("high_precision_output",)
     shares = {f: tuple(str(getattr(r, c)) for c in columns) for f, r in rows.items()}
-    assert shares[Format.QONNX] == ("3/3", "2/2", "2/2", "2/2", "1/1", "1/1", "1/1")
-    assert shares[Format.QCDQ] == ("2/3", "1/2", "2/2", "2/2", "0/1", "1/1", "0/1")
-    assert shares[Format.QDQ] == ("1/3", "0/2", "1/2", "1/2", "0/1", "0/1", "0/1")
-    assert [r.node for r in rows[Format.QCDQ].refusals] == ["Quant 'hq_node'"]
+    assert shares[Dialect.QONNX] == ("3/3", "2/2", "2/2", "2/2", "1/1", "1/1", "1/1")
+    assert shares[Dialect.QCDQ] == ("2/3", "1/2", "2/2", "2/2", "0/1", "1/1", "0/1")
+    assert shares[Dialect.QDQ] == ("1/3", "0/2", "1/2", "1/2", "0/1", "0/1", "0/1")
+    assert [r.node for r in rows[Dialect.QCDQ].refusals] == ["Quant 'hq_node'"]
 
 
 def test_nodes_that_no_reader_understands_are_refused_in_every_format():
     nodes, values = q_dq()
     nodes[1].input[1] = "t"
     source = linear_model(nodes, values | {"t": np.float32(0.5)}, shape=[3])
-    for row in formats_of(source):
+    for row in capabilities(source):
         assert [r.node for r in row.refusals] == ["DequantizeLinear 'dequantize'"]
 
 

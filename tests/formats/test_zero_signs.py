@@ -14,20 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from anybit import Format, Session, Verdict, clean, convert, save, verify
+from anybit import Dialect, Session, clean, convert, save, verify
 from anybit.errors import UnsupportedError
 from anybit.formats.certify import certify
 from anybit.formats.convert import translate
+from anybit.results import Verdict
 from tests.formats.zero_sign_models import random_model, same_numbers, zeros_and_neighbours
 from tests.models import model, parameters, quant
 
 X = np.float32([[-0.1, -0.0, 0.1, 3.0], [-0.2, -1e-30, 0.0, -0.3]])
-FORMATS = [f.value for f in Format]
+FORMATS = [f.value for f in Dialect]
 
 
-def told(*quantiser: onnx.NodeProto, constants: dict[str, np.ndarray], middle: str = "Neg") -> onnx.ModelProto:
+def told(*quantizer: onnx.NodeProto, constants: dict[str, np.ndarray], middle: str = "Neg") -> onnx.ModelProto:
     """x -> quantiser -> q -> an operator -> 1 / n -> y."""
-    nodes = [*quantiser, helper.make_node(middle, ["q"], ["n"]), helper.make_node("Reciprocal", ["n"], ["y"], name="r")]
+    nodes = [*quantizer, helper.make_node(middle, ["q"], ["n"]), helper.make_node("Reciprocal", ["n"], ["y"], name="r")]
     return model(nodes, constants, inputs={"x": ["N", 4]}, outputs=["y"])
 
 
@@ -214,7 +215,7 @@ def test_random_models_keep_their_numbers(seed):
         conversion = translate(proto, target)
         for engine in ("reference", "auto"):
             assert same_numbers(expected, Session(conversion.model, engine=engine).run(feeds)), target
-        back = translate(conversion.model, Format.QONNX).model
+        back = translate(conversion.model, Dialect.QONNX).model
         assert same_numbers(expected, Session(back, engine="reference").run(feeds)), target
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from anybit import load, run
-from anybit.frontends.agreement import ConversionError, compared, extreme
+from anybit.errors import FrontEndError
+from anybit.frontends.agreement import compared, extreme
 from tests.models import mlp, samples
 
 X = {"x": samples(32, 6)}
@@ -27,7 +28,7 @@ def test_equal_numbers_agree(capsys):
 
 
 def test_a_departure_is_an_error_unless_a_tolerance_is_named():
-    with pytest.raises(ConversionError, match=r"output 'y'.*256 of 256 elements.*name a tolerance"):
+    with pytest.raises(FrontEndError, match=r"output 'y'.*256 of 256 elements.*name a tolerance"):
         compared(load(mlp(batch="N")), source(lambda y: y + 1), X, quiet=True)
     assert not compared(load(mlp(batch="N")), source(lambda y: y + 1), X, tolerance=1e-3, quiet=True).agreement.holds
     assert compared(load(mlp(batch="N")), source(lambda y: y + 1), X, tolerance=1.0, quiet=True).agreement.holds
@@ -40,7 +41,7 @@ def test_one_tie_in_a_thousand_is_no_departure():
 
     many = {"x": samples(256, 6)}
     assert compared(load(mlp(batch="N")), source(one_step), many, quiet=True).agreement.holds
-    with pytest.raises(ConversionError):
+    with pytest.raises(FrontEndError):
         compared(load(mlp(batch="N")), source(one_step), {"x": samples(4, 6)}, quiet=True)
 
 

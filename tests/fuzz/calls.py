@@ -126,34 +126,34 @@ def _ends(model: ir.Model) -> tuple[list[str], list[str]]:
 def _extract(mutant: Mutant) -> object:
     inputs, outputs = _ends(mutant.loaded)
     inner = [str(o.name) for n in mutant.loaded.graph for o in n.outputs if o.name]
-    anybit.extract_submodel(mutant.loaded, inputs=inputs, outputs=outputs)
-    return anybit.extract_submodel(mutant.loaded, inputs=inputs, outputs=inner[len(inner) // 2 :][:1])
+    anybit.surgery.extract_submodel(mutant.loaded, inputs=inputs, outputs=outputs)
+    return anybit.surgery.extract_submodel(mutant.loaded, inputs=inputs, outputs=inner[len(inner) // 2 :][:1])
 
 
 def _extract_unread(mutant: Mutant) -> object:
     if mutant.memory is None:
         return None
     inputs, outputs = _ends(mutant.memory)
-    return anybit.extract_submodel(mutant.memory, inputs=inputs, outputs=outputs)
+    return anybit.surgery.extract_submodel(mutant.memory, inputs=inputs, outputs=outputs)
 
 
 def _inline(mutant: Mutant) -> object:
     model = mutant.loaded if mutant.index % 2 or mutant.memory is None else mutant.memory
     inputs, outputs = _ends(model)
-    return anybit.inline_submodel(model, model, inputs=inputs, outputs=outputs)
+    return anybit.surgery.inline_submodel(model, model, inputs=inputs, outputs=outputs)
 
 
 def _merge(mutant: Mutant) -> object:
     model = mutant.loaded if mutant.index % 2 or mutant.memory is None else mutant.memory
-    return anybit.merge_models(model, model)
+    return anybit.surgery.merge_models(model, model)
 
 
 def _statistics(mutant: Mutant) -> object:
-    anybit.statistics(mutant.source)
-    return anybit.statistics(mutant.source, random_inputs(mutant.source, _SAMPLES))
+    anybit.stats(mutant.source)
+    return anybit.stats(mutant.source, random_inputs(mutant.source, _SAMPLES))
 
 
-def _run_by(engine: anybit.Engine) -> Call:
+def _run_by(engine: anybit.engines.Engine) -> Call:
     def call(mutant: Mutant) -> object:
         return anybit.run(mutant.source, random_inputs(mutant.source, _SAMPLES), engine=engine)
 
@@ -169,7 +169,7 @@ def _apply(name: str) -> Call:
     return lambda mutant: anybit.apply(mutant.source, [step])
 
 
-def _convert(to: anybit.Format, **options: Any) -> Call:
+def _convert(to: anybit.Dialect, **options: Any) -> Call:
     return lambda mutant: anybit.convert(mutant.source, to, **options)
 
 
@@ -206,15 +206,15 @@ FIRST: Mapping[str, Call] = {
 OTHERS: Mapping[str, Call] = {
     "analyse": lambda mutant: anybit.analyse(mutant.source),
     "compare": lambda mutant: anybit.compare(mutant.source, mutant.source, samples=_SAMPLES),
-    **{f"convert {f.value}": _convert(f) for f in anybit.Format},
-    "convert qcdq standard": _convert(anybit.Format.QCDQ, standard=True),
-    "convert qdq approximate": _convert(anybit.Format.QDQ, approximate=True),
-    "convert qonnx pack": _convert(anybit.Format.QONNX, pack=True),
-    "convert qonnx embed": _convert(anybit.Format.QONNX, embed_functions=True),
+    **{f"convert {f.value}": _convert(f) for f in anybit.Dialect},
+    "convert qcdq standard": _convert(anybit.Dialect.QCDQ, standard=True),
+    "convert qdq approximate": _convert(anybit.Dialect.QDQ, approximate=True),
+    "convert qonnx pack": _convert(anybit.Dialect.QONNX, pack=True),
+    "convert qonnx embed": _convert(anybit.Dialect.QONNX, embed_functions=True),
     "cost": lambda mutant: anybit.cost(mutant.source),
     "extract_submodel": _extract,
     "extract_submodel unread": _extract_unread,
-    "formats_of": lambda mutant: anybit.formats_of(mutant.source),
+    "capabilities": lambda mutant: anybit.capabilities(mutant.source),
     "inline_submodel": _inline,
     "load large": _load_large,
     "merge_models": _merge,
@@ -223,13 +223,13 @@ OTHERS: Mapping[str, Call] = {
     "ranges": lambda mutant: anybit.ranges(mutant.source),
     "repairs": lambda mutant: anybit.repairs(mutant.loaded),
     "report": lambda mutant: anybit.report(mutant.source),
-    "run reference": _run_by(anybit.Engine.REFERENCE),
-    "run auto": _run_by(anybit.Engine.AUTO),
+    "run reference": _run_by(anybit.engines.Engine.REFERENCE),
+    "run auto": _run_by(anybit.engines.Engine.AUTO),
     "Session": lambda mutant: anybit.Session(mutant.source, tensors="all"),
     "save": _save,
     "save unread": _save_unread,
     "statistics": _statistics,
-    "summarise": lambda mutant: anybit.summarise(mutant.source),
+    "info": lambda mutant: anybit.info(mutant.source),
     "to_proto": lambda mutant: anybit.to_proto(mutant.loaded),
     "to_proto unread": lambda mutant: None if mutant.memory is None else anybit.to_proto(mutant.memory),
     "types": lambda mutant: anybit.types(mutant.source),
@@ -243,10 +243,10 @@ OTHERS: Mapping[str, Call] = {
 CALLS = {**FIRST, **OTHERS}
 
 NO_MODEL = frozenset(
-    """AnybitError Attribute Call Certificate Comparison Conversion ConversionError Cost DataType Engine Evaluation
+    """AnybitError Attribute Call Certificate Comparison Conversion FrontEndError Cost DataType Engine Evaluation
     Export Finding Format Grid Handover ImageFolder Input InputRange Metric Operator Ranges Refusal Repair Rounding
-    Severity Statistics Summary TensorType Types Values Verdict export_brevitas export_keras export_torch limits
-    parse_datatype register""".split()
+    Severity Statistics Summary TensorType Types Values Verdict from_brevitas from_keras from_torch limits
+    parse_number_format register""".split()
 )
 """Public names that take no model file: values, records, and what exports from a framework."""
 

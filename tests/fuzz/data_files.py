@@ -15,7 +15,7 @@ from onnx import helper
 import anybit
 from anybit.errors import UsageError
 from anybit.evaluation.evaluate import evaluate
-from anybit.evaluation.metrics import Verdict
+from anybit.evaluation.metrics import ScoredSamples
 from anybit.zoo.catalogue import encoded, open_catalogue
 from anybit.zoo.journal import JournalFile
 from tests.fuzz.mutate import damaged
@@ -42,7 +42,7 @@ def pictures(index: int, folder: Path) -> object:
     for old in place.iterdir():
         old.unlink()
     (place / f"a.{format_of}").write_bytes(_changed(_picture(format_of), index))
-    return evaluate(_image_session(), anybit.ImageFolder(folder / "pictures"))
+    return evaluate(_image_session(), anybit.evaluation.ImageFolder(folder / "pictures"))
 
 
 def weights(index: int, folder: Path) -> object:
@@ -82,7 +82,7 @@ def journal(index: int, folder: Path) -> object:
     path.write_bytes(_changed(_journal(), index))
     try:
         with JournalFile(path, _DECIDES) as found:
-            found.record(7, Verdict(1, 1, 1, ()))
+            found.record(7, ScoredSamples(1, 1, 1, ()))
             return found.finished
     except UsageError:  # it is no journal any more, or that of another evaluation
         return None
@@ -112,7 +112,7 @@ def _journal() -> bytes:
         path = Path(folder) / "journal"
         with JournalFile(path, _DECIDES) as made:
             for number in range(4):
-                made.record(number, Verdict(8, number, number, (0.5,)))
+                made.record(number, ScoredSamples(8, number, number, (0.5,)))
         return path.read_bytes()
 
 

@@ -43,7 +43,7 @@ def _distinct(protos: Iterable[onnx.ModelProto]) -> tuple[bytes, ...]:
 
 
 def _conversions(proto: onnx.ModelProto) -> Iterator[onnx.ModelProto]:
-    for target in anybit.Format:
+    for target in anybit.Dialect:
         try:
             yield to_proto(translate(proto, target).model)
         except anybit.AnybitError:

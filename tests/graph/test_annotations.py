@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from anybit import load, parse_datatype, save
+from anybit import load, save
 from anybit.errors import InvalidModelError, UsageError
 from anybit.graph import annotations
+from anybit.number_formats import parse_number_format
 from tests.models import mlp
 
 
@@ -16,25 +17,25 @@ def _tensor(model, name="h"):
 
 def test_written_annotations_are_read_back_from_the_file(tmp_path):
     model = load(mlp())
-    annotations.annotate_datatype(_tensor(model), parse_datatype("FIXED<8,3>"))
+    annotations.annotate_number_format(_tensor(model), parse_number_format("FIXED<8,3>"))
     annotations.annotate_layout(_tensor(model), ("N", "C"))
     save(model, tmp_path / "m.onnx")
     tensor = _tensor(load(tmp_path / "m.onnx"))
-    assert str(annotations.annotated_datatype(tensor)) == "FIXED<8,3>"
+    assert str(annotations.annotated_number_format(tensor)) == "FIXED<8,3>"
     assert annotations.annotated_layout(tensor) == ("N", "C")
-    annotations.annotate_datatype(tensor, None)
-    assert annotations.annotated_datatype(tensor) is None
+    annotations.annotate_number_format(tensor, None)
+    assert annotations.annotated_number_format(tensor) is None
     assert annotations.annotated_layout(tensor) == ("N", "C")
 
 
 def test_annotations_of_inputs_and_initializers_survive(tmp_path):
     model = load(mlp())
     for value in (model.graph.inputs[0], model.graph.initializers["w"]):
-        annotations.annotate_datatype(value, parse_datatype("INT4"))
+        annotations.annotate_number_format(value, parse_number_format("INT4"))
     save(model, tmp_path / "m.onnx")
     again = load(tmp_path / "m.onnx")
     for value in (again.graph.inputs[0], again.graph.initializers["w"]):
-        assert str(annotations.annotated_datatype(value)) == "INT4"
+        assert str(annotations.annotated_number_format(value)) == "INT4"
 
 
 def _annotated(key, text):
@@ -58,4 +59,4 @@ def test_text_that_is_no_list_is_refused_and_never_evaluated(text):
 
 def test_an_unknown_number_format_is_refused():
     with pytest.raises(UsageError, match="INT0"):
-        annotations.annotated_datatype(_annotated("finn_datatype", "INT0"))
+        annotations.annotated_number_format(_annotated("finn_datatype", "INT0"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from anybit import Finding, load
+from anybit import load
+from anybit.errors import Finding
 from anybit.graph.notes import note, notes
 from tests.models import mlp
 

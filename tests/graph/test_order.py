@@ -69,17 +69,17 @@ def test_nodes_in_any_order_mean_the_same_everywhere(kind):
         anybit.clean(source),
         anybit.convert(proto, "qcdq").model,
         anybit.apply(proto, [ConvertOpset(19)]).model,
-        anybit.extract_submodel(ir.from_proto(make()), inputs=["x"], outputs=["y"]),
+        anybit.surgery.extract_submodel(ir.from_proto(make()), inputs=["x"], outputs=["y"]),
         anybit.prepare_finn(proto).model,
         anybit.prepare_hls4ml(proto).model,
     )
     for one in made:
         (y,) = anybit.run(one, X, engine="reference").values()
         np.testing.assert_allclose(y, formula(X), rtol=1e-6)
-    proven = anybit.Verdict.UNDECIDED if kind == "subgraph" else anybit.Verdict.EXACT_BY_CONSTRUCTION
+    proven = anybit.results.Verdict.UNDECIDED if kind == "subgraph" else anybit.results.Verdict.EXACT_BY_CONSTRUCTION
     assert anybit.verify(source, proto).verdict is proven
     assert all(d.unequal == 0 for d in anybit.compare(source, proto, {"x": X}).outputs)
-    for call in (anybit.analyse, anybit.types, anybit.ranges, anybit.cost, anybit.summarise, anybit.formats_of):
+    for call in (anybit.analyse, anybit.types, anybit.ranges, anybit.cost, anybit.info, anybit.capabilities):
         call(source)
     assert [n.op_type for n in source.graph.all_nodes()] == order
 
@@ -96,7 +96,7 @@ def test_the_order_is_a_repair_and_a_finding_about_the_source(kind):
 
 def test_a_reader_before_its_maker_is_named():
     (finding,) = [f for f in anybit.check(_function()) if f.rule == "order" and "Neg" in f.node]
-    assert (finding.problem, finding.severity) == ("input 't' is made later", anybit.Severity.WARNING)
+    assert (finding.problem, finding.severity) == ("input 't' is made later", anybit.errors.Severity.WARNING)
 
 
 def _cycle_of_branch():

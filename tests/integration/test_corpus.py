@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anybit import Severity, check, compare, load, repairs, save
+from anybit import check, compare, load, repairs, save
 from anybit.analysis.grid_step import grid_step
-from anybit.errors import UnsupportedError
+from anybit.errors import Severity, UnsupportedError
 from anybit.runtime.session import Session
 from tests.integration.corpus import (
     CORPUS,

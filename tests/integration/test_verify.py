@@ -29,8 +29,8 @@ def test_cleaned_and_integer_forms_are_equal(name: str):
     path = CORPUS / name / "model.onnx"
     assert certify(path, clean(path)).verdict.is_exact
     assert certify(path, translate(path, "integer-ops").model).verdict.is_exact
-    quantised = certify(path, translate(path, "quantized-ops", approximate=True).model)  # the last layer stays float
-    assert quantised.verdict is Verdict.EXACT_BY_ENUMERATION
+    quantized = certify(path, translate(path, "quantized-ops", approximate=True).model)  # the last layer stays float
+    assert quantized.verdict is Verdict.EXACT_BY_ENUMERATION
 
 
 @needs_corpus

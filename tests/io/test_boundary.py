@@ -174,7 +174,7 @@ def test_a_model_that_cannot_be_walked_or_called_says_why(kind):
     change, text = MODELS[kind]
     proto = _broken(change)
     for source in (proto, proto.SerializeToString(), ir.from_proto(proto)):
-        for read in (anybit.load, anybit.clean, anybit.analyse, anybit.cost, anybit.formats_of, anybit.Session):
+        for read in (anybit.load, anybit.clean, anybit.analyse, anybit.cost, anybit.capabilities, anybit.Session):
             with pytest.raises(InvalidModelError, match=text):
                 read(source)
         assert any(text in error for error in _errors(source))
@@ -238,7 +238,12 @@ def test_a_broken_model_in_memory_is_named_and_listed(kind):
     read = ir.from_proto(mlp())
     MEMORY[kind](read)
     assert _errors(read)
-    for call in (anybit.load, anybit.clean, anybit.cost, lambda m: anybit.extract_submodel(m, inputs=[], outputs=[])):
+    for call in (
+        anybit.load,
+        anybit.clean,
+        anybit.cost,
+        lambda m: anybit.surgery.extract_submodel(m, inputs=[], outputs=[]),
+    ):
         with pytest.raises(AnybitError):
             call(read)
     assert describe(read).findings

@@ -157,7 +157,7 @@ def test_what_a_file_states_falsely_changes_no_result(kind):
 @pytest.mark.parametrize("kind", ["batch", "nameless batch", "other batch", "rank", "size", "output", "branch"])
 def test_what_is_false_is_a_finding(kind):
     (finding,) = anybit.check(STALE[kind]())
-    assert (finding.rule, finding.node, finding.severity) == ("shape", "tensor 'a'", anybit.Severity.WARNING)
+    assert (finding.rule, finding.node, finding.severity) == ("shape", "tensor 'a'", anybit.errors.Severity.WARNING)
     assert finding.got.startswith("[1,3")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from anybit.datatypes import BipolarType, IntType
+from anybit.number_formats import BipolarFormat, IntFormat
 from anybit.ops.quant import QUANT, reference
 from tests.ops import exact
 from tests.ops.calling import call, rules
@@ -174,10 +174,10 @@ def test_nothing_is_found_where_nothing_is_known() -> None:
 @pytest.mark.parametrize(
     ("bits", "signed", "expected"),
     [
-        (np.int8(4), 1, IntType(4, signed=True)),
-        (np.float32([[3.0, 3.0]]), 0, IntType(3, signed=False)),
-        (np.int8(1), 1, BipolarType()),
-        (np.int8(1), 0, IntType(1, signed=False)),
+        (np.int8(4), 1, IntFormat(4, signed=True)),
+        (np.float32([[3.0, 3.0]]), 0, IntFormat(3, signed=False)),
+        (np.int8(1), 1, BipolarFormat()),
+        (np.int8(1), 0, IntFormat(1, signed=False)),
         (np.float32([3, 4]), 1, None),
         (np.float32(2.5), 1, None),
         (np.float32(0), 1, None),

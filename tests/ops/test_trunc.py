@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from anybit.datatypes import IntType
+from anybit.number_formats import IntFormat
 from anybit.ops.trunc import TRUNC, TRUNC_1, reference, reference_1
 from tests.ops import exact
 from tests.ops.calling import call, rules
@@ -132,8 +132,8 @@ def test_rules_of_version_2(change, attributes, expected: list[str]) -> None:
 
 
 def test_number_format() -> None:
-    assert TRUNC.number_format(call(TRUNC, GOOD_2)) == IntType(4, signed=True)
-    assert TRUNC.number_format(call(TRUNC, GOOD_2, attributes={"signed": 0})) == IntType(4, signed=False)
+    assert TRUNC.number_format(call(TRUNC, GOOD_2)) == IntFormat(4, signed=True)
+    assert TRUNC.number_format(call(TRUNC, GOOD_2, attributes={"signed": 0})) == IntFormat(4, signed=False)
     assert TRUNC.number_format(call(TRUNC, {"out_bitwidth": 2.5})) is None
     assert TRUNC.number_format(call(TRUNC, {})) is None
 

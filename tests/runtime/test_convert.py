@@ -10,11 +10,11 @@ import pytest
 from onnx import helper
 
 import anybit
-from anybit.datatypes import IntType
 from anybit.exact.certificate import Assumption, Verdict
 from anybit.formats.convert import TRANSLATORS, translate
-from anybit.graph.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_number_format
 from anybit.io.load import load
+from anybit.number_formats import IntFormat
 from anybit.runtime import convert as module
 from anybit.runtime.convert import convert
 from tests.exact.test_equivalence import CHANGES, changed
@@ -95,7 +95,7 @@ def test_free_dimensions_get_a_size():
     assert made.certificate.samples > 0
 
 
-def annotated(*datatypes: IntType | None) -> onnx.ModelProto:
+def annotated(*datatypes: IntFormat | None) -> onnx.ModelProto:
     """x -> MatMul by quantised weights -> Quant, with a stated number format of each input."""
     rng = np.random.default_rng(0)
     known = {"w": rng.integers(-3, 4, (6, 3)).astype(np.float32)}
@@ -103,11 +103,11 @@ def annotated(*datatypes: IntType | None) -> onnx.ModelProto:
     nodes = [quant("w", "wq"), helper.make_node("MatMul", ["x", "wq"], ["h"]), quant("h", "y")]
     loaded = load(model(nodes, known, inputs={"x": [1, 6]}, outputs=["y"]))
     for value, datatype in zip(loaded.graph.inputs, datatypes, strict=True):
-        annotate_datatype(value, datatype)
+        annotate_number_format(value, datatype)
     return anybit.to_proto(loaded)
 
 
-_UINT8 = IntType(8, signed=False)
+_UINT8 = IntFormat(8, signed=False)
 
 
 @pytest.mark.parametrize("to", ["integer-ops", "quantized-ops", "finn"])
@@ -142,7 +142,7 @@ def test_a_format_that_one_file_states_is_assumed_only_when_asked_for():
     written = convert(annotated(_UINT8), "integer-ops").model
     assert anybit.verify(annotated(None), written).verdict is Verdict.DIFFERENT
     assert anybit.verify(annotated(None), written, assume_annotations=True).verdict.is_exact
-    other = annotated(IntType(8, signed=True))
+    other = annotated(IntFormat(8, signed=True))
     assert anybit.verify(other, written).verdict is Verdict.DIFFERENT
     assert anybit.verify(other, written, assume_annotations=True).verdict is Verdict.DIFFERENT
 

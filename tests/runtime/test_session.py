@@ -333,7 +333,8 @@ def test_batches_give_what_one_run_gives(engine):
 
 
 def test_auto_takes_the_reference_where_there_is_no_body(monkeypatch):
-    from anybit import Input, Operator
+    from anybit import Operator
+    from anybit.operators import Input
     from anybit.ops import registry
 
     monkeypatch.setattr(registry, "_operators", dict(registry._operators))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from anybit import Handover, compare, load
+from anybit import compare, load
+from anybit.results import Handover
 from anybit.targets.handover import departures
 from tests.models import mlp
 

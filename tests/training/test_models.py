@@ -133,7 +133,7 @@ def test_the_cost_is_that_of_the_card(shipped):
     for key in ("macs", "bit_operations", "weight_bits"):
         assert getattr(figures, key) == claimed[key]
     dominant = figures.formats[0]
-    said = shipped.card["quantisation"]
+    said = shipped.card["quantization"]
     assert (str(dominant.weight), str(dominant.activation)) == (said["weights"], said["activations"])
 
 

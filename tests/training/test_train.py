@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from anybit import check, summarise
+from anybit import check, info
 from tests.models import DIGITS, PROJECT
 
 
@@ -26,5 +26,5 @@ def test_the_digits_model_is_made_again_to_the_byte(tmp_path):
 
 def test_the_digits_model_has_no_findings_and_two_bits():
     assert check(DIGITS / "model.onnx") == ()
-    formats = {(q.number_format, q.weights) for q in summarise(DIGITS / "model.onnx").quantizers}
+    formats = {(q.number_format, q.weights) for q in info(DIGITS / "model.onnx").quantizers}
     assert formats == {("INT2", True), ("UINT2", False), ("UINT5", False)}

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from anybit.zoo.card import Card, DataSet, File, Quantisation, Role, Source
+from anybit.zoo.card import Card, DataSet, File, Quantization, Role, Source
 
 
 @dataclass
@@ -98,7 +98,7 @@ def card_of(*files: File, name: str = "net", **others: Any) -> Card:
         "licence": "Apache-2.0",
         "input": "floats",
         "framework": "none",
-        "quantisation": Quantisation(weights="INT2", activations="UINT2"),
+        "quantization": Quantization(weights="INT2", activations="UINT2"),
         "files": files,
     }
     return Card(**given | others)

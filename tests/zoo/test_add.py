@@ -10,8 +10,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from anybit import Metric
 from anybit.errors import InputError, ModelFileError
+from anybit.evaluation import Metric
 from anybit.zoo import add as module
 from anybit.zoo.add import About, add
 from anybit.zoo.catalogue import open_catalogue, parse
@@ -35,7 +35,7 @@ def test_a_model_is_added_and_found_again(tmp_path):
         assert reproduce(card, Store()).agrees
     assert (card.claim.correct, card.claim.samples, card.claim.value) == (355, 360, 355 / 360)
     assert (card.cost.macs, card.cost.bit_operations, card.cost.weight_bits) == (8832, 59904, 17664)
-    assert (card.quantisation.weights, card.quantisation.activations) == ("INT2", "UINT2, UINT5")
+    assert (card.quantization.weights, card.quantization.activations) == ("INT2", "UINT2, UINT5")
     assert sorted(p.name for p in zoo.iterdir()) == [".lock", "catalogue.json", "mine"]
 
 

@@ -20,7 +20,7 @@ from onnx import helper
 from anybit import Session
 from anybit.errors import ModelFileError, UsageError
 from anybit.evaluation.evaluate import evaluate as evaluate_here
-from anybit.evaluation.metrics import Verdict
+from anybit.evaluation.metrics import ScoredSamples
 from anybit.zoo.catalogue import open_catalogue
 from anybit.zoo.evaluate import evaluate, model_file, reproduce
 from anybit.zoo.journal import JournalFile
@@ -249,7 +249,7 @@ def test_a_journal_on_a_full_disk_or_a_special_file_is_an_error(tmp_path):
 def test_a_line_that_cannot_be_written_leaves_the_lines_before(tmp_path, monkeypatch):
     path = tmp_path / "j"
     with JournalFile(path, {}) as journal:
-        journal.record(0, Verdict(8, 3))
+        journal.record(0, ScoredSamples(8, 3))
         whole = path.read_bytes()
         handle = journal._file
 
@@ -266,12 +266,12 @@ def test_a_line_that_cannot_be_written_leaves_the_lines_before(tmp_path, monkeyp
 
         monkeypatch.setattr(journal, "_file", Full())
         with pytest.raises(ModelFileError, match="No space left"):
-            journal.record(1, Verdict(8, 3))
+            journal.record(1, ScoredSamples(8, 3))
         assert path.read_bytes() == whole
         monkeypatch.undo()
-        journal.record(1, Verdict(8, 4))
+        journal.record(1, ScoredSamples(8, 4))
     with JournalFile(path, {}) as journal:
-        assert journal.finished == {0: Verdict(8, 3), 1: Verdict(8, 4)}
+        assert journal.finished == {0: ScoredSamples(8, 3), 1: ScoredSamples(8, 4)}
 
 
 def test_a_journal_ended_before_it_had_begun_is_begun_anew(tmp_path):
@@ -281,7 +281,7 @@ def test_a_journal_ended_before_it_had_begun_is_begun_anew(tmp_path):
     for end in range(len(first)):
         path.write_bytes(first[:end])
         with JournalFile(path, {}) as journal:
-            journal.record(0, Verdict(8, 3))
+            journal.record(0, ScoredSamples(8, 3))
         assert path.read_bytes().startswith(first)
         path.write_bytes(first[:end] + b"?")
         with pytest.raises(UsageError, match="no journal"), JournalFile(path, {}):
@@ -302,12 +302,12 @@ def test_a_journal_ended_before_it_had_begun_is_begun_anew(tmp_path):
 def test_a_line_with_a_right_checksum_that_is_no_verdict_ends_the_journal(tmp_path, text):
     path = tmp_path / "j"
     with JournalFile(path, {}) as journal:
-        journal.record(0, Verdict(8, 3))
+        journal.record(0, ScoredSamples(8, 3))
     whole = path.read_bytes()
     content = text.encode("latin-1")
     path.write_bytes(whole + b"%08x %b\n" % (zlib.crc32(content), content))
     with JournalFile(path, {}) as journal:
-        assert journal.finished == {0: Verdict(8, 3)}
+        assert journal.finished == {0: ScoredSamples(8, 3)}
     assert path.read_bytes() == whole
     path.write_bytes(b"%08x %b\n" % (zlib.crc32(content), content))
     with pytest.raises(UsageError, match=r"no journal|another"), JournalFile(path, {}):

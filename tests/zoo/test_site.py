@@ -12,7 +12,7 @@ import pytest
 
 from anybit.errors import UsageError
 from anybit.zoo import site as module
-from anybit.zoo.card import CardCost, Claim, DataSet, Quantisation, Source
+from anybit.zoo.card import CardCost, Claim, DataSet, Quantization, Source
 from anybit.zoo.catalogue import open_catalogue
 from anybit.zoo.chart import chart
 from anybit.zoo.entry import Entry
@@ -82,7 +82,7 @@ def test_nothing_of_a_card_runs(tmp_path):
         task=EVIL,
         data_set=DataSet(name=EVIL, url='https://example.org/"onmouseover=alert(1)'),
         source=Source(name=EVIL),
-        quantisation=Quantisation(weights=EVIL[:190], activations=EVIL[:190], note=EVIL),
+        quantization=Quantization(weights=EVIL[:190], activations=EVIL[:190], note=EVIL),
         licence=EVIL,
         input=EVIL,
         framework=EVIL,
@@ -151,7 +151,7 @@ def test_a_model_that_cannot_be_reported_is_named(tmp_path):
     ],
 )
 def test_bits_of_the_weights(weights, bits, css):
-    card = card_of(file_of(b"x", "m"), quantisation=Quantisation(weights=weights, activations="INT2"))
+    card = card_of(file_of(b"x", "m"), quantization=Quantization(weights=weights, activations="INT2"))
     assert (Entry(card).bits, Entry(card).css) == (bits, css)
 
 

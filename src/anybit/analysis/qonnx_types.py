@@ -18,9 +18,18 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from anybit.arrays import Array
-from anybit.datatypes import FLOAT16, FLOAT32, BipolarType, DataType, FixedType, FloatType, IntType, ScaledIntType
 from anybit.errors import AnybitError
-from anybit.graph.annotations import annotated_datatype
+from anybit.graph.annotations import annotated_number_format
+from anybit.number_formats import (
+    FLOAT16,
+    FLOAT32,
+    BipolarFormat,
+    FixedFormat,
+    FloatFormat,
+    IntFormat,
+    NumberFormat,
+    ScaledIntFormat,
+)
 from anybit.ops.calls import call_of, operator_of
 from anybit.ops.operator import Operator
 
@@ -33,12 +42,12 @@ _RESIZING = frozenset(("Resize", "Upsample"))
 _ACCUMULATOR_BITS = 32
 
 
-def legacy_formats(model: ir.Model) -> Mapping[ir.Value, DataType]:
+def legacy_formats(model: ir.Model) -> Mapping[ir.Value, NumberFormat]:
     """The format of the first output of every node of the outermost graph, and of its other outputs as FLOAT32.
 
     Annotations of inputs and initializers are believed; nothing is written for them.
     """
-    formats: dict[ir.Value, DataType] = {}
+    formats: dict[ir.Value, NumberFormat] = {}
     for node in model.graph:
         operands = [_format(v, formats) for v in node.inputs]
         for output in node.outputs:
@@ -48,26 +57,26 @@ def legacy_formats(model: ir.Model) -> Mapping[ir.Value, DataType]:
     return formats
 
 
-def _format(value: ir.Value | None, formats: Mapping[ir.Value, DataType]) -> DataType:
+def _format(value: ir.Value | None, formats: Mapping[ir.Value, NumberFormat]) -> NumberFormat:
     if value is None:
         return FLOAT32
     known = formats.get(value)
     if known is not None:
         return known
     try:
-        return annotated_datatype(value) or _by_element_type(value)
+        return annotated_number_format(value) or _by_element_type(value)
     except AnybitError:
         return _by_element_type(value)
 
 
-def _by_element_type(value: ir.Value) -> DataType:
+def _by_element_type(value: ir.Value) -> NumberFormat:
     dtype = value.dtype
     if dtype is not None and dtype.is_integer():
-        return IntType(dtype.bitwidth, signed=dtype.is_signed())
+        return IntFormat(dtype.bitwidth, signed=dtype.is_signed())
     return FLOAT16 if dtype == ir.DataType.FLOAT16 else FLOAT32
 
 
-def _result(node: ir.Node, operands: Sequence[DataType], model: ir.Model) -> DataType:
+def _result(node: ir.Node, operands: Sequence[NumberFormat], model: ir.Model) -> NumberFormat:
     operator = operator_of(node, model.opset_imports)
     if operator is not None:
         return _of_quantizer(node, operator)
@@ -79,14 +88,14 @@ def _result(node: ir.Node, operands: Sequence[DataType], model: ir.Model) -> Dat
     if node.op_type in _PASSING or (node.op_type in _RESIZING and _mode(node) == "nearest"):
         return first
     if node.op_type == "DequantizeLinear":
-        return ScaledIntType(first.bits) if isinstance(first, IntType) else FLOAT32
-    return BipolarType() if node.op_type == "Sign" else FLOAT32
+        return ScaledIntFormat(first.bits) if isinstance(first, IntFormat) else FLOAT32
+    return BipolarFormat() if node.op_type == "Sign" else FLOAT32
 
 
-def _accumulated(operands: Sequence[DataType], *, negating: bool) -> DataType:
-    if all(o.is_integer and not isinstance(o, FixedType) for o in operands):
-        return IntType(_ACCUMULATOR_BITS, signed=negating or any(o.min < 0 for o in operands))
-    return FLOAT32 if any(isinstance(o, FloatType) for o in operands) else ScaledIntType(_ACCUMULATOR_BITS)
+def _accumulated(operands: Sequence[NumberFormat], *, negating: bool) -> NumberFormat:
+    if all(o.is_integer and not isinstance(o, FixedFormat) for o in operands):
+        return IntFormat(_ACCUMULATOR_BITS, signed=negating or any(o.min < 0 for o in operands))
+    return FLOAT32 if any(isinstance(o, FloatFormat) for o in operands) else ScaledIntFormat(_ACCUMULATOR_BITS)
 
 
 def _mode(node: ir.Node) -> str:
@@ -94,7 +103,7 @@ def _mode(node: ir.Node) -> str:
     return "nearest" if mode is None or mode.is_ref() else str(mode.value)
 
 
-def _of_quantizer(node: ir.Node, operator: Operator) -> DataType:
+def _of_quantizer(node: ir.Node, operator: Operator) -> NumberFormat:
     """An integer format at scale 1, SCALEDINT at any other; FLOAT32 where it does not read the parameters."""
     call = call_of(node, operator)
     stated = operator.number_format(call)
@@ -111,7 +120,7 @@ def _of_quantizer(node: ir.Node, operator: Operator) -> DataType:
         return FLOAT32
     if (scale == 1).all():
         return stated
-    return ScaledIntType(stated.bits) if operator.name == "Quant" else FLOAT32
+    return ScaledIntFormat(stated.bits) if operator.name == "Quant" else FLOAT32
 
 
 def _reads_parameters(node: ir.Node) -> bool:

@@ -13,11 +13,11 @@ from anybit.analysis.statistics import DEFAULT_BINS, Levels, Tally
 from anybit.analysis.values.interpreter import Values
 from anybit.analysis.values.tensor_values import IntegerGrid
 from anybit.arrays import Array
-from anybit.datatypes import BipolarType, FixedType, FloatType
 from anybit.errors import InvalidModelError
 from anybit.graph.annotations import annotated_layout
 from anybit.graph.constants import constant
 from anybit.graph.walk import reads
+from anybit.number_formats import BipolarFormat, FixedFormat, FloatFormat
 from anybit.ops.calls import call_of, operator_of
 from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node
 
@@ -60,7 +60,7 @@ def quantized_tensors(
             continue
         seen.add(value)
         known = values.tensors.get(value)
-        if known is not None and known.grid is not None and isinstance(known.grid.datatype, FloatType):
+        if known is not None and known.grid is not None and isinstance(known.grid.datatype, FloatFormat):
             left_out.append(LeftOut(str(value.name), f"{known.grid.datatype} has no evenly spaced levels"))
         elif known is None or known.grid is None:
             left_out.append(LeftOut(str(value.name), _reason(value, values)))
@@ -113,9 +113,9 @@ def _reason(value: ir.Value, values: Values) -> str:
 def _levels(value: ir.Value, grid: IntegerGrid, values: Values) -> Levels:
     """The integers that the quantiser can produce: as declared, else those that are proven to occur at most."""
     lo, hi = int(grid.lo.min()), int(grid.hi.max())
-    if isinstance(grid.datatype, BipolarType):
+    if isinstance(grid.datatype, BipolarFormat):
         return Levels(-1, 1, 2)
-    if grid.datatype is not None and not isinstance(grid.datatype, FixedType):
+    if grid.datatype is not None and not isinstance(grid.datatype, FixedFormat):
         lo, hi = int(grid.datatype.min), int(grid.datatype.max)
     node = value.producer()
     operator = None if node is None else operator_of(node, values.model.opset_imports)

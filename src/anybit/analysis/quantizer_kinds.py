@@ -10,9 +10,9 @@ import onnx_ir as ir
 
 from anybit.analysis.types import format_of_element
 from anybit.analysis.values.tensor_values import smallest_format
-from anybit.datatypes import IntType
 from anybit.graph.constants import constant
 from anybit.graph.walk import numbered_type
+from anybit.number_formats import IntFormat
 from anybit.ops.calls import call_of, operator_of
 
 _RUNTIME = "com.microsoft"
@@ -160,11 +160,11 @@ def _of_form(node: ir.Node, form: _Form, is_weight: Callable[[ir.Value], bool]) 
             continue
         packed = bool(form.bits) and dtype == ir.DataType.UINT8
         bits = node.attributes.get_int(form.bits, 4) if packed else 0
-        yield (str(IntType(bits, signed=False)) if packed else _text(dtype)), True
+        yield (str(IntFormat(bits, signed=False)) if packed else _text(dtype)), True
     zero_point = None if form.result is None else _input(node, form.result)
     dtype = _dtype(zero_point) or (None if form.result is None else node.outputs[0].dtype)
     if form.dynamic:
-        yield str(IntType(8, signed=False)), False
+        yield str(IntFormat(8, signed=False)), False
     elif dtype is not None and dtype.is_integer():
         yield _text(dtype), False
 
@@ -197,7 +197,7 @@ def _clips_behind(value: ir.Value) -> Iterator[ir.Node]:
 def _clipped(dtype: ir.DataType, clips: list[ir.Node]) -> str:
     """The integers of a type, or the fewest bits that hold those that constant Clip nodes leave of them."""
     own = format_of_element(dtype)
-    if not isinstance(own, IntType):
+    if not isinstance(own, IntFormat):
         return _text(dtype)
     lo, hi = int(own.min), int(own.max)
     for clip in clips:

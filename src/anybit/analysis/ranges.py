@@ -15,9 +15,9 @@ from anybit.analysis.values.interpreter import Values, analyse
 from anybit.analysis.values.tensor_values import Float64s, IntegerGrid, Shape, TensorValues, channel_axis
 from anybit.arguments import checked_apart
 from anybit.arrays import Array
-from anybit.datatypes import DataType
 from anybit.graph.walk import label, shape_of
 from anybit.io.load import ModelSource
+from anybit.number_formats import NumberFormat
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class IntegerRange:
         channels: Where the bounds differ between channels.
     """
 
-    format: DataType
+    format: NumberFormat
     lo: int
     hi: int
     scale: tuple[float, ...]
@@ -73,7 +73,7 @@ class TensorRange:
 
     name: str
     role: Role
-    format: DataType | None
+    format: NumberFormat | None
     lo: float
     hi: float
     channels: Channels | None
@@ -114,7 +114,7 @@ class AccumulatorRange:
 
     node: str
     terms: int
-    operands: tuple[DataType, DataType]
+    operands: tuple[NumberFormat, NumberFormat]
     bounds: tuple[AccumulatorBound, ...]
     channels: Channels | None
 

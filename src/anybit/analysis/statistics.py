@@ -11,7 +11,7 @@ import numpy.typing as npt
 from anybit.analysis.types import integers_of
 from anybit.analysis.values.tensor_values import IntegerGrid, channel_axis
 from anybit.arrays import Array, as_float64
-from anybit.datatypes import DataType
+from anybit.number_formats import NumberFormat
 
 SHORT_HISTOGRAM = 256
 """Grids of no more integers than this have a histogram with one bar for each."""
@@ -70,7 +70,7 @@ class TensorStatistics:
     """
 
     name: str
-    format: DataType
+    format: NumberFormat
     elements: int
     lowest: float
     highest: float

@@ -1,4 +1,4 @@
-"""summarise: what a model is, in one value: inputs, outputs, operators, quantisers, size."""
+"""info: what a model is, in one value: inputs, outputs, operators, quantisers, size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from anybit.ops.calls import operator_of
 
 
 @dataclass(frozen=True)
-class Tensor:
+class TensorSummary:
     """An input or output of a model, as text that a person reads.
 
     Attributes:
@@ -36,7 +36,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Quantizers:
+class QuantizerCount:
     """Quantisers of one kind: operator, number format, and whether they quantise weights or activations.
 
     An operator that holds quantised weights and quantises its output too is in two kinds.
@@ -69,10 +69,10 @@ class Summary:
     producer: str
     ir_version: int
     opsets: dict[str, int]
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[TensorSummary, ...]
+    outputs: tuple[TensorSummary, ...]
     operators: dict[str, int]
-    quantizers: tuple[Quantizers, ...]
+    quantizers: tuple[QuantizerCount, ...]
     parameters: int
     weight_bytes: int
     functions: tuple[str, ...]
@@ -80,7 +80,7 @@ class Summary:
 
 
 @checked
-def summarise(model: ModelSource) -> Summary:
+def info(model: ModelSource) -> Summary:
     """Reads a model and says what it is.
 
     Raises:
@@ -131,15 +131,15 @@ def _size_of(attribute: ir.Attr) -> tuple[int, int]:
             return 0, 0
 
 
-def _tensor(value: ir.Value) -> Tensor:
+def _tensor(value: ir.Value) -> TensorSummary:
     kind = "?" if value.dtype is None else value.dtype.name.lower()
     shape = "?"
     if value.shape is not None:
         shape = f"[{', '.join(str(d) if isinstance(d, int) else d.value or '?' for d in value.shape)}]"
-    return Tensor(str(value.name), kind, shape, has_default(value))
+    return TensorSummary(str(value.name), kind, shape, has_default(value))
 
 
-def _quantizers(model: ir.Model, nodes: list[ir.Node]) -> tuple[Quantizers, ...]:
+def _quantizers(model: ir.Model, nodes: list[ir.Node]) -> tuple[QuantizerCount, ...]:
     roles = roles_of(model)
 
     def is_weight(value: ir.Value) -> bool:
@@ -152,7 +152,7 @@ def _quantizers(model: ir.Model, nodes: list[ir.Node]) -> tuple[Quantizers, ...]
         name = node.op_type if own is None else own.name
         for number_format, weights in quantizer_kinds(node, model.opset_imports, is_weight):
             counts[name, number_format, weights] += 1
-    return tuple(Quantizers(*kind, count) for kind, count in counts.most_common())
+    return tuple(QuantizerCount(*kind, count) for kind, count in counts.most_common())
 
 
 def _is_constant(value: ir.Value | None) -> bool:

@@ -13,31 +13,31 @@ from anybit.analysis.values.interpreter import Values, analyse
 from anybit.analysis.values.tensor_values import LARGEST_INTEGER, Float64s, IntegerGrid, TensorValues, of_constant
 from anybit.arguments import checked
 from anybit.arrays import Array, as_float64
-from anybit.datatypes import (
-    FLOAT16,
-    FLOAT32,
-    BipolarType,
-    DataType,
-    FixedType,
-    FloatType,
-    IntType,
-    ScaledIntType,
-    TernaryType,
-)
 from anybit.errors import InvalidModelError
 from anybit.graph.annotations import annotated_layout
 from anybit.graph.constants import constant
 from anybit.io.load import ModelSource
+from anybit.number_formats import (
+    FLOAT16,
+    FLOAT32,
+    BipolarFormat,
+    FixedFormat,
+    FloatFormat,
+    IntFormat,
+    NumberFormat,
+    ScaledIntFormat,
+    TernaryFormat,
+)
 from anybit.ops.calls import call_of, operator_of
 
 _PROBE = 4096  # elements by which most float weights are known to be no integers
 _FLOATS = {
     ir.DataType.FLOAT16: FLOAT16,
     ir.DataType.FLOAT: FLOAT32,
-    ir.DataType.DOUBLE: FloatType(11, 52, 1023),
-    ir.DataType.BFLOAT16: FloatType(8, 7, 127),
-    ir.DataType.FLOAT8E4M3FN: FloatType(4, 3, 7),
-    ir.DataType.FLOAT8E5M2: FloatType(5, 2, 15),
+    ir.DataType.DOUBLE: FloatFormat(11, 52, 1023),
+    ir.DataType.BFLOAT16: FloatFormat(8, 7, 127),
+    ir.DataType.FLOAT8E4M3FN: FloatFormat(4, 3, 7),
+    ir.DataType.FLOAT8E5M2: FloatFormat(5, 2, 15),
 }
 
 
@@ -79,8 +79,8 @@ class TensorType:
     name: str
     role: Role
     element_type: str
-    format: DataType | None
-    integers: DataType | None
+    format: NumberFormat | None
+    integers: NumberFormat | None
     scale: Spread | None
     zero_point: Spread | None
     layout: tuple[str, ...] | None
@@ -116,9 +116,9 @@ def _tensor_type(value: ir.Value, role: Role, values: Values) -> TensorType:
     )
 
 
-def integers_of(grid: IntegerGrid) -> DataType:
+def integers_of(grid: IntegerGrid) -> NumberFormat:
     """The format of the integers: as declared, else the smallest."""
-    declared = isinstance(grid.datatype, IntType | BipolarType | TernaryType)
+    declared = isinstance(grid.datatype, IntFormat | BipolarFormat | TernaryFormat)
     return grid.integers if declared else grid.smallest
 
 
@@ -133,7 +133,7 @@ def _layout(value: ir.Value) -> tuple[str, ...] | None:
         return None  # `check` says what is wrong with it
 
 
-def format_of(value: ir.Value, values: Values) -> DataType | None:
+def format_of(value: ir.Value, values: Values) -> NumberFormat | None:
     """The number format that holds every value of a tensor of an analysed model.
 
     Integers are written as such where scale is 1 and the zero point can be taken off; FIXED<w,i> stands for signed
@@ -143,7 +143,7 @@ def format_of(value: ir.Value, values: Values) -> DataType | None:
     grid = grid_of(value, values)
     if grid is None:
         return _float_format(value, values.model) or format_of_element(value.dtype)
-    if isinstance(grid.datatype, FloatType):
+    if isinstance(grid.datatype, FloatFormat):
         return _scaled_float(grid.datatype, grid.scale) or format_of_element(value.dtype)
     if not grid.is_centred:
         return format_of_element(value.dtype)
@@ -155,13 +155,13 @@ def format_of(value: ir.Value, values: Values) -> DataType | None:
     integers = integers_of(grid)
     exponent = _power_of_two(grid.scale)
     if exponent is None or grid.zero_point.any() or not _is_signed(integers):
-        return ScaledIntType(integers.bits)
-    return FixedType(integers.bits, integers.bits + exponent)
+        return ScaledIntFormat(integers.bits)
+    return FixedFormat(integers.bits, integers.bits + exponent)
 
 
-def _is_signed(integers: DataType) -> bool:
+def _is_signed(integers: NumberFormat) -> bool:
     """Whether the two's complement integers of as many bits hold them all: not so for BIPOLAR, which has no 0."""
-    return isinstance(integers, TernaryType) or (isinstance(integers, IntType) and integers.signed)
+    return isinstance(integers, TernaryFormat) or (isinstance(integers, IntFormat) and integers.signed)
 
 
 def _power_of_two(scale: Float64s) -> int | None:
@@ -187,7 +187,7 @@ def _integers_of(array: Array, known: TensorValues | None) -> IntegerGrid | None
     lo, hi = np.asarray(array.min(), np.float64), np.asarray(array.max(), np.float64)
     if known is not None and known.lo.size > 1:
         lo, hi = known.lo, known.hi
-    declared = BipolarType() if lo.min() == -1 and (np.abs(array) == 1).all() and hi.max() == 1 else None
+    declared = BipolarFormat() if lo.min() == -1 and (np.abs(array) == 1).all() and hi.max() == 1 else None
     return IntegerGrid(np.ones(()), np.zeros(()), lo, hi, declared)
 
 
@@ -197,7 +197,7 @@ def _is_whole(array: Array) -> bool:
     return bool((np.abs(wide) <= LARGEST_INTEGER).all() and (wide == np.floor(wide)).all())
 
 
-def _float_format(value: ir.Value, model: ir.Model) -> DataType | None:
+def _float_format(value: ir.Value, model: ir.Model) -> NumberFormat | None:
     """The small float format that a quantiser declares, where it is too wide for a grid of integers."""
     node = value.producer()
     operator = None if node is None else operator_of(node, model.opset_imports)
@@ -205,21 +205,21 @@ def _float_format(value: ir.Value, model: ir.Model) -> DataType | None:
         return None
     call = call_of(node, operator)
     stated, scale = operator.number_format(call), call.constants.get("scale")
-    if not isinstance(stated, FloatType) or scale is None or not scale.size:
+    if not isinstance(stated, FloatFormat) or scale is None or not scale.size:
         return None
     return _scaled_float(stated, np.ldexp(scale.astype(np.float64), 1 - stated.bias - stated.mantissa_bits))
 
 
-def _scaled_float(stated: FloatType, step: Float64s) -> FloatType | None:
+def _scaled_float(stated: FloatFormat, step: Float64s) -> FloatFormat | None:
     """The format with the bias at which the distance of its smallest numbers, 2^(1 - bias - m), is `step`."""
     exponent = _power_of_two(step)
     return None if exponent is None else replace(stated, bias=1 - stated.mantissa_bits - exponent)
 
 
-def format_of_element(dtype: ir.DataType | None) -> DataType | None:
+def format_of_element(dtype: ir.DataType | None) -> NumberFormat | None:
     """The number format of an element type; None where it has none."""
     if dtype == ir.DataType.BOOL:
-        return IntType(1, signed=False)
+        return IntFormat(1, signed=False)
     if dtype is not None and dtype.is_integer():
-        return IntType(dtype.bitwidth, signed=dtype.is_signed())
+        return IntFormat(dtype.bitwidth, signed=dtype.is_signed())
     return None if dtype is None else _FLOATS.get(dtype)

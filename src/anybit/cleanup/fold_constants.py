@@ -64,7 +64,7 @@ class FoldConstants(ir.passes.InPlacePass):
         inputs: list[Array | None] = [constant(v) for v in node.inputs]
         if any(a is None for a, v in zip(inputs, node.inputs, strict=True) if v is not None):
             return None
-        if self.keep_quantizers and _quantises(node):
+        if self.keep_quantizers and _quantizes(node):
             return None
         largest = max((a.size for a in inputs if a is not None), default=0)
         most = None if node.op_type == "Constant" else max(self.max_elements, largest)
@@ -84,7 +84,7 @@ def _failed(node: ir.Node, error: Exception) -> Finding:
     )
 
 
-def _quantises(node: ir.Node) -> bool:
+def _quantizes(node: ir.Node) -> bool:
     """Whether the node says what a tensor's number format is: a quantiser, or a Clip that narrows one."""
     if node.domain != "":
         return True

@@ -34,21 +34,21 @@ class FoldTranspose(ir.passes.InPlacePass):
         modified = False
         for node in rewriter.nodes("Transpose"):
             source = node.inputs[0]
-            quantiser = None if source is None else source.producer()
-            if source is None or quantiser is None or not _is_weight_quantiser(quantiser, model.opset_imports):
+            quantizer = None if source is None else source.producer()
+            if source is None or quantizer is None or not _is_weight_quantizer(quantizer, model.opset_imports):
                 continue
-            rank = _rank(quantiser)
+            rank = _rank(quantizer)
             perm = tuple(node.attributes.get_ints("perm", range(rank)[::-1]))
             if sorted(perm) != list(range(rank)):
                 rewriter.leave(node, Refusal(problem="perm", got=str(perm), expected=f"an order of {rank} axes"))
                 continue
-            _fold(rewriter, node, quantiser, perm, shared)
+            _fold(rewriter, node, quantizer, perm, shared)
             rewriter.discard(source)
             modified = True
         return rewriter.result(modified)
 
 
-def _is_weight_quantiser(node: ir.Node, opset_imports: dict[str, int]) -> bool:
+def _is_weight_quantizer(node: ir.Node, opset_imports: dict[str, int]) -> bool:
     if operator_of(node, opset_imports) is None or node.op_type not in ELEMENTWISE:
         return False
     arrays = [constant(v) for v in node.inputs]
@@ -56,36 +56,36 @@ def _is_weight_quantiser(node: ir.Node, opset_imports: dict[str, int]) -> bool:
     return all(a is not None and (a.ndim <= rank or a.size == 1) for a in arrays) and bool(arrays)
 
 
-def _rank(quantiser: ir.Node) -> int:
-    weights = constant(quantiser.inputs[0])
+def _rank(quantizer: ir.Node) -> int:
+    weights = constant(quantizer.inputs[0])
     return 0 if weights is None else weights.ndim
 
 
 def _fold(
     rewriter: Rewriter,
     node: ir.Node,
-    quantiser: ir.Node,
+    quantizer: ir.Node,
     perm: tuple[int, ...],
     shared: dict[tuple[ir.Value, tuple[int, ...], str], ir.Value],
 ) -> None:
     output = node.outputs[0]
     # Two graph outputs keep their two names, and a subgraph makes its own outputs: those quantisers are not shared.
-    key = (quantiser.outputs[0], perm, repr(sorted(output.meta.items())))
+    key = (quantizer.outputs[0], perm, repr(sorted(output.meta.items())))
     is_output = output.is_graph_output()
     if key in shared and not is_output:
         output.replace_all_uses_with(shared[key])
         _remove(node)
         return
-    inputs = [_transposed(rewriter, v, perm, is_x=not k) for k, v in enumerate(quantiser.inputs)]
+    inputs = [_transposed(rewriter, v, perm, is_x=not k) for k, v in enumerate(quantizer.inputs)]
     value = rewriter.successor(output, "replaced")
     made = rewriter.node(
-        quantiser.op_type, inputs, value, domain=quantiser.domain, attributes=dict(quantiser.attributes)
+        quantizer.op_type, inputs, value, domain=quantizer.domain, attributes=dict(quantizer.attributes)
     )
-    _annotate(value, quantiser.outputs[0])
+    _annotate(value, quantizer.outputs[0])
     if is_output:
         node.prepend(made)
     else:
-        quantiser.prepend(made)
+        quantizer.prepend(made)
         shared[key] = value
     _remove(node)
 

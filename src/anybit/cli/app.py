@@ -18,10 +18,10 @@ from anybit.cli.clean import clean
 from anybit.cli.compare import compare
 from anybit.cli.convert import convert
 from anybit.cli.cost import cost
-from anybit.cli.export import export
 from anybit.cli.info import info
 from anybit.cli.output import say
 from anybit.cli.passes import apply, passes
+from anybit.cli.prepare import prepare
 from anybit.cli.ranges import ranges
 from anybit.cli.report import report
 from anybit.cli.run import run
@@ -65,7 +65,7 @@ for command in (
     bench,
 ):
     app.command()(command)
-app.add_typer(export)
+app.add_typer(prepare)
 app.add_typer(zoo)
 
 

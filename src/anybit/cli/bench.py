@@ -11,7 +11,7 @@ from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, p
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:
-    from anybit.bench.bench import Bench
+    from anybit.benchmarking.bench import Bench
     from anybit.evaluation.evaluate import Evaluation
 
 _PEERS = 3
@@ -79,7 +79,7 @@ def _speed(
 ) -> Bench | None:
     if not rounds:
         return None
-    from anybit.bench.bench import bench as measure
+    from anybit.benchmarking.bench import bench as measure
 
     turns = rounds * len(set(batch_sizes)) * (len(engines) + (_PEERS if peers else 0))
     with progress("timing", turns, unit="turns") as advance:

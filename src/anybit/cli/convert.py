@@ -14,7 +14,7 @@ from anybit.errors import UsageError
 if TYPE_CHECKING:
     from anybit.errors import Diagnosis
     from anybit.exact.certificate import Certificate
-    from anybit.formats.capability import FormatRow
+    from anybit.formats.capability import DialectCapability
 
 _COLUMNS = (
     "format",
@@ -148,10 +148,10 @@ def _check_figures(certificate: Certificate) -> dict[str, object]:
 
 
 def _compare(model: Path, to: str | None, *, as_json: bool) -> None:
-    from anybit.formats.convert import formats_of, parse_format
+    from anybit.formats.convert import capabilities, parse_format
 
     wanted = None if to is None else parse_format(to)
-    rows = formats_of(model)
+    rows = capabilities(model)
     if as_json:
         print_json({"formats": rows})
     else:
@@ -163,7 +163,7 @@ def _compare(model: Path, to: str | None, *, as_json: bool) -> None:
         raise typer.Exit(FINDINGS)
 
 
-def _cells(row: FormatRow) -> tuple[object, ...]:
+def _cells(row: DialectCapability) -> tuple[object, ...]:
     return (
         row.format.value,
         str(row.quantizers),

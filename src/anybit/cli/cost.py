@@ -10,7 +10,7 @@ import typer
 from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from anybit.analysis.cost.cost import Cost, Figures, Part
+    from anybit.analysis.cost.cost import Cost, Figures, PartCost
 
 _UNKNOWN = "unknown"
 
@@ -56,11 +56,11 @@ def _selected(result: Cost, by: By, *, sparsity: bool) -> dict[str, Any]:
     return selected | {"others": result.others, "findings": result.findings}
 
 
-def _parts(result: Cost, by: By) -> tuple[str, tuple[Part, ...]]:
+def _parts(result: Cost, by: By) -> tuple[str, tuple[PartCost, ...]]:
     return ("layers", result.layers) if by is By.LAYER else ("operators", result.operators)
 
 
-def _figures(of: Cost | Part, *, sparsity: bool) -> dict[str, Figures]:
+def _figures(of: Cost | PartCost, *, sparsity: bool) -> dict[str, Figures]:
     return {"dense": of.dense} | ({"sparse": of.sparse} if sparsity else {})
 
 
@@ -97,7 +97,7 @@ def _formats(kinds: dict[str, Figures]) -> list[tuple[object, ...]]:
     return [(*map(str, pair), *(cell for figures in by_pair for cell in figures[pair])) for pair in by_pair[0]]
 
 
-def _part(part: Part, by: By, *, sparsity: bool) -> tuple[object, ...]:
+def _part(part: PartCost, by: By, *, sparsity: bool) -> tuple[object, ...]:
     formats = ", ".join(f"{f.activation} x {f.weight}" for f in part.dense.formats)
     first = (part.name, part.operator, formats) if by is By.LAYER else (part.operator,)
     return (*first, *(cell for figures in _figures(part, sparsity=sparsity).values() for cell in _row(figures)))

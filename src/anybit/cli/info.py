@@ -7,9 +7,9 @@ from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table
 
 def info(model: ModelArgument, json: JsonOption = False) -> None:
     """Inputs, outputs, opsets, producer, operators, quantisers by kind and bit width, size."""
-    from anybit.analysis.summary import summarise
+    from anybit.analysis.summary import info
 
-    summary = summarise(model)
+    summary = info(model)
     if json:
         print_json(summary)
         return

@@ -30,12 +30,12 @@ from rich.table import Table
 from rich.text import Text
 
 from anybit.cli.streams import write
-from anybit.datatypes import DataType
 from anybit.errors import ModelFileError, visible
 from anybit.io.files.whole import whole
+from anybit.number_formats import NumberFormat
 
 if TYPE_CHECKING:
-    from anybit.passes.apply import Step
+    from anybit.passes.apply import AppliedPass
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the figures as JSON on stdout.")]
 ModelArgument = Annotated[Path, typer.Argument(help="ONNX file; external data beside it.", show_default=False)]
@@ -74,7 +74,7 @@ def _plain(value: Any) -> Any:
             return str(value)
         case Fraction():
             return float(value)
-        case DataType():
+        case NumberFormat():
             return str(value)
         case dict():
             return {str(k): _plain(v) for k, v in value.items()}
@@ -122,7 +122,7 @@ def _title(text: str) -> str:
     return "\n" + visible(text[1:]) if text.startswith("\n") else visible(text)
 
 
-def print_steps(steps: Sequence[Step], output: Path, *, as_json: bool) -> None:
+def print_steps(steps: Sequence[AppliedPass], output: Path, *, as_json: bool) -> None:
     """Prints what each pass did, and what it had to leave as it was."""
     if as_json:
         print_json({"output": str(output), "steps": steps})

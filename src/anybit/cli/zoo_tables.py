@@ -42,7 +42,7 @@ def flat(content: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def row(card: Card) -> Sequence[object]:
     """A card as `anybit zoo list` shows it."""
-    cost, claim, formats = card.cost, card.claim, card.quantisation
+    cost, claim, formats = card.cost, card.claim, card.quantization
     reaches = "" if claim is None else f"{claim.value * _PERCENT:.2f} %" if claim.metric == "accuracy" else claim.value
     return (
         *(card.name, card.task, card.data_set.name, f"{formats.weights}, {formats.activations}", reaches),

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.analysis.values.stated_formats import of_annotation
-from anybit.datatypes import BipolarType, FloatType
 from anybit.errors import InputError
-from anybit.graph.annotations import annotated_datatype
+from anybit.graph.annotations import annotated_number_format
 from anybit.graph.constants import constant, fed_inputs
 from anybit.io.load import ModelSource, load
+from anybit.number_formats import BipolarFormat, FloatFormat
 from anybit.ops import float_quant
 from anybit.ops.calls import call_of, operator_of
 from anybit.ops.sizes import ELEMENT_BYTES, refuse_bytes
@@ -85,14 +85,14 @@ def finite(numbers: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 def within_stated_format(array: npt.NDArray[Any], value: ir.Value) -> npt.NDArray[Any]:
     """The numbers of an array moved to numbers of the format that the file states for an input, if it states one."""
     stated = of_annotation(value)
-    datatype = None if stated is None else annotated_datatype(value)
+    datatype = None if stated is None else annotated_number_format(value)
     if stated is None or datatype is None or array.dtype.kind not in "fiu":
         return array
     numbers = np.nan_to_num(array.astype(np.float64))
-    if isinstance(datatype, BipolarType):
+    if isinstance(datatype, BipolarFormat):
         return np.where(numbers >= 0, 1, -1).astype(array.dtype)
     numbers = np.clip(numbers, stated.lo, stated.hi)
-    if isinstance(datatype, FloatType):
+    if isinstance(datatype, FloatFormat):
         fields = datatype.exponent_bits, datatype.mantissa_bits, datatype.bias, float(datatype.max)
         numbers = float_quant.reference(numbers, 1.0, *fields)
     elif stated.grid is not None:

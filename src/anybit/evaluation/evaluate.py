@@ -17,7 +17,7 @@ import numpy as np
 from anybit.arrays import Array
 from anybit.errors import InputError, UsageError
 from anybit.evaluation.datasets import Block, Data, DataSet, Labels, open_data
-from anybit.evaluation.metrics import Judge, Metric, Score, Verdict, judge_of, total
+from anybit.evaluation.metrics import Metric, Score, ScoredSamples, Scorer, scorer_of, total
 from anybit.runtime.batching import DEFAULT_BATCH, run_in_batches
 from anybit.runtime.session import Session
 
@@ -30,11 +30,11 @@ class Journal(Protocol):
     """Where the verdicts on blocks of a data set are kept, so that an evaluation can be continued."""
 
     @property
-    def finished(self) -> Mapping[int, Verdict]:
+    def finished(self) -> Mapping[int, ScoredSamples]:
         """What was recorded before, by the number of the block."""
         ...
 
-    def record(self, number: int, verdict: Verdict) -> None:
+    def record(self, number: int, verdict: ScoredSamples) -> None:
         """Keeps the verdict on a block."""
         ...
 
@@ -90,8 +90,8 @@ class Blocks:
     output: str
 
     def judged(
-        self, session: Session, judge: Judge, *, wanted: Callable[[int], bool], workers: int
-    ) -> Iterator[tuple[int, Verdict]]:
+        self, session: Session, judge: Scorer, *, wanted: Callable[[int], bool], workers: int
+    ) -> Iterator[tuple[int, ScoredSamples]]:
         """The verdict on each wanted block, with its number."""
         numbers = (n for n in count() if wanted(n))
         before = 0
@@ -123,7 +123,7 @@ def evaluate(
 
     Args:
         session: What runs the model.
-        data: Path of an .npz or .npy file or of a folder of images (see `anybit.ImageFolder`); arrays; or an
+        data: Path of an .npz or .npy file or of a folder of images (see `anybit.evaluation.ImageFolder`); arrays; or an
             iterable of batches (inputs, labels).
         labels: Array, path of an .npy file, or key in the .npz file; without any, the one array of the .npz file
             that is no input.
@@ -140,7 +140,7 @@ def evaluate(
         InputError: The data or labels cannot be read, or do not fit the model.
         UsageError: An argument makes no sense.
     """
-    judge = judge_of(metric, top)
+    judge = scorer_of(metric, top)
     if workers is not None and workers < 1:
         raise UsageError("workers", got=workers, expected="at least 1")
     blocks = open_blocks(session, data, labels, output=output, batch_size=batch_size)
@@ -181,7 +181,7 @@ def open_blocks(
 
 
 def evaluation(
-    judge: Judge, verdicts: Mapping[int, Verdict], blocks: Blocks, *, workers: int, seconds: float, resumed: int
+    judge: Scorer, verdicts: Mapping[int, ScoredSamples], blocks: Blocks, *, workers: int, seconds: float, resumed: int
 ) -> Evaluation:
     """What the verdicts on all blocks say together."""
     whole = total(verdicts[number] for number in sorted(verdicts))

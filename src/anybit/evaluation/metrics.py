@@ -1,4 +1,4 @@
-"""Judge: what the outputs for some samples are worth, and how the verdicts on blocks of them add up."""
+"""Scorer: what the outputs for some samples are worth, and how the verdicts on blocks of them add up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Metric(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ScoredSamples:
     """What was counted over some samples.
 
     Attributes:
@@ -44,7 +44,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Scorer:
     """What the outputs for some samples are worth.
 
     Attributes:
@@ -60,7 +60,7 @@ class Judge:
         """The metric, or the name of the user's function."""
         return self.metric if isinstance(self.metric, Metric) else getattr(self.metric, "__name__", "function")
 
-    def verdict(self, outputs: Array, labels: Array, *, start: int = 0) -> Verdict:
+    def verdict(self, outputs: Array, labels: Array, *, start: int = 0) -> ScoredSamples:
         """Judges some samples.
 
         Args:
@@ -79,19 +79,19 @@ class Judge:
             raise InputError("numbers are judged", got=f"outputs {outputs.dtype}, labels {labels.dtype}")
         if self.metric is Metric.ACCURACY:
             ranks = _ranks(outputs, labels, self.top, start)
-            return Verdict(len(labels), int((ranks == 0).sum()), int((ranks < self.top).sum()))
+            return ScoredSamples(len(labels), int((ranks == 0).sum()), int((ranks < self.top).sum()))
         if isinstance(self.metric, Metric):
-            return Verdict(len(labels), scores=tuple(_squared_errors(outputs, labels, start)))
-        return Verdict(len(labels), scores=tuple(_own_scores(self.metric, outputs, labels)))
+            return ScoredSamples(len(labels), scores=tuple(_squared_errors(outputs, labels, start)))
+        return ScoredSamples(len(labels), scores=tuple(_own_scores(self.metric, outputs, labels)))
 
-    def score(self, total: Verdict) -> float:
+    def score(self, total: ScoredSamples) -> float:
         """The share of correct samples, or the mean over the samples."""
         if self.metric is Metric.ACCURACY:
             return total.correct / total.samples
         return math.fsum(total.scores) / total.samples
 
 
-def judge_of(metric: Metric | str | Score, top: int) -> Judge:
+def scorer_of(metric: Metric | str | Score, top: int) -> Scorer:
     """The judge of a metric, by its name or as a function.
 
     Raises:
@@ -100,16 +100,16 @@ def judge_of(metric: Metric | str | Score, top: int) -> Judge:
     if top < 1:
         raise UsageError("top", got=top, expected="at least 1")
     if callable(metric):
-        return Judge(metric, top)
+        return Scorer(metric, top)
     try:
-        return Judge(Metric(metric), top)
+        return Scorer(Metric(metric), top)
     except ValueError:
         names = ", ".join(m.value for m in Metric)
         raise UsageError("unknown metric", got=repr(metric), expected=f"{names}, or a function") from None
 
 
-def total(verdicts: Iterable[Verdict]) -> Verdict:
-    """All of them as one. Sums are exact before they are rounded once, by `Judge.score`: no order shows in them."""
+def total(verdicts: Iterable[ScoredSamples]) -> ScoredSamples:
+    """All of them as one. Sums are exact before they are rounded once, by `Scorer.score`: no order shows in them."""
     samples = correct = among = 0
     scores: list[float] = []
     for verdict in verdicts:
@@ -117,7 +117,7 @@ def total(verdicts: Iterable[Verdict]) -> Verdict:
         correct += verdict.correct
         among += verdict.correct_in_top
         scores.extend(verdict.scores)
-    return Verdict(samples, correct, among, tuple(scores))
+    return ScoredSamples(samples, correct, among, tuple(scores))
 
 
 def _ranks(outputs: Array, labels: Array, top: int, start: int) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""statistics: which integers the weights of a model hold, and its activations on a user's data."""
+"""stats: which integers the weights of a model hold, and its activations on a user's data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Statistics:
 
 
 @checked
-def statistics(
+def stats(
     model: ModelSource,
     inputs: Inputs | None = None,
     *,
@@ -86,7 +86,7 @@ def statistics_of(
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Statistics:
-    """`statistics` of a model whose values are known; of a broken one too, as long as nothing is fed to it."""
+    """`stats` of a model whose values are known; of a broken one too, as long as nothing is fed to it."""
     found, left_out = quantized_tensors(values, bins=bins)
     weights: list[TensorStatistics] = []
     missing: list[LeftOut] = []

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from anybit.datatypes import DataType
+from anybit.number_formats import NumberFormat
 
 
 class Verdict(enum.Enum):
@@ -21,8 +21,8 @@ class Verdict(enum.Enum):
     """Other operators, the same number for every integer that can occur: each one was tried, or, where both functions
     are proven to rise or to fall, those on both sides of every step."""
     EXACT_BUT_FOR_FLOAT_ROUNDING = "same integers, outputs within the bound that is stated"
-    """The same integers in every layer, and outputs that differ by no more than `Stretch.bound`, which is so small that
-    the last float operations may round it away; the last scales may also be truly different."""
+    """The same integers in every layer, and outputs that differ by no more than `TensorProof.bound`, which is so small
+    that the last float operations may round it away; the last scales may also be truly different."""
     DIFFERENT = "different"
     """An input is known on which outputs differ."""
     UNDECIDED = "undecided"
@@ -40,7 +40,7 @@ class Verdict(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TensorProof:
     """What leads to one tensor in both models.
 
     Attributes:
@@ -92,7 +92,7 @@ class Assumption:
     """
 
     input: str
-    datatype: DataType
+    datatype: NumberFormat
 
     def __str__(self) -> str:
         return f"for {self.input} in {self.datatype}, as the file states"
@@ -113,8 +113,8 @@ class Certificate:
     """
 
     verdict: Verdict
-    layers: tuple[Stretch, ...]
-    outputs: tuple[Stretch, ...]
+    layers: tuple[TensorProof, ...]
+    outputs: tuple[TensorProof, ...]
     notes: tuple[str, ...] = ()
     assumptions: tuple[Assumption, ...] = ()
     samples: int = 0

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from anybit.analysis.values.interpreter import values_of
 from anybit.arrays import Array
-from anybit.exact.certificate import Certificate, Stretch, Verdict
+from anybit.exact.certificate import Certificate, TensorProof, Verdict
 from anybit.exact.integer_functions import Function, Key, Root
 from anybit.exact.step_function import too_large
 from anybit.exact.value_numbering import QUANTIZERS, Numbering
@@ -43,11 +43,11 @@ def certify_hubs(first: ir.Model, second: ir.Model, *, notes: Sequence[str] = ()
     )
     problem = _mismatch(first, second)
     if problem:
-        return Certificate(Verdict.UNDECIDED, (), (Stretch("", "", Verdict.UNDECIDED, detail=problem),), notes)
+        return Certificate(Verdict.UNDECIDED, (), (TensorProof("", "", Verdict.UNDECIDED, detail=problem),), notes)
     roots: dict[Key, Root] = {}
     numberings = [Numbering(values_of(hub), roots) for hub in (first, second)]
     pairing = _Pairing(*numberings)
-    layers = tuple(pairing.layer(node) for node in _quantisers(numberings[0]))
+    layers = tuple(pairing.layer(node) for node in _quantizers(numberings[0]))
     outputs = tuple(pairing.output(x, y) for x, y in zip(first.graph.outputs, second.graph.outputs, strict=True))
     verdict = max((o.verdict for o in outputs), key=_ORDER.index, default=_ORDER[0])  # of none, nothing differs
     return Certificate(verdict, layers, outputs, notes)
@@ -89,7 +89,7 @@ def _same_default(v: ir.Value, w: ir.Value) -> bool:
     return x is not None and y is not None and x.shape == y.shape and x.tobytes() == y.tobytes()
 
 
-def _quantisers(numbering: Numbering) -> list[ir.Node]:
+def _quantizers(numbering: Numbering) -> list[ir.Node]:
     """The nodes that make quantised tensors from what is not constant."""
     found: list[ir.Node] = []
     for node in numbering.values.model.graph:
@@ -110,53 +110,53 @@ class _Pairing:
     by_root: dict[Key, ir.Node] = field(default_factory=dict[Key, ir.Node], init=False)
 
     def __post_init__(self) -> None:
-        for node in _quantisers(self.b):
+        for node in _quantizers(self.b):
             number = self.b.of(node.outputs[0])
             self.by_structure.setdefault(number.structure, node)
             self.by_key.setdefault(_levels(self.b, node.outputs[0]), node)
             if number.function is not None:
                 self.by_root.setdefault(number.function.root.key, node)
 
-    def layer(self, node: ir.Node) -> Stretch:
+    def layer(self, node: ir.Node) -> TensorProof:
         """How a quantised tensor of the first model is shown to be in the second."""
         number = self.a.of(node.outputs[0])
         same = self.by_structure.get(number.structure)
         if same is not None:
-            return Stretch(label(node), label(same), Verdict.EXACT_BY_CONSTRUCTION)
+            return TensorProof(label(node), label(same), Verdict.EXACT_BY_CONSTRUCTION)
         function = number.function
         runs = None if function is None else function.runs
         values, steps = (0, 0) if runs is None else (runs.tried, int(np.isfinite(runs.starts).sum()))
         equal = self.by_key.get(_levels(self.a, node.outputs[0]))
         if equal is not None:
-            return Stretch(label(node), label(equal), Verdict.EXACT_BY_ENUMERATION, values, steps)
+            return TensorProof(label(node), label(equal), Verdict.EXACT_BY_ENUMERATION, values, steps)
         other = None if function is None else self.by_root.get(function.root.key)
         if function is None or other is None:
             detail = "what it is computed from has no counterpart"
-            return Stretch(label(node), "", Verdict.UNDECIDED, values, steps, detail=detail)
+            return TensorProof(label(node), "", Verdict.UNDECIDED, values, steps, detail=detail)
         theirs = self.b.of(other.outputs[0]).function
         detail = "" if theirs is None else _first_departure(function, theirs)
-        return Stretch(label(node), label(other), Verdict.UNDECIDED, values, steps, detail=detail)
+        return TensorProof(label(node), label(other), Verdict.UNDECIDED, values, steps, detail=detail)
 
-    def output(self, x: ir.Value, y: ir.Value) -> Stretch:
+    def output(self, x: ir.Value, y: ir.Value) -> TensorProof:
         """How two outputs are shown to be equal."""
         names = str(x.name), str(y.name)
         s, t = shape_of(x), shape_of(y)
         if s is not None and t is not None and s[1:] != t[1:]:
-            return Stretch(*names, Verdict.UNDECIDED, detail=f"shapes {list(s)} and {list(t)}")
+            return TensorProof(*names, Verdict.UNDECIDED, detail=f"shapes {list(s)} and {list(t)}")
         first, second = self.a.of(x), self.b.of(y)
         if first.structure == second.structure:
-            return Stretch(*names, Verdict.EXACT_BY_CONSTRUCTION)
+            return TensorProof(*names, Verdict.EXACT_BY_CONSTRUCTION)
         f, g = first.function, second.function
         if first.key == second.key:
             runs = None if f is None else f.runs
-            return Stretch(*names, Verdict.EXACT_BY_ENUMERATION, 0 if runs is None else runs.tried)
+            return TensorProof(*names, Verdict.EXACT_BY_ENUMERATION, 0 if runs is None else runs.tried)
         if f is None or g is None or f.root.key != g.root.key:
-            return Stretch(*names, Verdict.UNDECIDED, detail="computed from tensors that are not known to be equal")
+            return TensorProof(*names, Verdict.UNDECIDED, detail="computed from tensors that are not known to be equal")
         tables = _tables(f, g)
         if tables is None:
-            return Stretch(*names, Verdict.UNDECIDED, detail="too many integers to try")
+            return TensorProof(*names, Verdict.UNDECIDED, detail="too many integers to try")
         if (f.runs is not None or g.runs is not None) and _levels(self.a, x) != _levels(self.b, y):
-            return Stretch(*names, Verdict.UNDECIDED, detail=_first_departure(f, g))
+            return TensorProof(*names, Verdict.UNDECIDED, detail=_first_departure(f, g))
         return _judged(names, *tables)
 
 
@@ -176,17 +176,17 @@ def _tables(f: Function, g: Function) -> tuple[Array, Array] | None:
     return first, second
 
 
-def _judged(names: tuple[str, str], first: Array, second: Array) -> Stretch:
+def _judged(names: tuple[str, str], first: Array, second: Array) -> TensorProof:
     if np.array_equal(first, second, equal_nan=True):
-        return Stretch(*names, Verdict.EXACT_BY_ENUMERATION, first.size)
+        return TensorProof(*names, Verdict.EXACT_BY_ENUMERATION, first.size)
     with np.errstate(invalid="ignore"):  # of infinities; NaN is no float rounding
         gap = np.abs(first.astype(np.float64) - second.astype(np.float64))
     largest, magnitude = float(gap.max()), float(np.abs(first[np.isfinite(first)]).max(initial=0))
     if largest <= _FLOAT_ROUNDING * magnitude:
-        return Stretch(*names, Verdict.EXACT_BUT_FOR_FLOAT_ROUNDING, first.size, bound=largest)
+        return TensorProof(*names, Verdict.EXACT_BUT_FOR_FLOAT_ROUNDING, first.size, bound=largest)
     row, channel = np.unravel_index(int(gap.argmax()), gap.shape)
     detail = f"channel {channel}: {first[row, channel]:g} and {second[row, channel]:g} for one integer"
-    return Stretch(*names, Verdict.UNDECIDED, first.size, bound=largest, detail=detail)
+    return TensorProof(*names, Verdict.UNDECIDED, first.size, bound=largest, detail=detail)
 
 
 def _first_departure(f: Function, g: Function) -> str:

@@ -217,7 +217,7 @@ def _number(node: ir.Node, name: str, default: float) -> float:
 def _to_quantizer(product: IntegerProduct) -> Chain | Refusal:
     """The element-wise nodes from a product to a quantiser, none of whose tensors anything else reads."""
     chain, last, opsets = chain_of(product.numbers), product.product, product.opsets
-    while not chain.steps or not _quantises(last, opsets):
+    while not chain.steps or not _quantizes(last, opsets):
         current = last.outputs[0]
         uses = list(current.uses())
         if current.is_graph_output() or len(uses) != 1:
@@ -234,6 +234,6 @@ def _to_quantizer(product: IntegerProduct) -> Chain | Refusal:
     return chain
 
 
-def _quantises(node: ir.Node, opsets: Mapping[str, int]) -> bool:
+def _quantizes(node: ir.Node, opsets: Mapping[str, int]) -> bool:
     operator = operator_of(node, dict(opsets))
     return operator is not None and operator.name in _QUANTIZERS

@@ -71,7 +71,7 @@ class Corners:
         return low.max(axis=1, initial=-np.inf), high.min(axis=1, initial=np.inf)
 
 
-def requantise(steps: Steps, zero_point: Float64s, *, lowest: float, highest: float, room: Float64s) -> Requantization:
+def requantize(steps: Steps, zero_point: Float64s, *, lowest: float, highest: float, room: Float64s) -> Requantization:
     """The coarsest factor, with a bias and a multiplier, that reproduces the steps of each channel.
 
     Args:

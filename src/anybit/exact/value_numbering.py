@@ -236,11 +236,11 @@ class Numbering:
         if len(varying) != 1 or len(node.outputs) != 1:
             return None
         operator = operator_of(node, self.opsets)
-        quantises = operator is not None and operator.name in QUANTIZERS
+        quantizes = operator is not None and operator.name in QUANTIZERS
         function = self.of(node.inputs[varying[0]]).function
         if function is None:
             return self._first(node, "" if operator is None else operator.name)
-        return self._elementwise(node, varying[0], function, quantises=quantises)
+        return self._elementwise(node, varying[0], function, quantizes=quantizes)
 
     def _first(self, node: ir.Node, name: str) -> Function | None:
         """Levels of a tensor that is no function of integers."""
@@ -301,7 +301,7 @@ class Numbering:
     def _root(self, key: Key, lo: Float64s, hi: Float64s) -> Root:
         return self.roots.setdefault(key, Root(key, lo, hi))
 
-    def _elementwise(self, node: ir.Node, position: int, function: Function, *, quantises: bool) -> Function | None:
+    def _elementwise(self, node: ir.Node, position: int, function: Function, *, quantizes: bool) -> Function | None:
         if not keeps_shape(node) or not is_elementwise(node, position, self.opsets):
             return None
         constants = [self._constant(v) for v in node.inputs]
@@ -332,7 +332,7 @@ class Numbering:
         if runs is not None:
             values = apply(runs.values)
             return replace(made, runs=compressed(np.broadcast_to(runs.starts, values.shape), values, runs.tried))
-        return _with_runs(made) if quantises else made
+        return _with_runs(made) if quantizes else made
 
     def _product(self, node: ir.Node) -> Function | None:
         product = read_product(node, self.opsets, self.values)

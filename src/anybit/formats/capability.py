@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.errors import Refusal
-from anybit.formats.dialect import Approximation, Format, Outcome
+from anybit.formats.dialect import Approximation, Dialect, Outcome
 from anybit.graph.walk import label
 from anybit.ops.calls import call_of, operator_of
 from anybit.ops.elementwise import ELEMENTWISE
@@ -20,13 +20,13 @@ _MOVEMENT = frozenset(
     Unsqueeze""".split()
 )
 _TYPE_WIDTHS = frozenset((2, 4, 8, 16, 32))
-_VARIANTS = frozenset((Format.QUANTIZED_OPS, Format.INTEGER_OPS))
+_VARIANTS = frozenset((Dialect.QUANTIZED_OPS, Dialect.INTEGER_OPS))
 
 Write = Callable[[ir.Model], Outcome]
 
 
 @dataclass(frozen=True)
-class Share:
+class CarriedShare:
     """How many of a model's quantisers or layers of one kind a format carries."""
 
     carried: int
@@ -37,7 +37,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class FormatRow:
+class DialectCapability:
     """What one format can say of a model.
 
     Attributes:
@@ -55,22 +55,22 @@ class FormatRow:
         approximations: What would change, where that is allowed.
     """
 
-    format: Format
-    quantizers: Share
-    layers: Share
-    below_8_bits: Share
-    arbitrary_width: Share
-    other_rounding: Share
-    weights_only: Share
-    high_precision_output: Share
+    format: Dialect
+    quantizers: CarriedShare
+    layers: CarriedShare
+    below_8_bits: CarriedShare
+    arbitrary_width: CarriedShare
+    other_rounding: CarriedShare
+    weights_only: CarriedShare
+    high_precision_output: CarriedShare
     without_variants: bool
     refusals: tuple[Refusal, ...]
     approximations: tuple[Approximation, ...]
 
 
 def compare_formats(
-    hub: ir.Model, writers: Mapping[Format, Write], *, unread: tuple[Refusal, ...] = ()
-) -> tuple[FormatRow, ...]:
+    hub: ir.Model, writers: Mapping[Dialect, Write], *, unread: tuple[Refusal, ...] = ()
+) -> tuple[DialectCapability, ...]:
     """One row for each format; the model is only read.
 
     Args:
@@ -148,18 +148,18 @@ def _union(sources: Mapping[ir.Value, frozenset[ir.Node]], node: ir.Node) -> fro
     return frozenset[ir.Node]().union(*known)
 
 
-def _row(format_: Format, outcome: Outcome, quantizers: list[_Quantizer], layers: list[_Layer]) -> FormatRow:
+def _row(format_: Dialect, outcome: Outcome, quantizers: list[_Quantizer], layers: list[_Layer]) -> DialectCapability:
     refused = {r.node for r in outcome.refusals}
 
-    def of_quantizers(chosen: Iterable[_Quantizer]) -> Share:
+    def of_quantizers(chosen: Iterable[_Quantizer]) -> CarriedShare:
         carried = [label(q.node) not in refused for q in chosen]
-        return Share(sum(carried), len(carried))
+        return CarriedShare(sum(carried), len(carried))
 
-    def of_layers(chosen: Iterable[_Layer]) -> Share:
+    def of_layers(chosen: Iterable[_Layer]) -> CarriedShare:
         carried = [refused.isdisjoint(map(label, (x.node, *x.quantizers))) for x in chosen]
-        return Share(sum(carried), len(carried))
+        return CarriedShare(sum(carried), len(carried))
 
-    return FormatRow(
+    return DialectCapability(
         format=format_,
         quantizers=of_quantizers(quantizers),
         layers=of_layers(layers),

@@ -7,12 +7,12 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from anybit.analysis.values.stated_formats import of_annotation
-from anybit.datatypes import DataType
 from anybit.exact.certificate import Assumption, Certificate
 from anybit.exact.equivalence import certify_hubs
 from anybit.formats.convert import to_hub
-from anybit.graph.annotations import annotate_datatype, annotated_datatype
+from anybit.graph.annotations import annotate_number_format, annotated_number_format
 from anybit.io.load import ModelSource, load
+from anybit.number_formats import NumberFormat
 
 
 def certify(a: ModelSource, b: ModelSource, *, assume_annotations: bool | None = None) -> Certificate:
@@ -60,16 +60,16 @@ def assume_formats(
         both = s if s == t else None
         datatype = both if assume_annotations is None else both or (s if t is None else t if s is None else None)
         datatype = None if assume_annotations is False else datatype
-        annotate_datatype(x, datatype)
-        annotate_datatype(y, datatype)
+        annotate_number_format(x, datatype)
+        annotate_number_format(y, datatype)
         if datatype is not None:
             found.append(Assumption(str(x.name), datatype))
     return tuple(found)
 
 
-def _stated(value: ir.Value) -> DataType | None:
+def _stated(value: ir.Value) -> NumberFormat | None:
     """The number format that a file states for an input, where it says more than the element type does."""
-    return None if of_annotation(value) is None else annotated_datatype(value)
+    return None if of_annotation(value) is None else annotated_number_format(value)
 
 
 def _certified(a: ir.Model, b: ir.Model) -> Certificate:

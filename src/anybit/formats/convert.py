@@ -16,8 +16,8 @@ from anybit.cleanup.fold_transpose import FoldTranspose
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.remove_unused import RemoveUnused
 from anybit.errors import UsageError
-from anybit.formats.capability import FormatRow, compare_formats
-from anybit.formats.dialect import Conversion, Format, Outcome, Substitution
+from anybit.formats.capability import DialectCapability, compare_formats
+from anybit.formats.dialect import Conversion, Dialect, Outcome, Substitution
 from anybit.formats.fake_quant.read import read_fake_quant
 from anybit.formats.integer import integer_ops, quantized_ops
 from anybit.formats.ort_contrib.blocks import read_blocks
@@ -57,17 +57,17 @@ def _stay(model: ir.Model, *, approximate: bool = False) -> Outcome:
     return Outcome()
 
 
-TRANSLATORS: dict[Format, Translator] = {
-    Format.QONNX: Translator(_stay, _stay),
-    Format.QUANTIZED_OPS: Translator(quantized_ops.read, quantized_ops.write),
-    Format.INTEGER_OPS: Translator(integer_ops.read, integer_ops.write),
-    Format.FINN: Translator(thresholds.read, thresholds.write),
-    Format.QCDQ: Translator(qcdq.read, qcdq.write),
-    Format.QDQ: Translator(qdq.read, qdq.write),
+TRANSLATORS: dict[Dialect, Translator] = {
+    Dialect.QONNX: Translator(_stay, _stay),
+    Dialect.QUANTIZED_OPS: Translator(quantized_ops.read, quantized_ops.write),
+    Dialect.INTEGER_OPS: Translator(integer_ops.read, integer_ops.write),
+    Dialect.FINN: Translator(thresholds.read, thresholds.write),
+    Dialect.QCDQ: Translator(qcdq.read, qcdq.write),
+    Dialect.QDQ: Translator(qdq.read, qdq.write),
 }
 """The formats that can be read and written. Readers that leave QuantizeLinear behind come before those that take it."""
 
-STANDARD_FORMATS = (Format.QCDQ, Format.QDQ, Format.QUANTIZED_OPS, Format.INTEGER_OPS)
+STANDARD_FORMATS = (Dialect.QCDQ, Dialect.QDQ, Dialect.QUANTIZED_OPS, Dialect.INTEGER_OPS)
 """The formats that are made of standard operators alone."""
 
 FOREIGN: tuple[Callable[[ir.Model], Outcome], ...] = (read_fake_quant, read_blocks, read_bytes)
@@ -76,7 +76,7 @@ FOREIGN: tuple[Callable[[ir.Model], Outcome], ...] = (read_fake_quant, read_bloc
 
 def translate(
     model: ModelSource,
-    to: Format | str,
+    to: Dialect | str,
     *,
     approximate: bool = False,
     pack: bool = False,
@@ -91,7 +91,7 @@ def translate(
 
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
-        to: A `Format` or its name.
+        to: A `Dialect` or its name.
         approximate: Whether a node may change what it means by a stated bound, rather than be refused.
         pack: Whether weights are stored as small integers; for QONNX only.
         embed_functions: Whether the bodies of the operators go into the file; for QONNX only.
@@ -108,8 +108,8 @@ def translate(
         ()
     """
     target = parse_format(to)
-    if (pack or embed_functions) and target is not Format.QONNX:
-        raise UsageError("packed weights and embedded functions", got=target.value, expected=Format.QONNX.value)
+    if (pack or embed_functions) and target is not Dialect.QONNX:
+        raise UsageError("packed weights and embedded functions", got=target.value, expected=Dialect.QONNX.value)
     if standard and (approximate or target not in STANDARD_FORMATS):
         got = f"{target.value}, approximate" if approximate else target.value
         expected = f"{', '.join(f.value for f in STANDARD_FORMATS)}; not approximate"
@@ -134,7 +134,7 @@ def translate(
 
 
 @checked
-def formats_of(model: ModelSource) -> tuple[FormatRow, ...]:
+def capabilities(model: ModelSource) -> tuple[DialectCapability, ...]:
     """The table of formats for a model: what each can carry, and what not, and why.
 
     Args:
@@ -147,14 +147,14 @@ def formats_of(model: ModelSource) -> tuple[FormatRow, ...]:
     return compare_formats(hub, {f: t.write for f, t in TRANSLATORS.items()}, unread=outcome.refusals)
 
 
-def parse_format(to: Format | str) -> Format:
+def parse_format(to: Dialect | str) -> Dialect:
     """A format, by itself or by its name.
 
     Raises:
         UsageError: There is no such format.
     """
     known = {f.value: f for f in TRANSLATORS}
-    name = to.value if isinstance(to, Format) else to.strip().lower().replace("_", "-")
+    name = to.value if isinstance(to, Dialect) else to.strip().lower().replace("_", "-")
     if name not in known:
         raise UsageError("no such format", got=repr(name), expected=", ".join(known))
     return known[name]

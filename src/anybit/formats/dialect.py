@@ -11,7 +11,7 @@ from anybit.errors import Diagnosis, Refusal
 from anybit.exact.certificate import Certificate
 
 
-class Format(enum.Enum):
+class Dialect(enum.Enum):
     """A way to say in ONNX that a network is quantised."""
 
     QONNX = "qonnx"

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.engines.engine import Engine
-from anybit.errors import AnybitError
+from anybit.errors import FrontEndError
 from anybit.ops.calls import operator_of
 from anybit.runtime.compare import FLOAT_TOLERANCE, Difference, difference
 from anybit.runtime.session import Session
@@ -22,10 +22,6 @@ SHARE_OF_TIES = 1e-3
 
 Framework = Callable[[Mapping[str, Array]], Sequence[Array]]
 """Runs the framework's own model: inputs by name, outputs in order."""
-
-
-class ConversionError(AnybitError):
-    """A module, layer or quantiser that cannot be converted, or whose conversion gives other numbers."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Export:
+class Imported:
     """A converted model and how well it agrees with its source.
 
     Attributes:
@@ -78,7 +74,7 @@ def compared(
     *,
     tolerance: float | None = None,
     quiet: bool = False,
-) -> Export:
+) -> Imported:
     """The model, if it gives the framework's numbers; says so in one line on stderr.
 
     Args:
@@ -90,7 +86,7 @@ def compared(
         quiet: Whether to say nothing.
 
     Raises:
-        ConversionError: An output departs, and no tolerance was named.
+        FrontEndError: An output departs, and no tolerance was named.
     """
     wanted = [np.asarray(a) for a in framework(inputs)]
     given = Session(model, engine=Engine.REFERENCE).run(dict(inputs))
@@ -105,14 +101,14 @@ def compared(
         sys.stderr.write(f"anybit: {agreement}\n")
     if tolerance is None and not agreement.holds:
         worst = max(differences, key=lambda d: d.departing / max(d.elements, 1))
-        raise ConversionError(
+        raise FrontEndError(
             "the converted model departs from its source",
             node=f"output '{worst.name}'",
             got=f"{worst.departing:,} of {worst.elements:,} elements, by up to {worst.largest:.3g}",
             expected=f"{share:g} of the largest magnitude",
             hint="name a tolerance to take it all the same",
         )
-    return Export(model, agreement)
+    return Imported(model, agreement)
 
 
 def _rounds_activations(model: ir.Model) -> bool:

@@ -8,8 +8,8 @@ from typing import Any
 
 import onnx_ir as ir
 
-from anybit.datatypes import DataType, parse_datatype
 from anybit.errors import InvalidModelError
+from anybit.number_formats import NumberFormat, parse_number_format
 
 ANNOTATIONS = "quant_parameter_tensor_names"
 """Where onnx-ir keeps the quantisation annotations of a tensor: a dictionary in its `meta`."""
@@ -18,17 +18,17 @@ _LAYOUT = "tensor_layout"
 _SPARSITY = "tensor_sparsity"
 
 
-def annotated_datatype(value: ir.Value) -> DataType | None:
+def annotated_number_format(value: ir.Value) -> NumberFormat | None:
     """The number format that the file states for a tensor, None if it states none.
 
     Raises:
         UsageError: The file's text is no number format.
     """
     text = _entries(value).get(_DATATYPE)
-    return None if text is None else parse_datatype(text)
+    return None if text is None else parse_number_format(text)
 
 
-def annotate_datatype(value: ir.Value, datatype: DataType | None) -> None:
+def annotate_number_format(value: ir.Value, datatype: NumberFormat | None) -> None:
     """States the number format of a tensor, or takes the statement away."""
     _set(value, _DATATYPE, None if datatype is None else str(datatype))
 

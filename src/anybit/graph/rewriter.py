@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.errors import Finding, InvalidModelError, Refusal, Severity
-from anybit.graph.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_number_format
 from anybit.graph.constants import new_initializer
 from anybit.graph.names import Names
 from anybit.graph.notes import note
@@ -71,7 +71,7 @@ class Rewriter:
         value = new_initializer(self.model.graph, self.name(wish), array)
         if like is not None and like.meta:
             value.meta.update(like.meta)
-            annotate_datatype(value, None)
+            annotate_number_format(value, None)
         return value
 
     def node(

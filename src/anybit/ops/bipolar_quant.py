@@ -9,8 +9,8 @@ import numpy.typing as npt
 from onnxscript import script
 
 from anybit.arrays import Array
-from anybit.datatypes import BipolarType, DataType
 from anybit.errors import Finding
+from anybit.number_formats import BipolarFormat, NumberFormat
 from anybit.ops.operator import Call, Input, Operator, Types, widened
 from anybit.ops.quantizer_parameters import broadcast_to_x, check_broadcast, check_scale
 from anybit.ops.rounding_body import ANYBIT, op
@@ -55,10 +55,10 @@ def check(call: Call) -> Iterable[Finding]:
     yield from check_broadcast(call, "scale")
 
 
-def number_format(call: Call) -> DataType:
+def number_format(call: Call) -> NumberFormat:
     """BIPOLAR."""
     del call
-    return BipolarType()
+    return BipolarFormat()
 
 
 BIPOLAR_QUANT = Operator(

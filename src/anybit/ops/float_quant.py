@@ -12,8 +12,8 @@ import numpy.typing as npt
 from onnxscript import script
 
 from anybit.arrays import Array, as_float64
-from anybit.datatypes import DataType, FloatType
 from anybit.errors import Finding
+from anybit.number_formats import FloatFormat, NumberFormat
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.quantizer_parameters import broadcast_to_x, check_broadcast, check_flags, check_scale, summary
 from anybit.ops.rounding_body import ANYBIT, check_rounding, op, rounded
@@ -167,13 +167,13 @@ def _check_whole(call: Call, name: str, *, lowest: int | None) -> Iterable[Findi
         yield call.finding("bit-width", name, got=summary(value), expected=expected)
 
 
-def number_format(call: Call) -> DataType | None:
+def number_format(call: Call) -> NumberFormat | None:
     """FLOAT<e,m,bias> where the three are constant scalars."""
     fields = [call.constants.get(n) for n in ("exponent_bitwidth", "mantissa_bitwidth", "exponent_bias")]
     if any(f is None or f.size != 1 or not float(f.flat[0]).is_integer() for f in fields):
         return None
     exponent, mantissa, bias = (int(f.flat[0]) for f in fields if f is not None)
-    return FloatType(exponent, mantissa, bias) if exponent >= 1 and mantissa >= 0 else None
+    return FloatFormat(exponent, mantissa, bias) if exponent >= 1 and mantissa >= 0 else None
 
 
 FLOAT_QUANT = Operator(

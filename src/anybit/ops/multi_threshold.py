@@ -12,8 +12,8 @@ from onnx.shape_inference import InferenceContext
 from onnxscript import script
 
 from anybit.arrays import Array
-from anybit.datatypes import DataType, parse_datatype
 from anybit.errors import Finding, UsageError
+from anybit.number_formats import NumberFormat, parse_number_format
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.rounding_body import ANYBIT, op
 
@@ -152,10 +152,10 @@ def check(call: Call) -> Iterable[Finding]:
         yield call.finding("thresholds", "rows of thresholds", got=rows[0], expected=f"1 or {channels}, X's channels")
 
 
-def number_format(call: Call) -> DataType | None:
+def number_format(call: Call) -> NumberFormat | None:
     """The format that `out_dtype` names."""
     try:
-        return parse_datatype(str(call.attributes["out_dtype"]))
+        return parse_number_format(str(call.attributes["out_dtype"]))
     except UsageError:
         return None
 

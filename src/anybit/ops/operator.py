@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from anybit.datatypes import DataType
 from anybit.errors import Finding
+from anybit.number_formats import NumberFormat
 
 if TYPE_CHECKING:
     import onnxscript
@@ -80,7 +80,7 @@ def no_findings(call: Call) -> Iterable[Finding]:
     return ()
 
 
-def no_format(call: Call) -> DataType | None:
+def no_format(call: Call) -> NumberFormat | None:
     """The number format of an operator whose output is in no particular one."""
     del call
     return None
@@ -118,7 +118,7 @@ class Operator:
     body: onnxscript.OnnxFunction[..., Any] | None = None
     infer: Callable[[InferenceContext], None] | None = None
     check: Callable[[Call], Iterable[Finding]] = no_findings
-    number_format: Callable[[Call], DataType | None] = no_format
+    number_format: Callable[[Call], NumberFormat | None] = no_format
     doc: str = ""
 
     def evaluate(self, inputs: Iterable[Array], attributes: Mapping[str, AttributeValue]) -> Array:

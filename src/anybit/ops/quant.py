@@ -10,8 +10,8 @@ import numpy.typing as npt
 from onnxscript import script
 
 from anybit.arrays import Array
-from anybit.datatypes import BipolarType, DataType, IntType
 from anybit.errors import Finding
+from anybit.number_formats import BipolarFormat, IntFormat, NumberFormat
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.quantizer_parameters import (
     broadcast_to_x,
@@ -140,12 +140,12 @@ def check(call: Call) -> Iterable[Finding]:
     yield from check_rounding(call)
 
 
-def number_format(call: Call) -> DataType | None:
+def number_format(call: Call) -> NumberFormat | None:
     """INTn, UINTn or BIPOLAR where the bit width is one constant."""
     width, signed = constant_bit_width(call, "bitwidth"), bool(call.attributes["signed"])
     if width is None:
         return None
-    return BipolarType() if signed and width == 1 else IntType(width, signed=signed)
+    return BipolarFormat() if signed and width == 1 else IntFormat(width, signed=signed)
 
 
 QUANT = Operator(

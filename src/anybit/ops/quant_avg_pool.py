@@ -11,8 +11,8 @@ from onnx.shape_inference import InferenceContext
 from onnxscript import script
 
 from anybit.arrays import Array
-from anybit.datatypes import DataType, IntType
 from anybit.errors import Finding
+from anybit.number_formats import IntFormat, NumberFormat
 from anybit.ops.channels_last.layout import dimensions, infer_shape
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.rounding_body import ANYBIT, op
@@ -146,10 +146,10 @@ def check(call: Call) -> Iterable[Finding]:
         yield call.finding("flag", "signed", got=call.attributes["signed"], expected="0 or 1")
 
 
-def number_format(call: Call) -> DataType | None:
+def number_format(call: Call) -> NumberFormat | None:
     """INTn or UINTn of `obits`."""
     bits = call.attributes["obits"]
-    return IntType(bits, signed=bool(call.attributes["signed"])) if isinstance(bits, int) and bits > 0 else None
+    return IntFormat(bits, signed=bool(call.attributes["signed"])) if isinstance(bits, int) and bits > 0 else None
 
 
 QUANT_AVG_POOL = Operator(

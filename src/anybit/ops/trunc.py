@@ -13,8 +13,8 @@ import numpy.typing as npt
 from onnxscript import script
 
 from anybit.arrays import Array
-from anybit.datatypes import DataType, IntType
 from anybit.errors import Finding
+from anybit.number_formats import IntFormat, NumberFormat
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.quantizer_parameters import (
     broadcast_to_x,
@@ -211,10 +211,10 @@ def check(call: Call) -> Iterable[Finding]:
     yield from check_flags(call, "signed", "narrow")
 
 
-def number_format(call: Call) -> DataType | None:
+def number_format(call: Call) -> NumberFormat | None:
     """INTn or UINTn of the output bit width, where it is one constant."""
     width = constant_bit_width(call, "out_bitwidth")
-    return None if width is None else IntType(width, signed=bool(call.attributes["signed"]))
+    return None if width is None else IntFormat(width, signed=bool(call.attributes["signed"]))
 
 
 _X = Input("X", Types.FLOAT, "quantised tensor")

@@ -1,1 +1,131 @@
-"""Passes: model to model, one a file. Each is an ``onnx_ir`` pass, so that they compose with those of onnx-ir."""
+"""Passes: model to model, one a file. Each is an ``onnx_ir`` pass, so that they compose with those of onnx-ir.
+
+The classes of all passes are public here, those of `anybit.cleanup` included; `anybit.apply` also takes their names as
+the command line spells them. A class is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anybit.cleanup.convert_opset import ConvertOpset
+    from anybit.cleanup.fix_defaults import FixDefaults
+    from anybit.cleanup.fold_constants import FoldConstants
+    from anybit.cleanup.fold_shapes import FoldShapes
+    from anybit.cleanup.fold_transpose import FoldTranspose
+    from anybit.cleanup.infer_shapes import InferShapes
+    from anybit.cleanup.merge_initializers import MergeInitializers
+    from anybit.cleanup.merge_quantizers import MergeQuantizers
+    from anybit.cleanup.remove_identities import RemoveIdentities
+    from anybit.cleanup.remove_unused import RemoveUnused
+    from anybit.cleanup.set_batch import SetBatch
+    from anybit.cleanup.set_input_shape import SetInputShape
+    from anybit.cleanup.sort_nodes import SortNodes
+    from anybit.passes.layout.conv_1d_to_2d import Conv1dTo2d
+    from anybit.passes.layout.to_channels_last import ToChannelsLast
+    from anybit.passes.lowering.average_pool_to_integer import AveragePoolToInteger
+    from anybit.passes.lowering.batch_norm_to_affine import BatchNormToAffine
+    from anybit.passes.lowering.conv_to_matmul import ConvToMatMul
+    from anybit.passes.lowering.div_to_mul import DivToMul
+    from anybit.passes.lowering.extract_conv_bias import ExtractConvBias
+    from anybit.passes.lowering.extract_quant_scale import ExtractQuantScale
+    from anybit.passes.lowering.fold_batch_norm import FoldBatchNorm
+    from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
+    from anybit.passes.lowering.pad_to_inputs import PadToInputs
+    from anybit.passes.lowering.resize_conv_to_deconv import ResizeConvToDeconv
+    from anybit.passes.lowering.sub_to_add import SubToAdd
+    from anybit.passes.lowering.subpixel_to_deconv import SubpixelToDeconv
+    from anybit.passes.pruning.prune_channels import PruneChannels
+    from anybit.passes.surgery.expose_tensors import ExposeTensors
+    from anybit.passes.surgery.insert_identity import InsertIdentity
+    from anybit.passes.surgery.insert_top_k import InsertTopK
+    from anybit.passes.surgery.name_tensors import NameTensors
+    from anybit.passes.surgery.unique_parameters import UniqueParameters
+    from anybit.passes.types.annotate_types import AnnotateTypes
+    from anybit.passes.types.double_to_float import DoubleToFloat
+
+_HOMES = {
+    "AnnotateTypes": "anybit.passes.types.annotate_types",
+    "AveragePoolToInteger": "anybit.passes.lowering.average_pool_to_integer",
+    "BatchNormToAffine": "anybit.passes.lowering.batch_norm_to_affine",
+    "Conv1dTo2d": "anybit.passes.layout.conv_1d_to_2d",
+    "ConvToMatMul": "anybit.passes.lowering.conv_to_matmul",
+    "ConvertOpset": "anybit.cleanup.convert_opset",
+    "DivToMul": "anybit.passes.lowering.div_to_mul",
+    "DoubleToFloat": "anybit.passes.types.double_to_float",
+    "ExposeTensors": "anybit.passes.surgery.expose_tensors",
+    "ExtractConvBias": "anybit.passes.lowering.extract_conv_bias",
+    "ExtractQuantScale": "anybit.passes.lowering.extract_quant_scale",
+    "FixDefaults": "anybit.cleanup.fix_defaults",
+    "FoldBatchNorm": "anybit.passes.lowering.fold_batch_norm",
+    "FoldConstants": "anybit.cleanup.fold_constants",
+    "FoldShapes": "anybit.cleanup.fold_shapes",
+    "FoldTranspose": "anybit.cleanup.fold_transpose",
+    "GemmToMatMul": "anybit.passes.lowering.gemm_to_matmul",
+    "InferShapes": "anybit.cleanup.infer_shapes",
+    "InsertIdentity": "anybit.passes.surgery.insert_identity",
+    "InsertTopK": "anybit.passes.surgery.insert_top_k",
+    "MergeInitializers": "anybit.cleanup.merge_initializers",
+    "MergeQuantizers": "anybit.cleanup.merge_quantizers",
+    "NameTensors": "anybit.passes.surgery.name_tensors",
+    "PadToInputs": "anybit.passes.lowering.pad_to_inputs",
+    "PruneChannels": "anybit.passes.pruning.prune_channels",
+    "RemoveIdentities": "anybit.cleanup.remove_identities",
+    "RemoveUnused": "anybit.cleanup.remove_unused",
+    "ResizeConvToDeconv": "anybit.passes.lowering.resize_conv_to_deconv",
+    "SetBatch": "anybit.cleanup.set_batch",
+    "SetInputShape": "anybit.cleanup.set_input_shape",
+    "SortNodes": "anybit.cleanup.sort_nodes",
+    "SubToAdd": "anybit.passes.lowering.sub_to_add",
+    "SubpixelToDeconv": "anybit.passes.lowering.subpixel_to_deconv",
+    "ToChannelsLast": "anybit.passes.layout.to_channels_last",
+    "UniqueParameters": "anybit.passes.surgery.unique_parameters",
+}
+
+__all__ = [
+    "AnnotateTypes",
+    "AveragePoolToInteger",
+    "BatchNormToAffine",
+    "Conv1dTo2d",
+    "ConvToMatMul",
+    "ConvertOpset",
+    "DivToMul",
+    "DoubleToFloat",
+    "ExposeTensors",
+    "ExtractConvBias",
+    "ExtractQuantScale",
+    "FixDefaults",
+    "FoldBatchNorm",
+    "FoldConstants",
+    "FoldShapes",
+    "FoldTranspose",
+    "GemmToMatMul",
+    "InferShapes",
+    "InsertIdentity",
+    "InsertTopK",
+    "MergeInitializers",
+    "MergeQuantizers",
+    "NameTensors",
+    "PadToInputs",
+    "PruneChannels",
+    "RemoveIdentities",
+    "RemoveUnused",
+    "ResizeConvToDeconv",
+    "SetBatch",
+    "SetInputShape",
+    "SortNodes",
+    "SubToAdd",
+    "SubpixelToDeconv",
+    "ToChannelsLast",
+    "UniqueParameters",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value

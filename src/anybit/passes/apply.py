@@ -18,7 +18,7 @@ Pass = Callable[[ir.Model], ir.passes.PassResult]
 
 
 @dataclass(frozen=True)
-class Step:
+class AppliedPass:
     """What one pass did.
 
     Attributes:
@@ -41,7 +41,7 @@ class Applied:
     """A model after passes, with what each of them did."""
 
     model: ir.Model
-    steps: tuple[Step, ...]
+    steps: tuple[AppliedPass, ...]
 
 
 @checked
@@ -62,14 +62,14 @@ def apply(model: ModelSource, passes: Iterable[ir.passes.PassBase | str]) -> App
     """
     chosen = [parse_pass(step) if isinstance(step, str) else step for step in passes]
     current = sound_copy(model)
-    steps: list[Step] = []
+    steps: list[AppliedPass] = []
     count = _count(current)
     for step in chosen:
         before, noted = count, len(notes(current))
         result = step(current)
         current = result.model
         count = _count(current) if result.modified else before
-        steps.append(Step(type(step).__name__, result.modified, before, count, notes(current)[noted:]))
+        steps.append(AppliedPass(type(step).__name__, result.modified, before, count, notes(current)[noted:]))
     return Applied(current, tuple(steps))
 
 

@@ -13,14 +13,14 @@ from anybit import __version__
 from anybit.analysis.check import check
 from anybit.analysis.cost.cost import cost_of
 from anybit.analysis.ranges import ranges_of
-from anybit.analysis.summary import summarise
+from anybit.analysis.summary import info
 from anybit.analysis.types import types_of
 from anybit.analysis.values.interpreter import Values, values_of
 from anybit.cleanup.flatten import flattened
 from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.errors import Finding, Severity
 from anybit.evaluation.statistics import statistics_of
-from anybit.formats.convert import formats_of
+from anybit.formats.convert import capabilities
 from anybit.graph.walk import label
 from anybit.io.load import ModelSource, load
 from anybit.io.load import read as read_model
@@ -31,7 +31,7 @@ from anybit.reporting.facts import facts
 from anybit.reporting.messages import Messages
 from anybit.reporting.model import SHARES, Block, Edge, Kind, Report
 from anybit.reporting.operations import Operations, cost_of_model, parts_by_node, with_subgraphs
-from anybit.reporting.tensors import Tensors, format_text, quantised_bits, shape_text, tensors
+from anybit.reporting.tensors import Tensors, format_text, quantized_bits, shape_text, tensors
 from anybit.reporting.text import shown
 from anybit.runtime.session import Inputs
 
@@ -65,7 +65,7 @@ def describe(model: ModelSource, data: Inputs | None = None, *, name: str | None
     known = tensors(values.model, boxes.roles, types_of(values), ranges, counted)
     operations = Operations(known, parts, dict(zip(values.accumulators, ranges.accumulators, strict=True)))
     drawing = _Drawing(values.model, boxes, known, operations)
-    summary = summarise(read)
+    summary = info(read)
     messages = Messages(drawing.blocks_by_label())
     return Report(
         name=shown(name or _name(model, read)),
@@ -80,7 +80,7 @@ def describe(model: ModelSource, data: Inputs | None = None, *, name: str | None
         edges=tuple(drawing.edges()),
         findings=messages.findings((*findings, *costs.findings, *_unfollowed(values))),
         shares=SHARES,
-        formats=messages.formats(formats_of(flat)),
+        formats=messages.formats(capabilities(flat)),
     )
 
 
@@ -137,8 +137,8 @@ class _Drawing:
             operations=shown_nodes,
             ends=None,
             folded=folded,
-            weight_bits=_widest(quantised_bits(f.weight) for f in pairs),
-            input_bits=_widest(quantised_bits(f.activation) for f in pairs),
+            weight_bits=_widest(quantized_bits(f.weight) for f in pairs),
+            input_bits=_widest(quantized_bits(f.activation) for f in pairs),
             output_bits=self.tensors.bits(box[-1].outputs[0]),
             has_weights=any(o.cost is not None and o.cost.dense.weight_bits != 0 for o in shown_nodes),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from anybit.analysis.summary import Quantizers, Summary, Tensor
+from anybit.analysis.summary import QuantizerCount, Summary, TensorSummary
 from anybit.reporting.model import Fact
 from anybit.reporting.text import TIMES, shown
 
@@ -35,10 +35,10 @@ def _cut(entries: Iterable[str]) -> Iterator[str]:
         yield f"and {len(listed) - _LONGEST_LIST:,} more"
 
 
-def _tensor(tensor: Tensor) -> str:
+def _tensor(tensor: TensorSummary) -> str:
     return f"{tensor.name}: {tensor.type} {tensor.shape}{', has a default' if tensor.optional else ''}"
 
 
-def _quantizers(kind: Quantizers) -> str:
+def _quantizers(kind: QuantizerCount) -> str:
     of = "weights" if kind.weights else "activations"
     return f"{kind.count:,} {TIMES} {kind.operator} {kind.number_format}, {of}"

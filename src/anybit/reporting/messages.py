@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from anybit.errors import Diagnosis, Finding, Severity
 from anybit.formats.capability import FormatRow as Compared
-from anybit.formats.dialect import Format
+from anybit.formats.dialect import Dialect
 from anybit.reporting.model import FormatRow, Message
 from anybit.reporting.text import shown
 
 _NAMES = {
-    Format.QONNX: "QONNX",
-    Format.QCDQ: "QCDQ",
-    Format.QDQ: "QDQ",
-    Format.QUANTIZED_OPS: "Quantised operators",
-    Format.INTEGER_OPS: "Integer operators",
-    Format.FINN: "FINN",
+    Dialect.QONNX: "QONNX",
+    Dialect.QCDQ: "QCDQ",
+    Dialect.QDQ: "QDQ",
+    Dialect.QUANTIZED_OPS: "Quantised operators",
+    Dialect.INTEGER_OPS: "Integer operators",
+    Dialect.FINN: "FINN",
 }
 
 

@@ -10,11 +10,11 @@ import onnx_ir as ir
 
 from anybit.analysis.cost.cost import Cost as ModelCost
 from anybit.analysis.cost.cost import Figures as CostFigures
-from anybit.analysis.cost.cost import FormatCost, Part
+from anybit.analysis.cost.cost import FormatCost, PartCost
 from anybit.analysis.ranges import AccumulatorRange
 from anybit.reporting.model import Operation
 from anybit.reporting.quantities import Accumulator, Bound, Cost, Figures, Pair
-from anybit.reporting.tensors import Tensors, quantised_bits
+from anybit.reporting.tensors import Tensors, quantized_bits
 from anybit.reporting.text import TIMES, shown
 
 _LONGEST_ATTRIBUTE = 60
@@ -32,7 +32,7 @@ class Operations:
     """
 
     tensors: Tensors
-    parts: Mapping[ir.Node, tuple[Part, ...]]
+    parts: Mapping[ir.Node, tuple[PartCost, ...]]
     accumulators: Mapping[ir.Node, AccumulatorRange]
 
     def shown(self, node: ir.Node) -> Operation:
@@ -62,16 +62,16 @@ def with_subgraphs(node: ir.Node) -> Iterator[ir.Node]:
             yield from attribute.as_graph().all_nodes()
 
 
-def parts_by_node(model: ir.Model, cost: ModelCost) -> dict[ir.Node, tuple[Part, ...]]:
+def parts_by_node(model: ir.Model, cost: ModelCost) -> dict[ir.Node, tuple[PartCost, ...]]:
     """The parts of a cost by the top-level node that they belong to.
 
     The cost is that of another copy of the model, so they meet by name and operator; where several nodes have the
     same ones, in the order of the graph.
     """
-    waiting: dict[tuple[str, str], deque[Part]] = defaultdict(deque)
+    waiting: dict[tuple[str, str], deque[PartCost]] = defaultdict(deque)
     for part in cost.layers:
         waiting[part.name, part.operator].append(part)
-    found: dict[ir.Node, tuple[Part, ...]] = {}
+    found: dict[ir.Node, tuple[PartCost, ...]] = {}
     for node in model.graph:
         queues = [waiting.get(_key(n)) for n in with_subgraphs(node)]
         parts = tuple(queue.popleft() for queue in queues if queue)
@@ -90,7 +90,7 @@ def cost_of_model(cost: ModelCost) -> Cost:
     return Cost(_figures(cost.dense), _figures(cost.sparse), _pairs(cost.dense.formats))
 
 
-def _cost_of_parts(parts: tuple[Part, ...]) -> Cost:
+def _cost_of_parts(parts: tuple[PartCost, ...]) -> Cost:
     dense, sparse = _sum(p.dense for p in parts), _sum(p.sparse for p in parts)
     return Cost(dense, sparse, _pairs(f for p in parts for f in p.dense.formats))
 
@@ -112,7 +112,7 @@ def _known_sum(numbers: tuple[int | None, ...]) -> int | None:
 def _pairs(formats: Iterable[FormatCost]) -> tuple[Pair, ...]:
     totals: dict[tuple[str, int | None], int] = {}
     for pair in formats:
-        key = f"{pair.activation} {TIMES} {pair.weight}", quantised_bits(pair.weight)
+        key = f"{pair.activation} {TIMES} {pair.weight}", quantized_bits(pair.weight)
         totals[key] = totals.get(key, 0) + pair.bit_operations
     return tuple(Pair(*key, total) for key, total in totals.items())
 

@@ -11,8 +11,8 @@ from anybit.analysis.ranges import Ranges, TensorRange
 from anybit.analysis.roles import Role
 from anybit.analysis.statistics import TensorStatistics
 from anybit.analysis.types import TensorType
-from anybit.datatypes import DataType, FloatType
 from anybit.evaluation.statistics import Statistics
+from anybit.number_formats import FloatFormat, NumberFormat
 from anybit.ops.calls import operator_of
 from anybit.reporting.quantities import Held, Histogram, Tensor
 from anybit.reporting.text import TIMES, finite, shown
@@ -47,14 +47,14 @@ class Tensors:
         """Notes which quantised tensor the results of a node that computes constants are made from."""
         if any(map(self.moves, node.outputs)):
             return
-        quantised = [v for v in node.inputs if v is not None and self._quantised(v)]
+        quantized = [v for v in node.inputs if v is not None and self._quantized(v)]
         for output in node.outputs:
             if str(output.name) in self.statistics:
                 self._behind[output] = output
-            elif len(quantised) == 1:
-                self._behind[output] = self.behind(quantised[0])
+            elif len(quantized) == 1:
+                self._behind[output] = self.behind(quantized[0])
 
-    def _quantised(self, value: ir.Value) -> bool:
+    def _quantized(self, value: ir.Value) -> bool:
         return value in self._behind or str(value.name) in self.statistics
 
     def moves(self, value: ir.Value) -> bool:
@@ -75,7 +75,7 @@ class Tensors:
     def bits(self, value: ir.Value) -> int | None:
         """Bits of the integers or small floats of a tensor; None where it is not quantised."""
         known = self.types.get(str(value.name))
-        return None if known is None else quantised_bits(known.integers or known.format)
+        return None if known is None else quantized_bits(known.integers or known.format)
 
     def shown(self, value: ir.Value) -> Tensor:
         """A tensor with all that is known of it."""
@@ -112,14 +112,14 @@ def tensors(
     )
 
 
-def quantised_bits(format_: DataType | None) -> int | None:
+def quantized_bits(format_: NumberFormat | None) -> int | None:
     """Bits of a number format; None for the float formats that tensors are stored in."""
-    if format_ is None or (isinstance(format_, FloatType) and format_.bits >= _WIDE_FLOAT):
+    if format_ is None or (isinstance(format_, FloatFormat) and format_.bits >= _WIDE_FLOAT):
         return None
     return format_.bits
 
 
-def format_text(format_: DataType | None) -> str:
+def format_text(format_: NumberFormat | None) -> str:
     """A number format as text."""
     return "?" if format_ is None else str(format_)
 

@@ -12,7 +12,7 @@ from anybit.errors import InputError, Refusal, UnsupportedError
 from anybit.exact.certificate import Certificate, Verdict
 from anybit.formats.certify import assume_formats, certify
 from anybit.formats.convert import translate
-from anybit.formats.dialect import Conversion, Format
+from anybit.formats.dialect import Conversion, Dialect
 from anybit.graph.walk import shape_of
 from anybit.io.load import ModelSource, load
 from anybit.runtime.counter_example import find_counter_example
@@ -26,7 +26,7 @@ _SAMPLES = 16  # of each kind
 @checked
 def convert(
     model: ModelSource,
-    to: Format | str,
+    to: Dialect | str,
     *,
     approximate: bool = False,
     pack: bool = False,
@@ -46,7 +46,7 @@ def convert(
 
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
-        to: A `Format` or its name.
+        to: A `Dialect` or its name.
         approximate: Whether a node may change what it means by a stated bound, rather than be refused.
         pack: Whether weights are stored as small integers; for QONNX only.
         embed_functions: Whether the bodies of the operators go into the file; for QONNX only.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from anybit.analysis.check import check
 from anybit.analysis.cost.cost import Cost, cost
-from anybit.analysis.summary import Summary, summarise
+from anybit.analysis.summary import Summary, info
 from anybit.cleanup.clean import clean
 from anybit.errors import Finding, Refusal, Severity
 from anybit.evaluation.evaluate import Evaluation
@@ -18,7 +18,7 @@ from anybit.formats.qonnx.pack import pack
 from anybit.io.files.temporary import folder_beside
 from anybit.io.files.whole import put_folder, whole
 from anybit.io.save import save
-from anybit.zoo.card import Card, CardCost, Claim, DataSet, File, Judging, Quantisation, Role, Source
+from anybit.zoo.card import Card, CardCost, Claim, DataSet, File, Judging, Quantization, Role, Source
 from anybit.zoo.catalogue import CARD_FILE, CATALOGUE_FILE, below, encoded, encoded_card, read_card, read_folder
 from anybit.zoo.download import write_to
 from anybit.zoo.errors import CatalogueError
@@ -136,7 +136,7 @@ def add(
                     shutil.copyfile(data, file)
             spent = cost(temporary / _MODEL)
             judging = Judging(labels=labels, metric=metric.value, output=output) if with_data else None
-            card = _card(about, summarise(temporary / _MODEL), after, spent, _files(temporary), judging)
+            card = _card(about, info(temporary / _MODEL), after, spent, _files(temporary), judging)
             write_to(temporary / CARD_FILE, encoded_card(card))
             read_card(temporary / CARD_FILE)
             _publish(temporary, folder, about.name, replace=replace)
@@ -201,7 +201,7 @@ def _card(
         licence=about.licence,
         input=about.input or "; ".join(f"{t.name}: {t.shape} {t.type}" for t in summary.inputs),
         framework=about.framework or summary.producer,
-        quantisation=Quantisation(weights=weights, activations=activations),
+        quantization=Quantization(weights=weights, activations=activations),
         files=tuple(files),
         summary=about.summary,
         claim=Claim(

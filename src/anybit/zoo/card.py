@@ -77,7 +77,7 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     paper: Page | None = None
 
 
-class Quantisation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Quantization(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The dominant number formats, as INT2, BIPOLAR or FLOAT<4,3,7>, and what else there is to say."""
 
     weights: Line
@@ -89,7 +89,7 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a model is said to reach.
 
     Attributes:
-        metric: "accuracy" is a share of the samples; "squared-error" is one of `anybit.Metric` as well.
+        metric: "accuracy" is a share of the samples; "squared-error" is one of `anybit.evaluation.Metric` as well.
         value: The figure.
         samples: How many samples it is over.
         correct: For accuracy, how many of them are right.
@@ -146,7 +146,7 @@ class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     licence: Line
     input: Text
     framework: Line
-    quantisation: Quantisation
+    quantization: Quantization
     files: Annotated[tuple[File, ...], Meta(min_length=1, max_length=1000)]
     summary: Text = ""
     claim: Claim | None = None

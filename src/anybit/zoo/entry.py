@@ -22,7 +22,7 @@ class Entry:
     @property
     def order(self) -> int:
         """Bits of the dominant format of the weights; floats come last."""
-        text = self.card.quantisation.weights
+        text = self.card.quantization.weights
         named = next((bits for name, bits in _NAMED.items() if text.startswith(name)), None)
         found = _FORMAT.match(text)
         return named or (int(found.group(1) or found.group(2)) if found else _FLOAT)

@@ -12,7 +12,7 @@ from typing import Any
 from anybit.errors import InputError, UsageError
 from anybit.evaluation.evaluate import Evaluation, open_blocks
 from anybit.evaluation.evaluate import evaluate as evaluate_here
-from anybit.evaluation.metrics import Metric, judge_of
+from anybit.evaluation.metrics import Metric, scorer_of
 from anybit.graph.tensors import tensors_of
 from anybit.io.files.external import ExternalTensor
 from anybit.io.load import load
@@ -127,7 +127,7 @@ def _agrees(found: Evaluation, claim: Claim | None) -> bool:
 
 
 def _decides(session: Session, model: Path, data: Path, labels: str | Path | None, how: Options) -> Mapping[str, Any]:
-    judge = judge_of(how.metric, how.top)
+    judge = scorer_of(how.metric, how.top)
     blocks = open_blocks(session, data, labels, output=how.output, batch_size=how.batch_size)
     try:
         beside = labels is not None and Path(labels).is_file()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from anybit.errors import ModelFileError, UsageError
-from anybit.evaluation.metrics import Verdict
+from anybit.evaluation.metrics import ScoredSamples
 from anybit.io.files.regular import open_regular
 from anybit.zoo.packages import needed
 
@@ -43,7 +43,7 @@ class JournalFile:
         self._path = path
         self._header = {"format": _FORMAT, "decides": dict(decides)}
         self._lock = filelock.FileLock(path.with_name(f"{path.name}.lock"), timeout=0)
-        self._finished: dict[int, Verdict] = {}
+        self._finished: dict[int, ScoredSamples] = {}
 
     def __enter__(self) -> Self:
         if self._path.exists() and not self._path.is_file():
@@ -79,11 +79,11 @@ class JournalFile:
         self._lock.release()
 
     @property
-    def finished(self) -> Mapping[int, Verdict]:
+    def finished(self) -> Mapping[int, ScoredSamples]:
         """The verdicts, by the number of the block."""
         return self._finished
 
-    def record(self, number: int, verdict: Verdict) -> None:
+    def record(self, number: int, verdict: ScoredSamples) -> None:
         """Writes the verdict on a block.
 
         Raises:
@@ -140,10 +140,10 @@ class JournalFile:
         return ModelFileError("cannot use the journal", node=str(self._path), got=error.strerror or error)
 
 
-def verdict_of(content: Mapping[str, Any]) -> Verdict:
+def verdict_of(content: Mapping[str, Any]) -> ScoredSamples:
     """The verdict that was written with `asdict`."""
     scores = tuple(float(score) for score in content["scores"])
-    return Verdict(int(content["samples"]), int(content["correct"]), int(content["correct_in_top"]), scores)
+    return ScoredSamples(int(content["samples"]), int(content["correct"]), int(content["correct_in_top"]), scores)
 
 
 def _line(content: Mapping[str, Any]) -> bytes:
@@ -163,7 +163,7 @@ def _content(line: bytes) -> dict[str, Any] | None:
     return cast("dict[str, Any]", content) if isinstance(content, dict) else None
 
 
-def _finished(line: bytes) -> dict[int, Verdict] | None:
+def _finished(line: bytes) -> dict[int, ScoredSamples] | None:
     """The verdict of a line by the number of its block; None where the line holds none."""
     content = _content(line)
     try:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from anybit.errors import InputError, UnsupportedError
 from anybit.evaluation.evaluate import Evaluation, Journal, evaluation, open_blocks
-from anybit.evaluation.metrics import Verdict, judge_of
+from anybit.evaluation.metrics import ScoredSamples, scorer_of
 from anybit.runtime.session import Session
 from anybit.zoo.journal import verdict_of
 from anybit.zoo.packages import needed
@@ -33,7 +33,7 @@ class Worker:
 
     def __init__(self, model: Path, data: Path, labels: str | Path | None, options: Options) -> None:
         self._session = Session(model, engine=options.engine, threads=1)
-        self._judge = judge_of(options.metric, options.top)
+        self._judge = scorer_of(options.metric, options.top)
         self._blocks = open_blocks(self._session, data, labels, output=options.output, batch_size=options.batch_size)
 
     def __call__(self, batch: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
@@ -43,7 +43,7 @@ class Worker:
         found = [{number: asdict(verdict) for number, verdict in group.items()} for group in verdicts]
         return {"verdicts": np.array([json.dumps(group) for group in found], np.object_)}
 
-    def _verdicts(self, numbers: frozenset[int]) -> list[tuple[int, Verdict]]:
+    def _verdicts(self, numbers: frozenset[int]) -> list[tuple[int, ScoredSamples]]:
         return list(self._blocks.judged(self._session, self._judge, wanted=numbers.__contains__, workers=1))
 
 
@@ -67,7 +67,7 @@ def evaluate_on_ray(
     with needed("ray"):
         ray = import_module("ray")
         import_module("ray.data")
-    judge = judge_of(options.metric, options.top)
+    judge = scorer_of(options.metric, options.top)
     blocks = open_blocks(session, data, labels, output=options.output, batch_size=options.batch_size)
     samples = blocks.data.samples
     if samples is None:

@@ -10,10 +10,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from anybit.analysis.cost.cost import BitOperations, cost
-from anybit.datatypes import parse_datatype
 from anybit.errors import ModelFileError, Severity
-from anybit.graph.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_number_format
 from anybit.io.load import load
+from anybit.number_formats import parse_number_format
 from tests.models import DOMAIN, mlp, model, parameters, quant
 
 
@@ -98,8 +98,8 @@ def test_annotated_weights_have_the_format_that_the_file_states(transposed, batc
     nodes.append(helper.make_node("MatMul", ["x", "t" if transposed else "w"], ["y"]))
     w = np.float32([[1, 0, -1], [1, 1, 1], [0, 0, 1], [1, -1, -1]])
     read = load(model(nodes, {"w": w.T if transposed else w}, inputs={"x": [batch, 4]}, outputs=["y"]))
-    annotate_datatype(read.graph.initializers["w"], parse_datatype("INT3"))
-    annotate_datatype(read.graph.inputs[0], parse_datatype("UINT5"))
+    annotate_number_format(read.graph.initializers["w"], parse_number_format("INT3"))
+    annotate_number_format(read.graph.inputs[0], parse_number_format("UINT5"))
     result = cost(read)
     assert formats(result) == [("UINT5", "INT3", 12)]
     assert (result.dense.bit_operations, result.sparse.macs) == (5 * 3 * 12, 9)

@@ -46,7 +46,7 @@ def engines_of(op_type: str, elem_type: int) -> tuple[str, ...]:
     return BOTH if elem_type == TensorProto.FLOAT and op_type != "Swish" else ("reference",)
 
 
-def quantised(op_type: str, *, zeropt: float = 0.0, scale=0.5, signed: int = 1, **attributes) -> onnx.ModelProto:
+def quantized(op_type: str, *, zeropt: float = 0.0, scale=0.5, signed: int = 1, **attributes) -> onnx.ModelProto:
     """x -> Quant to 4 bits -> the operator."""
     nodes = [quant("x", "q", signed=signed), helper.make_node(op_type, ["q"], ["y"], name="node", **attributes)]
     return model(nodes, parameters("q", scale=scale, zeropt=zeropt), inputs={"x": ["n", 3]}, outputs=["y"])
@@ -115,14 +115,14 @@ def test_ranges_of_saturating_functions():
 
 @pytest.mark.parametrize("zeropt", [0.0, 3.0, -2.0])
 def test_relu_keeps_a_grid_that_has_zero(zeropt):
-    values = bounds_of(check_sound(quantised("Relu", zeropt=zeropt), engines=BOTH), "y")
+    values = bounds_of(check_sound(quantized("Relu", zeropt=zeropt), engines=BOTH), "y")
     assert values.grid is not None
     assert (values.grid.lo, values.grid.hi) == (zeropt, 7)
 
 
 def test_relu_drops_a_grid_without_zero_unless_it_is_never_reached():
-    assert bounds_of(check_sound(quantised("Relu", zeropt=0.5)), "y").grid is None
-    below = bounds_of(check_sound(quantised("Relu", zeropt=-0.5, signed=0)), "y")
+    assert bounds_of(check_sound(quantized("Relu", zeropt=0.5)), "y").grid is None
+    below = bounds_of(check_sound(quantized("Relu", zeropt=-0.5, signed=0)), "y")
     assert below.grid is not None
     assert below.grid.lo == 0
 
@@ -137,8 +137,8 @@ def test_relu_of_bipolar_numbers_is_no_longer_bipolar():
 
 @pytest.mark.parametrize("op_type", ["LeakyRelu", "Elu", "Celu"])
 def test_identity_on_positive_numbers_keeps_the_grid(op_type):
-    assert bounds_of(check_sound(quantised(op_type, signed=0)), "y").grid is not None
-    assert bounds_of(check_sound(quantised(op_type)), "y").grid is None
+    assert bounds_of(check_sound(quantized(op_type, signed=0)), "y").grid is not None
+    assert bounds_of(check_sound(quantized(op_type)), "y").grid is None
 
 
 @pytest.mark.parametrize("op_type", ["Floor", "Ceil", "Round", "Sign"])

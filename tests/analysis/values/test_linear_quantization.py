@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 import anybit
 from anybit.analysis.values.interpreter import analyse
-from anybit.datatypes import IntType
+from anybit.number_formats import IntFormat
 from tests import models
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.strategies import Array, examples, positive_scales, seeds
@@ -80,7 +80,7 @@ def test_quantize_and_dequantize_hold_and_are_tight(element: int, kind: str, has
     values = check_sound(model, {"x": (lo, hi)})
     assert not values.unfollowed
     q, y = bounds_of(values, "q"), bounds_of(values, "y")
-    expected: Any = IntType(bits, signed=signed)
+    expected: Any = IntFormat(bits, signed=signed)
     full = np.broadcast_to(
         np.repeat(scale, 2, 1) if kind == "block" else scale.reshape(-1, 1) if kind == "axis" else scale, shape
     )
@@ -162,7 +162,7 @@ def test_known_integers_keep_their_grid(element: int, per_axis: bool, seed: list
     grid = bounds_of(check_sound(model, count=1), "y").grid
     _, bits, signed = INTEGERS.get(element, (10, 32, True))
     assert grid is not None
-    assert grid.datatype == IntType(bits, signed=signed)
+    assert grid.datatype == IntFormat(bits, signed=signed)
     np.testing.assert_array_equal(np.broadcast_to(grid.lo, w.shape), w.astype(np.float64))
     expected = zero.astype(np.float64).reshape(-1, 1) if per_axis else zero.astype(np.float64)
     np.testing.assert_array_equal(np.broadcast_to(grid.zero_point, w.shape), np.broadcast_to(expected, w.shape))
@@ -203,7 +203,7 @@ def test_dynamic_quantisation(limits: tuple[float, float]) -> None:
     values = check_sound(model, {"x": limits}, engines=("reference", "onnxruntime"))
     q, scale, zero = (bounds_of(values, n) for n in "qsz")
     assert q.grid is not None
-    assert q.grid.datatype == IntType(8, signed=False)
+    assert q.grid.datatype == IntFormat(8, signed=False)
     widest = max(limits[1], 0) - min(limits[0], 0)
     assert scale.hi.item() == pytest.approx(1 if limits[0] <= 0 <= limits[1] else widest / 255, rel=1e-5)
     assert zero.hi.item() == (0 if limits[0] >= 0 else 255)
@@ -220,7 +220,7 @@ def test_a_computed_scale_of_quantize_leaves_the_type() -> None:
     values = check_sound(model, {"x": (-1.0, 1.0), "s": (0.25, 2.0)})
     grid = bounds_of(values, "q").grid
     assert grid is not None
-    assert (grid.lo.item(), grid.hi.item(), grid.datatype) == (-128, 127, IntType(8, signed=True))
+    assert (grid.lo.item(), grid.hi.item(), grid.datatype) == (-128, 127, IntFormat(8, signed=True))
     y = bounds_of(values, "y")
     assert -263 < y.lo.item() <= -262
     assert 248 <= y.hi.item() < 249

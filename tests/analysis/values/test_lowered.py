@@ -32,10 +32,10 @@ def test_im2col_and_a_product(seed, pad, per_channel):
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @given(st.integers(1, 3), st.integers(1, 8), st.integers(1, 8), st.booleans())
 @examples(15)
-def test_pools(layout, kernel, ibits, obits, quantised):
+def test_pools(layout, kernel, ibits, obits, quantized):
     attributes = {"kernel": kernel, "stride": 1, "ibits": ibits, "obits": obits, "signed": 1, "data_layout": layout}
     pool = helper.make_node("QuantAvgPool2d", ["q"], ["y"], name="pool", domain=DOMAIN, **attributes)
-    values = parameters("q", scale=1.0 if quantised else 0.3, bits=float(ibits))
+    values = parameters("q", scale=1.0 if quantized else 0.3, bits=float(ibits))
     proto = model([quant("x", "q"), pool], values, inputs={"x": [2, 4, 5, 4]}, outputs=["y"])
     known = check_sound(proto, {"x": (-300.0, 300.0)}, engines=("reference", "onnxruntime"))
     assert bounds_of(known, "y").grid is not None

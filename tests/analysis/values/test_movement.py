@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from anybit.analysis.values.interpreter import analyse
 from anybit.analysis.values.tensor_values import TensorValues
-from anybit.datatypes import IntType
+from anybit.number_formats import IntFormat
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.analysis.values.sources import assert_same, bounded_model, grid_model, moved_by
 from tests.models import model
@@ -117,7 +117,7 @@ def test_grids_of_channels_move_as_elements_do(
     values = check_sound(proto, count=5, engines=ENGINES)
     before = bounds_of(values, "t")
     assert before.grid is not None
-    assert before.grid.datatype == IntType(4, signed=True)
+    assert before.grid.datatype == IntFormat(4, signed=True)
     expected = moved_by(node, before, (2, 4, 2, 6), constants, opset)
     for name, wanted in zip(names, expected, strict=True):
         assert_same(bounds_of(values, name), wanted)
@@ -235,7 +235,7 @@ def test_concat_keeps_the_bounds_and_grids_of_each_part(axis: int):
     for got, parts in ((y.lo, (t.lo, t2.lo, t.lo)), (y.grid.scale, (t.grid.scale, t2.grid.scale, t.grid.scale))):
         full = np.concatenate([np.broadcast_to(p, (1, 2, 3)) for p in parts], axis)
         np.testing.assert_array_equal(np.broadcast_to(got, full.shape), full)
-    assert y.grid.datatype == IntType(4, signed=True)
+    assert y.grid.datatype == IntFormat(4, signed=True)
 
 
 def test_concat_of_unknown_sizes_is_the_hull():

@@ -14,8 +14,8 @@ from onnx import helper
 
 import anybit
 from anybit.analysis.values.interpreter import Values, analyse
-from anybit.datatypes import BipolarType, FloatType, IntType, parse_datatype
 from anybit.errors import InvalidModelError
+from anybit.number_formats import BipolarFormat, FloatFormat, IntFormat, parse_number_format
 from tests import models
 from tests.analysis.values.soundness import assert_holds, bounds_of, check_sound
 from tests.strategies import (
@@ -140,9 +140,9 @@ def test_all_integers_of_a_width_are_reached_without_a_range(mode: str, bits: in
     )
     grid = bounds_of(analyse(model), "y").grid
     assert grid is not None
-    declared: Any = BipolarType() if signed and bits == 1 else IntType(bits, signed=bool(signed))
+    declared: Any = BipolarFormat() if signed and bits == 1 else IntFormat(bits, signed=bool(signed))
     lo, hi = int(declared.min), int(declared.max)
-    if narrow and declared != BipolarType():
+    if narrow and declared != BipolarFormat():
         lo, hi = (lo + 1, hi) if signed else (lo, hi - 1)
     assert (grid.lo.item(), grid.hi.item(), grid.datatype) == (lo, hi, declared)
 
@@ -170,14 +170,14 @@ def test_known_weights_are_bounded_by_channel_and_attain_it() -> None:
     assert grid is not None
     np.testing.assert_array_equal(np.ravel(grid.lo), q.min(0))
     np.testing.assert_array_equal(np.ravel(grid.hi), q.max(0))
-    assert grid.datatype == IntType(4, signed=True)
+    assert grid.datatype == IntFormat(4, signed=True)
 
 
 def test_widths_by_element_declare_the_widest() -> None:
     values = quantized(bits=np.float32([2, 5, 3]))
     grid = bounds_of(values, "y").grid
     assert grid is not None
-    assert grid.datatype == IntType(5, signed=True)
+    assert grid.datatype == IntFormat(5, signed=True)
     assert grid.hi.tolist() == [1, 15, 3]
 
 
@@ -217,7 +217,7 @@ def test_a_bipolar_quantiser_whose_input_has_one_sign() -> None:
     for limits, lo, hi in (((-1, 1), -1, 1), ((0, 4), 1, 1), ((-3, -1), -1, -1)):
         grid = bounds_of(check_sound(model, {"x": limits}), "y").grid
         assert grid is not None
-        assert (grid.lo.item(), grid.hi.item(), grid.datatype) == (lo, hi, BipolarType())
+        assert (grid.lo.item(), grid.hi.item(), grid.datatype) == (lo, hi, BipolarFormat())
 
 
 def test_trunc_declares_its_output_width() -> None:
@@ -226,7 +226,7 @@ def test_trunc_declares_its_output_width() -> None:
     grid = bounds_of(values, "y").grid
     assert grid is not None
     assert (grid.scale.item(), grid.zero_point.item()) == (8.0, 0.25)
-    assert (grid.lo.item(), grid.hi.item(), grid.datatype) == (0, 9, IntType(4, signed=False))
+    assert (grid.lo.item(), grid.hi.item(), grid.datatype) == (0, 9, IntFormat(4, signed=False))
 
 
 def test_minifloats_are_multiples_of_the_smallest_subnormal() -> None:
@@ -236,7 +236,7 @@ def test_minifloats_are_multiples_of_the_smallest_subnormal() -> None:
     assert y.grid is not None
     assert (y.lo.item(), y.hi.item()) == (-224, 224)
     assert (y.grid.scale.item(), y.grid.hi.item()) == (0.5 * 2**-9, 448 * 2**9)
-    assert y.grid.datatype == FloatType(4, 3, 7)
+    assert y.grid.datatype == FloatFormat(4, 3, 7)
 
 
 def test_minifloats_cut_off_beside_their_grid_have_none() -> None:
@@ -279,7 +279,7 @@ def test_the_integers_of_thresholds_are_those_of_the_declared_format(
     found = bounds_of(of_node("MultiThreshold", case)[1], "y").grid
     assert found is not None
     assert tuple(a.item() for a in (found.scale, found.zero_point, found.lo, found.hi)) == grid
-    assert found.datatype == (None if declared == "UINT1" else parse_datatype(declared))
+    assert found.datatype == (None if declared == "UINT1" else parse_number_format(declared))
 
 
 def test_one_threshold_makes_a_bipolar_tensor() -> None:
@@ -288,7 +288,7 @@ def test_one_threshold_makes_a_bipolar_tensor() -> None:
     _, values = of_node("MultiThreshold", Case((np.zeros((1, 3), np.float32), thresholds), attributes))
     grid = bounds_of(values, "y").grid
     assert grid is not None
-    assert (grid.scale.item(), grid.lo.item(), grid.hi.item(), grid.datatype) == (1, -1, 1, BipolarType())
+    assert (grid.scale.item(), grid.lo.item(), grid.hi.item(), grid.datatype) == (1, -1, 1, BipolarFormat())
 
 
 @given(st.sampled_from(["NCHW", "NHWC"]), st.integers(0, 100))

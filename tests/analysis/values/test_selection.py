@@ -41,7 +41,7 @@ def single(
     return proto
 
 
-def quantised(nodes, constants, **options) -> onnx.ModelProto:
+def quantized(nodes, constants, **options) -> onnx.ModelProto:
     """x -> Quant to 4 bits, in steps of a half -> q -> nodes."""
     initializers = parameters("q", **options) | constants
     return model([quant("x", "q"), *nodes], initializers, inputs={"x": ["n", 3]}, outputs=["y"])
@@ -86,13 +86,13 @@ def test_clip_of_integers():
     [(-1.0, 2.0, (-2, 4)), (-9.0, 2.0, (-8, 4)), (-1.1, 2.0, None), (-1.0, 9.3, (-2, 7)), (1.0, 1.0, (2, 2))],
 )
 def test_clip_on_a_grid(low, high, expected):
-    proto = quantised([clip_node("a", "b")], {"a": np.float32(low), "b": np.float32(high)})
+    proto = quantized([clip_node("a", "b")], {"a": np.float32(low), "b": np.float32(high)})
     grid = bounds_of(check_sound(proto, engines=BOTH), "y").grid
     assert (None if grid is None else (grid.lo, grid.hi)) == expected
 
 
 def test_clip_at_a_decimal_step():
-    proto = quantised([clip_node("a", "b")], {"a": np.float32(-0.3), "b": np.float32(0.6)}, scale=0.1)
+    proto = quantized([clip_node("a", "b")], {"a": np.float32(-0.3), "b": np.float32(0.6)}, scale=0.1)
     grid = bounds_of(check_sound(proto), "y").grid
     assert grid is not None
     assert (grid.lo, grid.hi) == (-3, 6)
@@ -101,7 +101,7 @@ def test_clip_at_a_decimal_step():
 @given(st.floats(-9, 9, width=16), st.floats(-9, 9, width=16), st.sampled_from([0.5, 0.1, 1.0]), st.integers(0, 99))
 @examples(40)
 def test_any_clip_on_a_grid(low, high, scale, seed):
-    proto = quantised([clip_node("a", "b")], {"a": np.float32(low), "b": np.float32(high)}, scale=scale, zeropt=1.0)
+    proto = quantized([clip_node("a", "b")], {"a": np.float32(low), "b": np.float32(high)}, scale=scale, zeropt=1.0)
     check_sound(proto, {"x": (-5, 4)}, 6, seed)
 
 
@@ -118,7 +118,7 @@ def test_where(condition):
 def test_where_with_a_number_of_the_grid():
     nodes = [helper.make_node("Greater", ["x", "t"], ["c"]), helper.make_node("Where", ["c", "q", "z"], ["y"])]
     for number, kept in ((0.0, True), (0.3, False), (20.0, True)):
-        values = bounds_of(check_sound(quantised(nodes, {"t": np.float32(0.2), "z": np.float32(number)})), "y")
+        values = bounds_of(check_sound(quantized(nodes, {"t": np.float32(0.2), "z": np.float32(number)})), "y")
         assert (values.grid is not None) == kept
 
 
@@ -159,7 +159,7 @@ def test_one_hot_trilu_hardmax_compress():
     for upper in (0, 1):
         check_sound(single("Trilu", {}, upper=upper), {"x": (2, 3)}, engines=BOTH)
     trilu = helper.make_node("Trilu", ["q"], ["y"], name="node")
-    assert bounds_of(check_sound(quantised([trilu], {}), engines=BOTH), "y").grid is not None
+    assert bounds_of(check_sound(quantized([trilu], {}), engines=BOTH), "y").grid is not None
     assert bounds_of(check_sound(single("Hardmax", {}), {"x": (2, 3)}), "y").hi == 1
     condition = {"c": np.array([True, False, True])}
     check_sound(single("Compress", condition, axis=0), {"x": (2, 3)}, engines=BOTH)
@@ -227,7 +227,7 @@ def test_casts_that_keep_the_integers():
     def grid_of(*types: int, **options):
         names = ["q", *(f"c{i}" for i in range(len(types) - 1)), "y"]
         nodes = [helper.make_node("Cast", [a], [b], to=t) for a, b, t in zip(names, names[1:], types, strict=False)]
-        proto = quantised(nodes, {}, **options)
+        proto = quantized(nodes, {}, **options)
         proto.graph.output[0].type.tensor_type.elem_type = types[-1]
         return bounds_of(check_sound(proto), "y").grid
 

@@ -141,8 +141,8 @@ def test_folded_constants_stay_within_the_limit_together():
 
 def test_all_engines_refuse_what_no_run_can_hold():
     proto = HOSTILE["a constant of a shape"]
-    for engine in anybit.Engine:
-        if engine is not anybit.Engine.OPENVINO:
+    for engine in anybit.engines.Engine:
+        if engine is not anybit.engines.Engine.OPENVINO:
             with anybit.limits(memory=MEMORY), pytest.raises(LimitError, match="'big'"):
                 anybit.Session(proto, engine=engine)
 

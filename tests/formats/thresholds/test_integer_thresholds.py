@@ -113,7 +113,7 @@ def test_a_residual_of_one_scale_and_of_many():
         x = np.round(rng.normal(size=(16, 3, 2, 2)) * 6).astype(np.float32)
         np.testing.assert_array_equal(anybit.run(made.model, x)["y"], anybit.run(source, x)["y"])
         assert all(r.node for r in made.refusals)
-        assert anybit.formats_of(source)
+        assert anybit.capabilities(source)
 
 
 def test_the_parameters_of_the_file_keep_their_types():

@@ -10,14 +10,14 @@ from hypothesis import given
 from onnx import helper
 
 import anybit
-from anybit.datatypes import IntType
 from anybit.exact import monotone
 from anybit.exact.step_function import Proof
 from anybit.formats.convert import to_hub, translate
-from anybit.formats.dialect import Format
+from anybit.formats.dialect import Dialect
 from anybit.formats.thresholds.write import read, write_layers
-from anybit.graph.annotations import annotate_datatype, annotated_datatype
+from anybit.graph.annotations import annotate_number_format, annotated_number_format
 from anybit.io.load import load
+from anybit.number_formats import IntFormat
 from tests.formats.thresholds.threshold_models import Layer, layers, model_of, rows_for
 from tests.models import model, parameters, quant
 
@@ -62,7 +62,7 @@ def test_the_way_back_has_the_same_levels(layer: Layer):
 def test_every_operand_states_integers_that_hold_it(layer: Layer):
     result, _, _ = written(model_of(layer))
     tensors = [v for n in result.graph for v in (*n.inputs, *n.outputs) if v is not None]
-    stated = {v: d for v in tensors if (d := annotated_datatype(v)) is not None}
+    stated = {v: d for v in tensors if (d := annotated_number_format(v)) is not None}
     for node in result.graph:
         if node.op_type in ("Conv", "MatMul"):
             assert all(v in stated for v in node.inputs if v is not None)
@@ -88,8 +88,8 @@ def test_one_layer_as_it_is_written():
     assert not refusals
     assert operators(result) == ["MultiThreshold", "MatMul", "MultiThreshold", "Mul"]
     first, product, second, _ = result.graph
-    assert annotated_datatype(product.inputs[1]) == IntType(3, signed=True)
-    assert annotated_datatype(first.outputs[0]) == IntType(4, signed=True)
+    assert annotated_number_format(product.inputs[1]) == IntFormat(3, signed=True)
+    assert annotated_number_format(first.outputs[0]) == IntFormat(4, signed=True)
     assert second.attributes["out_bias"].value == -8
     assert second.attributes["out_dtype"].value == "INT4"
     assert "data_layout" not in second.attributes
@@ -261,7 +261,7 @@ def test_an_input_of_stated_integers_is_one():
     constants = {"w": np.eye(4, dtype=np.float32)} | parameters("wq", scale=0.25) | parameters("y", scale=0.5)
     nodes = [quant("w", "wq"), helper.make_node("MatMul", ["x", "wq"], ["sums"]), quant("sums", "y")]
     hub = load(model(nodes, constants, inputs={"x": (1, 4)}, outputs=["y"]))
-    annotate_datatype(hub.graph.inputs[0], IntType(4, signed=False))
+    annotate_number_format(hub.graph.inputs[0], IntFormat(4, signed=False))
     result = hub.clone()
     outcome, _ = write_layers(result)
     assert not outcome.refusals
@@ -284,7 +284,7 @@ def test_a_uniform_file_is_read_as_quantisers():
         helper.make_node("MultiThreshold", ["sums", "t"], ["y"], **attributes),
     ]
     file = load(model(nodes, constants, inputs={"x": (1, 2)}, outputs=["y"]))
-    annotate_datatype(file.graph.initializers["w"], IntType(3, signed=True))
+    annotate_number_format(file.graph.initializers["w"], IntFormat(3, signed=True))
     hub, outcome = to_hub(file)
     assert not outcome.refusals
     assert "MultiThreshold" not in operators(hub)
@@ -314,10 +314,10 @@ def test_levels_that_are_no_numbers_stay(scale: float, bias: float):
 
 def test_convert_writes_the_format_and_refuses_by_node():
     source = mlp(quant("sums", "y"), constants=parameters("y", scale=0.5))
-    conversion = translate(source, Format.FINN)
+    conversion = translate(source, Dialect.FINN)
     assert not conversion.refusals
     assert "Quant" not in operators(conversion.model)
-    back = translate(conversion.model, Format.QONNX)
+    back = translate(conversion.model, Dialect.QONNX)
     assert "MultiThreshold" not in operators(back.model)
 
 
@@ -561,9 +561,9 @@ _UNUSABLE = [("Mul", np.inf), ("Mul", -np.inf), *((op, np.nan) for op in ("Mul",
 @pytest.mark.parametrize("quantiser", ["Quant", "BipolarQuant"])
 @pytest.mark.parametrize(("op_type", "operand"), [*_UNUSABLE, ("Div", 0.0), ("Div", -0.0)])
 @pytest.mark.parametrize("to", ["finn", "quantized-ops", "integer-ops"])
-def test_operands_that_make_nan_are_refused_by_name(to: str, op_type: str, operand: float, quantiser: str):
+def test_operands_that_make_nan_are_refused_by_name(to: str, op_type: str, operand: float, quantizer: str):
     """0 * inf is NaN in the source, and a level in what is written."""
-    last = quant("m", "y") if quantiser == "Quant" else helper.make_node(
+    last = quant("m", "y") if quantizer == "Quant" else helper.make_node(
         "BipolarQuant", ["m", "y_scale"], ["y"], name="y_node", domain="qonnx.custom_op.general")  # fmt: skip
     source = mlp(helper.make_node(op_type, ["sums", "c"], ["m"], name="odd"), last,
                  constants=parameters("y") | {"c": np.float32(operand)})  # fmt: skip

@@ -1,4 +1,4 @@
-"""export_brevitas: every kind of layer and quantiser against Brevitas' own output.
+"""from_brevitas: every kind of layer and quantiser against Brevitas' own output.
 
 Each export takes seconds, so that a net has many kinds.
 """
@@ -16,8 +16,8 @@ from brevitas.inject.enum import QuantType
 from torch import nn
 
 import anybit
-from anybit.frontends.agreement import ConversionError
-from anybit.frontends.brevitas import export_brevitas
+from anybit.errors import FrontEndError
+from anybit.frontends.brevitas import from_brevitas
 
 # torch and Brevitas warn about their own code.
 KINDS = ("DeprecationWarning", "UserWarning", "FutureWarning", "ImportWarning")
@@ -39,7 +39,7 @@ def exported(module, *inputs, **options):
         module(*inputs)
     module.eval()
     before = copy.deepcopy(module.state_dict())
-    export = export_brevitas(module, inputs, quiet=True, **options)
+    export = from_brevitas(module, inputs, quiet=True, **options)
     assert export.agreement.holds
     after = module.state_dict()
     assert all(torch.equal(v, after[k]) for k, v in before.items() if isinstance(v, torch.Tensor))
@@ -214,7 +214,7 @@ class Recurrent(nn.Module):
 
 def test_an_lstm_is_unrolled_with_all_its_quantisers():
     x = torch.randn(2, 2, 3)
-    with pytest.raises(ConversionError, match="dynamic_batch=False"):
+    with pytest.raises(FrontEndError, match="dynamic_batch=False"):
         exported(Recurrent(), x)
     model = exported(Recurrent(), x, dynamic_batch=False)
     assert not any(n.domain == "onnx.brevitas" for n in model.graph)
@@ -233,8 +233,8 @@ def test_what_cannot_be_exported_is_named():
     from brevitas_examples.common.generative.quantizers import Int8DynamicActPerTensorFloat
 
     dynamic = nn.Sequential(qnn.QuantIdentity(act_quant=Int8DynamicActPerTensorFloat))
-    with pytest.raises(ConversionError, match=r"module '0.act_quant': the scale of this quantiser depends on the data"):
-        export_brevitas(dynamic, torch.randn(2, 3))
+    with pytest.raises(FrontEndError, match=r"module '0.act_quant': the scale of this quantiser depends on the data"):
+        from_brevitas(dynamic, torch.randn(2, 3))
     grouped = variant(bq.Int8WeightPerTensorFloat, scaling_per_output_type="group", group_size=3, group_dim=1)
-    with pytest.raises(ConversionError, match=r"module '0.weight_quant': a quantiser without a translation"):
-        export_brevitas(nn.Sequential(qnn.QuantLinear(6, 6, bias=False, weight_quant=grouped)), torch.randn(2, 6))
+    with pytest.raises(FrontEndError, match=r"module '0.weight_quant': a quantiser without a translation"):
+        from_brevitas(nn.Sequential(qnn.QuantLinear(6, 6, bias=False, weight_quant=grouped)), torch.randn(2, 6))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from anybit import check, run
-from anybit.frontends.keras import export_keras
+from anybit.frontends.keras import from_keras
 
 
 def exported(model, *xs, share=1e-6, **options):
     """The hub model of a model, after the framework's own predict gave the same on these inputs."""
-    result = export_keras(model, quiet=True, **options)
+    result = from_keras(model, quiet=True, **options)
     assert result.agreement.holds, result.agreement
     assert not check(result.model)
     if xs:

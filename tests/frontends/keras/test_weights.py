@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from anybit.frontends.agreement import ConversionError
-from anybit.frontends.keras import export_keras
+from anybit.errors import FrontEndError
+from anybit.frontends.keras import from_keras
 from anybit.frontends.keras.weights import UniformGrid, Weight, compact
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=1, max_side=3)
@@ -43,5 +43,5 @@ def test_departure_counts_steps():
 
 
 def test_what_is_no_model_is_refused():
-    with pytest.raises(ConversionError, match="no Keras model with known inputs: got object"):
-        export_keras(object())
+    with pytest.raises(FrontEndError, match="no Keras model with known inputs: got object"):
+        from_keras(object())

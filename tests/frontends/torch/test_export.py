@@ -1,4 +1,4 @@
-"""export_torch: every kind of quantiser of PyTorch against PyTorch's own output, ties included."""
+"""from_torch: every kind of quantiser of PyTorch against PyTorch's own output, ties included."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from torch import nn
 from torch.ao.quantization import FakeQuantize, MovingAverageMinMaxObserver, MovingAveragePerChannelMinMaxObserver
 
 import anybit
-from anybit.errors import UsageError
-from anybit.frontends.agreement import ConversionError
-from anybit.frontends.torch import bipolar_quant, export_torch, float_quant, quant, trunc
+from anybit.errors import FrontEndError, UsageError
+from anybit.frontends.torch import bipolar_quant, float_quant, from_torch, quant, trunc
 
 # torch warns about its own code, and the corners of its exporter.
 pytestmark = [
@@ -68,7 +67,7 @@ class FakeQuantised(nn.Module):
 
 def test_fake_quantisation_is_exact_on_every_tie():
     module = FakeQuantised()
-    model = export_torch(module, torch.randn(4, 3), quiet=True).model
+    model = from_torch(module, torch.randn(4, 3), quiet=True).model
     x = np.repeat(half_steps(0.1, 0.13, 0.25, 0.07, 0.23)[:, None], 3, axis=1)
     for given, wanted in zip(outputs(model, x), module(torch.from_numpy(x)), strict=True):
         np.testing.assert_array_equal(given, wanted.numpy())
@@ -77,7 +76,7 @@ def test_fake_quantisation_is_exact_on_every_tie():
 
 def test_an_approximate_export_has_one_quantiser_each_and_moves_ties_by_a_step():
     module = FakeQuantised()
-    model = export_torch(module, torch.randn(4, 3), approximate=True, quiet=True).model
+    model = from_torch(module, torch.randn(4, 3), approximate=True, quiet=True).model
     assert not {"Mul", "Div"} & set(operators(model))
     x = np.repeat(half_steps(0.13)[:, None], 3, axis=1)
     given, wanted = outputs(model, x)[1], module(torch.from_numpy(x))[1].numpy()
@@ -107,7 +106,7 @@ def test_a_net_with_the_operators_of_anybit(tmp_path, capsys):
     torch.manual_seed(0)
     net = Net().train()
     before = copy.deepcopy(net.state_dict())
-    export = export_torch(net, torch.randn(1, 2, 5, 5))
+    export = from_torch(net, torch.randn(1, 2, 5, 5))
     assert capsys.readouterr().err.startswith("anybit: agrees with its source: 0 of ")
     assert export.agreement.holds
     assert net.training
@@ -130,7 +129,7 @@ def test_a_net_with_the_operators_of_anybit(tmp_path, capsys):
 def test_nothing_of_this_machine_goes_into_the_file(tmp_path):
     net = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
     path = tmp_path / "model.onnx"
-    anybit.save(export_torch(net, torch.zeros(2, 4), quiet=True).model, path)
+    anybit.save(from_torch(net, torch.zeros(2, 4), quiet=True).model, path)
     content = path.read_bytes()
     assert b"stack_trace" not in content
     assert torch.__file__.encode() not in content
@@ -143,9 +142,9 @@ def test_a_fixed_batch_where_the_module_fixes_its_own():
             return quant(x.reshape(2, 6), 0.3, bit_width=4) + y
 
     inputs = (torch.randn(2, 3, 2), torch.randn(2, 6))
-    with pytest.raises(ConversionError, match="dynamic_batch=False"):
-        export_torch(Fixed(), inputs, quiet=True)
-    model = export_torch(Fixed(), inputs, dynamic_batch=False, quiet=True).model
+    with pytest.raises(FrontEndError, match="dynamic_batch=False"):
+        from_torch(Fixed(), inputs, quiet=True)
+    model = from_torch(Fixed(), inputs, dynamic_batch=False, quiet=True).model
     assert [list(v.shape) for v in model.graph.inputs] == [[2, 3, 2], [2, 6]]
 
 
@@ -179,7 +178,7 @@ def prepared(**options):
 def test_modules_that_torch_ao_has_prepared():
     net = prepared()
     net.apply(torch.ao.quantization.disable_observer)
-    model = export_torch(net, torch.randn(4, 2, 5, 5), quiet=True).model
+    model = from_torch(net, torch.randn(4, 2, 5, 5), quiet=True).model
     assert grids(model).count((3, 1, 0)) == 2
     assert operators(model).count("Quant") == 5
     x = torch.randn(5, 2, 5, 5)
@@ -187,21 +186,21 @@ def test_modules_that_torch_ao_has_prepared():
 
 
 def test_an_observer_that_is_still_enabled_is_refused_by_its_path():
-    with pytest.raises(ConversionError, match=r"module '0.activation_post_process'.*still observes.*disable_observer"):
-        export_torch(prepared(), torch.randn(4, 2, 5, 5))
-    with pytest.raises(ConversionError, match=r"module '0.activation_post_process'.*depends on the data"):
-        export_torch(prepared(is_dynamic=True, averaging_constant=1), torch.randn(4, 2, 5, 5))
+    with pytest.raises(FrontEndError, match=r"module '0.activation_post_process'.*still observes.*disable_observer"):
+        from_torch(prepared(), torch.randn(4, 2, 5, 5))
+    with pytest.raises(FrontEndError, match=r"module '0.activation_post_process'.*depends on the data"):
+        from_torch(prepared(is_dynamic=True, averaging_constant=1), torch.randn(4, 2, 5, 5))
 
 
 def test_observers_and_integer_kernels_are_refused_by_their_path():
     net = nn.Sequential(nn.Linear(3, 3))
     net.qconfig = torch.ao.quantization.get_default_qconfig("x86")
     ready = torch.ao.quantization.prepare(net.eval())
-    with pytest.raises(ConversionError, match=r"module '0.activation_post_process': an observer"):
-        export_torch(ready, torch.randn(2, 3))
+    with pytest.raises(FrontEndError, match=r"module '0.activation_post_process': an observer"):
+        from_torch(ready, torch.randn(2, 3))
     dynamic = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 3)))
-    with pytest.raises(ConversionError, match=r"module '0'.*depends on the data.*before torch.ao.quantization.convert"):
-        export_torch(dynamic, torch.randn(2, 3))
+    with pytest.raises(FrontEndError, match=r"module '0'.*depends on the data.*before torch.ao.quantization.convert"):
+        from_torch(dynamic, torch.randn(2, 3))
 
 
 class Pairs(nn.Module):
@@ -234,15 +233,15 @@ class Pairs(nn.Module):
 
 def test_pairs_keep_their_ranges():
     module = Pairs()
-    model = export_torch(module, torch.randn(4, 8), quiet=True).model
+    model = from_torch(module, torch.randn(4, 8), quiet=True).model
     assert sorted(grids(model)) == [(3, 1, 0), (4, 1, 0), (4, 1, 1), (5, 1, 0)]  # 0 .. 15 around 7 is no grid
     x = np.repeat(half_steps(0.13)[:, None], 8, axis=1)
     np.testing.assert_array_equal(outputs(model, x)[0], module(torch.from_numpy(x))[0].numpy())
 
 
 def test_a_pair_of_two_ranges_is_refused():
-    with pytest.raises(ConversionError, match=r"different parameters: got 0 .. 15 and 0 .. 255"):
-        export_torch(Pairs(hi=255), torch.randn(4, 8))
+    with pytest.raises(FrontEndError, match=r"different parameters: got 0 .. 15 and 0 .. 255"):
+        from_torch(Pairs(hi=255), torch.randn(4, 8))
 
 
 def test_integer_weights_of_torchao():
@@ -250,7 +249,7 @@ def test_integer_weights_of_torchao():
     net = nn.Sequential(nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 4)).eval()
     config = torchao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=torchao.PerGroup(32))
     torchao.quantize_(net[0], config)
-    model = export_torch(net, torch.randn(4, 64), quiet=True).model
+    model = from_torch(net, torch.randn(4, 64), quiet=True).model
     assert grids(model) == [(4, 1, 0)]
     assert model.graph[0].outputs[0].shape == (6, 2, 32)
 
@@ -309,14 +308,14 @@ def test_what_cannot_be_exported_is_named(kind, text):
         def forward(self, x):
             return self.inner(x) + 1
 
-    with pytest.raises(ConversionError, match=text):
-        export_torch(Outer(), torch.randn(2, 3))
+    with pytest.raises(FrontEndError, match=text):
+        from_torch(Outer(), torch.randn(2, 3))
 
 
 def test_example_inputs():
     with pytest.raises(UsageError, match=r"argument 'example_inputs'.*expected torch.Tensor"):
-        export_torch(nn.Identity(), (torch.zeros(1), 3))
-    with pytest.raises(ConversionError, match="no example inputs"):
-        export_torch(nn.Identity(), ())
-    with pytest.raises(ConversionError, match=r"no common batch.*dynamic_batch=False"):
-        export_torch(nn.Identity(), (torch.zeros(2, 1), torch.zeros(3, 1)))
+        from_torch(nn.Identity(), (torch.zeros(1), 3))
+    with pytest.raises(FrontEndError, match="no example inputs"):
+        from_torch(nn.Identity(), ())
+    with pytest.raises(FrontEndError, match=r"no common batch.*dynamic_batch=False"):
+        from_torch(nn.Identity(), (torch.zeros(2, 1), torch.zeros(3, 1)))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from anybit import Finding, Severity, check, load
+from anybit import check, load
+from anybit.errors import Finding, Severity
 from tests.models import model
 
 _ERROR, _WARNING = Severity.ERROR, Severity.WARNING

@@ -10,17 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from anybit import Session, Verdict, analyse, clean, compare, convert, load, repairs, run, save, to_proto, verify
-from anybit.bench.bench import bench
+from anybit import Session, analyse, clean, compare, convert, load, repairs, run, save, to_proto, verify
+from anybit.benchmarking.bench import bench
 from anybit.errors import AnybitError, InputError, InvalidModelError, UsageError
 from anybit.evaluation.evaluate import evaluate
-from anybit.evaluation.statistics import statistics
+from anybit.evaluation.statistics import stats
 from anybit.formats.certify import certify
-from anybit.formats.convert import Format
+from anybit.formats.convert import Dialect
 from anybit.io.repair.defaults import OVERRIDABLE
 from anybit.passes.catalog import catalog, parse_pass
 from anybit.passes.surgery.extract_submodel import extract_submodel
 from anybit.passes.surgery.merge_models import merge_models
+from anybit.results import Verdict
 from anybit.targets.finn.prepare import prepare_finn
 from tests.models import model, parameters, quant, samples
 
@@ -112,7 +113,7 @@ def test_a_default_stays_one_through_load_clean_save_and_every_conversion(tmp_pa
     save(load(tmp_path / "m.onnx"), tmp_path / "n.onnx", external_data=True)
     cleaned = clean(source)
     models = {"saved": tmp_path / "n.onnx", "clean": cleaned, "clean twice": clean(to_proto(cleaned))}
-    for target in Format:
+    for target in Dialect:
         models[target.value] = getattr(convert(source, target), "model", None) or convert(source, target)[0]
     for name, made in models.items():
         for read in (made, to_proto(load(made))):
@@ -206,7 +207,7 @@ def test_data_sets_statistics_and_timing_leave_defaults_alone():
         source = product(batch=batch)
         right = int((expected(W, x).argmax(1) == 0).sum())
         assert evaluate(Session(source), {"x": x, "labels": labels}, batch_size=3).correct == right
-        made = statistics(source, {"x": x, "w": OTHER})
+        made = stats(source, {"x": x, "w": OTHER})
         assert made.samples == 20
         assert [t.name for t in made.activations] == ["a"]
         assert all(a.agrees for a in bench(source, batch_sizes=(4,), rounds=1, with_peers=False).agreements)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from anybit import load
-from anybit.datatypes import parse_datatype
-from anybit.graph.annotations import annotate_datatype, annotate_layout, annotated_datatype, annotated_layout
+from anybit.graph.annotations import annotate_layout, annotate_number_format, annotated_layout, annotated_number_format
 from anybit.graph.notes import notes
+from anybit.number_formats import parse_number_format
 from anybit.passes.layout.conv_1d_to_2d import Conv1dTo2d, UnitAxis
 from anybit.runtime.session import Session
 from tests.models import DOMAIN, model, parameters, quant
@@ -311,11 +311,11 @@ def test_in_a_branch_that_captures():
 def test_annotations_follow():
     read = load(_net("conv", "relu"))
     for v in (read.graph.initializers["w3"], read.graph.node(0).outputs[0]):
-        annotate_datatype(v, parse_datatype("INT3"))
+        annotate_number_format(v, parse_number_format("INT3"))
     annotate_layout(read.graph.node(0).outputs[0], ("N", "C", "L"))
     Conv1dTo2d()(read)
     conv = next(n for n in read.graph if n.op_type == "Conv")
-    assert [str(annotated_datatype(v)) for v in (conv.inputs[1], conv.outputs[0])] == ["INT3", "INT3"]
+    assert [str(annotated_number_format(v)) for v in (conv.inputs[1], conv.outputs[0])] == ["INT3", "INT3"]
     assert annotated_layout(conv.outputs[0]) == ("N", "C", "H", "L")
 
 

@@ -56,7 +56,7 @@ def _linear(kind: str, weights: str = "wq", bias: str = ""):
     return helper.make_node(op_type, inputs, ["h"], name="linear", **attributes), x, w
 
 
-def _quantised(
+def _quantized(
     kind: str = "Conv", *, negative: bool = False, bias: bool = False, seed: int = 0, **quant_attributes: Any
 ):
     """Nodes and initializers: quantised weights, a linear operator, a batch normalisation."""
@@ -76,13 +76,13 @@ def _placed(nodes, values, x, setting: str = "plain"):
 
 
 def test_before_and_after():
-    after = applied(_placed(*_quantised()), FoldBatchNorm(), modified=True)
+    after = applied(_placed(*_quantized()), FoldBatchNorm(), modified=True)
     assert text(after) == [
         "wq/folded = Quant(w/folded[4,2,2,2], wq_scale/folded[4,1,1,1], 0, 4, narrow=1)",
         "y = Conv(x, wq/folded, y/offset[4])",
     ]
     assert sorted(after.graph.initializers) == ["w/folded", "wq_bits", "wq_scale/folded", "wq_zeropt", "y/offset"]
-    after = applied(_placed(*_quantised("MatMul")), FoldBatchNorm(), modified=True)
+    after = applied(_placed(*_quantized("MatMul")), FoldBatchNorm(), modified=True)
     assert text(after) == [
         "wq/folded = Quant(w/folded[5,4], wq_scale/folded[1,4], 0, 4, narrow=1)",
         "y/scaled = MatMul(x, wq/folded)",
@@ -112,7 +112,7 @@ def _steps(loaded: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     seed=st.integers(0, 99),
 )
 def test_integers_stay_and_results_are_the_same_up_to_rounding(kind, setting, negative, bias, mode, bits, scale, seed):
-    nodes, values, x = _quantised(
+    nodes, values, x = _quantized(
         kind, negative=negative, bias=bias, seed=seed, scale=scale, bits=bits, rounding_mode=mode
     )
     proto = _placed(nodes, values, x, setting)
@@ -157,7 +157,7 @@ def load_proto(data: bytes):
 
 
 def test_a_grid_that_cannot_be_negated_is_refused():
-    nodes, values, x = _quantised(narrow=0, bits=2)
+    nodes, values, x = _quantized(narrow=0, bits=2)
     values["w"] = np.where(values["w"] > 0, np.float32(0.3), np.float32(-0.6))  # integers 1 and -2
     for sign, folded in ((1, True), (-1, False)):
         case = nodes, values | {"scale": np.float32([1, 1, sign, 1])}, x
@@ -165,19 +165,19 @@ def test_a_grid_that_cannot_be_negated_is_refused():
             applied(_placed(*case), FoldBatchNorm(), modified=True)
         else:
             assert _problem(*case) == "the integers of the weights cannot be kept"
-    nodes, values, x = _quantised(signed=0, narrow=0, negative=True)
+    nodes, values, x = _quantized(signed=0, narrow=0, negative=True)
     assert _problem(nodes, values | {"scale": -values["var"]}, x) == "the integers of the weights cannot be kept"
 
 
 def test_a_zero_point_stays_where_the_grid_allows_it():
-    nodes, values, x = _quantised(signed=0, narrow=0)
+    nodes, values, x = _quantized(signed=0, narrow=0)
     proto = _placed(nodes, values | {"wq_zeropt": np.float32(7)}, x)
     feeds = {"x": np.random.default_rng(0).normal(size=x).astype(np.float32)}
     assert_close(proto, applied(proto, FoldBatchNorm(), modified=True), feeds, relative=1e-5)
 
 
 def test_what_is_used_elsewhere_is_refused():
-    nodes, values, x = _quantised()
+    nodes, values, x = _quantized()
     both = model(nodes, values, inputs={"x": x}, outputs=["y", "h"])
     twice = [*nodes, helper.make_node("Relu", ["h"], ["r"])]
     for proto in (both, model(twice, values, inputs={"x": x}, outputs=["y", "r"])):
@@ -186,7 +186,7 @@ def test_what_is_used_elsewhere_is_refused():
 
 
 def test_other_reasons_to_refuse():
-    nodes, values, x = _quantised()
+    nodes, values, x = _quantized()
     scales = np.full((1, 2, 1, 1), 0.3, np.float32)
     assert "varies within" in _problem(nodes, values | {"wq_scale": scales}, x)
     assert "scale of zero" in _problem(nodes, values | {"scale": np.float32([1, 0, 1, 1])}, x)
@@ -203,7 +203,7 @@ def test_other_reasons_to_refuse():
 
 
 def test_a_matmul_whose_channels_are_not_on_the_second_axis_is_refused():
-    nodes, values, _ = _quantised("MatMul")
+    nodes, values, _ = _quantized("MatMul")
     assert "output channels" in _problem(nodes, values, (1, 4, 5))
     assert "rank of the product is unknown" in _problem(nodes, values, None)
 
@@ -223,7 +223,7 @@ def test_float_weights_on_request(kind, setting, bias, seed):
 
 
 def test_weights_of_two_layers_are_folded_apart():
-    nodes, values, x = _quantised()
+    nodes, values, x = _quantized()
     other = helper.make_node("Conv", ["x", "wq"], ["other"], name="other")
     proto = model([*nodes, other], values, inputs={"x": x}, outputs=["y", "other"])
     after = applied(proto, FoldBatchNorm(), modified=True)
@@ -234,7 +234,7 @@ def test_weights_of_two_layers_are_folded_apart():
 
 
 def test_annotations():
-    proto = _placed(*_quantised())
+    proto = _placed(*_quantized())
     for name, datatype in (("wq", "INT4"), ("h", "INT16"), ("y", "FLOAT32")):
         annotation = proto.graph.quantization_annotation.add(tensor_name=name)
         annotation.quant_parameter_tensor_names.add(key="finn_datatype", value=datatype)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from anybit import load
-from anybit.datatypes import parse_datatype
 from anybit.errors import InvalidModelError, UsageError
-from anybit.graph.annotations import annotate_datatype, annotated_datatype
+from anybit.graph.annotations import annotate_number_format, annotated_number_format
+from anybit.number_formats import parse_number_format
 from anybit.passes.surgery.extract_submodel import extract_submodel
 from anybit.runtime.session import Session
 from tests.integration.corpus import executable_files, needs_corpus
@@ -60,13 +60,13 @@ def test_it_computes_what_it_computed_inside(make, inputs, outputs, engine):
 
 def test_the_source_stays_and_annotations_go_along():
     read = load(fork())
-    annotate_datatype(read.graph.node(0).outputs[0], parse_datatype("INT7"))
-    annotate_datatype(read.graph.initializers["b"], parse_datatype("INT3"))
+    annotate_number_format(read.graph.node(0).outputs[0], parse_number_format("INT7"))
+    annotate_number_format(read.graph.initializers["b"], parse_number_format("INT3"))
     read.metadata_props["a"] = "1"
     before = valid(read).SerializeToString()
     part = extract_submodel(read, inputs=["h"], outputs=["a"])
-    assert str(annotated_datatype(part.graph.inputs[0])) == "INT7"
-    assert str(annotated_datatype(part.graph.initializers["b"])) == "INT3"
+    assert str(annotated_number_format(part.graph.inputs[0])) == "INT7"
+    assert str(annotated_number_format(part.graph.initializers["b"])) == "INT3"
     assert part.metadata_props == {"a": "1"}
     assert valid(read).SerializeToString() == before
 

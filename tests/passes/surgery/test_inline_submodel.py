@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from anybit import load
-from anybit.datatypes import parse_datatype
 from anybit.errors import InvalidModelError, UsageError
-from anybit.graph.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_number_format
+from anybit.number_formats import parse_number_format
 from anybit.passes.surgery.extract_submodel import extract_submodel
 from anybit.passes.surgery.inline_submodel import inline_submodel
 from anybit.runtime.session import Session
@@ -158,7 +158,7 @@ def test_constants_that_the_rest_reads_too_are_not_doubled():
     again = inline_submodel(read, part, inputs=["x"], outputs=["a"])
     assert text(again) == text(read)
     assert set(again.graph.initializers) == set(read.graph.initializers)
-    annotate_datatype(part.graph.initializers["p_scale"], parse_datatype("FIXED<4,2>"))  # no longer the same
+    annotate_number_format(part.graph.initializers["p_scale"], parse_number_format("FIXED<4,2>"))  # no longer the same
     other = inline_submodel(read, part, inputs=["x"], outputs=["a"])
     assert text(other)[0] == "a = Quant(x, inner_p_scale, p_zeropt, p_bits)"
     assert_same(shared(), other)

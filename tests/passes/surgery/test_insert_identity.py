@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from anybit import compare, load
-from anybit.datatypes import parse_datatype
 from anybit.errors import UsageError
-from anybit.graph.annotations import annotate_datatype, annotated_datatype
+from anybit.graph.annotations import annotate_number_format, annotated_number_format
 from anybit.graph.notes import notes
+from anybit.number_formats import parse_number_format
 from anybit.passes.surgery.insert_identity import InsertIdentity, Side
 from tests.integration.corpus import executable_files, needs_corpus
 from tests.models import model
@@ -85,10 +85,10 @@ def test_outputs_stay(name):
 
 def test_annotations_are_on_both():
     read = load(fork())
-    annotate_datatype(read.graph.outputs[0], parse_datatype("INT9"))
+    annotate_number_format(read.graph.outputs[0], parse_number_format("INT9"))
     InsertIdentity()(read)
     (last,) = (n for n in read.graph if n.outputs[0].name == "y")
-    assert [str(annotated_datatype(v)) for v in (last.inputs[0], last.outputs[0])] == ["INT9", "INT9"]
+    assert [str(annotated_number_format(v)) for v in (last.inputs[0], last.outputs[0])] == ["INT9", "INT9"]
 
 
 def test_an_output_that_is_an_input_is_noted():

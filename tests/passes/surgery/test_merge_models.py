@@ -8,10 +8,10 @@ import pytest
 from onnx import helper
 
 from anybit import load
-from anybit.datatypes import parse_datatype
 from anybit.errors import InvalidModelError, UsageError
-from anybit.graph.annotations import annotate_datatype, annotated_datatype
+from anybit.graph.annotations import annotate_number_format, annotated_number_format
 from anybit.graph.notes import notes
+from anybit.number_formats import parse_number_format
 from anybit.passes.surgery.merge_models import merge_models
 from anybit.runtime.session import Session
 from tests.integration.corpus import CORPUS, needs_corpus
@@ -97,12 +97,12 @@ def test_a_second_model_that_passes_its_input_on():
 
 def test_annotations_and_metadata_are_kept():
     first, second = load(branches()), load(several())
-    annotate_datatype(first.graph.outputs[0], parse_datatype("INT4"))
-    annotate_datatype(second.graph.node(0).outputs[1], parse_datatype("INT5"))
+    annotate_number_format(first.graph.outputs[0], parse_number_format("INT4"))
+    annotate_number_format(second.graph.node(0).outputs[1], parse_number_format("INT5"))
     first.metadata_props.update({"a": "1", "b": "2"})
     second.metadata_props.update({"b": "3", "c": "4"})
     merged = merge_models(first, second)
-    found = {str(o.name): annotated_datatype(o) for n in merged.graph for o in n.outputs}
+    found = {str(o.name): annotated_number_format(o) for n in merged.graph for o in n.outputs}
     assert (str(found["y"]), str(found["r"])) == ("INT4", "INT5")
     assert merged.metadata_props == {"a": "1", "b": "2", "c": "4", "second_b": "3"}
 
@@ -162,12 +162,12 @@ def test_versions_of_our_domain_count_where_the_operator_differs():
     extra = model([node("Trunc", ["x", *"abcd"], ["y"], domain=DOMAIN)], dict.fromkeys("abcd", np.float32(8)),
                   inputs={"x": [1, 8]}, outputs=["y"])  # fmt: skip
     imports = {"": 21, DOMAIN: 2}
-    quantiser = model([quant("x", "q")], parameters("q"), inputs={"x": [1, 8]}, outputs=["q"], imports=imports)
+    quantizer = model([quant("x", "q")], parameters("q"), inputs={"x": [1, 8]}, outputs=["q"], imports=imports)
     newer = load(second)
     assert newer.opset_imports[DOMAIN] == 2
     with pytest.raises(UsageError, match="got 2 and 1"):
         merge_models(newer, load(extra))
-    merged = merge_models(load(extra), load(quantiser))  # Quant is the same in both
+    merged = merge_models(load(extra), load(quantizer))  # Quant is the same in both
     assert merged.opset_imports[DOMAIN] == 1
     valid(merged)
 

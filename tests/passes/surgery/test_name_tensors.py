@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from anybit import compare, load
-from anybit.datatypes import parse_datatype
-from anybit.graph.annotations import annotate_datatype, annotated_datatype
+from anybit.graph.annotations import annotate_number_format, annotated_number_format
 from anybit.graph.names import Names
+from anybit.number_formats import parse_number_format
 from anybit.passes.surgery.name_tensors import NameTensors
 from tests.integration.corpus import executable_files, needs_corpus
 from tests.passes.surgery.surgery import MODELS, assert_same, branches, fork, several, shared, text, valid
@@ -96,14 +96,14 @@ def test_permuted_initializer_names():
 
 def test_annotations_follow():
     read = load(fork())
-    annotate_datatype(read.graph.initializers["w"], parse_datatype("INT4"))
+    annotate_number_format(read.graph.initializers["w"], parse_number_format("INT4"))
     read.graph.node(0).outputs[0].meta["quant_parameter_tensor_names"] = {"SCALE_TENSOR": "b", "finn_datatype": "INT8"}
     NameTensors()(read)
     saved = {a.tensor_name: {e.key: e.value for e in a.quant_parameter_tensor_names}
              for a in valid(read).graph.quantization_annotation}  # fmt: skip
     assert saved["MatMul_0_B"] == {"finn_datatype": "INT4"}
     assert saved["h"] == {"SCALE_TENSOR": "Add_0_B", "finn_datatype": "INT8"}
-    assert str(annotated_datatype(read.graph.initializers["MatMul_0_B"])) == "INT4"
+    assert str(annotated_number_format(read.graph.initializers["MatMul_0_B"])) == "INT4"
 
 
 def test_fresh_names_are_linear_and_unique():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from anybit import compare, load
-from anybit.datatypes import parse_datatype
-from anybit.graph.annotations import annotate_datatype, annotated_datatype
+from anybit.graph.annotations import annotate_number_format, annotated_number_format
 from anybit.graph.notes import notes
+from anybit.number_formats import parse_number_format
 from anybit.passes.surgery.unique_parameters import UniqueParameters
 from tests.integration.corpus import executable_files, needs_corpus
 from tests.passes.surgery.surgery import MODELS, assert_same, branches, shared, text
@@ -64,12 +64,12 @@ def test_a_quantiser_in_a_branch_gets_its_own():
 
 def test_annotations_are_copied_apart():
     read = load(shared())
-    annotate_datatype(read.graph.initializers["p_scale"], parse_datatype("INT4"))
+    annotate_number_format(read.graph.initializers["p_scale"], parse_number_format("INT4"))
     UniqueParameters()(read)
     copy = read.graph.initializers["p_scale_1"]
-    assert str(annotated_datatype(copy)) == "INT4"
-    annotate_datatype(copy, None)
-    assert str(annotated_datatype(read.graph.initializers["p_scale_2"])) == "INT4"
+    assert str(annotated_number_format(copy)) == "INT4"
+    annotate_number_format(copy, None)
+    assert str(annotated_number_format(read.graph.initializers["p_scale_2"])) == "INT4"
 
 
 def test_a_new_name_avoids_those_of_tensors():

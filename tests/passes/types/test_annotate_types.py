@@ -8,11 +8,11 @@ import pytest
 from onnx import helper
 
 from anybit.analysis.types import types
-from anybit.datatypes import parse_datatype
-from anybit.graph.annotations import annotate_datatype, annotate_layout, annotated_datatype, annotated_layout
+from anybit.graph.annotations import annotate_layout, annotate_number_format, annotated_layout, annotated_number_format
 from anybit.graph.names import all_values
 from anybit.io.load import load
 from anybit.io.save import save, to_proto
+from anybit.number_formats import parse_number_format
 from anybit.passes.types.annotate_types import AnnotateTypes
 from anybit.runtime.session import Session
 from tests.analysis.legacy_example import MEASURED, legacy_example
@@ -20,7 +20,7 @@ from tests.models import mlp, model, samples
 
 
 def _stated(read) -> dict[str, str]:
-    return {str(v.name): str(d) for v in all_values(read.graph) if (d := annotated_datatype(v)) is not None}
+    return {str(v.name): str(d) for v in all_values(read.graph) if (d := annotated_number_format(v)) is not None}
 
 
 def test_formats_are_stated_and_stay_in_the_file(tmp_path):
@@ -67,14 +67,14 @@ def test_stale_statements_are_replaced_and_other_annotations_stay(text):
 def test_a_wrong_statement_about_a_float_tensor_is_taken_away():
     proto = model([helper.make_node("Softmax", ["x"], ["y"])], {}, inputs={"x": [1, 3]}, outputs=["y"])
     read = load(proto)
-    annotate_datatype(read.graph.outputs[0], parse_datatype("INT4"))
+    annotate_number_format(read.graph.outputs[0], parse_number_format("INT4"))
     assert AnnotateTypes()(read).modified
-    assert annotated_datatype(read.graph.outputs[0]) is None
+    assert annotated_number_format(read.graph.outputs[0]) is None
 
 
 def test_what_the_file_says_about_its_input_is_believed():
     read = load(mlp())
-    annotate_datatype(read.graph.inputs[0], parse_datatype("UINT8"))
+    annotate_number_format(read.graph.inputs[0], parse_number_format("UINT8"))
     AnnotateTypes()(read)
     assert _stated(read)["x"] == "UINT8"
 

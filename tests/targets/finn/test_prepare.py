@@ -10,9 +10,9 @@ import pytest
 from onnx import helper
 
 import anybit
-from anybit.datatypes import IntType, parse_datatype
 from anybit.errors import Severity, UsageError
-from anybit.graph.annotations import annotated_datatype
+from anybit.graph.annotations import annotated_number_format
+from anybit.number_formats import IntFormat, parse_number_format
 from anybit.targets.finn.prepare import Form, prepare_finn
 from tests.models import DOMAIN, model, parameters, quant
 
@@ -81,17 +81,17 @@ def test_a_stated_input_needs_no_thresholds():
     source = net([quant("sums", "y")], parameters("y", scale=2.0), head=False)
     plain = prepare_finn(source)
     assert "no-hardware" in rules(plain)
-    handover = prepare_finn(source, input_types={"x": parse_datatype("UINT8")})
+    handover = prepare_finn(source, input_types={"x": parse_number_format("UINT8")})
     assert handover.ready
     assert not rules(handover, Severity.WARNING)
-    assert annotated_datatype(handover.model.graph.inputs[0]) == IntType(8, signed=False)
+    assert annotated_number_format(handover.model.graph.inputs[0]) == IntFormat(8, signed=False)
     assert [n.op_type for n in handover.model.graph] == ["MatMul", "MultiThreshold", "Mul"]
 
 
 @pytest.mark.parametrize(("name", "datatype"), [("z", "UINT8"), ("x", "FLOAT32")])
 def test_a_wrong_statement_is_misuse(name: str, datatype: str):
     with pytest.raises(UsageError):
-        prepare_finn(net([quant("sums", "y")], parameters("y")), input_types={name: parse_datatype(datatype)})
+        prepare_finn(net([quant("sums", "y")], parameters("y")), input_types={name: parse_number_format(datatype)})
 
 
 def test_a_softmax_is_cut_off_only_if_asked():
@@ -251,4 +251,4 @@ def test_an_input_of_bytes_is_one_of_integers():
     handover = prepare_finn(source)
     assert handover.ready, handover.findings
     product = next(n for n in handover.model.graph if n.op_type == "MatMul")
-    assert annotated_datatype(product.inputs[0]) == IntType(8, signed=False)
+    assert annotated_number_format(product.inputs[0]) == IntFormat(8, signed=False)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import anybit
-from anybit.datatypes import IntType
 from anybit.formats.convert import to_hub
 from anybit.formats.thresholds.write import write_layers
 from anybit.io.load import load
+from anybit.number_formats import IntFormat
 from anybit.runtime.compare import FLOAT_TOLERANCE
 from anybit.targets.finn.dialect_rules import MAC, is_hardware
 from anybit.targets.finn.inputs import tie_inputs
@@ -77,7 +77,7 @@ def agree(files: Mapping[str, int], folder: Path) -> None:
     for number, (file, count) in enumerate(files.items()):
         path = CORPUS.parent / file
         inputs = [str(v.name) for v in load(path).graph.inputs] if any(s in file for s in STATED) else []
-        handover = prepare_finn(path, logits=True, input_types={name: IntType(8, signed=True) for name in inputs})
+        handover = prepare_finn(path, logits=True, input_types={name: IntFormat(8, signed=True) for name in inputs})
         assert handover.ready, (file, handover.findings)
         rows = tie_inputs(handover.model, count, seed=number)
         models[f"m{number}"] = (handover.model, rows)

@@ -19,9 +19,9 @@ from anybit.cleanup.flatten import flattened
 from anybit.cleanup.fold_constants import FoldConstants
 from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.cleanup.infer_shapes import InferShapes
-from anybit.datatypes import DataType
 from anybit.errors import Finding
 from anybit.io.load import ModelSource
+from anybit.number_formats import NumberFormat
 from anybit.ops.broken import refuse_broken
 
 
@@ -46,8 +46,8 @@ class FormatCost:
         bit_operations: Their bit operations.
     """
 
-    activation: DataType
-    weight: DataType
+    activation: NumberFormat
+    weight: NumberFormat
     macs: int
     bit_operations: int
 
@@ -72,7 +72,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Part:
+class PartCost:
     """One layer, or all layers of one operator.
 
     Attributes:
@@ -89,7 +89,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Other:
+class OtherNodes:
     """Nodes of an operator that computes, but multiplies no tensors by each other: they are in no figure.
 
     Attributes:
@@ -124,9 +124,9 @@ class Cost:
     counting: BitOperations
     dense: Figures
     sparse: Figures
-    layers: tuple[Part, ...]
-    operators: tuple[Part, ...]
-    others: tuple[Other, ...]
+    layers: tuple[PartCost, ...]
+    operators: tuple[PartCost, ...]
+    others: tuple[OtherNodes, ...]
     findings: tuple[Finding, ...]
 
 
@@ -186,9 +186,9 @@ def _operands(model: ir.Model) -> dict[ir.Node, list[Operand | None]]:
     return {node: [of(v) for v in node.inputs] for node in model.graph.all_nodes() if reads_weights(node)}
 
 
-def _part(name: str, node: ir.Node, layers: Sequence[Layer], counting: BitOperations) -> Part:
+def _part(name: str, node: ir.Node, layers: Sequence[Layer], counting: BitOperations) -> PartCost:
     dense, sparse = (_figures(layers, counting, sparse=s) for s in (False, True))
-    return Part(name, _operator(node), dense, sparse)
+    return PartCost(name, _operator(node), dense, sparse)
 
 
 def _name(node: ir.Node) -> str:
@@ -199,18 +199,18 @@ def _operator(node: ir.Node) -> str:
     return f"{node.domain}::{node.op_type}" if node.domain else node.op_type
 
 
-def _by_operator(layers: Iterable[Layer], counting: BitOperations) -> tuple[Part, ...]:
+def _by_operator(layers: Iterable[Layer], counting: BitOperations) -> tuple[PartCost, ...]:
     grouped: dict[str, list[Layer]] = {}
     for layer in layers:
         grouped.setdefault(_operator(layer.node), []).append(layer)
     return tuple(_part(name, group[0].node, group, counting) for name, group in grouped.items())
 
 
-def _others(work: Tally) -> tuple[Other, ...]:
+def _others(work: Tally) -> tuple[OtherNodes, ...]:
     grouped: dict[str, list[int | None]] = {}
     for node, elements in work.others:
         grouped.setdefault(_operator(node), []).append(elements)
-    return tuple(Other(name, len(counts), _sum(counts)) for name, counts in grouped.items())
+    return tuple(OtherNodes(name, len(counts), _sum(counts)) for name, counts in grouped.items())
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:
@@ -233,7 +233,7 @@ def _figures(layers: Sequence[Layer], counting: BitOperations, *, sparse: bool) 
 
 
 def _formats(products: Iterable[Products], counting: BitOperations, *, sparse: bool) -> tuple[FormatCost, ...]:
-    grouped: dict[tuple[DataType, DataType], list[Products]] = {}
+    grouped: dict[tuple[NumberFormat, NumberFormat], list[Products]] = {}
     for p in products:
         grouped.setdefault(p.formats, []).append(p)
     costs = [

@@ -11,8 +11,8 @@ import onnx_ir as ir
 from anybit.analysis.cost.macs import Contraction, Uncountable, contractions, known_shape, operands_of
 from anybit.analysis.cost.operand import Operand, element_format
 from anybit.arrays import Array
-from anybit.datatypes import DataType
 from anybit.graph.constants import constant
+from anybit.number_formats import NumberFormat
 
 Operands = Mapping[ir.Node, Sequence[Operand | None]]
 """By node, its inputs as they were before constants were folded."""
@@ -31,7 +31,7 @@ class Products:
         terms: Products in one sum, at most.
     """
 
-    formats: tuple[DataType, DataType]
+    formats: tuple[NumberFormat, NumberFormat]
     macs: int
     nonzero: int
     terms: int
@@ -114,7 +114,7 @@ def _products(node: ir.Node, contraction: Contraction, operands: Sequence[Operan
     return Products((formats[0], formats[1]), contraction.macs, nonzero, contraction.terms)
 
 
-def _format(node: ir.Node, index: int | None, operands: Sequence[Operand | None]) -> DataType:
+def _format(node: ir.Node, index: int | None, operands: Sequence[Operand | None]) -> NumberFormat:
     operand = None if index is None or index >= len(operands) else operands[index]
     return element_format(node.outputs[0].dtype) if operand is None else operand.format
 

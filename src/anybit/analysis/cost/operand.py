@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.analysis.values.interpreter import Values
-from anybit.datatypes import FLOAT16, FLOAT32, DataType, FloatType, IntType
 from anybit.errors import AnybitError
-from anybit.graph.annotations import annotated_datatype
+from anybit.graph.annotations import annotated_number_format
+from anybit.number_formats import FLOAT16, FLOAT32, FloatFormat, IntFormat, NumberFormat
 from anybit.ops.calls import call_of, operator_of
 
 _SAME_ELEMENTS = frozenset("Identity Transpose Reshape Flatten Squeeze Unsqueeze".split())
@@ -21,13 +21,13 @@ _QUANTIZERS = frozenset("QuantizeLinear DequantizeLinear Clip Cast".split())
 
 _FLOATS = {
     ir.DataType.FLOAT16: FLOAT16,
-    ir.DataType.BFLOAT16: FloatType(8, 7, 127),
-    ir.DataType.DOUBLE: FloatType(11, 52, 1023),
-    ir.DataType.FLOAT8E4M3FN: FloatType(4, 3, 7),
-    ir.DataType.FLOAT8E4M3FNUZ: FloatType(4, 3, 8),
-    ir.DataType.FLOAT8E5M2: FloatType(5, 2, 15),
-    ir.DataType.FLOAT8E5M2FNUZ: FloatType(5, 2, 16),
-    ir.DataType.FLOAT4E2M1: FloatType(2, 1, 1),
+    ir.DataType.BFLOAT16: FloatFormat(8, 7, 127),
+    ir.DataType.DOUBLE: FloatFormat(11, 52, 1023),
+    ir.DataType.FLOAT8E4M3FN: FloatFormat(4, 3, 7),
+    ir.DataType.FLOAT8E4M3FNUZ: FloatFormat(4, 3, 8),
+    ir.DataType.FLOAT8E5M2: FloatFormat(5, 2, 15),
+    ir.DataType.FLOAT8E5M2FNUZ: FloatFormat(5, 2, 16),
+    ir.DataType.FLOAT4E2M1: FloatFormat(2, 1, 1),
 }
 
 
@@ -41,7 +41,7 @@ class Operand:
         constant: For a constant, equal where the same integers are computed from the same initializer.
     """
 
-    format: DataType
+    format: NumberFormat
     stored: Hashable
     constant: Hashable
 
@@ -60,11 +60,11 @@ def read_operand(value: ir.Value, values: Values) -> Operand:
     return Operand(grid.integers, (activation, *alike), (weight, *alike))
 
 
-def element_format(dtype: ir.DataType | None) -> DataType:
+def element_format(dtype: ir.DataType | None) -> NumberFormat:
     """The format of an element type; FLOAT32 where it is not known."""
     if dtype is None or dtype not in _FLOATS:
         integer = dtype is not None and dtype.is_integer()
-        return IntType(int(dtype.bitwidth), signed=dtype.is_signed()) if dtype is not None and integer else FLOAT32
+        return IntFormat(int(dtype.bitwidth), signed=dtype.is_signed()) if dtype is not None and integer else FLOAT32
     return _FLOATS[dtype]
 
 
@@ -81,7 +81,7 @@ def _behind(value: ir.Value, op_types: frozenset[str], opsets: dict[str, int] | 
         value = first
 
 
-def _stated(value: ir.Value, opsets: dict[str, int]) -> DataType:
+def _stated(value: ir.Value, opsets: dict[str, int]) -> NumberFormat:
     """The format that the quantiser, the annotation or the element type behind a tensor states."""
     source = _behind(value, _SELECTIONS)
     node = source.producer()
@@ -95,8 +95,8 @@ def _stated(value: ir.Value, opsets: dict[str, int]) -> DataType:
     return element_format(source.dtype if quantized is None else quantized.dtype)
 
 
-def _annotated(value: ir.Value) -> DataType | None:
+def _annotated(value: ir.Value) -> NumberFormat | None:
     try:
-        return annotated_datatype(value)
+        return annotated_number_format(value)
     except AnybitError:
         return None  # `check` says what is wrong with it

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from anybit.analysis.values.bounds.sums_of_products import Sums
 from anybit.analysis.values.tensor_values import Float64s, smallest_format
-from anybit.datatypes import DataType, IntType
+from anybit.number_formats import IntFormat, NumberFormat
 
 
 class Bound(enum.Enum):
@@ -39,12 +39,12 @@ class Interval:
     partial_hi: int
 
     @property
-    def format(self) -> IntType:
+    def format(self) -> IntFormat:
         """The smallest integer format that holds every final sum."""
         return smallest_format(self.lo, self.hi)
 
     @property
-    def partial_format(self) -> IntType:
+    def partial_format(self) -> IntFormat:
         """The smallest integer format that holds every partial sum as well, whatever the order of the products."""
         return smallest_format(min(self.lo, self.partial_lo), max(self.hi, self.partial_hi))
 
@@ -65,7 +65,7 @@ class Accumulator:
 
     op_type: str
     terms: int
-    operands: tuple[DataType, DataType]
+    operands: tuple[NumberFormat, NumberFormat]
     intervals: Mapping[Bound, Interval]
     scale: Float64s
     lo: Float64s

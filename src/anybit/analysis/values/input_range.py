@@ -17,7 +17,7 @@ from anybit.analysis.values.bounds.corners import outward
 from anybit.analysis.values.stated_formats import of_annotation
 from anybit.analysis.values.tensor_values import Float64s, Shape, TensorValues, bounded, integers, of_dtype
 from anybit.errors import UsageError
-from anybit.graph.annotations import annotated_datatype
+from anybit.graph.annotations import annotated_number_format
 from anybit.graph.walk import shape_of
 
 _UNORDERED = frozenset((ir.DataType.STRING, ir.DataType.COMPLEX64, ir.DataType.COMPLEX128))
@@ -83,7 +83,7 @@ def _of_input(value: ir.Value, limits: InputRange | tuple[Bound, Bound] | None) 
             "range of an input without a number that the input can hold",
             node=reader.where,
             got=_shown(limits),
-            expected=f"numbers of {value.dtype if declared is None else annotated_datatype(value)}",
+            expected=f"numbers of {value.dtype if declared is None else annotated_number_format(value)}",
         )
     return within
 

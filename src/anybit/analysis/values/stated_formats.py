@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import IntegerGrid, TensorValues, bounded, integers
-from anybit.datatypes import DataType, FixedType, FloatType, ScaledIntType
 from anybit.errors import AnybitError
-from anybit.graph.annotations import annotated_datatype
+from anybit.graph.annotations import annotated_number_format
+from anybit.number_formats import FixedFormat, FloatFormat, NumberFormat, ScaledIntFormat
 
 
 def of_annotation(value: ir.Value) -> TensorValues | None:
@@ -18,23 +18,23 @@ def of_annotation(value: ir.Value) -> TensorValues | None:
     what the model computes.
     """
     try:
-        datatype = annotated_datatype(value)
+        datatype = annotated_number_format(value)
     except AnybitError:
         return None  # `check` says what is wrong with it
     return None if datatype is None else _of_datatype(datatype)
 
 
-def _of_datatype(datatype: DataType) -> TensorValues | None:
+def _of_datatype(datatype: NumberFormat) -> TensorValues | None:
     try:
         lo, hi = float(datatype.min), float(datatype.max)
     except OverflowError:
         return None  # all that float64 holds
     match datatype:
-        case ScaledIntType():
+        case ScaledIntFormat():
             return None  # the integers are bounded, their scale is not known
-        case FloatType():
+        case FloatFormat():
             return bounded(lo, hi) if datatype.bits < 16 else None
-        case FixedType():
+        case FixedFormat():
             step = float(datatype.step)
             if not step:  # too fine for float64
                 return bounded(lo, hi)

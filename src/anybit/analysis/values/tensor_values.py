@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.arrays import Array, as_float64
-from anybit.datatypes import DataType, FixedType, FloatType, IntType, ScaledIntType
+from anybit.number_formats import FixedFormat, FloatFormat, IntFormat, NumberFormat, ScaledIntFormat
 
 Float64s = npt.NDArray[np.float64]
 Shape = tuple[int | None, ...]
@@ -49,21 +49,21 @@ class IntegerGrid:
     zero_point: Float64s
     lo: Float64s
     hi: Float64s
-    datatype: DataType | None = None
+    datatype: NumberFormat | None = None
 
     @property
-    def integers(self) -> DataType:
+    def integers(self) -> NumberFormat:
         """The declared format, else the smallest one that holds lo .. hi."""
         return self.smallest if self.datatype is None else self.datatype
 
     @property
-    def multiplied(self) -> DataType:
+    def multiplied(self) -> NumberFormat:
         """The format in which products take the integers: a format of reals, such as a minifloat, is none of them."""
-        real = isinstance(self.datatype, FixedType | FloatType | ScaledIntType)
+        real = isinstance(self.datatype, FixedFormat | FloatFormat | ScaledIntFormat)
         return self.smallest if real else self.integers
 
     @property
-    def smallest(self) -> IntType:
+    def smallest(self) -> IntFormat:
         """The smallest integer format that holds lo .. hi of every channel."""
         return smallest_format(int(self.lo.min(initial=0)), int(self.hi.max(initial=0)))
 
@@ -119,7 +119,7 @@ class TensorValues:
         return TensorValues(move(self.lo), move(self.hi), None if self.grid is None else self.grid.moved(move))
 
 
-def smallest_format(lo: int, hi: int) -> IntType:
+def smallest_format(lo: int, hi: int) -> IntFormat:
     """The integer format of fewest bits that holds lo .. hi, unsigned where lo is not negative.
 
     Example:
@@ -127,8 +127,8 @@ def smallest_format(lo: int, hi: int) -> IntType:
         ('INT4', 'UINT5', 'BINARY')
     """
     if lo >= 0:
-        return IntType(max(hi.bit_length(), 1), signed=False)
-    return IntType(1 + max((-lo - 1).bit_length(), hi.bit_length() if hi > 0 else 0), signed=True)
+        return IntFormat(max(hi.bit_length(), 1), signed=False)
+    return IntFormat(1 + max((-lo - 1).bit_length(), hi.bit_length() if hi > 0 else 0), signed=True)
 
 
 def checked_grid(grid: IntegerGrid) -> IntegerGrid | None:
@@ -176,7 +176,7 @@ def of_dtype(dtype: np.dtype[Any] | None) -> TensorValues:
     return integers(float(info.min), float(info.max))
 
 
-def integers(lo: npt.ArrayLike, hi: npt.ArrayLike, datatype: DataType | None = None) -> TensorValues:
+def integers(lo: npt.ArrayLike, hi: npt.ArrayLike, datatype: NumberFormat | None = None) -> TensorValues:
     """Integers lo .. hi that stand for themselves."""
     low, high = np.asarray(lo, np.float64), np.asarray(hi, np.float64)
     return bounded(low, high, IntegerGrid(np.ones(()), np.zeros(()), low, high, datatype))

@@ -21,7 +21,7 @@ from anybit.analysis.values.tensor_values import Float64s
 from anybit.arrays import Array
 from anybit.errors import Refusal
 from anybit.exact.integer_layers import IntegerLayer, IntegerProduct, read_layer
-from anybit.exact.requantization import LARGEST_BIAS, Corners, Requantization, corners_of, reproduces, requantise
+from anybit.exact.requantization import LARGEST_BIAS, Corners, Requantization, corners_of, reproduces, requantize
 from anybit.exact.thresholds import Steps, steps_of
 from anybit.formats.dialect import Approximation, Outcome
 from anybit.formats.integer.lowering import Hub, lower
@@ -106,7 +106,7 @@ def _certified(
     """The layer with a bias and a multiplier for each channel, if they reproduce all steps between the limits."""
     zero_point = np.broadcast_to(zero_points.reshape(-1), layer.scale.shape)
     lowest, highest = limits
-    found = requantise(steps, zero_point, lowest=lowest, highest=highest, room=_room(layer, x))
+    found = requantize(steps, zero_point, lowest=lowest, highest=highest, room=_room(layer, x))
     corners = corners_of(steps, zero_point, lowest=lowest, highest=highest)
     scale, fits = _weight_scale(found, corners, x.one_scale, y.one_scale)
     weights = layer.weights * found.factor.reshape(_across(layer))

@@ -118,7 +118,7 @@ class _ProductReader:
         if product.requantization is None:
             self._end_in_casts(node, made[-1].outputs[0])
         else:
-            self._requantise(product, y, made[-1].outputs[0])
+            self._requantize(product, y, made[-1].outputs[0])
         self.rewriter.discard(y)
 
     def _reals(self, product: Product, x: ir.Value) -> ir.Value:
@@ -158,7 +158,7 @@ class _ProductReader:
                 old.replace_all_uses_with(sums)
             self.rewriter.discard(old)
 
-    def _requantise(self, product: Product, old: ir.Value, sums: ir.Value) -> None:
+    def _requantize(self, product: Product, old: ir.Value, sums: ir.Value) -> None:
         node, requantization = product.node, product.requantization
         if requantization is None:  # sums end in casts
             return

@@ -10,14 +10,14 @@ import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import Float64s, smallest_format
 from anybit.arrays import Array
-from anybit.datatypes import BipolarType, DataType, IntType
 from anybit.exact.chain import Chain
 from anybit.exact.numbers import Floats, Integers, Pairs
 from anybit.formats.thresholds.rows import Levels, Rows
-from anybit.graph.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_number_format
 from anybit.graph.constants import constant
 from anybit.graph.rewriter import Rewriter
 from anybit.graph.walk import shape_of
+from anybit.number_formats import BipolarFormat, IntFormat, NumberFormat
 from anybit.ops.operator import DOMAIN
 
 LAYOUTS = {(3, 1): "NCW", (4, 1): "NCHW", (5, 1): "NCDHW", (3, 2): "NWC", (4, 3): "NHWC", (5, 4): "NDHWC"}
@@ -52,17 +52,17 @@ class Written:
         before.prepend(node)
         return node.outputs[0]
 
-    def weights(self, name: str, weights: Array, declared: DataType | None) -> ir.Value:
+    def weights(self, name: str, weights: Array, declared: NumberFormat | None) -> ir.Value:
         """Integer weights as float32."""
         value = self.rewriter.constant(name, np.ascontiguousarray(weights, np.float32))
-        annotate_datatype(value, weight_type(weights, declared))
+        annotate_number_format(value, weight_type(weights, declared))
         return value
 
     def scaled(self, before: ir.Node, value: ir.Value, by: Float64s, axis: int | None, name: str) -> ir.Value:
         """The tensor times one number, or one a channel."""
         factor = self.rewriter.constant(f"{name}/factor", laid(by.astype(np.float32), axis, value))
         if np.isfinite(by).all() and (by == np.rint(by)).all():
-            annotate_datatype(factor, integer_type(float(by.min()), float(by.max())))
+            annotate_number_format(factor, integer_type(float(by.min()), float(by.max())))
         return self.put(before, "Mul", [value, factor], name, value, {})
 
     def sum_of(self, before: ir.Node, like: ir.Value, pairs: Pairs, multipliers: tuple[int, int]) -> ir.Value:
@@ -105,7 +105,7 @@ class Written:
         across = (-1, *(1,) * (weights.ndim - 1)) if maker.op_type == "Conv" else (1, -1)
         turned = weights * sign.astype(np.float32).reshape(across)
         bipolar = bool((np.abs(turned) == 1).all())
-        new = self.weights(f"{old.name}/signed", turned, BipolarType() if bipolar else None)
+        new = self.weights(f"{old.name}/signed", turned, BipolarFormat() if bipolar else None)
         maker.replace_input_with(1, new)
 
     def multi_threshold(
@@ -116,8 +116,8 @@ class Written:
         thresholds = self.rewriter.constant(f"{output.name}/thresholds", rows.thresholds)
         if whole and rows.thresholds.size:
             ends = (float(f(rows.thresholds)) for f in (np.min, np.max))
-            annotate_datatype(thresholds, integer_type(*ends))
-        datatype = BipolarType() if levels.bipolar else integer_type(levels.lo, levels.hi)
+            annotate_number_format(thresholds, integer_type(*ends))
+        datatype = BipolarFormat() if levels.bipolar else integer_type(levels.lo, levels.hi)
         attributes: list[ir.Attr] = [
             ir.AttrString("out_dtype", str(datatype)),
             ir.AttrFloat32("out_scale", 2.0 if levels.bipolar else 1.0),
@@ -136,14 +136,14 @@ class Written:
             attributes={a.name: a for a in attributes},
         )
         node.prepend(new)
-        annotate_datatype(new.outputs[0], datatype)
+        annotate_number_format(new.outputs[0], datatype)
         return new.outputs[0]
 
     def annotate(self, numbers: Integers) -> None:
         """States the format of whole numbers."""
         lo, hi = float(numbers.lo.min(initial=0)), float(numbers.hi.max(initial=0))
         bipolar = numbers.parity == 1 and (lo, hi) == (-1, 1)
-        annotate_datatype(numbers.value, BipolarType() if bipolar else integer_type(lo, hi))
+        annotate_number_format(numbers.value, BipolarFormat() if bipolar else integer_type(lo, hi))
 
     def realise(self) -> None:
         """Lets what still reads a tensor of the hub get the numbers times their scale; its own node makes it else."""
@@ -178,13 +178,13 @@ def laid(by_channel: Array, axis: int | None, like: ir.Value) -> Array:
     return by_channel.reshape(-1, *(1,) * (rank - axis - 1))
 
 
-def integer_type(lo: float, hi: float) -> IntType:
+def integer_type(lo: float, hi: float) -> IntFormat:
     """The smallest format that holds lo .. hi; a signed one has two bits at least."""
     found = smallest_format(int(lo), int(hi))
-    return IntType(max(found.bits, _LEAST_SIGNED_BITS), signed=True) if found.signed else found
+    return IntFormat(max(found.bits, _LEAST_SIGNED_BITS), signed=True) if found.signed else found
 
 
-def weight_type(weights: Array, declared: DataType | None) -> DataType:
+def weight_type(weights: Array, declared: NumberFormat | None) -> NumberFormat:
     """The declared format of weights, if it is one of integers that holds them; else the smallest."""
     if declared is not None and declared.is_integer and declared.allows(weights).all():
         return declared

@@ -15,7 +15,7 @@ from anybit.exact.step_function import Proof, StepFunction
 from anybit.formats.thresholds.emit import LAYOUTS, Written, integer_type
 from anybit.formats.thresholds.residual_add import pair_rows
 from anybit.formats.thresholds.rows import Levels, Rows, Ties, rows_of
-from anybit.graph.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_number_format
 from anybit.graph.walk import label, shape_of
 from anybit.quantizers.quantizer import read_quant
 
@@ -139,7 +139,7 @@ def _source(written: Written, node: ir.Node, chain: Chain, rows: Rows) -> tuple[
         value = written.sum_of(node, node.outputs[0], root, (sign * p, sign * q))
         ends = [sign * (p * a + q * b) for a, b in ((root.a.lo, root.b.lo), (root.a.hi, root.b.hi))]
         lo, hi = float(np.minimum(*ends).min()), float(np.maximum(*ends).max())
-        annotate_datatype(value, integer_type(lo, hi))
+        annotate_number_format(value, integer_type(lo, hi))
         return value, (lo, hi)
     if (rows.sign < 0).any():
         _, root = written.negated(chain, root, rows.sign, node)

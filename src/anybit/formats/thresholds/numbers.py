@@ -15,7 +15,7 @@ from anybit.exact.numbers import Floats, Integers, Pairs
 from anybit.formats.thresholds.emit import Written, integer_type, laid
 from anybit.formats.thresholds.levels import ThresholdLayer, declared_levels, threshold
 from anybit.formats.thresholds.rows import SAME
-from anybit.graph.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_number_format
 from anybit.graph.rewriter import Rewriter
 from anybit.graph.walk import label
 
@@ -118,7 +118,7 @@ class Numbers:
         added = self.written.rewriter.constant(
             f"{name}/bias", laid(shift.astype(np.float32), numbers.axis, numbers.value)
         )
-        annotate_datatype(added, integer_type(float(shift.min()), float(shift.max())))
+        annotate_number_format(added, integer_type(float(shift.min()), float(shift.max())))
         value = self.written.put(before, "Add", [numbers.value, added], name, numbers.value, {})
         shifted = replace(numbers, value=value, lo=lo, hi=hi, bias=None, parity=None, mac=None)
         self.written.annotate(shifted)

@@ -17,13 +17,13 @@ from anybit.analysis.values.interpreter import Values, values_of
 from anybit.analysis.values.tensor_values import Float64s, IntegerGrid
 from anybit.arrays import as_float64
 from anybit.cleanup.infer_shapes import InferShapes
-from anybit.exact.requantization import requantise
+from anybit.exact.requantization import requantize
 from anybit.exact.thresholds import Steps
 from anybit.formats.dialect import Outcome
 from anybit.formats.thresholds.emit import laid
-from anybit.formats.thresholds.weights import quantise_weights
+from anybit.formats.thresholds.weights import quantize_weights
 from anybit.formats.zero_signs import Told, keep_positive_zeros
-from anybit.graph.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_number_format
 from anybit.graph.constants import constant
 from anybit.graph.rewriter import Rewriter
 from anybit.graph.walk import shape_of
@@ -49,7 +49,7 @@ def _one() -> npt.NDArray[np.float32]:
 def read(model: ir.Model) -> Outcome:
     """Reads every uniform MultiThreshold, and weights that are integers by annotation, in place."""
     rewriter = Rewriter(model, "read thresholds")
-    quantise_weights(model, rewriter)
+    quantize_weights(model, rewriter)
     nodes = [n for n in model.graph.all_nodes() if operator_of(n, model.opset_imports) is MULTI_THRESHOLD]
     if nodes:
         InferShapes()(model)
@@ -97,7 +97,7 @@ class _ThresholdPlan:
         if self.makes_negative_zeros:
             keep_positive_zeros(rewriter, old, made[-1].outputs[0], told)
         rewriter.take_over(made[-1].outputs[0], old)
-        annotate_datatype(made[-1].outputs[0], None)
+        annotate_number_format(made[-1].outputs[0], None)
         rewriter.discard(old)
 
     def _nodes(self, x: ir.Value, old: ir.Value, rewriter: Rewriter) -> list[ir.Node]:
@@ -162,7 +162,7 @@ def _sign(rows: Float64s, axis: int, scale: np.float32, bias: np.float32) -> _Th
 def _of_integers(
     rows: Float64s, axis: int, scale: np.float32, bias: np.float32, ends: tuple[float, float]
 ) -> _ThresholdPlan | None:
-    """A multiple of the number, rounded to nearest; see `requantise`."""
+    """A multiple of the number, rounded to nearest; see `requantize`."""
     lo, hi = ends
     if max(abs(lo), abs(hi)) >= _EXACT or rows.shape[1] < _FEWEST:
         return None
@@ -175,7 +175,7 @@ def _of_integers(
     shifted = np.where((index >= count) | (shifted > hi), np.inf, shifted)
     full = np.ones(channels)
     steps = Steps(full, lowest + always, shifted, lo * full, hi * full)
-    found = requantise(steps, np.zeros(channels), lowest=lowest, highest=lowest + count, room=_LARGEST_FACTOR * full)
+    found = requantize(steps, np.zeros(channels), lowest=lowest, highest=lowest + count, room=_LARGEST_FACTOR * full)
     largest = np.abs(found.factor) * max(abs(lo), abs(hi)) + np.abs(found.bias)
     if not found.found.all() or largest.max() >= _EXACT:
         return None

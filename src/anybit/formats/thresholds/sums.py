@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from anybit.datatypes import IntType
 from anybit.errors import Refusal
 from anybit.exact.integer_layers import IntegerProduct, read_product
 from anybit.exact.numbers import Integers
@@ -15,6 +14,7 @@ from anybit.formats.thresholds.moves import window_of
 from anybit.formats.thresholds.numbers import LARGEST_SUM, Numbers, has_one_sign, inexact, is_power_of_two
 from anybit.formats.thresholds.rows import SAME
 from anybit.graph.walk import label, shape_of
+from anybit.number_formats import IntFormat
 from anybit.ops.sizes import refuse_bytes
 
 
@@ -97,7 +97,7 @@ class Sums:
         if max(np.abs(lo).max(), np.abs(hi).max()) >= LARGEST_SUM:
             return Refusal(problem="its sums do not fit into float32", node=label(node))
         refuse_bytes(8 * channels * count, label(node))
-        ones = written.weights(f"{output.name}/ones", np.ones((channels, 1, *kernel)), IntType(1, signed=False))
+        ones = written.weights(f"{output.name}/ones", np.ones((channels, 1, *kernel)), IntFormat(1, signed=False))
         attributes |= {
             "group": ir.AttrInt64("group", channels),
             "kernel_shape": ir.AttrInt64s("kernel_shape", kernel),

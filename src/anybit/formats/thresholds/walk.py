@@ -102,9 +102,9 @@ class Flow:
     def _told_apart(self, node: ir.Node) -> _Result:
         """Leaves a node whose result stays real, as an operator tells -0 from +0 in it."""
         operator = operator_of(node, self._opsets)
-        quantises = operator is not None and operator.name in QUANTIZERS
+        quantizes = operator is not None and operator.name in QUANTIZERS
         multiplies = node.domain == "" and node.op_type in PRODUCTS and self._numbers.has_quantized_operand(node)
-        refusal = refusal_where_told(node.outputs[0], self._told) if quantises or multiplies else None
+        refusal = refusal_where_told(node.outputs[0], self._told) if quantizes or multiplies else None
         return None if refusal is None else replace(refusal, node=label(node))
 
     def _cast(self, node: ir.Node) -> _Result:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from anybit.frontends.brevitas.export import export_brevitas
+from anybit.frontends.brevitas.convert import from_brevitas
 
-__all__ = ["export_brevitas"]
+__all__ = ["from_brevitas"]

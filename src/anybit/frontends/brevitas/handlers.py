@@ -22,7 +22,7 @@ from brevitas.proxy.float_parameter_quant import WeightFloatQuantProxyFromInject
 from brevitas.proxy.float_runtime_quant import ActFloatQuantProxyFromInjector
 from brevitas.proxy.runtime_quant import TruncQuantProxyFromInjector
 
-from anybit.frontends.agreement import ConversionError
+from anybit.errors import FrontEndError
 from anybit.frontends.brevitas.meanings import Integer, Minifloat, is_binary, rounding_of
 from anybit.frontends.torch.operators.trunc import trunc
 from anybit.rounding import Rounding
@@ -43,9 +43,9 @@ class Weights(BaseHandler):
 
     def prepare_for_export(self, module: Any) -> None:
         self.layers: list[Any] = list(module.tracked_module_list) if module.is_quant_enabled else []
-        quantised = [layer.quant_weight() for layer in self.layers]
-        self.values = [q.value.detach() for q in quantised]
-        self.meanings = [_meaning(module, q) for q in quantised]
+        quantized = [layer.quant_weight() for layer in self.layers]
+        self.values = [q.value.detach() for q in quantized]
+        self.meanings = [_meaning(module, q) for q in quantized]
         self.in_place = False
 
     def of_layer(self, index: int) -> Weights:
@@ -167,7 +167,7 @@ def _integer(proxy: Any, parameters: Any, tensor_quant: Any) -> Integer:
     bits = parameters.bit_width.detach()
     if bits.min() < bits.max():
         got = f"{bits.min():g} .. {bits.max():g}"
-        raise ConversionError("bit widths differ between elements", node=type(proxy).__name__, got=got)
+        raise FrontEndError("bit widths differ between elements", node=type(proxy).__name__, got=got)
     return Integer(
         scale=parameters.scale.detach(),
         zero_point=parameters.zero_point.detach(),

@@ -24,7 +24,7 @@ def relu(graph: Graph, call: Call) -> LayerTensor:
     """min(max(x, negative_slope * x), max_value).
 
     Raises:
-        ConversionError: Its threshold is not 0.
+        FrontEndError: Its threshold is not 0.
     """
     layer = call.layer
     if float(layer.threshold or 0):
@@ -58,7 +58,7 @@ def softmax_layer(graph: Graph, call: Call) -> LayerTensor:
     """Softmax along one axis.
 
     Raises:
-        ConversionError: It is along several.
+        FrontEndError: It is along several.
     """
     axes = np.atleast_1d(call.layer.axis)
     if len(axes) != 1:

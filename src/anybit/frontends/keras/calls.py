@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anybit.frontends.agreement import ConversionError
+from anybit.errors import FrontEndError
 from anybit.frontends.keras.graph import Graph, LayerTensor
 
 FRAMEWORKS = ("keras", "tf_keras", "qkeras", "hgq")
@@ -35,10 +35,10 @@ class Call:
             raise self.refusal("number of inputs", got=len(self.inputs), expected=1)
         return self.inputs[0]
 
-    def refusal(self, problem: str, *, got: object = "", expected: object = "", hint: str = "") -> ConversionError:
+    def refusal(self, problem: str, *, got: object = "", expected: object = "", hint: str = "") -> FrontEndError:
         """An error that names the layer."""
         node = f"layer '{self.path}' ({type(self.layer).__name__})"
-        return ConversionError(problem, node=node, got=got, expected=expected, hint=hint)
+        return FrontEndError(problem, node=node, got=got, expected=expected, hint=hint)
 
 
 Builder = Callable[[Graph, Call], LayerTensor]
@@ -85,7 +85,7 @@ def _nodes(model: Any, where: str) -> Iterator[Any]:
     inner = getattr(model, "_functional", None) or model
     by_depth = getattr(inner, "_nodes_by_depth", None)
     if not by_depth:
-        raise ConversionError(
+        raise FrontEndError(
             "the model has no graph of layers",
             node=f"model '{where}'",
             got=type(model).__name__,

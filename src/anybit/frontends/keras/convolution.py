@@ -56,7 +56,7 @@ def window_of(call: Call, size: Sequence[int]) -> Window:
     """The window of a layer: its strides, dilations and padding.
 
     Raises:
-        ConversionError: The padding depends on a free size.
+        FrontEndError: The padding depends on a free size.
     """
     layer, rank = call.layer, len(size)
     strides = per_axis(layer.strides, rank)
@@ -125,7 +125,7 @@ def transposed(weights: Weights, graph: Graph, call: Call) -> LayerTensor:
     """The gradient of a convolution: sizes grow by the strides.
 
     Raises:
-        ConversionError: It is dilated, or its output padding is given.
+        FrontEndError: It is dilated, or its output padding is given.
     """
     layer, rank = call.layer, call.x.rank - 2
     size, strides = (per_axis(n, rank) for n in (layer.kernel_size, layer.strides))
@@ -153,7 +153,7 @@ def required(weights: Weights, call: Call, role: str) -> Weight:
     """A parameter that a layer cannot be without.
 
     Raises:
-        ConversionError: The layer does not have it.
+        FrontEndError: The layer does not have it.
     """
     weight = weights(call, role)
     if weight is None:

@@ -18,7 +18,7 @@ def activate(graph: Graph, call: Call, tensor: LayerTensor, activation: Any) -> 
     """The activation of a layer: None, a function of Keras, or a quantiser of QKeras or HGQ2.
 
     Raises:
-        ConversionError: It is none of these, or a quantiser without a rule.
+        FrontEndError: It is none of these, or a quantiser without a rule.
     """
     if activation is None:
         return tensor

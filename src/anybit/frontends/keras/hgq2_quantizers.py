@@ -94,7 +94,7 @@ def fixed_point(call: Call, quantizer: Any, where: str) -> FixedPoint | None:
     """The formats of a quantiser, None for one that does nothing.
 
     Raises:
-        ConversionError: It is not fixed-point, or has a mode without a rule.
+        FrontEndError: It is not fixed-point, or has a mode without a rule.
     """
     inner = quantizer.quantizer
     kind = type(inner).__name__
@@ -114,7 +114,7 @@ def quantize(graph: Graph, call: Call, tensor: LayerTensor, quantizer: Any, wish
     """The tensor behind a quantiser: round(x / step) in its range, times the step; scaler and affine around it.
 
     Raises:
-        ConversionError: The quantiser has no rule.
+        FrontEndError: The quantiser has no rule.
     """
     point = fixed_point(call, quantizer, f"quantiser '{wish}'")
     inner = quantizer.quantizer
@@ -174,7 +174,7 @@ def snapped(call: Call, role: str, quantizer: Any, result: Any) -> Weight:
     A quantiser that wraps does not clip the weights of a trainable layer, so the grid may be wider than it says.
 
     Raises:
-        ConversionError: The quantiser has no rule.
+        FrontEndError: The quantiser has no rule.
     """
     point, array = fixed_point(call, quantizer, f"quantiser of the {role}"), np.asarray(numpy_of(result), np.float32)
     if quantizer.scaler is not None or quantizer.affine is not None:

@@ -17,7 +17,7 @@ def build(graph: Graph, call: Call) -> LayerTensor:
     """Writes one layer.
 
     Raises:
-        ConversionError: The layer has no rule, or a setting without one.
+        FrontEndError: The layer has no rule, or a setting without one.
     """
     layer, name = call.layer, type(call.layer).__name__
     framework = framework_of(type(layer))

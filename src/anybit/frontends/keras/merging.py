@@ -41,7 +41,7 @@ def dot(graph: Graph, call: Call) -> LayerTensor:
     """Sums of products along an axis of either input, for each sample.
 
     Raises:
-        ConversionError: The vectors are to be normalised first.
+        FrontEndError: The vectors are to be normalised first.
     """
     if call.layer.normalize:
         raise call.refusal("a Dot that normalises", expected="normalize=False")

@@ -33,7 +33,7 @@ def check_axis(call: Call) -> None:
     """Refuses a normalisation along another axis than the last.
 
     Raises:
-        ConversionError: It is along another one.
+        FrontEndError: It is along another one.
     """
     axis: Any = call.layer.axis
     axes = [int(a) % call.x.rank for a in np.atleast_1d(axis)]

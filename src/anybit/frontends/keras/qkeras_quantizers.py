@@ -26,7 +26,7 @@ def quantize(graph: Graph, call: Call, tensor: LayerTensor, quantizer: Any) -> L
     """The tensor behind a quantiser.
 
     Raises:
-        ConversionError: The quantiser has no rule, or its scale depends on data.
+        FrontEndError: The quantiser has no rule, or its scale depends on data.
     """
     kind = type(quantizer).__name__
     rule = _RULES.get(kind)
@@ -46,7 +46,7 @@ def check_noise(call: Call, quantizer: Any) -> None:
     """Refuses a quantiser that gives only a part of its result.
 
     Raises:
-        ConversionError: qnoise_factor is not 1.
+        FrontEndError: qnoise_factor is not 1.
     """
     noise = float(numpy_of(getattr(quantizer, "qnoise_factor", 1.0)))
     if noise != 1.0:

@@ -37,7 +37,7 @@ def snapped(call: Call, role: str, quantizer: Any, raw: Any) -> Weight:
     """What a quantiser makes of a parameter. Powers of two, which lie on no uniform grid, stay float.
 
     Raises:
-        ConversionError: The quantiser is random, has no rule, or gives other numbers than its grid has.
+        FrontEndError: The quantiser is random, has no rule, or gives other numbers than its grid has.
     """
     if quantizer is None:
         return Weight(np.asarray(numpy_of(raw), np.float32))

@@ -28,7 +28,7 @@ def reshape(graph: Graph, call: Call) -> LayerTensor:
     """Another shape behind the batch.
 
     Raises:
-        ConversionError: More than one of its sizes is free.
+        FrontEndError: More than one of its sizes is free.
     """
     sizes = [-1 if n is None else int(n) for n in call.shape[1:]]
     if sizes.count(-1) > 1:
@@ -77,7 +77,7 @@ def upsampling(graph: Graph, call: Call) -> LayerTensor:
     """Each element repeated along the spatial axes.
 
     Raises:
-        ConversionError: It interpolates.
+        FrontEndError: It interpolates.
     """
     mode = str(getattr(call.layer, "interpolation", "nearest"))
     if mode != "nearest":

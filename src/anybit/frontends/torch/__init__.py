@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from anybit.frontends.torch.export import export_torch
+from anybit.frontends.torch.convert import from_torch
 from anybit.frontends.torch.operators.bipolar_quant import bipolar_quant
 from anybit.frontends.torch.operators.float_quant import float_quant
 from anybit.frontends.torch.operators.quant import quant
 from anybit.frontends.torch.operators.trunc import trunc
 
-__all__ = ["bipolar_quant", "export_torch", "float_quant", "quant", "trunc"]
+__all__ = ["bipolar_quant", "float_quant", "from_torch", "quant", "trunc"]

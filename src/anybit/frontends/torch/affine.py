@@ -17,8 +17,8 @@ import torch
 from torch import fx
 
 from anybit.arrays import Array
+from anybit.errors import FrontEndError
 from anybit.formats.fake_quant.same_function import division_agrees
-from anybit.frontends.agreement import ConversionError
 from anybit.frontends.torch.captured import Captured, where
 from anybit.quantizers.quantizer import Quantizer, compact, enclosing_grid
 
@@ -42,13 +42,13 @@ def affine(
     """The quantiser that a node's arguments say.
 
     Raises:
-        ConversionError: The scale is not positive and finite, or the zero point no integer.
+        FrontEndError: The scale is not positive and finite, or the zero point no integer.
     """
     s, z = (p.detach().cpu().double().numpy() for p in (scale, zero_point))
     if not (np.isfinite(s) & (s > 0)).all():
-        raise ConversionError("scale of a quantiser", node=where(node), got=s.min(), expected="positive finite numbers")
+        raise FrontEndError("scale of a quantiser", node=where(node), got=s.min(), expected="positive finite numbers")
     if not (z == np.floor(z)).all():
-        raise ConversionError("zero point of a quantiser", node=where(node), got=z.flat[0], expected="integers")
+        raise FrontEndError("zero point of a quantiser", node=where(node), got=z.flat[0], expected="integers")
     whole = Quantizer(s.astype(np.float32), compact(z), np.asarray(float(lo)), np.asarray(float(hi))).between(lo, hi)
     return Affine(whole, reciprocal.detach().cpu().float().numpy())
 
@@ -57,11 +57,11 @@ def write_constant(captured: Captured, node: fx.Node, values: torch.Tensor, quan
     """Quant of constants that are on its grid, as torch computed them, before `node`.
 
     Raises:
-        ConversionError: Quant does not give them back.
+        FrontEndError: Quant does not give them back.
     """
     numbers = values.detach().cpu().numpy()
     if not np.array_equal(quantizer(numbers), numbers):
-        raise ConversionError(
+        raise FrontEndError(
             "Quant does not give the constants of this quantiser back",
             node=where(node),
             got=f"integers {quantizer.lo.min():g} .. {quantizer.hi.max():g} of scale {quantizer.scale.flat[0]:g}",

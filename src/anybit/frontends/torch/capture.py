@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from anybit.frontends.agreement import ConversionError
+from anybit.errors import FrontEndError
 from anybit.frontends.torch.captured import Captured
 
 BATCH = "N"
@@ -27,11 +27,11 @@ def example(example_inputs: torch.Tensor | Sequence[torch.Tensor], *, dynamic_ba
     """The example inputs as a tuple, and what is free in them.
 
     Raises:
-        ConversionError: There are none, or they have no common batch that could be free.
+        FrontEndError: There are none, or they have no common batch that could be free.
     """
     inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
     if not inputs:
-        raise ConversionError("no example inputs", expected="a tensor for each argument of forward")
+        raise FrontEndError("no example inputs", expected="a tensor for each argument of forward")
     return _with_free_batch(inputs) if dynamic_batch else (inputs, None)
 
 
@@ -39,7 +39,7 @@ def _with_free_batch(inputs: Tensors) -> tuple[Tensors, Shapes]:
     """Inputs of two samples or more, from which torch can tell a free batch."""
     sizes = {x.shape[0] if x.ndim else 0 for x in inputs}
     if len(sizes) > 1 or 0 in sizes:
-        raise ConversionError(
+        raise FrontEndError(
             "the inputs have no common batch",
             got=", ".join(str(list(x.shape)) for x in inputs),
             expected="one first dimension",
@@ -55,7 +55,7 @@ def capture(module: torch.nn.Module, inputs: Tensors, shapes: Shapes) -> Capture
     """The module as a graph that can be rewritten.
 
     Raises:
-        ConversionError: It has control flow that depends on data, a batch that cannot be free, or operators that
+        FrontEndError: It has control flow that depends on data, a batch that cannot be free, or operators that
             torch.export does not know.
     """
     graph = exported(module, inputs, shapes).module(check_guards=False)
@@ -71,7 +71,7 @@ def exported(module: torch.nn.Module, inputs: Tensors, shapes: Shapes) -> torch.
     try:
         with torch.no_grad(), quietly(), _fake_quantize_on_meta():
             return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
-    except ConversionError:
+    except FrontEndError:
         raise
     except Exception as error:  # torch.export raises errors of many kinds, from dozens of places
         raise _failure(error, path, free=shapes is not None) from error
@@ -86,12 +86,12 @@ def _takes_any_number(module: torch.nn.Module) -> bool:
     return first is not None and first.kind is inspect.Parameter.VAR_POSITIONAL
 
 
-def _failure(error: Exception, path: list[str], *, free: bool) -> ConversionError:
+def _failure(error: Exception, path: list[str], *, free: bool) -> FrontEndError:
     text = " ".join(str(error).split())
     hint = "replace what depends on the values of tensors by torch.where or torch.cond"
     if free and not path and BATCH in text:
         hint = "the module fixes its batch: export with dynamic_batch=False"
-    return ConversionError(
+    return FrontEndError(
         "the module cannot be captured as a graph",
         node=f"module '{path[-1].removesuffix('.export_handler') or '(root)'}'" if path else "",
         got=f"{type(error).__name__}: {text[:_LONGEST]}",

@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from anybit.arrays import Array
-from anybit.frontends.agreement import ConversionError
+from anybit.errors import FrontEndError
 
 
 @dataclass
@@ -43,12 +43,12 @@ class Captured:
         """The value of an argument that must not depend on the inputs.
 
         Raises:
-            ConversionError: It does.
+            FrontEndError: It does.
         """
         if not isinstance(argument, fx.Node):
             return argument
         if argument in self.varying:
-            raise ConversionError(
+            raise FrontEndError(
                 f"the {what} depends on the data",
                 node=where(user),
                 got=f"'{argument.name}', which is computed from the inputs",
@@ -73,7 +73,7 @@ class Captured:
         if node.op == "get_attr":
             return _attribute(self.module, str(node.target))
         if node.op != "call_function":
-            raise ConversionError("a constant that is no tensor expression", node=where(node), got=node.op)
+            raise FrontEndError("a constant that is no tensor expression", node=where(node), got=node.op)
         target: Callable[..., Any] = node.target  # pyright: ignore[reportAssignmentType]
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self._known[n])
         return target(*args, **kwargs)

@@ -13,7 +13,8 @@ import torch
 from torch.utils import _pytree
 
 from anybit.arrays import Array
-from anybit.frontends.agreement import Agreement, ConversionError, Export, compared, extreme
+from anybit.errors import FrontEndError
+from anybit.frontends.agreement import Agreement, Imported, compared, extreme
 from anybit.frontends.torch.capture import Tensors, quietly
 from anybit.runtime.compare import FLOAT_TOLERANCE
 
@@ -22,21 +23,21 @@ _RANDOM = 8  # random samples, at least
 
 def compared_with_module(
     model: ir.Model, module: torch.nn.Module, inputs: Tensors, *, tolerance: float | None, quiet: bool, seed: int = 0
-) -> Export:
+) -> Imported:
     """The model, if it gives the module's numbers on the example, on random inputs like it, and on extreme ones.
 
     Samples on which the module itself gives other numbers in float64 are left out, if there are others: there a float32
     sum lies next to a rounding boundary, and no order of summation is the right one.
 
     Raises:
-        ConversionError: An output departs, and no tolerance was named.
+        FrontEndError: An output departs, and no tolerance was named.
     """
     first = model.graph.inputs[0].shape if model.graph.inputs else None
     batch = first[0] if first is not None and first.rank() else None
     framework = _Module(module, batch if isinstance(batch, int) else None)
     names = [str(v.name) for v in model.graph.inputs]
     if len(names) != len(inputs):
-        raise ConversionError(
+        raise FrontEndError(
             "an input has no part in the result", got=", ".join(names), expected=f"{len(inputs)} inputs"
         )
     normal = _samples(names, inputs, seed)
@@ -48,13 +49,13 @@ def compared_with_module(
     )
     if not quiet:
         sys.stderr.write(f"anybit: {agreement}\n")
-    return Export(model, agreement)
+    return Imported(model, agreement)
 
 
 def _compared(model: ir.Model, framework: _Module, feeds: Mapping[str, Array], tolerance: float | None) -> Agreement:
     try:
         return compared(model, framework, feeds, tolerance=tolerance, quiet=True).agreement
-    except ConversionError:
+    except FrontEndError:
         stable = framework.stable(feeds)
         if stable is None or stable.all() or not stable.any():
             raise
@@ -104,7 +105,7 @@ class _Module:
             leaves: list[object] = _pytree.tree_leaves(module(*tensors))
         for index, leaf in enumerate(leaves):
             if not isinstance(leaf, torch.Tensor):
-                raise ConversionError(
+                raise FrontEndError(
                     "a result is no tensor", node=f"output {index}", got=type(leaf).__name__, expected="a tensor"
                 )
         return [leaf.detach().cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]

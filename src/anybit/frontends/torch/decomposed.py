@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from anybit.frontends.agreement import ConversionError
+from anybit.errors import FrontEndError
 from anybit.frontends.torch.affine import Affine, affine, write_activation, write_constant
 from anybit.frontends.torch.captured import Captured, where
 
@@ -47,7 +47,7 @@ def rewrite_decomposed(captured: Captured, *, approximate: bool) -> None:
     """Replaces every dequantisation, and the quantisation before it; results are equal unless `approximate`.
 
     Raises:
-        ConversionError: A scale depends on the data, integers are used otherwise, or a pair does not fit together.
+        FrontEndError: A scale depends on the data, integers are used otherwise, or a pair does not fit together.
     """
     _check_static(captured)
     made: dict[fx.Node, fx.Node] = {}
@@ -64,7 +64,7 @@ def rewrite_decomposed(captured: Captured, *, approximate: bool) -> None:
     for node in captured.module.graph.nodes:
         if _name(node) in _QUANTIZE and node in captured.varying and node.users:
             user = next(iter(node.users))
-            raise ConversionError(
+            raise FrontEndError(
                 "integers that are not dequantised", node=where(user), got=f"those of '{node.name}'", expected="a pair"
             )
 
@@ -72,7 +72,7 @@ def rewrite_decomposed(captured: Captured, *, approximate: bool) -> None:
 def _check_static(captured: Captured) -> None:
     for node in captured.module.graph.nodes:
         if "choose_qparams" in _name(node) and node in captured.varying:
-            raise ConversionError(
+            raise FrontEndError(
                 "the scale of a quantiser depends on the data",
                 node=where(node),
                 got=str(node.target),
@@ -87,7 +87,7 @@ def _name(node: fx.Node) -> str:
 def _activation(captured: Captured, node: fx.Node, made: dict[fx.Node, fx.Node], *, approximate: bool) -> fx.Node:
     quantize: Any = node.args[0]
     if _name(quantize) not in _QUANTIZE:
-        raise ConversionError(
+        raise FrontEndError(
             "a dequantisation without its quantisation",
             node=where(node),
             got=where(quantize),
@@ -95,7 +95,7 @@ def _activation(captured: Captured, node: fx.Node, made: dict[fx.Node, fx.Node],
         )
     ours, theirs = _parameters(captured, node), _parameters(captured, quantize)
     if not ours.equals(theirs):
-        raise ConversionError(
+        raise FrontEndError(
             "a quantisation and a dequantisation of different parameters",
             node=where(node),
             got=f"{theirs.lo} .. {theirs.hi} and {ours.lo} .. {ours.hi}",
@@ -112,7 +112,7 @@ def _parameters(captured: Captured, node: fx.Node) -> _Parameters:
     dtypes = {n.meta["val"].dtype for n in (x, node)} - {torch.uint8, torch.int8, torch.int16, torch.int32}
     if dtypes != {torch.float32}:
         got = ", ".join(map(str, dtypes))
-        raise ConversionError("element types of a quantiser", node=where(node), got=got, expected="torch.float32")
+        raise FrontEndError("element types of a quantiser", node=where(node), got=got, expected="torch.float32")
     values = [captured.constant(a, node, "scale of this quantiser") for a in node.args[1:]]
     scale, zero_point = torch.as_tensor(values[0], dtype=torch.float64), torch.as_tensor(values[1])
     if _name(node).endswith("_per_channel"):
@@ -129,7 +129,7 @@ def _parameters(captured: Captured, node: fx.Node) -> _Parameters:
 def _weights(captured: Captured, node: fx.Node, name: str) -> fx.Node:
     values = captured.constant(node, node, "value")
     if values.dtype != torch.float32:
-        raise ConversionError(
+        raise FrontEndError(
             "element type of quantised weights", node=where(node), got=values.dtype, expected="torch.float32"
         )
     if name in _DEQUANTIZE:
@@ -145,10 +145,10 @@ def _weights(captured: Captured, node: fx.Node, name: str) -> fx.Node:
     split, per_block = _split(tuple(values.shape), block)
     scale, zero_point = (p.reshape(per_block) for p in (scale, zero_point))
     meaning = affine(node, scale, zero_point, int(lo), int(hi), reciprocal=1.0 / scale)
-    quantised = write_constant(captured, node, values.reshape(split), meaning.quantizer)
+    quantized = write_constant(captured, node, values.reshape(split), meaning.quantizer)
     if split == values.shape:
-        return quantised
-    return captured.call(torch.ops.aten.reshape.default, quantised, list(values.shape))
+        return quantized
+    return captured.call(torch.ops.aten.reshape.default, quantized, list(values.shape))
 
 
 def _range(kind: torch.dtype) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from anybit.frontends.agreement import ConversionError
+from anybit.errors import FrontEndError
 from anybit.frontends.torch.affine import affine, write_activation, write_constant
 from anybit.frontends.torch.captured import Captured, where
 
@@ -30,7 +30,7 @@ def rewrite_fake_quantize(captured: Captured, *, approximate: bool) -> None:
     """Replaces every fake quantisation; results are equal unless `approximate`, see `anybit.frontends.torch.affine`.
 
     Raises:
-        ConversionError: Its parameters depend on data, or are none that Quant can have.
+        FrontEndError: Its parameters depend on data, or are none that Quant can have.
     """
     for node in captured.nodes(*_PER_TENSOR, *_PER_CHANNEL):
         with captured.module.graph.inserting_before(node):
@@ -68,7 +68,7 @@ def _written(captured: Captured, node: fx.Node, *, approximate: bool) -> fx.Node
 def _check_type(x: fx.Node, node: fx.Node) -> None:
     dtype = x.meta["val"].dtype
     if dtype != torch.float32:
-        raise ConversionError(
+        raise FrontEndError(
             "element type of a quantiser", node=where(node), got=dtype, expected="torch.float32", hint="call .float()"
         )
 
@@ -78,7 +78,7 @@ def _replace_first(captured: Captured, node: fx.Node, new: fx.Node) -> None:
     for user in list(node.users):
         if user.args[1] != 0:
             if user.users:
-                raise ConversionError("the mask of a fake quantisation is used", node=where(user), expected="no use")
+                raise FrontEndError("the mask of a fake quantisation is used", node=where(user), expected="no use")
             captured.module.graph.erase_node(user)
             continue
         captured.replace(user, new)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from anybit.frontends.agreement import ConversionError
+from anybit.errors import FrontEndError
 
 _CONVERTED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.ao.nn.quantizable")
 
@@ -15,7 +15,7 @@ def freeze(module: torch.nn.Module) -> torch.nn.Module:
     """The module with every FakeQuantize in it, of torch.ao or torchao, replaced; it is changed.
 
     Raises:
-        ConversionError: A quantiser still observes, learns, or looks at the data in each run; or the module has been
+        FrontEndError: A quantiser still observes, learns, or looks at the data in each run; or the module has been
             converted to torch's own integer kernels.
     """
     own: set[torch.nn.Module] = set()  # observers inside quantisers
@@ -40,21 +40,21 @@ def _check(path: str, child: torch.nn.Module, kinds: set[str]) -> None:
     kind = type(child)
     if kind.__module__.startswith(_CONVERTED):
         dynamic = "dynamic" in kind.__module__
-        raise ConversionError(
+        raise FrontEndError(
             "a layer of torch's integer kernels" + (", whose scale depends on the data" if dynamic else ""),
             node=where,
             got=f"{kind.__module__}.{kind.__name__}",
             hint="export the module as it was prepared, before torch.ao.quantization.convert",
         )
     if "LearnableFakeQuantize" in kinds or "_LearnableFakeQuantize" in kinds:
-        raise ConversionError(
+        raise FrontEndError(
             "a quantiser whose parameters are learned",
             node=where,
             got=kind.__name__,
             hint="replace it by a FakeQuantize with what it has learned",
         )
     if "ObserverBase" in kinds and kind.__name__ != "NoopObserver":
-        raise ConversionError(
+        raise FrontEndError(
             "an observer in the place of a quantiser",
             node=where,
             got=kind.__name__,
@@ -65,11 +65,11 @@ def _check(path: str, child: torch.nn.Module, kinds: set[str]) -> None:
 def _frozen(path: str, child: Any, *, fixed: bool) -> torch.nn.Module:
     where = f"module '{path or '(root)'}'"
     if getattr(child, "is_dynamic", False):
-        raise ConversionError(
+        raise FrontEndError(
             "the scale of this quantiser depends on the data", node=where, got="is_dynamic", hint="use a static qconfig"
         )
     if not fixed and bool(child.observer_enabled[0]):
-        raise ConversionError(
+        raise FrontEndError(
             "this quantiser still observes the data",
             node=where,
             got="an enabled observer",

@@ -14,7 +14,7 @@ def settle_parameters(captured: Captured) -> None:
     """Makes constants of all parameters, and of all weights, which are put on their grid.
 
     Raises:
-        ConversionError: A parameter depends on the inputs.
+        FrontEndError: A parameter depends on the inputs.
     """
     for node in captured.module.graph.nodes:
         if getattr(node.target, "namespace", None) != "anybit":

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import torch
 from onnxscript.values import Opset
 
-from anybit.frontends.agreement import ConversionError
+from anybit.errors import FrontEndError
 from anybit.frontends.torch.capture import BATCH, Shapes, Tensors, exported, quietly
 from anybit.frontends.torch.captured import Captured, where
 from anybit.io.load import load
@@ -26,7 +26,7 @@ def translate(captured: Captured, inputs: Tensors, shapes: Shapes) -> ir.Model:
     """The graph in ONNX operators and those of the hub.
 
     Raises:
-        ConversionError: An operator has no translation.
+        FrontEndError: An operator has no translation.
     """
     _settle_operators(captured)
     program = exported(captured.finish(), inputs, shapes)
@@ -38,7 +38,7 @@ def translate(captured: Captured, inputs: Tensors, shapes: Shapes) -> ir.Model:
             )
     except Exception as error:  # the exporter's errors have no common root
         cause = error.__cause__ or error
-        raise ConversionError(
+        raise FrontEndError(
             "torch's ONNX exporter cannot translate the module",
             got=" ".join(f"{type(cause).__name__}: {cause}".split())[:_LONGEST],
             hint="replace the operator that it names",
@@ -80,7 +80,7 @@ def _settle_operators(captured: Captured) -> None:
         if node not in captured.varying:
             captured.fold(node)
         elif not origin.startswith("torch."):
-            raise ConversionError(
+            raise FrontEndError(
                 "a custom operator without translation",
                 node=where(node),
                 got=str(node.target),

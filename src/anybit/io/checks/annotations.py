@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from anybit.datatypes import FLOAT32, DataType, IntType, ScaledIntType
 from anybit.errors import AnybitError, Finding, Severity
-from anybit.graph.annotations import annotated_datatype, annotated_layout, annotated_sparsity
+from anybit.graph.annotations import annotated_layout, annotated_number_format, annotated_sparsity
 from anybit.graph.constants import constant
 from anybit.graph.walk import element_name
 from anybit.io.repair.lost_annotations import LOST_ANNOTATIONS
+from anybit.number_formats import FLOAT32, IntFormat, NumberFormat, ScaledIntFormat
 
-_BINARY = IntType(1, signed=False)
+_BINARY = IntFormat(1, signed=False)
 
 
 def annotation_findings(model: ir.Model) -> Iterator[Finding]:
@@ -42,7 +42,7 @@ def _value(value: ir.Value) -> Iterator[Finding]:
         except AnybitError as error:
             yield _unreadable(value, error)
     try:
-        datatype = annotated_datatype(value)
+        datatype = annotated_number_format(value)
     except AnybitError as error:
         yield _unreadable(value, error)
         datatype = None
@@ -63,7 +63,7 @@ def _unreadable(value: ir.Value, error: AnybitError) -> Finding:
     )
 
 
-def _contradiction(value: ir.Value, datatype: DataType) -> Iterator[Finding]:
+def _contradiction(value: ir.Value, datatype: NumberFormat) -> Iterator[Finding]:
     array = constant(value)
     if array is not None and not (allowed := datatype.allows(array)).all():
         yield Finding(
@@ -74,11 +74,11 @@ def _contradiction(value: ir.Value, datatype: DataType) -> Iterator[Finding]:
             expected=f"numbers of {datatype}",
             hint="annotate the format that the tensor has",
         )
-    elif value.dtype is not None and not isinstance(datatype, ScaledIntType):
+    elif value.dtype is not None and not isinstance(datatype, ScaledIntFormat):
         yield from _element_type(value, value.dtype, datatype)
 
 
-def _element_type(value: ir.Value, dtype: ir.DataType, datatype: DataType) -> Iterator[Finding]:
+def _element_type(value: ir.Value, dtype: ir.DataType, datatype: NumberFormat) -> Iterator[Finding]:
     name = element_name(dtype)
     if dtype in (ir.DataType.BOOL, ir.DataType.STRING) or name.startswith("complex"):
         if dtype != ir.DataType.BOOL or datatype != _BINARY:
@@ -89,13 +89,13 @@ def _element_type(value: ir.Value, dtype: ir.DataType, datatype: DataType) -> It
     if not datatype.is_integer:
         yield _unfit(value, datatype, name, "a format of integers")
         return
-    held = IntType(int(dtype.bitwidth), signed=dtype.is_signed())
+    held = IntFormat(int(dtype.bitwidth), signed=dtype.is_signed())
     if datatype.min < held.min or datatype.max > held.max:
         yield _unfit(value, datatype, name, f"numbers of {held}", Severity.WARNING)
 
 
 def _unfit(
-    value: ir.Value, datatype: DataType, element: str, expected: str, severity: Severity = Severity.ERROR
+    value: ir.Value, datatype: NumberFormat, element: str, expected: str, severity: Severity = Severity.ERROR
 ) -> Finding:
     return Finding(
         rule="annotation",

@@ -154,7 +154,7 @@ def _domains(model: ir.Model, nodes: Sequence[ir.Node], called: set[str], record
         if node.domain == _STANDARD_ALIAS:
             node.domain = ""
             record("standard-domain", "domain ai.onnx written as the empty name")
-        elif node.domain in _ALIASES or _is_quantiser_of_finn(node):
+        elif node.domain in _ALIASES or _is_quantizer_of_finn(node):
             record(f"domain {node.domain}", f"domain {node.domain} read as {DOMAIN}")
             node.domain = DOMAIN
     for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
@@ -180,7 +180,7 @@ def _drop_undefined(model: ir.Model, everything: Sequence[ir.Node], record: _Rec
             record("undefined-type", "element type UNDEFINED read as none")
 
 
-def _is_quantiser_of_finn(node: ir.Node) -> bool:
+def _is_quantizer_of_finn(node: ir.Node) -> bool:
     return (
         node.domain == _FINN and "backend" not in node.attributes and find_operator(DOMAIN, node.op_type, 1) is not None
     )

@@ -37,14 +37,14 @@ def qlinear_conv(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) 
     if bias and bias[0] is not None:
         sums = sums + bias[0].astype(np.float64).reshape(along)
     scale = np.asarray(w_scale)
-    return _requantised(sums, x_scale, scale.reshape(along) if scale.ndim else scale, y_scale, y_zero)
+    return _requantized(sums, x_scale, scale.reshape(along) if scale.ndim else scale, y_scale, y_zero)
 
 
 def qlinear_matmul(inputs: Sequence[Array | None]) -> Array:
     """The formula above for a matrix product; parameters are by row of the first factor, by column of the second."""
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = inputs
     sums = np.matmul(_centred(a, _by_row(a_zero)), _centred(b, b_zero))
-    return _requantised(sums, _by_row(a_scale), b_scale, y_scale, y_zero)
+    return _requantized(sums, _by_row(a_scale), b_scale, y_scale, y_zero)
 
 
 def _by_row(parameter: Array | None) -> Array | None:
@@ -68,7 +68,7 @@ def _centred(values: Array | None, zero_point: Array | None, shape: tuple[int, .
     return integers - (zero.reshape(shape) if shape and zero.size > 1 else zero.reshape(()) if zero.size == 1 else zero)
 
 
-def _requantised(sums: Array, x_scale: Any, w_scale: Any, y_scale: Any, zero_point: Any) -> Array:
+def _requantized(sums: Array, x_scale: Any, w_scale: Any, y_scale: Any, zero_point: Any) -> Array:
     dtype = zero_point.dtype
     with np.errstate(all="ignore"):
         multiplier = np.float32(1) * x_scale * w_scale / y_scale

@@ -68,13 +68,13 @@ def _reshaped(rewriter: Rewriter, node: ir.Node, bias: ir.Value, rank: int) -> i
         value = rewriter.constant(name, array.reshape(shape))
         _annotate(value, bias)
         return value
-    inputs = _quantiser_inputs(rewriter, bias, shape)
-    quantiser = bias.producer()
-    if inputs is None or quantiser is None:
+    inputs = _quantizer_inputs(rewriter, bias, shape)
+    quantizer = bias.producer()
+    if inputs is None or quantizer is None:
         target = rewriter.constant(f"{name}/shape", np.array(shape, np.int64))
         made = rewriter.node("Reshape", [bias, target], name)
     else:
-        made = rewriter.node(quantiser.op_type, inputs, name, domain=quantiser.domain, attributes=quantiser.attributes)
+        made = rewriter.node(quantizer.op_type, inputs, name, domain=quantizer.domain, attributes=quantizer.attributes)
     value = made.outputs[0]
     value.type = bias.type
     _annotate(value, bias)
@@ -82,7 +82,7 @@ def _reshaped(rewriter: Rewriter, node: ir.Node, bias: ir.Value, rank: int) -> i
     return value
 
 
-def _quantiser_inputs(rewriter: Rewriter, bias: ir.Value, shape: tuple[int, ...]) -> list[ir.Value | None] | None:
+def _quantizer_inputs(rewriter: Rewriter, bias: ir.Value, shape: tuple[int, ...]) -> list[ir.Value | None] | None:
     """The inputs of the quantiser behind the bias, reshaped like it; None if no quantiser of a constant is there."""
     node = bias.producer()
     if node is None or operator_of(node, rewriter.model.opset_imports) is None or node.op_type not in ELEMENTWISE:

@@ -81,17 +81,17 @@ class ExtractQuantScale(ir.passes.InPlacePass):
 
     def _rewrite(self, rewriter: Rewriter, node: ir.Node) -> None:
         x, scale, zero_point, _ = node.inputs
-        quantised = node.outputs[0]
+        quantized = node.outputs[0]
         if x is None or scale is None or zero_point is None:
             return
         steps: list[tuple[str, str, ir.Value]] = []  # before and after the quantiser, from the outside to the inside
         if self.scale and not _is(scale, 1):
             steps.append(("Div", "Mul", _operand(rewriter, scale, x)))
-            node.replace_input_with(1, _scalar(rewriter, f"{quantised.name}/unit_scale", 1, x))
+            node.replace_input_with(1, _scalar(rewriter, f"{quantized.name}/unit_scale", 1, x))
         if self.zero_point and not _is(zero_point, 0):
             steps.append(("Add", "Sub", _operand(rewriter, zero_point, x)))
-            node.replace_input_with(2, _scalar(rewriter, f"{quantised.name}/no_zeropt", 0, x))
-        result = rewriter.successor(quantised, "integer")
+            node.replace_input_with(2, _scalar(rewriter, f"{quantized.name}/no_zeropt", 0, x))
+        result = rewriter.successor(quantized, "integer")
         for before, _, operand in steps:
             made = rewriter.node(before, [node.inputs[0], operand], f"{result.name}/{before.lower()}", like=result)
             node.prepend(made)

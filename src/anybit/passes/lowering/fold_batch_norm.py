@@ -85,14 +85,14 @@ class FoldBatchNorm(ir.passes.InPlacePass):
         weights = constant(source)
         if weights is not None:
             return self._float(linear, weights, affine, bias)
-        quantiser = None if source is None else source.producer()
-        operator = None if quantiser is None else operator_of(quantiser, opset_imports)
-        if quantiser is None or operator is None or operator.name not in ("Quant", "BipolarQuant"):
-            got = "computed weights" if quantiser is None else quantiser.op_type
+        quantizer = None if source is None else source.producer()
+        operator = None if quantizer is None else operator_of(quantizer, opset_imports)
+        if quantizer is None or operator is None or operator.name not in ("Quant", "BipolarQuant"):
+            got = "computed weights" if quantizer is None else quantizer.op_type
             return Refusal(problem="its weights are made by something else", got=got, expected="Quant, BipolarQuant")
         if not self.quantized:
             return Refusal(problem="the weights are quantised", hint="set the option `quantized`")
-        return _quantised(linear, quantiser, operator, affine, bias)
+        return _quantized(linear, quantizer, operator, affine, bias)
 
     def _float(self, linear: ir.Node, weights: Array, affine: Affine, bias: Array) -> _FoldPlan | Refusal:
         if not self.float_weights or weights.dtype.kind != "f":
@@ -107,12 +107,12 @@ class FoldBatchNorm(ir.passes.InPlacePass):
         return _FoldPlan(linear, product, None, bias)
 
 
-def _quantised(
-    linear: ir.Node, quantiser: ir.Node, operator: Operator, affine: Affine, bias: Array
+def _quantized(
+    linear: ir.Node, quantizer: ir.Node, operator: Operator, affine: Affine, bias: Array
 ) -> _FoldPlan | Refusal:
-    arrays = [a for v in quantiser.inputs if (a := constant(v)) is not None]
+    arrays = [a for v in quantizer.inputs if (a := constant(v)) is not None]
     if len(arrays) != len(operator.inputs) or arrays[1].dtype.kind != "f":
-        return Refusal(problem="the quantiser of the weights is not constant", got=quantiser.op_type)
+        return Refusal(problem="the quantiser of the weights is not constant", got=quantizer.op_type)
     weights, scale, *rest = arrays
     factor = affine.along_weights(linear, weights.shape)
     if isinstance(factor, Refusal):
@@ -124,7 +124,7 @@ def _quantised(
         new_scale = (aligned.astype(np.float64) * np.abs(factor)).astype(scale.dtype)
     if not (np.isfinite(new_scale) & (new_scale >= np.finfo(weights.dtype).tiny)).all():
         return Refusal(problem="a channel would have a scale of zero or out of range", got=f"{new_scale.min():g}")
-    attributes = call_of(quantiser, operator).attributes
+    attributes = call_of(quantizer, operator).attributes
     if operator.name == "Quant" and rest[1].size and rest[1].max() > 24:
         return Refusal(problem="bit width of the weights", got=f"{rest[1].max():g}", expected="at most 24")
 
@@ -155,13 +155,13 @@ def _quantised(
 
 def _apply(rewriter: Rewriter, node: ir.Node, plan: _FoldPlan) -> None:
     linear, old = plan.linear, plan.linear.inputs[1]
-    quantiser = None if old is None else old.producer()
+    quantizer = None if old is None else old.producer()
     if old is None:
         return
-    if plan.scale is None or quantiser is None:
+    if plan.scale is None or quantizer is None:
         new = rewriter.constant(f"{old.name}/folded", plan.weights, like=old)
     else:
-        new = _new_quantiser(rewriter, linear, quantiser, plan.weights, plan.scale)
+        new = _new_quantizer(rewriter, linear, quantizer, plan.weights, plan.scale)
     linear.replace_input_with(1, new)
     offset = rewriter.constant(f"{node.outputs[0].name}/offset", plan.bias)
     stale = [old, *node.inputs[1:]]
@@ -180,7 +180,7 @@ def _apply(rewriter: Rewriter, node: ir.Node, plan: _FoldPlan) -> None:
     rewriter.discard(*stale)
 
 
-def _new_quantiser(rewriter: Rewriter, linear: ir.Node, old: ir.Node, weights: Array, scale: Array) -> ir.Value:
+def _new_quantizer(rewriter: Rewriter, linear: ir.Node, old: ir.Node, weights: Array, scale: Array) -> ir.Value:
     inputs = list(old.inputs)
     for position, array in enumerate((weights, scale)):
         value = inputs[position]

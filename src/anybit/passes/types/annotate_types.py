@@ -9,10 +9,10 @@ import onnx_ir as ir
 
 from anybit.analysis.qonnx_types import legacy_formats
 from anybit.analysis.types import types
-from anybit.datatypes import DataType, FloatType
 from anybit.errors import AnybitError
-from anybit.graph.annotations import annotate_datatype, annotated_datatype
+from anybit.graph.annotations import annotate_number_format, annotated_number_format
 from anybit.graph.names import all_values
+from anybit.number_formats import FloatFormat, NumberFormat
 
 _PLAIN_BITS = 16  # from here on a float format is that of an element type, which the tensor has anyway
 
@@ -37,13 +37,13 @@ class AnnotateTypes(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=any(changes))
 
 
-def _proven(model: ir.Model) -> Mapping[ir.Value, DataType | None]:
+def _proven(model: ir.Model) -> Mapping[ir.Value, NumberFormat | None]:
     """By tensor, the format to state; None where there is none to state.
 
     Formats are known of a copy without model-local functions, by name. Two subgraphs may use one name for different
     tensors: these are left without a statement.
     """
-    by_name: dict[str, DataType | None] = {}
+    by_name: dict[str, NumberFormat | None] = {}
     for tensor in types(model):
         known = by_name.setdefault(tensor.name, tensor.format)
         by_name[tensor.name] = tensor.format if known == tensor.format else None
@@ -54,16 +54,16 @@ def _named(model: ir.Model) -> Iterator[ir.Value]:
     return (v for v in all_values(model.graph) if v.name)
 
 
-def _beyond_element_type(datatype: DataType | None) -> DataType | None:
-    plain = isinstance(datatype, FloatType) and datatype.bits >= _PLAIN_BITS
+def _beyond_element_type(datatype: NumberFormat | None) -> NumberFormat | None:
+    plain = isinstance(datatype, FloatFormat) and datatype.bits >= _PLAIN_BITS
     return None if plain else datatype
 
 
-def _annotate(value: ir.Value, datatype: DataType | None) -> bool:
+def _annotate(value: ir.Value, datatype: NumberFormat | None) -> bool:
     try:
-        if annotated_datatype(value) == datatype:
+        if annotated_number_format(value) == datatype:
             return False
     except AnybitError:  # the text is no format: it is replaced
         pass
-    annotate_datatype(value, datatype)
+    annotate_number_format(value, datatype)
     return True

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import onnx_ir as ir
 
-from anybit.datatypes import BipolarType, DataType
 from anybit.errors import AnybitError, Finding, Severity
 from anybit.formats.thresholds.write import remaining_quantizers
-from anybit.graph.annotations import annotated_datatype
+from anybit.graph.annotations import annotated_number_format
 from anybit.graph.constants import constant
 from anybit.graph.walk import label, reads, shape_of
+from anybit.number_formats import BipolarFormat, NumberFormat
 
 MAC = frozenset(("Conv", "Gemm", "MatMul"))
 _HARDWARE = frozenset("Add Concat Conv Flatten MatMul MaxPool Mul MultiThreshold Reshape Transpose".split())
@@ -37,10 +37,10 @@ def check_dialect(model: ir.Model, reasons: Mapping[str, str]) -> list[Finding]:
     return findings
 
 
-def format_of(value: ir.Value | None) -> DataType | None:
+def format_of(value: ir.Value | None) -> NumberFormat | None:
     """The integer format that is stated for a tensor, if it is one."""
     try:
-        stated = None if value is None else annotated_datatype(value)
+        stated = None if value is None else annotated_number_format(value)
     except AnybitError:  # the text is no format
         return None
     return stated if stated is not None and stated.is_integer else None
@@ -174,7 +174,7 @@ def _of_conv(node: ir.Node) -> Iterable[Finding]:
         )
     pads = node.attributes.get("pads")
     padded = node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    if isinstance(format_of(node.inputs[0]), BipolarType) and (padded or (pads is not None and any(pads.as_ints()))):
+    if isinstance(format_of(node.inputs[0]), BipolarFormat) and (padded or (pads is not None and any(pads.as_ints()))):
         yield Finding(
             rule="bipolar-padding",
             problem="it pads numbers that are -1 or 1 with 0",

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from anybit.graph.annotations import annotated_datatype
+from anybit.graph.annotations import annotated_number_format
 from anybit.graph.constants import constant
 from anybit.graph.walk import shape_of
 
@@ -30,7 +30,7 @@ def tie_inputs(model: ir.Model, samples: int, *, seed: int = 0) -> dict[str, npt
 def _draw(value: ir.Value, samples: int, generator: np.random.Generator) -> npt.NDArray[np.generic]:
     shape = (samples, *(n or 1 for n in (shape_of(value) or (1,))[1:]))
     dtype = np.dtype(np.float32) if value.dtype is None else value.dtype.numpy()
-    stated = annotated_datatype(value)
+    stated = annotated_number_format(value)
     if stated is not None and stated.is_integer:
         return generator.integers(int(stated.min), int(stated.max) + 1, shape).astype(dtype)
     if dtype.kind != "f":

@@ -10,15 +10,15 @@ import onnx_ir as ir
 from anybit.arguments import checked
 from anybit.cleanup.remove_identities import RemoveIdentities
 from anybit.cleanup.set_batch import SetBatch
-from anybit.datatypes import DataType
 from anybit.errors import AnybitError, Finding, InvalidModelError, Refusal, Severity, UsageError
 from anybit.formats.convert import to_hub
 from anybit.formats.thresholds.write import write_layers
-from anybit.graph.annotations import annotate_datatype
+from anybit.graph.annotations import annotate_number_format
 from anybit.graph.constants import has_default
 from anybit.graph.walk import label, shape_of
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
+from anybit.number_formats import NumberFormat
 from anybit.ops.calls import operator_of
 from anybit.ops.operator import DOMAIN
 from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
@@ -49,7 +49,7 @@ def prepare_finn(
     model: ModelSource,
     *,
     form: Form = Form.DIALECT,
-    input_types: Mapping[str, DataType] | None = None,
+    input_types: Mapping[str, NumberFormat] | None = None,
     logits: bool = False,
 ) -> Handover:
     """The model for FINN.
@@ -100,14 +100,14 @@ def _with_batch_one(model: ir.Model) -> ir.Model:
     return read
 
 
-def _state_inputs(model: ir.Model, input_types: Mapping[str, DataType], rewrites: list[Rewrite]) -> None:
+def _state_inputs(model: ir.Model, input_types: Mapping[str, NumberFormat], rewrites: list[Rewrite]) -> None:
     by_name = {str(v.name): v for v in model.graph.inputs}
     for name, datatype in input_types.items():
         if name not in by_name:
             raise UsageError("format of an unknown input", got=repr(name), expected=", ".join(by_name))
         if not datatype.is_integer:
             raise UsageError("format of an input", got=datatype, expected="integers, such as UINT8")
-        annotate_datatype(by_name[name], datatype)
+        annotate_number_format(by_name[name], datatype)
         rewrites.append(Rewrite(problem=f"only fed numbers of {datatype}", node=f"input '{name}'"))
 
 

@@ -158,7 +158,7 @@ def leaky_relu(node: ir.Node, model: ir.Model) -> Findings:
 def table(node: ir.Node, model: ir.Model) -> Findings:
     """None: hls4ml looks them up in a table."""
     del model
-    hint = "cut the model before it (anybit.extract_submodel), or quantise it as a HardTanh or Relu"
+    hint = "cut the model before it (anybit.surgery.extract_submodel), or quantise it as a HardTanh or Relu"
     yield _finding("table", node, "hls4ml approximates it by a table, off by up to 0.7", got=node.op_type, hint=hint)
 
 
@@ -198,7 +198,9 @@ def anything(node: ir.Node, model: ir.Model) -> Findings:
 
 
 def _unknown(node: ir.Node) -> Finding:
-    return _finding("operator", node, "hls4ml does not have it", hint="cut the model there (anybit.extract_submodel)")
+    return _finding(
+        "operator", node, "hls4ml does not have it", hint="cut the model there (anybit.surgery.extract_submodel)"
+    )
 
 
 def unknown(node: ir.Node, model: ir.Model) -> Findings:

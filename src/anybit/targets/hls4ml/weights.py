@@ -45,16 +45,16 @@ def rewrite_weights(repairs: Repairs) -> None:
 
     All other quantisers of constants are folded: a bias is a number in the precision of the project.
     """
-    quantised: list[tuple[ir.Node, _Weights, Array]] = []
+    quantized: list[tuple[ir.Node, _Weights, Array]] = []
     for node in repairs.nodes(*PRODUCTS):
         weights = _weights(repairs.model, node)
         factor = None if weights is None else _per_output(node, weights)
         if weights is None or factor is None:
             continue
         _detach(repairs, node, weights, factor)
-        quantised.append((node, weights, factor))
+        quantized.append((node, weights, factor))
     FoldConstants(keep_quantizers=False)(repairs.model)
-    for node, weights, factor in quantised:
+    for node, weights, factor in quantized:
         _attach(repairs, node, weights, factor)
 
 

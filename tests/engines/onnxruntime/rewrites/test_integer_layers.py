@@ -16,12 +16,12 @@ from tests.models import model, parameters, quant, samples
 
 
 def convolutions(
-    *, rounding="ROUND", gammas=(0.7, -1.3, 0.4, 0.0), zero_point=0.0, bits=4.0, quantised=True, depthwise=False
+    *, rounding="ROUND", gammas=(0.7, -1.3, 0.4, 0.0), zero_point=0.0, bits=4.0, quantized=True, depthwise=False
 ):
     """x -> Quant -> Conv -> BatchNormalization -> Relu -> Quant -> MaxPool -> Conv -> Quant -> y; 3 and 4 channels."""
     channels = len(gammas)
     rng = np.random.default_rng(0)
-    second = "c2" if quantised else "h2"
+    second = "c2" if quantized else "h2"
     nodes = [
         quant("x", "xq"),
         quant("w1", "w1q", narrow=1),
@@ -33,7 +33,7 @@ def convolutions(
         quant("w2", "w2q", narrow=1),
         helper.make_node("Conv", ["p1", "w2q"], [second], kernel_shape=[2, 2], group=channels if depthwise else 1),
     ]
-    nodes.append(quant(second, "y") if quantised else helper.make_node("Identity", [second], ["y"]))
+    nodes.append(quant(second, "y") if quantized else helper.make_node("Identity", [second], ["y"]))
     constants = {
         "w1": rng.normal(size=(channels, 3, 3, 3)).astype(np.float32),
         "w2": rng.normal(size=(channels, 1 if depthwise else channels, 2, 2)).astype(np.float32),
@@ -75,7 +75,7 @@ def test_levels_are_those_of_the_reference(rounding, zero_point, bits, depthwise
 
 def test_convolutions_become_integer_layers_in_the_default_engine_only():
     assert is_taken(convolutions())
-    assert not is_taken(convolutions(quantised=False)), "one of two convolutions is no majority"
+    assert not is_taken(convolutions(quantized=False)), "one of two convolutions is no majority"
     x = samples(2, 3, 6, 6)
     np.testing.assert_array_equal(
         Session(convolutions(), engine="onnxruntime").run(x)["y"], Session(convolutions()).run(x)["y"]

@@ -127,7 +127,7 @@ def test_conv_integer(spatial, group, zero_points, first, second) -> None:
         _check(*_model("ConvInteger", (x, w, x_zero, w_zero), constants, np.int32, opset, **attributes), expected)
 
 
-def _requantised(sums: Array, multiplier: Any, zero_point: Array) -> Array:
+def _requantized(sums: Array, multiplier: Any, zero_point: Array) -> Array:
     """The formula of QLinearMatMul and QLinearConv in float32."""
     limits = np.iinfo(zero_point.dtype)
     levels = np.rint(sums.astype(np.float32) * multiplier) + zero_point.astype(np.float32)
@@ -150,7 +150,7 @@ def test_qlinear_matmul(shapes, first, second) -> None:
     y_scale = np.asarray(0.7, np.float32)
     rows = a_scale[:, None] if a_scale.ndim == 1 and a_scale.size > 1 else a_scale
     sums = np.matmul(_centred(a, a_zero, rows=True), _centred(b, b_zero))
-    expected = _requantised(sums, rows * b_scale / y_scale, y_zero).reshape(sums.shape)
+    expected = _requantized(sums, rows * b_scale / y_scale, y_zero).reshape(sums.shape)
     arrays = (a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero)
     for constants, opset in (((), 13), ((1, 2, 4, 5, 6, 7), 21), ((1, 2, 3, 4, 5, 6, 7), 11)):
         _check(*_model("QLinearMatMul", arrays, constants, first, opset), expected)
@@ -171,7 +171,7 @@ def test_qlinear_conv(zero_points, first, second) -> None:
     across = w_zero.reshape(-1, 1, 1, 1) if w_zero.size > 1 else w_zero
     sums = _convolved(_centred(x, x_zero), _centred(w, across), 2, 1)
     multiplier = x_scale * w_scale / y_scale
-    expected = _requantised(sums, multiplier.reshape(-1, 1, 1) if multiplier.size > 1 else multiplier, y_zero)
+    expected = _requantized(sums, multiplier.reshape(-1, 1, 1) if multiplier.size > 1 else multiplier, y_zero)
     arrays = (x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero)
     for constants in ((1, 2, 4, 5, 6, 7), (1, 2, 3, 4, 5, 6, 7), ()):
         _check(*_model("QLinearConv", arrays, constants, first, 13, group=2, pads=[1] * 4), expected)

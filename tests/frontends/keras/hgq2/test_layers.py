@@ -9,8 +9,8 @@ from hgq import layers as hgq
 from hgq.config import QuantizerConfig, QuantizerConfigScope
 from keras import layers as plain
 
-from anybit.frontends.agreement import ConversionError
-from anybit.frontends.keras import export_keras
+from anybit.errors import FrontEndError
+from anybit.frontends.keras import from_keras
 from tests.frontends.keras.checking import exported, images, operators
 from tests.frontends.keras.hgq2.scatter import scattered
 
@@ -147,8 +147,8 @@ def test_merge(name):
 )
 def test_without_a_rule(call, message):
     x = keras.Input((4,), name="x")
-    with pytest.raises(ConversionError, match=message):
-        export_keras(keras.Model(x, call(x)))
+    with pytest.raises(FrontEndError, match=message):
+        from_keras(keras.Model(x, call(x)))
 
 
 def test_a_model_of_its_own_class_is_refused():
@@ -158,5 +158,5 @@ def test_a_model_of_its_own_class_is_refused():
 
     model = Own()
     model(np.zeros((1, 3), "float32"))
-    with pytest.raises(ConversionError, match="no Keras model with known inputs"):
-        export_keras(model)
+    with pytest.raises(FrontEndError, match="no Keras model with known inputs"):
+        from_keras(model)

@@ -8,8 +8,8 @@ import pytest
 from hgq.config import QuantizerConfig
 from hgq.layers import QDense, Quantizer
 
-from anybit.frontends.agreement import ConversionError
-from anybit.frontends.keras import export_keras
+from anybit.errors import FrontEndError
+from anybit.frontends.keras import from_keras
 from tests.frontends.keras.checking import attributes, exported, operators
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__")  # of Keras about torch
@@ -102,16 +102,16 @@ def test_dummy():
 def test_quantizer_without_a_rule(layer, message):
     x = keras.Input((3,), name="x")
     made = layer()
-    with pytest.raises(ConversionError, match=f"layer '{made.name}'.*{message}"):
-        export_keras(keras.Model(x, made(x)))
+    with pytest.raises(FrontEndError, match=f"layer '{made.name}'.*{message}"):
+        from_keras(keras.Model(x, made(x)))
 
 
 def test_minifloats_are_refused():
     # HGQ2 0.2 cannot make its own (it passes an argument on that they do not take), so one is made of another class.
     model, quantizer = model_of(2, "RND", "SAT")
     quantizer.__class__ = type("FloatPointQuantizer", (type(quantizer),), {})
-    with pytest.raises(ConversionError, match=r"layer 'quantizer.* without a rule: got FloatPointQuantizer"):
-        export_keras(model)
+    with pytest.raises(FrontEndError, match=r"layer 'quantizer.* without a rule: got FloatPointQuantizer"):
+        from_keras(model)
 
 
 def test_weights_that_a_wrapping_quantizer_leaves_wide():

@@ -8,8 +8,8 @@ import qkeras
 import tensorflow as tf
 import tf_keras as keras
 
-from anybit.frontends.agreement import ConversionError
-from anybit.frontends.keras import export_keras
+from anybit.errors import FrontEndError
+from anybit.frontends.keras import from_keras
 from tests.frontends.keras.checking import exported, images, operators
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The initializer")  # of QKeras itself
@@ -157,8 +157,8 @@ def test_layer_without_a_rule(layer, message):
     x = keras.Input((8, 6, 4), name="x")
     made = layer()
     model = keras.Model(x, made(x))
-    with pytest.raises(ConversionError, match=f"layer '{made.name}'.*{message}"):
-        export_keras(model)
+    with pytest.raises(FrontEndError, match=f"layer '{made.name}'.*{message}"):
+        from_keras(model)
 
 
 def test_a_subclass_is_another_layer():
@@ -167,8 +167,8 @@ def test_a_subclass_is_another_layer():
             return super().call(inputs) + 1
 
     x = keras.Input((3,))
-    with pytest.raises(ConversionError, match=r"layer 'dense.*without a rule"):
-        export_keras(keras.Model(x, Dense(2)(x)))
+    with pytest.raises(FrontEndError, match=r"layer 'dense.*without a rule"):
+        from_keras(keras.Model(x, Dense(2)(x)))
 
 
 def test_channels_stay_in_front_between_convolutions():

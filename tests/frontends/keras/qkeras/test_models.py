@@ -8,9 +8,8 @@ import qkeras
 import tf_keras as keras
 
 from anybit import run
-from anybit.errors import InputError
-from anybit.frontends.agreement import ConversionError
-from anybit.frontends.keras import export_keras
+from anybit.errors import FrontEndError, InputError
+from anybit.frontends.keras import from_keras
 from tests.frontends.keras.checking import exported, images, operators
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The initializer")  # of QKeras itself
@@ -44,7 +43,7 @@ def test_mixed_network():
 
 
 def test_agreement_is_said_in_one_line(capsys):
-    export_keras(mixed(), samples=8)
+    from_keras(mixed(), samples=8)
     assert capsys.readouterr().err.startswith("anybit: agrees with its source: 0 of 120 elements depart on 24 samples")
 
 
@@ -87,14 +86,14 @@ def test_nested_and_sequential():
     exported(model, images(5, 8))
     exported(deep, images(5, 8))
     odd = keras.Sequential([keras.Input((8,)), L.LayerNormalization(name="odd")], name="again")
-    with pytest.raises(ConversionError, match="layer 'again/odd' "):
-        export_keras(keras.Model(x, odd(x)))
+    with pytest.raises(FrontEndError, match="layer 'again/odd' "):
+        from_keras(keras.Model(x, odd(x)))
 
 
 def test_inputs_by_dictionary():
     a, b = keras.Input((4,), name="b_first"), keras.Input((4,), name="a_second")
     y = L.Subtract()([a, b])
-    written = export_keras(keras.Model({"b_first": a, "a_second": b}, {"y": y}), quiet=True).model
+    written = from_keras(keras.Model({"b_first": a, "a_second": b}, {"y": y}), quiet=True).model
     given = {"b_first": images(2, 4), "a_second": images(2, 4, seed=4)}
     np.testing.assert_array_equal(next(iter(run(written, given).values())), given["b_first"] - given["a_second"])
 
@@ -113,38 +112,38 @@ def test_free_sizes():
     model = keras.Model(x, L.GlobalAveragePooling2D()(Q.QConv2D(3, 3, padding="same", **KERNEL)(x)))
     exported(model, images(2, 5, 4, 2), inputs={"x": images(3, 6, 7, 2)})
     with pytest.raises(InputError, match="free dimensions"):
-        export_keras(model)
+        from_keras(model)
     strided = keras.Model(x, Q.QConv2D(3, 3, strides=2, padding="same", name="c", **KERNEL)(x))
-    with pytest.raises(ConversionError, match=r"layer 'c'.*padding 'same' of a free size"):
-        export_keras(strided)
+    with pytest.raises(FrontEndError, match=r"layer 'c'.*padding 'same' of a free size"):
+        from_keras(strided)
 
 
 def test_own_inputs_and_tolerance():
     model = mixed()
     assert exported(model, inputs={"x": images(40, 16)})
     with pytest.raises(InputError, match=r"names of the inputs: got z, expected x"):
-        export_keras(model, inputs={"z": images(4, 16)})
-    assert export_keras(model, tolerance=0.5, quiet=True).agreement.holds
+        from_keras(model, inputs={"z": images(4, 16)})
+    assert from_keras(model, tolerance=0.5, quiet=True).agreement.holds
 
 
 def test_training_and_wrong_models():
     x = keras.Input((4,), name="x")
-    with pytest.raises(ConversionError, match=r"layer 'drop'.*training=True"):
-        export_keras(keras.Model(x, L.Dropout(0.5, name="drop")(x, training=True)))
-    with pytest.raises(ConversionError, match="no Keras model with known inputs"):
-        export_keras(keras.Sequential([Q.QDense(3)]))
+    with pytest.raises(FrontEndError, match=r"layer 'drop'.*training=True"):
+        from_keras(keras.Model(x, L.Dropout(0.5, name="drop")(x, training=True)))
+    with pytest.raises(FrontEndError, match="no Keras model with known inputs"):
+        from_keras(keras.Sequential([Q.QDense(3)]))
 
     class Own(keras.Model):
         def call(self, inputs):
             return inputs
 
-    with pytest.raises(ConversionError, match="no Keras model with known inputs"):
-        export_keras(Own())
-    with pytest.raises(ConversionError, match="type of an input"):
-        export_keras(keras.Model(i := keras.Input((3,), dtype="int32"), L.Reshape((3, 1))(i)))
+    with pytest.raises(FrontEndError, match="no Keras model with known inputs"):
+        from_keras(Own())
+    with pytest.raises(FrontEndError, match="type of an input"):
+        from_keras(keras.Model(i := keras.Input((3,), dtype="int32"), L.Reshape((3, 1))(i)))
 
 
 def test_the_option_of_the_quantisers_comes_back():
     model = mixed()
-    export_keras(model, quiet=True)
+    from_keras(model, quiet=True)
     assert all(q.use_ste for q in model.submodules if hasattr(q, "use_ste"))

@@ -7,8 +7,8 @@ import pytest
 import qkeras
 import tf_keras as keras
 
-from anybit.frontends.agreement import ConversionError
-from anybit.frontends.keras import export_keras
+from anybit.errors import FrontEndError
+from anybit.frontends.keras import from_keras
 from tests.frontends.keras.checking import attributes, exported, operators
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The initializer")  # of QKeras itself
@@ -89,8 +89,8 @@ def test_format_of_an_activation():
     ],
 )
 def test_activation_without_a_rule(text, message):
-    with pytest.raises(ConversionError, match=f"layer 'q_act.*{message}"):
-        export_keras(activation(text))
+    with pytest.raises(FrontEndError, match=f"layer 'q_act.*{message}"):
+        from_keras(activation(text))
 
 
 WEIGHTS = """
@@ -122,5 +122,5 @@ def test_weights(text):
 def test_weights_without_a_rule(text):
     x = keras.Input((3,))
     model = keras.Model(x, qkeras.QDense(2, kernel_quantizer=text, name="head")(x))
-    with pytest.raises(ConversionError, match=r"layer 'head' \(QDense\): quantiser of the kernel without a rule"):
-        export_keras(model)
+    with pytest.raises(FrontEndError, match=r"layer 'head' \(QDense\): quantiser of the kernel without a rule"):
+        from_keras(model)

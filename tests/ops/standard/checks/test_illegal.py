@@ -8,7 +8,8 @@ import pytest
 from onnx import ModelProto
 
 import anybit
-from anybit import Engine, Format, Session
+from anybit import Dialect, Session
+from anybit.engines import Engine
 from anybit.errors import InvalidModelError
 from anybit.reporting.describe import describe
 from tests.ops.standard.checks import illegal_contrib, illegal_linear, illegal_products
@@ -51,7 +52,7 @@ def test_nothing_computes_with_it(variant: Variant):
     model = variant.model()
     engines = (Engine.REFERENCE, Engine.ONNXRUNTIME)
     sessions = [partial(Session, engine=engine) for engine in engines]
-    for read in (anybit.types, anybit.ranges, anybit.cost, anybit.statistics, *sessions):
+    for read in (anybit.types, anybit.ranges, anybit.cost, anybit.stats, *sessions):
         with pytest.raises(InvalidModelError, match=f"{variant.op_type} 'node'"):
             read(model)
 
@@ -59,12 +60,12 @@ def test_nothing_computes_with_it(variant: Variant):
 @pytest.mark.parametrize("variant", [v for v in VARIANTS if v.rule != _UNKNOWN], ids=str)
 def test_nothing_writes_it_and_what_describes_it_answers(variant: Variant):
     model = variant.model()
-    for write in (*(partial(anybit.convert, to=f) for f in Format), anybit.clean, anybit.prepare_finn):
+    for write in (*(partial(anybit.convert, to=f) for f in Dialect), anybit.clean, anybit.prepare_finn):
         with pytest.raises(InvalidModelError, match=f"{variant.op_type} 'node'"):
             write(model)
     with pytest.raises(InvalidModelError, match=f"{variant.op_type} 'node'"):
         anybit.verify(model, model)
-    for answer in (anybit.summarise, anybit.formats_of):
+    for answer in (anybit.info, anybit.capabilities):
         if variant.rule not in _OF_FORM or _is_loaded(model):
             answer(model)
         else:

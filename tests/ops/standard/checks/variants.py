@@ -13,7 +13,8 @@ import onnxruntime as ort
 from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from anybit import Finding, Severity, check
+from anybit import check
+from anybit.errors import Finding, Severity
 
 MICROSOFT = "com.microsoft"
 _NOT_FED = (

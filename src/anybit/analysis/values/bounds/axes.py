@@ -11,7 +11,7 @@ import numpy as np
 from anybit.analysis.values.tensor_values import Float64s, IntegerGrid, TensorValues, aligned, checked_grid
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rule
 from anybit.arrays import Array
-from anybit.datatypes import DataType
+from anybit.number_formats import NumberFormat
 
 LARGEST_WORK = 1 << 20
 """Elements that bounds are spread out to before they are told less apart."""
@@ -116,7 +116,7 @@ def _joined_grid(grid: IntegerGrid, number: float) -> IntegerGrid | None:
     return checked_grid(replace(grid, lo=lo, hi=hi, datatype=datatype_with(grid, integer)))
 
 
-def datatype_with(grid: IntegerGrid, integer: Float64s) -> DataType | None:
+def datatype_with(grid: IntegerGrid, integer: Float64s) -> NumberFormat | None:
     """The declared format of the grid, if it has these integers, too."""
     datatype = grid.datatype
     if datatype is None or not datatype.is_integer:

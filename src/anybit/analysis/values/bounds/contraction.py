@@ -27,7 +27,7 @@ from anybit.analysis.values.tensor_values import (
     smallest_format,
 )
 from anybit.arrays import Array
-from anybit.datatypes import DataType
+from anybit.number_formats import NumberFormat
 
 Choose = Callable[..., Any]
 Lay = Callable[[Array, Choose], Array]
@@ -99,7 +99,7 @@ class _Integers:
     scale: Float64s
     proven: Factor
     declared: Factor
-    format: DataType
+    format: NumberFormat
     drift: float = 0.0
 
 
@@ -201,7 +201,7 @@ def _by_format(contraction: Contraction, first: _Integers, second: _Integers) ->
     )
 
 
-def _extent(declared: Factor, format_: DataType) -> tuple[int, int]:
+def _extent(declared: Factor, format_: NumberFormat) -> tuple[int, int]:
     if declared.is_known:  # weights count by their format, not by what they are
         return int(format_.min), int(format_.max)
     return int(np.min(declared.lo, initial=0)), int(np.max(declared.hi, initial=0))
@@ -267,7 +267,7 @@ def _declared(operand: Operand, grid: IntegerGrid, ratio: Float64s, proven: Fact
 
 
 def _known(
-    operand: Operand, constant: Array, scale: Float64s, format_: DataType, zero_point: Float64s
+    operand: Operand, constant: Array, scale: Float64s, format_: NumberFormat, zero_point: Float64s
 ) -> _Integers | None:
     """Weights: the integers that the constant is made of, block by block: there may be many."""
     laid = operand.lay(constant, np.min)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from anybit.analysis.values.rules.integer_products import qlinear_conv
 from anybit.analysis.values.tensor_values import TensorValues, integers, of_dtype
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
-from anybit.datatypes import IntType
+from anybit.number_formats import IntFormat
 
 
 def any_byte(site: NodeContext) -> TensorValues:
@@ -14,7 +14,7 @@ def any_byte(site: NodeContext) -> TensorValues:
     if dtype.kind not in "iu":
         raise NotFollowed(f"the output is {dtype}")
     widest = of_dtype(dtype)
-    return integers(widest.lo, widest.hi, IntType(dtype.itemsize * 8, signed=dtype.kind == "i"))
+    return integers(widest.lo, widest.hi, IntFormat(dtype.itemsize * 8, signed=dtype.kind == "i"))
 
 
 def convolution(site: NodeContext) -> TensorValues:

@@ -11,7 +11,7 @@ from anybit.analysis.values.bounds.corners import within_dtype
 from anybit.analysis.values.rules.products import conv_contraction, matmul_contraction, per_channel, recorded
 from anybit.analysis.values.tensor_values import Float64s, TensorValues, bounded, integers, of_dtype
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
-from anybit.datatypes import IntType
+from anybit.number_formats import IntFormat
 
 _SLACK = 2.0**-21  # relative error of a sum in float32 times the multiplier, and some
 
@@ -36,14 +36,14 @@ def qlinear_conv(site: NodeContext) -> TensorValues:
         added = per_channel(bias, axes)
         lo, hi = lo + added.lo, hi + added.hi
     multiplier = _multiplier(_scale(site, 1), per_channel(_bounds(_scale(site, 4)), axes).lo, _scale(site, 6))
-    return _requantised(site, lo, hi, multiplier, zero_point=7)
+    return _requantized(site, lo, hi, multiplier, zero_point=7)
 
 
 def qlinear_matmul(site: NodeContext) -> TensorValues:
     """y = saturate(round(acc * a_scale * b_scale / y_scale) + y_zero_point)."""
     accumulated = recorded(site, _matmul(site, second=3, zero_points=(2, 5)))
     multiplier = _multiplier(_rows(_scale(site, 1)), _scale(site, 4), _scale(site, 6))
-    return _requantised(site, accumulated.lo, accumulated.hi, multiplier, zero_point=7)
+    return _requantized(site, accumulated.lo, accumulated.hi, multiplier, zero_point=7)
 
 
 def _multiplier(x_scale: Float64s, w_scale: Float64s, y_scale: Float64s) -> Float64s:
@@ -99,7 +99,7 @@ def _bounds(array: Float64s) -> TensorValues:
     return bounded(array, array)
 
 
-def _requantised(
+def _requantized(
     site: NodeContext, lo: Float64s, hi: Float64s, multiplier: Float64s, *, zero_point: int
 ) -> TensorValues:
     sums = within_dtype(bounded(lo, hi), np.dtype(np.int32))
@@ -113,7 +113,7 @@ def _requantised(
         np.clip(np.rint(end * multiplier + sign * np.abs(end * multiplier) * _SLACK) + shift, widest.lo, widest.hi)
         for end, sign in ((lo, -1), (hi, 1))
     ]
-    return integers(ends[0], ends[1], IntType(dtype.itemsize * 8, signed=dtype.kind == "i"))
+    return integers(ends[0], ends[1], IntFormat(dtype.itemsize * 8, signed=dtype.kind == "i"))
 
 
 RULES: Rules = {

@@ -23,7 +23,7 @@ from anybit.analysis.values.tensor_values import (
 )
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 from anybit.arrays import Array
-from anybit.datatypes import DataType, IntType
+from anybit.number_formats import IntFormat, NumberFormat
 from anybit.ops.standard.linear_quantization import along
 
 _FLOAT32 = np.dtype(np.float32)
@@ -38,7 +38,7 @@ class _Integers:
 
     lo: float
     hi: float
-    datatype: IntType
+    datatype: IntFormat
 
     @classmethod
     def of(cls, dtype: ir.DataType | None) -> _Integers | None:
@@ -47,7 +47,7 @@ class _Integers:
             return None
         info = ml_dtypes.iinfo(dtype.numpy())
         lo, hi = float(info.min), float(info.max)
-        return cls(lo, hi, IntType(int(dtype.bitwidth), signed=lo < 0))
+        return cls(lo, hi, IntFormat(int(dtype.bitwidth), signed=lo < 0))
 
 
 def quantize_linear(site: NodeContext) -> TensorValues:
@@ -152,7 +152,7 @@ def _real_type(site: NodeContext) -> np.dtype[Any]:
     return _FLOAT32 if scale is None or scale.dtype is None else scale.dtype.numpy()
 
 
-def _declared(x: TensorValues) -> DataType | None:
+def _declared(x: TensorValues) -> NumberFormat | None:
     """The format of integers that stand for themselves."""
     plain = x.grid is not None and (x.grid.scale == 1).all() and not x.grid.zero_point.any()
     return x.grid.datatype if plain and x.grid is not None else None
@@ -207,13 +207,13 @@ def _parameter(site: NodeContext, index: int) -> Float64s:
 def dynamic_quantize_linear(site: NodeContext) -> list[TensorValues]:
     """UINT8 integers; scale = (max(X, 0) - min(X, 0)) / 255; the zero point is 0 where X is not negative."""
     x = site.values(0)
-    y = integers(0.0, 255.0, IntType(8, signed=False))
+    y = integers(0.0, 255.0, IntFormat(8, signed=False))
     smallest = max(0.0, float(x.lo.max(initial=0))) - min(0.0, float(x.hi.min(initial=0)))
     largest = max(0.0, float(x.hi.max(initial=0))) - min(0.0, float(x.lo.min(initial=0)))
     scales = [v / 255 for v in (smallest, largest)]
     if smallest == 0:  # then all of X may be 0, whose scale is 1/255, or 1 in ONNX Runtime
         scales = [0.0, max(scales[1], 1.0)]
-    zero_point = integers(0.0, 0.0 if (x.lo >= 0).all() else 255.0, IntType(8, signed=False))
+    zero_point = integers(0.0, 0.0 if (x.lo >= 0).all() else 255.0, IntFormat(8, signed=False))
     scale = widened(bounded(scales[0], scales[1]), 4, _FLOAT32)
     return [y, bounded(np.maximum(scale.lo, 0.0), scale.hi), zero_point]
 

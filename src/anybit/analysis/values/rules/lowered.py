@@ -10,7 +10,7 @@ from anybit.analysis.values.bounds.axes import collapsed, data_by_axis, datatype
 from anybit.analysis.values.tensor_values import IntegerGrid, TensorValues, integers
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 from anybit.arrays import Array
-from anybit.datatypes import IntType
+from anybit.number_formats import IntFormat
 from anybit.ops.quant_avg_pool import shift_of
 
 
@@ -44,7 +44,7 @@ def quant_avg_pool(site: NodeContext) -> TensorValues:
     lo = np.floor((np.rint(values.lo * kernel**2) - slack) / unit)
     hi = np.floor((np.rint(values.hi * kernel**2) + slack) / unit)
     result = integers(lo, hi)
-    declared = IntType(obits, signed=bool(site.attribute("signed")))
+    declared = IntFormat(obits, signed=bool(site.attribute("signed")))
     grid = result.grid
     if grid is None:
         return result

@@ -12,8 +12,8 @@ from anybit.analysis.values.bounds.corners import of_corners, outward, widened
 from anybit.analysis.values.tensor_values import Float64s, IntegerGrid, TensorValues, aligned, bounded, on_grid
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 from anybit.arrays import Array
-from anybit.datatypes import BipolarType, DataType, FloatType, IntType
 from anybit.errors import UsageError
+from anybit.number_formats import BipolarFormat, FloatFormat, IntFormat, NumberFormat
 from anybit.ops.calls import call_of, operator_of
 from anybit.ops.operator import Call, Operator
 from anybit.ops.quantizer_parameters import checked_bit_width, integer_bounds
@@ -63,7 +63,7 @@ def bipolar_quant(site: NodeContext) -> TensorValues:
         return bounded(outward(-largest, call.dtype, up=False), outward(largest, call.dtype, up=True))
     scale = call.positive(1)
     lo, hi = (site.evaluate([x, np.ones_like(scale)])[0].astype(np.float64) for x in call.ends)
-    return on_grid(IntegerGrid(_exact(scale), np.zeros(()), lo, hi, BipolarType()), like=call.real)
+    return on_grid(IntegerGrid(_exact(scale), np.zeros(()), lo, hi, BipolarFormat()), like=call.real)
 
 
 def trunc(site: NodeContext) -> TensorValues:
@@ -145,7 +145,7 @@ def multi_threshold(site: NodeContext) -> TensorValues:
         return real
     forms = _staircase(scale, bias, lo, hi)
     declared = call.datatype
-    if declared is None or isinstance(declared, FloatType):
+    if declared is None or isinstance(declared, FloatFormat):
         return on_grid(forms[-1].centred() or forms[-1], like=real)
     full = _staircase(scale, bias, np.zeros(()), np.asarray(float(steps)))
     for form, widest in zip(forms, full, strict=True):
@@ -226,7 +226,7 @@ class _Quantizer:
         return np.dtype(np.float32) if self.dtype == np.float16 else self.dtype
 
     @property
-    def datatype(self) -> DataType | None:
+    def datatype(self) -> NumberFormat | None:
         """The format that the call declares."""
         try:
             return self.operator.number_format(self.call)
@@ -287,8 +287,8 @@ def _exact(array: Array) -> Float64s:
     return np.asarray(array, np.float64)
 
 
-def _widest(bits: Array, *, signed: bool) -> DataType | None:
-    return IntType(int(checked_bit_width(bits).max()), signed=signed) if bits.size else None
+def _widest(bits: Array, *, signed: bool) -> NumberFormat | None:
+    return IntFormat(int(checked_bit_width(bits).max()), signed=signed) if bits.size else None
 
 
 RULES: Rules = {

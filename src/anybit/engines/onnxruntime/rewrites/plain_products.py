@@ -58,7 +58,7 @@ class _Rewrite:
 
     def run(self) -> None:
         if self.node.op_type == "QLinearMatMul" and self._has_parameters_by_row():
-            self._requantise()
+            self._requantize()
             return
         self._match_types()
         match self.node.op_type:
@@ -121,7 +121,7 @@ class _Rewrite:
         of_second = all(_is_single(v) or (second is not None and _is_column(v, second)) for v in self.node.inputs[4:6])
         return not (of_first and of_second)
 
-    def _requantise(self) -> None:
+    def _requantize(self) -> None:
         """QLinearMatMul as MatMulInteger and what its formula does with the sums, operation by operation."""
         if self.model.opset_imports[""] < _ROUND_SINCE:
             raise UnsupportedError(

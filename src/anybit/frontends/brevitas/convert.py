@@ -1,4 +1,4 @@
-"""export_brevitas: a module of Brevitas as a hub model that gives the module's own numbers."""
+"""from_brevitas: a module of Brevitas as a hub model that gives the module's own numbers."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from brevitas.proxy.quant_proxy import QuantProxyFromInjector
 from brevitas.quant_tensor import QuantTensor
 
 from anybit.arguments import checked
-from anybit.frontends.agreement import ConversionError, Export
+from anybit.errors import FrontEndError
+from anybit.frontends.agreement import Imported
 from anybit.frontends.brevitas.handlers import Activations, Biases, Truncations, Weights
 from anybit.frontends.torch.capture import example, quietly
 from anybit.frontends.torch.comparison import compared_with_module
-from anybit.frontends.torch.export import copied, evaluated, hub_model
+from anybit.frontends.torch.convert import copied, evaluated, hub_model
 
 
 @checked
-def export_brevitas(
+def from_brevitas(
     module: torch.nn.Module,
     example_inputs: torch.Tensor | Sequence[torch.Tensor],
     *,
     dynamic_batch: bool = True,
     tolerance: float | None = None,
     quiet: bool = False,
-) -> Export:
+) -> Imported:
     """The module, in evaluation mode, as a clean hub model, after a comparison of the two.
 
     Brevitas' own export mode freezes the quantisers; what it would write wrongly is written by the handlers of
@@ -52,7 +53,7 @@ def export_brevitas(
         quiet: Whether to say nothing about the comparison, which is else one line on stderr.
 
     Raises:
-        ConversionError: Something has no exact translation, or the two depart; the message names the module.
+        FrontEndError: Something has no exact translation, or the two depart; the message names the module.
     """
     inputs, shapes = example(example_inputs, dynamic_batch=dynamic_batch)
     source = evaluated(module)
@@ -118,11 +119,11 @@ def _check(module: torch.nn.Module) -> None:
         where = f"module '{path}'"
         kind = type(child).__name__
         if "Dynamic" in kind:
-            raise ConversionError(
+            raise FrontEndError(
                 "the scale of this quantiser depends on the data", node=where, got=kind, hint="use a static quantiser"
             )
         if _Manager.handler_from_module(child, no_inheritance=True) is None or child.is_groupwise:
-            raise ConversionError(
+            raise FrontEndError(
                 "a quantiser without a translation",
                 node=where,
                 got=kind,

@@ -1,4 +1,4 @@
-"""export_torch: a PyTorch module as a hub model that gives the module's own numbers."""
+"""from_torch: a PyTorch module as a hub model that gives the module's own numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 
 from anybit.arguments import checked
 from anybit.cleanup.clean import clean
-from anybit.frontends.agreement import ConversionError, Export
+from anybit.errors import FrontEndError
+from anybit.frontends.agreement import Imported
 from anybit.frontends.torch.capture import Shapes, Tensors, capture, example
 from anybit.frontends.torch.comparison import compared_with_module
 from anybit.frontends.torch.decomposed import rewrite_decomposed
@@ -21,7 +22,7 @@ from anybit.frontends.torch.translate import translate
 
 
 @checked
-def export_torch(
+def from_torch(
     module: torch.nn.Module,
     example_inputs: torch.Tensor | Sequence[torch.Tensor],
     *,
@@ -29,7 +30,7 @@ def export_torch(
     approximate: bool = False,
     tolerance: float | None = None,
     quiet: bool = False,
-) -> Export:
+) -> Imported:
     """The module, in evaluation mode, as a clean hub model, after a comparison of the two.
 
     Understood are the quantisers of `anybit.frontends.torch`, fake quantisation of any range, the QAT modules of
@@ -48,7 +49,7 @@ def export_torch(
         quiet: Whether to say nothing about the comparison, which is else one line on stderr.
 
     Raises:
-        ConversionError: Something has no exact translation, or the two depart; the message names the module.
+        FrontEndError: Something has no exact translation, or the two depart; the message names the module.
     """
     inputs, shapes = example(example_inputs, dynamic_batch=dynamic_batch)
     source = evaluated(module)
@@ -78,12 +79,12 @@ def copied(module: torch.nn.Module) -> torch.nn.Module:
     """A deep copy.
 
     Raises:
-        ConversionError: The module cannot be copied.
+        FrontEndError: The module cannot be copied.
     """
     try:
         return copy.deepcopy(module)
     except RuntimeError as error:
-        raise ConversionError(
+        raise FrontEndError(
             "the module cannot be copied",
             got=" ".join(str(error).split()),
             hint="use torch.nn.utils.parametrizations.weight_norm in the place of torch.nn.utils.weight_norm",

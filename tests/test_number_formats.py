@@ -10,59 +10,59 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anybit.datatypes import (
+from anybit.errors import UsageError
+from anybit.number_formats import (
     FLOAT16,
     FLOAT32,
-    BipolarType,
-    DataType,
-    FixedType,
-    FloatType,
-    IntType,
-    ScaledIntType,
-    TernaryType,
-    parse_datatype,
+    BipolarFormat,
+    FixedFormat,
+    FloatFormat,
+    IntFormat,
+    NumberFormat,
+    ScaledIntFormat,
+    TernaryFormat,
+    parse_number_format,
 )
-from anybit.errors import UsageError
 from tests.strategies import examples
 
 small = st.integers(1, 9999)
-formats: st.SearchStrategy[DataType] = st.one_of(
-    st.builds(IntType, small, signed=st.booleans()),
-    st.just(BipolarType()),
-    st.just(TernaryType()),
-    st.builds(FixedType, small, st.integers(-9999, 9999)),
-    st.builds(ScaledIntType, small),
-    st.builds(FloatType, st.integers(1, 15), st.integers(0, 999), st.integers(-9999, 9999)),
+formats: st.SearchStrategy[NumberFormat] = st.one_of(
+    st.builds(IntFormat, small, signed=st.booleans()),
+    st.just(BipolarFormat()),
+    st.just(TernaryFormat()),
+    st.builds(FixedFormat, small, st.integers(-9999, 9999)),
+    st.builds(ScaledIntFormat, small),
+    st.builds(FloatFormat, st.integers(1, 15), st.integers(0, 999), st.integers(-9999, 9999)),
     st.sampled_from((FLOAT16, FLOAT32)),
 )
 
 
 @given(formats)
 @examples(300)
-def test_formats_parse_from_what_they_print(made: DataType) -> None:
-    assert parse_datatype(str(made)) == made
-    assert parse_datatype(f" {str(made).lower()}\n") == made
+def test_formats_parse_from_what_they_print(made: NumberFormat) -> None:
+    assert parse_number_format(str(made)) == made
+    assert parse_number_format(f" {str(made).lower()}\n") == made
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("INT4", IntType(4, signed=True)),
-        ("UINT1", IntType(1, signed=False)),
-        ("BINARY", IntType(1, signed=False)),
-        ("BIPOLAR", BipolarType()),
-        ("TERNARY", TernaryType()),
-        ("FIXED<4,2>", FixedType(4, 2)),
-        ("FIXED< 8 , -3 >", FixedType(8, -3)),
-        ("SCALEDINT<8>", ScaledIntType(8)),
-        ("FLOAT<4,3>", FloatType(4, 3, 7)),
-        ("FLOAT<4,3,0>", FloatType(4, 3, 0)),
+        ("INT4", IntFormat(4, signed=True)),
+        ("UINT1", IntFormat(1, signed=False)),
+        ("BINARY", IntFormat(1, signed=False)),
+        ("BIPOLAR", BipolarFormat()),
+        ("TERNARY", TernaryFormat()),
+        ("FIXED<4,2>", FixedFormat(4, 2)),
+        ("FIXED< 8 , -3 >", FixedFormat(8, -3)),
+        ("SCALEDINT<8>", ScaledIntFormat(8)),
+        ("FLOAT<4,3>", FloatFormat(4, 3, 7)),
+        ("FLOAT<4,3,0>", FloatFormat(4, 3, 0)),
         ("FLOAT<5, 10, 15>", FLOAT16),
         ("FLOAT<8,23>", FLOAT32),
     ],
 )
-def test_spellings(text: str, expected: DataType) -> None:
-    assert parse_datatype(text) == expected
+def test_spellings(text: str, expected: NumberFormat) -> None:
+    assert parse_number_format(text) == expected
 
 
 MALFORMED = """INT|UINT|INT0|INT-4|INT04|INT4.0|INT 4|XINT4|INT4X|UINT|INT10000|FIXED<4>|FIXED<0,1>|FIXED<4,2|FIXED 4,2
@@ -75,7 +75,7 @@ MALFORMED = """INT|UINT|INT0|INT-4|INT04|INT4.0|INT 4|XINT4|INT4X|UINT|INT10000|
 )
 def test_malformed_text_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse_datatype(text)
+        parse_number_format(text)
     assert caught.value.diagnosis.got == repr(text)
 
 
@@ -83,20 +83,20 @@ def test_malformed_text_is_refused(text: str) -> None:
 @examples(500)
 def test_any_text_is_a_format_or_refused(text: str) -> None:
     try:
-        made = parse_datatype(text)
+        made = parse_number_format(text)
     except UsageError:
         return
-    assert parse_datatype(str(made)) == made
+    assert parse_number_format(str(made)) == made
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: IntType(0, signed=True),
-        lambda: FixedType(0, 0),
-        lambda: ScaledIntType(-1),
-        lambda: FloatType(0, 3, 0),
-        lambda: FloatType(4, -1, 7),
+        lambda: IntFormat(0, signed=True),
+        lambda: FixedFormat(0, 0),
+        lambda: ScaledIntFormat(-1),
+        lambda: FloatFormat(0, 3, 0),
+        lambda: FloatFormat(4, -1, 7),
     ],
 )
 def test_impossible_widths_are_refused(make: Any) -> None:
@@ -107,18 +107,18 @@ def test_impossible_widths_are_refused(make: Any) -> None:
 # Enumeration -------------------------------------------------------------------------------------------------------
 
 
-def _numbers(made: DataType) -> set[Fraction]:
+def _numbers(made: NumberFormat) -> set[Fraction]:
     """All numbers of a format, from its bit patterns."""
     match made:
-        case IntType(width, signed=signed):
+        case IntFormat(width, signed=signed):
             return {Fraction(p - (1 << width) if signed and p >> (width - 1) else p) for p in range(1 << width)}
-        case BipolarType():
+        case BipolarFormat():
             return {Fraction(-1), Fraction(1)}
-        case TernaryType():
+        case TernaryFormat():
             return {Fraction(-1), Fraction(0), Fraction(1)}
-        case FixedType(width, integer):
-            return {k * Fraction(2) ** (integer - width) for k in _numbers(IntType(width, signed=True))}
-        case FloatType(e, m, bias):
+        case FixedFormat(width, integer):
+            return {k * Fraction(2) ** (integer - width) for k in _numbers(IntFormat(width, signed=True))}
+        case FloatFormat(e, m, bias):
             sizes = {
                 (Fraction(1 if field else 0) + Fraction(f, 2**m)) * Fraction(2) ** (max(field, 1) - bias)
                 for field in range(2**e)
@@ -129,21 +129,21 @@ def _numbers(made: DataType) -> set[Fraction]:
 
 
 ENUMERABLE = [
-    *(IntType(w, signed=s) for w in range(1, 8) for s in (False, True)),
-    BipolarType(),
-    TernaryType(),
-    *(FixedType(w, i) for w in range(1, 6) for i in (-2, 0, 1, 3, 5, 7)),
-    *(FloatType(e, m, b) for e in (1, 2, 3, 4) for m in (0, 1, 3) for b in (-2, 0, 1, 7)),
+    *(IntFormat(w, signed=s) for w in range(1, 8) for s in (False, True)),
+    BipolarFormat(),
+    TernaryFormat(),
+    *(FixedFormat(w, i) for w in range(1, 6) for i in (-2, 0, 1, 3, 5, 7)),
+    *(FloatFormat(e, m, b) for e in (1, 2, 3, 4) for m in (0, 1, 3) for b in (-2, 0, 1, 7)),
 ]
 
 
 @pytest.mark.parametrize("made", ENUMERABLE, ids=str)
-def test_small_formats_are_their_enumeration(made: DataType) -> None:
+def test_small_formats_are_their_enumeration(made: NumberFormat) -> None:
     numbers = _numbers(made)
     assert made.min == min(numbers)
     assert made.max == max(numbers)
     assert made.is_integer <= all(n.denominator == 1 for n in numbers)
-    if not isinstance(made, FloatType):
+    if not isinstance(made, FloatFormat):
         assert made.is_integer == all(n.denominator == 1 for n in numbers) or made.bits == 1
     inside = np.array(sorted(float(n) for n in numbers))
     between = (inside[1:] + inside[:-1]) / 2
@@ -156,7 +156,7 @@ def test_small_formats_are_their_enumeration(made: DataType) -> None:
 
 @pytest.mark.parametrize("made", ENUMERABLE, ids=str)
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.float16, np.float32])
-def test_arrays_of_every_type_are_judged_by_value(made: DataType, dtype: Any) -> None:
+def test_arrays_of_every_type_are_judged_by_value(made: NumberFormat, dtype: Any) -> None:
     values = np.arange(-128 if np.dtype(dtype).kind != "u" else 0, 128).astype(dtype)
     numbers = _numbers(made)
     assert made.allows(values).tolist() == [Fraction(int(v)) in numbers for v in values]
@@ -166,7 +166,7 @@ def test_arrays_of_every_type_are_judged_by_value(made: DataType, dtype: Any) ->
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_bounds_are_not_rounded_to_the_type_of_the_values(bits: int, signed: bool, dtype: Any) -> None:
-    made = IntType(bits, signed=signed)
+    made = IntFormat(bits, signed=signed)
     with np.errstate(over="ignore"):
         end = np.array(2.0 ** min(bits - signed, 1000)).astype(dtype)
     inside, outside = np.nextafter(end, dtype(0)), end
@@ -179,20 +179,20 @@ def test_bounds_are_not_rounded_to_the_type_of_the_values(bits: int, signed: boo
 @pytest.mark.parametrize("dtype", [np.int64, np.uint64])
 def test_64_bit_integers_are_compared_exactly(dtype: Any) -> None:
     values = np.array([0, 2**62 - 1, 2**62, 2**63 - 1], dtype)
-    assert IntType(63, signed=True).allows(values).tolist() == [True, True, False, False]
-    assert IntType(62, signed=False).allows(values).tolist() == [True, True, False, False]
-    assert IntType(64, signed=True).allows(values).all()
-    assert IntType(64, signed=False).allows(values).all()
+    assert IntFormat(63, signed=True).allows(values).tolist() == [True, True, False, False]
+    assert IntFormat(62, signed=False).allows(values).tolist() == [True, True, False, False]
+    assert IntFormat(64, signed=True).allows(values).all()
+    assert IntFormat(64, signed=False).allows(values).all()
 
 
 @given(formats, st.lists(st.floats(), min_size=1, max_size=8))
 @examples(300)
-def test_membership_of_any_format_neither_fails_nor_warns(made: DataType, values: list[float]) -> None:
+def test_membership_of_any_format_neither_fails_nor_warns(made: NumberFormat, values: list[float]) -> None:
     allowed = made.allows(np.array(values))
     assert allowed.shape == (len(values),)
     ends = made.min, made.max
     for value, is_member in zip(values, allowed, strict=True):
-        if is_member and np.isfinite(value) and not isinstance(made, ScaledIntType):
+        if is_member and np.isfinite(value) and not isinstance(made, ScaledIntFormat):
             assert ends[0] <= Fraction(value) <= ends[1]
 
 
@@ -201,7 +201,7 @@ def test_ieee_formats_keep_their_last_exponent() -> None:
     assert float(FLOAT32.max) == np.finfo(np.float32).max
     special = np.array([np.nan, np.inf, -np.inf])
     assert FLOAT16.allows(special).all()
-    assert not FloatType(4, 3, 7).allows(special).any()
+    assert not FloatFormat(4, 3, 7).allows(special).any()
     assert FLOAT16.allows([65504.0, 65520.0, 2.0**-24, 2.0**-25]).tolist() == [True, False, True, False]
 
 
@@ -210,19 +210,19 @@ def test_every_float16_is_one() -> None:
 
 
 def test_scaled_integers_may_be_any_real_number() -> None:
-    assert ScaledIntType(4).allows([0.3, -1e30, np.nan, np.inf]).tolist() == [True, True, False, False]
-    assert (ScaledIntType(4).min, ScaledIntType(4).max, ScaledIntType(4).bits) == (-8, 7, 4)
+    assert ScaledIntFormat(4).allows([0.3, -1e30, np.nan, np.inf]).tolist() == [True, True, False, False]
+    assert (ScaledIntFormat(4).min, ScaledIntFormat(4).max, ScaledIntFormat(4).bits) == (-8, 7, 4)
 
 
 @pytest.mark.parametrize(
     ("made", "bits"),
     [
-        (BipolarType(), 1),
-        (TernaryType(), 2),
-        (IntType(5, signed=True), 5),
-        (FixedType(6, 2), 6),
-        (FloatType(4, 3, 7), 8),
+        (BipolarFormat(), 1),
+        (TernaryFormat(), 2),
+        (IntFormat(5, signed=True), 5),
+        (FixedFormat(6, 2), 6),
+        (FloatFormat(4, 3, 7), 8),
     ],
 )
-def test_storage_width(made: DataType, bits: int) -> None:
+def test_storage_width(made: NumberFormat, bits: int) -> None:
     assert made.bits == bits

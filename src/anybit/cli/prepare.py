@@ -1,4 +1,4 @@
-"""anybit export: models for hardware tools."""
+"""anybit prepare: models for hardware tools."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, OutputOption,
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:
-    from anybit.datatypes import DataType
     from anybit.errors import Diagnosis
+    from anybit.number_formats import NumberFormat
     from anybit.runtime.compare import Comparison
     from anybit.targets.handover import Handover
 
@@ -22,13 +22,13 @@ LogitsOption = Annotated[
     bool, typer.Option("--logits", help="Cut off a Softmax at the end: the output is what it reads.")
 ]
 
-export = typer.Typer(
-    name="export", help="Prepare a model for a hardware tool, or say what stands in the way.", no_args_is_help=True
+prepare = typer.Typer(
+    name="prepare", help="Prepare a model for a hardware tool, or say what stands in the way.", no_args_is_help=True
 )
 """The commands, one a tool."""
 
 
-@export.command()
+@prepare.command()
 def finn(
     model: ModelArgument,
     output: OutputOption,
@@ -56,7 +56,7 @@ def finn(
     _finish(prepare_finn(model, form=forms[form], input_types=types, logits=logits), output, as_json=json)
 
 
-@export.command()
+@prepare.command()
 def hls4ml(
     model: ModelArgument,
     output: OutputOption,
@@ -77,14 +77,14 @@ def hls4ml(
     _finish(prepare_hls4ml(model, input_ranges=parse_ranges(input_range or ()), logits=logits), output, as_json=json)
 
 
-def _input_types(entries: Sequence[str]) -> dict[str, DataType]:
-    from anybit.datatypes import parse_datatype
+def _input_types(entries: Sequence[str]) -> dict[str, NumberFormat]:
+    from anybit.number_formats import parse_number_format
 
     pairs = [entry.rpartition("=") for entry in entries]
     wrong = [entry for entry, (name, _, _) in zip(entries, pairs, strict=True) if not name]
     if wrong:
         raise UsageError("--input-type", got=repr(wrong[0]), expected="NAME=FORMAT, such as x=UINT8")
-    return {name: parse_datatype(text) for name, _, text in pairs}
+    return {name: parse_number_format(text) for name, _, text in pairs}
 
 
 def _finish(handover: Handover, output: Path, *, as_json: bool) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from anybit.arrays import Array
-from anybit.bench.peers import Peer, QonnxExecutor, peers
-from anybit.bench.timing import alternate
+from anybit.benchmarking.peers import Peer, QonnxExecutor, peers
+from anybit.benchmarking.timing import alternate
 from anybit.engines.engine import Engine
 from anybit.engines.sampling import random_inputs
 from anybit.errors import AnybitError, UsageError
@@ -40,7 +40,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class PeerAgreement:
     """The outputs of one contender beside those of the first.
 
     Attributes:
@@ -76,7 +76,7 @@ class Bench:
     threads: int | None
     rounds: int
     timings: tuple[Timing, ...]
-    agreements: tuple[Agreement, ...]
+    agreements: tuple[PeerAgreement, ...]
     absent: Mapping[str, str]
 
 
@@ -132,7 +132,7 @@ def bench(
     for size in sizes:
         taking_part = {name: c for name, c in contenders.items() if size in _sizes_of(c, sizes)}
         timings += _timings(taking_part, _samples(first, samples, size), size, rounds, progress)
-    agreements: list[Agreement] = []
+    agreements: list[PeerAgreement] = []
     for name, contender in contenders.items():
         feeds = _samples(first, samples, _sizes_of(contender, sizes)[-1])
         right, other = (list(c.run(feeds).values()) for c in (first, contender))
@@ -165,7 +165,7 @@ def _timings(
     return [Timing(name, size, latency, size / latency) for name, latency in seconds.items()]
 
 
-def _agreement(name: str, first: Sequence[Any], other: Sequence[Any]) -> Agreement:
+def _agreement(name: str, first: Sequence[Any], other: Sequence[Any]) -> PeerAgreement:
     departing, largest, elements = 0, 0.0, 0
     for a, b in zip(first, other, strict=False):
         right, left = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -179,4 +179,4 @@ def _agreement(name: str, first: Sequence[Any], other: Sequence[Any]) -> Agreeme
         scale = float(np.abs(right[np.isfinite(right)]).max(initial=0.0))
         departing += int((gap > FLOAT_TOLERANCE * scale).sum())
         largest = max(largest, float(gap.max(initial=0.0)))
-    return Agreement(name, elements, departing, float(largest))
+    return PeerAgreement(name, elements, departing, float(largest))

@@ -12,8 +12,8 @@ from anybit.arguments import checked
 from anybit.arrays import Array
 from anybit.cleanup.set_batch import SetBatch
 from anybit.engines.sampling import random_inputs
-from anybit.errors import InputError
-from anybit.frontends.agreement import ConversionError, Export, compared, extreme
+from anybit.errors import FrontEndError, InputError
+from anybit.frontends.agreement import Imported, compared, extreme
 from anybit.frontends.keras.calls import convert_calls, flat
 from anybit.frontends.keras.graph import Graph, LayerTensor
 from anybit.frontends.keras.layers import build
@@ -22,7 +22,7 @@ from anybit.frontends.keras.weights import numpy_of
 
 
 @checked
-def export_keras(
+def from_keras(
     model: Any,
     *,
     inputs: Mapping[str, Array] | None = None,
@@ -31,7 +31,7 @@ def export_keras(
     seed: int = 0,
     batch: int | None = None,
     quiet: bool = False,
-) -> Export:
+) -> Imported:
     """The hub model of a functional or sequential Keras model, compared with it before it is returned.
 
     Layers of Keras 3 and of tf_keras, QKeras and HGQ2. Weights are what the framework's own quantisers make of them;
@@ -50,12 +50,12 @@ def export_keras(
         quiet: Whether to say nothing of the comparison.
 
     Raises:
-        ConversionError: A layer or quantiser has no rule, or the result departs from the model.
+        FrontEndError: A layer or quantiser has no rule, or the result departs from the model.
         InputError: The inputs to compare on are not those of the model, or cannot be drawn because sizes are free.
     """
     if not hasattr(model, "layers") or not getattr(model, "inputs", None):
         got, hint = type(model).__name__, "call it on keras.Input, or build it first"
-        raise ConversionError("no Keras model with known inputs", got=got, expected="a functional one", hint=hint)
+        raise FrontEndError("no Keras model with known inputs", got=got, expected="a functional one", hint=hint)
     fixed = flat(model.inputs)[0].shape[0]
     with straight_through_off(model):
         graph = Graph(str(model.name))
@@ -98,7 +98,7 @@ def _run_once(model: Any, inputs: Sequence[Array]) -> list[Array]:
 def _input(graph: Graph, tensor: Any) -> LayerTensor:
     name = str(tensor.name).split(":", maxsplit=1)[0]
     if str(getattr(tensor.dtype, "name", tensor.dtype)) != "float32":
-        raise ConversionError("type of an input", node=f"input '{name}'", got=tensor.dtype, expected="float32")
+        raise FrontEndError("type of an input", node=f"input '{name}'", got=tensor.dtype, expected="float32")
     shape = tuple(None if n is None else int(n) for n in tensor.shape)
     sizes = [f"{name}_{axis}" if n is None else n for axis, n in enumerate(shape[1:], start=1)]
     return graph.input(name, ["N", *sizes], shape)

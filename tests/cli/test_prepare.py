@@ -1,4 +1,4 @@
-"""anybit export: what it prints, what it writes, and its exit codes."""
+"""anybit prepare: what it prints, what it writes, and its exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from onnx import helper
 from typer.testing import CliRunner
 
-from anybit.cli.export import export
+from anybit.cli.prepare import prepare
 from anybit.errors import UsageError
 from tests.models import model, parameters, quant
 
@@ -41,7 +41,7 @@ def softmax(tmp_path):
 
 
 def run(*arguments: object):
-    return RUNNER.invoke(export, [str(a) for a in arguments])
+    return RUNNER.invoke(prepare, [str(a) for a in arguments])
 
 
 def test_finn_writes_what_is_ready(net, tmp_path):

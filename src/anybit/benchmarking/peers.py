@@ -16,7 +16,7 @@ from anybit.arrays import Array
 from anybit.cleanup.set_batch import SetBatch
 from anybit.errors import InvalidModelError, UnsupportedError
 from anybit.formats.convert import translate
-from anybit.formats.dialect import Format
+from anybit.formats.dialect import Dialect
 from anybit.io.load import ModelSource, load
 from anybit.io.save import to_proto
 
@@ -107,11 +107,11 @@ def peers(model: ModelSource, *, threads: int | None) -> dict[str, Callable[[], 
 
 
 def _with_functions(model: ir.Model) -> ir.Model:
-    return translate(_of_batch(model, "N"), Format.QONNX, embed_functions=True).model
+    return translate(_of_batch(model, "N"), Dialect.QONNX, embed_functions=True).model
 
 
 def _as_qcdq(model: ir.Model) -> ir.Model:
-    result = translate(_of_batch(model, "N"), Format.QCDQ)
+    result = translate(_of_batch(model, "N"), Dialect.QCDQ)
     if result.refusals:
         raise UnsupportedError("no QCDQ form", got=result.refusals[0])
     return result.model

@@ -23,7 +23,7 @@ from anybit.errors import UsageError
 _LARGEST = Fraction(sys.float_info.max)
 
 
-class DataType(ABC):
+class NumberFormat(ABC):
     """A set of numbers that a tensor's elements are taken from. `min` and `max` are exact."""
 
     @property
@@ -86,11 +86,11 @@ def _whole(values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class IntType(DataType):
+class IntFormat(NumberFormat):
     """INTn: -2^(n-1) .. 2^(n-1) - 1;  UINTn: 0 .. 2^n - 1. UINT1 is written BINARY.
 
     Example:
-        >>> parse_datatype("INT4").min, str(IntType(1, signed=False))
+        >>> parse_number_format("INT4").min, str(IntFormat(1, signed=False))
         (Fraction(-8, 1), 'BINARY')
     """
 
@@ -121,13 +121,13 @@ class IntType(DataType):
         return _whole(values) & _within(values, self.min, self.max)
 
     def __str__(self) -> str:
-        if self == IntType(1, signed=False):
+        if self == IntFormat(1, signed=False):
             return "BINARY"
         return f"{'INT' if self.signed else 'UINT'}{self.width}"
 
 
 @dataclass(frozen=True)
-class BipolarType(DataType):
+class BipolarFormat(NumberFormat):
     """BIPOLAR: {-1, +1}, one bit."""
 
     @property
@@ -154,7 +154,7 @@ class BipolarType(DataType):
 
 
 @dataclass(frozen=True)
-class TernaryType(DataType):
+class TernaryFormat(NumberFormat):
     """TERNARY: {-1, 0, +1}, two bits."""
 
     @property
@@ -181,11 +181,11 @@ class TernaryType(DataType):
 
 
 @dataclass(frozen=True)
-class FixedType(DataType):
+class FixedFormat(NumberFormat):
     """FIXED<w,i>: k * 2^(i-w) for the k of INTw; signed, w bits of which i before the binary point, sign included.
 
     Example:
-        >>> fixed = FixedType(4, 2)
+        >>> fixed = FixedFormat(4, 2)
         >>> float(fixed.min), float(fixed.max), float(fixed.step)
         (-2.0, 1.75, 0.25)
     """
@@ -226,7 +226,7 @@ class FixedType(DataType):
 
 
 @dataclass(frozen=True)
-class ScaledIntType(DataType):
+class ScaledIntFormat(NumberFormat):
     """SCALEDINT<n>: integers of n bits, signed, times a scale that the annotation does not give.
 
     `min` and `max` are those of the integers; any real number may be a member.
@@ -258,14 +258,15 @@ class ScaledIntType(DataType):
 
 
 @dataclass(frozen=True)
-class FloatType(DataType):
+class FloatFormat(NumberFormat):
     """FLOAT<e,m,bias>: +-(1 + f/2^m) * 2^(E - bias) and the subnormals f/2^m * 2^(1 - bias), 1 <= E < 2^e.
 
     The bias defaults to 2^(e-1) - 1. FLOAT32 = FLOAT<8,23,127> and FLOAT16 = FLOAT<5,10,15> are the IEEE formats:
     their largest exponent is kept for infinities and NaN; the others use it for numbers.
 
     Example:
-        >>> str(parse_datatype("FLOAT<4,3>")), float(parse_datatype("FLOAT<4,3>").max), parse_datatype("FLOAT16").bits
+        >>> minifloat = parse_number_format("FLOAT<4,3>")
+        >>> str(minifloat), float(minifloat.max), parse_number_format("FLOAT16").bits
         ('FLOAT<4,3,7>', 480.0, 16)
     """
 
@@ -315,12 +316,12 @@ class FloatType(DataType):
         return f"FLOAT<{self.exponent_bits},{self.mantissa_bits},{self.bias}>"
 
 
-FLOAT32 = FloatType(8, 23, 127)
-FLOAT16 = FloatType(5, 10, 15)
-_NAMED: dict[str, DataType] = {
-    "BINARY": IntType(1, signed=False),
-    "BIPOLAR": BipolarType(),
-    "TERNARY": TernaryType(),
+FLOAT32 = FloatFormat(8, 23, 127)
+FLOAT16 = FloatFormat(5, 10, 15)
+_NAMED: dict[str, NumberFormat] = {
+    "BINARY": IntFormat(1, signed=False),
+    "BIPOLAR": BipolarFormat(),
+    "TERNARY": TernaryFormat(),
     "FLOAT32": FLOAT32,
     "FLOAT16": FLOAT16,
 }
@@ -332,29 +333,29 @@ _FLOAT = re.compile(r"FLOAT<\s*([1-9]\d?)\s*,\s*(\d{1,3})\s*(?:,\s*(-?\d{1,4})\s
 
 
 @checked
-def parse_datatype(text: str) -> DataType:
+def parse_number_format(text: str) -> NumberFormat:
     """Reads the interchange spelling; the inverse of ``str``.
 
     Raises:
         UsageError: The text is no number format.
 
     Example:
-        >>> [str(parse_datatype(t)) for t in ("UINT1", "INT8", "FIXED<4,2>", "FLOAT<8,23,127>")]
+        >>> [str(parse_number_format(t)) for t in ("UINT1", "INT8", "FIXED<4,2>", "FLOAT<8,23,127>")]
         ['BINARY', 'INT8', 'FIXED<4,2>', 'FLOAT32']
     """
     name = text.strip().upper() if text.isascii() else ""  # other scripts have digits, and letters with such capitals
     if name in _NAMED:
         return _NAMED[name]
     if found := _INTEGER.fullmatch(name):
-        return IntType(int(found[2]), signed=not found[1])
+        return IntFormat(int(found[2]), signed=not found[1])
     if found := _FIXED.fullmatch(name):
-        return FixedType(int(found[1]), int(found[2]))
+        return FixedFormat(int(found[1]), int(found[2]))
     if found := _SCALED.fullmatch(name):
-        return ScaledIntType(int(found[1]))
+        return ScaledIntFormat(int(found[1]))
     if (found := _FLOAT.fullmatch(name)) and int(found[1]) <= 15:
         exponent = int(found[1])
         bias = (1 << (exponent - 1)) - 1 if found[3] is None else int(found[3])
-        return FloatType(exponent, int(found[2]), bias)
+        return FloatFormat(exponent, int(found[2]), bias)
     raise UsageError(
         "unknown number format",
         got=repr(text),

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
-from anybit.bench import bench as bench_module
-from anybit.bench.bench import bench
-from anybit.bench.timing import alternate
+from anybit.benchmarking import bench as bench_module
+from anybit.benchmarking.bench import bench
+from anybit.benchmarking.timing import alternate
 from anybit.errors import UsageError
 from tests.models import mlp
 

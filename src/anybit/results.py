@@ -1,0 +1,93 @@
+"""What the functions of anybit return: frozen records, each with its parts.
+
+``print(record)`` is for people, its fields are for programs; the command line prints the same ones with ``--json``.
+"""
+
+from anybit.analysis.cost.cost import BitOperations, Cost, Figures, FormatCost, OtherNodes, PartCost
+from anybit.analysis.quantized_tensors import LeftOut
+from anybit.analysis.ranges import (
+    AccumulatorBound,
+    AccumulatorRange,
+    Channels,
+    IntegerRange,
+    Ranges,
+    TensorRange,
+    UnfollowedNode,
+)
+from anybit.analysis.roles import Role
+from anybit.analysis.statistics import Histogram, TensorStatistics
+from anybit.analysis.summary import QuantizerCount, Summary, TensorSummary
+from anybit.analysis.types import Spread, TensorType
+from anybit.analysis.values.accumulator import Accumulator, Bound, Interval
+from anybit.analysis.values.interpreter import Values
+from anybit.analysis.values.tensor_values import IntegerGrid, TensorValues
+from anybit.benchmarking.bench import Bench, PeerAgreement, Timing
+from anybit.budget import Limits
+from anybit.evaluation.evaluate import Evaluation
+from anybit.evaluation.statistics import Statistics
+from anybit.exact.certificate import Assumption, Certificate, CounterExample, TensorProof, Verdict
+from anybit.formats.capability import CarriedShare, DialectCapability
+from anybit.formats.dialect import Approximation, Conversion, Note, Remedy, Substitution
+from anybit.frontends.agreement import Agreement, Imported
+from anybit.io.repair.normalize import Repair
+from anybit.passes.apply import Applied, AppliedPass
+from anybit.runtime.compare import Comparison, Difference
+from anybit.targets.handover import Handover, Rewrite
+
+__all__ = [
+    "Accumulator",
+    "AccumulatorBound",
+    "AccumulatorRange",
+    "Agreement",
+    "Applied",
+    "AppliedPass",
+    "Approximation",
+    "Assumption",
+    "Bench",
+    "BitOperations",
+    "Bound",
+    "CarriedShare",
+    "Certificate",
+    "Channels",
+    "Comparison",
+    "Conversion",
+    "Cost",
+    "CounterExample",
+    "DialectCapability",
+    "Difference",
+    "Evaluation",
+    "Figures",
+    "FormatCost",
+    "Handover",
+    "Histogram",
+    "Imported",
+    "IntegerGrid",
+    "IntegerRange",
+    "Interval",
+    "LeftOut",
+    "Limits",
+    "Note",
+    "OtherNodes",
+    "PartCost",
+    "PeerAgreement",
+    "QuantizerCount",
+    "Ranges",
+    "Remedy",
+    "Repair",
+    "Rewrite",
+    "Role",
+    "Spread",
+    "Statistics",
+    "Substitution",
+    "Summary",
+    "TensorProof",
+    "TensorRange",
+    "TensorStatistics",
+    "TensorSummary",
+    "TensorType",
+    "TensorValues",
+    "Timing",
+    "UnfollowedNode",
+    "Values",
+    "Verdict",
+]
