@@ -100,6 +100,7 @@ _MODULES = frozenset(
         "results",
         "rounding",
         "surgery",
+        "targets",
     }
 )
 """Public modules, imported when they are first named."""

@@ -23,6 +23,7 @@ from anybit.analysis.values.interpreter import Values
 from anybit.analysis.values.tensor_values import IntegerGrid, TensorValues
 from anybit.benchmarking.bench import Bench, PeerAgreement, Timing
 from anybit.budget import Limits
+from anybit.engines.prepare import TensorInfo
 from anybit.evaluation.evaluate import Evaluation
 from anybit.evaluation.statistics import Statistics
 from anybit.exact.certificate import Assumption, Certificate, CounterExample, TensorProof, Verdict
@@ -80,6 +81,7 @@ __all__ = [
     "Statistics",
     "Substitution",
     "Summary",
+    "TensorInfo",
     "TensorProof",
     "TensorRange",
     "TensorStatistics",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
@@ -20,6 +21,7 @@ import anybit
 import anybit.cli.app
 from anybit.engines.sampling import random_inputs
 from anybit.errors import ModelFileError
+from anybit.graph.names import all_values
 from anybit.passes.catalog import catalog
 from tests.fuzz.data_files import DATA_FILES
 
@@ -148,9 +150,15 @@ def _merge(mutant: Mutant) -> object:
     return anybit.surgery.merge_models(model, model)
 
 
-def _statistics(mutant: Mutant) -> object:
+def _stats(mutant: Mutant) -> object:
     anybit.stats(mutant.source)
     return anybit.stats(mutant.source, random_inputs(mutant.source, _SAMPLES))
+
+
+def _annotated(mutant: Mutant, function: Callable[..., object], *arguments: object) -> object:
+    loaded = mutant.loaded
+    names = [v.name for v in all_values(loaded.graph) if v.name]
+    return function(mutant.source, names[mutant.index % len(names)] if names else "x", *arguments)
 
 
 def _run_by(engine: anybit.engines.Engine) -> Call:
@@ -212,12 +220,12 @@ OTHERS: Mapping[str, Call] = {
     "convert qonnx pack": _convert(anybit.Dialect.QONNX, pack=True),
     "convert qonnx embed": _convert(anybit.Dialect.QONNX, embed_functions=True),
     "cost": lambda mutant: anybit.cost(mutant.source),
-    "extract_submodel": _extract,
-    "extract_submodel unread": _extract_unread,
+    "surgery.extract_submodel": _extract,
+    "surgery.extract_submodel unread": _extract_unread,
     "capabilities": lambda mutant: anybit.capabilities(mutant.source),
-    "inline_submodel": _inline,
+    "surgery.inline_submodel": _inline,
     "load large": _load_large,
-    "merge_models": _merge,
+    "surgery.merge_models": _merge,
     "prepare_finn": lambda mutant: anybit.prepare_finn(mutant.source),
     "prepare_hls4ml": lambda mutant: anybit.prepare_hls4ml(mutant.source),
     "ranges": lambda mutant: anybit.ranges(mutant.source),
@@ -228,7 +236,15 @@ OTHERS: Mapping[str, Call] = {
     "Session": lambda mutant: anybit.Session(mutant.source, tensors="all"),
     "save": _save,
     "save unread": _save_unread,
-    "statistics": _statistics,
+    "stats": _stats,
+    "annotations.number_format": lambda mutant: _annotated(mutant, anybit.annotations.number_format),
+    "annotations.layout": lambda mutant: _annotated(mutant, anybit.annotations.layout),
+    "annotations.sparsity": lambda mutant: _annotated(mutant, anybit.annotations.sparsity),
+    "annotations.set_number_format": lambda mutant: _annotated(mutant, anybit.annotations.set_number_format, "INT3"),
+    "annotations.set_layout": lambda mutant: _annotated(mutant, anybit.annotations.set_layout, ["N", "C"]),
+    "annotations.set_sparsity": lambda mutant: _annotated(mutant, anybit.annotations.set_sparsity, {"zeros": 1}),
+    "bench": lambda mutant: anybit.bench(mutant.source, rounds=1, batch_sizes=[1], with_peers=False),
+    "evaluate": lambda mutant: anybit.evaluate(mutant.source, random_inputs(mutant.source, 2), np.zeros(2, np.int64)),
     "info": lambda mutant: anybit.info(mutant.source),
     "to_proto": lambda mutant: anybit.to_proto(mutant.loaded),
     "to_proto unread": lambda mutant: None if mutant.memory is None else anybit.to_proto(mutant.memory),
@@ -243,10 +259,7 @@ OTHERS: Mapping[str, Call] = {
 CALLS = {**FIRST, **OTHERS}
 
 NO_MODEL = frozenset(
-    """AnybitError Attribute Call Certificate Comparison Conversion FrontEndError Cost DataType Engine Evaluation
-    Export Finding Format Grid Handover ImageFolder Input InputRange Metric Operator Ranges Refusal Repair Rounding
-    Severity Statistics Summary TensorType Types Values Verdict from_brevitas from_keras from_torch limits
-    parse_number_format register""".split()
+    "AnybitError Dialect InputRange NumberFormat Operator from_brevitas from_keras from_torch limits register".split()
 )
 """Public names that take no model file: values, records, and what exports from a framework."""
 

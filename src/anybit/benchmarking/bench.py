@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from anybit.arguments import checked
 from anybit.arrays import Array
 from anybit.benchmarking.peers import Peer, QonnxExecutor, peers
 from anybit.benchmarking.timing import alternate
@@ -80,6 +81,7 @@ class Bench:
     absent: Mapping[str, str]
 
 
+@checked
 def bench(
     model: ModelSource,
     *,

@@ -47,9 +47,9 @@ def finn(
     Lists what was rewritten and what stands in the way, and compares the prepared model with its source. It is
     written only if nothing stands in the way; else the exit code is 1.
     """
-    from anybit.targets.finn.prepare import Form, prepare_finn
+    from anybit.targets.finn.prepare import FinnForm, prepare_finn
 
-    forms = {f.value: f for f in Form}
+    forms = {f.value: f for f in FinnForm}
     if form not in forms:
         raise UsageError("--form", got=repr(form), expected=", ".join(forms))
     types = _input_types(input_type or ())

@@ -14,10 +14,12 @@ from typing import Protocol
 
 import numpy as np
 
+from anybit.arguments import checked
 from anybit.arrays import Array
 from anybit.errors import InputError, UsageError
 from anybit.evaluation.datasets import Block, Data, DataSet, Labels, open_data
 from anybit.evaluation.metrics import Metric, Score, ScoredSamples, Scorer, scorer_of, total
+from anybit.io.load import ModelSource
 from anybit.runtime.batching import DEFAULT_BATCH, run_in_batches
 from anybit.runtime.session import Session
 
@@ -103,8 +105,9 @@ class Blocks:
             yield number, judge.verdict(np.asarray(result[self.output]), block.labels, start=start)
 
 
+@checked
 def evaluate(
-    session: Session,
+    model: Session | ModelSource,
     data: Data,
     labels: Labels | None = None,
     *,
@@ -122,7 +125,8 @@ def evaluate(
     are not known to stay apart. How many run at once changes no count and no sum.
 
     Args:
-        session: What runs the model.
+        model: A session, or a model that the default engine runs: path, bytes, ``onnx.ModelProto`` or
+            ``onnx_ir.Model``.
         data: Path of an .npz or .npy file or of a folder of images (see `anybit.evaluation.ImageFolder`); arrays; or an
             iterable of batches (inputs, labels).
         labels: Array, path of an .npy file, or key in the .npz file; without any, the one array of the .npz file
@@ -141,6 +145,7 @@ def evaluate(
         UsageError: An argument makes no sense.
     """
     judge = scorer_of(metric, top)
+    session = model if isinstance(model, Session) else Session(model)
     if workers is not None and workers < 1:
         raise UsageError("workers", got=workers, expected="at least 1")
     blocks = open_blocks(session, data, labels, output=output, batch_size=batch_size)

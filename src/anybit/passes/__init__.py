@@ -1,7 +1,7 @@
 """Passes: model to model, one a file. Each is an ``onnx_ir`` pass, so that they compose with those of onnx-ir.
 
-The classes of all passes are public here, those of `anybit.cleanup` included; `anybit.apply` also takes their names as
-the command line spells them. A class is imported when it is first used.
+The classes of all passes are public here, those of `anybit.cleanup` included, and the enumerations among their options.
+`anybit.apply` also takes their names as the command line spells them. A class is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from anybit.cleanup.set_batch import SetBatch
     from anybit.cleanup.set_input_shape import SetInputShape
     from anybit.cleanup.sort_nodes import SortNodes
+    from anybit.passes.layout.channels_last.plan import Domain
+    from anybit.passes.layout.conv_1d_rules import UnitAxis
     from anybit.passes.layout.conv_1d_to_2d import Conv1dTo2d
     from anybit.passes.layout.to_channels_last import ToChannelsLast
     from anybit.passes.lowering.average_pool_to_integer import AveragePoolToInteger
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from anybit.passes.lowering.subpixel_to_deconv import SubpixelToDeconv
     from anybit.passes.pruning.prune_channels import PruneChannels
     from anybit.passes.surgery.expose_tensors import ExposeTensors
-    from anybit.passes.surgery.insert_identity import InsertIdentity
+    from anybit.passes.surgery.insert_identity import InsertIdentity, Side
     from anybit.passes.surgery.insert_top_k import InsertTopK
     from anybit.passes.surgery.name_tensors import NameTensors
     from anybit.passes.surgery.unique_parameters import UniqueParameters
@@ -54,6 +56,7 @@ _HOMES = {
     "ConvToMatMul": "anybit.passes.lowering.conv_to_matmul",
     "ConvertOpset": "anybit.cleanup.convert_opset",
     "DivToMul": "anybit.passes.lowering.div_to_mul",
+    "Domain": "anybit.passes.layout.channels_last.plan",
     "DoubleToFloat": "anybit.passes.types.double_to_float",
     "ExposeTensors": "anybit.passes.surgery.expose_tensors",
     "ExtractConvBias": "anybit.passes.lowering.extract_conv_bias",
@@ -77,11 +80,13 @@ _HOMES = {
     "ResizeConvToDeconv": "anybit.passes.lowering.resize_conv_to_deconv",
     "SetBatch": "anybit.cleanup.set_batch",
     "SetInputShape": "anybit.cleanup.set_input_shape",
+    "Side": "anybit.passes.surgery.insert_identity",
     "SortNodes": "anybit.cleanup.sort_nodes",
     "SubToAdd": "anybit.passes.lowering.sub_to_add",
     "SubpixelToDeconv": "anybit.passes.lowering.subpixel_to_deconv",
     "ToChannelsLast": "anybit.passes.layout.to_channels_last",
     "UniqueParameters": "anybit.passes.surgery.unique_parameters",
+    "UnitAxis": "anybit.passes.layout.conv_1d_rules",
 }
 
 __all__ = [
@@ -92,6 +97,7 @@ __all__ = [
     "ConvToMatMul",
     "ConvertOpset",
     "DivToMul",
+    "Domain",
     "DoubleToFloat",
     "ExposeTensors",
     "ExtractConvBias",
@@ -115,11 +121,13 @@ __all__ = [
     "ResizeConvToDeconv",
     "SetBatch",
     "SetInputShape",
+    "Side",
     "SortNodes",
     "SubToAdd",
     "SubpixelToDeconv",
     "ToChannelsLast",
     "UniqueParameters",
+    "UnitAxis",
 ]
 
 

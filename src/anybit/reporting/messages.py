@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from anybit.errors import Diagnosis, Finding, Severity
-from anybit.formats.capability import FormatRow as Compared
+from anybit.formats.capability import DialectCapability
 from anybit.formats.dialect import Dialect
 from anybit.reporting.model import FormatRow, Message
 from anybit.reporting.text import shown
@@ -36,11 +36,11 @@ class Messages:
         ordered = sorted(dict.fromkeys(found), key=lambda f: f.severity is not Severity.ERROR)
         return tuple(self._message(f.severity.value, f.rule, f) for f in ordered)
 
-    def formats(self, rows: Iterable[Compared]) -> tuple[FormatRow, ...]:
+    def formats(self, rows: Iterable[DialectCapability]) -> tuple[FormatRow, ...]:
         """What each format can say of the model."""
         return tuple(self._row(row) for row in rows)
 
-    def _row(self, row: Compared) -> FormatRow:
+    def _row(self, row: DialectCapability) -> FormatRow:
         shares = (
             row.quantizers,
             row.layers,

@@ -13,7 +13,7 @@ import anybit
 from anybit.errors import Severity, UsageError
 from anybit.graph.annotations import annotated_number_format
 from anybit.number_formats import IntFormat, parse_number_format
-from anybit.targets.finn.prepare import Form, prepare_finn
+from anybit.targets.finn.prepare import FinnForm, prepare_finn
 from tests.models import DOMAIN, model, parameters, quant
 
 
@@ -65,7 +65,7 @@ def test_a_dynamic_size_stands_in_the_way():
     constants = {"k": np.ones((1, 1, 1, 1), np.float32)} | parameters("y")
     source = model(nodes, constants, inputs={"x": (1, 1, "H", "W")}, outputs=["y"])
     assert "dynamic-shape" in rules(prepare_finn(source))
-    assert "dynamic-shape" in rules(prepare_finn(source, form=Form.QONNX))
+    assert "dynamic-shape" in rules(prepare_finn(source, form=FinnForm.QONNX))
 
 
 def test_nodes_of_one_name_are_told_apart():
@@ -196,12 +196,12 @@ def test_sums_of_different_formats_are_named():
     ],
 )
 def test_rules_of_finns_own_reading(nodes, constants, rule: str):
-    found = rules(prepare_finn(net(nodes, constants), form=Form.QONNX))
+    found = rules(prepare_finn(net(nodes, constants), form=FinnForm.QONNX))
     assert found == ({rule} if rule else set())
 
 
 def test_what_finn_reads_by_itself_is_taken_with_a_word_on_ties():
-    handover = prepare_finn(net([quant("sums", "y")], parameters("y")), form=Form.QONNX)
+    handover = prepare_finn(net([quant("sums", "y")], parameters("y")), form=FinnForm.QONNX)
     assert handover.ready
     assert rules(handover, Severity.WARNING) == {"ties"}
     assert "Quant" in [n.op_type for n in handover.model.graph]
@@ -215,7 +215,7 @@ def test_bipolar_alone_is_skipped_by_its_builder():
         helper.make_node("MatMul", ["xq", "wq"], ["y"]),
     ]
     source = model(nodes, constants, inputs={"x": (1, 4)}, outputs=["y"])
-    assert rules(prepare_finn(source, form=Form.QONNX)) == {"bipolar-only"}
+    assert rules(prepare_finn(source, form=FinnForm.QONNX)) == {"bipolar-only"}
     assert prepare_finn(source).ready
 
 

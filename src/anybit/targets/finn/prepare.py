@@ -35,7 +35,7 @@ _SAMPLES = 8
 _VERSIONED = frozenset(("Trunc",))  # operators whose meaning is another one in version 1
 
 
-class Form(enum.Enum):
+class FinnForm(enum.Enum):
     """The language of the file."""
 
     DIALECT = "dialect"
@@ -48,7 +48,7 @@ class Form(enum.Enum):
 def prepare_finn(
     model: ModelSource,
     *,
-    form: Form = Form.DIALECT,
+    form: FinnForm | str = FinnForm.DIALECT,
     input_types: Mapping[str, NumberFormat] | None = None,
     logits: bool = False,
 ) -> Handover:
@@ -56,15 +56,16 @@ def prepare_finn(
 
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model`` of any format; it is not changed.
-        form: The language of the file.
+        form: The language of the file; a text is "dialect" or "qonnx".
         input_types: Integer formats, by name, of inputs that are only ever fed such numbers.
         logits: Whether a Softmax at the end is cut off: outputs then are what it reads.
 
     Raises:
         ModelFileError: The model cannot be read.
         InvalidModelError: `check` finds an error in it other than an unknown operator.
-        UsageError: `input_types` names no input, or is no format of integers.
+        UsageError: `form` is none, or `input_types` names no input or is no format of integers.
     """
+    form = _form(form)
     hub, outcome = to_hub(_with_batch_one(sound_copy(model)))
     rewrites: list[Rewrite] = []
     findings = [_finding("format", r) for r in outcome.refusals]
@@ -74,7 +75,7 @@ def prepare_finn(
     if logits:
         rewrites += cut_softmax(hub)
     source = hub.clone()
-    if form is Form.DIALECT:
+    if form is FinnForm.DIALECT:
         findings += _write(hub, source, rewrites)
     else:
         GemmToMatMul()(hub)
@@ -86,6 +87,13 @@ def prepare_finn(
         return Handover(hub, tuple(rewrites), tuple(findings), None)
     comparison = _compared(source, hub)
     return Handover(hub, tuple(rewrites), (*findings, *departures(comparison)), comparison)
+
+
+def _form(form: FinnForm | str) -> FinnForm:
+    try:
+        return FinnForm(form)
+    except ValueError:
+        raise UsageError("form", got=repr(form), expected=", ".join(f.value for f in FinnForm)) from None
 
 
 def _with_batch_one(model: ir.Model) -> ir.Model:
