@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -28,6 +28,7 @@ CACHE_BYTES = 1 << 22
 _SMALLEST, _LARGEST = 8, 512  # below, the fixed cost of a run shows; above, nothing is gained
 
 
+@runtime_checkable
 class Journal(Protocol):
     """Where the verdicts on blocks of a data set are kept, so that an evaluation can be continued."""
 
