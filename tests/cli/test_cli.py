@@ -70,7 +70,7 @@ def test_compare_exits_1_on_departures(files):
     (mode,) = (a for a in other.graph.node[0].attribute if a.name == "rounding_mode")
     mode.s = b"FLOOR"
     onnx.save(other, files / "floor.onnx")
-    result = anybit("compare", files / "m.onnx", files / "floor.onnx", "--layers", "--random", "8", "--json")
+    result = anybit("compare", files / "m.onnx", files / "floor.onnx", "--layers", "--samples", "8", "--json")
     assert result.returncode == 1
     report = json.loads(result.stdout)
     assert report["equal"] is False
@@ -91,7 +91,7 @@ def test_compare_exits_1_on_departures(files):
         (("run", "m.onnx", "-i", "x.npy", "--batch-size", "0"), "batch size"),
         (("run", "m.onnx", "-i", "x.npy", "-o", "no/where.npz"), "cannot write"),
         (("run", "bad.onnx", "-i", "x.npy"), "bitwidth"),
-        (("compare", "m.onnx", "m.onnx", "--random", "0"), "number of samples"),
+        (("compare", "m.onnx", "m.onnx", "--samples", "0"), "number of samples"),
     ],
 )
 def test_misuse_and_bad_files_are_one_line_and_exit_2(files, monkeypatch, arguments, text):

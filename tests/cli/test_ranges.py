@@ -19,13 +19,13 @@ def file(tmp_path):
 
 
 def test_tensors_and_accumulators_are_printed(file):
-    result = anybit("ranges", file, "--input", "x=-0.5,1")
+    result = anybit("ranges", file, "--input-range", "x=-0.5,1")
     assert result.returncode == 0, result.stderr
     assert all(text in result.stdout for text in ("xq", "-1 .. 2", "Accumulators", "INT4 x INT4", "bits by weights"))
 
 
 def test_json_has_the_bounds_of_every_channel(file):
-    report = json.loads(anybit("ranges", file, "--json", "--input", "x=-0.5,1").stdout)
+    report = json.loads(anybit("ranges", file, "--json", "--input-range", "x=-0.5,1").stdout)
     tensors = {t["name"]: t for t in report["tensors"]}
     assert (tensors["x"]["lo"], tensors["x"]["hi"]) == (-0.5, 1.0)
     assert len(tensors["h"]["channels"]["lo"]) == 8
@@ -50,7 +50,7 @@ def test_nodes_that_are_not_followed_are_seen(tmp_path):
     "given", [["x"], ["x=1"], ["x=a,b"], ["x=1,2,3"], ["=1,2"], ["x=nan,1"], ["x=2,1"], ["z=0,1"], ["x=0,1", "x=0,2"]]
 )
 def test_ranges_that_make_no_sense_are_one_line_and_exit_2(file, given):
-    result = anybit("ranges", file, *(part for text in given for part in ("--input", text)))
+    result = anybit("ranges", file, *(part for text in given for part in ("--input-range", text)))
     assert result.returncode == 2
     assert "range of an" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

@@ -38,14 +38,14 @@ def test_equal_models(files):
 
 
 def test_different_models(files):
-    result = run(files / "a.onnx", files / "b.onnx", "-o", files / "counter.npz", "--random", 4)
+    result = run(files / "a.onnx", files / "b.onnx", "-o", files / "counter.npz", "--samples", 4)
     assert result.exit_code == 1
     assert "output 'y' differs by" in result.stdout
     assert np.load(files / "counter.npz")["x"].shape == (1, 6)
 
 
 def test_json(files):
-    report = json.loads(run(files / "a.onnx", files / "b.onnx", "--json", "--random", 4).stdout)
+    report = json.loads(run(files / "a.onnx", files / "b.onnx", "--json", "--samples", 4).stdout)
     assert (report["exact"], report["verdict"], report["written"]) == (False, "different", None)
     assert report["counter_example"]["largest"] > 0
     assert [s["a"] for s in report["layers"]] == ["Quant 'xq_node'", "Quant 'y_node'"]

@@ -46,7 +46,7 @@ _EXTRA = {  # what a command needs besides the model; {out} is a path that may b
     "report": ("-o", "{out}"),
     "run": ("-i", "{out}.npz", "--engine", "reference"),
     "verify": ("{model}",),
-    "compare": ("{model}", "--random", "2"),
+    "compare": ("{model}", "--samples", "2"),
 }
 
 

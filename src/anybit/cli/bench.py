@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import anybit
 from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, progress, say
 from anybit.errors import UsageError
 
@@ -43,9 +44,6 @@ def bench(
     installed. With --data each engine is also judged over the whole data set, on all cores. Exit code 1 if an engine
     of anybit departs from the first one.
     """
-    from anybit.evaluation.evaluate import evaluate
-    from anybit.runtime.session import Session
-
     engines = [e.strip() for e in engine.split(",") if e.strip()]
     if data is None and (labels is not None or not rounds):
         raise UsageError("nothing to do" if not rounds else "--labels", got="no --data", expected="a data set")
@@ -54,9 +52,9 @@ def bench(
     speed = _speed(model, engines, _numbers(batch_size), threads=threads, rounds=rounds, peers=peers)
     judged: dict[str, Evaluation] = {}
     for name in engines if data is not None else ():
-        session = Session(model, engine=name, threads=1)
+        session = anybit.Session(model, engine=name, threads=1)
         with progress(f"judging {name}", None) as advance:
-            judged[name] = evaluate(session, Path(data or ""), labels, metric=metric, top=top, progress=advance)
+            judged[name] = anybit.evaluate(session, Path(data or ""), labels, metric=metric, top=top, progress=advance)
     if json:
         print_json({"speed": speed, "accuracy": judged})
     else:
@@ -79,11 +77,10 @@ def _speed(
 ) -> Bench | None:
     if not rounds:
         return None
-    from anybit.benchmarking.bench import bench as measure
 
     turns = rounds * len(set(batch_sizes)) * (len(engines) + (_PEERS if peers else 0))
     with progress("timing", turns, unit="turns") as advance:
-        return measure(
+        return anybit.bench(
             model,
             engines=engines,
             batch_sizes=batch_sizes,

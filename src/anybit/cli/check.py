@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import typer
 
+import anybit
 from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, say
 
 
 def check(model: ModelArgument, json: JsonOption = False) -> None:
     """Every finding at once, errors and warnings, with node names. Exit code 1 if there are errors."""
-    from anybit.analysis.check import check as check_model
     from anybit.errors import Severity
 
-    findings = check_model(model)
+    findings = anybit.check(model)
     errors = sum(f.severity is Severity.ERROR for f in findings)
     if json:
         print_json({"errors": errors, "warnings": len(findings) - errors, "findings": findings})

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import anybit
 from anybit.cli.output import JsonOption, ModelArgument, OutputOption, print_steps
 from anybit.errors import UsageError
 
@@ -24,8 +25,6 @@ def clean(
 ) -> None:
     """Sort, infer shapes, fold constants, remove what does nothing; print what each pass changed."""
     from anybit.cleanup.clean import clean_passes
-    from anybit.io.save import save
-    from anybit.passes.apply import apply
 
     steps = clean_passes(
         batch=None if batch is None else _batch(batch),
@@ -33,8 +32,8 @@ def clean(
         fold_quantizers=fold_quantizers,
         skip=skip or (),
     )
-    applied = apply(model, steps)
-    save(applied.model, output)
+    applied = anybit.apply(model, steps)
+    anybit.save(applied.model, output)
     print_steps(applied.steps, output, as_json=json)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import anybit
 from anybit.cli.output import FINDINGS, JsonOption, print_json, print_table, progress, say
 from anybit.io.files.arrays import read_arrays
 
@@ -17,7 +18,7 @@ def compare(
     inputs: Annotated[
         Path | None, typer.Option("-i", "--inputs", help=".npz or .npy; drawn at random without.")
     ] = None,
-    random: Annotated[int, typer.Option(help="How many samples to draw.")] = 16,
+    samples: Annotated[int, typer.Option(help="How many samples to draw.")] = 16,
     seed: Annotated[int, typer.Option(help="Seed of the drawing.")] = 0,
     layers: Annotated[bool, typer.Option("--layers", help="Find the first tensor that departs.")] = False,
     tolerance: Annotated[
@@ -28,17 +29,15 @@ def compare(
     json: JsonOption = False,
 ) -> None:
     """Outputs element by element: largest difference, how many differ, in steps of the grid. Exit code 1 if any do."""
-    from anybit.runtime.compare import compare as compare_models
-
     feeds = None if inputs is None else read_arrays(inputs)
     arrays = () if feeds is None else feeds.values() if isinstance(feeds, dict) else (feeds,)
-    samples = max((array.shape[0] for array in arrays if array.ndim), default=random)
-    with progress("comparing", 2 * samples) as advance:
-        result = compare_models(
+    given = max((array.shape[0] for array in arrays if array.ndim), default=samples)
+    with progress("comparing", 2 * given) as advance:
+        result = anybit.compare(
             a,
             b,
             feeds,
-            samples=random,
+            samples=samples,
             seed=seed,
             layers=layers,
             tolerance=tolerance,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import anybit
 from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, say
 from anybit.errors import UsageError
 
@@ -77,16 +78,15 @@ def convert(
     ONNX Runtime computes otherwise than the file says, and which of its options helps; they leave the exit code alone.
     With --dry-run the exit code is 1 if the format of --to refuses anything, 0 without --to.
     """
+    from anybit.exact.certificate import Verdict
+
     if dry_run:
         _compare(model, to, as_json=json)
         return
     if to is None or output is None:
         raise UsageError("--to and -o", got="one is missing", expected="both", hint="or ask for --dry-run")
-    from anybit.exact.certificate import Verdict
-    from anybit.io.save import save
-    from anybit.runtime.convert import convert as convert_model
 
-    result = convert_model(
+    result = anybit.convert(
         model,
         to,
         approximate=approximate,
@@ -99,7 +99,7 @@ def convert(
     departs = certificate is not None and certificate.verdict is Verdict.DIFFERENT and not result.approximations
     written = not departs and (approximate or not result.refusals)
     if written:
-        save(result.model, output)
+        anybit.save(result.model, output)
     if json:
         print_json(
             {
@@ -148,10 +148,10 @@ def _check_figures(certificate: Certificate) -> dict[str, object]:
 
 
 def _compare(model: Path, to: str | None, *, as_json: bool) -> None:
-    from anybit.formats.convert import capabilities, parse_format
+    from anybit.formats.convert import parse_format
 
     wanted = None if to is None else parse_format(to)
-    rows = capabilities(model)
+    rows = anybit.capabilities(model)
     if as_json:
         print_json({"formats": rows})
     else:

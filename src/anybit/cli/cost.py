@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import anybit
 from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -34,10 +35,9 @@ def cost(
 ) -> None:
     """MACs, bit operations, weight and activation bits, by number formats. Exit code 1 if a figure is not known."""
     from anybit.analysis.cost.cost import BitOperations
-    from anybit.analysis.cost.cost import cost as cost_of
     from anybit.errors import Severity
 
-    result = cost_of(model, counting=BitOperations.ACCUMULATION if accumulation else BitOperations.PRODUCTS)
+    result = anybit.cost(model, counting=BitOperations.ACCUMULATION if accumulation else BitOperations.PRODUCTS)
     if json:
         print_json(_selected(result, by, sparsity=sparsity))
     else:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import anybit
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table
 
 
 def info(model: ModelArgument, json: JsonOption = False) -> None:
     """Inputs, outputs, opsets, producer, operators, quantisers by kind and bit width, size."""
-    from anybit.analysis.summary import info
-
-    summary = info(model)
+    summary = anybit.info(model)
     if json:
         print_json(summary)
         return

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import anybit
 from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, OutputOption, print_json, print_steps, print_table
 
 
@@ -38,12 +39,10 @@ def apply(
     json: JsonOption = False,
 ) -> None:
     """Apply chosen passes in order; print what each changed. Exit code 1 if one had to leave a node as it was."""
-    from anybit.io.save import save
-    from anybit.passes.apply import apply as apply_passes
     from anybit.passes.catalog import parse_pass
 
-    applied = apply_passes(model, [parse_pass(text) for text in chosen])
-    save(applied.model, output)
+    applied = anybit.apply(model, [parse_pass(text) for text in chosen])
+    anybit.save(applied.model, output)
     print_steps(applied.steps, output, as_json=json)
     if any(step.notes for step in applied.steps):
         raise typer.Exit(FINDINGS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import anybit
 from anybit.cli.input_ranges import parse_ranges
 from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, OutputOption, print_json, say
 from anybit.errors import UsageError
@@ -47,13 +48,13 @@ def finn(
     Lists what was rewritten and what stands in the way, and compares the prepared model with its source. It is
     written only if nothing stands in the way; else the exit code is 1.
     """
-    from anybit.targets.finn.prepare import FinnForm, prepare_finn
+    from anybit.targets.finn.prepare import FinnForm
 
     forms = {f.value: f for f in FinnForm}
     if form not in forms:
         raise UsageError("--form", got=repr(form), expected=", ".join(forms))
     types = _input_types(input_type or ())
-    _finish(prepare_finn(model, form=forms[form], input_types=types, logits=logits), output, as_json=json)
+    _finish(anybit.prepare_finn(model, form=forms[form], input_types=types, logits=logits), output, as_json=json)
 
 
 @prepare.command()
@@ -72,9 +73,9 @@ def hls4ml(
     Lists what was rewritten and what stands in the way, and compares the prepared model with its source. It is
     written only if nothing stands in the way; else the exit code is 1.
     """
-    from anybit.targets.hls4ml.prepare import prepare_hls4ml
-
-    _finish(prepare_hls4ml(model, input_ranges=parse_ranges(input_range or ()), logits=logits), output, as_json=json)
+    _finish(
+        anybit.prepare_hls4ml(model, input_ranges=parse_ranges(input_range or ()), logits=logits), output, as_json=json
+    )
 
 
 def _input_types(entries: Sequence[str]) -> dict[str, NumberFormat]:
@@ -89,10 +90,8 @@ def _input_types(entries: Sequence[str]) -> dict[str, NumberFormat]:
 
 def _finish(handover: Handover, output: Path, *, as_json: bool) -> None:
     """Writes the model if it is ready, and prints what came of it."""
-    from anybit.io.save import save
-
     if handover.ready:
-        save(handover.model, output)
+        anybit.save(handover.model, output)
     if as_json:
         print_json(
             {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import anybit
 from anybit.cli.input_ranges import parse_ranges
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table
 
@@ -15,15 +16,11 @@ if TYPE_CHECKING:
 
 def ranges(
     model: ModelArgument,
-    input: Annotated[  # noqa: A002  (the name of the option)
-        list[str] | None, typer.Option("--input", help="Values of an input: NAME=LO,HI; repeatable.")
-    ] = None,
+    input_range: Annotated[list[str] | None, typer.Option(help="Values of an input: NAME=LO,HI; repeatable.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Proven bounds of each tensor, accumulator bit widths, stuck channels."""
-    from anybit.analysis.ranges import ranges as ranges_of_model
-
-    result = ranges_of_model(model, input_ranges=parse_ranges(input or ()))
+    result = anybit.ranges(model, input_ranges=parse_ranges(input_range or ()))
     if json:
         print_json(result)
     else:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import anybit
 from anybit.cli.output import ModelArgument, say
 from anybit.errors import ModelFileError
 from anybit.io.files.arrays import read_arrays
@@ -21,9 +22,7 @@ def report(
     ] = None,
 ) -> None:
     """One self-contained page: graph, number formats, ranges, accumulators, cost, formats, findings."""
-    from anybit.reporting.page import report as page_of
-
-    page = page_of(model, None if inputs is None else read_arrays(inputs))
+    page = anybit.report(model, None if inputs is None else read_arrays(inputs))
     _write(output, page)
     say(f"written to {output}, {len(page.encode()):,} bytes")
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy.typing as npt
 import typer
 
+import anybit
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress, write_arrays
 from anybit.errors import UsageError
 from anybit.io.files.arrays import read_arrays
@@ -25,12 +26,11 @@ def run(
 ) -> None:
     """Run a model and print, or write, what comes out."""
     from anybit.runtime.batching import run_in_batches
-    from anybit.runtime.session import Session
 
     if batch_size < 1:
         raise UsageError("batch size", got=batch_size, expected="at least 1")
     feeds = read_arrays(inputs)
-    session = Session(
+    session = anybit.Session(
         model,
         engine=engine,
         threads=threads,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import anybit
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress
 from anybit.io.files.arrays import read_arrays
 
@@ -29,13 +30,11 @@ def stats(
     json: JsonOption = False,
 ) -> None:
     """Histograms, used levels, dead and saturated channels of weights, and of activations on data."""
-    from anybit.evaluation.statistics import stats
-
     feeds = None if inputs is None else read_arrays(inputs)
     arrays = () if feeds is None else feeds.values() if isinstance(feeds, dict) else (feeds,)
     samples = max((array.shape[0] for array in arrays if array.ndim), default=1)
     with progress("running", samples) as advance:
-        result = stats(model, feeds, bins=bins, batch_size=batch_size, engine=engine, progress=advance)
+        result = anybit.stats(model, feeds, bins=bins, batch_size=batch_size, engine=engine, progress=advance)
     if json:
         print_json(result)
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import anybit
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_steps, print_table
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def types(
     json: JsonOption = False,
 ) -> None:
     """Number format, scale, zero point and layout of each tensor; with -o written into the file."""
+    from anybit.analysis.roles import Role
+
     if output is not None:
         _annotate(model, output, legacy=legacy, json=json)
         return
@@ -32,7 +35,6 @@ def types(
     if json:
         print_json(rows)
         return
-    from anybit.analysis.roles import Role
 
     shown = [t for t in rows if t.role is not Role.INITIALIZER]
     columns = ("tensor", "role", "type", "format", "integers", "scale", "zero point", "layout")
@@ -53,19 +55,16 @@ def types(
 
 
 def _annotate(model: Path, output: Path, *, legacy: bool, json: bool) -> None:
-    from anybit.io.save import save
-    from anybit.passes.apply import apply
     from anybit.passes.types.annotate_types import AnnotateTypes
 
-    applied = apply(model, [AnnotateTypes(legacy=legacy)])
-    save(applied.model, output)
+    applied = anybit.apply(model, [AnnotateTypes(legacy=legacy)])
+    anybit.save(applied.model, output)
     print_steps(applied.steps, output, as_json=json)
 
 
 def _proven(model: Path) -> Sequence[TensorType]:
-    from anybit.analysis.types import types as types_of_model
 
-    return types_of_model(model)
+    return anybit.types(model)
 
 
 def _legacy(model: Path) -> Sequence[TensorType]:
@@ -73,8 +72,7 @@ def _legacy(model: Path) -> Sequence[TensorType]:
 
     from anybit.analysis.qonnx_types import legacy_formats
     from anybit.analysis.types import types_of
-    from anybit.analysis.values.interpreter import analyse
 
-    values = analyse(model)
+    values = anybit.analyse(model)
     formats = {str(v.name): datatype for v, datatype in legacy_formats(values.model).items()}
     return [replace(t, format=formats.get(t.name, t.format)) for t in types_of(values)]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import anybit
 from anybit.cli.output import FINDINGS, JsonOption, print_json, print_table, say, write_arrays
 
 
@@ -14,7 +15,7 @@ def verify(
     a: Annotated[Path, typer.Argument(help="First model.", show_default=False)],
     b: Annotated[Path, typer.Argument(help="Second model.", show_default=False)],
     output: Annotated[Path | None, typer.Option("-o", "--output", help=".npz for the counter-example's input.")] = None,
-    random: Annotated[int, typer.Option(help="Samples of each kind to look for a counter-example among.")] = 64,
+    samples: Annotated[int, typer.Option(help="Samples of each kind to look for a counter-example among.")] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the drawing.")] = 0,
     assume_annotations: Annotated[
         bool | None,
@@ -33,9 +34,8 @@ def verify(
     have the same integers and differ by no more than a bound that is printed; 1 if they differ or nothing is proven.
     """
     from anybit.exact.certificate import Verdict
-    from anybit.runtime.verify import verify as verify_models
 
-    certificate = verify_models(a, b, samples=random, seed=seed, assume_annotations=assume_annotations)
+    certificate = anybit.verify(a, b, samples=samples, seed=seed, assume_annotations=assume_annotations)
     found = certificate.counter_example
     if found is not None and output is not None:
         write_arrays(output, dict(found.inputs))
