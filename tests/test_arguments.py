@@ -24,7 +24,7 @@ MODEL = mlp().SerializeToString()
 PUBLIC = public_functions()
 RIGHT: Mapping[str, Any] = {
     "model": MODEL, "source": MODEL, "first": MODEL, "second": MODEL, "a": MODEL, "b": MODEL, "replacement": MODEL,
-    "to": "qcdq", "text": "INT4", "passes": ["sort-nodes"], "outputs": ["h"], "data": None,
+    "to": "qcdq", "text": "INT4", "passes": ["sort-nodes"], "outputs": ["h"], "data": np.zeros((1, 6), np.float32),
     "tensor": "x", "axes": ["N", "C"], "number_format": "INT4", "sparsity": {"zeros": 1},
 }  # fmt: skip
 

@@ -237,7 +237,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 _PROCESS = """
 import sys, json, numpy as np
 from anybit import Session
-from anybit.runtime import cache
+from anybit.engines import cache
 cache._own_source = lambda: "the same all the time"
 x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
 for _ in range(3):

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from anybit.arguments import checked
+from anybit.arguments import checked_apart
 from anybit.arrays import Array
 from anybit.errors import InputError, UsageError
 from anybit.evaluation.datasets import Block, Data, DataSet, Labels, open_data
@@ -106,7 +106,7 @@ class Blocks:
             yield number, judge.verdict(np.asarray(result[self.output]), block.labels, start=start)
 
 
-@checked
+@checked_apart("labels")
 def evaluate(
     model: Session | ModelSource,
     data: Data,
