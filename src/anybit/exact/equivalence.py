@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from anybit.analysis.values.interpreter import values_of
+from anybit.analysis.values.interpreter import Values, values_of
 from anybit.arrays import Array
 from anybit.exact.certificate import Certificate, TensorProof, Verdict
 from anybit.exact.integer_functions import Function, Key, Root
@@ -44,11 +44,17 @@ def certify_hubs(first: ir.Model, second: ir.Model, *, notes: Sequence[str] = ()
     problem = _mismatch(first, second)
     if problem:
         return Certificate(Verdict.UNDECIDED, (), (TensorProof("", "", Verdict.UNDECIDED, detail=problem),), notes)
+    values = values_of(first), values_of(second)
+    certificate = _certified(*values, notes, tabulate=False)
+    return certificate if certificate.verdict.is_proof else _certified(*values, notes, tabulate=True)
+
+
+def _certified(first: Values, second: Values, notes: tuple[str, ...], *, tabulate: bool) -> Certificate:
     roots: dict[Key, Root] = {}
-    numberings = [Numbering(values_of(hub), roots) for hub in (first, second)]
-    pairing = _Pairing(*numberings)
-    layers = tuple(pairing.layer(node) for node in _quantizers(numberings[0]))
-    outputs = tuple(pairing.output(x, y) for x, y in zip(first.graph.outputs, second.graph.outputs, strict=True))
+    pairing = _Pairing(*(Numbering(values, roots, tabulate) for values in (first, second)))
+    pairs = zip(first.model.graph.outputs, second.model.graph.outputs, strict=True)
+    layers = tuple(pairing.layer(node) for node in _quantizers(pairing.a))
+    outputs = tuple(pairing.output(x, y) for x, y in pairs)
     verdict = max((o.verdict for o in outputs), key=_ORDER.index, default=_ORDER[0])  # of none, nothing differs
     return Certificate(verdict, layers, outputs, notes)
 
@@ -200,4 +206,7 @@ def _first_departure(f: Function, g: Function) -> str:
     row, channel = (int(i) for i in unequal[0])
     lo = float(np.broadcast_to(f.root.lo, tables[0].shape[1:])[channel])
     first, second = (float(t[row, channel]) for t in tables)
-    return f"channel {channel}: {first:g} and {second:g} for the integer {int(lo) + row}"
+    (integer,) = np.broadcast_to(f.root.integers(np.full((1, 1), lo + row)), (1, f.root.offset.size))[
+        :, channel % f.root.offset.size
+    ]
+    return f"channel {channel}: {first:g} and {second:g} for the integer {int(integer)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -34,17 +34,25 @@ def digest(*parts: object) -> Key:
 
 @dataclass(frozen=True)
 class Root:
-    """Integers that both models may compute: lo .. hi by channel, all that are possible among them.
+    """Integers that both models may compute: offset + step * q for q in lo .. hi by channel, all that are possible.
 
     Attributes:
         key: What the integers are computed from, and how.
         lo: (channels,) or (1,).
         hi: Likewise.
+        step: What the integers differ by: 2 for sums of a fixed number of products of -1 and 1.
+        offset: (channels,) or (1,).
     """
 
     key: Key
     lo: Float64s
     hi: Float64s
+    step: int = 1
+    offset: Float64s = field(default_factory=lambda: np.zeros(1))
+
+    def integers(self, q: Float64s) -> Float64s:
+        """The integers, (n, channels), of numbers q."""
+        return self.offset + self.step * q
 
 
 @dataclass(frozen=True)

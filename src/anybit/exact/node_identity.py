@@ -119,6 +119,11 @@ def channels_behind(
             continue
         if node.op_type == "BatchNormalization":
             place, size = 1, array.size
+        elif node.op_type == "MultiThreshold":
+            if array.shape[0] == 1:
+                continue
+            layout = node.attributes.get_string("data_layout", "NCHW")
+            place, size = function.rank - 1 if layout.endswith("C") and len(layout) > 2 else 1, array.shape[0]
         else:
             long = [i for i, d in enumerate(array.shape) if d != 1]
             if len(long) != 1 or array.ndim > function.rank:

@@ -9,6 +9,7 @@ count as one only if their zeros are known to have the same sign.
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -34,6 +35,7 @@ from anybit.exact.node_identity import (
     stripped,
 )
 from anybit.exact.runs import Runs, compressed, runs_of
+from anybit.exact.step_function import too_large, without_domain
 from anybit.graph.walk import shape_of
 from anybit.ops.calls import call_of, operator_of
 from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, evaluate_node, known_value
@@ -41,7 +43,7 @@ from anybit.ops.quantizer_parameters import integer_bounds
 from anybit.ops.zero_sign import ZeroSign, zero_sign
 from anybit.rounding import Rounding
 
-QUANTIZERS = frozenset(("BipolarQuant", "FloatQuant", "Quant", "Trunc"))
+QUANTIZERS = frozenset(("BipolarQuant", "FloatQuant", "MultiThreshold", "Quant", "Trunc"))
 _COMMUTATIVE = frozenset(("Add", "Mul"))
 _MOST_PAIRS = 1 << 22
 _MOST_LEVELS = 1 << 16
@@ -67,6 +69,7 @@ class Kernel:
         hi: Largest one.
         scale: (1,) or (channels,).
         factor: What was divided out of the integers of the analysis.
+        step: Common divisor of the differences between integers that occur: 2 of a bipolar tensor.
     """
 
     key: Key
@@ -74,6 +77,7 @@ class Kernel:
     hi: float
     scale: Float64s
     factor: int
+    step: int
 
 
 @dataclass
@@ -83,10 +87,13 @@ class Numbering:
     Attributes:
         values: Analysis of the model.
         roots: Integers by what they are computed from; shared between the models that are compared.
+        tabulate: Whether a function of integers that is not quantised is evaluated for all of them where it goes into
+            an operator that is no function of them, so that two ways to compute the same numbers get one key.
     """
 
     values: Values
     roots: dict[Key, Root]
+    tabulate: bool = False
     numbers: dict[ir.Value, Number] = field(default_factory=dict[ir.Value, Number])
     constants: dict[ir.Value, Array | None] = field(default_factory=dict[ir.Value, Array | None])
 
@@ -124,8 +131,10 @@ class Numbering:
             return Number(b"absent", b"absent", b"absent")
         if value not in self.numbers:
             array = self._constant(value)
-            key = digest("unknown", id(self), id(value)) if array is None else digest("constant", array)
-            self.numbers[value] = Number(key, key, key)
+            key = bits = digest("unknown", id(self), id(value))
+            if array is not None:
+                key, bits = digest("constant", _without_zero_signs(array)), digest("bits", array)
+            self.numbers[value] = Number(key, key, bits)
         return self.numbers[value]
 
     def kernel(self, value: ir.Value) -> Kernel | None:
@@ -149,7 +158,9 @@ class Numbering:
             starts, integers, channels = starts[:, :1], integers[:, :1], 1
         steps = replace(function.steps, channels=channels)
         key = digest("kernel", replace(function, steps=steps, runs=Runs(starts, integers, 0)).content())
-        return Kernel(key, float(whole.min()) / factor, float(whole.max()) / factor, scale, factor)
+        lo, hi = float(whole.min()) / factor, float(whole.max()) / factor
+        apart = int(np.gcd.reduce(np.abs(whole / factor - lo).astype(np.int64)))
+        return Kernel(key, lo, hi, scale, factor, max(apart, 1))
 
     def _constant(self, value: ir.Value | None) -> Array | None:
         if value is None:
@@ -167,21 +178,27 @@ class Numbering:
         if is_identity(node):
             self.numbers[node.outputs[0]] = self.of(node.inputs[0])
             return
+        function = self._function_of(node)
+        if function is None and self.tabulate:
+            self._tabulate(node.inputs)
         key, structure, bits = (self._structure(node, kind) for kind in (_Kind.NUMBERS, _Kind.STRUCTURE, _Kind.BITS))
         for index, output in enumerate(node.outputs):
             keys = _output(key, index), _output(structure, index), _output(bits, index)
             self.numbers[output] = Number(*keys, node=node)
-        output, first = node.outputs[0], node.inputs[0] if node.inputs else None
-        if output.dtype != ir.DataType.FLOAT or first is None or first.dtype != ir.DataType.FLOAT:
-            return
-        try:
-            function = self._function(node)
-        except EVALUATION_ERRORS:
-            return  # parameters that do not fit the channels
         if function is not None:
-            content = function.content()
-            own = self.numbers[output]
-            self.numbers[output] = replace(own, function=function, key=content or own.key)
+            own = self.numbers[node.outputs[0]]
+            self.numbers[node.outputs[0]] = replace(own, function=function, key=function.content() or own.key)
+
+    def _tabulate(self, inputs: Sequence[ir.Value | None]) -> None:
+        """Keys by all their values for functions of integers that are not known as runs."""
+        for value in inputs:
+            function = self.of(value).function
+            if value is None or function is None or function.runs is not None or without_domain(function.steps):
+                continue
+            if too_large(function.steps) is None:
+                values = _without_zero_signs(function.steps(function.steps.every()))
+                axis = function.axis if function.channels > 1 else 0
+                self.numbers[value] = replace(self.of(value), key=digest("table", function.root.key, axis, values))
 
     def _structure(self, node: ir.Node, kind: _Kind) -> Key:
         """Operator, attributes and inputs; unique where they do not say what the node computes."""
@@ -194,9 +211,6 @@ class Numbering:
             arrays = [self._constant(v) for v in node.inputs]
             plain = stripped if keeps_shape(node) else np.asarray
             keys = [k if a is None else digest("broadcast", plain(a)) for k, a in zip(keys, arrays, strict=True)]
-        weights = self._constant(node.inputs[1]) if node.domain == "" and node.op_type in PRODUCTS else None
-        if weights is not None and kind is not _Kind.BITS:  # the sign of zero adds nothing, but to a sum of zeros
-            keys[1] = digest("constant", weights + np.zeros((), weights.dtype))
         if elementwise and node.op_type in _COMMUTATIVE:
             keys.sort()
         if node.op_type in RESHAPES and node.domain == "":
@@ -223,6 +237,15 @@ class Numbering:
             return ZeroSign.ENDED
         return zero_sign(node, place, self.opsets)
 
+    def _function_of(self, node: ir.Node) -> Function | None:
+        output, first = node.outputs[0], node.inputs[0] if node.inputs else None
+        if output.dtype != ir.DataType.FLOAT or first is None or first.dtype != ir.DataType.FLOAT:
+            return None
+        try:
+            return self._function(node)
+        except EVALUATION_ERRORS:
+            return None  # parameters that do not fit the channels
+
     def _function(self, node: ir.Node) -> Function | None:
         varying = [i for i, v in enumerate(node.inputs) if v is not None and self._constant(v) is None]
         if any(self._zero_sign(node, i) is ZeroSign.TOLD for i in varying):
@@ -237,6 +260,8 @@ class Numbering:
             return None
         operator = operator_of(node, self.opsets)
         quantizes = operator is not None and operator.name in QUANTIZERS
+        if operator is not None and operator.name == "MultiThreshold" and varying != [0]:
+            return None
         function = self.of(node.inputs[varying[0]]).function
         if function is None:
             return self._first(node, "" if operator is None else operator.name)
@@ -258,8 +283,12 @@ class Numbering:
         if scale is None or rank is None or scale.size != 1 or not float(scale.reshape(())) > 0:
             return None
         s = np.float32(scale.reshape(()))
-        root = self._root(digest("signs", self.of(x).key), -np.ones(1), np.ones(1))
-        return _with_runs(function_on(root, lambda q: q.astype(np.float32) * s, rank=len(rank), rising=np.ones(1)))
+        root = self._root(digest("signs", self.of(x).key), np.zeros(1), np.ones(1), 2, -np.ones(1))
+
+        def reals(q: Float64s) -> Array:
+            return root.integers(q).astype(np.float32) * s
+
+        return _with_runs(function_on(root, reals, rank=len(rank), rising=np.ones(1)))
 
     def _first_levels(self, node: ir.Node) -> Function | None:
         x, operator = node.inputs[0], operator_of(node, self.opsets)
@@ -274,7 +303,7 @@ class Numbering:
         if zero.size > 1 or bits.size > 1 or not (scale > 0).all():
             return None
         channels = channels_behind(node, 0, [None, scale], function_on(_NOTHING, np.asarray, rank=len(rank)))
-        z, width = float(zero.reshape(())), float(bits.reshape(()))
+        z, width = float(zero.reshape(())) + 0.0, float(bits.reshape(()))  # -0 is 0
         if channels is None or z != np.floor(z) or abs(z) >= 1 << _WIDEST or not 1 <= width < _WIDEST or width % 1:
             return None
         signed, narrow = bool(call.attributes["signed"]), bool(call.attributes["narrow"])
@@ -282,15 +311,21 @@ class Numbering:
         low, high = (float(b) for b in integer_bounds(np.asarray(width), signed=signed, narrow=narrow))
         low, high = (-1.0, 1.0) if bipolar else (low, high)
         s = scale.astype(np.float32)
+        producer = None if x is None else x.producer()
+        if z <= low and producer is not None and (producer.domain, producer.op_type) == ("", "Relu"):
+            x = producer.inputs[0]  # what is below zero gets the lowest level anyway
         own = self.of(x).key
         quotient = own if (s == 1).all() else _output(digest("", "Div", {}, own, digest("broadcast", stripped(s))), 0)
         rounding = Rounding.parse(str(call.attributes["rounding_mode"]))
         key = digest("levels", quotient, z, low, high, bipolar, "" if bipolar else rounding.name)
-        root = self._root(key, np.array([low - z]), np.array([high - z]))
+        if bipolar:
+            root = self._root(key, np.zeros(1), np.ones(1), 2, np.array([low - z]))
+        else:
+            root = self._root(key, np.array([low - z]), np.array([high - z]))
         by_channel = s.reshape(-1)
         function = function_on(
             root,
-            lambda q: q.astype(np.float32) * by_channel,
+            lambda q: root.integers(q).astype(np.float32) * by_channel,
             rank=len(rank),
             axis=channels[0],
             channels=channels[1],
@@ -298,11 +333,12 @@ class Numbering:
         )
         return _with_runs(function) if high - low < _MOST_LEVELS else function
 
-    def _root(self, key: Key, lo: Float64s, hi: Float64s) -> Root:
-        return self.roots.setdefault(key, Root(key, lo, hi))
+    def _root(self, key: Key, lo: Float64s, hi: Float64s, step: int = 1, offset: Float64s | None = None) -> Root:
+        return self.roots.setdefault(key, Root(key, lo, hi, step, np.zeros(1) if offset is None else offset))
 
     def _elementwise(self, node: ir.Node, position: int, function: Function, *, quantizes: bool) -> Function | None:
-        if not keeps_shape(node) or not is_elementwise(node, position, self.opsets):
+        thresholds = node.domain != "" and node.op_type == "MultiThreshold"
+        if not keeps_shape(node) or not (thresholds or is_elementwise(node, position, self.opsets)):
             return None
         constants = [self._constant(v) for v in node.inputs]
         placed = channels_behind(node, position, constants, function)
@@ -314,11 +350,14 @@ class Numbering:
             return None
 
         def apply(array: Array) -> Array:
+            if thresholds and array.shape[1] < channels:  # they do not broadcast
+                array = np.repeat(array, channels, axis=1)
             (result,) = kernel([before.laid(array) if i == position else c for i, c in enumerate(constants)])
             made = result.reshape(len(array), -1)
             return np.where(np.isnan(array), made.dtype.type(np.nan), made)  # BipolarQuant makes a number of NaN
 
-        step, before_it, runs = direction(node, position, self.opsets), function.steps.direction, function.runs
+        step = _slope(node) if thresholds else direction(node, position, self.opsets)
+        before_it, runs = function.steps.direction, function.runs
         rising = None if step is None or before_it is None else np.broadcast_to(before_it * step.reshape(-1), channels)
         inner = function.steps.evaluate
         made = function_on(
@@ -351,12 +390,16 @@ class Numbering:
         # read_product counts in units of the analysis's grid, the kernel in units without a common factor
         factor = common * kernel.factor
         ends = product.lo / factor, product.hi / factor
-        root = self._root(key, np.ceil(np.minimum(*ends)), np.floor(np.maximum(*ends)))
+        step, offset = 1, np.zeros(1)
+        if kernel.step > 1 and not _pads(node):
+            step, offset = kernel.step, kernel.lo * (flat // common[:, None]).sum(axis=1) % kernel.step
+        lo, hi = (np.minimum(*ends) - offset) / step, (np.maximum(*ends) - offset) / step
+        root = self._root(key, np.ceil(lo), np.floor(hi), step, offset)
         axis = 1 if is_conv else len(rank) - 1
         rising = np.sign(product.scale * factor)
 
         def reals(q: Float64s) -> Array:
-            return product.numbers.reals(q * factor)
+            return product.numbers.reals(root.integers(q) * factor)
 
         return function_on(root, reals, rank=len(rank), axis=axis, channels=product.channels, rising=rising)
 
@@ -369,9 +412,14 @@ class Numbering:
         rest = shape_of_sample(node) if node.op_type in RESHAPES else None
         others = [self.of(v).key for v in node.inputs[1:]]
         how = ("reshape", rest) if rest is not None else (node.op_type, attributes, *others)
-        root = self._root(digest("moved", how, kernel.key), np.array([kernel.lo]), np.array([kernel.hi]))
+        lo, hi = np.array([0.0]), np.array([(kernel.hi - kernel.lo) / kernel.step])
+        root = self._root(digest("moved", how, kernel.key), lo, hi, kernel.step, np.array([kernel.lo]))
         scale = kernel.scale
-        function = function_on(root, lambda q: (q * scale).astype(np.float32), rank=len(rank), rising=np.ones(1))
+
+        def reals(q: Float64s) -> Array:
+            return (root.integers(q) * scale).astype(np.float32)
+
+        function = function_on(root, reals, rank=len(rank), rising=np.ones(1))
         return _with_runs(function) if kernel.hi - kernel.lo < _MOST_LEVELS else None
 
     def _pair(self, node: ir.Node) -> Function | None:
@@ -381,13 +429,13 @@ class Numbering:
         if first is None or second is None or rank is None or first.scale.size + second.scale.size > 2:
             return None
         lower, upper = (first, second) if first.key <= second.key else (second, first)
-        count = upper.hi - upper.lo + 1
-        pairs = (lower.hi - lower.lo + 1) * count
+        count = (upper.hi - upper.lo) // upper.step + 1
+        pairs = ((lower.hi - lower.lo) // lower.step + 1) * count
         if pairs > _MOST_PAIRS:
             return None
 
         def evaluate(q: Float64s) -> Array:
-            of_pair = {lower: (lower.lo + q // count), upper: (upper.lo + q % count)}
+            of_pair = {lower: lower.lo + lower.step * (q // count), upper: upper.lo + upper.step * (q % count)}
             arrays = [(of_pair[k] * k.scale).astype(np.float32) for k in (first, second)]
             results = evaluate_node(node, arrays, self.opsets)
             if results is None:
@@ -396,6 +444,23 @@ class Numbering:
 
         root = self._root(digest("pair", lower.key, upper.key), np.zeros(1), np.array([pairs - 1]))
         return function_on(root, evaluate, rank=len(rank))
+
+
+def _without_zero_signs(array: Array) -> Array:
+    """The same numbers, with +0 in place of -0."""
+    return array + np.zeros((), array.dtype) if array.dtype.kind == "f" else array
+
+
+def _slope(node: ir.Node) -> Float64s | None:
+    """The direction of MultiThreshold, whose count of thresholds never falls."""
+    scale = node.attributes.get_float("out_scale", 1.0)
+    return np.sign(np.asarray(scale)) if np.isfinite(scale) and scale != 0 else None
+
+
+def _pads(node: ir.Node) -> bool:
+    """Whether some sums of a product have fewer terms than others, since a window reaches over the edge."""
+    attributes = {name: a.value for name, a in node.attributes.items()}
+    return any(attributes.get("pads", ())) or attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
 
 
 def _output(key: Key, index: int) -> Key:
