@@ -13,8 +13,8 @@ PACKAGES_ray := --editable ".[dev,ray,train]"
 PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
-.PHONY: demo test test-openvino test-torch test-hgq2 test-qkeras test-ray test-all fuzz fuzz-nightly mutation nightly train lint \
-	lint-torch format bench constraints clean
+.PHONY: demo test test-openvino test-torch test-hgq2 test-qkeras test-ray test-all fuzz fuzz-nightly mutation nightly train \
+	lint lint-torch format bench constraints clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
