@@ -13,8 +13,8 @@ PACKAGES_ray := --editable ".[dev,ray,train]"
 PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
-.PHONY: demo test test-openvino test-torch test-hgq2 test-qkeras test-ray test-all fuzz fuzz-nightly nightly train lint \
-	lint-torch format bench constraints clean
+.PHONY: demo test test-openvino test-torch test-hgq2 test-qkeras test-ray test-all fuzz fuzz-nightly mutation nightly train \
+	lint lint-torch format bench constraints clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -53,6 +53,11 @@ fuzz: $(VENV)/.dev
 fuzz-nightly: $(VENV)/.dev
 	$(BIN)/python -W ignore -m tests.fuzz --nightly --mutants 1000000 --others 0.05 --workers $(shell nproc) \
 		--seed $(or $(SEED),$(shell date +%s))
+
+# One line changed at a time in exact, quantizers, ops and analysis/values: a change that no test of its folder notices
+# wants a test. Takes hours on a busy machine: ONLY="exact/chain.py" for one module, or a folder.
+mutation: $(VENV)/.dev
+	$(BIN)/python -m tests.mutation --seed $(or $(SEED),0) $(if $(ONLY),--only $(ONLY))
 
 # The property tests of the value analysis at full size: 20,000 random graphs.
 nightly: $(VENV)/.dev

@@ -1,6 +1,6 @@
 """Loads one model, checks it and builds a session, or cleans and saves it; prints seconds and peak memory as JSON.
 
-Started by `timing.build_cost`, so that the peak is that of one model alone. Without a model: the imports' own peak.
+Started by `processes.build_cost`, so that the peak is that of one model alone. Without a model: the imports' own peak.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from guests import Guest, run_guest
 from onnx import TensorProto, helper
 from peers import Array, MissingPeerError, OpenVino, Qonnx, plain_onnxruntime
 from report import Row, at_least, at_most, rate, share
-from timing import Contender, alternate
 
 from anybit.analysis.cost.cost import cost
+from anybit.benchmarking.timing import Contender, alternate
 from anybit.cleanup.set_batch import SetBatch
 from anybit.errors import Severity, UnsupportedError
 from anybit.formats.convert import translate

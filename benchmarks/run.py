@@ -21,10 +21,11 @@ import numpy as np
 import onnx
 import values
 from peers import Array, MissingPeerError, Qonnx, QonnxCleanup, bare, plain_onnxruntime
+from processes import build_cost, use_one_thread
 from report import Row, at_least, at_most, memory, seconds, setting, table, write
-from timing import alternate, build_cost, use_one_thread
 
 import engines
+from anybit.benchmarking.timing import alternate
 from anybit.cleanup.clean import clean
 from anybit.runtime.session import Session
 from models import CNV, JET, TFC, chain, keyword_spotting, weight_bytes, without_quantisers, write_large

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,10 +26,13 @@ float_types = st.sampled_from(FLOATS)
 seeds = st.lists(st.integers(0, 255), min_size=6, max_size=6)
 
 
+_MOST_EXAMPLES = int(os.environ.get("ANYBIT_MOST_EXAMPLES", str(1 << 20)))  # mutation tests want few of each
+
+
 def examples(count: int) -> settings:
     """Settings of a repeatable property test with so many examples."""
     return settings(
-        max_examples=count,
+        max_examples=min(count, _MOST_EXAMPLES),
         deadline=None,
         derandomize=True,
         database=None,

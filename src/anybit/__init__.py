@@ -142,7 +142,7 @@ __all__ = [
     "verify",
 ]
 
-_EXTRAS = {"from_brevitas": "brevitas", "from_torch": "torch", "report": "report"}
+_EXTRAS = {"from_brevitas": "brevitas", "from_torch": "torch"}
 
 
 def __getattr__(name: str) -> Any:

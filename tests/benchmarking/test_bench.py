@@ -26,6 +26,30 @@ def test_contenders_take_turns():
     assert changes == ["ab", "ba"] * 3 or changes == ["ab"] + ["ba", "ab"] * 3
 
 
+class _Guest:
+    """Times itself: a second a call."""
+
+    def __init__(self) -> None:
+        self.turns: list[int] = []
+
+    def turn(self, calls: int) -> float:
+        self.turns.append(calls)
+        return 1.0
+
+
+def test_contenders_that_time_themselves_have_their_turns():
+    guest = _Guest()
+    assert alternate({"guest": guest}, rounds=4, warm_up=2) == {"guest": 1.0}
+    assert guest.turns == [1] * 6
+
+
+def test_contenders_that_have_taken_their_time_have_no_more_turns():
+    guest, turns = _Guest(), list[int]()
+    assert alternate({"guest": guest}, rounds=9, warm_up=5, limit=3, progress=turns.append) == {"guest": 1.0}
+    assert guest.turns == [1] * (1 + 3)  # one to warm up, since a fifth of the time is for that
+    assert len(turns) == 9
+
+
 def test_engines_and_peers():
     result = bench(mlp(), engines=("auto", "reference"), batch_sizes=(1, 4), rounds=1)
     named = {t.contender for t in result.timings}

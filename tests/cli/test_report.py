@@ -9,8 +9,6 @@ import pytest
 from tests.cli.test_cli import anybit
 from tests.models import mlp, samples
 
-pytest.importorskip("jinja2", reason="the extra 'report' is not installed")
-
 
 @pytest.fixture
 def file(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from onnx import numpy_helper
 from anybit import Operator, Session, load, register
 from anybit.engines import cache as cache_module
 from anybit.engines.onnxruntime import backend as ort
+from anybit.engines.onnxruntime import lower as lowering
 from anybit.errors import ModelFileError
 from anybit.ops.operator import Input
 from tests.engines.onnxruntime.rewrites.test_integer_layers import convolutions
@@ -43,7 +45,7 @@ def lowerings(monkeypatch):
 @pytest.fixture(params=["mlp", "convolutions", "in a file"])
 def proto(request, monkeypatch):
     if request.param == "in a file":  # as models with many megabytes of weights have them
-        monkeypatch.setattr(ort, "IN_MEMORY", 0)
+        monkeypatch.setattr(lowering, "IN_MEMORY", 0)
         monkeypatch.setattr(cache_module, "IN_MEMORY", 0)
     return mlp(hidden=300) if request.param != "convolutions" else convolutions()
 
@@ -217,6 +219,20 @@ def test_every_byte_of_an_entry_is_checked(tmp_path):
     for position in range(0, len(sound), 7):
         path.write_bytes(sound[:position] + bytes([sound[position] ^ 0x10]) + sound[position + 1 :])
         assert slot.read() is None, position
+
+
+def test_a_sound_entry_whose_facts_make_no_sense_is_no_entry(tmp_path):
+    """As one would be that was written by somebody else: the hash is right, the engine is none."""
+    proto = mlp()
+    Session(proto, cache=tmp_path)
+    (path,) = entries(tmp_path)
+    sound = path.read_bytes()
+    body = sound[48:].replace(b'"engine":"onnxruntime"', b'"engine":"onnxruntimf"')
+    assert body != sound[48:]
+    path.write_bytes(sound[:16] + hashlib.sha256(body).digest() + body)
+    assert cache_module.Slot(path, path.stem).read() is None
+    path.write_bytes(sound)
+    assert cache_module.Slot(path, path.stem).read() is not None
 
 
 def test_an_entry_under_another_name_is_no_entry(tmp_path):

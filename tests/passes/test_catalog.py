@@ -8,6 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from anybit.errors import UsageError
+from anybit.passes import Side, UnitAxis
 from anybit.passes.catalog import catalog, options_of, parse_pass, summary_of
 
 
@@ -30,6 +31,11 @@ def test_every_pass_has_a_summary_and_is_a_frozen_dataclass():
         ("set-batch:batch=M", {"batch": "M"}),
         ('expose-tensors:tensors=["a,b","c"]', {"tensors": ("a,b", "c")}),
         ("expose-tensors:tensors=a", {"tensors": ("a",)}),
+        ("expose-tensors:tensors=12", {"tensors": ("12",)}),
+        ('expose-tensors:tensors=["a",12]', {"tensors": ("a", "12")}),
+        ("insert-identity:side=before", {"side": Side.BEFORE}),
+        ("conv-1d-to-2d:unit=2", {"unit": UnitAxis.HEIGHT}),
+        ("insert-top-k:output=7", {"output": "7"}),
     ],
 )
 def test_passes_are_read_from_text(text, fields):
@@ -49,7 +55,10 @@ def test_mappings_are_read_from_json():
         ("fold-constants:speed=9", "option of fold-constants"),
         ("fold-constants:max_elements", "option of fold-constants"),
         ("fold-constants:max_elements=many", "max_elements"),
+        ("fold-constants:max_elements=7.5", "max_elements"),
+        ("fold-constants:max_elements=true", "got 'true', expected int"),
         ("fold-constants:keep_quantizers=1", "keep_quantizers"),
+        ('set-input-shape:shapes={"x": [1.5]}', "shapes"),
         ("insert-identity:side=middle", "side"),
         ("expose-tensors", "tensors=..."),
     ],

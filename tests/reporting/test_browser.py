@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from anybit.reporting.page import report
 from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import mlp, samples
 from tests.reporting.browser import browser
 from tests.reporting.models import HOSTILE, chain, hostile
-
-pytest.importorskip("jinja2", reason="the extra 'report' is not installed")
-
-from anybit.reporting.page import report
 
 LAYER = 2  # index of the second convolution of a chain
 

@@ -13,13 +13,10 @@ from importlib.resources import files
 import pytest
 
 import anybit
-from tests.models import DIGITS
-from tests.reporting.models import HOSTILE, chain, hostile
-
-pytest.importorskip("jinja2", reason="the extra 'report' is not installed")
-
 from anybit.reporting.describe import describe
 from anybit.reporting.page import render, report
+from tests.models import DIGITS
+from tests.reporting.models import HOSTILE, chain, hostile
 
 
 class _Elements(HTMLParser):

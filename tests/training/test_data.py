@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from tests.models import DIGITS
-
-data = pytest.importorskip("training.data", reason="cards need msgspec: install anybit[zoo]", exc_type=Exception)
+from training import data
 
 GENERATED = {
     "assignments_transformer_4w8a": data.assignments,

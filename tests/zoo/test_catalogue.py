@@ -158,7 +158,7 @@ def test_malformed_cards_are_refused_with_their_place(tmp_path, change, message)
 
 @pytest.mark.parametrize(
     "place",
-    ["name", "task", "licence", "data_set name", "data_set url", "source paper", "quantisation weights"]
+    ["name", "task", "licence", "data_set name", "data_set url", "source paper", "quantization weights"]
     + [f"files 0 {field}" for field in ("name", "sha256", "urls 0")],
 )
 @pytest.mark.parametrize("end", ["\n", "\r", "\u0085", "\0"])

@@ -21,6 +21,7 @@ from anybit.runtime.compare import FLOAT_TOLERANCE
 from anybit.runtime.session import Session
 
 _TIES = 1000  # one element in so many may differ: float sums round to either side of a tie
+_LIMIT = 10.0  # seconds after which a contender has no more turns
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ def _timings(
     rounds: int,
     progress: Callable[[int], None] | None,
 ) -> list[Timing]:
-    seconds = alternate({n: partial(c.run, feeds) for n, c in contenders.items()}, rounds=rounds, progress=progress)
+    calls = {n: partial(c.run, feeds) for n, c in contenders.items()}
+    seconds = alternate(calls, rounds=rounds, limit=_LIMIT, progress=progress)
     return [Timing(name, size, latency, size / latency) for name, latency in seconds.items()]
 
 

@@ -67,6 +67,7 @@ def print_json(value: object) -> None:
 
 
 def _plain(value: Any) -> Any:
+    # msgspec.to_builtins keeps infinities, and takes a number format apart, since it is a dataclass: no hook sees them
     match value:
         case enum.Enum():
             return value.value

@@ -11,12 +11,11 @@ tell who wrote it.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import struct
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -25,6 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 import onnx_ir as ir
 
@@ -32,7 +32,7 @@ from anybit.arrays import Array
 from anybit.engines.engine import Engine
 from anybit.engines.onnxruntime.lower import IN_MEMORY, WEIGHTS_FILE, Lowered
 from anybit.engines.onnxruntime.saturation import saturates
-from anybit.engines.prepare import Facts, TensorInfo
+from anybit.engines.prepare import Facts
 from anybit.errors import ModelFileError
 from anybit.graph.tensors import tensors_of
 from anybit.io.files.external import ExternalTensor
@@ -81,7 +81,7 @@ class Cache:
         packages = [version(name) for name in _PACKAGES]
         place = [platform.machine(), saturates(), sys.byteorder, sys.version, *packages, _own_source()]
         options = [engine.value, tensors if isinstance(tensors, str) else list(tensors), others]
-        decided = json.dumps([place, options]).encode()
+        decided = msgspec.json.encode([place, options])
         data, folder = _bytes_and_folder(source)
         slot = None if data is None else self._slot((decided, b"file", data))
         if data is not None and slot is not None and slot.path.exists():
@@ -203,14 +203,50 @@ def _bytes_of(array: Array) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
+@dataclass(frozen=True)
+class _Weight:
+    """Where the bytes of one large weight are.
+
+    Attributes:
+        name: Its name.
+        dtype: Its element type.
+        shape: Its shape.
+        offset: Place of its first byte among the weights.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What an entry holds beside the model and the weights; `msgspec` writes it as JSON, and checks what it reads.
+
+    Attributes:
+        key: That of the entry.
+        facts: What the session knows of the model.
+        integer: Whether the model holds integer products.
+        weights: The weights that are handed over in memory.
+        is_in_file: Whether the weights are mapped from a file instead.
+    """
+
+    key: str
+    facts: Facts
+    integer: bool
+    weights: tuple[_Weight, ...]
+    is_in_file: bool
+
+
 def _write(file: BinaryIO, key: str, facts: Facts, lowered: Lowered) -> None:
-    entries: list[list[Any]] = []
+    entries: list[_Weight] = []
     offset = 0
     for name, array in lowered.weights.items():
-        entries.append([name, _name_of(array.dtype), array.shape, offset])
+        entries.append(_Weight(name, array.dtype, array.shape, offset))
         offset += array.nbytes
-    held = {"key": key, "facts": _packed(facts), "integer": lowered.integer, "weights": entries}
-    header = json.dumps({**held, "file": lowered.folder is not None}).encode()
+    held = _Header(key, facts, lowered.integer, tuple(entries), lowered.folder is not None)
+    header = msgspec.json.encode(held, enc_hook=_name_of, order="deterministic")
     path = None if lowered.folder is None else Path(lowered.folder.name) / WEIGHTS_FILE
     lengths = _LENGTHS.pack(len(header), len(lowered.proto), offset if path is None else path.stat().st_size)
     weights = map(_bytes_of, lowered.weights.values()) if path is None else _pieces_of(path)
@@ -261,11 +297,10 @@ def _sound(
     weights = _weights(file, folder, digest.update)
     if digest.digest() != expected:
         raise ValueError("damaged")
-    held = json.loads(header)
-    if held["key"] != key or held["file"] != (folder is not None):
+    held = msgspec.json.decode(header, type=_Header, dec_hook=_of_name)
+    if held.key != key or held.is_in_file != (folder is not None):
         raise ValueError("the entry of another model")
-    arrays = {name: _array(weights, *entry) for name, *entry in held["weights"]}
-    return _unpacked(held["facts"]), Lowered(proto, arrays, folder, held["integer"])
+    return held.facts, Lowered(proto, {w.name: _array(weights, w) for w in held.weights}, folder, held.integer)
 
 
 def _weights(file: BinaryIO, folder: TemporaryDirectory[str] | None, seen: Callable[[bytes], None]) -> bytes:
@@ -281,33 +316,16 @@ def _weights(file: BinaryIO, folder: TemporaryDirectory[str] | None, seen: Calla
     return b""
 
 
-def _array(data: bytes, dtype: str, shape: Iterable[int], offset: int) -> Array:
-    dimensions = tuple(shape)
-    element = ir.DataType[dtype].numpy()
-    return np.frombuffer(data, element, int(np.prod(dimensions, dtype=np.int64)), offset).reshape(dimensions)
+def _array(data: bytes, weight: _Weight) -> Array:
+    count = int(np.prod(weight.shape, dtype=np.int64))
+    return np.frombuffer(data, weight.dtype, count, weight.offset).reshape(weight.shape)
 
 
 def _name_of(dtype: np.dtype[Any]) -> str:
     return ir.DataType.from_numpy(dtype).name
 
 
-def _packed(facts: Facts) -> dict[str, Any]:
-    inputs = [[i.name, _name_of(i.dtype), i.shape, i.optional] for i in facts.inputs]
-    return {**vars(facts), "engine": facts.engine.value, "inputs": inputs, "varying": sorted(facts.varying)}
-
-
-def _unpacked(held: Mapping[str, Any]) -> Facts:
-    inputs = tuple(
-        TensorInfo(name, ir.DataType[dtype].numpy(), None if shape is None else tuple(shape), optional)
-        for name, dtype, shape, optional in held["inputs"]
-    )
-    return Facts(
-        engine=Engine(held["engine"]),
-        inputs=inputs,
-        outputs=tuple(held["outputs"]),
-        tensors=tuple(held["tensors"]),
-        varying=frozenset(held["varying"]),
-        free_batch=held["free_batch"],
-        separable=held["separable"],
-        sample_bytes=held["sample_bytes"],
-    )
+def _of_name(kind: type, name: str) -> np.dtype[Any]:
+    """An element type, which is all that `msgspec` does not know among what an entry holds."""
+    del kind
+    return ir.DataType[name].numpy()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import collections.abc
 import dataclasses
-import enum
 import json
 import pkgutil
-import types
 import typing
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Any
 
+import msgspec
 import onnx_ir as ir
 
 from anybit.errors import UsageError
@@ -112,50 +111,20 @@ def _split(text: str) -> list[str]:
 
 
 def _value(text: str, kind: Any, where: str) -> Any:
+    for reading in _readings(text):
+        with suppress(msgspec.ValidationError):
+            return msgspec.convert(reading, kind)
+    raise UsageError(where, got=repr(text), expected=getattr(kind, "__name__", str(kind)))
+
+
+def _readings(text: str) -> Iterator[Any]:
+    """What a text may stand for, the likeliest first: JSON, itself, a list of one, a list of texts."""
     try:
         value: Any = json.loads(text)
     except json.JSONDecodeError:
         value = text
-    try:
-        return _converted(value, kind)
-    except (TypeError, ValueError):
-        expected = getattr(kind, "__name__", str(kind))
-        raise UsageError(where, got=repr(text), expected=expected) from None
-
-
-def _converted(value: Any, kind: Any) -> Any:
-    """The JSON value as one of `kind`; TypeError or ValueError where it is none."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is not None:
-        return _converted_generic(value, origin, arguments)
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return kind(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is str and not isinstance(value, str):
-        return json.dumps(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError
-    return value
-
-
-def _converted_generic(value: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:
-    if origin in (types.UnionType, typing.Union):
-        return _first_that_fits(value, arguments)
-    if origin is collections.abc.Mapping:
-        if not isinstance(value, dict):
-            raise TypeError
-        return {key: _converted(v, arguments[1]) for key, v in value.items()}
     items: list[Any] = value if isinstance(value, list) else [value]
-    many = origin is not tuple or (len(arguments) == 2 and arguments[1] is Ellipsis)
-    kinds = [arguments[0]] * len(items) if many else list(arguments)
-    return tuple(_converted(v, k) for v, k in zip(items, kinds, strict=True))
-
-
-def _first_that_fits(value: Any, kinds: tuple[Any, ...]) -> Any:
-    for kind in kinds:
-        try:
-            return _converted(value, kind)
-        except (TypeError, ValueError):
-            continue
-    raise TypeError
+    yield value
+    yield text
+    yield items
+    yield [v if isinstance(v, str) else json.dumps(v) for v in items]  # tensors may be named 1 and 2

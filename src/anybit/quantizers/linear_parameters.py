@@ -182,7 +182,7 @@ def spelling_of(parameters: Parameters, shape: tuple[int | None, ...] | None) ->
     if len(sides) < len(shape):
         return Refusal(problem="the scale varies along several axes of a tensor of free shape", got=str(scale.shape))
     full = [np.broadcast_to(p, sides) for p in (scale, zero_point)]
-    sizes = [math.gcd(*(_block_size(p, axis) for p in full)) for axis in range(len(sides))]
+    sizes = [math.gcd(*(_block_size(p, axis) for p in full)) or side for axis, side in enumerate(sides)]
     axis = int(np.argmax(sizes))
     if sizes[axis] == 1:
         return Refusal(problem="the scale varies along several axes", got=str(scale.shape), expected="one, or blocks")
@@ -195,7 +195,7 @@ def _is_constant_along(axis: int, *arrays: Array) -> bool:
 
 
 def _block_size(array: Array, axis: int) -> int:
-    """The largest number of entries along the axis after which alone the array may change."""
+    """The largest number of entries along the axis after which alone the array may change; 0 where it never does."""
     rows = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
     changes = np.flatnonzero((rows[1:] != rows[:-1]).any(axis=1)) + 1
-    return math.gcd(*(int(c) for c in changes)) if changes.size else array.shape[axis]
+    return math.gcd(*(int(c) for c in changes))

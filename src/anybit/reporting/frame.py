@@ -5,26 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
-from anybit.errors import UnsupportedError, visible
+from jinja2 import Environment, StrictUndefined
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from anybit.errors import visible
 
 
 def environment() -> Environment:
-    """Templates that escape what they are given, show what cannot be printed, and refuse names that they are not given.
-
-    Raises:
-        UnsupportedError: jinja2 is not installed.
-    """
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError as error:
-        raise UnsupportedError(
-            "a page needs jinja2", got="it is not installed", hint="pip install 'anybit[report]'"
-        ) from error
+    """Templates that escape what they are given, show what cannot be printed, and refuse names that they lack."""
     engine = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
     engine.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return engine

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
+
 from anybit.analysis.check import check
 from anybit.analysis.cost.cost import Cost, cost
 from anybit.analysis.summary import Summary, info
@@ -24,11 +26,7 @@ from anybit.zoo.download import write_to
 from anybit.zoo.errors import CatalogueError
 from anybit.zoo.evaluate import evaluate
 from anybit.zoo.options import Options
-from anybit.zoo.packages import needed
 from anybit.zoo.store import sha256_of
-
-with needed():
-    import filelock
 
 _MODEL, _DATA = "model.onnx", "data.npz"
 

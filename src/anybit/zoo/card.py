@@ -10,10 +10,7 @@ from __future__ import annotations
 import enum
 from typing import Annotated, Literal
 
-from anybit.zoo.packages import needed
-
-with needed():
-    from msgspec import Meta, Struct
+from msgspec import Meta, Struct
 
 VERSION: Literal[1] = 1
 """Version of the schema. It grows by one when a card of before would be read as something else, or not at all."""

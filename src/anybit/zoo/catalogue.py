@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
+import msgspec
+
 from anybit.errors import UsageError
 from anybit.io.files.regular import read_regular
 from anybit.zoo.card import VERSION, Card, Catalogue, Role
 from anybit.zoo.errors import CatalogueError
-from anybit.zoo.packages import needed
-
-with needed():
-    import msgspec
 from anybit.zoo.places import local_path
 
 CATALOGUE_FILE = "catalogue.json"

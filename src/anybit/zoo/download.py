@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, BinaryIO
 from anybit.io.files.regular import open_regular, read_regular
 from anybit.io.files.whole import write_whole
 from anybit.zoo.errors import CatalogueError, DownloadError
-from anybit.zoo.packages import needed
 from anybit.zoo.places import local_path
 
 if TYPE_CHECKING:
@@ -178,16 +177,16 @@ def write_to(path: Path, data: bytes) -> None:
 
 
 def _response(url: str, start: int) -> Response:
-    with needed():
-        import requests
+    import requests
+
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     return requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
 
 
 @contextmanager
 def _reaching(url: str) -> Generator[None]:
-    with needed():
-        import requests
+    import requests
+
     try:
         yield
     except requests.RequestException as error:

@@ -16,13 +16,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, cast
 
+import filelock
+
 from anybit.errors import ModelFileError, UsageError
 from anybit.evaluation.metrics import ScoredSamples
 from anybit.io.files.regular import open_regular
-from anybit.zoo.packages import needed
-
-with needed():
-    import filelock
 
 _FORMAT = "anybit evaluation 1"
 

@@ -19,7 +19,6 @@ from anybit.evaluation.evaluate import Evaluation, Journal, evaluation, open_blo
 from anybit.evaluation.metrics import ScoredSamples, scorer_of
 from anybit.runtime.session import Session
 from anybit.zoo.journal import verdict_of
-from anybit.zoo.packages import needed
 
 if TYPE_CHECKING:
     from anybit.zoo.options import Options
@@ -64,9 +63,11 @@ def evaluate_on_ray(
         InputError: The data or labels cannot be read, or do not fit the model.
         UnsupportedError: Ray is not installed, or no cluster answers.
     """
-    with needed("ray"):
+    try:
         ray = import_module("ray")
         import_module("ray.data")
+    except ImportError as error:
+        raise UnsupportedError("a package is missing", got=str(error.name), hint="pip install 'anybit[ray]'") from error
     judge = scorer_of(options.metric, options.top)
     blocks = open_blocks(session, data, labels, output=options.output, batch_size=options.batch_size)
     samples = blocks.data.samples

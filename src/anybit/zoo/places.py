@@ -7,8 +7,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from anybit.zoo.packages import needed
-
 
 def local_path(address: str) -> Path:
     """The path of a file address."""
@@ -24,6 +22,6 @@ def cache_folder(folder: Path | None = None) -> Path:
     chosen = folder or os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen)
-    with needed():
-        import pooch
+    import pooch
+
     return Path(pooch.os_cache("anybit"))

@@ -10,17 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
+
 from anybit.io.files.regular import open_regular
 from anybit.io.files.whole import put
 from anybit.zoo.card import Card, File, Role
 from anybit.zoo.download import Downloader, write_to
 from anybit.zoo.errors import DownloadError
-from anybit.zoo.packages import needed
-from anybit.zoo.places import local_path
-
-with needed():
-    import filelock
-from anybit.zoo.places import cache_folder
+from anybit.zoo.places import cache_folder, local_path
 
 _KEY = 16
 _HASH = re.compile(rb"[0-9a-f]{64}")

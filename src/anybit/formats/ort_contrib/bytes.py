@@ -2,8 +2,9 @@
 
     QLinearX(a, b):  QuantizeLinear(X(DequantizeLinear(a), DequantizeLinear(b)))
 
-Only where that gives the byte that ONNX Runtime 1.32 gives on x86-64, each time; where float32 operators round in
-another order than the kernel, in the form that does not. Sigmoid is refused where a byte lies next to a tie. QGemm
+Only where that gives the byte that the installed ONNX Runtime gives, each time: the order of its float operations has
+to be that of the reference, see `float_order`. Where standard float32 operators round in another order than the
+kernel, they are written in the form that does not. Sigmoid is refused where a byte lies next to a tie. QGemm
 becomes QLinearConv, and MatMulIntegerToFloat becomes MatMulInteger. Other readers go on from there.
 """
 
@@ -19,6 +20,7 @@ from anybit.errors import Refusal
 from anybit.formats.dialect import Outcome
 from anybit.formats.integer.region import Region
 from anybit.formats.ort_contrib.emit import ReplacementNodes
+from anybit.formats.ort_contrib.float_order import refusal_of_order
 from anybit.formats.ort_contrib.kernels import PairForm, Scaled, offsets, operands, pair_form, ratios, sigmoid_ties
 from anybit.formats.ort_contrib.pools import average_pool, global_average_pool, max_pool, softmax
 from anybit.formats.ort_contrib.products import convolution, gemm, matmul, matmul_to_float
@@ -41,7 +43,7 @@ def read_bytes(model: ir.Model) -> Outcome:
     done: list[ReplacementNodes] = []
     for node in nodes:
         written = ReplacementNodes(rewriter, node)
-        refusal = _WRITERS[node.op_type](written)
+        refusal = refusal_of_order(node) or _WRITERS[node.op_type](written)
         if refusal is not None:
             refusals.append(refusal)
             continue

@@ -1,7 +1,7 @@
 """byte_operators: what ONNX Runtime's operators on bytes compute, tried for every byte or pair of bytes.
 
-A form in float32 may stand for a kernel only where both give the same byte each time. The kernels are those for x86-64
-of ONNX Runtime 1.32, see `anybit.ops.contributed`; for other processors it has others, which differ next to ties.
+A form in float32 may stand for a kernel only where both give the same byte each time. The kernels are those of the
+references in `anybit.ops.contributed`; `float_order` says whether the installed ONNX Runtime has them.
 """
 
 from __future__ import annotations
