@@ -1,4 +1,4 @@
-"""standard_names: QuantizeLinear and DequantizeLinear under the names that vendors give them.
+"""Vendor names: QuantizeLinear and DequantizeLinear under the names that vendors give them.
 
     integer = saturate(round_half_even(x / scale) + zero point),  real = (integer - zero point) * scale
 
