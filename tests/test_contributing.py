@@ -68,7 +68,7 @@ def test_the_pass_of_the_recipe_removes_and_notes(tmp_path, monkeypatch):
     forked = model(negations, {}, inputs={"x": [1, 3]}, outputs=["y", "a"])
     applied = anybit.apply(forked, [remove()])
     assert len(list(applied.model.graph)) == 3
-    assert [f.rule for f in applied.steps[0].notes] == ["fork"]
+    assert [f.rule for f in applied.steps[0].notes] == ["remove-double-negation"]
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):

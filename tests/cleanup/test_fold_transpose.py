@@ -114,8 +114,9 @@ def test_a_permutation_of_other_axes_is_noted():
     proto = _layer()
     proto.graph.node[1].attribute.append(helper.make_attribute("perm", [0, 2, 1]))
     loaded = load(proto)
-    assert not FoldTranspose()(loaded).modified
-    assert problems(loaded) == {"Transpose 'wt_node'": "perm"}
+    result = FoldTranspose()(loaded)
+    assert not result.modified
+    assert problems(result) == {"Transpose 'wt_node'": "perm"}
 
 
 def test_annotations_move_but_not_the_names_of_axes():

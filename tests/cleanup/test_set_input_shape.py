@@ -8,7 +8,7 @@ import pytest
 from anybit import load
 from anybit.cleanup.set_input_shape import SetInputShape
 from anybit.errors import AnybitError, InvalidModelError, UsageError
-from anybit.graph.notes import notes
+from anybit.graph.editor import EditResult
 from anybit.runtime.session import Session
 from tests.integration.corpus import executable_files, needs_corpus
 from tests.models import mlp, model, parameters, quant
@@ -102,8 +102,9 @@ def test_a_contradiction_names_the_node_and_changes_nothing(make, shape, node_na
 
 def test_a_fixed_size_that_is_now_free_is_noted():
     read = load(_cnn(target=(1, 128)))
-    SetInputShape({"x": (1, 3, "H", 8)})(read)
-    assert [n.node for n in notes(read)] == ["Reshape 'shape'"]
+    result = SetInputShape({"x": (1, 3, "H", 8)})(read)
+    assert isinstance(result, EditResult)
+    assert [n.node for n in result.notes] == ["Reshape 'shape'"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from onnx import helper
 
 import anybit
 from anybit.errors import UsageError
-from anybit.formats.convert import TRANSLATORS, capabilities, translate
+from anybit.formats.convert import WRITERS, capabilities, translate
 from anybit.formats.dialect import Dialect
 from tests.formats.qdq.linear_models import assert_equal, assert_same, linear_model, operators, q_dq
 from tests.graphs import BATCH, random_graphs
@@ -137,7 +137,7 @@ def test_the_table_counts_what_each_format_carries():
         helper.make_node("MatMul", ["hq", "vq"], ["y"], name="last"),
     ]
     rows = {r.format: r for r in capabilities(model(nodes, values, inputs={"x": [2, 4]}, outputs=["y"]))}
-    assert set(rows) == set(TRANSLATORS)
+    assert set(rows) == set(WRITERS)
     columns = ("quantizers", "layers", "below_8_bits", "arbitrary_width", "other_rounding", "weights_only")
     columns += ("high_precision_output",)
     shares = {f: tuple(str(getattr(r, c)) for c in columns) for f, r in rows.items()}
@@ -173,7 +173,7 @@ def test_random_graphs_mean_the_same_in_every_format(to, graph, seed):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
-@pytest.mark.parametrize("to", list(TRANSLATORS))
+@pytest.mark.parametrize("to", list(WRITERS))
 def test_element_types_stay(to, dtype):
     """Integer products are written for float32 alone: their way back to real numbers is one of float32."""
     known = {"w": np.ones((4, 3), dtype)} | parameters("wq", scale=1.0, bits=3.0) | parameters("xq")

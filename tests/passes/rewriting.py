@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnx
@@ -11,14 +12,16 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from anybit import load
+from anybit.errors import Finding
 from anybit.graph.constants import constant
-from anybit.graph.notes import notes
+from anybit.graph.editor import EditResult
 from anybit.io.save import to_proto
 from anybit.runtime.session import Session
 from tests.integration.corpus import corpus_files
 from tests.models import model
 
 SETTINGS = ("plain", "fork", "shared", "subgraph")
+_NOTES: WeakKeyDictionary[Any, tuple[Finding, ...]] = WeakKeyDictionary()  # of models, as `applied` left them
 settings_of_use = st.sampled_from(SETTINGS)
 
 
@@ -87,6 +90,7 @@ def applied(proto: Any, rewrite: Any, *, modified: bool | None = None) -> Any:
     loaded = load(proto)
     result = rewrite(loaded)
     assert result.model is loaded
+    _NOTES[loaded] = result.notes if isinstance(result, EditResult) else ()
     if modified is not None:
         assert result.modified == modified
     names = [o.name for n in loaded.graph.all_nodes() for o in n.outputs if o.name] + list(loaded.graph.initializers)
@@ -124,8 +128,9 @@ def assert_close(
             np.testing.assert_allclose(x, y, rtol=0, atol=limit, err_msg=f"{name} by {engine}")
 
 
-def problems(loaded: Any) -> dict[str, str]:
-    return {n.node: n.problem for n in notes(loaded)}
+def problems(done: Any) -> dict[str, str]:
+    """What a pass noted: its result, or a model that `applied` gave."""
+    return {n.node: n.problem for n in (done.notes if isinstance(done, EditResult) else _NOTES[done])}
 
 
 def corpus_with(*op_types: str, megabytes: float = 1) -> list[Any]:

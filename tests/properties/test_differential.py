@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import anybit
 from anybit.errors import AnybitError, InputError, UnsupportedError
-from anybit.formats.convert import TRANSLATORS, translate
+from anybit.formats.convert import WRITERS, translate
 from tests.graphs import BATCH, WITH_SCOPES, RandomGraph, random_graphs
 from tests.properties.attempts import inputs_within
 from tests.properties.rounding import departing, undecided
@@ -69,7 +69,7 @@ def test_reference_against_onnxruntime_and_every_conversion(graph, seed):
     for engine in ("onnxruntime", "auto"):
         _engine(trial, engine)
     _stock(trial)
-    for to in TRANSLATORS:
+    for to in WRITERS:
         made = translate(graph.model, to)
         session = anybit.Session(made.model, engine="reference")
         trial.compare(session.run(trial.feeds), to.value)

@@ -11,7 +11,7 @@ from onnx import helper
 
 import anybit
 from anybit.exact.certificate import Assumption, Verdict
-from anybit.formats.convert import TRANSLATORS, translate
+from anybit.formats.convert import WRITERS, translate
 from anybit.graph.annotations import annotate_number_format
 from anybit.io.load import load
 from anybit.number_formats import IntFormat
@@ -21,7 +21,7 @@ from tests.exact.test_equivalence import CHANGES, changed
 from tests.models import mlp, model, parameters, quant
 
 
-@pytest.mark.parametrize("to", list(TRANSLATORS))
+@pytest.mark.parametrize("to", list(WRITERS))
 def test_every_format_is_compared(to):
     made = convert(mlp(), to)
     assert not made.refusals
@@ -31,7 +31,7 @@ def test_every_format_is_compared(to):
 
 
 @pytest.mark.parametrize("change", ["negated", "one weight", "swapped"])
-@pytest.mark.parametrize("to", list(TRANSLATORS))
+@pytest.mark.parametrize("to", list(WRITERS))
 def test_a_departure_is_refused(monkeypatch, to, change: str):
     wrong = changed(mlp(), "w", CHANGES[change])
     monkeypatch.setattr(module, "translate", lambda _, to, **options: translate(wrong, to, **options))

@@ -10,8 +10,8 @@ from anybit.arrays import Array
 from anybit.budget import current_limits
 from anybit.errors import Finding, Severity
 from anybit.graph.constants import constant, is_replaceable, replace_by_constant
+from anybit.graph.editor import EditResult
 from anybit.graph.names import Names
-from anybit.graph.notes import note
 from anybit.graph.walk import label
 from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node
 
@@ -38,7 +38,7 @@ class FoldConstants(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
-        modified = False
+        modified, notes = False, list[Finding]()
         names = Names.of_tensors(model)
         left = current_limits().memory
         for node in list(graph.all_nodes()):
@@ -47,7 +47,7 @@ class FoldConstants(ir.passes.InPlacePass):
             try:
                 arrays = self._value(node, model.opset_imports)
             except EVALUATION_ERRORS as error:
-                note(model, _failed(node, error))
+                notes.append(_failed(node, error))
                 continue
             size = sum(a.nbytes for a in arrays or ())
             if arrays is None or size > left:
@@ -58,7 +58,7 @@ class FoldConstants(ir.passes.InPlacePass):
             if node.graph is not None:
                 node.graph.remove(node, safe=True)
             modified = True
-        return ir.passes.PassResult(model, modified)
+        return EditResult(model, modified, tuple(notes))
 
     def _value(self, node: ir.Node, opsets: dict[str, int]) -> tuple[Array, ...] | None:
         inputs: list[Array | None] = [constant(v) for v in node.inputs]

@@ -11,7 +11,7 @@ from anybit.arrays import Array
 from anybit.errors import Refusal
 from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.ops.calls import operator_of
 from anybit.ops.elementwise import ELEMENTWISE
 
@@ -29,23 +29,21 @@ class FoldTranspose(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        rewriter = Rewriter(model, "fold-transpose")
-        shared: dict[tuple[ir.Value, tuple[int, ...], str], ir.Value] = {}
-        modified = False
-        for node in rewriter.nodes("Transpose"):
-            source = node.inputs[0]
-            quantizer = None if source is None else source.producer()
-            if source is None or quantizer is None or not _is_weight_quantizer(quantizer, model.opset_imports):
-                continue
-            rank = _rank(quantizer)
-            perm = tuple(node.attributes.get_ints("perm", range(rank)[::-1]))
-            if sorted(perm) != list(range(rank)):
-                rewriter.leave(node, Refusal(problem="perm", got=str(perm), expected=f"an order of {rank} axes"))
-                continue
-            _fold(rewriter, node, quantizer, perm, shared)
-            rewriter.discard(source)
-            modified = True
-        return rewriter.result(modified)
+        with Editor(model, rule="fold-transpose") as edit:
+            shared: dict[tuple[ir.Value, tuple[int, ...], str], ir.Value] = {}
+            for node in edit.nodes("Transpose"):
+                source = node.inputs[0]
+                quantizer = None if source is None else source.producer()
+                if source is None or quantizer is None or not _is_weight_quantizer(quantizer, model.opset_imports):
+                    continue
+                rank = _rank(quantizer)
+                perm = tuple(node.attributes.get_ints("perm", range(rank)[::-1]))
+                if sorted(perm) != list(range(rank)):
+                    edit.leave(node, Refusal(problem="perm", got=str(perm), expected=f"an order of {rank} axes"))
+                    continue
+                _fold(edit, node, quantizer, perm, shared)
+                edit.discard(source)
+        return edit.result()
 
 
 def _is_weight_quantizer(node: ir.Node, opset_imports: dict[str, int]) -> bool:
@@ -62,7 +60,7 @@ def _rank(quantizer: ir.Node) -> int:
 
 
 def _fold(
-    rewriter: Rewriter,
+    edit: Editor,
     node: ir.Node,
     quantizer: ir.Node,
     perm: tuple[int, ...],
@@ -73,29 +71,25 @@ def _fold(
     key = (quantizer.outputs[0], perm, repr(sorted(output.meta.items())))
     is_output = output.is_graph_output()
     if key in shared and not is_output:
-        output.replace_all_uses_with(shared[key])
-        _remove(node)
+        edit.redirect(output, shared[key])
+        edit.remove(node)
         return
-    inputs = [_transposed(rewriter, v, perm, is_x=not k) for k, v in enumerate(quantizer.inputs)]
-    value = rewriter.successor(output, "replaced")
-    made = rewriter.node(
-        quantizer.op_type, inputs, value, domain=quantizer.domain, attributes=dict(quantizer.attributes)
-    )
+    inputs = [_transposed(edit, v, perm, is_x=not k) for k, v in enumerate(quantizer.inputs)]
+    value = edit.successor(output, "replaced")
+    made = edit.node(quantizer.op_type, inputs, value, domain=quantizer.domain, attributes=dict(quantizer.attributes))
     _annotate(value, quantizer.outputs[0])
-    if is_output:
-        node.prepend(made)
-    else:
-        quantizer.prepend(made)
+    edit.insert(made, before=node if is_output else quantizer)
+    if not is_output:
         shared[key] = value
-    _remove(node)
+    edit.remove(node)
 
 
-def _transposed(rewriter: Rewriter, value: ir.Value | None, perm: tuple[int, ...], *, is_x: bool) -> ir.Value | None:
+def _transposed(edit: Editor, value: ir.Value | None, perm: tuple[int, ...], *, is_x: bool) -> ir.Value | None:
     array = constant(value)
     if value is None or array is None or (array.size == 1 and not is_x):
         return value
     full: Array = array.reshape((1,) * (len(perm) - array.ndim) + array.shape)
-    made = rewriter.constant(f"{value.name}/transposed", np.ascontiguousarray(full.transpose(perm)))
+    made = edit.constant(f"{value.name}/transposed", np.ascontiguousarray(full.transpose(perm)))
     _annotate(made, value)
     return made
 
@@ -106,8 +100,3 @@ def _annotate(value: ir.Value, like: ir.Value) -> None:
     entries = {k: v for k, v in (like.meta.get(ANNOTATIONS) or {}).items() if k != _LAYOUT} | stated
     if entries:
         value.meta[ANNOTATIONS] = entries
-
-
-def _remove(node: ir.Node) -> None:
-    if node.graph is not None:
-        node.graph.remove(node, safe=True)

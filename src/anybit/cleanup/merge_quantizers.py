@@ -14,7 +14,7 @@ from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.grid import Grid
 from anybit.ops.calls import call_of, operator_of
 from anybit.ops.elementwise import ELEMENTWISE
@@ -40,25 +40,24 @@ class MergeQuantizers(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        rewriter = Rewriter(model, "merge-quantizers")
-        nodes = [n for n in model.graph.all_nodes() if n.op_type in ELEMENTWISE and len(n.outputs) == 1]
-        infer_missing(model, [n.inputs[0] for n in nodes if _follows_its_like(n)])
-        known: dict[ir.Node, _Key] = {}
-        first: dict[_Key, ir.Value] = {}
-        modified, told = False, tensors_of_told_zeros(model) if nodes else {}
-        for node in nodes:
-            operator = operator_of(node, model.opset_imports)
-            if operator is None or not node.inputs or node.inputs[0] is None:
-                continue
-            known[node] = _key(node, operator)
-            kept = self._kept(node, operator, known, first)
-            refusal = _conflict(node, kept, told) if isinstance(kept, ir.Value) else kept
-            if isinstance(kept, ir.Value) and refusal is None:
-                _merge(rewriter, node, kept)
-                modified = True
-            elif refusal is not None:
-                rewriter.leave(node, refusal)
-        return rewriter.result(modified)
+        with Editor(model, rule="merge-quantizers") as edit:
+            nodes = [n for n in model.graph.all_nodes() if n.op_type in ELEMENTWISE and len(n.outputs) == 1]
+            infer_missing(model, [n.inputs[0] for n in nodes if _follows_its_like(n)])
+            known: dict[ir.Node, _Key] = {}
+            first: dict[_Key, ir.Value] = {}
+            told = tensors_of_told_zeros(model) if nodes else {}
+            for node in nodes:
+                operator = operator_of(node, model.opset_imports)
+                if operator is None or not node.inputs or node.inputs[0] is None:
+                    continue
+                known[node] = _key(node, operator)
+                kept = self._kept(node, operator, known, first)
+                refusal = _conflict(node, kept, told) if isinstance(kept, ir.Value) else kept
+                if isinstance(kept, ir.Value) and refusal is None:
+                    _merge(edit, node, kept)
+                elif refusal is not None:
+                    edit.leave(node, refusal)
+        return edit.result()
 
     def _kept(
         self,
@@ -112,17 +111,16 @@ def _conflict(node: ir.Node, kept: ir.Value, told: Mapping[ir.Value, ir.Node]) -
     return None
 
 
-def _merge(rewriter: Rewriter, node: ir.Node, kept: ir.Value) -> None:
-    old, inputs = node.outputs[0], node.inputs
+def _merge(edit: Editor, node: ir.Node, kept: ir.Value) -> None:
+    old = node.outputs[0]
     meta = {**(old.meta.get(ANNOTATIONS) or {}), **(kept.meta.get(ANNOTATIONS) or {})}
     if old.is_graph_output():
-        kept.name, old.name = old.name, rewriter.name(f"{old.name}/replaced")
-    old.replace_all_uses_with(kept, replace_graph_outputs=True)
+        edit.replace(old, kept)
+    else:
+        edit.redirect(old, kept)
     if meta:
         kept.meta[ANNOTATIONS] = meta
-    if node.graph is not None:
-        node.graph.remove(node, safe=True)
-    rewriter.discard(*inputs[1:])
+    edit.remove(node)
 
 
 def _idempotence(node: ir.Node, operator: Operator) -> Refusal | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -11,8 +11,8 @@ from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.set_batch import SetBatch
 from anybit.errors import Finding, InvalidModelError, Severity, UsageError
 from anybit.graph.constants import constant, has_default
+from anybit.graph.editor import EditResult
 from anybit.graph.names import all_values, unknown_tensor
-from anybit.graph.notes import note
 from anybit.graph.walk import label, shape_of
 
 _Sizes = tuple[int | None, ...] | None
@@ -50,8 +50,7 @@ class SetInputShape(ir.passes.InPlacePass):
         if all(_is(v, self.shapes.get(str(v.name))) for v in model.graph.inputs) and self._known(model.graph):
             return ir.passes.PassResult(model, modified=False)
         self._apply(model.clone())  # raises before anything is changed
-        self._apply(model)
-        return ir.passes.PassResult(model, modified=True)
+        return EditResult(model, modified=True, notes=self._apply(model))
 
     def _known(self, graph: ir.Graph) -> bool:
         inputs = {str(v.name): v for v in graph.inputs}
@@ -78,7 +77,9 @@ class SetInputShape(ir.passes.InPlacePass):
                 raise InvalidModelError("rank", node=f"input '{name}'", got=got, expected=f"{len(old)}, as in {old}")
         return True
 
-    def _apply(self, model: ir.Model) -> None:
+    def _apply(self, model: ir.Model) -> tuple[Finding, ...]:
+        """Sets the shapes, and says which nodes fix a size that is now free."""
+        notes: list[Finding] = []
         self._known(model.graph)
         InferShapes()(model)
         before = {v: shape_of(v) for v in all_values(model.graph)}
@@ -92,9 +93,10 @@ class SetInputShape(ir.passes.InPlacePass):
                 raise InvalidModelError(
                     "the node cannot compute the new shapes", node=label(node), got=problem, hint="choose other shapes"
                 )
-            _note_fixed(model, node, before)
+            notes += _fixed(node, before)
         if batch is not None:
             SetBatch(batch)(model)
+        return tuple(notes)
 
     def _set(self, graph: ir.Graph) -> int | str | None:
         """Sets all but the batch; returns the batch to set, None if it stays."""
@@ -164,15 +166,15 @@ def _reshape(node: ir.Node, given: tuple[int | None, ...], before: Mapping[ir.Va
     return f"{text}, which mixes samples" if moved else None
 
 
-def _note_fixed(model: ir.Model, node: ir.Node, before: Mapping[ir.Value, _Sizes]) -> None:
-    """Notes a Reshape to fixed sizes of a tensor whose size was fixed and is now free."""
+def _fixed(node: ir.Node, before: Mapping[ir.Value, _Sizes]) -> Iterator[Finding]:
+    """A Reshape to fixed sizes of a tensor whose size was fixed and is now free."""
     if node.domain != "" or node.op_type != "Reshape" or len(node.inputs) < 2 or node.inputs[0] is None:
         return
     target, source = constant(node.inputs[1]), node.inputs[0]
     was, now = before.get(source), shape_of(source)
     if target is None or was is None or now is None or None in was or None not in now or (target < 0).any():
         return
-    finding = Finding(
+    yield Finding(
         rule="set-input-shape",
         problem="the target fixes a size that is now free: only the old one works",
         node=label(node),
@@ -180,7 +182,6 @@ def _note_fixed(model: ir.Model, node: ir.Node, before: Mapping[ir.Value, _Sizes
         expected="-1 in one place",
         severity=Severity.WARNING,
     )
-    note(model, finding)
 
 
 def _count(shape: tuple[int | None, ...]) -> int:

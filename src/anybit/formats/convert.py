@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import onnx_ir as ir
 
 from anybit.arguments import checked
 from anybit.cleanup.flatten import flattened
-from anybit.cleanup.fold_constants import FoldConstants
 from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.cleanup.fold_transpose import FoldTranspose
 from anybit.cleanup.infer_shapes import InferShapes
@@ -18,19 +16,17 @@ from anybit.cleanup.remove_unused import RemoveUnused
 from anybit.errors import UsageError
 from anybit.formats.capability import DialectCapability, compare_formats
 from anybit.formats.dialect import Conversion, Dialect, Outcome, Substitution
-from anybit.formats.fake_quant.read import read_fake_quant
 from anybit.formats.integer import integer_ops, quantized_ops
-from anybit.formats.ort_contrib.blocks import read_blocks
-from anybit.formats.ort_contrib.bytes import read_bytes
 from anybit.formats.qdq import qcdq, qdq
 from anybit.formats.qonnx import functions as functions_of_bodies
 from anybit.formats.qonnx import pack as packing
+from anybit.formats.readers import READERS
 from anybit.formats.standard import widen_bipolar_constants, write_standard
-from anybit.formats.stock_runtime.forms import read_stock_forms, write_stock_forms
+from anybit.formats.stock_runtime.forms import write_stock_forms
 from anybit.formats.stock_runtime.notes import stock_notes
 from anybit.formats.thresholds import write as thresholds
 from anybit.formats.unread import causes_first, unread
-from anybit.formats.vendor_names import as_standard
+from anybit.formats.vendor_names import standard_names
 from anybit.io.checks.model import require_sound
 from anybit.io.load import ModelSource
 from anybit.ops.broken import cover_broken
@@ -43,35 +39,24 @@ class Write(Protocol):
     def __call__(self, model: ir.Model, *, approximate: bool = False) -> Outcome: ...
 
 
-@dataclass(frozen=True)
-class Translator:
-    """Both directions of a format, in place: `read` makes hub nodes of what it understands."""
-
-    read: Callable[[ir.Model], Outcome]
-    write: Write
-
-
 def _stay(model: ir.Model, *, approximate: bool = False) -> Outcome:
     """The hub is what it is."""
     del model, approximate
     return Outcome()
 
 
-TRANSLATORS: dict[Dialect, Translator] = {
-    Dialect.QONNX: Translator(_stay, _stay),
-    Dialect.QUANTIZED_OPS: Translator(quantized_ops.read, quantized_ops.write),
-    Dialect.INTEGER_OPS: Translator(integer_ops.read, integer_ops.write),
-    Dialect.FINN: Translator(thresholds.read, thresholds.write),
-    Dialect.QCDQ: Translator(qcdq.read, qcdq.write),
-    Dialect.QDQ: Translator(qdq.read, qdq.write),
+WRITERS: dict[Dialect, Write] = {
+    Dialect.QONNX: _stay,
+    Dialect.QUANTIZED_OPS: quantized_ops.write,
+    Dialect.INTEGER_OPS: integer_ops.write,
+    Dialect.FINN: thresholds.write,
+    Dialect.QCDQ: qcdq.write,
+    Dialect.QDQ: qdq.write,
 }
-"""The formats that can be read and written. Readers that leave QuantizeLinear behind come before those that take it."""
+"""The formats that can be written."""
 
 STANDARD_FORMATS = (Dialect.QCDQ, Dialect.QDQ, Dialect.QUANTIZED_OPS, Dialect.INTEGER_OPS)
 """The formats that are made of standard operators alone."""
-
-FOREIGN: tuple[Callable[[ir.Model], Outcome], ...] = (read_fake_quant, read_blocks, read_bytes)
-"""Readers of what other tools write and this one does not; they leave standard operators to the readers of formats."""
 
 
 def translate(
@@ -118,7 +103,7 @@ def translate(
     if target in STANDARD_FORMATS:
         FoldTranspose()(hub)  # stock ONNX Runtime moves them past DequantizeLinear, into forms that it breaks
     substitutions: tuple[Substitution, ...] = widen_bipolar_constants(hub) if standard else ()
-    outcome += TRANSLATORS[target].write(hub, approximate=approximate)
+    outcome += WRITERS[target](hub, approximate=approximate)
     if standard:
         outcome, written = write_standard(hub, outcome)
         substitutions += written
@@ -144,7 +129,7 @@ def capabilities(model: ModelSource) -> tuple[DialectCapability, ...]:
         ModelFileError: The model cannot be read.
     """
     hub, outcome = to_hub(model, sound=False)  # the table of a broken model helps to mend it
-    return compare_formats(hub, {f: t.write for f, t in TRANSLATORS.items()}, unread=outcome.refusals)
+    return compare_formats(hub, WRITERS, unread=outcome.refusals)
 
 
 def parse_format(to: Dialect | str) -> Dialect:
@@ -153,7 +138,7 @@ def parse_format(to: Dialect | str) -> Dialect:
     Raises:
         UsageError: There is no such format.
     """
-    known = {f.value: f for f in TRANSLATORS}
+    known = {f.value: f for f in WRITERS}
     name = to.value if isinstance(to, Dialect) else to.strip().lower().replace("_", "-")
     if name not in known:
         raise UsageError("no such format", got=repr(name), expected=", ".join(known))
@@ -178,16 +163,11 @@ def to_hub(model: ModelSource, *, sound: bool = True) -> tuple[ir.Model, Outcome
         require_sound(hub)
     else:
         cover_broken(hub)
-    vendors = as_standard(hub)
-    FoldShapes()(hub)
-    read_fake_quant(hub)  # of weights: folded, they would be numbers that nothing quantises
-    if FoldConstants()(hub).modified:
-        InferShapes()(hub)
-    read_stock_forms(hub)
-    outcome = Outcome()
-    for read in dict.fromkeys((*FOREIGN, *(t.read for t in TRANSLATORS.values()))):
-        outcome += read(hub)
-    outcome = vendors.restored(outcome)
+    with standard_names(hub) as refusals:
+        FoldShapes()(hub)
+        outcome = Outcome(refusals)
+        for reader in READERS:
+            outcome += reader.read(hub)
     outcome += Outcome(unread(hub, outcome.refusals))
     return hub, replace(outcome, refusals=causes_first(outcome.refusals, hub))
 

@@ -18,8 +18,8 @@ from anybit.errors import AnybitError, Refusal, Severity
 from anybit.formats.dialect import Outcome, Substitution
 from anybit.formats.stock_runtime.forms import spread_scale
 from anybit.graph.constants import constant, is_replaceable, replace_by_constant
+from anybit.graph.editor import Editor
 from anybit.graph.names import Names
-from anybit.graph.rewriter import Rewriter
 from anybit.graph.walk import label
 from anybit.ops.calls import findings_of, operator_of
 from anybit.ops.expand import Expander
@@ -46,23 +46,23 @@ def write_standard(model: ir.Model, outcome: Outcome) -> tuple[Outcome, tuple[Su
     reason = _raise_opset(model) if calls else None
     expander, names = Expander(model.graph, branches=False), Names.of_tensors(model)
     told = tensors_of_told_zeros(model) if calls else {}
-    rewriter = Rewriter(model, "standard")
     written: dict[str, Substitution] = {}
     refused: dict[str, Refusal] = {}
-    for node, operator in calls:
-        where = label(node)
-        made = (
-            replace(reason, node=where)
-            if reason is not None
-            else _expanded(node, operator, expander, model.graph, names, zero_signs=node.outputs[0] in told)
-        )
-        if isinstance(made, Refusal):
-            refused[where] = made
-            continue
-        for new in made:
-            spread_scale(rewriter, new)
-        got = ", ".join(dict.fromkeys(n.op_type for n in made)) or "a constant"
-        written[where] = Substitution(problem="written with standard operators", node=where, got=got)
+    with Editor(model, rule="standard") as edit:
+        for node, operator in calls:
+            where = label(node)
+            made = (
+                replace(reason, node=where)
+                if reason is not None
+                else _expanded(node, operator, expander, model.graph, names, zero_signs=node.outputs[0] in told)
+            )
+            if isinstance(made, Refusal):
+                refused[where] = made
+                continue
+            for new in made:
+                spread_scale(edit, new)
+            got = ", ".join(dict.fromkeys(n.op_type for n in made)) or "a constant"
+            written[where] = Substitution(problem="written with standard operators", node=where, got=got)
     foreign = {label(n): n for n in model.graph.all_nodes() if n.domain not in _STANDARD}
     for refusal in outcome.refusals:
         where = refusal.node
@@ -82,25 +82,22 @@ def widen_bipolar_constants(model: ir.Model) -> tuple[Substitution, ...]:
 
     The numbers are the same: x is replaced by what the quantiser makes of it. Element types have two signed bits.
     """
-    rewriter = Rewriter(model, "standard")
-    found: list[Substitution] = []
-    for node in list(model.graph.all_nodes()):
-        array = constant(node.inputs[0]) if node.domain == DOMAIN and node.inputs else None
-        quantizer = None if array is None else read_quant(node, model)
-        if array is None or not isinstance(quantizer, Quantizer) or not quantizer.is_bipolar:
-            continue
-        real, old = quantizer(array), node.outputs[0]
-        plain = Quantizer(quantizer.scale, np.zeros(()), np.zeros(()), np.zeros(())).between(-1, 1)
-        if not np.array_equal(plain(real), real):
-            continue
-        stored = rewriter.constant(f"{old.name}/weights", real, like=node.inputs[0])
-        made = quant_nodes(rewriter, stored, plain, str(old.name))
-        node.prepend(made)
-        rewriter.take_over(made[-1].outputs[0], old)
-        rewriter.discard(old)
-        problem = "one signed bit is written as the 2-bit grid -1 .. 1 of equal values"
-        found.append(Substitution(problem=problem, node=label(node), got=node.op_type))
-    rewriter.result(bool(found))
+    with Editor(model, rule="standard") as edit:
+        found: list[Substitution] = []
+        for node in list(model.graph.all_nodes()):
+            array = constant(node.inputs[0]) if node.domain == DOMAIN and node.inputs else None
+            quantizer = None if array is None else read_quant(node, model)
+            if array is None or not isinstance(quantizer, Quantizer) or not quantizer.is_bipolar:
+                continue
+            real, old = quantizer(array), node.outputs[0]
+            plain = Quantizer(quantizer.scale, np.zeros(()), np.zeros(()), np.zeros(())).between(-1, 1)
+            if not np.array_equal(plain(real), real):
+                continue
+            stored = edit.constant(f"{old.name}/weights", real, like=node.inputs[0])
+            made = quant_nodes(edit, stored, plain, str(old.name))
+            edit.replace(old, made)
+            problem = "one signed bit is written as the 2-bit grid -1 .. 1 of equal values"
+            found.append(Substitution(problem=problem, node=label(node), got=node.op_type))
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""vendor_linear: QuantizeLinear and DequantizeLinear under the names that vendors give them.
+"""Vendor names: QuantizeLinear and DequantizeLinear under the names that vendors give them.
 
     integer = saturate(round_half_even(x / scale) + zero point),  real = (integer - zero point) * scale
 
@@ -11,16 +11,16 @@ parser.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from anybit.errors import Refusal
-from anybit.formats.dialect import Outcome
 from anybit.graph.constants import new_initializer
-from anybit.graph.walk import label
+from anybit.graph.walk import label, name_in_messages
 
 _WITH_ZERO_POINT = 3  # inputs
 _INTEGERS = frozenset(
@@ -81,62 +81,60 @@ class _Name:
     node: ir.Node
     domain: str
     op_type: str
-    label: str
     output_type: ir.TypeProtocol | None
     inputs: int
 
 
-@dataclass(frozen=True)
-class VendorNames:
-    """The nodes that are standard ones for a while, and those that cannot be, with the reasons."""
+@contextmanager
+def standard_names(model: ir.Model) -> Generator[tuple[Refusal, ...]]:
+    """Inside the block, vendors' QuantizeLinear and DequantizeLinear are standard nodes, in place.
 
-    model: ir.Model
-    names: Sequence[_Name]
-    refusals: tuple[Refusal, ...]
+    Messages call them what the file calls them; what is left of them when the block ends has its name back.
 
-    def restored(self, outcome: Outcome) -> Outcome:
-        """Gives what is left of the nodes its name back, in place and in the refusals; adds the refusals of its own."""
-        labels: dict[str, str] = {}
-        for name in self.names:
-            node = name.node
-            if node.graph is not None:
-                labels[label(node)] = name.label
-                node.domain, node.op_type, node.outputs[0].type = name.domain, name.op_type, name.output_type
-                node.resize_inputs(name.inputs)
-        used = {n.domain for n in self.model.graph.all_nodes()} if self.names else set[str]()
-        for domain in {n.domain for n in self.names} - used:
-            self.model.opset_imports.pop(domain, None)
-        renamed = [replace(r, node=labels.get(r.node, r.node), got=labels.get(r.got, r.got)) for r in outcome.refusals]
-        return Outcome(self.refusals + tuple(renamed), outcome.approximations)
-
-
-def as_standard(model: ir.Model) -> VendorNames:
-    """Makes standard nodes of vendors' QuantizeLinear and DequantizeLinear, in place."""
+    Yields:
+        Why some of them cannot be standard ones; they stay as they are.
+    """
     names: list[_Name] = []
     refusals: list[Refusal] = []
     for node in list(model.graph.all_nodes()):
         spelling = SPELLINGS.get((node.domain, node.op_type))
-        if spelling is None:
-            continue
-        dtype = _integers_of(node, spelling)
+        dtype = None if spelling is None else _integers_of(node, spelling)
         if isinstance(dtype, Refusal):
             refusals.append(dtype)
-            continue
-        output = node.outputs[0]
-        names.append(_Name(node, node.domain, node.op_type, label(node), output.type, len(node.inputs)))
-        node.domain, node.op_type = "", spelling.standard
-        is_quantize = spelling.standard == "QuantizeLinear"
-        if is_quantize and len(node.inputs) < _WITH_ZERO_POINT and dtype != ir.DataType.UINT8:
-            zero = new_initializer(model.graph, f"{output.name}_zero", np.zeros((), dtype.numpy()))
-            node.resize_inputs(
-                _WITH_ZERO_POINT
-            )  # the operator's name says the type, of the standard one its zero point
-            node.replace_input_with(2, zero)
-        output.type = ir.TensorType(dtype if is_quantize else ir.DataType.FLOAT)
-        x = node.inputs[0]
-        if output.shape is None and x is not None and x.shape is not None:
-            output.shape = x.shape.copy()
-    return VendorNames(model, names, tuple(refusals))
+        elif spelling is not None and dtype is not None:
+            names.append(_Name(node, node.domain, node.op_type, node.outputs[0].type, len(node.inputs)))
+            _rename(node, spelling, dtype, model.graph)
+    yield tuple(refusals)
+    for name in names:
+        _restore(name)
+    used = {n.domain for n in model.graph.all_nodes()} if names else set[str]()
+    for domain in {n.domain for n in names} - used:
+        model.opset_imports.pop(domain, None)
+
+
+def _rename(node: ir.Node, spelling: _Spelling, dtype: ir.DataType, graph: ir.Graph) -> None:
+    """Makes a standard node of a vendor's, which messages go on to call what it was."""
+    name_in_messages(node, node.op_type)
+    output = node.outputs[0]
+    node.domain, node.op_type = "", spelling.standard
+    is_quantize = spelling.standard == "QuantizeLinear"
+    if is_quantize and len(node.inputs) < _WITH_ZERO_POINT and dtype != ir.DataType.UINT8:
+        # The operator's name says the type, of the standard one its zero point.
+        zero = new_initializer(graph, f"{output.name}_zero", np.zeros((), dtype.numpy()))
+        node.resize_inputs(_WITH_ZERO_POINT)
+        node.replace_input_with(2, zero)
+    output.type = ir.TensorType(dtype if is_quantize else ir.DataType.FLOAT)
+    x = node.inputs[0]
+    if output.shape is None and x is not None and x.shape is not None:
+        output.shape = x.shape.copy()
+
+
+def _restore(name: _Name) -> None:
+    node = name.node
+    name_in_messages(node, None)
+    if node.graph is not None:
+        node.domain, node.op_type, node.outputs[0].type = name.domain, name.op_type, name.output_type
+        node.resize_inputs(name.inputs)
 
 
 def _integers_of(node: ir.Node, spelling: _Spelling) -> ir.DataType | Refusal:

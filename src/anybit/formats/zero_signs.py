@@ -11,20 +11,20 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.ops.zero_sign import ZeroSign, has_subgraphs, zero_sign
 
 Told = Mapping[ir.Value, ir.Node]
 """Tensors of which an operator tells the sign of zeros, and the operator."""
 
 
-def keep_positive_zeros(rewriter: Rewriter, old: ir.Value, new: ir.Value, told: Told) -> None:
+def keep_positive_zeros(edit: Editor, old: ir.Value, new: ir.Value, told: Told) -> None:
     """Lets those readers of `old`, whose zeros are all +0, that tell their sign read new + 0, in place.
 
     It is Sum that adds: an Add of 0 is what optimisers take away.
 
     Args:
-        rewriter: Adds the node.
+        edit: Adds the node.
         old: A tensor that `new` is about to replace.
         new: The same, but for the sign of zeros.
         told: Tensors whose sign of zeros is told, `old` perhaps among them.
@@ -32,13 +32,13 @@ def keep_positive_zeros(rewriter: Rewriter, old: ir.Value, new: ir.Value, told: 
     maker = new.producer()
     if old not in told or maker is None:
         return
-    zero = rewriter.constant(f"{old.name}/zero", np.zeros((), np.float32))
-    made = rewriter.node("Sum", [new, zero], f"{old.name}/positive", like=old)
-    maker.append(made)
+    zero = edit.constant(f"{old.name}/zero", np.zeros((), np.float32))
+    made = edit.node("Sum", [new, zero], f"{old.name}/positive", like=old)
+    edit.insert(made, after=maker)
     for node, place in list(old.uses()):
-        if _is_told(node, place, rewriter.model, told):
+        if _is_told(node, place, edit.model, told):
             node.replace_input_with(place, made.outputs[0])
-    if old.is_graph_output() and isinstance(old.graph, ir.Graph) and old.graph is not rewriter.model.graph:
+    if old.is_graph_output() and isinstance(old.graph, ir.Graph) and old.graph is not edit.model.graph:
         outputs = old.graph.outputs
         outputs[:] = [made.outputs[0] if v is old else v for v in outputs]
 

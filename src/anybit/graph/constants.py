@@ -85,3 +85,11 @@ def replace_by_constant(graph: ir.Graph, output: ir.Value, array: Array, names: 
     value = new_initializer(graph, name if node is None or node.graph is graph else names.fresh(name), array)
     value.meta.update(output.meta)
     output.replace_all_uses_with(value, replace_graph_outputs=True)
+
+
+def drop_unused(value: ir.Value) -> None:
+    """Removes an initializer that nothing reads."""
+    graph = value.graph
+    unread = value.is_initializer() and not (value.uses() or value.is_graph_output() or value.is_graph_input())
+    if graph is not None and unread:
+        del graph.initializers[str(value.name)]

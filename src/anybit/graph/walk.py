@@ -6,13 +6,22 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+_OPERATOR = "anybit/operator"  # key of a node's `meta`
 _NUMBERS = frozenset(int(t) for t in ir.DataType)
 
 
 def label(node: ir.Node) -> str:
     """How messages name a node: operator and name, or the name of its first output where it has none of its own."""
     name = node.name or (node.outputs[0].name if node.outputs else "")
-    return f"{node.op_type} '{name}'"
+    return f"{node.meta.get(_OPERATOR, node.op_type)} '{name}'"
+
+
+def name_in_messages(node: ir.Node, operator: str | None) -> None:
+    """Says what `label` calls the operator of a node that stands for another one for a while; None ends that."""
+    if operator is None:
+        node.meta.pop(_OPERATOR, None)
+    else:
+        node.meta[_OPERATOR] = operator
 
 
 def element_name(dtype: ir.DataType) -> str:

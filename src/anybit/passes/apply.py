@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from anybit.arguments import checked
 from anybit.errors import Finding
-from anybit.graph.notes import notes
+from anybit.graph.editor import EditResult
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
 from anybit.passes.catalog import parse_pass
@@ -65,11 +65,11 @@ def apply(model: ModelSource, passes: Iterable[ir.passes.PassBase | str]) -> App
     steps: list[AppliedPass] = []
     count = _count(current)
     for step in chosen:
-        before, noted = count, len(notes(current))
-        result = step(current)
+        before, result = count, step(current)
         current = result.model
         count = _count(current) if result.modified else before
-        steps.append(AppliedPass(type(step).__name__, result.modified, before, count, notes(current)[noted:]))
+        notes = result.notes if isinstance(result, EditResult) else ()
+        steps.append(AppliedPass(type(step).__name__, result.modified, before, count, notes))
     return Applied(current, tuple(steps))
 
 

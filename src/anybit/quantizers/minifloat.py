@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.errors import Refusal
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.builder import NodeBuilder
 from anybit.graph.walk import label
 from anybit.ops.calls import call_of, findings_of
 from anybit.ops.evaluate import evaluate_node
@@ -122,15 +122,15 @@ def read_float_quant(node: ir.Node) -> Minifloat | Refusal:
     )
 
 
-def float_quant_node(rewriter: Rewriter, x: ir.Value, value: Minifloat, name: str) -> ir.Node:
+def float_quant_node(builder: NodeBuilder, x: ir.Value, value: Minifloat, name: str) -> ir.Node:
     """The FloatQuant node that means the same, in no graph yet."""
     arrays = dict(zip(("scale", *_PARAMETERS), (value.scale, *_arrays(value.dtype)), strict=True))
-    constants = [rewriter.constant(f"{name}/{key}", np.asarray(array)) for key, array in arrays.items()]
+    constants = [builder.constant(f"{name}/{key}", np.asarray(array)) for key, array in arrays.items()]
     attributes = {
         key: ir.AttrString(key, v) if isinstance(v, str) else ir.AttrInt64(key, v)
         for key, v in value.attributes.items()
     }
-    return rewriter.node("FloatQuant", [x, *constants], f"{name}/quant", like=x, domain=DOMAIN, attributes=attributes)
+    return builder.node("FloatQuant", [x, *constants], f"{name}/quant", like=x, domain=DOMAIN, attributes=attributes)
 
 
 def _is_exact(dtype: ir.DataType, saturate: bool) -> bool:  # noqa: FBT001  it is half of the question

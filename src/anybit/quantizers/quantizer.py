@@ -14,8 +14,8 @@ import onnx_ir as ir
 from anybit.analysis.values.tensor_values import Float64s, smallest_format
 from anybit.arrays import Array
 from anybit.errors import Refusal
+from anybit.graph.builder import NodeBuilder
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
 from anybit.graph.walk import label
 from anybit.grid import Grid
 from anybit.ops.calls import call_of, findings_of, operator_of
@@ -173,7 +173,7 @@ def _on_grid(scale: Array, zero_point: Float64s, grid: Grid, rounding: Rounding)
     return Quantizer(scale, compact(zero_point), lo, hi, rounding, grid)
 
 
-def quant_nodes(rewriter: Rewriter, x: ir.Value, quantizer: Quantizer, name: str) -> list[ir.Node]:
+def quant_nodes(builder: NodeBuilder, x: ir.Value, quantizer: Quantizer, name: str) -> list[ir.Node]:
     """Quant, and a Clip at the real bounds where no grid ends at lo .. hi; in order, in no graph yet."""
     grid = quantizer.grid or enclosing_grid(quantizer.lo, quantizer.hi)
     parameters = {
@@ -181,29 +181,29 @@ def quant_nodes(rewriter: Rewriter, x: ir.Value, quantizer: Quantizer, name: str
         "zeropt": quantizer.zero_point.astype(np.float32),
         "bitwidth": np.asarray(grid.bits, np.float32),
     }
-    constants = [rewriter.constant(f"{name}/{key}", np.asarray(array)) for key, array in parameters.items()]
+    constants = [builder.constant(f"{name}/{key}", np.asarray(array)) for key, array in parameters.items()]
     attributes: list[ir.Attr] = [
         ir.AttrInt64("signed", int(grid.signed)),
         ir.AttrInt64("narrow", int(grid.narrow)),
         ir.AttrString("rounding_mode", quantizer.rounding.value),
     ]
     named = {a.name: a for a in attributes}
-    quant = rewriter.node("Quant", [x, *constants], f"{name}/quant", like=x, domain=DOMAIN, attributes=named)
+    quant = builder.node("Quant", [x, *constants], f"{name}/quant", like=x, domain=DOMAIN, attributes=named)
     if quantizer.grid is not None:
         return [quant]
-    return [quant, *_clip_nodes(rewriter, quant.outputs[0], quantizer, name)]
+    return [quant, *_clip_nodes(builder, quant.outputs[0], quantizer, name)]
 
 
-def _clip_nodes(rewriter: Rewriter, y: ir.Value, quantizer: Quantizer, name: str) -> list[ir.Node]:
+def _clip_nodes(builder: NodeBuilder, y: ir.Value, quantizer: Quantizer, name: str) -> list[ir.Node]:
     """The bounds as DequantizeLinear computes them: rounding is monotone, so that y clips to exactly these numbers."""
     bounds = [np.asarray(quantizer.dequantized(b)) for b in (quantizer.lo, quantizer.hi)]
     scalars = [compact(b) for b in bounds]
     if not any(s.ndim for s in scalars):
         bounds = scalars
     lower, upper = (
-        rewriter.constant(f"{name}/{key}", np.asarray(b)) for key, b in zip(("min", "max"), bounds, strict=True)
+        builder.constant(f"{name}/{key}", np.asarray(b)) for key, b in zip(("min", "max"), bounds, strict=True)
     )
-    if bounds is scalars and rewriter.model.opset_imports.get("", 1) >= _FIRST_CLIP_BY_INPUTS:
-        return [rewriter.node("Clip", [y, lower, upper], f"{name}/clip", like=y)]
-    at_least = rewriter.node("Max", [y, lower], f"{name}/at_least", like=y)
-    return [at_least, rewriter.node("Min", [at_least.outputs[0], upper], f"{name}/at_most", like=y)]
+    if bounds is scalars and builder.model.opset_imports.get("", 1) >= _FIRST_CLIP_BY_INPUTS:
+        return [builder.node("Clip", [y, lower, upper], f"{name}/clip", like=y)]
+    at_least = builder.node("Max", [y, lower], f"{name}/at_least", like=y)
+    return [at_least, builder.node("Min", [at_least.outputs[0], upper], f"{name}/at_most", like=y)]

@@ -13,7 +13,6 @@ from onnx import helper
 
 from anybit import load
 from anybit.graph.annotations import annotate_layout, annotate_number_format, annotated_layout, annotated_number_format
-from anybit.graph.notes import notes
 from anybit.number_formats import parse_number_format
 from anybit.passes.layout.conv_1d_to_2d import Conv1dTo2d, UnitAxis
 from anybit.runtime.session import Session
@@ -330,8 +329,9 @@ def test_what_cannot_follow_is_noted():
     nodes = [node("MaxPool", ["x"], ["y", "i"], name="pool", kernel_shape=[2])]
     read = load(model(nodes, {}, inputs={"x": [2, C, L]}, outputs=["y"]))
     read.graph.node(0).outputs[1].name = "i"
-    assert not Conv1dTo2d()(read).modified
-    assert [n.node for n in notes(read)] == ["MaxPool 'pool'"]
+    result = Conv1dTo2d()(read)
+    assert not result.modified
+    assert [n.node for n in result.notes] == ["MaxPool 'pool'"]
 
 
 def test_integer_convolutions():

@@ -92,10 +92,11 @@ def _refused(node, values=None, inputs=None, opset=21):
     proto = model([node], statistics(rng, 3) if values is None else values, inputs={"x": [2, 3]} | (inputs or {}),
                   outputs=["y"], opset=opset)  # fmt: skip
     loaded = load(proto)
-    assert not BatchNormToAffine()(loaded).modified
+    result = BatchNormToAffine()(loaded)
+    assert not result.modified
     assert operators(loaded) == ["BatchNormalization"]
-    assert list(problems(loaded)) == ["BatchNormalization 'y_norm'"]
-    return problems(loaded)["BatchNormalization 'y_norm'"]
+    assert list(problems(result)) == ["BatchNormalization 'y_norm'"]
+    return problems(result)["BatchNormalization 'y_norm'"]
 
 
 def test_training_is_refused():

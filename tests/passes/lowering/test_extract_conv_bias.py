@@ -121,8 +121,9 @@ def test_a_bias_of_two_convolutions():
 def test_an_unknown_rank_is_noted():
     proto = model([_conv()], {"b": np.float32([1, 2])}, inputs={"x": None, "w": None}, outputs=["y"])
     loaded = load(proto)
-    assert not ExtractConvBias()(loaded).modified
-    assert problems(loaded) == {"Conv 'conv'": "the rank of the convolution is unknown"}
+    result = ExtractConvBias()(loaded)
+    assert not result.modified
+    assert problems(result) == {"Conv 'conv'": "the rank of the convolution is unknown"}
     assert operators(loaded) == ["Conv"]
 
 

@@ -145,8 +145,9 @@ def _problem(nodes, values, x, rewrite=None, **kwargs) -> str:
     before = _placed(nodes, values, x, **kwargs)
     loaded = load(before)
     untouched = to_proto(loaded).SerializeToString(deterministic=True)
-    assert not (rewrite or FoldBatchNorm())(loaded).modified
-    found = problems(loaded)
+    result = (rewrite or FoldBatchNorm())(loaded)
+    assert not result.modified
+    found = problems(result)
     assert list(found) == [NODE]
     assert to_proto(loaded).graph.node == load_proto(untouched).graph.node
     return found[NODE]
@@ -257,5 +258,5 @@ def test_corpus(case):
 @needs_corpus
 def test_most_layers_of_a_real_network_are_folded():
     loaded = load(CORPUS / "mobilenetv1_w05_4w4a_96" / "model.onnx")
-    FoldBatchNorm()(loaded)
-    assert operators(loaded).count("BatchNormalization") == len(problems(loaded)) < 27
+    result = FoldBatchNorm()(loaded)
+    assert operators(loaded).count("BatchNormalization") == len(problems(result)) < 27

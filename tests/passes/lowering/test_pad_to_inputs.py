@@ -9,7 +9,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from anybit import load, repairs
-from anybit.graph.notes import notes
 from anybit.passes.lowering.pad_to_inputs import PadToInputs
 from anybit.runtime.session import Session
 from tests.models import model
@@ -67,17 +66,18 @@ def test_load_repairs_them(attributes, engine):
 
 def test_before_opset_11_there_is_no_other_form():
     read = ir.from_proto(_pad(opset=10))
-    assert not PadToInputs()(read).modified
-    (finding,) = notes(read)
+    result = PadToInputs()(read)
+    assert not result.modified
+    (finding,) = result.notes
     assert (finding.node, finding.hint) == ("Pad 'pad'", "convert the opset")
     assert read.graph.node(0).attributes["pads"].as_ints() == (0, 1, 0, 2)
 
 
 def test_a_value_that_the_type_cannot_hold():
     read = ir.from_proto(_pad(dtype=TensorProto.INT32, value=0.5))
-    PadToInputs()(read)
+    result = PadToInputs()(read)
     assert text(read)[0] == "p = Pad(x)"
-    assert "0.5 in INT32" in str(notes(read)[0])
+    assert "0.5 in INT32" in str(result.notes[0])
 
 
 def test_amounts_that_are_given_twice():
@@ -85,9 +85,9 @@ def test_amounts_that_are_given_twice():
     proto.graph.node[0].input.append("amounts")
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(4, np.int64), "amounts"))
     read = ir.from_proto(proto)
-    PadToInputs()(read)
+    result = PadToInputs()(read)
     assert text(read)[0] == "p = Pad(x, amounts)"
-    assert [n.node for n in notes(read)] == ["Pad 'pad'"]
+    assert [n.node for n in result.notes] == ["Pad 'pad'"]
 
 
 def test_in_a_branch_and_in_a_function():
@@ -103,8 +103,8 @@ def test_in_a_branch_and_in_a_function():
         nodes, {"c": np.array(True)}, inputs={"x": [2, 3]}, outputs=["y"], imports=imports, functions=[function]
     )
     read = ir.from_proto(proto)
-    PadToInputs()(read)
+    result = PadToInputs()(read)
     (graph, *_) = [g for g in read.graph.subgraphs() if g.name == "then"]
     assert text(graph) == ["t = Pad(x, t_pads)"]
     np.testing.assert_array_equal(Session(read, engine="reference").run(X)["y"], np.pad(X, [(0, 0), (1, 1)]))
-    assert [n.node for n in notes(read)] == ["Pad 'f'"]
+    assert [n.node for n in result.notes] == ["Pad 'f'"]

@@ -8,7 +8,6 @@ import pytest
 from anybit import compare, load
 from anybit.errors import UsageError
 from anybit.graph.annotations import annotate_number_format, annotated_number_format
-from anybit.graph.notes import notes
 from anybit.number_formats import parse_number_format
 from anybit.passes.surgery.insert_identity import InsertIdentity, Side
 from tests.integration.corpus import executable_files, needs_corpus
@@ -94,9 +93,9 @@ def test_annotations_are_on_both():
 def test_an_output_that_is_an_input_is_noted():
     proto = model([node("Relu", ["x"], ["y"])], {}, inputs={"x": [2, 3]}, outputs=["y", "x"])
     read = load(proto)
-    InsertIdentity()(read)
+    result = InsertIdentity()(read)
     assert text(read) == ["y_identity = Relu(x)", "y = Identity(y_identity)"]
-    assert [n.node for n in notes(read)] == ["output 'x'"]
+    assert [n.node for n in result.notes] == ["output 'x'"]
 
 
 def test_a_constant_output():

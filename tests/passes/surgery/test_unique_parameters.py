@@ -6,7 +6,6 @@ import pytest
 
 from anybit import compare, load
 from anybit.graph.annotations import annotate_number_format, annotated_number_format
-from anybit.graph.notes import notes
 from anybit.number_formats import parse_number_format
 from anybit.passes.surgery.unique_parameters import UniqueParameters
 from tests.integration.corpus import executable_files, needs_corpus
@@ -83,9 +82,9 @@ def test_a_new_name_avoids_those_of_tensors():
 def test_an_initializer_that_is_an_input_is_left_and_noted():
     read = load(shared())
     read.graph.inputs.append(read.graph.initializers["p_scale"])
-    UniqueParameters()(read)
+    result = UniqueParameters()(read)
     assert text(read)[0].startswith("a = Quant(x, p_scale,")
-    assert [n.node for n in notes(read)] == ["Quant 'a_node'"]
+    assert [n.node for n in result.notes] == ["Quant 'a_node'"]
 
 
 @needs_corpus

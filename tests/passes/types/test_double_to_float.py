@@ -9,7 +9,6 @@ from onnx import TensorProto, helper
 
 from anybit import load
 from anybit.errors import InvalidModelError
-from anybit.graph.notes import notes
 from anybit.passes.types.double_to_float import DoubleToFloat
 from anybit.runtime.session import Session
 from tests.integration.corpus import executable_files, needs_corpus
@@ -70,8 +69,7 @@ def test_no_double_is_left():
 @pytest.mark.parametrize("engine", ["reference", "onnxruntime"])
 def test_exact_where_float32_holds_every_value(engine):
     read = load(_model(weights=(0.5, -2.0, 0.125)))
-    DoubleToFloat()(read)
-    assert notes(read) == ()
+    assert DoubleToFloat()(read).notes == ()
     made = Session(read, engine=engine).run(_inputs(np.float32))["y"]
     before = Session(_model(weights=(0.5, -2.0, 0.125)), engine=engine).run(_inputs(np.float64))["y"]
     assert (made.dtype, before.dtype) == (np.float32, np.float64)
@@ -80,8 +78,7 @@ def test_exact_where_float32_holds_every_value(engine):
 
 def test_what_was_rounded_is_noted():
     read = load(_model(weights=(0.5, 0.1, 1e-60)))
-    DoubleToFloat()(read)
-    (finding,) = notes(read)
+    (finding,) = DoubleToFloat()(read).notes
     assert finding.node == "initializer 'w'"
     assert finding.got == "2 of 3, largest relative error 1"
     np.testing.assert_array_equal(read.graph.initializers["w"].const_value.numpy(), np.float32([0.5, 0.1, 0]))
@@ -89,8 +86,7 @@ def test_what_was_rounded_is_noted():
 
 def test_infinities_and_nan_stay():
     read = load(_model(weights=(np.inf, np.nan, -np.inf)))
-    DoubleToFloat()(read)
-    assert notes(read) == ()
+    assert DoubleToFloat()(read).notes == ()
     np.testing.assert_array_equal(
         read.graph.initializers["w"].const_value.numpy(), np.float32([np.inf, np.nan, -np.inf])
     )
@@ -101,7 +97,6 @@ def test_overflow_is_refused_and_nothing_changes():
     with pytest.raises(InvalidModelError, match=r"initializer 'w': too large for float32: got 1e\+39"):
         DoubleToFloat()(read)
     assert valid(read).SerializeToString() == valid(load(_model(weights=(0.5, 1e39, 0.1)))).SerializeToString()
-    assert notes(read) == ()
 
 
 def test_a_clone_keeps_its_types():
@@ -117,8 +112,7 @@ def test_an_unknown_operator_is_noted():
     proto = model(nodes, {}, inputs={"x": [3]}, outputs=["y"], imports={"": 21, "foreign": 1}, input_type=DOUBLE)
     proto.graph.value_info.append(value("h", [3], DOUBLE))
     read = load(proto)
-    DoubleToFloat()(read)
-    assert [n.node for n in notes(read)] == ["Odd 'odd'"]
+    assert [n.node for n in DoubleToFloat()(read).notes] == ["Odd 'odd'"]
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -23,7 +23,7 @@ from anybit.formats.integer.storage import MOVEMENT
 from anybit.formats.qdq import qcdq
 from anybit.formats.qdq.write import write_linear
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.io.opset import convert_opset
 from anybit.ops.calls import operator_of
 from anybit.ops.expand import BODY_OPSET, Expander
@@ -78,15 +78,15 @@ def _give_grid_points(nodes: Iterable[ir.Node], model: ir.Model, expander: Expan
     OpenVINO adds 128 before it rounds to int8, and loses the last bits of what is close to a tie. Sums of products
     are rounded anyway; exact inputs may well be ties.
     """
-    rewriter = Rewriter(model, "grid points")
-    for node in list(nodes):
-        name = f"{node.outputs[0].name}/emulated"
-        same = rewriter.node(
-            node.op_type, node.inputs, name, like=node.outputs[0], domain=node.domain, attributes=node.attributes
-        )
-        node.prepend([same])
-        node.replace_input_with(0, same.outputs[0])
-        _expand([same], model, expander)
+    with Editor(model, rule="grid points") as edit:
+        for node in list(nodes):
+            name, output = f"{node.outputs[0].name}/emulated", node.outputs[0]
+            same = edit.node(
+                node.op_type, node.inputs, name, like=output, domain=node.domain, attributes=node.attributes
+            )
+            edit.insert(same, before=node)
+            node.replace_input_with(0, same.outputs[0])
+            _expand([same], model, expander)
 
 
 def _at_the_inputs(model: ir.Model) -> list[ir.Node]:
@@ -122,27 +122,30 @@ def _is_multiplied(value: ir.Value) -> bool:
 
 
 def _clip_in_float(model: ir.Model) -> None:
-    rewriter = Rewriter(model, "clip")
-    for node in list(model.graph.all_nodes()):
-        x = node.inputs[0] if node.inputs else None
-        quantizer = read_quant(node, model)
-        if x is None or constant(x) is not None or isinstance(quantizer, Refusal) or not _clips_in_float(quantizer):
-            continue
-        narrowed = before_clip(node, quantizer)
-        meaning = quantizer if narrowed is None else narrowed[1]
-        container = _container(meaning, constant=False)
-        if isinstance(container, Refusal) or _is_full(meaning, container):
-            continue
-        name = str(node.outputs[0].name)
-        bounds = [
-            rewriter.constant(
-                f"{name}/{key}", np.asarray(meaning.dequantized(np.asarray(bound)), np.float32).reshape(())
-            )
-            for key, bound in (("lowest", meaning.lo), ("highest", meaning.hi))
-        ]
-        clip = rewriter.node("Clip", [x, *bounds], f"{name}/clipped", like=x)
-        node.prepend([clip])
-        node.replace_input_with(0, clip.outputs[0])
+    with Editor(model, rule="clip") as edit:
+        for node in list(model.graph.all_nodes()):
+            x = node.inputs[0] if node.inputs else None
+            quantizer = read_quant(node, model)
+            if x is None or constant(x) is not None or isinstance(quantizer, Refusal) or not _clips_in_float(quantizer):
+                continue
+            narrowed = before_clip(node, quantizer)
+            meaning = quantizer if narrowed is None else narrowed[1]
+            container = _container(meaning, constant=False)
+            if isinstance(container, Refusal) or _is_full(meaning, container):
+                continue
+            _clip_input(edit, node, x, meaning)
+
+
+def _clip_input(edit: Editor, node: ir.Node, x: ir.Value, meaning: Quantizer) -> None:
+    """Lets a node read its input between the lowest and the highest number that its quantiser makes."""
+    name = str(node.outputs[0].name)
+    bounds = [
+        edit.constant(f"{name}/{key}", np.asarray(meaning.dequantized(np.asarray(bound)), np.float32).reshape(()))
+        for key, bound in (("lowest", meaning.lo), ("highest", meaning.hi))
+    ]
+    clip = edit.node("Clip", [x, *bounds], f"{name}/clipped", like=x)
+    edit.insert(clip, before=node)
+    node.replace_input_with(0, clip.outputs[0])
 
 
 def _clips_in_float(quantizer: Quantizer) -> bool:

@@ -25,7 +25,7 @@ from anybit.formats.fake_quant.same_function import is_same, is_same_at
 from anybit.formats.fake_quant.straight_through import join, shorten
 from anybit.formats.zero_signs import Told
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
 from anybit.ops.operator import DOMAIN
 from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
@@ -43,15 +43,25 @@ def read_fake_quant(model: ir.Model) -> Outcome:
         A refusal for each rounding operator between two scales that no quantiser stands for, and for each
         straight-through estimator that is not known to pass its quantiser's numbers on.
     """
-    rewriter = Rewriter(model, "read")
-    nodes = rewriter.nodes(*ROUNDINGS)
+    nodes = [n for n in model.graph.all_nodes() if n.domain == "" and n.op_type in ROUNDINGS]
     if not nodes and all(n.domain != DOMAIN for n in model.graph.all_nodes()):
         return Outcome()
     infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
     told = tensors_of_told_zeros(model)
-    shorten(rewriter, nodes, told)
-    rewriter.result(modified=False)  # what has lost its readers is a reader no more
-    reader = _FakeQuantReader(rewriter, Enumeration(model), told)
+    with Editor(model, rule="read") as edit:  # a block of its own: what has lost its readers is a reader no more
+        shorten(edit, nodes, told)
+    with Editor(model, rule="read") as edit:
+        refusals, is_any = _replace_all(_FakeQuantReader(edit, Enumeration(model), told), nodes)
+        refusals += [r for n in nodes if (r := _by_sign(n)) is not None]
+        quants = [n for n in model.graph.all_nodes() if n.domain == DOMAIN and n.op_type == "Quant"]
+        refusals += join(edit, quants, told)
+    if is_any:
+        model.opset_imports.setdefault(DOMAIN, 1)
+    return Outcome(tuple(refusals))
+
+
+def _replace_all(reader: _FakeQuantReader, nodes: Sequence[ir.Node]) -> tuple[list[Refusal], bool]:
+    """Puts quantisers in the place of rounding operators; why some of them stay, and whether any was replaced."""
     made, rest = list[ir.Node](), list[ir.Node]()
     for node in nodes:
         plan = reader.everywhere(node)
@@ -64,13 +74,7 @@ def read_fake_quant(model: ir.Model) -> Outcome:
             made.append(reader.apply(plan))
         elif spine.is_meant:
             refusals.append(plan)
-    refusals += [r for n in nodes if (r := _by_sign(n)) is not None]
-    quants = [n for n in model.graph.all_nodes() if n.domain == DOMAIN and n.op_type == "Quant"]
-    refusals += join(rewriter, quants, told)
-    rewriter.result(bool(made))
-    if made:
-        model.opset_imports.setdefault(DOMAIN, 1)
-    return Outcome(tuple(refusals))
+    return refusals, bool(made)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class _QuantPlan:
 
 @dataclass(frozen=True)
 class _FakeQuantReader:
-    rewriter: Rewriter
+    edit: Editor
     enumeration: Enumeration
     told: Told
 
@@ -191,17 +195,15 @@ class _FakeQuantReader:
 
     @property
     def _opsets(self) -> dict[str, int]:
-        return self.rewriter.model.opset_imports
+        return self.edit.model.opset_imports
 
     def apply(self, plan: _QuantPlan) -> ir.Node:
         """Puts the quantiser in the place of the steps; the Quant."""
         old = plan.steps[-1].output
         source = plan.steps[0].node.inputs[plan.steps[0].place]
-        nodes = quant_nodes(self.rewriter, source or old, plan.quantizer, str(old.name))
+        nodes = quant_nodes(self.edit, source or old, plan.quantizer, str(old.name))
         nodes[-1].outputs[0].shape = None if old.shape is None else old.shape.copy()
-        plan.steps[-1].node.prepend(nodes)
-        self.rewriter.take_over(nodes[-1].outputs[0], old)
-        self.rewriter.discard(old)
+        self.edit.replace(old, nodes, before=plan.steps[-1].node)
         return nodes[0]
 
 

@@ -13,7 +13,7 @@ from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import Refusal
 from anybit.formats.zero_signs import Told, keep_positive_zeros
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label
 from anybit.ops.evaluate import known_value
 from anybit.quantizers.clip_fusion import before_clip, clip_limits
@@ -32,7 +32,7 @@ class _Estimator:
     sum: ir.Node
 
 
-def shorten(rewriter: Rewriter, nodes: Sequence[ir.Node], told: Told) -> None:
+def shorten(edit: Editor, nodes: Sequence[ir.Node], told: Told) -> None:
     """Lets the readers of x + (Round(x) - x) read Round(x), in place.
 
     Both are one number for every finite x: where |x| < 0.5 the difference is -x, elsewhere it is a multiple of the last
@@ -43,10 +43,10 @@ def shorten(rewriter: Rewriter, nodes: Sequence[ir.Node], told: Told) -> None:
             continue
         for found in _estimators(node.outputs[0]):
             if found.x is node.inputs[0]:
-                _replace(rewriter, found, told)
+                _replace(edit, found, told)
 
 
-def join(rewriter: Rewriter, quantizers: Sequence[ir.Node], told: Told) -> list[Refusal]:
+def join(edit: Editor, quantizers: Sequence[ir.Node], told: Told) -> list[Refusal]:
     """Lets the readers of x + (q - x) read q, in place, q being a quantiser's output.
 
     Where x is constant that is tried. Else x is what the quantiser reads, perhaps held between two numbers: the
@@ -55,14 +55,14 @@ def join(rewriter: Rewriter, quantizers: Sequence[ir.Node], told: Told) -> list[
     Returns:
         A refusal for each sum that may be another number.
     """
-    refusals, ranges = list[Refusal](), _Ranges(rewriter.model)
+    refusals, ranges = list[Refusal](), _Ranges(edit.model)
     for node, estimator in [(n, e) for n in quantizers for e in _estimators(_last(n))]:
-        if not _is_exact_at_constants(rewriter.model, estimator):
-            refusal = _departure(node, estimator, rewriter.model, ranges)
+        if not _is_exact_at_constants(edit.model, estimator):
+            refusal = _departure(node, estimator, edit.model, ranges)
             if refusal is not None:
                 refusals.append(refusal)
                 continue
-        _replace(rewriter, estimator, told)
+        _replace(edit, estimator, told)
     return refusals
 
 
@@ -196,22 +196,19 @@ def _held_by_where(node: ir.Node, x: ir.Value | None, depth: int) -> tuple[float
     return (min(inner[0], bound), min(inner[1], bound))
 
 
-def _replace(rewriter: Rewriter, estimator: _Estimator, told: Told) -> None:
+def _replace(edit: Editor, estimator: _Estimator, told: Told) -> None:
     """Lets the readers of the sum read q, which takes the sum's name where that is one of the graph's outputs.
 
     A sum that is 0 is +0.
     """
     old, q = estimator.sum.outputs[0], estimator.q
-    keep_positive_zeros(rewriter, old, q, told)
+    keep_positive_zeros(edit, old, q, told)
     if not old.is_graph_output():
-        old.replace_all_uses_with(q)
+        edit.redirect(old, q)
     elif not q.is_graph_output():
-        rewriter.take_over(q, old)
+        edit.replace(old, q)
     else:
-        copy = rewriter.node("Identity", [q], f"{old.name}/copy", like=old)
-        estimator.sum.prepend(copy)
-        rewriter.take_over(copy.outputs[0], old)
-    rewriter.discard(old)
+        edit.replace(old, edit.node("Identity", [q], f"{old.name}/copy", like=old))
 
 
 @dataclass

@@ -146,17 +146,17 @@ class _IntegerOpsPlan:
 
     def apply(self, made: Bytes) -> None:
         """Puts the operator, Cast, Mul and, for a bias, Add in the place of the product."""
-        product, rewriter = self.product.product, made.rewriter
+        product, edit = self.product.product, made.edit
         x, old = product.inputs[0], product.outputs[0]
         if x is None:  # a product without operand has no sums
             return
         name, is_conv = str(old.name), product.op_type == "Conv"
         inputs: list[ir.Value | None] = [
             made.quantized(x, self.x, product),
-            rewriter.constant(f"{name}/weights", self.weights, like=product.inputs[1]),
+            edit.constant(f"{name}/weights", self.weights, like=product.inputs[1]),
             made.byte(f"{name}/x_zero_point", self.x.zero_point),
         ]
-        sums = rewriter.node(
+        sums = edit.node(
             "ConvInteger" if is_conv else "MatMulInteger",
             inputs,
             f"{name}/sums",
@@ -165,15 +165,13 @@ class _IntegerOpsPlan:
         )
         sums.outputs[0].type = ir.TensorType(ir.DataType.INT32)
         to = {"to": ir.AttrInt64("to", ir.DataType.FLOAT.value)}
-        cast = rewriter.node("Cast", [sums.outputs[0]], f"{name}/real_sums", like=old, attributes=to)
-        scale = rewriter.constant(f"{name}/scale", self._laid(self.scale))
-        nodes = [sums, cast, rewriter.node("Mul", [cast.outputs[0], scale], f"{name}/scaled", like=old)]
+        cast = edit.node("Cast", [sums.outputs[0]], f"{name}/real_sums", like=old, attributes=to)
+        scale = edit.constant(f"{name}/scale", self._laid(self.scale))
+        nodes = [sums, cast, edit.node("Mul", [cast.outputs[0], scale], f"{name}/scaled", like=old)]
         if self.product.bias is not None:
-            bias = rewriter.constant(f"{name}/bias", self._laid(self.product.bias.astype(np.float32)))
-            nodes.append(rewriter.node("Add", [nodes[-1].outputs[0], bias], f"{name}/biased", like=old))
-        product.prepend(nodes)
-        rewriter.take_over(nodes[-1].outputs[0], old)
-        rewriter.discard(old)
+            bias = edit.constant(f"{name}/bias", self._laid(self.product.bias.astype(np.float32)))
+            nodes.append(edit.node("Add", [nodes[-1].outputs[0], bias], f"{name}/biased", like=old))
+        edit.replace(old, nodes)
 
     def _laid(self, by_channel: npt.NDArray[np.float32]) -> Array:
         """Numbers by channel as they broadcast to the product's output."""

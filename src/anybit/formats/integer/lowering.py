@@ -18,7 +18,7 @@ from anybit.formats.integer.passthrough import join_integers
 from anybit.formats.integer.storage import Bytes, from_zero
 from anybit.formats.qdq.write import write_linear
 from anybit.formats.zero_signs import Told
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label
 from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 
@@ -81,16 +81,15 @@ def lower(model: ir.Model, plan: Callable[[IntegerProduct, Hub], LayerPlan | Ref
         hub = Hub.of(model)
         nodes = _candidates(hub)
     plans = [(n, _planned(n, hub, plan)) for n in nodes]
-    rewriter = Rewriter(model, "lower")
-    made = Bytes(rewriter)
     outcome = Outcome()
-    for node, found in plans:
-        if isinstance(found, Refusal):
-            outcome += _left(replace(found, node=label(node)), approximate=approximate)
-            continue
-        outcome += Outcome((), () if found.approximation is None else (found.approximation,))
-        found.apply(made)
-    rewriter.result(bool(plans))
+    with Editor(model, rule="lower") as edit:
+        made = Bytes(edit)
+        for node, found in plans:
+            if isinstance(found, Refusal):
+                outcome += _left(replace(found, node=label(node)), approximate=approximate)
+                continue
+            outcome += Outcome((), () if found.approximation is None else (found.approximation,))
+            found.apply(made)
     outcome += write_linear(model, from_zero, approximate=approximate)
     join_integers(model)
     return outcome

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.formats.integer.storage import MOVEMENT
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.quantizers.linear_parameters import Parameters, parameters_of
 
 _BYTES = frozenset((ir.DataType.INT8, ir.DataType.UINT8))
@@ -23,25 +23,23 @@ def join_integers(model: ir.Model) -> None:
     `move` is any sequence of operators that only move or select elements, and Concat. DequantizeLinear of a byte is
     within two roundings of its multiple of the scale, so that QuantizeLinear recovers it.
     """
-    rewriter = Rewriter(model, "join integers")
-    nodes = rewriter.nodes("QuantizeLinear", "DequantizeLinear")
-    infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
-    flow = _Flow(rewriter)
-    for node in nodes:
-        x, y = node.inputs[0], node.outputs[0]
-        parameters = parameters_of(node) if node.op_type == "QuantizeLinear" else None
-        if not isinstance(parameters, Parameters) or x is None or y.is_graph_output():
-            continue
-        source = flow.integers(x, y.dtype, parameters) if y.dtype in _BYTES and y.dtype is not None else None
-        if source is not None:
-            y.replace_all_uses_with(source)
-            rewriter.discard(y)
-    rewriter.result(True)  # noqa: FBT003  it has no name there
+    with Editor(model, rule="join integers") as edit:
+        nodes = edit.nodes("QuantizeLinear", "DequantizeLinear")
+        infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
+        flow = _Flow(edit)
+        for node in nodes:
+            x, y = node.inputs[0], node.outputs[0]
+            parameters = parameters_of(node) if node.op_type == "QuantizeLinear" else None
+            if not isinstance(parameters, Parameters) or x is None or y.is_graph_output():
+                continue
+            source = flow.integers(x, y.dtype, parameters) if y.dtype in _BYTES and y.dtype is not None else None
+            if source is not None:
+                edit.redirect(y, source)
 
 
 @dataclass
 class _Flow:
-    rewriter: Rewriter
+    edit: Editor
     made: dict[_Key, ir.Value] = field(default_factory=dict[_Key, ir.Value])
 
     def integers(self, value: ir.Value, dtype: ir.DataType, parameters: Parameters) -> ir.Value | None:
@@ -81,7 +79,7 @@ class _Flow:
 
     def _moved(self, node: ir.Node, inputs: list[ir.Value | None], dtype: ir.DataType) -> ir.Value:
         old = node.outputs[0]
-        new = self.rewriter.node(node.op_type, inputs, f"{old.name}/bytes", like=old, attributes=node.attributes)
+        new = self.edit.node(node.op_type, inputs, f"{old.name}/bytes", like=old, attributes=node.attributes)
         new.outputs[0].type = ir.TensorType(dtype)
-        node.append(new)
+        self.edit.insert(new, after=node, of=node)
         return new.outputs[0]

@@ -202,13 +202,11 @@ class _QuantizedOpsPlan:
             bounds = [made.byte(f"{old.name}/{k}", b) for k, b in (("min", self.y.lowest), ("max", self.y.highest))]
             nodes.append(made.node("Clip", [nodes[-1].outputs[0], *bounds], f"{old.name}/clipped", old))
         nodes.append(made.linear("DequantizeLinear", nodes[-1].outputs[0], self.y, f"{old.name}/real", like=old))
-        product.prepend(nodes)
-        made.rewriter.take_over(nodes[-1].outputs[0], old)
-        made.rewriter.discard(old)
+        made.edit.replace(old, nodes, before=product)
 
     def _parameters(self, made: Bytes, integers: ir.Value, weights: Array) -> list[ir.Value | None]:
         """The inputs that both operators have, in order."""
-        constant, name = made.rewriter.constant, str(self.layer.product.outputs[0].name)
+        constant, name = made.edit.constant, str(self.layer.product.outputs[0].name)
         old = self.layer.product.inputs[1]
         scale = self.weight_scale[0] if (self.weight_scale == self.weight_scale[0]).all() else self.weight_scale
         return [
@@ -225,7 +223,7 @@ class _QuantizedOpsPlan:
     def _conv(self, made: Bytes, integers: ir.Value, attributes: dict[str, ir.Attr]) -> ir.Node:
         like = self.layer.product.outputs[0]
         inputs = self._parameters(made, integers, self.weights)
-        inputs.append(made.rewriter.constant(f"{like.name}/bias", self.bias))
+        inputs.append(made.edit.constant(f"{like.name}/bias", self.bias))
         return made.node("QLinearConv", inputs, f"{like.name}/bytes", like, **attributes)
 
     def _matmul(self, made: Bytes, integers: ir.Value) -> ir.Node:
@@ -234,7 +232,7 @@ class _QuantizedOpsPlan:
 
     def _matrix_conv(self, made: Bytes, integers: ir.Value) -> list[ir.Node]:
         """The product as a convolution of one tap, which has a bias, over rows that are a batch."""
-        like, constant = self.layer.product.outputs[0], made.rewriter.constant
+        like, constant = self.layer.product.outputs[0], made.edit.constant
         terms, channels = self.weights.shape
         rows = constant(f"{like.name}/rows", np.array([-1, terms, 1, 1], np.int64))
         split = made.node("Reshape", [integers, rows], f"{like.name}/split", like)
@@ -249,16 +247,16 @@ class _QuantizedOpsPlan:
 
     def _shape(self, made: Bytes, integers: ir.Value, channels: int) -> tuple[ir.Value, list[ir.Node]]:
         """The shape of the product's output, and the nodes that compute it."""
-        like, constant = self.layer.product.outputs[0], made.rewriter.constant
+        like, constant = self.layer.product.outputs[0], made.edit.constant
         leading = (shape_of(like) or (None, None))[:-1]
         if sum(d is None for d in leading) <= 1:
             known = np.array([*(-1 if d is None else d for d in leading), channels], np.int64)
             return constant(f"{like.name}/shape", known), []
         numbers = [constant(f"{like.name}/{k}", np.array([v], np.int64)) for k, v in (("first", 0), ("last", -1))]
         width = constant(f"{like.name}/width", np.array([channels], np.int64))
-        shape = made.rewriter.node("Shape", [integers], f"{like.name}/x_shape")
-        cut = made.rewriter.node("Slice", [shape.outputs[0], *numbers], f"{like.name}/leading")
-        both = made.rewriter.node(
+        shape = made.edit.node("Shape", [integers], f"{like.name}/x_shape")
+        cut = made.edit.node("Slice", [shape.outputs[0], *numbers], f"{like.name}/leading")
+        both = made.edit.node(
             "Concat", [cut.outputs[0], width], f"{like.name}/y_shape", attributes={"axis": ir.AttrInt64("axis", 0)}
         )
         return both.outputs[0], [shape, cut, both]

@@ -24,7 +24,7 @@ from anybit.formats.integer.matrix_convolution import rows_of
 from anybit.formats.integer.products import OPERANDS, Product, product_of
 from anybit.formats.integer.region import Region, bounds_of
 from anybit.formats.zero_signs import Told, keep_positive_zeros
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label
 from anybit.ops.operator import DOMAIN
 from anybit.ops.zero_sign import tensors_of_told_zeros
@@ -52,23 +52,22 @@ def read_integer(model: ir.Model) -> Outcome:
 
 
 def _read(model: ir.Model, op_types: tuple[str, ...]) -> Outcome:
-    rewriter = Rewriter(model, "read")
-    nodes = rewriter.nodes(*op_types)
+    nodes = [n for n in model.graph.all_nodes() if n.domain == "" and n.op_type in op_types]
     if not nodes:
         return Outcome()
-    infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
-    found = [(n, _checked(n)) for n in nodes]
-    products = [p for _, p in found if isinstance(p, Product)]
-    region = Region(rewriter)
-    for product in products:
-        region.grow(product.x)
-        if product.requantization is not None:
-            region.grow(product.node.outputs[0])
-    reader = _ProductReader(rewriter, tensors_of_told_zeros(model))
-    for product in products:
-        reader.apply(product)
-    refusals = [*(p for _, p in found if isinstance(p, Refusal)), *region.apply()]
-    rewriter.result(bool(products))
+    with Editor(model, rule="read") as edit:
+        infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
+        found = [(n, _checked(n)) for n in nodes]
+        products = [p for _, p in found if isinstance(p, Product)]
+        region = Region(edit)
+        for product in products:
+            region.grow(product.x)
+            if product.requantization is not None:
+                region.grow(product.node.outputs[0])
+        reader = _ProductReader(edit, tensors_of_told_zeros(model))
+        for product in products:
+            reader.apply(product)
+        refusals = [*(p for _, p in found if isinstance(p, Refusal)), *region.apply()]
     if products:
         model.opset_imports.setdefault(DOMAIN, 1)
     return Outcome(tuple(refusals))
@@ -89,7 +88,7 @@ def _checked(node: ir.Node) -> Product | Refusal:
 
 @dataclass
 class _ProductReader:
-    rewriter: Rewriter
+    edit: Editor
     told: Told
     made: dict[tuple[ir.Value, float, object], ir.Value] = field(
         default_factory=dict[tuple[ir.Value, float, object], ir.Value]
@@ -106,57 +105,54 @@ class _ProductReader:
         inputs: list[ir.Value | None] = [self._reals(product, x), self._weights(product)]
         bias = None if product.bias is None else product.bias.astype(np.float32)
         if bias is not None and product.is_conv:
-            inputs.append(self.rewriter.constant(f"{name}/bias", bias))
+            inputs.append(self.edit.constant(f"{name}/bias", bias))
         operator, attributes = ("Conv", node.attributes) if product.is_conv else ("MatMul", None)
-        made = [self.rewriter.node(operator, inputs, f"{name}/sums", like=y, attributes=attributes)]
+        made = [self.edit.node(operator, inputs, f"{name}/sums", like=y, attributes=attributes)]
         if bias is not None and not product.is_conv:
-            added = [made[0].outputs[0], self.rewriter.constant(f"{name}/bias", bias)]
-            made.append(self.rewriter.node("Add", added, f"{name}/biased", like=y))
+            added = [made[0].outputs[0], self.edit.constant(f"{name}/bias", bias)]
+            made.append(self.edit.node("Add", added, f"{name}/biased", like=y))
         for each in made:
             each.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-        node.prepend(made)
+        self.edit.insert(made, before=node, of=node)
         if product.requantization is None:
             self._end_in_casts(node, made[-1].outputs[0])
         else:
             self._requantize(product, y, made[-1].outputs[0])
-        self.rewriter.discard(y)
+        self.edit.discard(y)
 
     def _reals(self, product: Product, x: ir.Value) -> ir.Value:
         """The integers of the first operand, less their zero point, as real numbers."""
         key = (x, product.x_zero_point, product.node.graph)
         if key not in self.made:
             node = _linear(
-                self.rewriter, "DequantizeLinear", x, product.x_zero_point, product.x.dtype, f"{x.name}/integers"
+                self.edit, "DequantizeLinear", x, product.x_zero_point, product.x.dtype, f"{x.name}/integers"
             )
             node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-            product.node.prepend(node)
+            self.edit.insert(node, before=product.node)
             self.made[key] = node.outputs[0]
         return self.made[key]
 
     def _weights(self, product: Product) -> ir.Value:
         old = product.node.inputs[OPERANDS[product.node.op_type].weights]
         name = f"{product.node.outputs[0].name}/weights" if old is None else str(old.name)
-        real = self.rewriter.constant(f"{name}/real", product.weights.astype(np.float32), like=old)
+        real = self.edit.constant(f"{name}/real", product.weights.astype(np.float32), like=old)
         lo, hi = (np.asarray(float(b)) for b in product.weight_bounds)
         quantizer = Quantizer(np.ones((), np.float32), np.zeros(()), lo, hi).between(lo, hi)
         if quantizer.grid is None:
             grid = enclosing_grid(lo, hi)
             quantizer = quantizer.between(grid.lo, grid.hi)
-        nodes = quant_nodes(self.rewriter, real, quantizer, name)
-        product.node.prepend(nodes)
+        nodes = quant_nodes(self.edit, real, quantizer, name)
+        self.edit.insert(nodes, before=product.node)
         return nodes[-1].outputs[0]
 
     def _end_in_casts(self, node: ir.Node, sums: ir.Value) -> None:
         for cast in {user: None for user, _ in node.outputs[0].uses()}:
             old = cast.outputs[0]
-            keep_positive_zeros(self.rewriter, old, sums, self.told)
+            keep_positive_zeros(self.edit, old, sums, self.told)
             if old.is_graph_output():
-                identity = self.rewriter.node("Identity", [sums], f"{old.name}/copy", like=sums)
-                cast.prepend(identity)
-                self.rewriter.take_over(identity.outputs[0], old)
+                self.edit.replace(old, self.edit.node("Identity", [sums], f"{old.name}/copy", like=sums))
             else:
-                old.replace_all_uses_with(sums)
-            self.rewriter.discard(old)
+                self.edit.redirect(old, sums)
 
     def _requantize(self, product: Product, old: ir.Value, sums: ir.Value) -> None:
         node, requantization = product.node, product.requantization
@@ -164,15 +160,14 @@ class _ProductReader:
             return
         name = str(old.name)
         multiplier = _along_channels(requantization.multiplier, sums, is_conv=product.is_conv)
-        factor = self.rewriter.constant(f"{name}/multiplier", np.asarray(multiplier, np.float32))
-        scaled = self.rewriter.node("Mul", [sums, factor], f"{name}/scaled", like=sums)
+        factor = self.edit.constant(f"{name}/multiplier", np.asarray(multiplier, np.float32))
+        scaled = self.edit.node("Mul", [sums, factor], f"{name}/scaled", like=sums)
         last = _linear(
-            self.rewriter, "QuantizeLinear", scaled.outputs[0], requantization.zero_point, old.dtype, f"{name}/levels"
+            self.edit, "QuantizeLinear", scaled.outputs[0], requantization.zero_point, old.dtype, f"{name}/levels"
         )
         last.outputs[0].type = old.type
         last.outputs[0].shape = None if old.shape is None else old.shape.copy()
-        node.prepend([scaled, last])
-        self.rewriter.take_over(last.outputs[0], old)
+        self.edit.replace(old, [scaled, last], before=node)
 
 
 def _along_channels(array: Float64s, sums: ir.Value, *, is_conv: bool) -> Float64s:
@@ -183,10 +178,10 @@ def _along_channels(array: Float64s, sums: ir.Value, *, is_conv: bool) -> Float6
 
 
 def _linear(
-    rewriter: Rewriter, op_type: str, value: ir.Value, zero_point: float, dtype: ir.DataType | None, output: str
+    edit: Editor, op_type: str, value: ir.Value, zero_point: float, dtype: ir.DataType | None, output: str
 ) -> ir.Node:
     """QuantizeLinear or DequantizeLinear of scale 1."""
     known = dtype or ir.DataType.UINT8
-    one = rewriter.constant(f"{output}/scale", np.ones((), np.float32))
-    zero = rewriter.constant(f"{output}/zero_point", np.asarray(zero_point).astype(known.numpy()))
-    return rewriter.node(op_type, [value, one, zero], output, like=value)
+    one = edit.constant(f"{output}/scale", np.ones((), np.float32))
+    zero = edit.constant(f"{output}/zero_point", np.asarray(zero_point).astype(known.numpy()))
+    return edit.node(op_type, [value, one, zero], output, like=value)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from anybit.errors import Refusal
 from anybit.formats.integer.storage import MOVEMENT
 from anybit.formats.qdq.trace import is_movement
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.quantizers.clip_fusion import clip_limits
 from anybit.quantizers.linear_parameters import Parameters, parameters_of, range_of
 from anybit.quantizers.quantizer import compact
@@ -37,10 +37,10 @@ class Region:
     """Integers that are connected by operators that move or clip them, or that quantise one tensor.
 
     Attributes:
-        rewriter: Adds nodes.
+        edit: Adds nodes.
     """
 
-    rewriter: Rewriter
+    edit: Editor
     _seen: dict[ir.Value, None] = field(default_factory=dict[ir.Value, None])
     _quantize: dict[ir.Node, None] = field(default_factory=dict[ir.Node, None])
     _dequantize: dict[ir.Node, None] = field(default_factory=dict[ir.Node, None])
@@ -97,24 +97,24 @@ class Region:
 
     def _rescale(self, node: ir.Node, parameters: Parameters) -> None:
         output = node.outputs[0]
-        scale = self.rewriter.constant(f"{output.name}/scale", np.asarray(parameters.scale))
+        scale = self.edit.constant(f"{output.name}/scale", np.asarray(parameters.scale))
         zero_point = compact(parameters.zero_point)
         one = np.ones(zero_point.size if zero_point.ndim else (), np.float32)
-        node.replace_input_with(1, self.rewriter.constant(f"{output.name}/one", one))
+        node.replace_input_with(1, self.edit.constant(f"{output.name}/one", one))
         if zero_point.ndim == 0 and len(node.inputs) > 2 and node.inputs[2] is not None:
             dtype = node.inputs[2].dtype or ir.DataType.UINT8
             zero = zero_point.astype(np.int64).astype(dtype.numpy())
-            node.replace_input_with(2, self.rewriter.constant(f"{output.name}/zero_point", np.asarray(zero)))
+            node.replace_input_with(2, self.edit.constant(f"{output.name}/zero_point", np.asarray(zero)))
         node.attributes.pop("block_size", None)
         x = node.inputs[0]
         if node.op_type == "QuantizeLinear":
-            divided = self.rewriter.node("Div", [x, scale], f"{output.name}/divided", like=x)
-            node.prepend(divided)
+            divided = self.edit.node("Div", [x, scale], f"{output.name}/divided", like=x)
+            self.edit.insert(divided, before=node)
             node.replace_input_with(0, divided.outputs[0])
             return
-        product = self.rewriter.node("Mul", [output, scale], f"{output.name}/scaled", like=output)
-        node.append(product)
-        self.rewriter.take_over(product.outputs[0], output, "integers")
+        product = self.edit.node("Mul", [output, scale], f"{output.name}/scaled", like=output)
+        self.edit.insert(product, after=node)
+        self.edit.replace(output, product.outputs[0], suffix="integers")
         product.replace_input_with(0, output)
 
     def _join(self, node: ir.Node) -> None:
@@ -123,24 +123,20 @@ class Region:
         output, dtype = node.outputs[0], node.outputs[0].dtype
         if dtype is None or zeros[0] is None or any(z != zeros[0] for z in zeros):
             return
-        one = self.rewriter.constant(f"{output.name}/one", np.ones((), np.float32))
-        zero = self.rewriter.constant(f"{output.name}/zero_point", np.asarray(zeros[0]).astype(dtype.numpy()))
+        one = self.edit.constant(f"{output.name}/one", np.ones((), np.float32))
+        zero = self.edit.constant(f"{output.name}/zero_point", np.asarray(zeros[0]).astype(dtype.numpy()))
         parts = [
-            self.rewriter.node("DequantizeLinear", [v, one, zero], f"{v.name}/real", like=v)
+            self.edit.node("DequantizeLinear", [v, one, zero], f"{v.name}/real", like=v)
             for v in node.inputs
             if v is not None
         ]
-        joined = self.rewriter.node(
+        joined = self.edit.node(
             "Concat", [p.outputs[0] for p in parts], f"{output.name}/real", like=output, attributes=node.attributes
         )
-        last = self.rewriter.node(
-            "QuantizeLinear", [joined.outputs[0], one, zero], f"{output.name}/joined", like=output
-        )
+        last = self.edit.node("QuantizeLinear", [joined.outputs[0], one, zero], f"{output.name}/joined", like=output)
         for made in (*parts, joined):
             made.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-        node.prepend([*parts, joined, last])
-        self.rewriter.take_over(last.outputs[0], output)
-        self.rewriter.discard(output)
+        self.edit.replace(output, [*parts, joined, last])
 
 
 def _zero_point(integers: ir.Value) -> float | None:

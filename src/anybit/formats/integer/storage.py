@@ -16,7 +16,7 @@ from anybit.analysis.values.tensor_values import Float64s
 from anybit.errors import Refusal
 from anybit.exact.integer_layers import IntegerProduct
 from anybit.formats.qdq import qcdq
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
 from anybit.ops.calls import operator_of
 from anybit.quantizers.clip_fusion import before_clip
@@ -139,10 +139,10 @@ class Bytes:
     """Adds QuantizeLinear, Clip and DequantizeLinear around operators that take bytes.
 
     Attributes:
-        rewriter: Adds the nodes.
+        edit: Adds the nodes.
     """
 
-    rewriter: Rewriter
+    edit: Editor
     _made: dict[tuple[ir.Value, ir.Graph | ir.Function | None], ir.Value] = field(
         default_factory=dict[tuple[ir.Value, ir.Graph | ir.Function | None], ir.Value]
     )
@@ -153,26 +153,26 @@ class Bytes:
         if key not in self._made:
             node = self.linear("QuantizeLinear", x, stored, f"{x.name}/bytes", like=x)
             node.outputs[0].type = ir.TensorType(_BYTE)
-            place.prepend(node)
+            self.edit.insert(node, before=place)
             self._made[key] = node.outputs[0]
         return self._made[key]
 
     def linear(self, op_type: str, value: ir.Value, stored: Stored, output: str, *, like: ir.Value) -> ir.Node:
         """QuantizeLinear or DequantizeLinear, in no graph yet."""
-        scale = self.rewriter.constant(f"{output}/scale", np.asarray(stored.spelling.scale))
+        scale = self.edit.constant(f"{output}/scale", np.asarray(stored.spelling.scale))
         zeros = np.full(stored.spelling.scale.shape, stored.zero_point, np.uint8)
-        zero_point = self.rewriter.constant(f"{output}/zero_point", zeros)
+        zero_point = self.edit.constant(f"{output}/zero_point", zeros)
         attributes: Mapping[str, ir.Attr] = stored.spelling.attributes
-        return self.rewriter.node(op_type, [value, scale, zero_point], output, like=like, attributes=attributes)
+        return self.edit.node(op_type, [value, scale, zero_point], output, like=like, attributes=attributes)
 
     def byte(self, name: str, number: int) -> ir.Value:
         """A byte as a constant."""
-        return self.rewriter.constant(name, np.asarray(number, np.uint8))
+        return self.edit.constant(name, np.asarray(number, np.uint8))
 
     def node(
         self, op_type: str, inputs: list[ir.Value | None], output: str, like: ir.Value, **attributes: ir.Attr
     ) -> ir.Node:
         """A node whose output is of bytes, in no graph yet."""
-        made = self.rewriter.node(op_type, inputs, output, like=like, attributes=attributes)
+        made = self.edit.node(op_type, inputs, output, like=like, attributes=attributes)
         made.outputs[0].type = ir.TensorType(_BYTE)
         return made

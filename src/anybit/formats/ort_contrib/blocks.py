@@ -23,7 +23,7 @@ from anybit.arrays import Array
 from anybit.errors import Refusal
 from anybit.formats.dialect import Outcome
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label
 from anybit.ops.contributed import DOMAIN as CONTRIBUTED
 from anybit.ops.contributed.blocks import BLOCK, EXACT_LEVELS, unpacked, zero_points
@@ -114,51 +114,52 @@ def read_blocks(model: ir.Model) -> Outcome:
     Returns:
         A refusal for each that stays.
     """
-    rewriter, refusals, modified = Rewriter(model, "read"), list[Refusal](), False
-    for node in list(model.graph.all_nodes()):
-        if node.domain != CONTRIBUTED or node.op_type not in _READERS:
-            continue
-        weights = _READERS[node.op_type](node)
-        found = weights if isinstance(weights, Refusal) else weights.found(is_product=node.op_type == "MatMulNBits")
-        if found is None:
-            found = Refusal(
-                problem="the real numbers of its integers are not recovered by a quantiser", node=label(node)
-            )
-        if isinstance(found, Refusal):
-            refusals.append(found)
-            continue
-        _apply(rewriter, node, found)
-        modified = True
-    rewriter.result(modified)
-    if modified:
+    refusals: list[Refusal] = []
+    with Editor(model, rule="read") as edit:
+        for node in list(model.graph.all_nodes()):
+            found = _found(node)
+            if isinstance(found, Refusal):
+                refusals.append(found)
+            elif found is not None:
+                _apply(edit, node, found)
+    if edit.modified:
         model.opset_imports.setdefault(DOMAIN, 1)
     return Outcome(tuple(refusals))
 
 
-def _apply(rewriter: Rewriter, node: ir.Node, found: _Found) -> None:
+def _found(node: ir.Node) -> _Found | Refusal | None:
+    """What a node's weights are, or why they are not known; None for any other operator."""
+    if node.domain != CONTRIBUTED or node.op_type not in _READERS:
+        return None
+    weights = _READERS[node.op_type](node)
+    if isinstance(weights, Refusal):
+        return weights
+    problem = "the real numbers of its integers are not recovered by a quantiser"
+    return weights.found(is_product=node.op_type == "MatMulNBits") or Refusal(problem=problem, node=label(node))
+
+
+def _apply(edit: Editor, node: ir.Node, found: _Found) -> None:
     is_product = node.op_type == "MatMulNBits"
     stored, old = node.inputs[1 if is_product else 0], node.outputs[0]
     name = f"{old.name}/weights" if stored is None else str(stored.name)
-    nodes = quant_nodes(rewriter, rewriter.constant(f"{name}/real", found.real, like=stored), found.quantizer, name)
+    nodes = quant_nodes(edit, edit.constant(f"{name}/real", found.real, like=stored), found.quantizer, name)
     for op_type, array in (("Sub", found.offset), ("Mul", found.sign)):
         if array is not None:
-            operands = [nodes[-1].outputs[0], rewriter.constant(f"{name}/{op_type}/operand", array)]
-            nodes.append(rewriter.node(op_type, operands, f"{name}/{op_type}"))
+            operands = [nodes[-1].outputs[0], edit.constant(f"{name}/{op_type}/operand", array)]
+            nodes.append(edit.node(op_type, operands, f"{name}/{op_type}"))
     weights = nodes[-1].outputs[0]
     if is_product:
-        nodes.append(rewriter.node("MatMul", [node.inputs[0], weights], f"{old.name}/product", like=old))
+        nodes.append(edit.node("MatMul", [node.inputs[0], weights], f"{old.name}/product", like=old))
         bias = node.inputs[5] if len(node.inputs) > 5 else None
         if bias is not None:
-            nodes.append(rewriter.node("Add", [nodes[-1].outputs[0], bias], f"{old.name}/biased", like=old))
+            nodes.append(edit.node("Add", [nodes[-1].outputs[0], bias], f"{old.name}/biased", like=old))
     else:
         axis = ir.AttrInt64("axis", node.attributes.get_int("gather_axis", 0))
         inputs = [weights, node.inputs[1]]
-        nodes.append(rewriter.node("Gather", inputs, f"{old.name}/real", like=old, attributes={"axis": axis}))
+        nodes.append(edit.node("Gather", inputs, f"{old.name}/real", like=old, attributes={"axis": axis}))
     for made in nodes:
         made.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-    node.prepend(nodes)
-    rewriter.take_over(nodes[-1].outputs[0], old)
-    rewriter.discard(old)
+    edit.replace(old, nodes)
 
 
 def _matmul(node: ir.Node) -> _BlockWeights | Refusal:

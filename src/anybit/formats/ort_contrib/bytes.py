@@ -25,7 +25,7 @@ from anybit.formats.ort_contrib.kernels import PairForm, Scaled, offsets, operan
 from anybit.formats.ort_contrib.pools import average_pool, global_average_pool, max_pool, softmax
 from anybit.formats.ort_contrib.products import convolution, gemm, matmul, matmul_to_float
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
 from anybit.ops.contributed import DOMAIN
 from anybit.ops.contributed.elementwise import SLOPE, is_exchanged
@@ -37,23 +37,21 @@ def read_bytes(model: ir.Model) -> Outcome:
     Returns:
         A refusal for each that is known here and stays.
     """
-    rewriter, refusals = Rewriter(model, "read"), list[Refusal]()
+    refusals, done = list[Refusal](), list[ReplacementNodes]()
     nodes = [n for n in model.graph.all_nodes() if _is_known(n)]
     infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
-    done: list[ReplacementNodes] = []
-    for node in nodes:
-        written = ReplacementNodes(rewriter, node)
-        refusal = refusal_of_order(node) or _WRITERS[node.op_type](written)
-        if refusal is not None:
-            refusals.append(refusal)
-            continue
-        written.put()
-        done.append(written)
-    region = Region(rewriter)
-    for written in done:
-        written.join(region)
-    refusals += region.apply()
-    rewriter.result(bool(done))
+    with Editor(model, rule="read") as edit:
+        region = Region(edit)
+        for written in [ReplacementNodes(edit, n) for n in nodes]:
+            refusal = refusal_of_order(written.node) or _WRITERS[written.node.op_type](written)
+            if refusal is None:
+                written.put()
+                done.append(written)
+            else:
+                refusals.append(refusal)
+        for written in done:
+            written.join(region)
+        refusals += region.apply()
     return Outcome(tuple(refusals))
 
 

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from anybit.arrays import Array
 from anybit.formats.integer.region import Region
 from anybit.formats.ort_contrib.kernels import Scaled
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 
 _AXES_AS_INPUT = {"ReduceSum": 13, "ReduceMax": 18}
 """First opset of these operators with their axes as an input."""
@@ -24,11 +24,11 @@ class ReplacementNodes:
     """Collects nodes; the last one's output takes the place of the node's.
 
     Attributes:
-        rewriter: Adds nodes and constants.
+        edit: Adds nodes and constants.
         node: What is replaced.
     """
 
-    rewriter: Rewriter
+    edit: Editor
     node: ir.Node
     _nodes: list[ir.Node] = field(default_factory=list[ir.Node])
     _bare: list[ir.Value] = field(default_factory=list[ir.Value])
@@ -41,11 +41,11 @@ class ReplacementNodes:
     @property
     def opset(self) -> int:
         """Version of the standard operators."""
-        return self.rewriter.model.opset_imports.get("", 1)
+        return self.edit.model.opset_imports.get("", 1)
 
     def constant(self, name: str, array: npt.ArrayLike) -> ir.Value:
         """A constant, named after the output."""
-        return self.rewriter.constant(f"{self.output.name}/{name}", np.asarray(array))
+        return self.edit.constant(f"{self.output.name}/{name}", np.asarray(array))
 
     def add(
         self,
@@ -59,7 +59,7 @@ class ReplacementNodes:
     ) -> ir.Value:
         """The output of a further node, of the type, and of the shape of `like`."""
         given = {k: ir.convenience.convert_attribute(k, v) for k, v in attributes.items()}
-        made = self.rewriter.node(op_type, inputs, f"{self.output.name}/{name}", like=like, attributes=given)
+        made = self.edit.node(op_type, inputs, f"{self.output.name}/{name}", like=like, attributes=given)
         made.outputs[0].type = ir.TensorType(dtype)
         self._nodes.append(made)
         return made.outputs[0]
@@ -125,10 +125,7 @@ class ReplacementNodes:
 
     def put(self) -> None:
         """Puts the nodes in the place of the operator."""
-        old = self.output
-        self.node.prepend(self._nodes)
-        self.rewriter.take_over(self._nodes[-1].outputs[0], old)
-        self.rewriter.discard(old)
+        self.edit.replace(self.output, self._nodes)
 
     def join(self, region: Region) -> None:
         """Takes the bytes that have scale 1 here into a region, in which they have it everywhere."""

@@ -15,7 +15,7 @@ from anybit.formats.dialect import Outcome
 from anybit.formats.qdq.trace import LinearChain, filling, is_movement, trace
 from anybit.formats.zero_signs import Told, keep_positive_zeros
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label
 from anybit.ops.operator import DOMAIN
 from anybit.ops.zero_sign import tensors_of_told_zeros
@@ -40,26 +40,25 @@ def read_linear(model: ir.Model) -> Outcome:
     Returns:
         A refusal for every DequantizeLinear and QuantizeLinear that is not understood; they stay as they are.
     """
-    rewriter = Rewriter(model, "read")
-    for node in rewriter.nodes("ArgMax", "ArgMin"):
-        _compare_reals(rewriter, node)
-    nodes = rewriter.nodes("QuantizeLinear", "DequantizeLinear")
-    infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
-    reader = _LinearReader(rewriter, Enumeration(model), tensors_of_told_zeros(model) if nodes else {})
-    traced = [(n, trace(n)) for n in nodes if n.op_type == "DequantizeLinear"]
-    plans = [(n, reader.plan(t) if isinstance(t, LinearChain) else t) for n, t in traced]
-    refusals = [p for _, p in plans if isinstance(p, Refusal)]
-    chains = [p for _, p in plans if isinstance(p, _ReadPlan)]
-    for plan in chains:
-        reader.apply(plan)
-    rewriter.result(bool(chains))
+    with Editor(model, rule="read") as edit:
+        for node in edit.nodes("ArgMax", "ArgMin"):
+            _compare_reals(edit, node)
+        nodes = edit.nodes("QuantizeLinear", "DequantizeLinear")
+        infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
+        reader = _LinearReader(edit, Enumeration(model), tensors_of_told_zeros(model) if nodes else {})
+        traced = [(n, trace(n)) for n in nodes if n.op_type == "DequantizeLinear"]
+        plans = [(n, reader.plan(t) if isinstance(t, LinearChain) else t) for n, t in traced]
+        refusals = [p for _, p in plans if isinstance(p, Refusal)]
+        chains = [p for _, p in plans if isinstance(p, _ReadPlan)]
+        for plan in chains:
+            reader.apply(plan)
     if chains:
         model.opset_imports.setdefault(DOMAIN, 1)
     refusals += [r for n in nodes if n.op_type == "QuantizeLinear" and (r := _left_over(n)) is not None]
     return Outcome(tuple(refusals))
 
 
-def _compare_reals(rewriter: Rewriter, node: ir.Node) -> None:
+def _compare_reals(edit: Editor, node: ir.Node) -> None:
     """Lets an operator that compares integers, if a QuantizeLinear made them, compare what they stand for."""
     integers = node.inputs[0]
     maker = None if integers is None else integers.producer()
@@ -72,9 +71,9 @@ def _compare_reals(rewriter: Rewriter, node: ir.Node) -> None:
         return
     if (parameters.scale < np.finfo(np.float32).tiny).any():  # two integers may stand for the same number
         return
-    real = rewriter.node("DequantizeLinear", [integers, *maker.inputs[1:]], f"{integers.name}/compared", like=integers)
+    real = edit.node("DequantizeLinear", [integers, *maker.inputs[1:]], f"{integers.name}/compared", like=integers)
     real.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-    node.prepend(real)
+    edit.insert(real, before=node)
     node.replace_input_with(0, real.outputs[0])
 
 
@@ -120,7 +119,7 @@ class _ReadPlan:
 
 @dataclass
 class _LinearReader:
-    rewriter: Rewriter
+    edit: Editor
     enumeration: Enumeration
     told: Told
     made: dict[_Key, ir.Value] = field(default_factory=dict[_Key, ir.Value])
@@ -147,7 +146,7 @@ class _LinearReader:
         for step in plan.chain.path:
             value = self._moved(step, value, plan.chain.dequantize)
         if plan.makes_negative_zeros:
-            keep_positive_zeros(self.rewriter, plan.chain.dequantize.outputs[0], value, self.told)
+            keep_positive_zeros(self.edit, plan.chain.dequantize.outputs[0], value, self.told)
         self._hand_over(plan.chain.dequantize, value)
 
     def _quantized(self, plan: _ReadPlan) -> ir.Value:
@@ -158,13 +157,13 @@ class _LinearReader:
             return self.made[key]
         x, name = self._input(plan), str(chain.dequantize.outputs[0].name)
         if isinstance(plan.meaning, Minifloat):
-            nodes = [float_quant_node(self.rewriter, x, plan.meaning, name)]
+            nodes = [float_quant_node(self.edit, x, plan.meaning, name)]
         else:
-            nodes = quant_nodes(self.rewriter, x, plan.meaning, name)
+            nodes = quant_nodes(self.edit, x, plan.meaning, name)
         if chain.quantize is None:
-            place.prepend(nodes)
+            self.edit.insert(nodes, before=place)
         else:
-            place.append(nodes)
+            self.edit.insert(nodes, after=place, of=place)
         self.made[key] = nodes[-1].outputs[0]
         return self.made[key]
 
@@ -175,7 +174,7 @@ class _LinearReader:
         old = source if quantize is None else required_input(quantize)
         name = str(old.name)
         stored = name.removesuffix(INTEGERS)
-        return self.rewriter.constant(f"{name}/real" if stored == name else stored, plan.x, like=old)
+        return self.edit.constant(f"{name}/real" if stored == name else stored, plan.x, like=old)
 
     def _moved(self, old: ir.Value, value: ir.Value, dequantize: ir.Node) -> ir.Value:
         """What the operator that makes the integers `old` makes of real numbers."""
@@ -187,13 +186,13 @@ class _LinearReader:
         if (*key, old) not in self.made:
             inputs = [value, *node.inputs[1:]]
             if filled is not None:
-                inputs[2:3] = [self.rewriter.constant(f"{old.name}/filling", filled)]
-            outputs = [ir.Value(name=self.rewriter.name(f"{o.name}/real"), type=value.type) for o in node.outputs]
+                inputs[2:3] = [self.edit.constant(f"{old.name}/filling", filled)]
+            outputs = [ir.Value(name=self.edit.name(f"{o.name}/real"), type=value.type) for o in node.outputs]
             for made, stored in zip(outputs, node.outputs, strict=True):
                 made.shape = None if stored.shape is None else stored.shape.copy()
             name = f"{outputs[0].name}/{node.op_type}"
             new = ir.Node("", node.op_type, inputs, node.attributes.values(), outputs=outputs, name=name)
-            node.append(new)
+            self.edit.insert(new, after=node, of=node)
             self.made.update({(*key, o): made for o, made in zip(node.outputs, outputs, strict=True)})
         return self.made[*key, old]
 
@@ -205,15 +204,12 @@ class _LinearReader:
         """Lets the users of the DequantizeLinear read the value, which takes its name if it has none to keep."""
         old = dequantize.outputs[0]
         if value not in self.claimed and value.producer() is not None and value.graph is old.graph:
-            self.rewriter.take_over(value, old)
+            self.edit.replace(old, value)
             self.claimed.add(value)
         elif old.is_graph_output():
-            identity = self.rewriter.node("Identity", [value], f"{old.name}/copy", like=value)
-            dequantize.append(identity)
-            self.rewriter.take_over(identity.outputs[0], old)
+            self.edit.replace(old, self.edit.node("Identity", [value], f"{old.name}/copy", like=value))
         else:
-            old.replace_all_uses_with(value)
-        self.rewriter.discard(old)
+            self.edit.redirect(old, value)
 
 
 def _key(meaning: Quantizer | Minifloat) -> _Key:

@@ -21,6 +21,8 @@ _MOVEMENT = frozenset(
     """DepthToSpace Expand Flatten Gather GlobalMaxPool Identity MaxPool Reshape Slice SpaceToDepth Split Squeeze Tile
     Transpose Unsqueeze""".split()
 )
+MOVEMENT = _MOVEMENT | {"Clip", "Pad", "Relu", "Resize"}
+"""Operators that may stand between QuantizeLinear and DequantizeLinear."""
 # ... and leave each channel where it is.
 _CHANNELWISE = frozenset(("GlobalMaxPool", "Identity", "MaxPool"))
 

@@ -16,7 +16,7 @@ from anybit.formats.dialect import Approximation, Outcome
 from anybit.formats.qdq.read import INTEGERS, required_input
 from anybit.formats.zero_signs import Told
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
 from anybit.ops.calls import operator_of
 from anybit.ops.zero_sign import is_negative_zero, refusal_where_told, tensors_of_told_zeros
@@ -43,18 +43,17 @@ def write_linear(model: ir.Model, choose: Choose, *, approximate: bool) -> Outco
     Returns:
         A refusal for every quantiser that stays, an approximation for every one that does not mean the same.
     """
-    rewriter = Rewriter(model, "write")
-    nodes = [n for n in model.graph.all_nodes() if operator_of(n, model.opset_imports) is not None]
-    infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
-    told = tensors_of_told_zeros(model) if nodes else {}
-    planner = _Planner(model, choose, approximate=approximate, enumeration=Enumeration(model), told=told)
-    plans = [planner.plan(n) for n in nodes]
-    refusals = [p for p in plans if isinstance(p, Refusal)]
-    written = [p for p in plans if isinstance(p, _WritePlan)]
-    written, too_new = _raise_opset(model, written)
-    for plan in written:
-        _apply(rewriter, plan)
-    rewriter.result(bool(written))
+    with Editor(model, rule="write") as edit:
+        nodes = [n for n in model.graph.all_nodes() if operator_of(n, model.opset_imports) is not None]
+        infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
+        told = tensors_of_told_zeros(model) if nodes else {}
+        planner = _Planner(model, choose, approximate=approximate, enumeration=Enumeration(model), told=told)
+        plans = [planner.plan(n) for n in nodes]
+        refusals = [p for p in plans if isinstance(p, Refusal)]
+        written = [p for p in plans if isinstance(p, _WritePlan)]
+        written, too_new = _raise_opset(model, written)
+        for plan in written:
+            _apply(edit, plan)
     return Outcome((*refusals, *too_new), tuple(a for p in written for a in p.approximations))
 
 
@@ -203,20 +202,20 @@ def _raise_opset(model: ir.Model, plans: Sequence[_WritePlan]) -> tuple[list[_Wr
     return kept, out
 
 
-def _apply(rewriter: Rewriter, plan: _WritePlan) -> None:
+def _apply(edit: Editor, plan: _WritePlan) -> None:
     old, x = plan.last.outputs[0], required_input(plan.node)
     name = str(old.name)
-    scale = rewriter.constant(f"{name}/scale", np.asarray(plan.spelling.scale))
+    scale = edit.constant(f"{name}/scale", np.asarray(plan.spelling.scale))
     zero_array = plan.spelling.zero_point.astype(np.int64).astype(plan.dtype.numpy())
-    zero_point = rewriter.constant(f"{name}/zero_point", np.asarray(zero_array))
+    zero_point = edit.constant(f"{name}/zero_point", np.asarray(zero_array))
     nodes: list[ir.Node] = []
     if plan.stored is not None:
-        integers = rewriter.constant(f"{x.name}{INTEGERS}", plan.stored, like=x)
+        integers = edit.constant(f"{x.name}{INTEGERS}", plan.stored, like=x)
     else:
         attributes = dict(plan.spelling.attributes)
         if not plan.saturate:
             attributes["saturate"] = ir.AttrInt64("saturate", 0)
-        quantize = rewriter.node(
+        quantize = edit.node(
             "QuantizeLinear", [x, scale, zero_point], f"{name}/quantized", like=x, attributes=attributes
         )
         nodes.append(quantize)
@@ -225,13 +224,11 @@ def _apply(rewriter: Rewriter, plan: _WritePlan) -> None:
     if plan.clip is not None:
         dtype = plan.dtype.numpy()
         keys = ("min", "max")
-        bounds = [rewriter.constant(f"{name}/{k}", np.asarray(b, dtype)) for k, b in zip(keys, plan.clip, strict=True)]
-        nodes.append(rewriter.node("Clip", [integers, *bounds], f"{name}/clipped", like=integers))
+        bounds = [edit.constant(f"{name}/{k}", np.asarray(b, dtype)) for k, b in zip(keys, plan.clip, strict=True)]
+        nodes.append(edit.node("Clip", [integers, *bounds], f"{name}/clipped", like=integers))
         integers = nodes[-1].outputs[0]
     attributes = plan.spelling.attributes
     nodes.append(
-        rewriter.node("DequantizeLinear", [integers, scale, zero_point], f"{name}/real", like=x, attributes=attributes)
+        edit.node("DequantizeLinear", [integers, scale, zero_point], f"{name}/real", like=x, attributes=attributes)
     )
-    plan.last.prepend(nodes)
-    rewriter.take_over(nodes[-1].outputs[0], old)
-    rewriter.discard(old)
+    edit.replace(old, nodes)

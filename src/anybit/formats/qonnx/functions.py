@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from anybit.cleanup.convert_opset import ConvertOpset
 from anybit.errors import UnsupportedError
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label
 from anybit.io.functions import (
     HELPER_VERSION,
@@ -88,21 +89,22 @@ def _operators(model: ir.Model) -> dict[ir.OperatorIdentifier, Operator]:
 
 def _cast_integers(model: ir.Model) -> None:
     """Casts integers that an operator is called on to float64, and its result to float32, which is what it means."""
-    for node, _ in list(calls(model)):
-        x, y = node.inputs[0], node.outputs[0]
-        if x is None or x.dtype is None or not x.dtype.is_integer():
-            continue
-        before = ir.node("Cast", [x], {"to": ir.DataType.DOUBLE.value})
-        before.outputs[0].name = f"{y.name}/double"
-        node.prepend(before)
-        node.replace_input_with(0, before.outputs[0])
-        after = ir.node("Cast", [y], {"to": ir.DataType.FLOAT.value})
-        new = after.outputs[0]
-        new.type, new.shape = ir.TensorType(ir.DataType.FLOAT), y.shape
-        node.append(after)
-        y.replace_all_uses_with(new, replace_graph_outputs=True)
-        after.replace_input_with(0, y)
-        new.name, y.name, y.type = y.name, f"{y.name}/levels", ir.TensorType(ir.DataType.DOUBLE)
+    with Editor(model, rule="embed functions") as edit:
+        for node, _ in list(calls(model)):
+            x, y = node.inputs[0], node.outputs[0]
+            if x is None or x.dtype is None or not x.dtype.is_integer():
+                continue
+            before = ir.node("Cast", [x], {"to": ir.DataType.DOUBLE.value})
+            before.outputs[0].name = f"{y.name}/double"
+            edit.insert(before, before=node)
+            node.replace_input_with(0, before.outputs[0])
+            after = ir.node("Cast", [y], {"to": ir.DataType.FLOAT.value})
+            new = after.outputs[0]
+            new.type, new.shape = ir.TensorType(ir.DataType.FLOAT), y.shape
+            edit.insert(after, after=node)
+            edit.replace(y, new, suffix="levels")
+            after.replace_input_with(0, y)
+            y.type = ir.TensorType(ir.DataType.DOUBLE)
 
 
 def _halves(model: ir.Model) -> dict[ir.OperatorIdentifier, bool]:

@@ -16,7 +16,7 @@ from anybit.cleanup.convert_opset import ConvertOpset
 from anybit.errors import UnsupportedError
 from anybit.formats.stock_runtime.graph import BELOW_BYTES, BYTES, Linear, dequantized, linear_of, readers, source
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
 from anybit.quantizers.clip_fusion import clip_limits
 
@@ -42,28 +42,24 @@ def write_stock_forms(model: ir.Model) -> None:
     plans = [p for n in model.graph.all_nodes() if (p := _plan(n)) is not None]
     if not plans or not _raise_opset(model, plans):
         plans = [p for p in plans if p.since == 1]
-    rewriter = Rewriter(model, "stock")
-    for plan in plans:
-        plan.apply(rewriter)
-    rewriter.result(bool(plans))
+    with Editor(model, rule="stock") as edit:
+        for plan in plans:
+            plan.apply(edit)
 
 
 def read_stock_forms(model: ir.Model) -> None:
     """Makes Relu and Clip again of Max and Min before QuantizeLinear of small types, in place."""
-    rewriter = Rewriter(model, "stock")
-    found = [n for n in rewriter.nodes("QuantizeLinear") if _loses_bounds(n)]
-    for quantize in found:
-        upper = _bounding(quantize.inputs[0], "Min")
-        lower = _bounding(quantize.inputs[0] if upper is None else upper.inputs[0], "Max")
-        if lower is None or (upper is None and constant(lower.inputs[1]) != 0):
-            continue
-        old = (lower if upper is None else upper).outputs[0]
-        bounds = [] if upper is None else [lower.inputs[1], upper.inputs[1]]
-        made = rewriter.node("Clip" if bounds else "Relu", [lower.inputs[0], *bounds], f"{old.name}/bounded", like=old)
-        lower.prepend(made)
-        rewriter.take_over(made.outputs[0], old)
-        rewriter.discard(old)
-    rewriter.result(bool(found))
+    with Editor(model, rule="stock") as edit:
+        found = [n for n in edit.nodes("QuantizeLinear") if _loses_bounds(n)]
+        for quantize in found:
+            upper = _bounding(quantize.inputs[0], "Min")
+            lower = _bounding(quantize.inputs[0] if upper is None else upper.inputs[0], "Max")
+            if lower is None or (upper is None and constant(lower.inputs[1]) != 0):
+                continue
+            old = (lower if upper is None else upper).outputs[0]
+            bounds = [] if upper is None else [lower.inputs[1], upper.inputs[1]]
+            made = edit.node("Clip" if bounds else "Relu", [lower.inputs[0], *bounds], f"{old.name}/bounded", like=old)
+            edit.replace(old, made, before=lower)
 
 
 def _bounding(value: ir.Value | None, op_type: str) -> ir.Node | None:
@@ -80,7 +76,7 @@ class _FormPlan:
     """One rewriting, and the first opset at which it is legal."""
 
     since: int
-    apply: Callable[[Rewriter], None]
+    apply: Callable[[Editor], None]
 
 
 def _plan(node: ir.Node) -> _FormPlan | None:
@@ -114,7 +110,7 @@ def _plan_weights(node: ir.Node) -> _FormPlan | None:
         return None
     if found.scales > 1 and node.attributes.get_int("axis", 1) % 2 == 0 and "block_size" not in node.attributes:
         return None  # one scale for each row is a form that is left alone, unless it is transposed
-    return _FormPlan(_PER_AXIS, lambda rewriter: _spread(rewriter, found))
+    return _FormPlan(_PER_AXIS, lambda edit: _spread(edit, found))
 
 
 def is_taken_for_blocks(weights: Linear) -> bool:
@@ -137,7 +133,7 @@ def _multiplies(node: ir.Node, place: int) -> bool:
     return node.attributes.get_int("transB", 0) == 0 and not (x is not None and x.is_byte)
 
 
-def _spread(rewriter: Rewriter, weights: Linear) -> None:
+def _spread(edit: Editor, weights: Linear) -> None:
     """The same scales along the last axis, or the blocks along the same one, the axis counted from the end."""
     node, stored = weights.node, weights.stored
     if stored is None:
@@ -150,7 +146,7 @@ def _spread(rewriter: Rewriter, weights: Linear) -> None:
         array = constant(value)
         if place and value is not None and array is not None:
             full = np.full(stored.shape[-1:], array.reshape(-1)[0], array.dtype)
-            node.replace_input_with(place, rewriter.constant(f"{value.name}s", full))
+            node.replace_input_with(place, edit.constant(f"{value.name}s", full))
     node.attributes["axis"] = ir.AttrInt64("axis", -1)
 
 
@@ -190,22 +186,21 @@ def _plan_bias(node: ir.Node) -> _FormPlan | None:
         return None
     if bias is None or bias.dtype != np.float32 or bias.ndim != 1 or is_exact_bias(bias, product):
         return None
-    return _FormPlan(1, lambda rewriter: _as_row(rewriter, node, place))
+    return _FormPlan(1, lambda edit: _as_row(edit, node, place))
 
 
-def _as_row(rewriter: Rewriter, node: ir.Node, place: int) -> None:
+def _as_row(edit: Editor, node: ir.Node, place: int) -> None:
     old = node.inputs[place]
     array = constant(old)
     if old is not None and array is not None:
-        node.replace_input_with(place, rewriter.constant(f"{old.name}/row", array[None], like=old))
-        rewriter.discard(old)
+        edit.rewire(node, place, edit.constant(f"{old.name}/row", array[None], like=old))
 
 
 def _plan_pair(node: ir.Node) -> _FormPlan | None:
     inner, outer = pair_before(node), linear_of(node)
     if inner is None or outer is None or not outer.is_byte:
         return None
-    return _FormPlan(_PER_AXIS, lambda rewriter: _clip(rewriter, inner))
+    return _FormPlan(_PER_AXIS, lambda edit: _clip(edit, inner))
 
 
 def pair_before(node: ir.Node) -> Linear | None:
@@ -219,19 +214,18 @@ def pair_before(node: ir.Node) -> Linear | None:
     return inner if same and last.dtype in BYTES | {ir.DataType.INT16, ir.DataType.UINT16} else None
 
 
-def _clip(rewriter: Rewriter, inner: Linear) -> None:
+def _clip(edit: Editor, inner: Linear) -> None:
     old = inner.node.outputs[0]
     if any(n.op_type == "Clip" for n, _ in old.uses()):
         return
     info = np.iinfo(inner.dtype.numpy())
     bounds = [
-        rewriter.constant(f"{old.name}/{k}", np.asarray(b, info.dtype))
-        for k, b in (("min", info.min), ("max", info.max))
+        edit.constant(f"{old.name}/{k}", np.asarray(b, info.dtype)) for k, b in (("min", info.min), ("max", info.max))
     ]
-    clip = rewriter.node("Clip", [old, *bounds], f"{old.name}/clipped", like=old)
+    clip = edit.node("Clip", [old, *bounds], f"{old.name}/clipped", like=old)
     old.replace_all_uses_with(clip.outputs[0])
     clip.replace_input_with(0, old)
-    inner.node.append(clip)
+    edit.insert(clip, after=inner.node, of=inner.node)
 
 
 def _loses_bounds(quantize: ir.Node) -> bool:
@@ -244,27 +238,25 @@ def _plan_bounds(node: ir.Node) -> _FormPlan | None:
     if bound is None or bound.op_type not in ("Clip", "Relu") or bound.outputs[0].dtype != ir.DataType.FLOAT:
         return None
     limits = (0.0, np.inf) if bound.op_type == "Relu" else clip_limits(bound)
-    return None if limits is None else _FormPlan(1, lambda rewriter: _max_min(rewriter, bound, limits))
+    return None if limits is None else _FormPlan(1, lambda edit: _max_min(edit, bound, limits))
 
 
-def _max_min(rewriter: Rewriter, bound: ir.Node, limits: tuple[float, float]) -> None:
+def _max_min(edit: Editor, bound: ir.Node, limits: tuple[float, float]) -> None:
     if bound.graph is None:  # it was shared, and is rewritten
         return
     old, value = bound.outputs[0], bound.inputs[0]
     nodes: list[ir.Node] = []
     for op_type, limit in zip(("Max", "Min"), limits, strict=True):
         if np.isfinite(limit):
-            number = rewriter.constant(f"{old.name}/{op_type.lower()}", np.asarray(limit, np.float32))
-            nodes.append(rewriter.node(op_type, [value, number], f"{old.name}/bounded", like=old))
+            number = edit.constant(f"{old.name}/{op_type.lower()}", np.asarray(limit, np.float32))
+            nodes.append(edit.node(op_type, [value, number], f"{old.name}/bounded", like=old))
             value = nodes[-1].outputs[0]
     if not nodes:
         return
-    bound.prepend(nodes)
-    rewriter.take_over(nodes[-1].outputs[0], old)
-    rewriter.discard(old)
+    edit.replace(old, nodes)
 
 
-def spread_scale(rewriter: Rewriter, node: ir.Node) -> None:
+def spread_scale(edit: Editor, node: ir.Node) -> None:
     """Gives Div by one number behind a MatMul, and Mul before one, a number for each column, of the same value.
 
     One number would become a factor of the MatMul: x / scale would be x * (1 / scale), and not rounded alike.
@@ -276,7 +268,7 @@ def spread_scale(rewriter: Rewriter, node: ir.Node) -> None:
     number, width = constant(value), shape[-1] if shape else None
     if number is not None and value is not None and number.size == 1 and width is not None and width > 1:
         spread = np.full(width, number.reshape(-1)[0], number.dtype)
-        node.replace_input_with(1, rewriter.constant(f"{value.name}s", spread))
+        node.replace_input_with(1, edit.constant(f"{value.name}s", spread))
 
 
 def _divides_product(node: ir.Node) -> bool:

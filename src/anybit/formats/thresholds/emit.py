@@ -15,7 +15,7 @@ from anybit.exact.numbers import Floats, Integers, Pairs
 from anybit.formats.thresholds.rows import Levels, Rows
 from anybit.graph.annotations import annotate_number_format
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
 from anybit.number_formats import BipolarFormat, IntFormat, NumberFormat
 from anybit.ops.operator import DOMAIN
@@ -31,11 +31,11 @@ class Written:
     """Adds nodes to a model, each before a node of the hub in whose place it computes.
 
     Attributes:
-        rewriter: Adds nodes and constants.
+        edit: Adds nodes and constants.
         roots: Whole numbers by the tensor of the hub that they stand for.
     """
 
-    rewriter: Rewriter
+    edit: Editor
     roots: dict[ir.Value, Integers] = field(default_factory=dict[ir.Value, Integers])
 
     def put(
@@ -48,19 +48,19 @@ class Written:
         attributes: Mapping[str, ir.Attr],
     ) -> ir.Value:
         """The output of a new standard node."""
-        node = self.rewriter.node(op_type, inputs, name, like=like, attributes=attributes)
-        before.prepend(node)
+        node = self.edit.node(op_type, inputs, name, like=like, attributes=attributes)
+        self.edit.insert(node, before=before, of=before)
         return node.outputs[0]
 
     def weights(self, name: str, weights: Array, declared: NumberFormat | None) -> ir.Value:
         """Integer weights as float32."""
-        value = self.rewriter.constant(name, np.ascontiguousarray(weights, np.float32))
+        value = self.edit.constant(name, np.ascontiguousarray(weights, np.float32))
         annotate_number_format(value, weight_type(weights, declared))
         return value
 
     def scaled(self, before: ir.Node, value: ir.Value, by: Float64s, axis: int | None, name: str) -> ir.Value:
         """The tensor times one number, or one a channel."""
-        factor = self.rewriter.constant(f"{name}/factor", laid(by.astype(np.float32), axis, value))
+        factor = self.edit.constant(f"{name}/factor", laid(by.astype(np.float32), axis, value))
         if np.isfinite(by).all() and (by == np.rint(by)).all():
             annotate_number_format(factor, integer_type(float(by.min()), float(by.max())))
         return self.put(before, "Mul", [value, factor], name, value, {})
@@ -113,7 +113,7 @@ class Written:
     ) -> ir.Value:
         """MultiThreshold in the place of a quantiser: the level of each number."""
         output = node.outputs[0]
-        thresholds = self.rewriter.constant(f"{output.name}/thresholds", rows.thresholds)
+        thresholds = self.edit.constant(f"{output.name}/thresholds", rows.thresholds)
         if whole and rows.thresholds.size:
             ends = (float(f(rows.thresholds)) for f in (np.min, np.max))
             annotate_number_format(thresholds, integer_type(*ends))
@@ -127,7 +127,7 @@ class Written:
         layout = LAYOUTS.get((rank, axis if axis is not None and len(rows.thresholds) > 1 else 1))
         if layout is not None:
             attributes.append(ir.AttrString("data_layout", layout))
-        new = self.rewriter.node(
+        new = self.edit.node(
             "MultiThreshold",
             [source, thresholds],
             f"{output.name}/levels",
@@ -135,7 +135,7 @@ class Written:
             domain=DOMAIN,
             attributes={a.name: a for a in attributes},
         )
-        node.prepend(new)
+        self.edit.insert(new, before=node, of=node)
         annotate_number_format(new.outputs[0], datatype)
         return new.outputs[0]
 
@@ -154,15 +154,15 @@ class Written:
             real = numbers.value
             unit = numbers.unit if (numbers.unit != numbers.unit[0]).any() else numbers.unit[:1]
             if (unit == 1).all() and numbers.bias is None and not old.is_graph_output():
-                old.replace_all_uses_with(real)
+                self.edit.redirect(old, real)
                 continue
             if (unit != 1).any() or numbers.bias is None:
                 real = self.scaled(maker, real, unit, numbers.axis, f"{old.name}/scaled")
             if numbers.bias is not None:
                 bias = laid(numbers.bias.astype(np.float32), numbers.axis, real)
-                added = self.rewriter.constant(f"{old.name}/bias", bias)
+                added = self.edit.constant(f"{old.name}/bias", bias)
                 real = self.put(maker, "Add", [real, added], f"{old.name}/biased", old, {})
-            self.rewriter.take_over(real, old)
+            self.edit.replace(old, real)
 
 
 def _is_kept_by_scale(numbers: Integers) -> bool:

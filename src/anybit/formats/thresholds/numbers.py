@@ -16,7 +16,7 @@ from anybit.formats.thresholds.emit import Written, integer_type, laid
 from anybit.formats.thresholds.levels import ThresholdLayer, declared_levels, threshold
 from anybit.formats.thresholds.rows import SAME
 from anybit.graph.annotations import annotate_number_format
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label
 
 _FLOAT_ROUNDING = 2.0**-21  # of a mean or sum: three roundings to float32 of what the magnitudes of its terms add up to
@@ -31,15 +31,15 @@ class Numbers:
     """Whole numbers by tensor, and the nodes that compute them.
 
     Attributes:
-        model: Hub model; what is written is added to it.
-        values: Its analysis.
+        edit: Adds what is written to a hub model.
+        values: Analysis of the model.
         ties: Whether levels may depend on a sum rounded once, where float32 rounds its summands apart.
         layers: Quantisers that were written.
         chains: Tensors as functions of whole numbers.
         written: What is added to the model.
     """
 
-    model: ir.Model
+    edit: Editor
     values: Values
     ties: bool = False
     layers: list[ThresholdLayer] = field(default_factory=list[ThresholdLayer])
@@ -48,7 +48,12 @@ class Numbers:
     _shifted: dict[ir.Value, Integers] = field(default_factory=dict[ir.Value, Integers])
 
     def __post_init__(self) -> None:
-        self.written = Written(Rewriter(self.model, "thresholds"))
+        self.written = Written(self.edit)
+
+    @property
+    def model(self) -> ir.Model:
+        """The hub model."""
+        return self.edit.model
 
     def declare(self, value: ir.Value) -> None:
         """A tensor of whole numbers that stand for themselves, such as a graph input."""
@@ -115,9 +120,7 @@ class Numbers:
         if max(np.abs(lo).max(), np.abs(hi).max(), np.abs(shift).max()) >= LARGEST_SUM:
             return Refusal(problem="sums and bias do not fit into float32", node=label(before))
         name = f"{numbers.value.name}/shifted"
-        added = self.written.rewriter.constant(
-            f"{name}/bias", laid(shift.astype(np.float32), numbers.axis, numbers.value)
-        )
+        added = self.edit.constant(f"{name}/bias", laid(shift.astype(np.float32), numbers.axis, numbers.value))
         annotate_number_format(added, integer_type(float(shift.min()), float(shift.max())))
         value = self.written.put(before, "Add", [numbers.value, added], name, numbers.value, {})
         shifted = replace(numbers, value=value, lo=lo, hi=hi, bias=None, parity=None, mac=None)

@@ -25,7 +25,7 @@ from anybit.formats.thresholds.weights import quantize_weights
 from anybit.formats.zero_signs import Told, keep_positive_zeros
 from anybit.graph.annotations import annotate_number_format
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
 from anybit.ops.calls import operator_of
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
@@ -48,19 +48,18 @@ def _one() -> npt.NDArray[np.float32]:
 
 def read(model: ir.Model) -> Outcome:
     """Reads every uniform MultiThreshold, and weights that are integers by annotation, in place."""
-    rewriter = Rewriter(model, "read thresholds")
-    quantize_weights(model, rewriter)
-    nodes = [n for n in model.graph.all_nodes() if operator_of(n, model.opset_imports) is MULTI_THRESHOLD]
-    if nodes:
-        InferShapes()(model)
-        values = values_of(model)
-        told = tensors_of_told_zeros(model)
-        with np.errstate(over="ignore", invalid="ignore"):  # levels that are no numbers have no plan
-            plans = [(n, _plan(n, values)) for n in nodes]
-        for node, plan in plans:
-            if plan is not None:
-                plan.apply(node, rewriter, told)
-    rewriter.result(bool(nodes))
+    with Editor(model, rule="read thresholds") as edit:
+        quantize_weights(model, edit)
+        nodes = [n for n in model.graph.all_nodes() if operator_of(n, model.opset_imports) is MULTI_THRESHOLD]
+        if nodes:
+            InferShapes()(model)
+            values = values_of(model)
+            told = tensors_of_told_zeros(model)
+            with np.errstate(over="ignore", invalid="ignore"):  # levels that are no numbers have no plan
+                plans = [(n, _plan(n, values)) for n in nodes]
+            for node, plan in plans:
+                if plan is not None:
+                    plan.apply(node, edit, told)
     return Outcome()
 
 
@@ -87,26 +86,25 @@ class _ThresholdPlan:
         """Whether it makes -0, which MultiThreshold does not."""
         return self.quantizer is not None and self.quantizer.makes_negative_zeros
 
-    def apply(self, node: ir.Node, rewriter: Rewriter, told: Told) -> None:
+    def apply(self, node: ir.Node, edit: Editor, told: Told) -> None:
         """Puts the quantiser in the place of the node."""
         x, old = node.inputs[0], node.outputs[0]
         if x is None:  # `_plan` has looked at it
             return
-        made = self._nodes(x, old, rewriter)
-        node.prepend(made)
+        made = self._nodes(x, old, edit)
+        edit.insert(made, before=node)
         if self.makes_negative_zeros:
-            keep_positive_zeros(rewriter, old, made[-1].outputs[0], told)
-        rewriter.take_over(made[-1].outputs[0], old)
+            keep_positive_zeros(edit, old, made[-1].outputs[0], told)
+        edit.replace(old, made[-1].outputs[0])
         annotate_number_format(made[-1].outputs[0], None)
-        rewriter.discard(old)
 
-    def _nodes(self, x: ir.Value, old: ir.Value, rewriter: Rewriter) -> list[ir.Node]:
+    def _nodes(self, x: ir.Value, old: ir.Value, edit: Editor) -> list[ir.Node]:
         name, made = str(old.name), list[ir.Node]()
 
         def put(op_type: str, number: npt.NDArray[np.float32], wish: str) -> None:
             before = made[-1].outputs[0] if made else x
-            parameter = rewriter.constant(f"{name}/{wish}", laid(number, self.axis, x))
-            made.append(rewriter.node(op_type, [before, parameter], f"{name}/{wish}_applied", like=old))
+            parameter = edit.constant(f"{name}/{wish}", laid(number, self.axis, x))
+            made.append(edit.node(op_type, [before, parameter], f"{name}/{wish}_applied", like=old))
 
         if (self.factor != 1).any():
             put("Mul", self.factor, "factor")
@@ -118,10 +116,10 @@ class _ThresholdPlan:
             put("Div", self.divisor, "step")
         before = made[-1].outputs[0] if made else x
         if self.quantizer is None:
-            scale = rewriter.constant(f"{name}/scale", np.asarray(self.scale))
-            made.append(rewriter.node("BipolarQuant", [before, scale], f"{name}/sign", like=old, domain=DOMAIN))
+            scale = edit.constant(f"{name}/scale", np.asarray(self.scale))
+            made.append(edit.node("BipolarQuant", [before, scale], f"{name}/sign", like=old, domain=DOMAIN))
         else:
-            made += quant_nodes(rewriter, before, self.quantizer, name)
+            made += quant_nodes(edit, before, self.quantizer, name)
             if self.scale != 1:
                 put("Mul", self.scale.reshape(1), "out_scale")
         if self.offset != 0:

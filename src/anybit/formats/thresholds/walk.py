@@ -22,6 +22,7 @@ from anybit.formats.thresholds.levels import ThresholdLayer
 from anybit.formats.thresholds.moves import MOVES, ORDERED, joined, map_of, moved
 from anybit.formats.thresholds.numbers import Numbers
 from anybit.formats.thresholds.sums import Sums
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label, reads, shape_of
 from anybit.ops.calls import operator_of
 from anybit.ops.operator import DOMAIN
@@ -42,16 +43,16 @@ class Flow:
         refusals: Nodes that could not be written.
     """
 
-    def __init__(self, model: ir.Model, values: Values, *, ties: bool = False) -> None:
-        """A walk over a hub model, to which the nodes are added, and its analysis; see `write_layers` for `ties`."""
-        self.model = model
+    def __init__(self, edit: Editor, values: Values, *, ties: bool = False) -> None:
+        """A walk over a hub model, to which `edit` adds nodes, and its analysis; see `write_layers` for `ties`."""
+        self.model = edit.model
         self.refusals: list[Refusal] = []
-        self._numbers = Numbers(model, values, ties)
+        self._numbers = Numbers(edit, values, ties)
         self._sums = Sums(self._numbers)
         self._written = self._numbers.written
         self._opsets = self.model.opset_imports
         self._varying = set(self.model.graph.inputs)
-        self._told = tensors_of_told_zeros(model)
+        self._told = tensors_of_told_zeros(self.model)
         self._rules: dict[str, Callable[[ir.Node], _Result]] = {
             **dict.fromkeys(PRODUCTS, self._sums.product),
             **dict.fromkeys(_WITHOUT_FORM, self._sums.without_form),

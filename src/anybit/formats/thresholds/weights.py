@@ -9,13 +9,13 @@ from anybit.errors import AnybitError
 from anybit.exact.integer_layers import PRODUCTS
 from anybit.graph.annotations import annotate_number_format, annotated_number_format
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.number_formats import BipolarFormat, IntFormat, TernaryFormat
 from anybit.ops.operator import DOMAIN
 from anybit.quantizers.quantizer import Quantizer, quant_nodes
 
 
-def quantize_weights(model: ir.Model, rewriter: Rewriter) -> None:
+def quantize_weights(model: ir.Model, edit: Editor) -> None:
     """A quantiser of scale 1 behind every weight of a product that is integer by annotation alone."""
     for value in list(model.graph.initializers.values()):
         users = [(n, i) for n, i in value.uses() if n.domain == "" and n.op_type in PRODUCTS and i == 1]
@@ -27,17 +27,15 @@ def quantize_weights(model: ir.Model, rewriter: Rewriter) -> None:
         if array is None or array.dtype != np.float32 or datatype is None or not datatype.allows(array).all():
             continue
         if isinstance(datatype, BipolarFormat):
-            scale = rewriter.constant(f"{value.name}/scale", np.ones((), np.float32))
-            nodes = [
-                rewriter.node("BipolarQuant", [value, scale], f"{value.name}/quantized", like=value, domain=DOMAIN)
-            ]
+            scale = edit.constant(f"{value.name}/scale", np.ones((), np.float32))
+            nodes = [edit.node("BipolarQuant", [value, scale], f"{value.name}/quantized", like=value, domain=DOMAIN)]
         elif isinstance(datatype, IntFormat | TernaryFormat):
             lo, hi = (float(end) for end in (datatype.min, datatype.max))
             quantizer = Quantizer(np.ones((), np.float32), np.zeros(()), np.asarray(lo), np.asarray(hi)).between(lo, hi)
-            nodes = quant_nodes(rewriter, value, quantizer, f"{value.name}/quantized")
+            nodes = quant_nodes(edit, value, quantizer, f"{value.name}/quantized")
         else:
             continue
-        users[0][0].prepend(nodes)
+        edit.insert(nodes, before=users[0][0])
         for user, position in users:
             user.replace_input_with(position, nodes[-1].outputs[0])
         annotate_number_format(value, None)

@@ -19,6 +19,7 @@ from anybit.formats.dialect import Outcome
 from anybit.formats.thresholds.levels import ThresholdLayer
 from anybit.formats.thresholds.read import read
 from anybit.formats.thresholds.walk import QUANTIZERS, Flow
+from anybit.graph.editor import Editor
 from anybit.ops.calls import operator_of
 
 __all__ = ["read", "write", "write_layers"]
@@ -46,11 +47,12 @@ def write_layers(model: ir.Model, *, ties: bool = False) -> tuple[Outcome, tuple
             `ThresholdLayer.ties` says which they are; else the quantiser is refused.
     """
     InferShapes()(model)
-    flow = Flow(model, values_of(model), ties=ties)
-    flow.run()
-    RemoveUnused()(model)
-    FoldConstants(keep_quantizers=False)(model)  # weights of products that stay real
-    RemoveUnused()(model)
+    with Editor(model, rule="thresholds") as edit:
+        flow = Flow(edit, values_of(model), ties=ties)
+        flow.run()
+        RemoveUnused()(model)
+        FoldConstants(keep_quantizers=False)(model)  # weights of products that stay real
+        RemoveUnused()(model)
     return Outcome(_distinct(flow.refusals)), flow.layers
 
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from anybit.arrays import Array
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.frontends.keras.weights import UniformGrid, Weight, compact
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.builder import NodeBuilder
 from anybit.ops.operator import DOMAIN
 
 OPSET = 20
@@ -61,14 +61,14 @@ class Graph:
     def __init__(self, name: str) -> None:
         graph = ir.Graph([], [], nodes=[], name=name or "keras", opset_imports={"": OPSET, DOMAIN: 1})
         self.model = ir.Model(graph, ir_version=IR_VERSION, producer_name="anybit")
-        self._rewriter = Rewriter(self.model, "keras")
+        self._builder = NodeBuilder(self.model)
         self._weights: dict[tuple[int, str], ir.Value] = {}
         self._turned: dict[tuple[ir.Value, bool], LayerTensor] = {}
 
     def input(self, name: str, shape: Sequence[int | str], keras_shape: tuple[int | None, ...]) -> LayerTensor:
         """A new graph input of float32."""
         kind = ir.TensorType(ir.DataType.FLOAT)
-        value = ir.Value(name=self._rewriter.name(name), type=kind, shape=ir.Shape(shape))
+        value = ir.Value(name=self._builder.name(name), type=kind, shape=ir.Shape(shape))
         self.model.graph.inputs.append(value)
         return LayerTensor(value, keras_shape)
 
@@ -78,7 +78,7 @@ class Graph:
         if value.is_graph_input() or value.is_graph_output():
             value = self.node("Identity", [value], name)
         else:
-            value.name = self._rewriter.name(name)
+            value.name = self._builder.name(name)
         value.type = ir.TensorType(ir.DataType.FLOAT)
         self.model.graph.outputs.append(value)
 
@@ -104,14 +104,14 @@ class Graph:
     ) -> ir.Value:
         listed = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in attributes.items()}
         given = {a.name: a for a in ir.convenience.convert_attributes(listed)}
-        node = self._rewriter.node(op_type, values, wish, domain=domain, attributes=given)
+        node = self._builder.node(op_type, values, wish, domain=domain, attributes=given)
         self.model.graph.append(node)
         return node.outputs[0]
 
     def constant(self, wish: str, array: Array | float) -> ir.Value:
         """A new initializer; numbers are float32."""
         kept = array if isinstance(array, np.ndarray) and array.dtype.kind != "f" else np.asarray(array, np.float32)
-        return self._rewriter.constant(wish, kept)
+        return self._builder.constant(wish, kept)
 
     def elementwise(
         self, op_type: str, tensor: LayerTensor, wish: str, *operands: Array | float, **attributes: float

@@ -10,12 +10,11 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.cleanup.infer_shapes import InferShapes
-from anybit.errors import Finding, Severity
+from anybit.errors import Refusal
 from anybit.graph.annotations import annotate_layout, annotated_layout
 from anybit.graph.constants import constant, has_default, new_initializer
+from anybit.graph.editor import Editor
 from anybit.graph.names import Names
-from anybit.graph.notes import note
-from anybit.graph.walk import label
 from anybit.passes.layout.conv_1d_rules import Conv1dPlan, Planner, UnitAxis, connected, is_one_dimensional
 
 _AXES_ARE_AN_INPUT = 13
@@ -42,19 +41,18 @@ class Conv1dTo2d(ir.passes.InPlacePass):
         InferShapes()(model)
         planner = Planner(self.unit)
         plans = {n: p for n in model.graph.all_nodes() if (p := planner.plan(n, model.opset_imports)) is not None}
-        for node in (n for n in model.graph.all_nodes() if n not in plans and is_one_dimensional(n)):
-            note(model, Finding(
-                rule="conv-1d-to-2d", problem="left on three dimensions", node=label(node),
-                expected="known ranks, plain attributes, one output", severity=Severity.WARNING,
-            ))  # fmt: skip
-        region = connected(plans)
-        if region:
-            rewriter = _Rewriter(model, self, {n: p for n, p in plans.items() if n in region})
-            rewriter.rewrite()
-        return ir.passes.PassResult(model, modified=bool(region))
+        with Editor(model, rule="conv-1d-to-2d") as edit:
+            for node in (n for n in model.graph.all_nodes() if n not in plans and is_one_dimensional(n)):
+                expected = "known ranks, plain attributes, one output"
+                edit.leave(node, Refusal(problem="left on three dimensions", expected=expected))
+            region = connected(plans)
+            if region:
+                edit.touch()
+                _Rewriting(model, self, {n: p for n, p in plans.items() if n in region}).rewrite()
+        return edit.result()
 
 
-class _Rewriter:
+class _Rewriting:
     """Rewrites the nodes of a region, each in its place, and bridges to what stays on three dimensions."""
 
     def __init__(self, model: ir.Model, options: Conv1dTo2d, plans: Mapping[ir.Node, Conv1dPlan]) -> None:

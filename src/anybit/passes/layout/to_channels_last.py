@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import Refusal
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.ops.channels_last.layout import DOMAIN
 from anybit.passes.layout.channels_last.axes import RULES
 from anybit.passes.layout.channels_last.feature_order import Absorption, absorb, is_flatten, permute
@@ -50,20 +50,20 @@ class ToChannelsLast(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         InferShapes()(model)
-        rewriter = Rewriter(model, "to-channels-last")
-        plans = {n: p for n in model.graph if (p := self._plan(n, model.opset_imports)) is not None}
-        connected = _connected(plans, self._seeds(model, plans))
-        region = {n: p for n, p in plans.items() if n in connected}
-        for node in model.graph:
-            if region and node not in region and _is_left(node, self.domain):
-                rewriter.leave(node, Refusal(problem="its channels stay the second axis", got=node.op_type))
-        region |= _flattened(rewriter, region)
-        if region:
-            rewriting = Rewriting(rewriter, region, keep_input=self.keep_input, keep_output=self.keep_output)
-            rewriting.rewrite()
-        if any(p.domain == DOMAIN for p in region.values()):
-            model.opset_imports.setdefault(DOMAIN, model.opset_imports[""])
-        return rewriter.result(bool(region))
+        with Editor(model, rule="to-channels-last") as edit:
+            plans = {n: p for n in model.graph if (p := self._plan(n, model.opset_imports)) is not None}
+            connected = _connected(plans, self._seeds(model, plans))
+            region = {n: p for n, p in plans.items() if n in connected}
+            for node in model.graph:
+                if region and node not in region and _is_left(node, self.domain):
+                    edit.leave(node, Refusal(problem="its channels stay the second axis", got=node.op_type))
+            region |= _flattened(edit, region)
+            if region:
+                rewriting = Rewriting(edit, region, keep_input=self.keep_input, keep_output=self.keep_output)
+                rewriting.rewrite()
+            if any(p.domain == DOMAIN for p in region.values()):
+                model.opset_imports.setdefault(DOMAIN, model.opset_imports[""])
+        return edit.result()
 
     def _plan(self, node: ir.Node, opsets: Mapping[str, int]) -> LayoutPlan | None:
         if not node.outputs or any(a.is_ref() for a in node.attributes.values()):
@@ -132,18 +132,18 @@ def _is_left(node: ir.Node, domain: Domain) -> bool:
     return node.op_type in LEFT or (domain is Domain.CHANNELS_LAST and node.op_type in ANCHORS)
 
 
-def _flattened(rewriter: Rewriter, region: Mapping[ir.Node, LayoutPlan]) -> dict[ir.Node, LayoutPlan]:
+def _flattened(edit: Editor, region: Mapping[ir.Node, LayoutPlan]) -> dict[ir.Node, LayoutPlan]:
     """The Flattens behind the region whose users take the features in their new order; those are given it."""
-    opsets, found = rewriter.model.opset_imports, dict[ir.Node, LayoutPlan]()
+    opsets, found = edit.model.opset_imports, dict[ir.Node, LayoutPlan]()
     made = [o for n, p in region.items() if p.follows for o in n.outputs]
     for value in made:
         for node, index in value.uses():
-            if index != 0 or node.graph is not rewriter.model.graph or not is_flatten(node):
+            if index != 0 or node.graph is not edit.model.graph or not is_flatten(node):
                 continue
             result = absorb(node, opsets)
             if isinstance(result, Absorption):
-                permute(rewriter, result, opsets)
+                permute(edit, result, opsets)
                 found[node] = LayoutPlan(rank=rank_of(value) or 0, follows=False)
             else:
-                rewriter.leave(node, result)
+                edit.leave(node, result)
     return found

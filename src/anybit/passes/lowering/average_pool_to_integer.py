@@ -12,7 +12,7 @@ from anybit.analysis.values.interpreter import Values, values_of
 from anybit.analysis.values.tensor_values import IntegerGrid
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import Refusal
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
 from anybit.ops.calls import operator_of
 from anybit.ops.operator import DOMAIN
@@ -38,28 +38,30 @@ class AveragePoolToInteger(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        rewriter = Rewriter(model, "average-pool-to-integer")
-        found = [
-            (node, behind)
-            for node in model.graph.all_nodes()
-            if node.op_type == "Trunc" and operator_of(node, model.opset_imports) and (behind := pool_behind(node))
-        ]
-        if not found:
-            return rewriter.result(modified=False)
-        InferShapes()(model)
-        values = values_of(model)
-        modified, told = False, tensors_of_told_zeros(model)
-        for trunc, (node, mul) in found:
-            refusal = refusal_where_told(trunc.outputs[0], told) or _lower(rewriter, values, trunc, node, mul)
-            if refusal is not None:
-                rewriter.leave(trunc, refusal)
-            modified |= refusal is None
-        return rewriter.result(modified)
+        with Editor(model, rule="average-pool-to-integer") as edit:
+            found = [
+                (node, behind)
+                for node in model.graph.all_nodes()
+                if node.op_type == "Trunc" and operator_of(node, model.opset_imports) and (behind := pool_behind(node))
+            ]
+            if found:
+                InferShapes()(model)
+                _lower_all(edit, found)
+        return edit.result()
 
 
-def _lower(rewriter: Rewriter, values: Values, trunc: ir.Node, node: ir.Node, mul: ir.Node | None) -> Refusal | None:
+def _lower_all(edit: Editor, found: list[tuple[ir.Node, tuple[ir.Node, ir.Node | None]]]) -> None:
+    """Replaces each pool with the Trunc behind it, or notes why not."""
+    values, told = values_of(edit.model), tensors_of_told_zeros(edit.model)
+    for trunc, (node, mul) in found:
+        refusal = refusal_where_told(trunc.outputs[0], told) or _lower(edit, values, trunc, node, mul)
+        if refusal is not None:
+            edit.leave(trunc, refusal)
+
+
+def _lower(edit: Editor, values: Values, trunc: ir.Node, node: ir.Node, mul: ir.Node | None) -> Refusal | None:
     """Replaces the pool and the Trunc, or says why not."""
-    opsets, pixels = rewriter.model.opset_imports, node.inputs[0]
+    opsets, pixels = edit.model.opset_imports, node.inputs[0]
     shape = None if pixels is None else shape_of(pixels)
     between = [n.outputs[0] for n in (node, mul) if n is not None]
     if any(len(v.uses()) != 1 or v.is_graph_output() for v in between):
@@ -76,7 +78,7 @@ def _lower(rewriter: Rewriter, values: Values, trunc: ir.Node, node: ir.Node, mu
     if grid is None or shift.unit < 1:
         return Refusal(problem="the output grid is finer than that of the sums", got=str(shift.unit))
     widths = _widths(pool, shift, grid)
-    steps = _Steps(rewriter, trunc, pixels)
+    steps = _Steps(edit, trunc, pixels)
     steps.by_constant("Div", grid.scale.reshape(()), "integers")
     if widths is None:
         _sum_and_trunc(steps, pool, shift, trunc, shape[1], opsets)
@@ -89,9 +91,7 @@ def _lower(rewriter: Rewriter, values: Values, trunc: ir.Node, node: ir.Node, mu
         steps.add("QuantAvgPool2d", [], "pool", attributes, domain=DOMAIN)
         scale = shift.scale
     steps.by_constant("Mul", scale, "scaled", last=True)
-    rewriter.discard(*trunc.inputs)
-    if trunc.graph is not None:
-        trunc.graph.remove(trunc, safe=True)
+    edit.remove(trunc)
     return None
 
 
@@ -132,12 +132,12 @@ def _sum_and_trunc(
 class _Steps:
     """Nodes one behind the other, in front of the one that they replace."""
 
-    def __init__(self, rewriter: Rewriter, old: ir.Node, start: ir.Value) -> None:
-        self._rewriter = rewriter
+    def __init__(self, edit: Editor, old: ir.Node, start: ir.Value) -> None:
+        self._edit = edit
         self._old = old
         self._value = start
         self._name = old.outputs[0].name
-        self._output = rewriter.successor(old.outputs[0], "replaced")
+        self._output = edit.successor(old.outputs[0], "replaced")
 
     def add(
         self,
@@ -151,11 +151,11 @@ class _Steps:
     ) -> None:
         """One more node; the last one makes the output."""
         wish = f"{self._name}/{suffix}"
-        inputs = [self._rewriter.constant(f"{wish}_{i}", np.asarray(c)) for i, c in enumerate(constants)]
+        inputs = [self._edit.constant(f"{wish}_{i}", np.asarray(c)) for i, c in enumerate(constants)]
         target = self._output if last else wish
-        node = self._rewriter.node(op_type, [self._value, *inputs], target, domain=domain, attributes=attributes)
+        node = self._edit.node(op_type, [self._value, *inputs], target, domain=domain, attributes=attributes)
         node.outputs[0].type = self._output.type
-        self._old.prepend(node)
+        self._edit.insert(node, before=self._old)
         self._value = node.outputs[0]
 
     def by_constant(self, op_type: str, number: np.ndarray, suffix: str, *, last: bool = False) -> None:

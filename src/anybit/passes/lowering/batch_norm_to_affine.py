@@ -12,7 +12,7 @@ from anybit.arrays import as_float64
 from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
 
 _Float64s = npt.NDArray[np.float64]
@@ -30,17 +30,17 @@ class BatchNormToAffine(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        rewriter = Rewriter(model, "batch-norm-to-affine")
-        nodes = rewriter.nodes("BatchNormalization")
-        rewriter.require_broadcasting(nodes)
-        infer_missing(model, [n.inputs[0] for n in nodes])
-        for node in nodes:
-            constants = _constants(node)
-            if isinstance(constants, Refusal):
-                rewriter.leave(node, constants)
-                continue
-            _rewrite(rewriter, node, *constants)
-        return rewriter.result(any(n.op_type == "Add" for n in nodes))
+        with Editor(model, rule="batch-norm-to-affine") as edit:
+            nodes = edit.nodes("BatchNormalization")
+            edit.require_broadcasting(nodes)
+            infer_missing(model, [n.inputs[0] for n in nodes])
+            for node in nodes:
+                constants = _constants(node)
+                if isinstance(constants, Refusal):
+                    edit.leave(node, constants)
+                    continue
+                _rewrite(edit, node, *constants)
+        return edit.result()
 
 
 def _constants(node: ir.Node) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]] | Refusal:
@@ -65,15 +65,13 @@ def _constants(node: ir.Node) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.
     return factor, offset
 
 
-def _rewrite(
-    rewriter: Rewriter, node: ir.Node, factor: npt.NDArray[np.floating], offset: npt.NDArray[np.floating]
-) -> None:
+def _rewrite(edit: Editor, node: ir.Node, factor: npt.NDArray[np.floating], offset: npt.NDArray[np.floating]) -> None:
     output, x, *old = node.outputs[0], *node.inputs
     names = [f"{output.name}/{name}" for name in ("factor", "offset")]
-    product = rewriter.node("Mul", [x, rewriter.constant(names[0], factor)], f"{output.name}/scaled", like=output)
-    node.prepend(product)
-    become_add(node, product.outputs[0], rewriter.constant(names[1], offset))
-    rewriter.discard(*old)
+    product = edit.node("Mul", [x, edit.constant(names[0], factor)], f"{output.name}/scaled", like=output)
+    edit.insert(product, before=node)
+    become_add(node, product.outputs[0], edit.constant(names[1], offset))
+    edit.discard(*old)
 
 
 def become_add(node: ir.Node, x: ir.Value, offset: ir.Value) -> None:

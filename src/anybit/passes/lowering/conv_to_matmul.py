@@ -9,7 +9,7 @@ import onnx_ir as ir
 from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.graph.annotations import annotate_layout
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.channels_last.layout import to_first, to_last
@@ -30,22 +30,20 @@ class ConvToMatMul(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        rewriter = Rewriter(model, "conv-to-matmul")
-        nodes = [n for n in model.graph.all_nodes() if n.op_type == "Conv" and n.domain in ("", CHANNELS_LAST)]
-        rewriter.require_broadcasting(nodes)
-        infer_missing(model, [v for n in nodes for v in n.inputs[:2]])
-        modified = False
-        for node in nodes:
-            refusal = _lower(rewriter, node)
-            if refusal is not None:
-                rewriter.leave(node, refusal)
-            modified |= refusal is None
-        if any(n.domain == DOMAIN for n in model.graph.all_nodes()):
-            model.opset_imports.setdefault(DOMAIN, 1)
-        return rewriter.result(modified)
+        with Editor(model, rule="conv-to-matmul") as edit:
+            nodes = [n for n in model.graph.all_nodes() if n.op_type == "Conv" and n.domain in ("", CHANNELS_LAST)]
+            edit.require_broadcasting(nodes)
+            infer_missing(model, [v for n in nodes for v in n.inputs[:2]])
+            for node in nodes:
+                refusal = _lower(edit, node)
+                if refusal is not None:
+                    edit.leave(node, refusal)
+            if any(n.domain == DOMAIN for n in model.graph.all_nodes()):
+                model.opset_imports.setdefault(DOMAIN, 1)
+        return edit.result()
 
 
-def _lower(rewriter: Rewriter, node: ir.Node) -> Refusal | None:
+def _lower(edit: Editor, node: ir.Node) -> Refusal | None:
     """Replaces the node, or says why not."""
     image, weight = node.inputs[0], node.inputs[1]
     kernel = _kernel(node)
@@ -56,24 +54,23 @@ def _lower(rewriter: Rewriter, node: ir.Node) -> Refusal | None:
     windows = _windows(node, kernel)
     if isinstance(windows, Refusal):
         return windows
-    rows = matrix(rewriter, node, kernel)
+    rows = matrix(edit, node, kernel)
     if isinstance(rows, Refusal):
         return rows
-    last = image if kernel.channels_last else _transposed(rewriter, node, image, to_last(4))
+    last = image if kernel.channels_last else _transposed(edit, node, image, to_last(4))
     if windows.kernel != (1, 1) or any((*windows.pads_begin, *windows.pads_end)) or windows.strides != (1, 1):
-        last = _im2col(rewriter, node, last, kernel, windows)
-    output, bias = rewriter.successor(node.outputs[0], "convolution"), node.inputs[2] if len(node.inputs) > 2 else None
+        last = _im2col(edit, node, last, kernel, windows)
+    output, bias = edit.successor(node.outputs[0], "convolution"), node.inputs[2] if len(node.inputs) > 2 else None
     steps: list[tuple[str, list[ir.Value], dict[str, ir.Attr]]] = [("MatMul", [rows], {})]
     steps += [] if bias is None else [("Add", [bias], {})]
     steps += [] if kernel.channels_last else [("Transpose", [], {"perm": ir.AttrInt64s("perm", list(to_first(4)))})]
     for position, (op_type, operands, attributes) in enumerate(steps, start=1):
         target = output if position == len(steps) else f"{output.name}/{op_type.lower()}"
-        made = rewriter.node(op_type, [last, *operands], target, attributes=attributes)
+        made = edit.node(op_type, [last, *operands], target, attributes=attributes)
         last = made.outputs[0]
         last.type = output.type
-        node.prepend(made)
-    rewriter.discard(*node.inputs)
-    node.graph.remove(node, safe=True)
+        edit.insert(made, before=node)
+    edit.remove(node)
     return None
 
 
@@ -100,18 +97,18 @@ def _windows(node: ir.Node, kernel: Kernel) -> Windows | Refusal:
     return Windows.of([1 if n is None else n for n in spatial], kernel.spatial, attributes)
 
 
-def _transposed(rewriter: Rewriter, node: ir.Node, image: ir.Value, order: tuple[int, ...]) -> ir.Value:
+def _transposed(edit: Editor, node: ir.Node, image: ir.Value, order: tuple[int, ...]) -> ir.Value:
     attributes = {"perm": ir.AttrInt64s("perm", list(order))}
-    made = rewriter.node("Transpose", [image], f"{image.name}/channels_last", attributes=attributes)
+    made = edit.node("Transpose", [image], f"{image.name}/channels_last", attributes=attributes)
     value = made.outputs[0]
     value.type = image.type
     value.shape = None if image.shape is None else ir.Shape([image.shape[a] for a in order])
     _annotate(value, image)
-    node.prepend(made)
+    edit.insert(made, before=node)
     return value
 
 
-def _im2col(rewriter: Rewriter, node: ir.Node, image: ir.Value, kernel: Kernel, windows: Windows) -> ir.Value:
+def _im2col(edit: Editor, node: ir.Node, image: ir.Value, kernel: Kernel, windows: Windows) -> ir.Value:
     lists = {
         "stride": windows.strides,
         "kernel_size": windows.kernel,
@@ -125,10 +122,10 @@ def _im2col(rewriter: Rewriter, node: ir.Node, image: ir.Value, kernel: Kernel, 
     if sizes is not None and None not in sizes[1:]:  # the tools that read it take one image at a time
         text = ",".join(str(n) for n in (1, *sizes[1:]))
         attributes["input_shape"] = ir.AttrString("input_shape", f"({text})")
-    made = rewriter.node("Im2Col", [image], f"{image.name}/rows", domain=DOMAIN, attributes=attributes)
+    made = edit.node("Im2Col", [image], f"{image.name}/rows", domain=DOMAIN, attributes=attributes)
     made.outputs[0].type = image.type
     _annotate(made.outputs[0], image)
-    node.prepend(made)
+    edit.insert(made, before=node)
     return made.outputs[0]
 
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from anybit.arrays import Array
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 
 
 @dataclass(frozen=True)
@@ -23,24 +23,21 @@ class DivToMul(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        rewriter = Rewriter(model, "div-to-mul")
-        reciprocals: dict[ir.Value, ir.Value] = {}
-        nodes = rewriter.nodes("Div")
-        rewriter.require_broadcasting(nodes)
-        modified = False
-        for node in nodes:
-            divisor = node.inputs[1]
-            array = _reciprocal(constant(divisor))
-            if divisor is None or isinstance(array, Refusal):
-                rewriter.leave(node, array if isinstance(array, Refusal) else Refusal(problem="the divisor is missing"))
-                continue
-            if divisor not in reciprocals:
-                reciprocals[divisor] = rewriter.constant(f"{divisor.name}/reciprocal", array, like=divisor)
-            node.op_type = "Mul"
-            node.replace_input_with(1, reciprocals[divisor])
-            rewriter.discard(divisor)
-            modified = True
-        return rewriter.result(modified)
+        with Editor(model, rule="div-to-mul") as edit:
+            reciprocals: dict[ir.Value, ir.Value] = {}
+            nodes = edit.nodes("Div")
+            edit.require_broadcasting(nodes)
+            for node in nodes:
+                divisor = node.inputs[1]
+                array = _reciprocal(constant(divisor))
+                if divisor is None or isinstance(array, Refusal):
+                    edit.leave(node, array if isinstance(array, Refusal) else Refusal(problem="the divisor is missing"))
+                    continue
+                if divisor not in reciprocals:
+                    reciprocals[divisor] = edit.constant(f"{divisor.name}/reciprocal", array, like=divisor)
+                node.op_type = "Mul"
+                edit.rewire(node, 1, reciprocals[divisor])
+        return edit.result()
 
 
 def _reciprocal(divisor: Array | None) -> Array | Refusal:

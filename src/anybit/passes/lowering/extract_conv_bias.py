@@ -11,7 +11,7 @@ from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.graph.annotations import annotate_layout
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
 from anybit.ops.calls import operator_of
 from anybit.ops.elementwise import ELEMENTWISE
@@ -28,27 +28,25 @@ class ExtractConvBias(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        rewriter = Rewriter(model, "extract-conv-bias")
-        nodes = [n for n in rewriter.nodes("Conv", "ConvTranspose") if len(n.inputs) > 2 and n.inputs[2] is not None]
-        rewriter.require_broadcasting(nodes)
-        if any(_rank(n) is None for n in nodes):
-            infer_missing(model, [n.inputs[1] for n in nodes])
-        modified = False
-        for node in nodes:
-            rank, bias = _rank(node), node.inputs[2]
-            if rank is None or bias is None:
-                rewriter.leave(
-                    node, Refusal(problem="the rank of the convolution is unknown", hint="fold shapes first")
-                )
-                continue
-            reshaped = _reshaped(rewriter, node, bias, rank)
-            node.resize_inputs(2)
-            convolved = node.outputs[0]
-            output = rewriter.successor(convolved, "without_bias")
-            node.append(rewriter.node("Add", [convolved, reshaped], output))
-            rewriter.discard(bias)
-            modified = True
-        return rewriter.result(modified)
+        with Editor(model, rule="extract-conv-bias") as edit:
+            nodes = [n for n in edit.nodes("Conv", "ConvTranspose") if len(n.inputs) > 2 and n.inputs[2] is not None]
+            edit.require_broadcasting(nodes)
+            if any(_rank(n) is None for n in nodes):
+                infer_missing(model, [n.inputs[1] for n in nodes])
+            for node in nodes:
+                rank, bias = _rank(node), node.inputs[2]
+                if rank is None or bias is None:
+                    edit.leave(
+                        node, Refusal(problem="the rank of the convolution is unknown", hint="fold shapes first")
+                    )
+                    continue
+                reshaped = _reshaped(edit, node, bias, rank)
+                node.resize_inputs(2)
+                convolved = node.outputs[0]
+                output = edit.successor(convolved, "without_bias")
+                edit.insert(edit.node("Add", [convolved, reshaped], output), after=node)
+                edit.discard(bias)
+        return edit.result()
 
 
 def _rank(node: ir.Node) -> int | None:
@@ -60,32 +58,32 @@ def _rank(node: ir.Node) -> int | None:
     return None if kernel is None else len(kernel.as_ints()) + 2
 
 
-def _reshaped(rewriter: Rewriter, node: ir.Node, bias: ir.Value, rank: int) -> ir.Value:
+def _reshaped(edit: Editor, node: ir.Node, bias: ir.Value, rank: int) -> ir.Value:
     """The bias in the shape (1, M, 1, ...); nodes that it takes are put in front of `node`."""
     name, shape = f"{bias.name}/reshaped", (1, -1, *(1 for _ in range(rank - 2)))
     array = constant(bias)
     if array is not None:
-        value = rewriter.constant(name, array.reshape(shape))
+        value = edit.constant(name, array.reshape(shape))
         _annotate(value, bias)
         return value
-    inputs = _quantizer_inputs(rewriter, bias, shape)
+    inputs = _quantizer_inputs(edit, bias, shape)
     quantizer = bias.producer()
     if inputs is None or quantizer is None:
-        target = rewriter.constant(f"{name}/shape", np.array(shape, np.int64))
-        made = rewriter.node("Reshape", [bias, target], name)
+        target = edit.constant(f"{name}/shape", np.array(shape, np.int64))
+        made = edit.node("Reshape", [bias, target], name)
     else:
-        made = rewriter.node(quantizer.op_type, inputs, name, domain=quantizer.domain, attributes=quantizer.attributes)
+        made = edit.node(quantizer.op_type, inputs, name, domain=quantizer.domain, attributes=quantizer.attributes)
     value = made.outputs[0]
     value.type = bias.type
     _annotate(value, bias)
-    node.prepend(made)
+    edit.insert(made, before=node)
     return value
 
 
-def _quantizer_inputs(rewriter: Rewriter, bias: ir.Value, shape: tuple[int, ...]) -> list[ir.Value | None] | None:
+def _quantizer_inputs(edit: Editor, bias: ir.Value, shape: tuple[int, ...]) -> list[ir.Value | None] | None:
     """The inputs of the quantiser behind the bias, reshaped like it; None if no quantiser of a constant is there."""
     node = bias.producer()
-    if node is None or operator_of(node, rewriter.model.opset_imports) is None or node.op_type not in ELEMENTWISE:
+    if node is None or operator_of(node, edit.model.opset_imports) is None or node.op_type not in ELEMENTWISE:
         return None
     arrays = [constant(v) for v in node.inputs]
     if any(a is None or a.ndim > 1 for a in arrays) or arrays[0] is None or arrays[0].ndim != 1:
@@ -94,7 +92,7 @@ def _quantizer_inputs(rewriter: Rewriter, bias: ir.Value, shape: tuple[int, ...]
     for position, (value, array) in enumerate(zip(node.inputs, arrays, strict=True)):
         if value is None or array is None or (position and array.size == 1):
             continue  # a single number is the same for every shape of X
-        inputs[position] = rewriter.constant(f"{value.name}/reshaped", array.reshape(shape))
+        inputs[position] = edit.constant(f"{value.name}/reshaped", array.reshape(shape))
         _annotate(inputs[position], value)
     return inputs
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal, UsageError
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.ops.calls import operator_of
 from anybit.ops.quantizer_parameters import EXACT_FLOAT32_BITS
 
@@ -39,24 +39,24 @@ class ExtractQuantScale(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         if not (self.scale or self.zero_point):
             raise UsageError("nothing to extract", expected="scale, zero_point or both")
-        rewriter = Rewriter(model, "extract-quant-scale")
-        nodes = [n for n in model.graph.all_nodes() if n.op_type == "Quant" and operator_of(n, model.opset_imports)]
-        nodes = [n for n in nodes if len(n.inputs) == 4 and self._wanted(n)]
-        rewriter.require_broadcasting(nodes)
-        if nodes and "" not in model.opset_imports:  # a model of our operators alone; the standard domain goes first
-            others = dict(model.opset_imports)
-            model.opset_imports.clear()
-            model.opset_imports.update({"": _OPSET, **others})
-        infer_missing(model, [v for n in nodes for v in n.inputs[:3]])
-        modified = False
-        for node in nodes:
-            refusal = self._refusal(node)
-            if refusal is not None:
-                rewriter.leave(node, refusal)
-                continue
-            self._rewrite(rewriter, node)
-            modified = True
-        return rewriter.result(modified)
+        with Editor(model, rule="extract-quant-scale") as edit:
+            nodes = [n for n in model.graph.all_nodes() if n.op_type == "Quant" and operator_of(n, model.opset_imports)]
+            nodes = [n for n in nodes if len(n.inputs) == 4 and self._wanted(n)]
+            edit.require_broadcasting(nodes)
+            if (
+                nodes and "" not in model.opset_imports
+            ):  # a model of our operators alone; the standard domain goes first
+                others = dict(model.opset_imports)
+                model.opset_imports.clear()
+                model.opset_imports.update({"": _OPSET, **others})
+            infer_missing(model, [v for n in nodes for v in n.inputs[:3]])
+            for node in nodes:
+                refusal = self._refusal(node)
+                if refusal is not None:
+                    edit.leave(node, refusal)
+                    continue
+                self._rewrite(edit, node)
+        return edit.result()
 
     def _wanted(self, node: ir.Node) -> bool:
         scale, zero_point = node.inputs[1:3]
@@ -79,30 +79,30 @@ class ExtractQuantScale(ir.passes.InPlacePass):
             )
         return None
 
-    def _rewrite(self, rewriter: Rewriter, node: ir.Node) -> None:
+    def _rewrite(self, edit: Editor, node: ir.Node) -> None:
         x, scale, zero_point, _ = node.inputs
         quantized = node.outputs[0]
         if x is None or scale is None or zero_point is None:
             return
         steps: list[tuple[str, str, ir.Value]] = []  # before and after the quantiser, from the outside to the inside
         if self.scale and not _is(scale, 1):
-            steps.append(("Div", "Mul", _operand(rewriter, scale, x)))
-            node.replace_input_with(1, _scalar(rewriter, f"{quantized.name}/unit_scale", 1, x))
+            steps.append(("Div", "Mul", _operand(edit, scale, x)))
+            node.replace_input_with(1, _scalar(edit, f"{quantized.name}/unit_scale", 1, x))
         if self.zero_point and not _is(zero_point, 0):
-            steps.append(("Add", "Sub", _operand(rewriter, zero_point, x)))
-            node.replace_input_with(2, _scalar(rewriter, f"{quantized.name}/no_zeropt", 0, x))
-        result = rewriter.successor(quantized, "integer")
+            steps.append(("Add", "Sub", _operand(edit, zero_point, x)))
+            node.replace_input_with(2, _scalar(edit, f"{quantized.name}/no_zeropt", 0, x))
+        result = edit.successor(quantized, "integer")
         for before, _, operand in steps:
-            made = rewriter.node(before, [node.inputs[0], operand], f"{result.name}/{before.lower()}", like=result)
-            node.prepend(made)
+            made = edit.node(before, [node.inputs[0], operand], f"{result.name}/{before.lower()}", like=result)
+            edit.insert(made, before=node)
             node.replace_input_with(0, made.outputs[0])
         last = node
         for count, (_, after, operand) in enumerate(reversed(steps), 1):
             output = result if count == len(steps) else f"{result.name}/{after.lower()}"
-            made = rewriter.node(after, [last.outputs[0], operand], output, like=result)
-            last.append(made)
+            made = edit.node(after, [last.outputs[0], operand], output, like=result)
+            edit.insert(made, after=last)
             last = made
-        rewriter.discard(scale, zero_point)
+        edit.discard(scale, zero_point)
 
 
 def _is(value: ir.Value | None, number: int) -> bool:
@@ -110,16 +110,16 @@ def _is(value: ir.Value | None, number: int) -> bool:
     return array is not None and bool((array == number).all())
 
 
-def _scalar(rewriter: Rewriter, name: str, number: int, x: ir.Value) -> ir.Value:
-    return rewriter.constant(name, np.asarray(number, _dtype(x)))
+def _scalar(edit: Editor, name: str, number: int, x: ir.Value) -> ir.Value:
+    return edit.constant(name, np.asarray(number, _dtype(x)))
 
 
-def _operand(rewriter: Rewriter, value: ir.Value, x: ir.Value) -> ir.Value:
+def _operand(edit: Editor, value: ir.Value, x: ir.Value) -> ir.Value:
     """The parameter in the type of X, as Quant casts it."""
     array = constant(value)
     if array is None or array.dtype == _dtype(x):
         return value
-    return rewriter.constant(f"{value.name}/cast", array.astype(_dtype(x)), like=value)
+    return edit.constant(f"{value.name}/cast", array.astype(_dtype(x)), like=value)
 
 
 def _dtype(x: ir.Value) -> np.dtype[Any]:

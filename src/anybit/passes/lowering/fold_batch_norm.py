@@ -11,7 +11,7 @@ from anybit.arrays import Array
 from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.ops.calls import call_of, operator_of
 from anybit.ops.operator import Operator, widened
 from anybit.passes.lowering.batch_norm_to_affine import Affine, become_add
@@ -54,19 +54,17 @@ class FoldBatchNorm(ir.passes.InPlacePass):
     float_weights: bool = False
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        rewriter = Rewriter(model, "fold-batch-norm")
-        nodes = rewriter.nodes("BatchNormalization")
-        rewriter.require_broadcasting(nodes)
-        infer_missing(model, [n.inputs[0] for n in nodes])
-        modified = False
-        for node in nodes:
-            plan = self._plan(node, model.opset_imports)
-            if isinstance(plan, Refusal):
-                rewriter.leave(node, plan)
-                continue
-            _apply(rewriter, node, plan)
-            modified = True
-        return rewriter.result(modified)
+        with Editor(model, rule="fold-batch-norm") as edit:
+            nodes = edit.nodes("BatchNormalization")
+            edit.require_broadcasting(nodes)
+            infer_missing(model, [n.inputs[0] for n in nodes])
+            for node in nodes:
+                plan = self._plan(node, model.opset_imports)
+                if isinstance(plan, Refusal):
+                    edit.leave(node, plan)
+                    continue
+                _apply(edit, node, plan)
+        return edit.result()
 
     def _plan(self, node: ir.Node, opset_imports: dict[str, int]) -> _FoldPlan | Refusal:
         x = node.inputs[0]
@@ -153,42 +151,41 @@ def _quantized(
     return _FoldPlan(linear, result, new_scale, bias)
 
 
-def _apply(rewriter: Rewriter, node: ir.Node, plan: _FoldPlan) -> None:
+def _apply(edit: Editor, node: ir.Node, plan: _FoldPlan) -> None:
     linear, old = plan.linear, plan.linear.inputs[1]
     quantizer = None if old is None else old.producer()
     if old is None:
         return
     if plan.scale is None or quantizer is None:
-        new = rewriter.constant(f"{old.name}/folded", plan.weights, like=old)
+        new = edit.constant(f"{old.name}/folded", plan.weights, like=old)
     else:
-        new = _new_quantizer(rewriter, linear, quantizer, plan.weights, plan.scale)
+        new = _new_quantizer(edit, linear, quantizer, plan.weights, plan.scale)
     linear.replace_input_with(1, new)
-    offset = rewriter.constant(f"{node.outputs[0].name}/offset", plan.bias)
+    offset = edit.constant(f"{node.outputs[0].name}/offset", plan.bias)
     stale = [old, *node.inputs[1:]]
     linear.outputs[0].meta.clear()  # what was stated of the tensor does not hold of the scaled one
     if linear.op_type == "MatMul":
-        linear.outputs[0].name = rewriter.name(f"{node.outputs[0].name}/scaled")
+        linear.outputs[0].name = edit.name(f"{node.outputs[0].name}/scaled")
         become_add(node, linear.outputs[0], offset)
     else:
         stale += linear.inputs[2:3]
         linear.resize_inputs(3)
         linear.replace_input_with(2, offset)
         linear.attributes.pop("beta", None)
-        rewriter.take_over(linear.outputs[0], node.outputs[0])
-        if node.graph is not None:
-            node.graph.remove(node, safe=True)
-    rewriter.discard(*stale)
+        edit.replace(node.outputs[0], linear.outputs[0])
+        edit.remove(node)
+    edit.discard(*stale)
 
 
-def _new_quantizer(rewriter: Rewriter, linear: ir.Node, old: ir.Node, weights: Array, scale: Array) -> ir.Value:
+def _new_quantizer(edit: Editor, linear: ir.Node, old: ir.Node, weights: Array, scale: Array) -> ir.Value:
     inputs = list(old.inputs)
     for position, array in enumerate((weights, scale)):
         value = inputs[position]
-        inputs[position] = rewriter.constant(f"{value.name if value else old.name}/folded", array, like=value)
+        inputs[position] = edit.constant(f"{value.name if value else old.name}/folded", array, like=value)
     output = old.outputs[0]
-    made = rewriter.node(
+    made = edit.node(
         old.op_type, inputs, f"{output.name}/folded", like=output, domain=old.domain, attributes=dict(old.attributes)
     )
     made.outputs[0].meta.update(output.meta)
-    linear.prepend(made)
+    edit.insert(made, before=linear)
     return made.outputs[0]

@@ -12,7 +12,7 @@ from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.graph.annotations import annotate_layout
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 
 _Factors = tuple[Array | None, Array | None]
 
@@ -28,18 +28,18 @@ class GemmToMatMul(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        rewriter = Rewriter(model, "gemm-to-matmul")
-        nodes = rewriter.nodes("Gemm")
-        rewriter.require_broadcasting(nodes)
-        infer_missing(model, [n.inputs[0] for n in nodes])
-        transposed: dict[ir.Value, ir.Value] = {}
-        for node in nodes:
-            factors = _factors(node)
-            if isinstance(factors, Refusal):
-                rewriter.leave(node, factors)
-                continue
-            _rewrite(rewriter, node, factors, transposed)
-        return rewriter.result(any(n.op_type == "MatMul" for n in nodes))
+        with Editor(model, rule="gemm-to-matmul") as edit:
+            nodes = edit.nodes("Gemm")
+            edit.require_broadcasting(nodes)
+            infer_missing(model, [n.inputs[0] for n in nodes])
+            transposed: dict[ir.Value, ir.Value] = {}
+            for node in nodes:
+                factors = _factors(node)
+                if isinstance(factors, Refusal):
+                    edit.leave(node, factors)
+                    continue
+                _rewrite(edit, node, factors, transposed)
+        return edit.result()
 
 
 def _factors(node: ir.Node) -> _Factors | Refusal:
@@ -60,55 +60,55 @@ def _factors(node: ir.Node) -> _Factors | Refusal:
     return alpha, beta
 
 
-def _rewrite(rewriter: Rewriter, node: ir.Node, factors: _Factors, transposed: dict[ir.Value, ir.Value]) -> None:
+def _rewrite(edit: Editor, node: ir.Node, factors: _Factors, transposed: dict[ir.Value, ir.Value]) -> None:
     alpha, beta = factors
     addend = node.inputs[2] if len(node.inputs) > 2 else None
     for position, name in enumerate(("transA", "transB")):
         if node.attributes.get_int(name, 0):
-            _transpose(rewriter, node, position, transposed)
+            _transpose(edit, node, position, transposed)
+    edit.touch()
     node.resize_inputs(2)
     node.attributes.clear()
     node.op_type = "MatMul"
     last = node
     if alpha is not None:
-        last = _behind(rewriter, last, "Mul", rewriter.constant(f"{node.outputs[0].name}/alpha", alpha), "product")
+        last = _behind(edit, last, "Mul", edit.constant(f"{node.outputs[0].name}/alpha", alpha), "product")
     if addend is None:
         return
     if beta is not None:
-        addend = _scaled(rewriter, node, addend, beta)
-    _behind(rewriter, last, "Add", addend, "scaled" if alpha is not None else "product")
+        addend = _scaled(edit, node, addend, beta)
+    _behind(edit, last, "Add", addend, "scaled" if alpha is not None else "product")
 
 
-def _behind(rewriter: Rewriter, node: ir.Node, op_type: str, operand: ir.Value, suffix: str) -> ir.Node:
+def _behind(edit: Editor, node: ir.Node, op_type: str, operand: ir.Value, suffix: str) -> ir.Node:
     value = node.outputs[0]
-    made = rewriter.node(op_type, [value, operand], rewriter.successor(value, suffix))
-    node.append(made)
+    made = edit.node(op_type, [value, operand], edit.successor(value, suffix))
+    edit.insert(made, after=node)
     return made
 
 
-def _transpose(rewriter: Rewriter, node: ir.Node, position: int, transposed: dict[ir.Value, ir.Value]) -> None:
+def _transpose(edit: Editor, node: ir.Node, position: int, transposed: dict[ir.Value, ir.Value]) -> None:
     value = node.inputs[position]
     if value is None:
         return
     array, name = constant(value), f"{value.name}/transposed"
     if array is None:
-        made = rewriter.node("Transpose", [value], name, attributes={"perm": ir.AttrInt64s("perm", [1, 0])})
+        made = edit.node("Transpose", [value], name, attributes={"perm": ir.AttrInt64s("perm", [1, 0])})
         made.outputs[0].type = value.type
         made.outputs[0].shape = None if value.shape is None else ir.Shape(list(value.shape)[::-1])
-        node.prepend(made)
+        edit.insert(made, before=node)
         result = made.outputs[0]
     elif value in transposed:
         result = transposed[value]
     else:
-        result = transposed[value] = rewriter.constant(name, np.ascontiguousarray(array.T))
+        result = transposed[value] = edit.constant(name, np.ascontiguousarray(array.T))
     result.meta.update(value.meta)
     if value.meta:
         annotate_layout(result, None)
-    node.replace_input_with(position, result)
-    rewriter.discard(value)
+    edit.rewire(node, position, result)
 
 
-def _scaled(rewriter: Rewriter, node: ir.Node, addend: ir.Value, beta: Array) -> ir.Value:
+def _scaled(edit: Editor, node: ir.Node, addend: ir.Value, beta: Array) -> ir.Value:
     """beta * C: a constant where no element is rounded, else a node."""
     array, name = constant(addend), f"{addend.name}/times_beta"
     if array is not None and abs(np.frexp(beta)[0]) == 0.5:
@@ -116,9 +116,9 @@ def _scaled(rewriter: Rewriter, node: ir.Node, addend: ir.Value, beta: Array) ->
             product = (array * beta).astype(array.dtype)
             exact = bool((product / beta == array).all() and np.isfinite(product).all())
         if exact:
-            value = rewriter.constant(name, product, like=addend)
-            rewriter.discard(addend)
+            value = edit.constant(name, product, like=addend)
+            edit.discard(addend)
             return value
-    made = rewriter.node("Mul", [addend, rewriter.constant(f"{node.outputs[0].name}/beta", beta)], name, like=addend)
-    node.prepend(made)
+    made = edit.node("Mul", [addend, edit.constant(f"{node.outputs[0].name}/beta", beta)], name, like=addend)
+    edit.insert(made, before=node)
     return made.outputs[0]

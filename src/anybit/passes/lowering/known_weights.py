@@ -12,8 +12,8 @@ import onnx_ir as ir
 from anybit.arrays import Array
 from anybit.errors import Refusal
 from anybit.graph.attributes import integers
-from anybit.graph.constants import constant, new_initializer
-from anybit.graph.names import Names
+from anybit.graph.constants import constant
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label
 from anybit.ops.calls import call_of, operator_of
 
@@ -57,33 +57,31 @@ def read_weight(value: ir.Value | None, opset_imports: dict[str, int]) -> Weight
     return Weight(inputs[0], values, node, tuple(inputs[1:]))
 
 
-def moved_weight(model: ir.Model, weight: Weight, wish: str, move: Callable[[Array], Array], names: Names) -> ir.Value:
+def moved_weight(edit: Editor, weight: Weight, wish: str, move: Callable[[Array], Array]) -> ir.Value:
     """A new weight whose elements are those of `weight` in other places; its quantiser's parameters move along."""
-    name = names.fresh(wish)
-    moved = new_initializer(model.graph, name, np.ascontiguousarray(move(weight.array)))
+    moved = edit.constant(wish, np.ascontiguousarray(move(weight.array)))
     if weight.quantizer is None:
         return moved
-    old = weight.quantizer
+    old, name = weight.quantizer, str(moved.name)
     inputs: list[ir.Value] = [moved]
     for value, array in zip(old.inputs[1:], weight.parameters, strict=True):
         if array.size == 1 and value is not None:
             inputs.append(value)  # one number for all elements: it may be shared
             continue
         spread = squeezed(move(np.broadcast_to(array, weight.array.shape)))
-        inputs.append(new_initializer(model.graph, names.fresh(f"{name}_{len(inputs)}"), spread))
+        inputs.append(edit.constant(f"{name}_{len(inputs)}", spread))
     node = ir.node(
         old.op_type,
         inputs,
         {n: a.value for n, a in old.attributes.items()},
         domain=old.domain,
         name=f"{name}_quant",
-        metadata_props=dict(old.metadata_props),
     )
     quantized = node.outputs[0]
-    quantized.name = names.fresh(f"{name}_quantized")
+    quantized.name = edit.name(f"{name}_quantized")
     quantized.type = old.outputs[0].type
     quantized.meta.update(old.outputs[0].meta)
-    old.append(node)
+    edit.insert(node, after=old, of=old)
     return quantized
 
 
@@ -166,31 +164,3 @@ def _pads(
 
 def _tuple(array: npt.NDArray[np.int_]) -> tuple[int, ...]:
     return tuple(int(x) for x in array)
-
-
-def take_over(old: ir.Value, new: ir.Value, names: Names) -> None:
-    """Makes `new` stand for `old` everywhere, under its name, with its type and annotations."""
-    new.name, new.shape, new.type = old.name, old.shape, old.type
-    new.meta.update(old.meta)
-    new.metadata_props.update(old.metadata_props)
-    old.name = names.fresh(f"{old.name}_before")
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-
-
-def remove_unused(nodes: list[ir.Node]) -> None:
-    """Removes those of the nodes that nothing reads any more, and initializers that only they read."""
-    for node in nodes:
-        if node.graph is None or any(o.uses() or o.is_graph_output() for o in node.outputs):
-            continue
-        inputs = [v for v in node.inputs if v is not None]
-        node.graph.remove(node, safe=True)
-        for value in inputs:
-            drop_unused(value)
-
-
-def drop_unused(value: ir.Value) -> None:
-    """Removes an initializer that nothing reads."""
-    graph = value.graph
-    unread = value.is_initializer() and not (value.uses() or value.is_graph_output() or value.is_graph_input())
-    if graph is not None and unread:
-        del graph.initializers[str(value.name)]

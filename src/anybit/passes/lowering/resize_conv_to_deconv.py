@@ -11,19 +11,14 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.errors import Finding, Refusal, Severity
-from anybit.graph.constants import new_initializer
-from anybit.graph.names import Names
-from anybit.graph.notes import note
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label
 from anybit.ops.operator import DOMAIN
 from anybit.ops.sizes import refuse_bytes
 from anybit.passes.lowering.known_weights import (
     Convolution,
-    drop_unused,
     read_convolution,
-    remove_unused,
     squeezed,
-    take_over,
 )
 from anybit.passes.lowering.nearest_resize import whole_factors
 
@@ -44,18 +39,17 @@ class ResizeConvToDeconv(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified, names = False, Names.of_tensors(model)
-        for node in list(model.graph.all_nodes()):
-            resize = _resize_before(node)
-            if resize is None:
-                continue
-            plan = _plan(node, resize, model.opset_imports)
-            if isinstance(plan, Refusal):
-                note(model, _finding(plan))
-                continue
-            _replace(model, node, resize, plan, names)
-            modified = True
-        return ir.passes.PassResult(model, modified)
+        with Editor(model, rule="resize-conv-to-deconv") as edit:
+            for node in list(model.graph.all_nodes()):
+                resize = _resize_before(node)
+                if resize is None:
+                    continue
+                plan = _plan(node, resize, model.opset_imports)
+                if isinstance(plan, Refusal):
+                    edit.note(_finding(plan))
+                    continue
+                _replace(edit, node, resize, plan)
+        return edit.result()
 
 
 @dataclass(frozen=True)
@@ -161,31 +155,28 @@ def _window_sums_like(scale: Array, read: Convolution) -> Array:
     return _transposed(scale, read.groups)[(slice(None), slice(None)) + (slice(1),) * (scale.ndim - 2)]
 
 
-def _replace(model: ir.Model, node: ir.Node, resize: ir.Node, plan: _DeconvPlan, names: Names) -> None:
-    read, old_weight = plan.convolution, node.inputs[1]
-    name = names.fresh(f"{node.outputs[0].name}_weight")
-    weight = new_initializer(model.graph, name, np.ascontiguousarray(plan.kernel))
+def _replace(edit: Editor, node: ir.Node, resize: ir.Node, plan: _DeconvPlan) -> None:
+    read, old = plan.convolution, node.outputs[0]
+    weight = edit.constant(f"{old.name}_weight", np.ascontiguousarray(plan.kernel))
     if plan.scale is not None and plan.bits is not None:
         parameters = {"scale": plan.scale, "zeropt": np.zeros((), np.float32), "bits": np.array(plan.bits, np.float32)}
-        inputs = [new_initializer(model.graph, names.fresh(f"{name}_{k}"), a) for k, a in parameters.items()]
-        weight = _quantized(node, weight, inputs, signed=plan.signed)
-        weight.name = names.fresh(f"{name}_quantized")
+        inputs = [edit.constant(f"{weight.name}_{k}", a) for k, a in parameters.items()]
+        name = f"{weight.name}_quantized"
+        weight = _quantized(edit, node, weight, inputs, signed=plan.signed)
+        weight.name = edit.name(name)
     pads = [r - p for side in read.pads for p, r in zip(side, read.reach, strict=True)]
     transposed = ir.node(
         "ConvTranspose",
         [resize.inputs[0], weight, *node.inputs[2:]],
         {"group": read.groups, "kernel_shape": plan.kernel.shape[2:], "pads": pads, "strides": plan.factors},
         name=node.name,
-        metadata_props=dict(node.metadata_props),
     )
-    node.append(transposed)
-    take_over(node.outputs[0], transposed.outputs[0], names)
-    remove_unused([node, resize, *(n for n in (read.weight.quantizer,) if n is not None)])
-    if old_weight is not None:
-        drop_unused(old_weight)
+    transposed.outputs[0].shape, transposed.outputs[0].type = old.shape, old.type
+    edit.replace(old, transposed)
+    edit.remove(node)
 
 
-def _quantized(node: ir.Node, weight: ir.Value, parameters: list[ir.Value], *, signed: bool) -> ir.Value:
+def _quantized(edit: Editor, node: ir.Node, weight: ir.Value, parameters: list[ir.Value], *, signed: bool) -> ir.Value:
     """Quant of sums that lie on its grid already."""
     made = ir.node(
         "Quant",
@@ -195,5 +186,5 @@ def _quantized(node: ir.Node, weight: ir.Value, parameters: list[ir.Value], *, s
         name=f"{weight.name}_quant",
     )
     made.outputs[0].type = weight.type
-    node.prepend(made)
+    edit.insert(made, before=node)
     return made.outputs[0]

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 
 
 @dataclass(frozen=True)
@@ -27,32 +27,29 @@ class SubToAdd(ir.passes.InPlacePass):
     dynamic: bool = False
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        rewriter = Rewriter(model, "sub-to-add")
-        nodes = rewriter.nodes("Sub")
-        rewriter.require_broadcasting(nodes)
-        if self.dynamic:
-            infer_missing(model, [n.inputs[1] for n in nodes])
-        negatives: dict[ir.Value, ir.Value] = {}
-        modified = False
-        for node in nodes:
-            second = node.inputs[1]
-            refusal = self._refusal(second)
-            if second is None or refusal is not None:
-                rewriter.leave(node, refusal or Refusal(problem="the subtrahend is missing"))
-                continue
-            array = constant(second)
-            if array is None:
-                negation = rewriter.node("Neg", [second], f"{second.name}/negative", like=second)
-                node.prepend(negation)
-                negative = negation.outputs[0]
-            else:
-                negative = negatives.get(second) or rewriter.constant(f"{second.name}/negative", -array, like=second)
-                negatives[second] = negative
-            node.op_type = "Add"
-            node.replace_input_with(1, negative)
-            rewriter.discard(second)
-            modified = True
-        return rewriter.result(modified)
+        with Editor(model, rule="sub-to-add") as edit:
+            nodes = edit.nodes("Sub")
+            edit.require_broadcasting(nodes)
+            if self.dynamic:
+                infer_missing(model, [n.inputs[1] for n in nodes])
+            negatives: dict[ir.Value, ir.Value] = {}
+            for node in nodes:
+                second = node.inputs[1]
+                refusal = self._refusal(second)
+                if second is None or refusal is not None:
+                    edit.leave(node, refusal or Refusal(problem="the subtrahend is missing"))
+                    continue
+                array = constant(second)
+                if array is None:
+                    negation = edit.node("Neg", [second], f"{second.name}/negative", like=second)
+                    edit.insert(negation, before=node)
+                    negative = negation.outputs[0]
+                else:
+                    negative = negatives.get(second) or edit.constant(f"{second.name}/negative", -array, like=second)
+                    negatives[second] = negative
+                node.op_type = "Add"
+                edit.rewire(node, 1, negative)
+        return edit.result()
 
     def _refusal(self, second: ir.Value | None) -> Refusal | None:
         array = constant(second)

@@ -9,18 +9,13 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.errors import Finding, Refusal, Severity
-from anybit.graph.constants import new_initializer
-from anybit.graph.names import Names
-from anybit.graph.notes import note
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label
 from anybit.ops.sizes import refuse_bytes
 from anybit.passes.lowering.known_weights import (
     Convolution,
-    drop_unused,
     moved_weight,
     read_convolution,
-    remove_unused,
-    take_over,
 )
 
 
@@ -37,18 +32,17 @@ class SubpixelToDeconv(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified, names = False, Names.of_tensors(model)
-        for node in list(model.graph.all_nodes()):
-            convolution = _convolution_before(node)
-            if convolution is None:
-                continue
-            plan = _plan(convolution, node, model.opset_imports)
-            if isinstance(plan, Refusal):
-                note(model, _finding(plan))
-                continue
-            _replace(model, convolution, node, plan, names)
-            modified = True
-        return ir.passes.PassResult(model, modified)
+        with Editor(model, rule="subpixel-to-deconv") as edit:
+            for node in list(model.graph.all_nodes()):
+                convolution = _convolution_before(node)
+                if convolution is None:
+                    continue
+                plan = _plan(convolution, node, model.opset_imports)
+                if isinstance(plan, Refusal):
+                    edit.note(_finding(plan))
+                    continue
+                _replace(edit, convolution, node, plan)
+        return edit.result()
 
 
 def _convolution_before(node: ir.Node) -> ir.Node | None:
@@ -105,7 +99,7 @@ def _blocks(array: Array, block: int, *, channel_first: bool) -> Array:
     return np.moveaxis(array.reshape(block, block, -1, *rest), 2, 0)
 
 
-def _replace(model: ir.Model, node: ir.Node, shuffle: ir.Node, convolution: Convolution, names: Names) -> None:
+def _replace(edit: Editor, node: ir.Node, shuffle: ir.Node, convolution: Convolution) -> None:
     block, channel_first = _block(shuffle)
     groups = convolution.groups
 
@@ -118,12 +112,11 @@ def _replace(model: ir.Model, node: ir.Node, shuffle: ir.Node, convolution: Conv
             groups * inputs, channels // groups, block * rows, block * columns
         )
 
-    weight_value, bias_value = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
-    output = str(shuffle.outputs[0].name)
-    inputs = [node.inputs[0], moved_weight(model, convolution.weight, f"{output}_weight", move, names)]
+    old = shuffle.outputs[0]
+    inputs = [node.inputs[0], moved_weight(edit, convolution.weight, f"{old.name}_weight", move)]
     if convolution.bias is not None:
         bias = _blocks(convolution.bias, block, channel_first=channel_first)[:, 0, 0]
-        inputs.append(new_initializer(model.graph, names.fresh(f"{output}_bias"), np.ascontiguousarray(bias)))
+        inputs.append(edit.constant(f"{old.name}_bias", np.ascontiguousarray(bias)))
     pads = [block * (r - p) for side in convolution.pads for p, r in zip(side, convolution.reach, strict=True)]
     transposed = ir.node(
         "ConvTranspose",
@@ -135,12 +128,7 @@ def _replace(model: ir.Model, node: ir.Node, shuffle: ir.Node, convolution: Conv
             "strides": [block, block],
         },
         name=node.name,
-        metadata_props=dict(node.metadata_props),
     )
-    shuffle.append(transposed)
-    take_over(shuffle.outputs[0], transposed.outputs[0], names)
-    remove_unused([shuffle, node, *(n for n in (convolution.weight.quantizer,) if n is not None)])
-    remove_unused([p for v in (bias_value,) if v is not None and (p := v.producer()) is not None])
-    for value in (weight_value, bias_value):
-        if value is not None:
-            drop_unused(value)
+    transposed.outputs[0].shape, transposed.outputs[0].type = old.shape, old.type
+    edit.replace(old, transposed)
+    edit.remove(shuffle)

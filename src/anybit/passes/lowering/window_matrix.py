@@ -11,7 +11,7 @@ import onnx_ir as ir
 from anybit.arrays import Array
 from anybit.errors import Refusal
 from anybit.graph.annotations import annotate_layout, annotate_sparsity
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.ops.calls import call_of, operator_of
 from anybit.ops.sizes import refuse_bytes
 from anybit.passes.lowering.known_weights import Weight, read_weight, squeezed
@@ -53,37 +53,37 @@ class Kernel:
         return full.reshape(taps * self.group * self.per_group, self.outputs)
 
 
-def matrix(rewriter: Rewriter, node: ir.Node, kernel: Kernel) -> ir.Value | Refusal:
+def matrix(edit: Editor, node: ir.Node, kernel: Kernel) -> ir.Value | Refusal:
     """The matrix (height * width * channels, M), made in front of `node`; a quantiser of the weights stays one."""
     value = node.inputs[1]
-    weight = read_weight(value, rewriter.model.opset_imports)
+    weight = read_weight(value, edit.model.opset_imports)
     if value is None or (weight is None and kernel.group > 1):
         return Refusal(
             problem="the weights of groups are not constant", expected="an initializer, or a quantiser of one"
         )
     if weight is None:
-        return _computed(rewriter, node, value, kernel)
+        return _computed(edit, node, value, kernel)
     array = np.ascontiguousarray(kernel.rows(weight.array))
     if weight.quantizer is None:
-        return _constant(rewriter, value, array, kernel)
+        return _constant(edit, value, array, kernel)
     parameters = [p for array in weight.parameters if (p := _parameter(array, weight, kernel)) is not None]
     if len(parameters) < len(weight.parameters):
         return Refusal(problem="a parameter of the weights' quantiser differs within an output channel of a group")
-    if not _means_the_same(rewriter, weight, array, parameters, kernel):
+    if not _means_the_same(edit, weight, array, parameters, kernel):
         return Refusal(problem="the weights' quantiser has no zero to put between groups", got=weight.quantizer.op_type)
-    return _quantized(rewriter, node, weight, array, parameters, kernel)
+    return _quantized(edit, node, weight, array, parameters, kernel)
 
 
-def _computed(rewriter: Rewriter, node: ir.Node, value: ir.Value, kernel: Kernel) -> ir.Value:
+def _computed(edit: Editor, node: ir.Node, value: ir.Value, kernel: Kernel) -> ir.Value:
     """Weights that are computed, laid out by nodes."""
     name = f"{value.name}/matrix"
     order = (1, 2, 3, 0) if kernel.channels_last else (2, 3, 1, 0)
-    turned = rewriter.node("Transpose", [value], name, attributes={"perm": ir.AttrInt64s("perm", list(order))})
-    shape = rewriter.constant(f"{name}/shape", np.array([-1, kernel.outputs], np.int64))
-    flat = rewriter.node("Reshape", [turned.outputs[0], shape], name)
+    turned = edit.node("Transpose", [value], name, attributes={"perm": ir.AttrInt64s("perm", list(order))})
+    shape = edit.constant(f"{name}/shape", np.array([-1, kernel.outputs], np.int64))
+    flat = edit.node("Reshape", [turned.outputs[0], shape], name)
     for step in (turned, flat):
         step.outputs[0].type = value.type
-    node.prepend([turned, flat])
+    edit.insert([turned, flat], before=node)
     return flat.outputs[0]
 
 
@@ -98,8 +98,8 @@ def _parameter(array: Array, weight: Weight, kernel: Kernel) -> Array | None:
     return squeezed(kernel.rows(full)) if kernel.group == 1 else None
 
 
-def _means_the_same(rewriter: Rewriter, weight: Weight, array: Array, parameters: list[Array], kernel: Kernel) -> bool:
-    operator = None if weight.quantizer is None else operator_of(weight.quantizer, rewriter.model.opset_imports)
+def _means_the_same(edit: Editor, weight: Weight, array: Array, parameters: list[Array], kernel: Kernel) -> bool:
+    operator = None if weight.quantizer is None else operator_of(weight.quantizer, edit.model.opset_imports)
     if operator is None or weight.quantizer is None:
         return False
     values = operator.evaluate([array, *parameters], call_of(weight.quantizer, operator).attributes)
@@ -107,27 +107,27 @@ def _means_the_same(rewriter: Rewriter, weight: Weight, array: Array, parameters
 
 
 def _quantized(
-    rewriter: Rewriter, node: ir.Node, weight: Weight, array: Array, parameters: list[Array], kernel: Kernel
+    edit: Editor, node: ir.Node, weight: Weight, array: Array, parameters: list[Array], kernel: Kernel
 ) -> ir.Value | Refusal:
     old = weight.quantizer
     given = [] if old is None else [v for v in old.inputs if v is not None]
     if old is None or len(given) < len(old.inputs):
         return Refusal(problem="an input of the weights' quantiser is missing")
-    inputs = [_constant(rewriter, given[0], array, kernel)]
+    inputs = [_constant(edit, given[0], array, kernel)]
     for value, before, after in zip(given[1:], weight.parameters, parameters, strict=True):
         shared = before.size == 1 and before.ndim <= array.ndim  # one number for all elements
-        inputs.append(value if shared else rewriter.constant(f"{value.name}/matrix", after))
-    made = rewriter.node(
+        inputs.append(value if shared else edit.constant(f"{value.name}/matrix", after))
+    made = edit.node(
         old.op_type, inputs, f"{old.outputs[0].name}/matrix", domain=old.domain, attributes=dict(old.attributes)
     )
     made.outputs[0].type = old.outputs[0].type
     _state(made.outputs[0], old.outputs[0], kernel)
-    node.prepend(made)
+    edit.insert(made, before=node)
     return made.outputs[0]
 
 
-def _constant(rewriter: Rewriter, like: ir.Value, array: Array, kernel: Kernel) -> ir.Value:
-    value = rewriter.constant(f"{like.name}/matrix", array)
+def _constant(edit: Editor, like: ir.Value, array: Array, kernel: Kernel) -> ir.Value:
+    value = edit.constant(f"{like.name}/matrix", array)
     _state(value, like, kernel)
     return value
 

@@ -10,10 +10,9 @@ import onnx_ir as ir
 
 from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.errors import UsageError
-from anybit.graph.constants import constant, new_initializer
+from anybit.graph.constants import constant, drop_unused, new_initializer
 from anybit.graph.names import Names
 from anybit.graph.walk import label, shape_of
-from anybit.passes.lowering.known_weights import drop_unused
 from anybit.passes.pruning.removal import Cut, Port, Removal, new_target, plan_removal, weighted_nodes
 
 Masks = Mapping[str, Sequence[int]] | tuple[tuple[str, tuple[int, ...]], ...]

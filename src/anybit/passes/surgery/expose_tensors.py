@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import Finding, InvalidModelError, Severity
+from anybit.graph.editor import EditResult
 from anybit.graph.names import unknown_tensor
-from anybit.graph.notes import note
 from anybit.graph.walk import label
 
 _WILDCARDS = frozenset("*?[")
@@ -42,26 +42,21 @@ class ExposeTensors(ir.passes.InPlacePass):
         InferShapes()(model)
         listed = set(model.graph.outputs)
         exposed = [v for name, v in known.items() if name in selected and v not in listed]
-        typed = [v for v in exposed if self._has_type(model, v)]
+        notes = tuple(self._untyped(v) for v in exposed if v.type is None)
+        typed = [v for v in exposed if v.type is not None]
         model.graph.outputs.extend(typed)
-        return ir.passes.PassResult(model, modified=bool(typed))
+        return EditResult(model, modified=bool(typed), notes=notes)
 
-    def _has_type(self, model: ir.Model, value: ir.Value) -> bool:
-        if value.type is not None:
-            return True
+    def _untyped(self, value: ir.Value) -> Finding:
         if value.name in self.tensors:
             raise InvalidModelError("its type is not known, and an output needs one", node=f"tensor '{value.name}'")
         producer = value.producer()
-        note(
-            model,
-            Finding(
-                rule="expose-tensors",
-                problem=f"the type of '{value.name}' is not known, and an output needs one",
-                node="" if producer is None else label(producer),
-                severity=Severity.WARNING,
-            ),
+        return Finding(
+            rule="expose-tensors",
+            problem=f"the type of '{value.name}' is not known, and an output needs one",
+            node="" if producer is None else label(producer),
+            severity=Severity.WARNING,
         )
-        return False
 
 
 def _matches(wanted: str, known: dict[str, ir.Value], model: ir.Model) -> set[str]:

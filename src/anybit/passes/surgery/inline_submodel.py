@@ -49,9 +49,9 @@ def inline_submodel(
     require_same_opsets(result, other)
     add_functions(result, other)
     for outer, inner in zip(region.inputs, other.graph.inputs, strict=True):
-        check_seam(result, outer, inner)
+        check_seam(outer, inner)
     for outer, inner in zip(region.outputs, other.graph.outputs, strict=True):
-        check_seam(result, inner, outer)
+        check_seam(inner, outer)
     _replace(result, other.graph, region, prefix)
     try:
         result.graph.sort()

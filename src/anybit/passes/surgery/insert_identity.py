@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from anybit.errors import Finding, Severity, UsageError
+from anybit.graph.editor import EditResult
 from anybit.graph.names import Names, all_values, unknown_tensor
-from anybit.graph.notes import note
 
 
 class Side(enum.Enum):
@@ -46,17 +46,17 @@ class InsertIdentity(ir.passes.InPlacePass):
         """
         given = self._given(model.graph)
         names, outputs = Names.of_tensors(model), _Outputs()
-        modified = bool(given)
+        modified, notes = bool(given), list[Finding]()
         for value in given:
             keeps = self.side is Side.AFTER and not value.is_graph_output()
             _insert(value, names, outputs, keeps_name=keeps, behind_all=True)
         for value in dict.fromkeys(model.graph.outputs) if self.outputs else ():
             if value.is_graph_input():
-                _refuse(model, value)
+                notes.append(_is_input(value))
                 continue
             _insert(value, names, outputs, keeps_name=False, behind_all=False)
             modified = True
-        return ir.passes.PassResult(model, modified)
+        return EditResult(model, modified, tuple(notes))
 
     def _given(self, graph: ir.Graph) -> list[ir.Value]:
         known = {str(v.name): v for v in all_values(graph) if v.name} if self.tensors else {}
@@ -71,15 +71,12 @@ class InsertIdentity(ir.passes.InPlacePass):
         return [known[name] for name in dict.fromkeys(self.tensors)]
 
 
-def _refuse(model: ir.Model, value: ir.Value) -> None:
-    note(
-        model,
-        Finding(
-            rule="insert-identity",
-            problem="a graph output that is a graph input: both would need the name",
-            node=f"output '{value.name}'",
-            severity=Severity.WARNING,
-        ),
+def _is_input(value: ir.Value) -> Finding:
+    return Finding(
+        rule="insert-identity",
+        problem="a graph output that is a graph input: both would need the name",
+        node=f"output '{value.name}'",
+        severity=Severity.WARNING,
     )
 
 

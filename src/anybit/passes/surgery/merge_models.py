@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import onnx_ir as ir
 
 from anybit.arguments import checked
-from anybit.errors import Finding, InvalidModelError, Severity, UsageError
+from anybit.errors import InvalidModelError, UsageError
 from anybit.graph.constants import fed_inputs
 from anybit.graph.names import Names, all_values, unknown_tensor
-from anybit.graph.notes import note
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
 from anybit.ops.operator import DOMAIN
@@ -26,7 +25,8 @@ def merge_models(
     """A model that computes the second model on what the first one puts out.
 
     Before: ``y = f(x)`` and ``z = g(y)``; after: ``z = g(f(x))``. Inputs of the second model that are not connected
-    become inputs, outputs of the first that are not connected stay outputs, before those of the second.
+    become inputs, outputs of the first that are not connected stay outputs, before those of the second. Where a free
+    dimension meets a fixed one, the result computes inputs of that size only.
 
     Args:
         first: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it stays as it is.
@@ -44,7 +44,7 @@ def merge_models(
     require_same_opsets(merged, other)
     add_functions(merged, other)
     for made, wanted in seams:
-        check_seam(merged, made, wanted)
+        check_seam(made, wanted)
     replaced = {wanted: made for made, wanted in seams}
     for made, wanted in seams:
         entries = {**(wanted.meta.get(_ANNOTATIONS) or {}), **(made.meta.get(_ANNOTATIONS) or {})}
@@ -122,8 +122,8 @@ def _text(function: ir.Function) -> bytes:
     return ir.to_proto(function).SerializeToString(deterministic=True)
 
 
-def check_seam(model: ir.Model, made: ir.Value, wanted: ir.Value) -> None:
-    """Raises where a tensor cannot stand for another one; notes where that depends on a free dimension."""
+def check_seam(made: ir.Value, wanted: ir.Value) -> None:
+    """Raises where a tensor cannot stand for another one, whatever its free dimensions are."""
     where = f"'{made.name}' for '{wanted.name}'"
     if made.dtype is not None and wanted.dtype is not None and made.dtype != wanted.dtype:
         raise InvalidModelError("element type", node=where, got=made.dtype.name, expected=wanted.dtype.name)
@@ -134,16 +134,6 @@ def check_seam(model: ir.Model, made: ir.Value, wanted: ir.Value) -> None:
     apart = any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs)
     if len(made.shape) != len(wanted.shape) or apart:
         raise InvalidModelError("shape", node=where, got=got, expected=expected)
-    if any(isinstance(b, int) and not isinstance(a, int) for a, b in pairs):
-        finding = Finding(
-            rule="seam",
-            problem="a free dimension meets a fixed one",
-            node=where,
-            got=got,
-            expected=expected,
-            severity=Severity.WARNING,
-        )
-        note(model, finding)
 
 
 def move_nodes(graph: ir.Graph, other: ir.Graph, replaced: Mapping[ir.Value, ir.Value], prefix: str) -> list[ir.Value]:

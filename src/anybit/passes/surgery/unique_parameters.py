@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.errors import Finding, Severity
+from anybit.graph.editor import EditResult
 from anybit.graph.names import Names
-from anybit.graph.notes import note
 from anybit.graph.walk import label
 
 _Use = tuple[ir.Node, int]
@@ -34,32 +34,31 @@ class UniqueParameters(ir.passes.InPlacePass):
                 if value is not None and value.is_initializer():
                     uses.setdefault(value, []).append((node, index))
         names = Names.of_tensors(model)
-        modified = False
+        modified, notes = False, list[Finding]()
         for value, places in uses.items():
-            copied = self._copied(model, value, places)
+            copied = self._copied(value, places)
+            if isinstance(copied, Finding):
+                notes.append(copied)
+                continue
             for node, index in copied:
                 node.replace_input_with(index, _copy(value, names))
             modified = modified or bool(copied)
-        return ir.passes.PassResult(model, modified)
+        return EditResult(model, modified, tuple(notes))
 
-    def _copied(self, model: ir.Model, value: ir.Value, places: list[_Use]) -> list[_Use]:
-        """The uses that get a copy."""
+    def _copied(self, value: ir.Value, places: list[_Use]) -> list[_Use] | Finding:
+        """The uses that get a copy, or why they cannot have one."""
         own = [use for use in places if not self.operators or use[0].op_type in self.operators]
         others = value.is_graph_output() or (bool(self.operators) and len(own) < len(places))
         copied = own if others else own[1:]
         if not copied or not value.is_graph_input():
             return copied
-        note(
-            model,
-            Finding(
-                rule="unique-parameters",
-                problem=f"initializer '{value.name}' is also a graph input: a copy would not follow it",
-                node=label(copied[0][0]),
-                hint="make it a constant with fix-defaults",
-                severity=Severity.WARNING,
-            ),
+        return Finding(
+            rule="unique-parameters",
+            problem=f"initializer '{value.name}' is also a graph input: a copy would not follow it",
+            node=label(copied[0][0]),
+            hint="make it a constant with fix-defaults",
+            severity=Severity.WARNING,
         )
-        return []
 
 
 def _copy(value: ir.Value, names: Names) -> ir.Value:

@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.errors import Finding, InvalidModelError, Severity
+from anybit.graph.editor import EditResult
 from anybit.graph.names import all_values
-from anybit.graph.notes import note
 from anybit.graph.walk import label
 from anybit.ops.operator import DOMAIN
 
@@ -43,9 +43,7 @@ class DoubleToFloat(ir.passes.InPlacePass):
                 rounded[tensor] = _round(where, tensor, findings)
         findings += [f for n in _nodes(model) if (f := _foreign(model, n)) is not None]
         changes = [_values(model, rounded), *(_attributes(n, rounded) for n in _nodes(model))]
-        for finding in findings:
-            note(model, finding)
-        return ir.passes.PassResult(model, modified=any(changes))
+        return EditResult(model, modified=any(changes), notes=tuple(findings))
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:

@@ -27,5 +27,4 @@ def rewrite_constants(repairs: Repairs) -> None:
         shape = array.shape[extra:]
         old = node.inputs[position]
         name = f"{node.outputs[0].name}/operand"
-        node.replace_input_with(position, repairs.rewriter.constant(name, array.reshape(shape), like=old))
-        repairs.rewriter.discard(old)
+        repairs.edit.rewire(node, position, repairs.edit.constant(name, array.reshape(shape), like=old))

@@ -31,8 +31,7 @@ def move_factors(repairs: Repairs) -> None:
             made = None if value is None else value.producer()
             known = _scalar(made)
             if made is not None and known is not None and known == factor:
-                node.replace_input_with(position, made.inputs[0])
-                repairs.rewriter.discard(value)
+                repairs.edit.rewire(node, position, made.inputs[0])
         repairs.behind(node, [Step("Mul", (np.asarray(factor, np.float32),))])
         moved += 1
         repairs.add(node, "a factor moves from its input to its output", got=f"{factor:g}")

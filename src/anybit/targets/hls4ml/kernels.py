@@ -48,7 +48,7 @@ def _weights(node: ir.Node) -> tuple[ir.Value | None, Array | None]:
 
 def _replace(repairs: Repairs, node: ir.Node, value: ir.Value, array: Array) -> None:
     """Gives the convolution other values of its weights; its quantiser, which is its own, gets the new shape."""
-    made = repairs.rewriter.constant(f"{node.outputs[0].name}/kernel", array)
+    made = repairs.edit.constant(f"{node.outputs[0].name}/kernel", array)
     weights = node.inputs[1]
     quantize = None if weights is None else weights.producer()
     if quantize is None:
@@ -56,7 +56,7 @@ def _replace(repairs: Repairs, node: ir.Node, value: ir.Value, array: Array) -> 
     else:
         quantize.replace_input_with(0, made)
         quantize.outputs[0].shape = ir.Shape(array.shape)
-    repairs.rewriter.discard(value)
+    repairs.edit.discard(value)
 
 
 def _dilated(array: Array, dilations: list[int]) -> Array:

@@ -15,6 +15,7 @@ from anybit.cleanup.remove_identities import RemoveIdentities
 from anybit.cleanup.remove_unused import RemoveUnused
 from anybit.errors import Finding, InvalidModelError
 from anybit.formats.convert import to_hub
+from anybit.graph.editor import Editor
 from anybit.io.load import ModelSource, load
 from anybit.passes.layout.conv_1d_to_2d import Conv1dTo2d
 from anybit.passes.layout.to_channels_last import ToChannelsLast
@@ -23,7 +24,7 @@ from anybit.passes.lowering.extract_conv_bias import ExtractConvBias
 from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
 from anybit.passes.surgery.unique_parameters import UniqueParameters
 from anybit.runtime.compare import compare
-from anybit.targets.handover import Handover, departures
+from anybit.targets.handover import Handover, Rewrite, departures
 from anybit.targets.hls4ml.averages import rewrite_averages
 from anybit.targets.hls4ml.bipolar_uses import widen_bipolar
 from anybit.targets.hls4ml.check import check_prepared
@@ -111,25 +112,25 @@ def prepare_hls4ml(
         known = error.diagnosis
         finding = Finding(rule="batch", problem=known.problem, node=known.node, got=known.got, expected=known.expected)
         return Handover(hub, (), (finding,), None)
-    repairs = Repairs(hub)
+    done: list[Rewrite] = []
     if logits:
-        repairs.done += cut_softmax(hub)
+        done += cut_softmax(hub)
     before = hub.clone()
     for stage in _STAGES:
         if isinstance(stage, ir.passes.PassBase):
             stage(hub)
             continue
-        stage(repairs)
-        repairs.rewriter.result(modified=True)
+        with Editor(hub, rule="hls4ml") as edit:
+            stage(Repairs(edit, done))
     stated = input_ranges or {}
     inputs = [(str(old.name), str(new.name)) for old, new in zip(source.graph.inputs, hub.graph.inputs, strict=True)]
     ranges = {new: stated[old] for old, new in inputs if old in stated}
     precision = recommend(hub, ranges)
     findings = check_prepared(hub, precision)
-    handover = Handover(hub, tuple(repairs.done), findings, None, precision)
+    handover = Handover(hub, tuple(done), findings, None, precision)
     if not handover.ready:
         return handover
     comparison = compare(before, hub)
     if not any(f.rule == "ties" for f in findings):  # where they are warned of, inputs on boundaries may depart
         findings += departures(comparison)
-    return Handover(hub, tuple(repairs.done), findings, comparison, precision)
+    return Handover(hub, tuple(done), findings, comparison, precision)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -12,7 +11,7 @@ import onnx_ir as ir
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.arrays import Array
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.operator import DOMAIN
@@ -54,17 +53,17 @@ class Repairs:
     """A model on its way to hls4ml; each repair changes it in place and adds what it did.
 
     Attributes:
-        model: The model: one graph, with shapes.
+        edit: Replaces nodes of the model: one graph, with shapes.
         done: What was changed, in order.
     """
 
-    model: ir.Model
+    edit: Editor
     done: list[Rewrite] = field(default_factory=list[Rewrite])
 
-    @cached_property
-    def rewriter(self) -> Rewriter:
-        """Adds nodes and constants."""
-        return Rewriter(self.model, "hls4ml")
+    @property
+    def model(self) -> ir.Model:
+        """The model."""
+        return self.edit.model
 
     def add(self, node: ir.Node, problem: str, *, got: str = "", hint: str = "") -> None:
         """Records a change."""
@@ -82,17 +81,14 @@ class Repairs:
         """
         output = node.outputs[0]
         name = str(output.name)
-        final = self.rewriter.successor(output, "replaced")
+        final = self.edit.successor(output, "replaced")
         made = node
         for count, step in enumerate(steps, 1):
             target = final if count == len(steps) else f"{name}/{step.op_type.lower()}"
             made = self._node(step, x, target, like=final)
-            node.prepend(made)
+            self.edit.insert(made, before=node)
             x = made.outputs[0]
-        inputs = list(node.inputs)
-        if node.graph is not None:
-            node.graph.remove(node, safe=True)
-        self.rewriter.discard(*inputs)
+        self.edit.remove(node)
         return made
 
     def behind(self, node: ir.Node, steps: Sequence[Step]) -> ir.Node:
@@ -102,12 +98,12 @@ class Repairs:
             The last node of the chain.
         """
         output = node.outputs[0]
-        final = self.rewriter.successor(output, "inner")
+        final = self.edit.successor(output, "inner")
         last = node
         for count, step in enumerate(steps, 1):
             target = final if count == len(steps) else f"{final.name}/{step.op_type.lower()}"
             made = self._node(step, last.outputs[0], target, like=final)
-            last.append(made)
+            self.edit.insert(made, after=last)
             last = made
         return last
 
@@ -117,7 +113,7 @@ class Repairs:
         if x is None:
             raise ValueError(f"{label(node)} has no input {position}")
         made = self._node(step, x, f"{x.name}/{step.op_type.lower()}", like=x)
-        node.prepend(made)
+        self.edit.insert(made, before=node)
         node.replace_input_with(position, made.outputs[0])
         return made
 
@@ -136,9 +132,9 @@ class Repairs:
 
     def _node(self, step: Step, x: ir.Value, output: str | ir.Value, *, like: ir.Value) -> ir.Node:
         name = output if isinstance(output, str) else str(output.name)
-        constants = [self.rewriter.constant(f"{name}/operand", a) for a in step.operands]
+        constants = [self.edit.constant(f"{name}/operand", a) for a in step.operands]
         attributes = {k: ir.convenience.convert_attribute(k, v) for k, v in step.attributes.items()}
-        return self.rewriter.node(
+        return self.edit.node(
             step.op_type, [x, *constants], output, like=like, domain=step.domain, attributes=attributes
         )
 

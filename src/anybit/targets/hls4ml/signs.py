@@ -62,7 +62,7 @@ def _negate(repairs: Repairs, product: ir.Node, signs: Float64s) -> None:
     if product.op_type == "Conv":
         by_channel = by_channel.reshape(-1, *(1 for _ in array.shape[1:]))
     negated = (array * by_channel).astype(np.float32)
-    product.replace_input_with(1, repairs.rewriter.constant(f"{product.outputs[0].name}/negated", negated))
+    product.replace_input_with(1, repairs.edit.constant(f"{product.outputs[0].name}/negated", negated))
     if quantize is not None:
         scale = constant(quantize.inputs[1])
         if scale is None:
@@ -70,5 +70,5 @@ def _negate(repairs: Repairs, product: ir.Node, signs: Float64s) -> None:
         integers = np.rint(negated / scale)
         most = int(np.abs(integers).max(initial=1))
         repairs.before(product, 1, quant_step(-most, most, scale=scale))
-    repairs.rewriter.discard(value, None if quantize is None else quantize.outputs[0])
+    repairs.edit.discard(value, None if quantize is None else quantize.outputs[0])
     repairs.behind(product, [Step("Mul", (by_channel.reshape(-1).astype(np.float32),))])

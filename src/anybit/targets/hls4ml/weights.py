@@ -93,10 +93,8 @@ def _per_output(node: ir.Node, weights: _Weights) -> Array | None:
 
 def _detach(repairs: Repairs, node: ir.Node, weights: _Weights, factor: Array) -> None:
     """The values of the weights as a constant; the quantiser that made them may be another product's, too."""
-    old = node.inputs[1]
     values = (weights.integers * (factor if weights.fixed else 1)).astype(np.float32)
-    node.replace_input_with(1, repairs.rewriter.constant(f"{node.outputs[0].name}/weights", values))
-    repairs.rewriter.discard(old)
+    repairs.edit.rewire(node, 1, repairs.edit.constant(f"{node.outputs[0].name}/weights", values))
 
 
 def _attach(repairs: Repairs, node: ir.Node, weights: _Weights, factor: Array) -> None:

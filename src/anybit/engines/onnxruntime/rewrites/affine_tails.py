@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
 
 Column = npt.NDArray[np.float64]
@@ -47,16 +47,15 @@ def fold_affine_tails(model: ir.Model) -> None:
     Args:
         model: Model whose constants are folded; changed in place.
     """
-    rewriter = Rewriter(model, "tails")
-    for node in [v.producer() for v in model.graph.outputs]:
-        product = _product_before(node)
-        weights = None if product is None else constant(product.inputs[1])
-        if product is None or weights is None or weights.ndim != 2 or weights.dtype != np.float32:
-            continue
-        tail = _tail(product, weights.shape[1])
-        if tail is not None and tail.centre <= np.abs(weights).sum(axis=0).max(initial=0):
-            _fold(product, weights, tail, rewriter)
-    rewriter.result(modified=True)
+    with Editor(model, rule="tails") as edit:
+        for node in [v.producer() for v in model.graph.outputs]:
+            product = _product_before(node)
+            weights = None if product is None else constant(product.inputs[1])
+            if product is None or weights is None or weights.ndim != 2 or weights.dtype != np.float32:
+                continue
+            tail = _tail(product, weights.shape[1])
+            if tail is not None and tail.centre <= np.abs(weights).sum(axis=0).max(initial=0):
+                _fold(product, weights, tail, edit)
 
 
 def _product_before(node: ir.Node | None) -> ir.Node | None:
@@ -114,15 +113,12 @@ def _by_column(value: ir.Value | None, columns: int, rank: int) -> Column | None
     return np.broadcast_to(array.reshape(-1).astype(np.float64), (columns,))
 
 
-def _fold(product: ir.Node, weights: npt.NDArray[np.float32], tail: _Tail, rewriter: Rewriter) -> None:
+def _fold(product: ir.Node, weights: npt.NDArray[np.float32], tail: _Tail, edit: Editor) -> None:
     end, name = tail.end, str(product.outputs[0].name)
-    scaled = rewriter.constant(f"{name}/weights", (weights * tail.factor).astype(np.float32))
-    offset = rewriter.constant(f"{name}/offset", tail.offset.astype(np.float32))
-    rewriter.discard(product.inputs[1])
-    matmul = rewriter.node("MatMul", [product.inputs[0], scaled], f"{name}/product", like=product.outputs[0])
-    add = rewriter.node("Add", [matmul.outputs[0], offset], f"{name}/sum", like=end)
-    product.prepend([matmul, add])
-    rewriter.take_over(add.outputs[0], end)
+    scaled = edit.constant(f"{name}/weights", (weights * tail.factor).astype(np.float32))
+    offset = edit.constant(f"{name}/offset", tail.offset.astype(np.float32))
+    matmul = edit.node("MatMul", [product.inputs[0], scaled], f"{name}/product", like=product.outputs[0])
+    add = edit.node("Add", [matmul.outputs[0], offset], f"{name}/sum", like=end)
+    edit.replace(end, [matmul, add], before=product)
     for node in (*reversed(tail.nodes), product):
-        if node.graph is not None:
-            node.graph.remove(node, safe=True)
+        edit.remove(node)

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.quantizers.quantizer import read_quant
 
 _DOMAIN = "com.microsoft"
@@ -49,10 +49,9 @@ def use_block_weights(model: ir.Model) -> None:
     found = [p for n in model.graph.all_nodes() if (p := _product(n)) is not None]
     if sum(p.weights.nbytes for p in found) < _WORTHWHILE:
         return
-    rewriter = Rewriter(model, "blocks")
-    for product in found:
-        _replace(product, model, rewriter)
-    rewriter.result(modified=True)
+    with Editor(model, rule="blocks") as edit:
+        for product in found:
+            _replace(product, model, edit)
 
 
 def _product(node: ir.Node) -> _Product | None:
@@ -65,7 +64,7 @@ def _product(node: ir.Node) -> _Product | None:
     return None if weights.size < _SMALLEST else _Product(node, quantizer, weights)
 
 
-def _replace(product: _Product, model: ir.Model, rewriter: Rewriter) -> None:
+def _replace(product: _Product, model: ir.Model, edit: Editor) -> None:
     quantizer = read_quant(product.quantizer, model)
     if isinstance(quantizer, Refusal) or not quantizer.has_integer_zero_point:
         return
@@ -81,10 +80,10 @@ def _replace(product: _Product, model: ir.Model, rewriter: Rewriter) -> None:
     packed = (halves[:, 0::2] | halves[:, 1::2] << _BITS).reshape(columns, count, block // 2)
     scales = np.ascontiguousarray(scale[::block].T).reshape(-1)
     old = product.node.outputs[0]
-    operands = [rewriter.constant(f"{old.name}/{key}", a) for key, a in (("blocks", packed), ("scales", scales))]
+    operands = [edit.constant(f"{old.name}/{key}", a) for key, a in (("blocks", packed), ("scales", scales))]
     sizes = {"K": rows, "N": columns, "bits": _BITS, "block_size": block, "accuracy_level": _EXACT}
     attributes: dict[str, ir.Attr] = {key: ir.AttrInt64(key, value) for key, value in sizes.items()}
-    made = rewriter.node(
+    made = edit.node(
         "MatMulNBits",
         [product.node.inputs[0], *operands],
         f"{old.name}/product",
@@ -92,11 +91,8 @@ def _replace(product: _Product, model: ir.Model, rewriter: Rewriter) -> None:
         domain=_DOMAIN,
         attributes=attributes,
     )
-    product.node.prepend([made])
-    rewriter.discard(product.node.inputs[1])
-    rewriter.take_over(made.outputs[0], old)
-    if product.node.graph is not None:
-        product.node.graph.remove(product.node, safe=True)
+    edit.replace(old, made)
+    edit.remove(product.node)
     model.opset_imports.setdefault(_DOMAIN, 1)
 
 

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.quantizers.quantizer import Quantizer, read_quant
 
@@ -37,19 +37,18 @@ def use_byte_quantizers(model: ir.Model) -> bool:
     """
     if model.opset_imports.get("", 1) < _OLDEST_OPSET:
         return False
-    rewriter = Rewriter(model, "bytes")
-    replaced, told = False, tensors_of_told_zeros(model)
-    for node in list(model.graph.all_nodes()):
-        quantizer = read_quant(node, model)
-        if isinstance(quantizer, Refusal) or constant(node.inputs[0]) is not None:
-            continue
-        if quantizer.makes_negative_zeros and node.outputs[0] in told:
-            continue
-        byte = _byte(quantizer)
-        if byte is not None:
-            _replace(node, quantizer, byte, rewriter)
-            replaced = True
-    return replaced
+    told = tensors_of_told_zeros(model)
+    with Editor(model, rule="bytes") as edit:
+        for node in list(model.graph.all_nodes()):
+            quantizer = read_quant(node, model)
+            if isinstance(quantizer, Refusal) or constant(node.inputs[0]) is not None:
+                continue
+            if quantizer.makes_negative_zeros and node.outputs[0] in told:
+                continue
+            byte = _byte(quantizer)
+            if byte is not None:
+                _replace(node, quantizer, byte, edit)
+    return edit.modified
 
 
 def _byte(quantizer: Quantizer) -> np.dtype[np.integer[Any]] | None:
@@ -64,7 +63,7 @@ def _byte(quantizer: Quantizer) -> np.dtype[np.integer[Any]] | None:
     return None
 
 
-def _replace(node: ir.Node, quantizer: Quantizer, byte: np.dtype[np.integer[Any]], rewriter: Rewriter) -> None:
+def _replace(node: ir.Node, quantizer: Quantizer, byte: np.dtype[np.integer[Any]], edit: Editor) -> None:
     name = str(node.outputs[0].name)
     before, behind = _moves_before(node), _moves_behind(node)
     first, last = [*before, node][0], [node, *behind][-1]
@@ -72,27 +71,25 @@ def _replace(node: ir.Node, quantizer: Quantizer, byte: np.dtype[np.integer[Any]
     limits = np.iinfo(byte)
     if (quantizer.lo, quantizer.hi) != (limits.min, limits.max):  # a full byte is saturated by QuantizeLinear itself
         reals = [np.asarray(quantizer.dequantized(b), np.float32).reshape(()) for b in (quantizer.lo, quantizer.hi)]
-        bounds = [rewriter.constant(f"{name}/{k}", r) for k, r in zip(("lowest", "highest"), reals, strict=True)]
-        nodes.append(rewriter.node("Clip", [x, *bounds], f"{name}/clipped", like=x))
+        bounds = [edit.constant(f"{name}/{k}", r) for k, r in zip(("lowest", "highest"), reals, strict=True)]
+        nodes.append(edit.node("Clip", [x, *bounds], f"{name}/clipped", like=x))
         x = nodes[-1].outputs[0]
-    scale = rewriter.constant(f"{name}/scale", quantizer.scale.reshape(()))
-    zero = rewriter.constant(f"{name}/zero_point", np.zeros((), byte))
-    nodes.append(rewriter.node("QuantizeLinear", [x, scale, zero], f"{name}/byte", like=x))
-    first.prepend(nodes)
+    scale = edit.constant(f"{name}/scale", quantizer.scale.reshape(()))
+    zero = edit.constant(f"{name}/zero_point", np.zeros((), byte))
+    nodes.append(edit.node("QuantizeLinear", [x, scale, zero], f"{name}/byte", like=x))
+    edit.insert(nodes, before=first)
     integers = nodes[-1].outputs[0]
     integers.type = ir.TensorType(ir.DataType.from_numpy(byte))
     for move in (*before, *behind):  # they move bytes now
-        moved = rewriter.node(move.op_type, [integers, *move.inputs[1:]], f"{name}/moved", attributes=move.attributes)
+        moved = edit.node(move.op_type, [integers, *move.inputs[1:]], f"{name}/moved", attributes=move.attributes)
         moved.outputs[0].type, moved.outputs[0].shape = integers.type, move.outputs[0].shape
-        move.prepend([moved])
+        edit.insert(moved, before=move)
         integers = moved.outputs[0]
     old = last.outputs[0]
-    dequantize = rewriter.node("DequantizeLinear", [integers, scale, zero], f"{name}/real", like=old)
-    last.append([dequantize])
-    rewriter.take_over(dequantize.outputs[0], old)
+    dequantize = edit.node("DequantizeLinear", [integers, scale, zero], f"{name}/real", like=old)
+    edit.replace(old, dequantize)
     for replaced in reversed((*before, node, *behind)):
-        if replaced.graph is not None:
-            replaced.graph.remove(replaced, safe=True)
+        edit.remove(replaced)
 
 
 def _moves_before(node: ir.Node) -> list[ir.Node]:

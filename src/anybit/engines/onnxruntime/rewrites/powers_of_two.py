@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.quantizers.quantizer import read_quant
 
 # f(a * x) = a * f(x) for a power of two a
@@ -49,15 +49,14 @@ class _Operand:
         magnitudes = np.abs(array[array != 0])
         return bool(((magnitudes > 1 / _SAFE) & (magnitudes < _SAFE)).all())
 
-    def multiply(self, factor: float, rewriter: Rewriter) -> None:
+    def multiply(self, factor: float, edit: Editor) -> None:
         """Replaces the constant for this node alone."""
         value = self.node.inputs[self.place]
         array = constant(value)
         if value is None or array is None:
             return
-        scaled = rewriter.constant(f"{value.name}/scaled", array * np.float32(factor))
-        self.node.replace_input_with(self.place, scaled)
-        rewriter.discard(value)
+        scaled = edit.constant(f"{value.name}/scaled", array * np.float32(factor))
+        edit.rewire(self.node, self.place, scaled)
 
 
 def move_powers_of_two(model: ir.Model) -> None:
@@ -66,19 +65,17 @@ def move_powers_of_two(model: ir.Model) -> None:
     Args:
         model: Model whose constants are folded, quantised weights included; changed in place.
     """
-    rewriter = Rewriter(model, "scales")
-    for node in list(model.graph.all_nodes()):
-        scale = _power_of_two(node, model)
-        sources = None if scale is None else _sources(node)
-        readers = None if sources is None else _readers(node)
-        if scale is None or sources is None or readers is None or not all(o.fits for o in (*sources, *readers)):
-            continue
-        for operands, factor in ((sources, 1 / scale), (readers, scale)):
-            for operand in operands:
-                operand.multiply(factor, rewriter)
-        rewriter.discard(node.inputs[1])
-        node.replace_input_with(1, rewriter.constant(f"{node.outputs[0].name}/one", np.ones((), np.float32)))
-    rewriter.result(modified=True)
+    with Editor(model, rule="scales") as edit:
+        for node in list(model.graph.all_nodes()):
+            scale = _power_of_two(node, model)
+            sources = None if scale is None else _sources(node)
+            readers = None if sources is None else _readers(node)
+            if scale is None or sources is None or readers is None or not all(o.fits for o in (*sources, *readers)):
+                continue
+            for operands, factor in ((sources, 1 / scale), (readers, scale)):
+                for operand in operands:
+                    operand.multiply(factor, edit)
+            edit.rewire(node, 1, edit.constant(f"{node.outputs[0].name}/one", np.ones((), np.float32)))
 
 
 def _power_of_two(node: ir.Node, model: ir.Model) -> float | None:

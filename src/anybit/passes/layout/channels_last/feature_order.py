@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
 from anybit.ops.elementwise import UNARY
 from anybit.ops.evaluate import known_value
@@ -77,7 +77,7 @@ def absorb(node: ir.Node, opsets: Mapping[str, int]) -> Absorption | Refusal:
     return Absorption(order, tuple(parameters))
 
 
-def permute(rewriter: Rewriter, absorption: Absorption, opsets: Mapping[str, int]) -> None:
+def permute(edit: Editor, absorption: Absorption, opsets: Mapping[str, int]) -> None:
     """Lays out the parameters in the new order."""
     made: dict[tuple[ir.Value, int], ir.Value] = {}
     for node, index, axis in absorption.parameters:
@@ -86,9 +86,8 @@ def permute(rewriter: Rewriter, absorption: Absorption, opsets: Mapping[str, int
             continue
         key = (value, axis)
         if key not in made:
-            made[key] = _permuted(rewriter, node, value, axis, absorption.order, opsets)
-        node.replace_input_with(index, made[key])
-        rewriter.discard(value)
+            made[key] = _permuted(edit, node, value, axis, absorption.order, opsets)
+        edit.rewire(node, index, made[key])
 
 
 def _parameters(node: ir.Node, index: int, opsets: Mapping[str, int]) -> list[tuple[int, int]] | None:
@@ -117,7 +116,7 @@ def _parameters(node: ir.Node, index: int, opsets: Mapping[str, int]) -> list[tu
 
 
 def _permuted(
-    rewriter: Rewriter, node: ir.Node, value: ir.Value, axis: int, order: _Order, opsets: Mapping[str, int]
+    edit: Editor, node: ir.Node, value: ir.Value, axis: int, order: _Order, opsets: Mapping[str, int]
 ) -> ir.Value:
     """The value with its features in the new order; made in front of `node` where it takes nodes."""
     shape = shape_of(value)
@@ -125,23 +124,21 @@ def _permuted(
         return value  # the same for all features
     array, name = constant(value), f"{value.name}/channels_last"
     if array is not None:
-        return rewriter.constant(name, array.take(order, axis), like=value)
+        return edit.constant(name, array.take(order, axis), like=value)
     maker = value.producer()
     inputs = None if maker is None or known_value(value, opsets) is None else _inputs_by_feature(maker, axis, opsets)
     if maker is None or inputs is None:
-        indices = rewriter.constant(f"{name}/order", order)
+        indices = edit.constant(f"{name}/order", order)
         attributes = {"axis": ir.AttrInt64("axis", axis + (len(shape) if shape is not None else 2))}
-        made = rewriter.node("Gather", [value, indices], name, like=value, attributes=attributes)
+        made = edit.node("Gather", [value, indices], name, like=value, attributes=attributes)
     else:
         laid = [
-            v if v is None or i not in inputs else _permuted(rewriter, node, v, inputs[i], order, opsets)
+            v if v is None or i not in inputs else _permuted(edit, node, v, inputs[i], order, opsets)
             for i, v in enumerate(maker.inputs)
         ]
-        made = rewriter.node(
-            maker.op_type, laid, name, like=value, domain=maker.domain, attributes=dict(maker.attributes)
-        )
+        made = edit.node(maker.op_type, laid, name, like=value, domain=maker.domain, attributes=dict(maker.attributes))
         made.outputs[0].meta.update(value.meta)
-    node.prepend(made)
+    edit.insert(made, before=node)
     return made.outputs[0]
 
 

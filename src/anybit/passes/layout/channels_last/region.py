@@ -10,7 +10,7 @@ import onnx_ir as ir
 from anybit.graph.annotations import annotate_layout, annotated_layout
 from anybit.graph.bypass import bypass
 from anybit.graph.constants import constant, fed_inputs
-from anybit.graph.rewriter import Rewriter
+from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
 from anybit.ops.channels_last.layout import to_first, to_last
 from anybit.passes.layout.channels_last.axes import composed
@@ -23,16 +23,16 @@ class Rewriting:
     """One rewriting of a region.
 
     Args:
-        rewriter: What adds nodes and constants.
+        edit: What adds nodes and constants.
         plans: How each node of the region follows.
         keep_input: Keep the shapes of graph inputs.
         keep_output: Keep the shapes of graph outputs.
     """
 
     def __init__(
-        self, rewriter: Rewriter, plans: Mapping[ir.Node, LayoutPlan], *, keep_input: bool, keep_output: bool
+        self, edit: Editor, plans: Mapping[ir.Node, LayoutPlan], *, keep_input: bool, keep_output: bool
     ) -> None:
-        self._rewriter = rewriter
+        self._edit = edit
         self._plans = plans
         self._keep_input = keep_input
         self._keep_output = keep_output
@@ -57,6 +57,7 @@ class Rewriting:
                 bypass(node)
 
     def _change(self, node: ir.Node, plan: LayoutPlan) -> None:
+        self._edit.touch()
         for name in plan.dropped:
             node.attributes.pop(name, None)
         node.attributes.update(plan.attributes)
@@ -64,9 +65,7 @@ class Rewriting:
         for index, array in plan.constants.items():
             if index >= len(node.inputs):
                 node.resize_inputs(index + 1)
-            old = node.inputs[index]
-            node.replace_input_with(index, self._rewriter.constant(f"{node.outputs[0].name}/input_{index}", array))
-            self._rewriter.discard(old)
+            self._edit.rewire(node, index, self._edit.constant(f"{node.outputs[0].name}/input_{index}", array))
 
     def _is_inside(self, value: ir.Value, node: ir.Node, index: int) -> bool:
         plan = self._plans.get(node)
@@ -75,11 +74,11 @@ class Rewriting:
     def _bridge(self, value: ir.Value) -> None:
         """Puts the tensor's channels last; what stays as it is reads a Transpose of it."""
         outside = [(n, i) for n, i in value.uses() if not self._is_inside(value, n, i)]
-        graph, producer = self._rewriter.model.graph, value.producer()
+        graph, producer = self._edit.model.graph, value.producer()
         exposed = value.is_graph_output() and (self._keep_output or value not in graph.outputs)
         if producer is not None and (outside or exposed):
             first = self._first(value, outside, exposed=exposed)
-            producer.append(first)
+            self._edit.insert(first, after=producer)
         _turn(value)
 
     def _first(self, value: ir.Value, outside: list[tuple[ir.Node, int]], *, exposed: bool) -> ir.Node:
@@ -92,10 +91,10 @@ class Rewriting:
         for user, index in outside:
             user.replace_input_with(index, first)
         if exposed:
-            outputs = self._rewriter.model.graph.outputs
+            outputs = self._edit.model.graph.outputs
             for place in [i for i, v in enumerate(outputs) if v is value]:
                 outputs[place] = first
-            first.name, value.name = value.name, self._rewriter.name(f"{value.name}/channels_last")
+            first.name, value.name = value.name, self._edit.name(f"{value.name}/channels_last")
         return node
 
     def _convert_operand(self, node: ir.Node, index: int, rank: int) -> None:
@@ -108,15 +107,14 @@ class Rewriting:
         key = (value, rank)
         if key not in self._last:
             self._last[key] = self._converted(value, rank)
-        node.replace_input_with(index, self._last[key])
-        self._rewriter.discard(value)
+        self._edit.rewire(node, index, self._last[key])
 
     def _converted(self, value: ir.Value, rank: int) -> ir.Value:
         """A tensor that stays as it is, with channels last, for all nodes of the region that read it."""
         array, name = constant(value), f"{value.name}/channels_last"
         if array is not None:
             full = array.reshape((1,) * (rank - array.ndim) + array.shape)
-            made = self._rewriter.constant(name, np.ascontiguousarray(full.transpose(to_last(rank))), like=value)
+            made = self._edit.constant(name, np.ascontiguousarray(full.transpose(to_last(rank))), like=value)
             annotate_layout(made, None)
             return made
         missing = rank - (rank_of(value) or 0)
@@ -138,25 +136,25 @@ class Rewriting:
         return node.outputs[0]
 
     def _insert(self, node: ir.Node, source: ir.Value) -> None:
-        producer, graph = source.producer(), self._rewriter.model.graph
+        producer, graph = source.producer(), self._edit.model.graph
         if producer is None:
             graph.insert_before(graph[0], node)
         else:
-            producer.append(node)
+            self._edit.insert(node, after=producer)
 
     def _transpose(self, value: ir.Value, perm: tuple[int, ...], name: str) -> ir.Node:
-        node = self._rewriter.node("Transpose", [value], name, attributes={"perm": ir.AttrInt64s("perm", list(perm))})
+        node = self._edit.node("Transpose", [value], name, attributes={"perm": ir.AttrInt64s("perm", list(perm))})
         node.outputs[0].type = value.type
         node.outputs[0].shape = None if value.shape is None else ir.Shape([value.shape[a] for a in perm])
         return node
 
     def _unsqueeze(self, value: ir.Value, count: int) -> ir.Node:
         name, axes = f"{value.name}/unsqueezed", list(range(count))
-        if self._rewriter.model.opset_imports.get("", 1) < _AXES_ARE_AN_INPUT:
-            node = self._rewriter.node("Unsqueeze", [value], name, attributes={"axes": ir.AttrInt64s("axes", axes)})
+        if self._edit.model.opset_imports.get("", 1) < _AXES_ARE_AN_INPUT:
+            node = self._edit.node("Unsqueeze", [value], name, attributes={"axes": ir.AttrInt64s("axes", axes)})
         else:
-            constant_axes = self._rewriter.constant(f"{name}/axes", np.array(axes, np.int64))
-            node = self._rewriter.node("Unsqueeze", [value, constant_axes], name)
+            constant_axes = self._edit.constant(f"{name}/axes", np.array(axes, np.int64))
+            node = self._edit.node("Unsqueeze", [value, constant_axes], name)
         node.outputs[0].type = value.type
         node.outputs[0].shape = None if value.shape is None else ir.Shape([*(1 for _ in axes), *value.shape])
         return node
@@ -165,7 +163,7 @@ class Rewriting:
         """Graph inputs that were transposed get their channels last themselves; other uses read a Transpose back."""
         for (value, rank), last in self._last.items():
             node = last.producer()
-            is_turned = rank_of(value) == rank and value in fed_inputs(self._rewriter.model.graph)
+            is_turned = rank_of(value) == rank and value in fed_inputs(self._edit.model.graph)
             if node is None or not is_turned:
                 continue
             outside = [(n, i) for n, i in value.uses() if n is not node]
@@ -173,7 +171,7 @@ class Rewriting:
                 self._insert(self._first(value, outside, exposed=value.is_graph_output()), value)
             _turn(value)
             last.replace_all_uses_with(value)
-            self._rewriter.discard(last)
+            self._edit.discard(last)
 
 
 def _perm(node: ir.Node, rank: int) -> tuple[int, ...] | None:
