@@ -16,6 +16,7 @@ from anybit.errors import Finding, UsageError
 from anybit.number_formats import NumberFormat, parse_number_format
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.rounding_body import ANYBIT, op
+from anybit.ops.traits import Traits
 
 _CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
 _LAYOUTS = ("NC", "NCW", "NCHW", "NCDHW", *_CHANNELS_LAST)
@@ -186,6 +187,7 @@ MULTI_THRESHOLD = Operator(
         Attribute("data_layout", str, "NCHW", "channels are axis 1, or the last one in NWC, NHWC and NDHWC"),
     ),
     reference=reference,
+    traits=Traits(keeps_channels=True, finite=True),
     body=body,
     infer=infer,
     check=check,

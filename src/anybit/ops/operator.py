@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from anybit.errors import Finding
 from anybit.number_formats import NumberFormat
+from anybit.ops.traits import NO_TRAITS, Traits
 
 if TYPE_CHECKING:
     import onnxscript
@@ -103,6 +104,7 @@ class Operator:
             then only the reference engine can. The body of a float16 call is given float32, that of an integer one
             float64, and its result becomes float32.
         infer: ONNX type and shape inference; the default gives the output the first input's type and shape.
+        traits: What the operator is like, such as element by element; the default claims nothing.
         check: Rules beyond number and type of inputs and attributes.
         number_format: Format of the integers behind the output where the call fixes it.
     """
@@ -116,6 +118,7 @@ class Operator:
     attributes: tuple[Attribute, ...] = ()
     output: str = "Y"
     body: onnxscript.OnnxFunction[..., Any] | None = None
+    traits: Traits = NO_TRAITS
     infer: Callable[[InferenceContext], None] | None = None
     check: Callable[[Call], Iterable[Finding]] = no_findings
     number_format: Callable[[Call], NumberFormat | None] = no_format

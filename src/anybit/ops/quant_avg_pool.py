@@ -17,6 +17,7 @@ from anybit.ops.channels_last.layout import dimensions, infer_shape
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.windows import Windows
+from anybit.ops.traits import Traits
 
 _LAYOUTS = ("NCHW", "NHWC")
 _WIDEST = 32
@@ -165,6 +166,7 @@ QUANT_AVG_POOL = Operator(
         Attribute("data_layout", str, "NCHW", "NCHW or NHWC"),
     ),
     reference=reference,
+    traits=Traits(keeps_channels=True, finite=True),
     body=body,
     infer=infer,
     check=check,

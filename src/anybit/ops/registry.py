@@ -25,6 +25,9 @@ from anybit.ops.quant import QUANT
 from anybit.ops.quant_avg_pool import QUANT_AVG_POOL
 from anybit.ops.trunc import TRUNC, TRUNC_1
 
+QUANTIZERS = (QUANT, BIPOLAR_QUANT, FLOAT_QUANT, TRUNC)
+"""Our operators that round each element of X to numbers of a format; see `anybit.ops.calls.is_call`."""
+
 ENTRY_POINT_GROUP = "anybit.operators"
 
 _operators: dict[tuple[str, str], list[Operator]] = {}
