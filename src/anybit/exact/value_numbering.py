@@ -35,13 +35,15 @@ from anybit.exact.node_identity import (
 )
 from anybit.exact.runs import Runs, compressed, runs_of
 from anybit.graph.walk import shape_of
-from anybit.ops.calls import call_of, operator_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import call_of, is_call, operator_of
 from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, evaluate_node, known_value
+from anybit.ops.quant import QUANT
 from anybit.ops.quantizer_parameters import integer_bounds
+from anybit.ops.registry import QUANTIZERS
 from anybit.ops.zero_sign import ZeroSign, zero_sign
 from anybit.rounding import Rounding
 
-QUANTIZERS = frozenset(("BipolarQuant", "FloatQuant", "Quant", "Trunc"))
 _COMMUTATIVE = frozenset(("Add", "Mul"))
 _MOST_PAIRS = 1 << 22
 _MOST_LEVELS = 1 << 16
@@ -235,22 +237,17 @@ class Numbering:
             return self._pair(node)
         if len(varying) != 1 or len(node.outputs) != 1:
             return None
-        operator = operator_of(node, self.opsets)
-        quantizes = operator is not None and operator.name in QUANTIZERS
+        quantizes = is_call(node, *QUANTIZERS)
         function = self.of(node.inputs[varying[0]]).function
         if function is None:
-            return self._first(node, "" if operator is None else operator.name)
+            return self._first(node)
         return self._elementwise(node, varying[0], function, quantizes=quantizes)
 
-    def _first(self, node: ir.Node, name: str) -> Function | None:
+    def _first(self, node: ir.Node) -> Function | None:
         """Levels of a tensor that is no function of integers."""
-        match name:
-            case "Quant":
-                return self._first_levels(node)
-            case "BipolarQuant":
-                return self._first_signs(node)
-            case _:
-                return None
+        if is_call(node, QUANT):
+            return self._first_levels(node)
+        return self._first_signs(node) if is_call(node, BIPOLAR_QUANT) else None
 
     def _first_signs(self, node: ir.Node) -> Function | None:
         x, scale = node.inputs[0], self._constant(node.inputs[1])

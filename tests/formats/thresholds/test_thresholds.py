@@ -558,7 +558,7 @@ def test_a_mean_behind_a_function_that_is_enumerated_is_exact_or_refused(activat
 _UNUSABLE = [("Mul", np.inf), ("Mul", -np.inf), *((op, np.nan) for op in ("Mul", "Div", "Add", "Sub", "PRelu", "Max"))]
 
 
-@pytest.mark.parametrize("quantiser", ["Quant", "BipolarQuant"])
+@pytest.mark.parametrize("quantizer", ["Quant", "BipolarQuant"])
 @pytest.mark.parametrize(("op_type", "operand"), [*_UNUSABLE, ("Div", 0.0), ("Div", -0.0)])
 @pytest.mark.parametrize("to", ["finn", "quantized-ops", "integer-ops"])
 def test_operands_that_make_nan_are_refused_by_name(to: str, op_type: str, operand: float, quantizer: str):

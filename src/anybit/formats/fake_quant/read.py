@@ -27,7 +27,9 @@ from anybit.formats.zero_signs import Told
 from anybit.graph.constants import constant
 from anybit.graph.rewriter import Rewriter
 from anybit.graph.walk import label, shape_of
+from anybit.ops.calls import is_call
 from anybit.ops.operator import DOMAIN
+from anybit.ops.quant import QUANT
 from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 from anybit.quantizers.possible_values import Enumeration
 from anybit.quantizers.quantizer import Quantizer, quant_nodes
@@ -65,7 +67,7 @@ def read_fake_quant(model: ir.Model) -> Outcome:
         elif spine.is_meant:
             refusals.append(plan)
     refusals += [r for n in nodes if (r := _by_sign(n)) is not None]
-    quants = [n for n in model.graph.all_nodes() if n.domain == DOMAIN and n.op_type == "Quant"]
+    quants = [n for n in model.graph.all_nodes() if is_call(n, QUANT)]
     refusals += join(rewriter, quants, told)
     rewriter.result(bool(made))
     if made:

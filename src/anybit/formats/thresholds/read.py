@@ -27,6 +27,7 @@ from anybit.graph.annotations import annotate_number_format
 from anybit.graph.constants import constant
 from anybit.graph.rewriter import Rewriter
 from anybit.graph.walk import shape_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import operator_of
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.operator import DOMAIN
@@ -119,7 +120,7 @@ class _ThresholdPlan:
         before = made[-1].outputs[0] if made else x
         if self.quantizer is None:
             scale = rewriter.constant(f"{name}/scale", np.asarray(self.scale))
-            made.append(rewriter.node("BipolarQuant", [before, scale], f"{name}/sign", like=old, domain=DOMAIN))
+            made.append(rewriter.node(BIPOLAR_QUANT.name, [before, scale], f"{name}/sign", like=old, domain=DOMAIN))
         else:
             made += quant_nodes(rewriter, before, self.quantizer, name)
             if self.scale != 1:

@@ -11,6 +11,7 @@ from anybit.graph.annotations import annotate_number_format, annotated_number_fo
 from anybit.graph.constants import constant
 from anybit.graph.rewriter import Rewriter
 from anybit.number_formats import BipolarFormat, IntFormat, TernaryFormat
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.operator import DOMAIN
 from anybit.quantizers.quantizer import Quantizer, quant_nodes
 
@@ -29,7 +30,7 @@ def quantize_weights(model: ir.Model, rewriter: Rewriter) -> None:
         if isinstance(datatype, BipolarFormat):
             scale = rewriter.constant(f"{value.name}/scale", np.ones((), np.float32))
             nodes = [
-                rewriter.node("BipolarQuant", [value, scale], f"{value.name}/quantized", like=value, domain=DOMAIN)
+                rewriter.node(BIPOLAR_QUANT.name, [value, scale], f"{value.name}/quantized", like=value, domain=DOMAIN)
             ]
         elif isinstance(datatype, IntFormat | TernaryFormat):
             lo, hi = (float(end) for end in (datatype.min, datatype.max))
