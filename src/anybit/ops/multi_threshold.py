@@ -14,7 +14,7 @@ from onnxscript import script
 from anybit.arrays import Array
 from anybit.errors import Finding, UsageError
 from anybit.number_formats import NumberFormat, parse_number_format
-from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
+from anybit.ops.operator import Attribute, Call, Input, Layout, Operator, Types, widened
 from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.traits import Traits
 
@@ -188,6 +188,7 @@ MULTI_THRESHOLD = Operator(
     ),
     reference=reference,
     traits=Traits(keeps_channels=True, finite=True),
+    layout=Layout(attribute="data_layout"),
     body=body,
     infer=infer,
     check=check,

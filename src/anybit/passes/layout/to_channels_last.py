@@ -76,7 +76,7 @@ class ToChannelsLast(ir.passes.InPlacePass):
         elif node.domain == "":
             plan = None if rule is None or node.inputs[0] is None else rule(node, opsets.get("", 1))
         else:
-            plan = plan_ours(node)
+            plan = plan_ours(node, opsets)
         if plan is None or plan.rank not in LAYOUTS or any(rank_of(node.inputs[i]) is None for i in plan.operands):
             return None
         return plan if not plan.follows or all(rank_of(o) in LAYOUTS for o in node.outputs if o.name) else None

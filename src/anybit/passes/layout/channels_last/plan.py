@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.graph.walk import shape_of
-from anybit.ops.calls import traits_of
+from anybit.ops.calls import call_of, operator_of, traits_of
 from anybit.ops.channels_last.layout import to_last
 
 LAYOUTS = {3: "NWC", 4: "NHWC", 5: "NDHWC"}
@@ -83,10 +83,15 @@ def plan_elementwise(node: ir.Node, opsets: Mapping[str, int]) -> LayoutPlan | N
     return LayoutPlan(rank=rank, operands=tuple(range(len(ranks))))
 
 
-def plan_ours(node: ir.Node) -> LayoutPlan | None:
-    """Operators of the hub that know of layouts: they are told the new one."""
-    rank = rank_of(node.outputs[0])
-    default = {"MultiThreshold": "NCHW", "QuantAvgPool2d": "NCHW"}.get(node.op_type)
-    if rank not in LAYOUTS or default is None or node.attributes.get_string("data_layout", default).endswith("C"):
+def plan_ours(node: ir.Node, opsets: Mapping[str, int]) -> LayoutPlan | None:
+    """Operators whose record says how they follow: those that know of layouts are told the new one."""
+    operator, rank = operator_of(node, opsets), rank_of(node.outputs[0])
+    layout = None if operator is None else operator.layout
+    if operator is None or layout is None or rank not in LAYOUTS or max(layout.inputs, default=0) >= len(node.inputs):
         return None
-    return LayoutPlan(rank=rank, attributes={"data_layout": ir.AttrString("data_layout", LAYOUTS[rank])})
+    if not layout.attribute:
+        return LayoutPlan(rank=rank, operands=layout.inputs)
+    if str(call_of(node, operator).attributes[layout.attribute]).endswith("C"):
+        return None
+    told = ir.AttrString(layout.attribute, LAYOUTS[rank])
+    return LayoutPlan(rank=rank, operands=layout.inputs, attributes={layout.attribute: told})
