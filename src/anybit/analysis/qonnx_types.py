@@ -30,7 +30,7 @@ from anybit.number_formats import (
     NumberFormat,
     ScaledIntFormat,
 )
-from anybit.ops.calls import call_of, operator_of
+from anybit.ops.calls import call_of, is_call, operator_of
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.operator import Operator
 from anybit.ops.quant import QUANT
@@ -110,7 +110,7 @@ def _of_quantizer(node: ir.Node, operator: Operator) -> NumberFormat:
     """An integer format at scale 1, SCALEDINT at any other; FLOAT32 where it does not read the parameters."""
     call = call_of(node, operator)
     stated = operator.number_format(call)
-    if stated is None or operator.name == TRUNC.name:
+    if stated is None or is_call(node, TRUNC):
         return FLOAT32
     if operator is MULTI_THRESHOLD:
         steps = [call.attributes[a] for a in ("out_scale", "out_bias")]

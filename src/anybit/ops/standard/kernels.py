@@ -34,6 +34,7 @@ from anybit.ops.standard.linear import (
     lp_normalization,
     make_batch_normalization,
     make_layer_normalization,
+    mean,
     mean_variance_normalization,
 )
 from anybit.ops.standard.linear_quantization import dynamic_quantize_linear, make_quantize_linear
@@ -74,7 +75,7 @@ _FLOAT: dict[str, Callable[..., Array]] = {
     "MeanVarianceNormalization": lambda a, x: mean_variance_normalization(x, a),
     "LRN": lambda a, x: local_response_normalization(x, a),
     "LogSoftmax": lambda a, x: log_softmax(x, a),
-    "Mean": lambda _, *terms: sum(terms[1:], start=terms[0]) / len(terms),
+    "Mean": lambda _, *terms: mean(terms),
 }
 
 # In the types of the inputs.

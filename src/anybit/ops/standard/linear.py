@@ -85,6 +85,14 @@ def log_softmax(x: Array, attributes: Mapping[str, Any]) -> Array:
     return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
 
 
+def mean(terms: Sequence[Array]) -> Array:
+    """Y = (X1 + X2 + ...) / their number, all of them broadcast; float64."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total / len(terms)
+
+
 def mean_variance_normalization(x: Array, attributes: Mapping[str, Any]) -> Array:
     """Y = (X - mean) / (deviation + 1e-9) over the axes, all but the channels if not given."""
     axes = tuple(attributes.get("axes", (0, 2, 3)))
