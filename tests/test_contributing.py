@@ -45,6 +45,38 @@ def test_the_operator_of_the_recipe_is_checked_and_runs_in_both_engines(tmp_path
     np.testing.assert_array_equal(by_reference, expected)
 
 
+@pytest.mark.usefixtures("operators")
+def test_the_operator_of_the_recipe_has_bounds_and_the_product_behind_it_an_accumulator(tmp_path, monkeypatch):
+    anybit.register(_recipe("operator", tmp_path, monkeypatch)["POWER_OF_TWO"])
+    nodes = [
+        quant("x", "q"),
+        helper.make_node("PowerOfTwo", ["q"], ["p"], domain="my.ops", least=-2),
+        quant("w", "wq"),
+        helper.make_node("MatMul", ["p", "wq"], ["y"], name="product"),
+    ]
+    constants = {"w": np.eye(8, 3, dtype=np.float32)} | parameters("q", scale=1.0) | parameters("wq", scale=1.0)
+    imports = {"": 21, "my.ops": 1, "qonnx.custom_op.general": 1}
+    proto = model(nodes, constants, inputs={"x": ["N", 8]}, outputs=["y"], imports=imports)
+    values = check_sound(proto, {"x": (-20.0, 20.0)}, 40, engines=("reference", "onnxruntime"))
+    p = bounds_of(values, "p")
+    assert (p.lo, p.hi, p.grid.scale, p.grid.lo, p.grid.hi) == (-8, 8, 0.25, -32, 32)
+    found = anybit.ranges(proto)
+    assert [a.node for a in found.accumulators] == ["MatMul 'product'"]
+    assert not found.unfollowed
+
+
+@pytest.mark.usefixtures("operators")
+@pytest.mark.parametrize("end", [0.0, 1e-30, 7.9999995, 8.0, 1e20, 3e38, np.inf])
+def test_the_bounds_of_the_recipe_hold_next_to_powers_of_two(end, tmp_path, monkeypatch):
+    anybit.register(_recipe("operator", tmp_path, monkeypatch)["POWER_OF_TWO"])
+    x = np.full((1, 40), end, np.float32)
+    values = check_sound(_power_of_two(), {"x": (-end, end)}, engines=("reference", "onnxruntime"))
+    y = bounds_of(values, "y")
+    for engine in ("reference", "onnxruntime"):
+        made = anybit.run(_power_of_two(), x, engine=engine)["y"]
+        assert (made <= y.hi).all()
+
+
 def test_the_rule_of_the_recipe_is_sound_and_tight(tmp_path, monkeypatch):
     relu = _recipe("rule", tmp_path, monkeypatch)["relu"]
     monkeypatch.setattr(registry_of_rules, "_STANDARD", {**registry_of_rules._STANDARD, "Relu": relu})

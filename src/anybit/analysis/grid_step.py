@@ -9,14 +9,16 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.graph.constants import constant
-from anybit.ops.operator import DOMAIN
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import is_call
+from anybit.ops.quant import QUANT
+from anybit.ops.traits import MOVING
+from anybit.ops.trunc import TRUNC
 
 # Operators that only move or choose elements: the grid of their first input is that of their output.
-_MOVING = frozenset(
-    """DepthToSpace Expand Flatten Gather Identity MaxPool Relu Reshape Slice SpaceToDepth Split Squeeze Transpose
-    Unsqueeze""".split()
-)
-_SCALE_INPUT = {"Quant": 1, "BipolarQuant": 1, "Trunc": 1, "DequantizeLinear": 1}
+_MOVING = MOVING | {"Relu"}
+_SCALED = (QUANT, BIPOLAR_QUANT, TRUNC)
+_SCALE, _OUT_SCALE = 1, 4
 
 
 def grid_step(value: ir.Value) -> npt.NDArray[np.floating[Any]] | None:
@@ -31,11 +33,15 @@ def grid_step(value: ir.Value) -> npt.NDArray[np.floating[Any]] | None:
         if first is None:
             return None
         value, moved = first, True
-    if node is None or node.op_type not in _SCALE_INPUT or node.domain not in ("", DOMAIN):
+    if node is None or not (_dequantizes(node) or is_call(node, *_SCALED)):
         return None
-    position = 4 if node.op_type == "Trunc" and len(node.inputs) == 6 else _SCALE_INPUT[node.op_type]
-    scale = constant(node.inputs[position])
+    enlarged = is_call(node, TRUNC) and len(node.inputs) == len(TRUNC.inputs)
+    scale = constant(node.inputs[_OUT_SCALE if enlarged else _SCALE])
     if scale is None or (scale.size != 1 and (moved or node.domain == "")):
         return None
     step = scale.reshape(()) if scale.size == 1 else scale
-    return step * 2 if node.op_type == "BipolarQuant" else step
+    return step * 2 if is_call(node, BIPOLAR_QUANT) else step
+
+
+def _dequantizes(node: ir.Node) -> bool:
+    return node.domain == "" and node.op_type == "DequantizeLinear"

@@ -30,8 +30,11 @@ from anybit.number_formats import (
     NumberFormat,
     ScaledIntFormat,
 )
-from anybit.ops.calls import call_of, operator_of
+from anybit.ops.calls import call_of, is_call, operator_of
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.operator import Operator
+from anybit.ops.quant import QUANT
+from anybit.ops.trunc import TRUNC
 
 _ACCUMULATING = frozenset("MatMul Gemm Conv Add Sub Mul".split())
 _PASSING = frozenset(
@@ -107,20 +110,20 @@ def _of_quantizer(node: ir.Node, operator: Operator) -> NumberFormat:
     """An integer format at scale 1, SCALEDINT at any other; FLOAT32 where it does not read the parameters."""
     call = call_of(node, operator)
     stated = operator.number_format(call)
-    if stated is None or operator.name == "Trunc":
+    if stated is None or is_call(node, TRUNC):
         return FLOAT32
-    if operator.name == "MultiThreshold":
+    if operator is MULTI_THRESHOLD:
         steps = [call.attributes[a] for a in ("out_scale", "out_bias")]
         whole = all(isinstance(s, float) and s.is_integer() for s in steps)
         return stated if whole else FLOAT32
-    if operator.name == "Quant" and not _reads_parameters(node):
+    if operator is QUANT and not _reads_parameters(node):
         return FLOAT32
     scale = _stored(node.inputs[1])
     if scale is None:
         return FLOAT32
     if (scale == 1).all():
         return stated
-    return ScaledIntFormat(stated.bits) if operator.name == "Quant" else FLOAT32
+    return ScaledIntFormat(stated.bits) if operator is QUANT else FLOAT32
 
 
 def _reads_parameters(node: ir.Node) -> bool:

@@ -14,9 +14,9 @@ from anybit.graph.constants import constant
 from anybit.graph.walk import numbered_type
 from anybit.number_formats import IntFormat
 from anybit.ops.calls import call_of, operator_of
+from anybit.ops.traits import MOVING
 
 _RUNTIME = "com.microsoft"
-_MOVES = frozenset("Expand Flatten Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split())
 _PAIRS = frozenset(("", _RUNTIME))  # domains whose QuantizeLinear and DequantizeLinear are these
 
 
@@ -135,7 +135,7 @@ def _of_pair(node: ir.Node, is_weight: Callable[[ir.Value], bool]) -> list[Kind]
         return [(_clipped(dtype, list(_clips_behind(node.outputs[0]))), is_weight(value))]
     clips: list[ir.Node] = []
     while (
-        (producer := value.producer()) is not None and producer.domain == "" and producer.op_type in (*_MOVES, "Clip")
+        (producer := value.producer()) is not None and producer.domain == "" and producer.op_type in MOVING | {"Clip"}
     ):
         clips += [producer] if producer.op_type == "Clip" else []
         if producer.inputs[0] is None:

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 import onnx_ir as ir
 
 from anybit.graph.walk import reads
-
-_RANDOM = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split())
+from anybit.ops.traits import NO_TRAITS, STANDARD
 
 
 class Role(enum.Enum):
@@ -53,7 +52,7 @@ def _in_order(graph: ir.Graph) -> Iterator[ir.Value]:
 
 def _role(value: ir.Value, roles: Mapping[ir.Value, Role]) -> Role:
     node = value.producer()
-    if node is None or node.op_type in _RANDOM:
+    if node is None or (node.domain == "" and STANDARD.get(node.op_type, NO_TRAITS).random):
         return Role.ACTIVATION
     if node.domain == "" and node.op_type in ("Shape", "Size"):
         return Role.SHAPE

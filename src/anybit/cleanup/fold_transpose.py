@@ -12,8 +12,7 @@ from anybit.errors import Refusal
 from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
-from anybit.ops.calls import operator_of
-from anybit.ops.elementwise import ELEMENTWISE
+from anybit.ops.calls import traits_of
 
 _LAYOUT = "tensor_layout"
 
@@ -47,7 +46,7 @@ class FoldTranspose(ir.passes.InPlacePass):
 
 
 def _is_weight_quantizer(node: ir.Node, opset_imports: dict[str, int]) -> bool:
-    if operator_of(node, opset_imports) is None or node.op_type not in ELEMENTWISE:
+    if node.domain == "" or not traits_of(node, opset_imports).broadcasting:
         return False
     arrays = [constant(v) for v in node.inputs]
     rank = 0 if not arrays or arrays[0] is None else arrays[0].ndim

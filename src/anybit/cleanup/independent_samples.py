@@ -14,15 +14,17 @@ import onnx_ir as ir
 from anybit.errors import Refusal
 from anybit.graph.constants import constant, fed_inputs
 from anybit.graph.walk import label
-from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
-from anybit.ops.operator import DOMAIN
+from anybit.ops.calls import is_call, traits_of
+from anybit.ops.channels_last.average_pool import AVERAGE_POOL
+from anybit.ops.channels_last.batch_normalization import BATCH_NORMALIZATION
+from anybit.ops.channels_last.conv import CONV
+from anybit.ops.channels_last.global_average_pool import GLOBAL_AVERAGE_POOL
+from anybit.ops.channels_last.max_pool import MAX_POOL
+from anybit.ops.im2col import IM2COL
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.ops.quant_avg_pool import QUANT_AVG_POOL
+from anybit.ops.traits import standard
 
-_ELEMENTWISE = frozenset(
-    """Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift Cast Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor
-    Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min
-    Mish Mod Mul Neg Not Or Pow PRelu Reciprocal Relu Round Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum
-    Tan Tanh ThresholdedRelu Where Xor QuantizeLinear DequantizeLinear""".split()
-)
 _PER_AXIS = frozenset(("QuantizeLinear", "DequantizeLinear"))
 _PER_SAMPLE = frozenset(
     """AveragePool Conv ConvInteger ConvTranspose DepthToSpace GlobalAveragePool GlobalLpPool GlobalMaxPool
@@ -73,7 +75,7 @@ def plan_batch(model: ir.Model) -> BatchPlan | Refusal:
             expected="one batch size",
         )
     (size,) = sizes
-    proof = _Proof(size if isinstance(size, int) else None)
+    proof = _Proof(size if isinstance(size, int) else None, model.opset_imports)
     proof.batched.update(inputs)
     seen: set[ir.Node] = set()
     for node in model.graph:
@@ -99,6 +101,7 @@ def _first_dimension(value: ir.Value) -> int | str | None:
 @dataclass
 class _Proof:
     size: int | None
+    opsets: Mapping[str, int]
     batched: set[ir.Value] = field(default_factory=set[ir.Value])
     vectors: dict[ir.Value, tuple[_Entry, ...]] = field(default_factory=dict[ir.Value, tuple[_Entry, ...]])
     reshapes: list[ir.Node] = field(default_factory=list[ir.Node])
@@ -115,7 +118,7 @@ class _Proof:
             return "computes with the batch size"
         if not carrying:
             return None
-        rule = _rule(node)
+        rule = _rule(node, self.opsets)
         if rule is None:
             return "not known to keep samples apart"
         problem = rule(self, node)
@@ -313,7 +316,7 @@ class _Proof:
 
 _Rule = Callable[[_Proof, ir.Node], str | None]
 _RULES: Mapping[str, _Rule] = {
-    **dict.fromkeys(_ELEMENTWISE, _Proof.elementwise),
+    **dict.fromkeys(standard(lambda t: t.elementwise) | _PER_AXIS, _Proof.elementwise),
     **dict.fromkeys(_PER_SAMPLE, _Proof.first_only),
     **dict.fromkeys(_ONE_AXIS, _Proof.one_axis),
     **dict.fromkeys(_REDUCTIONS, _Proof.reduction),
@@ -336,13 +339,11 @@ _RULES: Mapping[str, _Rule] = {
     "Resize": _Proof.resize,
     "Reshape": _Proof.reshape,
 }
-_OWN_RULES: Mapping[str, _Rule] = {
-    **dict.fromkeys(("Quant", "BipolarQuant", "Trunc", "FloatQuant"), _Proof.elementwise),
-    **dict.fromkeys(("MultiThreshold", "Im2Col", "QuantAvgPool2d"), _Proof.first_only),
-}
-_CHANNELS_LAST_RULES: Mapping[str, _Rule] = dict.fromkeys(
-    ("AveragePool", "BatchNormalization", "Conv", "GlobalAveragePool", "MaxPool"), _Proof.first_only
+_FIRST_ONLY = (
+    *(MULTI_THRESHOLD, IM2COL, QUANT_AVG_POOL),
+    *(AVERAGE_POOL, BATCH_NORMALIZATION, CONV, GLOBAL_AVERAGE_POOL, MAX_POOL),
 )
+"""Our operators that work on each sample of their first input."""
 
 
 def _may_tell_samples_apart(zero_point: ir.Value | None, factor: ir.Value | None) -> bool:
@@ -356,9 +357,12 @@ def _may_tell_samples_apart(zero_point: ir.Value | None, factor: ir.Value | None
     return (rows or rank == axes) and zero_point.shape[0] != 1
 
 
-def _rule(node: ir.Node) -> _Rule | None:
-    rules = {"": _RULES, DOMAIN: _OWN_RULES, CHANNELS_LAST: _CHANNELS_LAST_RULES}.get(node.domain)
-    return None if rules is None else rules.get(node.op_type)
+def _rule(node: ir.Node, opsets: Mapping[str, int]) -> _Rule | None:
+    if node.domain == "":
+        return _RULES.get(node.op_type)
+    if traits_of(node, opsets).elementwise:
+        return _Proof.elementwise
+    return _Proof.first_only if is_call(node, *_FIRST_ONLY) else None
 
 
 def _attribute(node: ir.Node, name: str, default: int) -> int:

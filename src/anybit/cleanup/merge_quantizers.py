@@ -16,9 +16,11 @@ from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.grid import Grid
-from anybit.ops.calls import call_of, operator_of
-from anybit.ops.elementwise import ELEMENTWISE
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import call_of, is_call, operator_of
 from anybit.ops.operator import Operator, widened
+from anybit.ops.quant import QUANT
+from anybit.ops.registry import QUANTIZERS
 from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 
 _MOST_BITS = 16  # all values of a grid are tried
@@ -41,7 +43,7 @@ class MergeQuantizers(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         with Editor(model, rule="merge-quantizers") as edit:
-            nodes = [n for n in model.graph.all_nodes() if n.op_type in ELEMENTWISE and len(n.outputs) == 1]
+            nodes = [n for n in model.graph.all_nodes() if is_call(n, *QUANTIZERS) and len(n.outputs) == 1]
             infer_missing(model, [n.inputs[0] for n in nodes if _follows_its_like(n)])
             known: dict[ir.Node, _Key] = {}
             first: dict[_Key, ir.Value] = {}
@@ -100,7 +102,7 @@ def _parameter(value: ir.Value | None) -> Hashable:
 
 def _conflict(node: ir.Node, kept: ir.Value, told: Mapping[ir.Value, ir.Node]) -> Refusal | None:
     old = node.outputs[0]
-    refusal = refusal_where_told(old, told) if kept is node.inputs[0] and node.op_type != "BipolarQuant" else None
+    refusal = refusal_where_told(old, told) if kept is node.inputs[0] and not is_call(node, BIPOLAR_QUANT) else None
     if refusal is not None:
         return refusal
     stated, other = ((v.meta.get(ANNOTATIONS) or {}) for v in (old, kept))
@@ -152,9 +154,9 @@ def _grid(
 ) -> Array | Refusal:
     """Every value that the quantiser can produce from inputs of this type, but NaN, which stays."""
     scale, *rest = (p.astype(widened(np.zeros((), dtype)).dtype) for p in parameters)
-    if operator.name == "BipolarQuant":
+    if operator is BIPOLAR_QUANT:
         return np.stack([-scale, scale]).astype(dtype)
-    if operator.name != "Quant":
+    if operator is not QUANT:
         return Refusal(problem="two equal quantisers: their values are not enumerated", got=operator.name)
     bits = float(rest[1])
     if not (bits.is_integer() and 1 <= bits <= _MOST_BITS):

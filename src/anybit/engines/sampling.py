@@ -18,7 +18,8 @@ from anybit.graph.constants import constant, fed_inputs
 from anybit.io.load import ModelSource, load
 from anybit.number_formats import BipolarFormat, FloatFormat
 from anybit.ops import float_quant
-from anybit.ops.calls import call_of, operator_of
+from anybit.ops.calls import call_of, is_call, operator_of
+from anybit.ops.quant import QUANT
 from anybit.ops.sizes import ELEMENT_BYTES, refuse_bytes
 
 _BYTES = 2  # integers of up to so many bytes are taken for quantised data, wider ones for indices and sizes
@@ -161,7 +162,7 @@ def _grid(node: ir.Node, position: int, opset_imports: dict[str, int]) -> _Grid 
     operator = operator_of(node, opset_imports)
     if position != 0:
         return None
-    if operator is not None and operator.name == "Quant":
+    if operator is not None and is_call(node, QUANT):
         call = call_of(node, operator)
         known = [call.constants.get(n) for n in ("scale", "zeropt", "bitwidth")]
         if any(p is None or p.size != 1 for p in known):

@@ -19,10 +19,10 @@ from anybit.arrays import Array
 from anybit.exact.certificate import Certificate, TensorProof, Verdict
 from anybit.exact.integer_functions import Function, Key, Root
 from anybit.exact.step_function import too_large
-from anybit.exact.value_numbering import QUANTIZERS, Numbering
+from anybit.exact.value_numbering import NUMBERED_BY_RUNS, Numbering
 from anybit.graph.constants import has_default
 from anybit.graph.walk import label, shape_of
-from anybit.ops.calls import operator_of
+from anybit.ops.calls import is_call
 
 _FLOAT_ROUNDING = 2.0**-20  # share of the largest magnitude up to which a difference is stated as a bound
 _ORDER = tuple(Verdict)
@@ -99,8 +99,7 @@ def _quantizers(numbering: Numbering) -> list[ir.Node]:
     """The nodes that make quantised tensors from what is not constant."""
     found: list[ir.Node] = []
     for node in numbering.values.model.graph:
-        operator = operator_of(node, numbering.opsets)
-        if operator is not None and operator.name in QUANTIZERS and node.outputs[0] in numbering.numbers:
+        if is_call(node, *NUMBERED_BY_RUNS) and node.outputs[0] in numbering.numbers:
             found += [node] if numbering.numbers[node.outputs[0]].node is node else []
     return found
 

@@ -22,12 +22,13 @@ from anybit.exact.chain import Chain, chain_of, extended, levels_of, step_functi
 from anybit.exact.numbers import Integers
 from anybit.exact.step_function import StepFunction
 from anybit.graph.walk import label, shape_of
-from anybit.ops.calls import operator_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import is_call
 from anybit.ops.evaluate import known_value
+from anybit.ops.quant import QUANT
 
 PRODUCTS = frozenset(("Conv", "Gemm", "MatMul"))
 """The operators whose sums are followed."""
-_QUANTIZERS = frozenset(("BipolarQuant", "Quant"))
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def _number(node: ir.Node, name: str, default: float) -> float:
 def _to_quantizer(product: IntegerProduct) -> Chain | Refusal:
     """The element-wise nodes from a product to a quantiser, none of whose tensors anything else reads."""
     chain, last, opsets = chain_of(product.numbers), product.product, product.opsets
-    while not chain.steps or not _quantizes(last, opsets):
+    while not chain.steps or not is_call(last, QUANT, BIPOLAR_QUANT):
         current = last.outputs[0]
         uses = list(current.uses())
         if current.is_graph_output() or len(uses) != 1:
@@ -232,8 +233,3 @@ def _to_quantizer(product: IntegerProduct) -> Chain | Refusal:
             return found
         chain = found
     return chain
-
-
-def _quantizes(node: ir.Node, opsets: Mapping[str, int]) -> bool:
-    operator = operator_of(node, dict(opsets))
-    return operator is not None and operator.name in _QUANTIZERS

@@ -22,28 +22,27 @@ import onnx_ir as ir
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.arrays import Array, as_float64
 from anybit.exact.walks import is_walked
-from anybit.ops.calls import operator_of
+from anybit.ops.calls import is_call, traits_of
 from anybit.ops.evaluate import known_value
+from anybit.ops.registry import QUANTIZERS
+from anybit.ops.traits import Monotone, MonotoneProof, standard
 
-_RISING = frozenset("Add Ceil Clip Floor Identity Max Min Relu Round Sign Sqrt".split())
 _SLOPED = {"LeakyRelu": 0.01, "HardSigmoid": 0.2, "ThresholdedRelu": 1.0}
 """Rising where their attribute alpha, whose default this is, is not negative."""
-_WALKED = frozenset("Celu Elu Erf Exp Log Selu Sigmoid Softplus Softsign Tanh".split())
-"""Rising in real arithmetic, and computed by a library."""
-_BY_OPERAND = frozenset("BatchNormalization Div Mul Neg PRelu Sub".split())
-_RISES_AND_FALLS = frozenset("Abs Cos Gelu HardSwish Mish Pow Reciprocal Sin Swish".split())
-_ELEMENTWISE = _RISING | _SLOPED.keys() | _WALKED | _BY_OPERAND | _RISES_AND_FALLS
-_OF_FIRST = frozenset("BatchNormalization Clip Div PRelu".split())
-_QUANTIZERS = frozenset(("BipolarQuant", "FloatQuant", "Quant", "Trunc"))
+# A Dropout may make a mask, and the condition of a Where is no number.
+_FOLLOWED = standard(lambda t: t.elementwise and not t.retypes) - {"Dropout", "Where"} | {"BatchNormalization"}
+_OF_FIRST = frozenset(("Div", "PRelu"))
+"""Operators of two tensors that are followed in the first one only."""
 
 
 def is_elementwise(node: ir.Node, position: int, opsets: Mapping[str, int]) -> bool:
     """Whether each element of the output depends on one element of the input at `position`, the others being known."""
+    traits = traits_of(node, opsets)
     if node.domain != "":
-        return position == 0 and _is_quantizer(node, opsets)
+        return position == 0 and traits.elementwise
     if node.op_type == "BatchNormalization" and node.attributes.get_int("training_mode", 0):
         return False
-    return node.op_type in _ELEMENTWISE and (position == 0 or node.op_type not in _OF_FIRST)
+    return node.op_type in _FOLLOWED and (position == 0 or (traits.broadcasting and node.op_type not in _OF_FIRST))
 
 
 def direction(node: ir.Node, position: int, opsets: Mapping[str, int]) -> Float64s | None:
@@ -57,34 +56,31 @@ def direction(node: ir.Node, position: int, opsets: Mapping[str, int]) -> Float6
     Returns:
         A number, or an array that broadcasts to the output; None without proof.
     """
-    if not is_elementwise(node, position, opsets):
+    traits = traits_of(node, opsets)
+    monotone = traits.monotone_in(position)
+    if monotone is None or not is_elementwise(node, position, opsets):
         return None
-    if node.op_type in _WALKED and node.domain == "":
-        return np.ones(()) if is_walked(node, opsets.get("", 1)) else None
-    if node.op_type in _SLOPED:
+    if traits.proof is MonotoneProof.WALK:
+        return np.ones(()) if monotone is Monotone.RISING and is_walked(node, opsets.get("", 1)) else None
+    if node.domain == "" and node.op_type in _SLOPED:
         alpha = node.attributes.get_float("alpha", _SLOPED[node.op_type])
         beta = node.attributes.get_float("beta", 0.0)
         return np.ones(()) if np.isfinite([alpha, beta]).all() and alpha >= 0 else None
     others = [known_value(v, opsets) for i, v in enumerate(node.inputs) if i != position and v is not None]
     known = [as_float64(o) for o in others if o is not None and o.dtype.kind in "fiubV"]
-    if len(known) < len(others):
+    if len(known) < len(others) or (is_call(node, *QUANTIZERS) and not (known and _is_usable_factor(known[0]))):
         return None
-    if node.domain != "":
-        return np.ones(()) if known and _is_usable_factor(known[0]) else None
-    return np.ones(()) if node.op_type in _RISING else _by_operand(node, position, known)
-
-
-def _is_quantizer(node: ir.Node, opsets: Mapping[str, int]) -> bool:
-    operator = operator_of(node, dict(opsets))
-    return operator is not None and operator.name in _QUANTIZERS
-
-
-def _by_operand(node: ir.Node, position: int, known: list[Float64s]) -> Float64s | None:
-    match node.op_type:
-        case "Neg":
+    match monotone:
+        case Monotone.RISING:
+            return np.ones(())
+        case Monotone.FALLING:
             return -np.ones(())
-        case "Sub":
-            return np.ones(()) if position == 0 else -np.ones(())
+        case Monotone.BY_PARAMETERS:
+            return _by_operand(node, known) if node.domain == "" else None
+
+
+def _by_operand(node: ir.Node, known: list[Float64s]) -> Float64s | None:
+    match node.op_type:
         case "Mul" if known:
             return _sign(known[0]) if np.isfinite(known[0]).all() else None
         case "Div" if known:

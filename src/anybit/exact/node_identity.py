@@ -12,22 +12,24 @@ from anybit.exact.integer_functions import Function, digest
 from anybit.exact.integer_layers import PRODUCTS, IntegerProduct
 from anybit.graph.constants import constant
 from anybit.graph.walk import shape_of
-from anybit.ops.calls import call_of, operator_of
+from anybit.ops.calls import call_of, is_call, operator_of
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.standard_schemas import standard_schema
+from anybit.ops.traits import MOVING, Movement, standard
 
 PAIRWISE = frozenset(("Add", "Div", "Max", "Min", "Mul", "Sub"))
 """Element-wise operators of two tensors."""
-RESHAPES = frozenset(("Flatten", "Reshape", "Squeeze", "Unsqueeze"))
+RESHAPES = standard(lambda t: t.movement is Movement.ORDER) - {"Identity"}
 """Operators that keep the elements in their order."""
-MOVES = RESHAPES | frozenset("DepthToSpace GlobalMaxPool MaxPool Slice SpaceToDepth Transpose".split())
-"""Operators that give elements of their input: scaling by a positive number commutes with them."""
+MOVES = MOVING - {"Identity", "Split"}
+"""Operators whose only output holds elements of their input: scaling by a positive number commutes with them."""
 # Their meaning has been the same in all versions that have the same attributes and inputs.
 _TIMELESS = (
     MOVES
     | PAIRWISE
     | PRODUCTS
     | frozenset(
-        "Abs BatchNormalization Clip Concat Gather GlobalAveragePool LeakyRelu Neg PRelu Relu Sigmoid Sqrt Tanh".split()
+        "Abs BatchNormalization Clip Concat GlobalAveragePool LeakyRelu Neg PRelu Relu Sigmoid Sqrt Tanh".split()
     )
 )
 _IGNORED = frozenset(("momentum", "spatial", "training_mode", "consumed_inputs"))
@@ -119,7 +121,7 @@ def channels_behind(
             continue
         if node.op_type == "BatchNormalization":
             place, size = 1, array.size
-        elif node.op_type == "MultiThreshold":
+        elif is_call(node, MULTI_THRESHOLD):
             if array.shape[0] == 1:
                 continue
             layout = node.attributes.get_string("data_layout", "NCHW")

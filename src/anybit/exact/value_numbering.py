@@ -37,13 +37,18 @@ from anybit.exact.node_identity import (
 from anybit.exact.runs import Runs, compressed, runs_of
 from anybit.exact.step_function import too_large, without_domain
 from anybit.graph.walk import shape_of
-from anybit.ops.calls import call_of, operator_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import call_of, is_call, operator_of
 from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, evaluate_node, known_value
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.ops.quant import QUANT
 from anybit.ops.quantizer_parameters import integer_bounds
+from anybit.ops.registry import QUANTIZERS
 from anybit.ops.zero_sign import ZeroSign, zero_sign
 from anybit.rounding import Rounding
 
-QUANTIZERS = frozenset(("BipolarQuant", "FloatQuant", "MultiThreshold", "Quant", "Trunc"))
+NUMBERED_BY_RUNS = (*QUANTIZERS, MULTI_THRESHOLD)
+"""Operators whose outputs are numbered by their runs."""
 _COMMUTATIVE = frozenset(("Add", "Mul"))
 _MOST_PAIRS = 1 << 22
 _MOST_LEVELS = 1 << 16
@@ -258,24 +263,19 @@ class Numbering:
             return self._pair(node)
         if len(varying) != 1 or len(node.outputs) != 1:
             return None
-        operator = operator_of(node, self.opsets)
-        quantizes = operator is not None and operator.name in QUANTIZERS
-        if operator is not None and operator.name == "MultiThreshold" and varying != [0]:
+        quantizes = is_call(node, *NUMBERED_BY_RUNS)
+        if is_call(node, MULTI_THRESHOLD) and varying != [0]:
             return None
         function = self.of(node.inputs[varying[0]]).function
         if function is None:
-            return self._first(node, "" if operator is None else operator.name)
+            return self._first(node)
         return self._elementwise(node, varying[0], function, quantizes=quantizes)
 
-    def _first(self, node: ir.Node, name: str) -> Function | None:
+    def _first(self, node: ir.Node) -> Function | None:
         """Levels of a tensor that is no function of integers."""
-        match name:
-            case "Quant":
-                return self._first_levels(node)
-            case "BipolarQuant":
-                return self._first_signs(node)
-            case _:
-                return None
+        if is_call(node, QUANT):
+            return self._first_levels(node)
+        return self._first_signs(node) if is_call(node, BIPOLAR_QUANT) else None
 
     def _first_signs(self, node: ir.Node) -> Function | None:
         x, scale = node.inputs[0], self._constant(node.inputs[1])
@@ -337,7 +337,7 @@ class Numbering:
         return self.roots.setdefault(key, Root(key, lo, hi, step, np.zeros(1) if offset is None else offset))
 
     def _elementwise(self, node: ir.Node, position: int, function: Function, *, quantizes: bool) -> Function | None:
-        thresholds = node.domain != "" and node.op_type == "MultiThreshold"
+        thresholds = is_call(node, MULTI_THRESHOLD)
         if not keeps_shape(node) or not (thresholds or is_elementwise(node, position, self.opsets)):
             return None
         constants = [self._constant(v) for v in node.inputs]

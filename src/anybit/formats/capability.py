@@ -10,15 +10,15 @@ import onnx_ir as ir
 from anybit.errors import Refusal
 from anybit.formats.dialect import Approximation, Dialect, Outcome
 from anybit.graph.walk import label
-from anybit.ops.calls import call_of, operator_of
-from anybit.ops.elementwise import ELEMENTWISE
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import call_of, is_call, operator_of
+from anybit.ops.registry import QUANTIZERS
+from anybit.ops.traits import MOVING, standard
+from anybit.ops.trunc import TRUNC
 
-_PRODUCTS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+_PRODUCTS = standard(lambda t: t.sums)
 # A quantised tensor stays one behind them.
-_MOVEMENT = frozenset(
-    """Concat DepthToSpace Expand Flatten Gather Identity MaxPool Relu Reshape Slice Split Squeeze Transpose
-    Unsqueeze""".split()
-)
+_MOVEMENT = MOVING | {"Concat", "Pad", "Relu"}
 _TYPE_WIDTHS = frozenset((2, 4, 8, 16, 32))
 _VARIANTS = frozenset((Dialect.QUANTIZED_OPS, Dialect.INTEGER_OPS))
 
@@ -101,7 +101,7 @@ class _Layer:
 
 def _quantizer(node: ir.Node, model: ir.Model) -> _Quantizer | None:
     operator = operator_of(node, model.opset_imports)
-    if operator is None or operator.name not in ELEMENTWISE:
+    if operator is None or not is_call(node, *QUANTIZERS):
         return None
     call = call_of(node, operator)
     stated = operator.number_format(call)
@@ -111,7 +111,7 @@ def _quantizer(node: ir.Node, model: ir.Model) -> _Quantizer | None:
         node,
         None if stated is None else stated.bits,
         bool(call.attributes.get("narrow", 0)),
-        operator.name not in ("BipolarQuant", "Trunc") and mode in (None, "ROUND") and not shifted,
+        not is_call(node, BIPOLAR_QUANT, TRUNC) and mode in (None, "ROUND") and not shifted,
     )
 
 

@@ -14,6 +14,7 @@ from anybit.number_formats import BipolarFormat, NumberFormat
 from anybit.ops.operator import Call, Input, Operator, Types, widened
 from anybit.ops.quantizer_parameters import broadcast_to_x, check_broadcast, check_scale
 from anybit.ops.rounding_body import ANYBIT, op
+from anybit.ops.traits import QUANTIZER_TRAITS
 
 
 def reference(x: npt.ArrayLike, scale: npt.ArrayLike) -> Array:
@@ -70,6 +71,7 @@ BIPOLAR_QUANT = Operator(
     ),
     reference=reference,
     body=body,
+    traits=QUANTIZER_TRAITS,
     check=check,
     number_format=number_format,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
@@ -11,11 +11,25 @@ from anybit.graph.constants import constant
 from anybit.graph.walk import element_name, label, shape_of
 from anybit.ops.operator import AttributeValue, Call, Operator
 from anybit.ops.registry import find_operator
+from anybit.ops.traits import NO_TRAITS, STANDARD, Traits
 
 
-def operator_of(node: ir.Node, opset_imports: dict[str, int]) -> Operator | None:
+def operator_of(node: ir.Node, opset_imports: Mapping[str, int]) -> Operator | None:
     """The record that gives the node its meaning, None for a standard or unknown operator."""
     return None if node.domain == "" else find_operator(node.domain, node.op_type, opset_imports.get(node.domain, 1))
+
+
+def is_call(node: ir.Node, *operators: Operator) -> bool:
+    """Whether a node is a call of one of our operators, of whatever version."""
+    return any(node.domain == o.domain and node.op_type in (o.name, *o.aliases) for o in operators)
+
+
+def traits_of(node: ir.Node, opset_imports: Mapping[str, int]) -> Traits:
+    """What the operator of a node is like; of an unknown operator nothing is claimed."""
+    if node.domain == "":
+        return STANDARD.get(node.op_type, NO_TRAITS)
+    operator = operator_of(node, opset_imports)
+    return NO_TRAITS if operator is None else operator.traits
 
 
 def call_of(node: ir.Node, operator: Operator) -> Call:

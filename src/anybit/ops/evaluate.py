@@ -15,6 +15,7 @@ from anybit.graph.constants import constant
 from anybit.ops.registry import find_operator
 from anybit.ops.sizes import ELEMENT_BYTES, required_elements
 from anybit.ops.standard.kernels import Kernel, compile_node
+from anybit.ops.traits import NO_TRAITS, STANDARD
 
 EVALUATION_ERRORS = (
     ArithmeticError,
@@ -35,8 +36,6 @@ _LARGEST_CONE = 64  # nodes between initializers and a tensor that is computed f
 
 _LARGEST_VALUE = 1 << 28  # elements of each of them
 
-_RANDOM = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split())
-
 
 def compiled(node: ir.Node, opset_imports: Mapping[str, int]) -> Kernel | None:
     """What computes the node's outputs from its inputs, None for one left out; it may raise EVALUATION_ERRORS.
@@ -48,7 +47,7 @@ def compiled(node: ir.Node, opset_imports: Mapping[str, int]) -> Kernel | None:
         return None
     if node.domain == "":
         try:
-            return None if node.op_type in _RANDOM else compile_node(node, opset_imports[""])
+            return None if STANDARD.get(node.op_type, NO_TRAITS).random else compile_node(node, opset_imports[""])
         except UnsupportedError:
             return None
     operator = find_operator(node.domain, node.op_type, opset_imports.get(node.domain, 1))

@@ -17,6 +17,7 @@ from anybit.number_formats import FloatFormat, NumberFormat
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.quantizer_parameters import broadcast_to_x, check_broadcast, check_flags, check_scale, summary
 from anybit.ops.rounding_body import ANYBIT, check_rounding, op, rounded
+from anybit.ops.traits import QUANTIZER_TRAITS
 from anybit.rounding import Rounding
 
 
@@ -196,6 +197,7 @@ FLOAT_QUANT = Operator(
     ),
     reference=reference,
     body=body,
+    traits=QUANTIZER_TRAITS,
     check=check,
     number_format=number_format,
 )

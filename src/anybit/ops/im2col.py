@@ -17,6 +17,7 @@ from anybit.ops.channels_last.layout import dimensions, infer_shape
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.windows import Windows
+from anybit.ops.traits import Traits
 
 
 def reference(
@@ -179,6 +180,7 @@ IM2COL = Operator(
         Attribute("dilations", tuple, (1, 1), "distances of the taps of a window"),
     ),
     reference=reference,
+    traits=Traits(finite=True),
     body=body,
     infer=infer,
     check=check,

@@ -14,8 +14,9 @@ from onnxscript import script
 from anybit.arrays import Array
 from anybit.errors import Finding, UsageError
 from anybit.number_formats import NumberFormat, parse_number_format
-from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
+from anybit.ops.operator import Attribute, Call, Input, Layout, Operator, Types, widened
 from anybit.ops.rounding_body import ANYBIT, op
+from anybit.ops.traits import Traits
 
 _CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
 _LAYOUTS = ("NC", "NCW", "NCHW", "NCDHW", *_CHANNELS_LAST)
@@ -186,6 +187,8 @@ MULTI_THRESHOLD = Operator(
         Attribute("data_layout", str, "NCHW", "channels are axis 1, or the last one in NWC, NHWC and NDHWC"),
     ),
     reference=reference,
+    traits=Traits(keeps_channels=True, finite=True),
+    layout=Layout(attribute="data_layout"),
     body=body,
     infer=infer,
     check=check,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from anybit.errors import Finding
 from anybit.number_formats import NumberFormat
+from anybit.ops.traits import NO_TRAITS, Traits
 
 if TYPE_CHECKING:
     import onnxscript
@@ -87,6 +88,52 @@ def no_format(call: Call) -> NumberFormat | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GridBounds:
+    """value = scale * (integer - zero_point), lo <= integer <= hi: the integers behind a quantised tensor.
+
+    Attributes:
+        scale: Positive; as all of these it is float64 and broadcasts to the tensor.
+        lo: Smallest integer.
+        hi: Largest one.
+        zero_point: The integer of 0; behind a bias it is a fraction.
+    """
+
+    scale: npt.ArrayLike
+    lo: npt.ArrayLike
+    hi: npt.ArrayLike
+    zero_point: npt.ArrayLike = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """lo <= value <= hi for every element of a tensor that is not NaN.
+
+    Attributes:
+        lo: Lower bound, -inf where none is known; float64, broadcasts to the tensor.
+        hi: Upper bound, inf where none is known.
+        grid: The integers behind the tensor; None where it is not a quantised quantity.
+    """
+
+    lo: npt.ArrayLike
+    hi: npt.ArrayLike
+    grid: GridBounds | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How an operator follows when tensors get their channels as the last axis; its output follows with them.
+
+    Attributes:
+        inputs: Positions of the inputs that get them, too; the others stay as they are.
+        attribute: The text attribute by which the operator is told where the channels are, "NCHW" or "NHWC" and the
+            like by rank; empty where it means the same in any order of axes.
+    """
+
+    inputs: tuple[int, ...] = (0,)
+    attribute: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Operator:
     """Everything that anybit knows about one operator.
 
@@ -103,6 +150,11 @@ class Operator:
             then only the reference engine can. The body of a float16 call is given float32, that of an integer one
             float64, and its result becomes float32.
         infer: ONNX type and shape inference; the default gives the output the first input's type and shape.
+        traits: What the operator is like, such as element by element; the default claims nothing.
+        bounds: What the output can hold: called with the `Call` and by position with the `Bounds` of each input, None
+            for one left out. It has to hold for the reference and for the body. Without it nothing is known of the
+            output.
+        layout: How it follows a change of layout; None where it does not. An elementwise operator follows by itself.
         check: Rules beyond number and type of inputs and attributes.
         number_format: Format of the integers behind the output where the call fixes it.
     """
@@ -116,6 +168,9 @@ class Operator:
     attributes: tuple[Attribute, ...] = ()
     output: str = "Y"
     body: onnxscript.OnnxFunction[..., Any] | None = None
+    traits: Traits = NO_TRAITS
+    bounds: Callable[..., Bounds] | None = None
+    layout: Layout | None = None
     infer: Callable[[InferenceContext], None] | None = None
     check: Callable[[Call], Iterable[Finding]] = no_findings
     number_format: Callable[[Call], NumberFormat | None] = no_format

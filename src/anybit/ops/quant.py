@@ -26,6 +26,7 @@ from anybit.ops.quantizer_parameters import (
     integer_bounds,
 )
 from anybit.ops.rounding_body import ANYBIT, check_rounding, op, rounded
+from anybit.ops.traits import QUANTIZER_TRAITS
 from anybit.rounding import Rounding
 
 
@@ -165,6 +166,7 @@ QUANT = Operator(
     ),
     reference=reference,
     body=body,
+    traits=QUANTIZER_TRAITS,
     check=check,
     number_format=number_format,
 )

@@ -14,9 +14,10 @@ from anybit.arrays import Array
 from anybit.errors import Finding
 from anybit.number_formats import IntFormat, NumberFormat
 from anybit.ops.channels_last.layout import dimensions, infer_shape
-from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
+from anybit.ops.operator import Attribute, Call, Input, Layout, Operator, Types, widened
 from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.windows import Windows
+from anybit.ops.traits import Traits
 
 _LAYOUTS = ("NCHW", "NHWC")
 _WIDEST = 32
@@ -165,6 +166,8 @@ QUANT_AVG_POOL = Operator(
         Attribute("data_layout", str, "NCHW", "NCHW or NHWC"),
     ),
     reference=reference,
+    traits=Traits(keeps_channels=True, finite=True),
+    layout=Layout(attribute="data_layout"),
     body=body,
     infer=infer,
     check=check,

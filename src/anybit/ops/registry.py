@@ -23,7 +23,11 @@ from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.operator import Operator
 from anybit.ops.quant import QUANT
 from anybit.ops.quant_avg_pool import QUANT_AVG_POOL
+from anybit.ops.records import refuse_unusable
 from anybit.ops.trunc import TRUNC, TRUNC_1
+
+QUANTIZERS = (QUANT, BIPOLAR_QUANT, FLOAT_QUANT, TRUNC)
+"""Our operators that round each element of X to numbers of a format; see `anybit.ops.calls.is_call`."""
 
 ENTRY_POINT_GROUP = "anybit.operators"
 
@@ -35,8 +39,9 @@ def register(operator: Operator) -> None:
     """Makes an operator known to every later call; registering an equal record again does nothing.
 
     Raises:
-        UsageError: Another record already stands for the same domain, name and version.
+        UsageError: The record cannot work, or another one stands for the same domain, name and version already.
     """
+    refuse_unusable(operator)
     names = (operator.name, *operator.aliases)
     for name in names:
         known = _of_version(operator.domain, name, operator.since)

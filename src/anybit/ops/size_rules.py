@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from anybit.ops.im2col import IM2COL
+from anybit.ops.traits import BROADCASTING
+
 
 @dataclass(frozen=True)
 class Site:
@@ -233,8 +236,7 @@ def _stated(index: int) -> Callable[[Site], float]:
     return lambda site: math.prod(site.numbers(index))
 
 
-_BROADCASTING = """Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual
-    Max Mean Min Mod Mul Or PRelu Pow QLinearAdd QLinearMul QLinearWhere Sub Sum Where Xor""".split()
+_BROADCASTING = BROADCASTING | {"QLinearAdd", "QLinearMul", "QLinearWhere"}
 RULES: Mapping[str, Callable[[Site], float]] = {
     "AffineGrid": lambda site: math.prod(site.numbers(1)) * 3,
     "Attention": _attention,
@@ -259,7 +261,7 @@ RULES: Mapping[str, Callable[[Site], float]] = {
     "GridSample": lambda site: math.prod(site.shape(0)[:2]) * math.prod(site.shape(1)[1:-1]),
     "HammingWindow": _stated(0),
     "HannWindow": _stated(0),
-    "Im2Col": _image_blocks,
+    IM2COL.name: _image_blocks,
     "LSTM": _states,
     "LpPool": _windows(0, None),
     "MatMul": _product(0, 1),

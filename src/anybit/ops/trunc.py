@@ -29,6 +29,7 @@ from anybit.ops.quantizer_parameters import (
     integer_bounds,
 )
 from anybit.ops.rounding_body import ANYBIT, check_rounding, op, rounded
+from anybit.ops.traits import QUANTIZER_TRAITS
 from anybit.rounding import Rounding
 
 
@@ -231,6 +232,7 @@ TRUNC_1 = Operator(
     attributes=(_ROUNDING,),
     reference=reference_1,
     body=body_1,
+    traits=QUANTIZER_TRAITS,
     check=check_1,
 )
 
@@ -254,6 +256,7 @@ TRUNC = Operator(
     ),
     reference=reference,
     body=body,
+    traits=QUANTIZER_TRAITS,
     check=check,
     number_format=number_format,
 )

@@ -130,7 +130,9 @@ def float_quant_node(builder: NodeBuilder, x: ir.Value, value: Minifloat, name: 
         key: ir.AttrString(key, v) if isinstance(v, str) else ir.AttrInt64(key, v)
         for key, v in value.attributes.items()
     }
-    return builder.node("FloatQuant", [x, *constants], f"{name}/quant", like=x, domain=DOMAIN, attributes=attributes)
+    return builder.node(
+        FLOAT_QUANT.name, [x, *constants], f"{name}/quant", like=x, domain=DOMAIN, attributes=attributes
+    )
 
 
 def _is_exact(dtype: ir.DataType, saturate: bool) -> bool:  # noqa: FBT001  it is half of the question

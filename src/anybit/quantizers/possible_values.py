@@ -9,17 +9,16 @@ import onnx_ir as ir
 
 from anybit.analysis.values.interpreter import Values, values_of
 from anybit.arrays import Array
-from anybit.ops.operator import DOMAIN
+from anybit.ops.calls import is_call
+from anybit.ops.quant import QUANT
+from anybit.ops.traits import MOVING
 from anybit.quantizers.quantizer import Quantizer
 
 _MOST_INTEGERS = 1 << 16
 _MOST_VALUES = 1 << 22  # over all channels
 
 # Their outputs hold nothing but elements of their first input, and 0.
-_SELECTION = frozenset(
-    """Expand Flatten Gather GlobalMaxPool Identity MaxPool Relu Reshape Slice Squeeze Tile Transpose
-    Unsqueeze""".split()
-)
+_SELECTION = MOVING | {"Relu"}
 
 
 @dataclass
@@ -68,6 +67,4 @@ def _is_selected(x: ir.Value) -> bool:
         node = node.inputs[0].producer()
     if node is None:
         return False
-    return (node.domain == DOMAIN and node.op_type == "Quant") or (
-        node.domain == "" and node.op_type == "DequantizeLinear"
-    )
+    return is_call(node, QUANT) or (node.domain == "" and node.op_type == "DequantizeLinear")

@@ -18,9 +18,10 @@ from anybit.graph.builder import NodeBuilder
 from anybit.graph.constants import constant
 from anybit.graph.walk import label
 from anybit.grid import Grid
-from anybit.ops.calls import call_of, findings_of, operator_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import call_of, findings_of, is_call, operator_of
 from anybit.ops.operator import DOMAIN
-from anybit.ops.quant import reference
+from anybit.ops.quant import QUANT, reference
 from anybit.rounding import Rounding
 
 _FIRST_CLIP_BY_INPUTS = 11  # before it, the bounds of Clip were attributes
@@ -144,7 +145,7 @@ def enclosing_grid(lo: Float64s, hi: Float64s) -> Grid:
 def read_quant(node: ir.Node, model: ir.Model) -> Quantizer | Refusal:
     """The quantiser that a Quant or BipolarQuant node of float32 is, or why it is none of one grid."""
     operator = operator_of(node, model.opset_imports)
-    if operator is None or operator.name not in ("Quant", "BipolarQuant"):
+    if operator is None or not is_call(node, QUANT, BIPOLAR_QUANT):
         return Refusal(problem="no uniform quantiser", node=label(node), got=node.op_type)
     finding = next(iter(findings_of(node, operator)), None)
     if finding is not None:
@@ -158,7 +159,7 @@ def read_quant(node: ir.Node, model: ir.Model) -> Quantizer | Refusal:
     if len(known) < len(arrays):
         return Refusal(problem="a parameter is computed, or empty", node=label(node), expected="constants")
     scale = known[0].astype(np.float32)
-    if operator.name == "BipolarQuant":
+    if operator is BIPOLAR_QUANT:
         return _on_grid(scale, np.zeros(()), Grid(1), Rounding.ROUND)
     bits = compact(known[2].astype(np.float64))
     if bits.ndim:
@@ -188,7 +189,7 @@ def quant_nodes(builder: NodeBuilder, x: ir.Value, quantizer: Quantizer, name: s
         ir.AttrString("rounding_mode", quantizer.rounding.value),
     ]
     named = {a.name: a for a in attributes}
-    quant = builder.node("Quant", [x, *constants], f"{name}/quant", like=x, domain=DOMAIN, attributes=named)
+    quant = builder.node(QUANT.name, [x, *constants], f"{name}/quant", like=x, domain=DOMAIN, attributes=named)
     if quantizer.grid is not None:
         return [quant]
     return [quant, *_clip_nodes(builder, quant.outputs[0], quantizer, name)]

@@ -10,16 +10,13 @@ import onnx_ir as ir
 
 from anybit.analysis.roles import Role, roles_of
 from anybit.graph.walk import reads
-from anybit.ops.calls import operator_of
-from anybit.ops.elementwise import BROADCASTING, ELEMENTWISE, UNARY
+from anybit.ops.calls import is_call, traits_of
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.ops.traits import standard
 
 # Standard operators that are drawn in the box of what they work on.
-_FOLLOWERS = (
-    UNARY
-    | BROADCASTING
-    | frozenset(
-        """BatchNormalization DequantizeLinear Flatten QuantizeLinear Reshape Squeeze Transpose Unsqueeze""".split()
-    )
+_FOLLOWERS = standard(lambda t: t.elementwise or t.keeps_elements) | frozenset(
+    ("BatchNormalization", "DequantizeLinear", "QuantizeLinear")
 )
 _LARGEST = 8  # nodes in one box: a longer chain goes on in the next one
 
@@ -78,8 +75,7 @@ def _moves(value: ir.Value, roles: Mapping[ir.Value, Role]) -> bool:
 def _is_follower(node: ir.Node, model: ir.Model) -> bool:
     if node.domain == "":
         return node.op_type in _FOLLOWERS
-    operator = operator_of(node, model.opset_imports)
-    return operator is not None and operator.name in (*ELEMENTWISE, "MultiThreshold")
+    return traits_of(node, model.opset_imports).elementwise or is_call(node, MULTI_THRESHOLD)
 
 
 def _sources(node: ir.Node, roles: Mapping[ir.Value, Role]) -> set[ir.Node]:

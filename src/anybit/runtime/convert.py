@@ -15,9 +15,10 @@ from anybit.formats.convert import translate
 from anybit.formats.dialect import Conversion, Dialect
 from anybit.graph.walk import shape_of
 from anybit.io.load import ModelSource, load
+from anybit.ops.traits import standard
 from anybit.runtime.counter_example import find_counter_example
 
-_PRODUCTS = frozenset("Conv ConvInteger ConvTranspose Gemm MatMul MatMulInteger QLinearConv QLinearMatMul".split())
+_PRODUCTS = standard(lambda t: t.sums)
 _WORK = 1 << 30  # products of numbers that the reference engine may compute to compare the models
 _WITH_PROOF = 8  # share of it that is spent where there is a proof, whose readers are those of the translation
 _SAMPLES = 16  # of each kind

@@ -19,7 +19,8 @@ from anybit.engines.sampling import finite, near_zero, random_inputs, within_sta
 from anybit.errors import InputError, UnsupportedError
 from anybit.exact.certificate import CounterExample
 from anybit.graph.constants import fed_inputs, has_default
-from anybit.ops.calls import call_of, operator_of
+from anybit.ops.calls import call_of, is_call, operator_of
+from anybit.ops.quant import QUANT
 from anybit.runtime.compare import FLOAT_TOLERANCE
 from anybit.runtime.session import Session
 
@@ -241,7 +242,7 @@ def _every_level(model: ir.Model) -> _Arrays | None:
 def _levels(value: ir.Value, model: ir.Model) -> npt.NDArray[np.float64] | None:
     for node, position in value.uses():
         operator = operator_of(node, model.opset_imports)
-        if operator is None or operator.name != "Quant" or position != 0:
+        if operator is None or not is_call(node, QUANT) or position != 0:
             continue
         parameters = [call_of(node, operator).constants.get(n) for n in ("scale", "zeropt", "bitwidth")]
         if any(p is None or p.size != 1 for p in parameters):

@@ -32,6 +32,15 @@ def test_softmax_of_version_11_counts_axes_from_the_end(op_type: str) -> None:
     assert_close_to_ort(op_type, [X], {"axis": -2}, opset=11)
 
 
+def test_log_softmax_of_numbers_far_apart_is_finite() -> None:
+    assert_close_to_ort("LogSoftmax", [np.float32([[0, -2000, 5, 1e4], [-1e17, 1e17, 0, 1]])])
+
+
+@pytest.mark.parametrize("op_type", ["Max", "Mean", "Min", "Sum"])
+def test_the_first_of_many_inputs_may_be_the_smaller_one(op_type: str) -> None:
+    assert_close_to_ort(op_type, [X[0, 0, 0], X[0], X])
+
+
 REDUCTIONS = "Max Mean Min Prod Sum L1 L2 LogSum LogSumExp SumSquare".split()
 
 

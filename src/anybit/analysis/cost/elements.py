@@ -7,14 +7,13 @@ import math
 import onnx_ir as ir
 
 from anybit.graph.walk import shape_of
+from anybit.ops.traits import Movement, standard
 
 # Operators that only move, select, describe or re-type elements.
-_MOVES = frozenset(
-    """BitCast Cast CastLike Compress Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace Dropout
-    Expand EyeLike Flatten Gather GatherElements GatherND Identity NonZero OneHot Optional OptionalGetElement
-    OptionalHasElement Pad Range Reshape ReverseSequence SequenceAt SequenceConstruct SequenceEmpty
-    SequenceErase SequenceInsert SequenceLength Shape Size Slice SpaceToDepth Split SplitToSequence Squeeze Tile
-    Transpose Trilu Unsqueeze Where""".split()
+_MOVES = standard(lambda t: t.movement and t.movement is not Movement.MAXIMUM) | frozenset(
+    """BitCast Cast CastLike Concat ConcatFromSequence Constant ConstantOfShape Dropout EyeLike NonZero OneHot Optional
+    OptionalGetElement OptionalHasElement Pad Range SequenceAt SequenceConstruct SequenceEmpty SequenceErase
+    SequenceInsert SequenceLength Shape Size SplitToSequence Trilu Where""".split()
 )
 _WINDOWS = frozenset("AveragePool LpPool MaxPool".split())
 

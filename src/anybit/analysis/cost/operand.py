@@ -12,11 +12,9 @@ from anybit.errors import AnybitError
 from anybit.graph.annotations import annotated_number_format
 from anybit.number_formats import FLOAT16, FLOAT32, FloatFormat, IntFormat, NumberFormat
 from anybit.ops.calls import call_of, operator_of
+from anybit.ops.traits import MOVING, standard
 
-_SAME_ELEMENTS = frozenset("Identity Transpose Reshape Flatten Squeeze Unsqueeze".split())
-_SELECTIONS = _SAME_ELEMENTS | frozenset(
-    "DepthToSpace Expand Gather GlobalMaxPool MaxPool Slice SpaceToDepth Split Tile".split()
-)
+_SAME_ELEMENTS = standard(lambda t: t.keeps_elements)
 _QUANTIZERS = frozenset("QuantizeLinear DequantizeLinear Clip Cast".split())
 
 _FLOATS = {
@@ -83,7 +81,7 @@ def _behind(value: ir.Value, op_types: frozenset[str], opsets: dict[str, int] | 
 
 def _stated(value: ir.Value, opsets: dict[str, int]) -> NumberFormat:
     """The format that the quantiser, the annotation or the element type behind a tensor states."""
-    source = _behind(value, _SELECTIONS)
+    source = _behind(value, MOVING)
     node = source.producer()
     if node is None:
         return _annotated(source) or element_format(source.dtype)

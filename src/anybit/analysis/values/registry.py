@@ -24,6 +24,7 @@ from anybit.analysis.values.rules import (
     resampling,
     selection,
 )
+from anybit.analysis.values.rules.recorded import bounds_of_record
 from anybit.analysis.values.transfer import Rule, Rules
 from anybit.ops.calls import operator_of
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
@@ -52,10 +53,12 @@ _OURS: Mapping[str, Rules] = {DOMAIN: {**quantizers.RULES, **lowered.RULES}, CHA
 
 
 def find_rule(node: ir.Node, opsets: Mapping[str, int]) -> Rule | None:
-    """The rule of the node's operator, None if there is none."""
+    """The rule of the node's operator, from its family here or from its own record; None if there is none."""
     if node.domain == "":
         return _STANDARD.get(node.op_type)
     if node.domain == CONTRIBUTED:
         return contributed.RULES.get(node.op_type)
-    operator = operator_of(node, dict(opsets))
-    return None if operator is None else _OURS.get(operator.domain, {}).get(operator.name)
+    operator = operator_of(node, opsets)
+    if operator is None:
+        return None
+    return _OURS.get(operator.domain, {}).get(operator.name) or bounds_of_record(operator)

@@ -25,8 +25,10 @@ from anybit.formats.qdq.write import write_linear
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.io.opset import convert_opset
-from anybit.ops.calls import operator_of
+from anybit.ops.calls import is_call, operator_of
 from anybit.ops.expand import BODY_OPSET, Expander
+from anybit.ops.float_quant import FLOAT_QUANT
+from anybit.ops.quant import QUANT
 from anybit.quantizers.clip_fusion import before_clip
 from anybit.quantizers.containers import Container, containers, span
 from anybit.quantizers.quantizer import Quantizer, read_quant
@@ -95,9 +97,7 @@ def _at_the_inputs(model: ir.Model) -> list[ir.Node]:
     for node in model.graph:
         if node.op_type in _SUMS or any(v in summed for v in node.inputs):
             summed.update(node.outputs)
-    return [
-        n for n in model.graph if n.op_type == "Quant" and constant(n.inputs[0]) is None and n.inputs[0] not in summed
-    ]
+    return [n for n in model.graph if is_call(n, QUANT) and constant(n.inputs[0]) is None and n.inputs[0] not in summed]
 
 
 def _emulated(model: ir.Model) -> list[ir.Node]:
@@ -106,7 +106,7 @@ def _emulated(model: ir.Model) -> list[ir.Node]:
     return [
         n
         for n in ours
-        if n.op_type == "FloatQuant" or (constant(n.inputs[0]) is None and not _is_multiplied(n.outputs[0]))
+        if is_call(n, FLOAT_QUANT) or (constant(n.inputs[0]) is None and not _is_multiplied(n.outputs[0]))
     ]
 
 

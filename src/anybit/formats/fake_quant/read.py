@@ -53,7 +53,7 @@ def read_fake_quant(model: ir.Model) -> Outcome:
     with Editor(model, rule="read") as edit:
         refusals, is_any = _replace_all(_FakeQuantReader(edit, Enumeration(model), told), nodes)
         refusals += [r for n in nodes if (r := _by_sign(n)) is not None]
-        quants = [n for n in model.graph.all_nodes() if n.domain == DOMAIN and n.op_type == "Quant"]
+        quants = [n for n in model.graph.all_nodes() if is_call(n, QUANT)]
         refusals += join(edit, quants, told)
     if is_any:
         model.opset_imports.setdefault(DOMAIN, 1)

@@ -19,13 +19,15 @@ from anybit.formats.qdq import qcdq
 from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
 from anybit.ops.calls import operator_of
+from anybit.ops.traits import MOVING
 from anybit.quantizers.clip_fusion import before_clip
 from anybit.quantizers.containers import Container, containers, span
 from anybit.quantizers.linear_parameters import Parameters, Scales, Spelling, spelling_of
 from anybit.quantizers.quantizer import Quantizer, read_quant
 
-MOVEMENT = frozenset("Flatten Gather Identity MaxPool Reshape Slice Squeeze Transpose Unsqueeze".split())
-"""Operators that only move or select elements of their first input, of bytes as well as of real numbers."""
+# ONNX has no GlobalMaxPool of bytes; ONNX Runtime had kernels of bytes for the two of blocks only lately.
+MOVEMENT = MOVING - {"DepthToSpace", "GlobalMaxPool", "SpaceToDepth", "Split"}
+"""Operators whose only output holds elements of their first input, of bytes as well as of real numbers."""
 
 _SMALLEST, _LARGEST = 1e-30, 1e30  # scales between them recover every byte from its real number
 _BYTE = ir.DataType.UINT8

@@ -12,19 +12,10 @@ from anybit.arrays import Array
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.graph.walk import label, shape_of
+from anybit.ops.traits import MOVING, STANDARD
 from anybit.quantizers.linear_parameters import Parameters, parameters_of, range_of
 from anybit.quantizers.minifloat import Minifloat, minifloat_of
 from anybit.quantizers.quantizer import Quantizer
-
-# They move elements of their first input, whatever these are; see `is_moving` for Pad and Resize.
-_MOVEMENT = frozenset(
-    """DepthToSpace Expand Flatten Gather GlobalMaxPool Identity MaxPool Reshape Slice SpaceToDepth Split Squeeze Tile
-    Transpose Unsqueeze""".split()
-)
-MOVEMENT = _MOVEMENT | {"Clip", "Pad", "Relu", "Resize"}
-"""Operators that may stand between QuantizeLinear and DequantizeLinear."""
-# ... and leave each channel where it is.
-_CHANNELWISE = frozenset(("GlobalMaxPool", "Identity", "MaxPool"))
 
 _COORDINATES = "coordinate_transformation_mode"
 _FLOAT = ir.DataType.FLOAT
@@ -73,7 +64,7 @@ def _is_moving(node: ir.Node) -> bool:
         case "Split":
             return True
         case _:
-            return node.op_type in _MOVEMENT and len(node.outputs) == 1
+            return node.op_type in MOVING and len(node.outputs) == 1
 
 
 def _fills_with_a_constant(node: ir.Node) -> Array | None:
@@ -198,7 +189,7 @@ def _narrowed(bounds: tuple[int, int], node: ir.Node) -> tuple[int, int] | Refus
 
 def _lifted(parameters: Parameters, node: ir.Node) -> Parameters | Refusal:
     """The parameters at the input of an operator that moves elements."""
-    if parameters.scale.size == parameters.zero_point.size == 1 or node.op_type in _CHANNELWISE:
+    if parameters.scale.size == parameters.zero_point.size == 1 or STANDARD[node.op_type].keeps_channels:
         return parameters
     x = node.inputs[0]
     shape = None if x is None else shape_of(x)

@@ -18,7 +18,10 @@ from anybit.formats.zero_signs import Told
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
-from anybit.ops.calls import operator_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import is_call, operator_of
+from anybit.ops.float_quant import FLOAT_QUANT
+from anybit.ops.quant import QUANT
 from anybit.ops.zero_sign import is_negative_zero, refusal_where_told, tensors_of_told_zeros
 from anybit.quantizers.clip_fusion import before_clip
 from anybit.quantizers.containers import Choose
@@ -98,14 +101,13 @@ class _Planner:
 
     def plan(self, node: ir.Node) -> _WritePlan | Refusal:
         """What a quantiser becomes; the graph stays as it is."""
-        match node.op_type:
-            case "FloatQuant":
-                plan = _plan_floats(node, self.told)
-            case "Quant" | "BipolarQuant":
-                quantizer = read_quant(node, self.model)
-                plan = quantizer if isinstance(quantizer, Refusal) else self._plan_integers(node, quantizer)
-            case _:
-                plan = Refusal(problem="QuantizeLinear and DequantizeLinear do not mean this operator")
+        if is_call(node, FLOAT_QUANT):
+            plan = _plan_floats(node, self.told)
+        elif is_call(node, QUANT, BIPOLAR_QUANT):
+            quantizer = read_quant(node, self.model)
+            plan = quantizer if isinstance(quantizer, Refusal) else self._plan_integers(node, quantizer)
+        else:
+            plan = Refusal(problem="QuantizeLinear and DequantizeLinear do not mean this operator")
         return replace(plan, node=label(node)) if isinstance(plan, Refusal) else plan
 
     def _plan_integers(self, node: ir.Node, quantizer: Quantizer) -> _WritePlan | Refusal:

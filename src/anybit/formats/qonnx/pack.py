@@ -19,8 +19,10 @@ from anybit.graph.constants import constant
 from anybit.graph.walk import label
 from anybit.io.functions import calls, drop_embedded, embedded
 from anybit.io.packed import Packed, Packer, graph_of
-from anybit.ops.calls import call_of, findings_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import call_of, findings_of, is_call
 from anybit.ops.operator import Operator
+from anybit.ops.quant import QUANT
 from anybit.ops.zero_sign import is_negative_zero, refusal_where_told, tensors_of_told_zeros
 
 _NODES_COST = 1024  # bytes that the nodes of packed weights take, with long names; smaller gains are left
@@ -150,7 +152,7 @@ def _packable(value: ir.Value, quantizers: _Quantizers, told: Told) -> _PackedWe
 
 def _of_quantizer(value: ir.Value, node: ir.Node, operator: Operator) -> _PackedWeights | Refusal:
     where = label(node)
-    if operator.name not in ("Quant", "BipolarQuant"):
+    if not is_call(node, QUANT, BIPOLAR_QUANT):
         return Refusal(problem=f"{operator.name} does not make integers", node=where, expected="Quant or BipolarQuant")
     for finding in findings_of(node, operator):
         if finding.severity is Severity.ERROR:

@@ -14,7 +14,9 @@ from anybit.formats.stock_runtime.forms import bias_of, is_exact_bias, is_taken_
 from anybit.formats.stock_runtime.graph import MOVES, Linear, Place, dequantized, linear_of, only_reader, source
 from anybit.graph.constants import constant
 from anybit.graph.walk import shape_of
-from anybit.ops.operator import DOMAIN
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import is_call
+from anybit.ops.registry import QUANTIZERS
 
 PRODUCTS = frozenset(("Conv", "Gemm", "MatMul"))
 STEP = "levels at ties, by one step"
@@ -27,7 +29,7 @@ _SATURATES = "stock ONNX Runtime saturates sums of two products on x86 without V
 _INTEGER_WEIGHTS = {"QLinearConv": 3, "QLinearMatMul": 3, "MatMulInteger": 1}
 """Operators on bytes whose kernels saturate, and which input the weights are."""
 
-_SCALED = frozenset(("FloatQuant", "IntQuant", "Quant", "Trunc"))
+_SCALED = tuple(o for o in QUANTIZERS if o is not BIPOLAR_QUANT)  # which divides by nothing
 
 
 def block_weights(place: Place) -> Iterator[Note]:
@@ -200,7 +202,7 @@ def _clipped(integers: ir.Value | None, dtype: ir.DataType) -> int:
 def scaled_product(place: Place) -> Iterator[Note]:
     """A quantiser in arithmetic whose scale becomes a factor of the product before it: another rounding."""
     node = place.node
-    is_quantizer = node.domain == DOMAIN and node.op_type in _SCALED
+    is_quantizer = is_call(node, *_SCALED)
     if not is_quantizer and (node.op_type != "Div" or not _is_rounded(node)):
         return
     product = source(node.inputs[0]) if len(node.inputs) > 1 else None

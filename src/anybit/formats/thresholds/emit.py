@@ -18,6 +18,7 @@ from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
 from anybit.number_formats import BipolarFormat, IntFormat, NumberFormat
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.operator import DOMAIN
 
 LAYOUTS = {(3, 1): "NCW", (4, 1): "NCHW", (5, 1): "NCDHW", (3, 2): "NWC", (4, 3): "NHWC", (5, 4): "NDHWC"}
@@ -128,7 +129,7 @@ class Written:
         if layout is not None:
             attributes.append(ir.AttrString("data_layout", layout))
         new = self.edit.node(
-            "MultiThreshold",
+            MULTI_THRESHOLD.name,
             [source, thresholds],
             f"{output.name}/levels",
             like=output,

@@ -15,13 +15,11 @@ from anybit.exact.chain import Chain, ChainStep
 from anybit.exact.numbers import Integers
 from anybit.graph.walk import label, shape_of
 from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, known_value
+from anybit.ops.traits import MOVING, Movement, standard
 
-MOVES = frozenset(
-    """DepthToSpace Expand Flatten Gather GlobalMaxPool Identity MaxPool Pad Reshape Slice SpaceToDepth Squeeze Tile
-    Transpose Unsqueeze""".split()
-)
+MOVES = MOVING | {"Pad"}
 """Operators whose output holds elements of their first input, and zeros."""
-ORDERED = frozenset(("GlobalMaxPool", "MaxPool"))
+ORDERED = standard(lambda t: t.movement is Movement.MAXIMUM)
 """Those that compare elements: they commute with functions that rise."""
 
 

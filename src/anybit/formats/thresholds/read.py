@@ -27,6 +27,7 @@ from anybit.graph.annotations import annotate_number_format
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import operator_of
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.operator import DOMAIN
@@ -117,7 +118,7 @@ class _ThresholdPlan:
         before = made[-1].outputs[0] if made else x
         if self.quantizer is None:
             scale = edit.constant(f"{name}/scale", np.asarray(self.scale))
-            made.append(edit.node("BipolarQuant", [before, scale], f"{name}/sign", like=old, domain=DOMAIN))
+            made.append(edit.node(BIPOLAR_QUANT.name, [before, scale], f"{name}/sign", like=old, domain=DOMAIN))
         else:
             made += quant_nodes(edit, before, self.quantizer, name)
             if self.scale != 1:

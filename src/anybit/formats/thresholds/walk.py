@@ -24,14 +24,14 @@ from anybit.formats.thresholds.numbers import Numbers
 from anybit.formats.thresholds.sums import Sums
 from anybit.graph.editor import Editor
 from anybit.graph.walk import label, reads, shape_of
-from anybit.ops.calls import operator_of
+from anybit.ops.calls import is_call
+from anybit.ops.float_quant import FLOAT_QUANT
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.operator import DOMAIN
+from anybit.ops.registry import QUANTIZERS
 from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 from anybit.quantizers.quantizer import read_quant
 
-QUANTIZERS = frozenset(("BipolarQuant", "FloatQuant", "Quant", "Trunc"))
-"""Operators of the hub that this format has not."""
-_LEVELS = QUANTIZERS | {"MultiThreshold"}
 _WITHOUT_FORM = frozenset(("ConvTranspose", "Einsum"))
 _Result = Refusal | None
 
@@ -80,16 +80,14 @@ class Flow:
             if found is not None:
                 self.refusals.append(found)
         for node in self.model.graph.all_nodes():
-            operator = None if node.graph is self.model.graph else operator_of(node, self._opsets)
-            if operator is not None and operator.name in QUANTIZERS:
+            if node.graph is not self.model.graph and is_call(node, *QUANTIZERS):
                 self.refusals.append(Refusal(problem="it stands in a subgraph", node=label(node)))
         self._written.realise()
 
     def _node(self, node: ir.Node) -> _Result:
         if any(o in self._told for o in node.outputs) and not self._has_positive_zeros(node):
             return self._told_apart(node)
-        operator = operator_of(node, self._opsets)
-        if operator is not None and operator.name in _LEVELS:
+        if is_call(node, *QUANTIZERS, MULTI_THRESHOLD):
             return self._quantizer(node)
         if node.domain != "" or len(node.outputs) != 1:
             return None
@@ -102,8 +100,7 @@ class Flow:
 
     def _told_apart(self, node: ir.Node) -> _Result:
         """Leaves a node whose result stays real, as an operator tells -0 from +0 in it."""
-        operator = operator_of(node, self._opsets)
-        quantizes = operator is not None and operator.name in QUANTIZERS
+        quantizes = is_call(node, *QUANTIZERS)
         multiplies = node.domain == "" and node.op_type in PRODUCTS and self._numbers.has_quantized_operand(node)
         refusal = refusal_where_told(node.outputs[0], self._told) if quantizes or multiplies else None
         return None if refusal is None else replace(refusal, node=label(node))
@@ -199,9 +196,9 @@ class Flow:
         x, output = node.inputs[0], node.outputs[0]
         if x is None or x.dtype != ir.DataType.FLOAT:
             return Refusal(problem="element type of X", node=label(node), expected="FLOAT")
-        if node.op_type == "FloatQuant":
+        if is_call(node, FLOAT_QUANT):
             return Refusal(problem="minifloats are no levels of integers", node=label(node))
-        extend = thresholded if node.op_type == "MultiThreshold" else lambda c, n, o: extended(c, n, 0, o)
+        extend = thresholded if is_call(node, MULTI_THRESHOLD) else lambda c, n, o: extended(c, n, 0, o)
         chain = extend(self._numbers.chains.get(x) or chain_of(Floats(x)), node, self._opsets)
         if isinstance(chain, Refusal):
             return chain

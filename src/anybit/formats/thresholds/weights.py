@@ -11,6 +11,7 @@ from anybit.graph.annotations import annotate_number_format, annotated_number_fo
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.number_formats import BipolarFormat, IntFormat, TernaryFormat
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.operator import DOMAIN
 from anybit.quantizers.quantizer import Quantizer, quant_nodes
 
@@ -28,7 +29,9 @@ def quantize_weights(model: ir.Model, edit: Editor) -> None:
             continue
         if isinstance(datatype, BipolarFormat):
             scale = edit.constant(f"{value.name}/scale", np.ones((), np.float32))
-            nodes = [edit.node("BipolarQuant", [value, scale], f"{value.name}/quantized", like=value, domain=DOMAIN)]
+            nodes = [
+                edit.node(BIPOLAR_QUANT.name, [value, scale], f"{value.name}/quantized", like=value, domain=DOMAIN)
+            ]
         elif isinstance(datatype, IntFormat | TernaryFormat):
             lo, hi = (float(end) for end in (datatype.min, datatype.max))
             quantizer = Quantizer(np.ones((), np.float32), np.zeros(()), np.asarray(lo), np.asarray(hi)).between(lo, hi)

@@ -18,9 +18,10 @@ from anybit.errors import Refusal
 from anybit.formats.dialect import Outcome
 from anybit.formats.thresholds.levels import ThresholdLayer
 from anybit.formats.thresholds.read import read
-from anybit.formats.thresholds.walk import QUANTIZERS, Flow
+from anybit.formats.thresholds.walk import Flow
 from anybit.graph.editor import Editor
-from anybit.ops.calls import operator_of
+from anybit.ops.calls import is_call
+from anybit.ops.registry import QUANTIZERS
 
 __all__ = ["read", "write", "write_layers"]
 
@@ -62,5 +63,4 @@ def _distinct(refusals: list[Refusal]) -> tuple[Refusal, ...]:
 
 def remaining_quantizers(model: ir.Model) -> list[ir.Node]:
     """Quantisers of the hub that were not written."""
-    operators = ((n, operator_of(n, model.opset_imports)) for n in model.graph.all_nodes())
-    return [n for n, operator in operators if operator is not None and operator.name in QUANTIZERS]
+    return [n for n in model.graph.all_nodes() if is_call(n, *QUANTIZERS)]

@@ -12,7 +12,9 @@ from anybit.arrays import Array
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.frontends.keras.weights import UniformGrid, Weight, compact
 from anybit.graph.builder import NodeBuilder
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.operator import DOMAIN
+from anybit.ops.quant import QUANT
 
 OPSET = 20
 IR_VERSION = 9
@@ -136,11 +138,11 @@ class Graph:
 
     def _quantizer(self, x: ir.Value, grid: UniformGrid, wish: str) -> ir.Value:
         if grid.bipolar:
-            return self._append(DOMAIN, "BipolarQuant", [x, self.constant(f"{wish}/scale", grid.scale)], wish, {})
+            return self._append(DOMAIN, BIPOLAR_QUANT.name, [x, self.constant(f"{wish}/scale", grid.scale)], wish, {})
         parameters = (("scale", grid.scale), ("zero_point", 0.0), ("bits", grid.bits))
         values = [x, *(self.constant(f"{wish}/{key}", array) for key, array in parameters)]
         flags = {"signed": int(grid.signed), "narrow": int(grid.narrow)}
-        return self._append(DOMAIN, "Quant", values, wish, {**flags, "rounding_mode": grid.rounding.value})
+        return self._append(DOMAIN, QUANT.name, values, wish, {**flags, "rounding_mode": grid.rounding.value})
 
     def channels_first(self, tensor: LayerTensor) -> LayerTensor:
         """The tensor as Conv and pooling take it."""

@@ -21,8 +21,10 @@ from anybit.io.packed import unpack
 from anybit.io.repair.defaults import read_defaults
 from anybit.io.repair.dimensions import repair_dimensions
 from anybit.io.repair.pads import has_pad_attributes, pad_obstacle, pads_to_inputs
+from anybit.ops.calls import is_call
 from anybit.ops.operator import DOMAIN
 from anybit.ops.registry import find_operator
+from anybit.ops.trunc import TRUNC
 from anybit.rounding import Rounding
 
 _ALIASES = ("onnx.brevitas", "finn.custom_op.general")
@@ -187,7 +189,7 @@ def _is_quantizer_of_finn(node: ir.Node) -> bool:
 
 
 def _opset_imports(model: ir.Model, everything: Sequence[ir.Node], nodes: Sequence[ir.Node], record: _Record) -> None:
-    truncs = [n for n in nodes if n.domain == DOMAIN and n.op_type == "Trunc"]
+    truncs = [n for n in nodes if is_call(n, TRUNC)]
     for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
         used = {n.domain for n in everything}
         for domain in sorted(used - imports.keys()):

@@ -30,9 +30,11 @@ from anybit.ops.standard.kernel import Kernel, Maker, Spec, in_float64, is_float
 from anybit.ops.standard.linear import (
     gemm,
     local_response_normalization,
+    log_softmax,
     lp_normalization,
     make_batch_normalization,
     make_layer_normalization,
+    mean,
     mean_variance_normalization,
 )
 from anybit.ops.standard.linear_quantization import dynamic_quantize_linear, make_quantize_linear
@@ -72,6 +74,8 @@ _FLOAT: dict[str, Callable[..., Array]] = {
     "LpNormalization": lambda a, x: lp_normalization(x, a),
     "MeanVarianceNormalization": lambda a, x: mean_variance_normalization(x, a),
     "LRN": lambda a, x: local_response_normalization(x, a),
+    "LogSoftmax": lambda a, x: log_softmax(x, a),
+    "Mean": lambda _, *terms: mean(terms),
 }
 
 # In the types of the inputs.
@@ -125,7 +129,7 @@ _WIDE: dict[str, Maker] = {
 _WIDENED = frozenset(
     """Acos Acosh Asin Asinh Atan Atanh Attention CausalConvWithState Celu Col2Im Cos
     Cosh CumProd CumSum DeformConv Det DFT Einsum Elu Erf Exp Gelu GroupNormalization HardSigmoid HardSwish
-    InstanceNormalization LeakyRelu Log LogSoftmax Mean Mish
+    InstanceNormalization LeakyRelu Log Mish
     NegativeLogLikelihoodLoss Reciprocal RMSNormalization RoiAlign RotaryEmbedding Selu Sigmoid Sin Sinh Softmax
     SoftmaxCrossEntropyLoss Softplus Sqrt STFT Sum SwiGLU Swish Tan Tanh""".split()
 )

@@ -78,6 +78,21 @@ def lp_normalization(x: Array, attributes: Mapping[str, Any]) -> Array:
     return np.divide(x, norm, out=np.zeros_like(x), where=norm != 0)
 
 
+def log_softmax(x: Array, attributes: Mapping[str, Any]) -> Array:
+    """Y = X - max - log(sum of e^(X - max)) along the axis, finite where X is, however far its elements are apart."""
+    axis = int(attributes.get("axis", -1))
+    shifted = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+def mean(terms: Sequence[Array]) -> Array:
+    """Y = (X1 + X2 + ...) / their number, all of them broadcast; float64."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total / len(terms)
+
+
 def mean_variance_normalization(x: Array, attributes: Mapping[str, Any]) -> Array:
     """Y = (X - mean) / (deviation + 1e-9) over the axes, all but the channels if not given."""
     axes = tuple(attributes.get("axes", (0, 2, 3)))

@@ -12,9 +12,9 @@ import onnx_ir as ir
 from anybit.arrays import Array
 from anybit.graph.constants import constant
 from anybit.graph.walk import shape_of
-from anybit.ops.calls import operator_of
-from anybit.ops.elementwise import BROADCASTING, UNARY
-from anybit.ops.operator import DOMAIN
+from anybit.ops.calls import is_call, traits_of
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.ops.traits import BROADCASTING, UNARY
 
 _WINDOWS: Mapping[str, tuple[int, ...]] = {  # with the inputs that have the dimension
     "Conv": (0, 1), "ConvInteger": (0, 1), "ConvTranspose": (0, 1), "QLinearConv": (0, 3),
@@ -62,10 +62,11 @@ class Planner:
         first = {0: (self.unit.value,)} if ranks and ranks[0] == 3 else None
         if node.domain == "":
             return self._standard(node, ranks, first, opsets.get("", 1))
-        if node.domain != DOMAIN or operator_of(node, dict(opsets)) is None:
+        traits = traits_of(node, opsets)
+        if traits.elementwise:
+            return self._broadcast(node) if traits.broadcasting else None if first is None else Conv1dPlan(first)
+        if not is_call(node, MULTI_THRESHOLD):
             return None
-        if node.op_type != "MultiThreshold":
-            return self._broadcast(node)
         layout = node.attributes.get_string("data_layout", "NCHW")
         return None if first is None or layout.endswith("C") else Conv1dPlan(first)
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import Refusal
 from anybit.graph.editor import Editor
+from anybit.ops.calls import traits_of
 from anybit.ops.channels_last.layout import DOMAIN
 from anybit.passes.layout.channels_last.axes import RULES
 from anybit.passes.layout.channels_last.feature_order import Absorption, absorb, is_flatten, permute
@@ -17,7 +18,6 @@ from anybit.passes.layout.channels_last.plan import (
     LAYOUTS,
     Domain,
     LayoutPlan,
-    is_elementwise,
     plan_elementwise,
     plan_ours,
     rank_of,
@@ -71,12 +71,12 @@ class ToChannelsLast(ir.passes.InPlacePass):
         rule = RULES.get(node.op_type) or EXPRESSED.get(node.op_type)
         if self.domain is Domain.CHANNELS_LAST:
             rule = rule or ANCHORS.get(node.op_type)
-        if is_elementwise(node, opsets):
-            plan = plan_elementwise(node)
+        if traits_of(node, opsets).elementwise:
+            plan = plan_elementwise(node, opsets)
         elif node.domain == "":
             plan = None if rule is None or node.inputs[0] is None else rule(node, opsets.get("", 1))
         else:
-            plan = plan_ours(node)
+            plan = plan_ours(node, opsets)
         if plan is None or plan.rank not in LAYOUTS or any(rank_of(node.inputs[i]) is None for i in plan.operands):
             return None
         return plan if not plan.follows or all(rank_of(o) in LAYOUTS for o in node.outputs if o.name) else None

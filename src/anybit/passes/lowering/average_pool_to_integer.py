@@ -14,11 +14,11 @@ from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import Refusal
 from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
-from anybit.ops.calls import operator_of
+from anybit.ops.calls import is_call, operator_of
 from anybit.ops.operator import DOMAIN
-from anybit.ops.quant_avg_pool import shift_of
+from anybit.ops.quant_avg_pool import QUANT_AVG_POOL, shift_of
 from anybit.ops.sizes import refuse_bytes
-from anybit.ops.trunc import TRUNC_1
+from anybit.ops.trunc import TRUNC, TRUNC_1
 from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 from anybit.passes.lowering.integer_pool import Pool, Shift, pool_behind, read_pool, read_trunc
 from anybit.rounding import Rounding
@@ -42,7 +42,7 @@ class AveragePoolToInteger(ir.passes.InPlacePass):
             found = [
                 (node, behind)
                 for node in model.graph.all_nodes()
-                if node.op_type == "Trunc" and operator_of(node, model.opset_imports) and (behind := pool_behind(node))
+                if is_call(node, TRUNC) and (behind := pool_behind(node))
             ]
             if found:
                 InferShapes()(model)
@@ -88,7 +88,7 @@ def _lower(edit: Editor, values: Values, trunc: ir.Node, node: ir.Node, mul: ir.
         numbers["signed"] = int(bool((grid.lo < grid.zero_point).any()))
         attributes: dict[str, ir.Attr] = {name: ir.AttrInt64(name, number) for name, number in numbers.items()}
         attributes["data_layout"] = ir.AttrString("data_layout", "NCHW")
-        steps.add("QuantAvgPool2d", [], "pool", attributes, domain=DOMAIN)
+        steps.add(QUANT_AVG_POOL.name, [], "pool", attributes, domain=DOMAIN)
         scale = shift.scale
     steps.by_constant("Mul", scale, "scaled", last=True)
     edit.remove(trunc)
@@ -126,7 +126,7 @@ def _sum_and_trunc(
     in_bits, out_bits = shift.bits
     is_first = operator_of(trunc, opsets) is TRUNC_1
     parameters = [one, 0 * one, in_bits, *([] if is_first else [unit]), out_bits]
-    steps.add("Trunc", parameters, "shifted", dict(trunc.attributes), domain=DOMAIN)
+    steps.add(TRUNC.name, parameters, "shifted", dict(trunc.attributes), domain=DOMAIN)
 
 
 class _Steps:

@@ -13,6 +13,7 @@ from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.channels_last.layout import to_first, to_last
+from anybit.ops.im2col import IM2COL
 from anybit.ops.operator import DOMAIN
 from anybit.ops.standard.windows import Windows
 from anybit.passes.layout.channels_last.plan import rank_of
@@ -122,7 +123,7 @@ def _im2col(edit: Editor, node: ir.Node, image: ir.Value, kernel: Kernel, window
     if sizes is not None and None not in sizes[1:]:  # the tools that read it take one image at a time
         text = ",".join(str(n) for n in (1, *sizes[1:]))
         attributes["input_shape"] = ir.AttrString("input_shape", f"({text})")
-    made = edit.node("Im2Col", [image], f"{image.name}/rows", domain=DOMAIN, attributes=attributes)
+    made = edit.node(IM2COL.name, [image], f"{image.name}/rows", domain=DOMAIN, attributes=attributes)
     made.outputs[0].type = image.type
     _annotate(made.outputs[0], image)
     edit.insert(made, before=node)

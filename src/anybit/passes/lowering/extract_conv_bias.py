@@ -13,8 +13,7 @@ from anybit.graph.annotations import annotate_layout
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
-from anybit.ops.calls import operator_of
-from anybit.ops.elementwise import ELEMENTWISE
+from anybit.ops.calls import traits_of
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def _reshaped(edit: Editor, node: ir.Node, bias: ir.Value, rank: int) -> ir.Valu
 def _quantizer_inputs(edit: Editor, bias: ir.Value, shape: tuple[int, ...]) -> list[ir.Value | None] | None:
     """The inputs of the quantiser behind the bias, reshaped like it; None if no quantiser of a constant is there."""
     node = bias.producer()
-    if node is None or operator_of(node, edit.model.opset_imports) is None or node.op_type not in ELEMENTWISE:
+    if node is None or node.domain == "" or not traits_of(node, edit.model.opset_imports).broadcasting:
         return None
     arrays = [constant(v) for v in node.inputs]
     if any(a is None or a.ndim > 1 for a in arrays) or arrays[0] is None or arrays[0].ndim != 1:

@@ -12,7 +12,8 @@ from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal, UsageError
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
-from anybit.ops.calls import operator_of
+from anybit.ops.calls import is_call
+from anybit.ops.quant import QUANT
 from anybit.ops.quantizer_parameters import EXACT_FLOAT32_BITS
 
 _OPSET = 21
@@ -40,7 +41,7 @@ class ExtractQuantScale(ir.passes.InPlacePass):
         if not (self.scale or self.zero_point):
             raise UsageError("nothing to extract", expected="scale, zero_point or both")
         with Editor(model, rule="extract-quant-scale") as edit:
-            nodes = [n for n in model.graph.all_nodes() if n.op_type == "Quant" and operator_of(n, model.opset_imports)]
+            nodes = [n for n in model.graph.all_nodes() if is_call(n, QUANT)]
             nodes = [n for n in nodes if len(n.inputs) == 4 and self._wanted(n)]
             edit.require_broadcasting(nodes)
             if (

@@ -12,8 +12,10 @@ from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
-from anybit.ops.calls import call_of, operator_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import call_of, is_call, operator_of
 from anybit.ops.operator import Operator, widened
+from anybit.ops.quant import QUANT
 from anybit.passes.lowering.batch_norm_to_affine import Affine, become_add
 
 _LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -85,7 +87,7 @@ class FoldBatchNorm(ir.passes.InPlacePass):
             return self._float(linear, weights, affine, bias)
         quantizer = None if source is None else source.producer()
         operator = None if quantizer is None else operator_of(quantizer, opset_imports)
-        if quantizer is None or operator is None or operator.name not in ("Quant", "BipolarQuant"):
+        if quantizer is None or operator is None or not is_call(quantizer, QUANT, BIPOLAR_QUANT):
             got = "computed weights" if quantizer is None else quantizer.op_type
             return Refusal(problem="its weights are made by something else", got=got, expected="Quant, BipolarQuant")
         if not self.quantized:
@@ -123,12 +125,12 @@ def _quantized(
     if not (np.isfinite(new_scale) & (new_scale >= np.finfo(weights.dtype).tiny)).all():
         return Refusal(problem="a channel would have a scale of zero or out of range", got=f"{new_scale.min():g}")
     attributes = call_of(quantizer, operator).attributes
-    if operator.name == "Quant" and rest[1].size and rest[1].max() > 24:
+    if operator is QUANT and rest[1].size and rest[1].max() > 24:
         return Refusal(problem="bit width of the weights", got=f"{rest[1].max():g}", expected="at most 24")
 
     def steps(x: Array, step: Array) -> Array:
         """How many steps of the grid each weight is from zero."""
-        if operator.name == "BipolarQuant":
+        if operator is BIPOLAR_QUANT:
             return operator.evaluate([widened(x), np.ones(())], attributes)
         x = widened(x)
         zero_point = rest[0].astype(x.dtype)

@@ -15,9 +15,12 @@ from anybit.graph.attributes import integers
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.graph.walk import label
-from anybit.ops.calls import call_of, operator_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import call_of, is_call, operator_of
+from anybit.ops.float_quant import FLOAT_QUANT
+from anybit.ops.quant import QUANT
 
-_QUANTIZERS = ("Quant", "BipolarQuant", "FloatQuant")
+_QUANTIZERS = (QUANT, BIPOLAR_QUANT, FLOAT_QUANT)
 _KNOWN = "an initializer, or a quantiser of initializers"
 
 
@@ -45,7 +48,7 @@ def read_weight(value: ir.Value | None, opset_imports: dict[str, int]) -> Weight
         return Weight(array, array)
     node = None if value is None else value.producer()
     operator = None if node is None else operator_of(node, opset_imports)
-    if node is None or operator is None or operator.name not in _QUANTIZERS:
+    if node is None or operator is None or not is_call(node, *_QUANTIZERS):
         return None
     inputs = [a for a in map(constant, node.inputs) if a is not None]
     if len(inputs) != len(node.inputs) or any(a.is_ref() for a in node.attributes.values()):

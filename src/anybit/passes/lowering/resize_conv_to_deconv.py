@@ -13,7 +13,10 @@ from anybit.arrays import Array
 from anybit.errors import Finding, Refusal, Severity
 from anybit.graph.editor import Editor
 from anybit.graph.walk import label
+from anybit.ops.calls import is_call
+from anybit.ops.float_quant import FLOAT_QUANT
 from anybit.ops.operator import DOMAIN
+from anybit.ops.quant import QUANT
 from anybit.ops.sizes import refuse_bytes
 from anybit.passes.lowering.known_weights import (
     Convolution,
@@ -111,7 +114,7 @@ def _summed(node: ir.Node, read: Convolution, factors: tuple[int, ...]) -> _Deco
     spatial = tuple(range(2, scale.ndim))
     on_grid = integers.astype(weight.values.dtype) * scale.astype(weight.values.dtype) == weight.values
     one_a_channel = (np.ptp(scale, axis=spatial) == 0).all()
-    if weight.quantizer.op_type == "FloatQuant" or not one_a_channel or not on_grid.all():
+    if is_call(weight.quantizer, FLOAT_QUANT) or not one_a_channel or not on_grid.all():
         return Refusal(
             problem="the integers of the weight are not known",
             node=label(weight.quantizer),
@@ -179,7 +182,7 @@ def _replace(edit: Editor, node: ir.Node, resize: ir.Node, plan: _DeconvPlan) ->
 def _quantized(edit: Editor, node: ir.Node, weight: ir.Value, parameters: list[ir.Value], *, signed: bool) -> ir.Value:
     """Quant of sums that lie on its grid already."""
     made = ir.node(
-        "Quant",
+        QUANT.name,
         [weight, *parameters],
         {"signed": int(signed), "narrow": 0, "rounding_mode": "ROUND"},
         domain=DOMAIN,

@@ -14,21 +14,16 @@ from anybit.arrays import Array
 from anybit.errors import InvalidModelError
 from anybit.graph.constants import constant
 from anybit.graph.walk import label, shape_of
-from anybit.ops.operator import DOMAIN
+from anybit.ops.calls import is_call, traits_of
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.ops.traits import Movement, standard
 from anybit.passes.lowering.known_weights import read_weight
 
 Cut = dict[int, set[int]]
 """Indices that a tensor loses, by axis."""
 
-_ELEMENTWISE = frozenset(
-    """Abs Acos Acosh Add And Asin Asinh Atan Atanh BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast Ceil Celu Clip Cos
-    Cosh Div Dropout Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN
-    LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Sigmoid
-    Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor""".split()
-)
-_OWN_ELEMENTWISE = ("Quant", "BipolarQuant", "FloatQuant", "Trunc")
 _POOLS = frozenset("AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool".split())
-_RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+_RESHAPES = standard(lambda t: t.movement is Movement.ORDER)
 
 
 @dataclass(frozen=True)
@@ -111,7 +106,7 @@ def plan_removal(model: ir.Model, seeds: Mapping[ir.Node, Iterable[int]], *, ext
     Raises:
         InvalidModelError: A channel cannot be removed, or not alone; the message names the nodes.
     """
-    state, weighted = _State(), weighted_nodes(model)
+    state, weighted = _State(model.opset_imports), weighted_nodes(model)
     for node, channels in seeds.items():
         port = Port(node, node.outputs[0])
         state.add(port, weighted[node] % state.rank(port), set(channels))
@@ -142,6 +137,7 @@ def _check_alone(state: _State, weighted: Mapping[ir.Node, int], seeds: Mapping[
 
 @dataclass
 class _State:
+    opsets: Mapping[str, int]
     removal: Removal = field(default_factory=Removal)
     queue: deque[ir.Node] = field(default_factory=deque)
     waiting: set[ir.Node] = field(default_factory=set)
@@ -207,7 +203,7 @@ class _State:
 
     def visit(self, node: ir.Node) -> None:
         self.waiting.discard(node)
-        rule = _rule_of(node)
+        rule = _rule_of(node, self.opsets)
         if rule is None:
             self.refuse(node, "nothing is known about channels of this operator")
             return
@@ -264,7 +260,9 @@ def _broadcast(state: _State, ports: Sequence[Port], first: int = 1) -> Iterable
 
 
 def _elementwise(state: _State, node: ir.Node) -> Iterable[_Link]:
-    return _broadcast(state, state.ports(node))
+    """Operators that treat each element by itself; what is no operand of a broadcast says nothing of channels."""
+    broadcasts = traits_of(node, state.opsets).broadcasting
+    return _broadcast(state, [p for p in state.ports(node) if broadcasts or p.index <= 0])
 
 
 def _per_channel(state: _State, node: ir.Node) -> Iterable[_Link]:
@@ -498,7 +496,6 @@ def new_target(node: ir.Node, removal: Removal) -> Array | None:
 
 
 _RULES: dict[str, _Rule] = {
-    **dict.fromkeys(_ELEMENTWISE, _linked(_elementwise)),
     **dict.fromkeys(_POOLS, _linked(_pool)),
     **dict.fromkeys(_RESHAPES, _reshape),
     **dict.fromkeys(("BatchNormalization", "InstanceNormalization"), _linked(_per_channel)),
@@ -515,8 +512,9 @@ _RULES: dict[str, _Rule] = {
 }
 
 
-def _rule_of(node: ir.Node) -> _Rule | None:
-    if node.domain == DOMAIN:
-        own = {**dict.fromkeys(_OWN_ELEMENTWISE, _linked(_elementwise)), "MultiThreshold": _linked(_thresholds)}
-        return own.get(node.op_type)
+def _rule_of(node: ir.Node, opsets: Mapping[str, int]) -> _Rule | None:
+    if traits_of(node, opsets).elementwise:
+        return _linked(_elementwise)
+    if is_call(node, MULTI_THRESHOLD):
+        return _linked(_thresholds)
     return _RULES.get(node.op_type) if node.domain == "" else None

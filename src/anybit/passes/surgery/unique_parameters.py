@@ -10,8 +10,13 @@ from anybit.errors import Finding, Severity
 from anybit.graph.editor import EditResult
 from anybit.graph.names import Names
 from anybit.graph.walk import label
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.ops.registry import QUANTIZERS
 
 _Use = tuple[ir.Node, int]
+
+
+_OURS = tuple(name for o in (*QUANTIZERS, MULTI_THRESHOLD) for name in (o.name, *o.aliases))
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class UniqueParameters(ir.passes.InPlacePass):
         operators: Names of the operators that get copies; all of them where empty.
     """
 
-    operators: tuple[str, ...] = ("Quant", "IntQuant", "BipolarQuant", "Trunc", "FloatQuant", "MultiThreshold")
+    operators: tuple[str, ...] = _OURS
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         uses: dict[ir.Value, list[_Use]] = {}

@@ -15,10 +15,12 @@ from anybit.graph.annotations import annotated_number_format
 from anybit.graph.constants import constant
 from anybit.graph.walk import label, reads, shape_of
 from anybit.number_formats import BipolarFormat, NumberFormat
+from anybit.ops.calls import is_call
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
 
 MAC = frozenset(("Conv", "Gemm", "MatMul"))
-_HARDWARE = frozenset("Add Concat Conv Flatten MatMul MaxPool Mul MultiThreshold Reshape Transpose".split())
-_WITH_FORMATS = frozenset(("Add", "Conv", "MatMul", "Mul", "MultiThreshold"))  # of their constants as well
+_HARDWARE = frozenset("Add Concat Conv Flatten MatMul MaxPool Mul Reshape Transpose".split()) | {MULTI_THRESHOLD.name}
+_WITH_FORMATS = frozenset(("Add", "Conv", "MatMul", "Mul", MULTI_THRESHOLD.name))  # of their constants as well
 _MOST_THRESHOLDS = 255
 _IMAGE = 4
 _WITHOUT_FORM = frozenset(("Softmax", "LogSoftmax", "TopK", "ArgMax"))
@@ -94,7 +96,7 @@ def _order(model: ir.Model, reasons: Mapping[str, str]) -> Iterator[Finding]:
                 yield _between(cut, node, reasons)
         elif flowing:
             culprits.update(dict.fromkeys(node.outputs, cut or node))
-        elif node.op_type in MAC or node.op_type == "MultiThreshold":
+        elif node.op_type in MAC or is_call(node, MULTI_THRESHOLD):
             yield _on_host(node, reasons)
     if not hardware:
         yield Finding(rule="no-hardware", problem="there is no layer of integers", hint="quantise weights and inputs")
@@ -129,7 +131,7 @@ def _of_node(node: ir.Node) -> Iterable[Finding]:
             node=label(node),
             hint="cut it off with --logits, and apply it on the host",
         )
-    if node.op_type == "MultiThreshold" and is_hardware(node):
+    if is_call(node, MULTI_THRESHOLD) and is_hardware(node):
         yield from _of_thresholds(node)
     if node.op_type == "Conv" and is_hardware(node):
         yield from _of_conv(node)

@@ -9,8 +9,11 @@ import onnx_ir as ir
 from anybit.graph.annotations import annotated_number_format
 from anybit.graph.constants import constant
 from anybit.graph.walk import shape_of
+from anybit.ops.calls import is_call
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.ops.traits import standard
 
-_MOVES = frozenset("Flatten Identity Reshape Squeeze Transpose Unsqueeze".split())
+_MOVES = standard(lambda t: t.keeps_elements)
 
 
 def tie_inputs(model: ir.Model, samples: int, *, seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:
@@ -50,7 +53,7 @@ def _thresholds(value: ir.Value) -> npt.NDArray[np.float32]:
     found, waiting = list[npt.NDArray[np.float32]](), [value]
     while waiting:
         for node, position in waiting.pop().uses():
-            rows = constant(node.inputs[1]) if node.op_type == "MultiThreshold" and position == 0 else None
+            rows = constant(node.inputs[1]) if is_call(node, MULTI_THRESHOLD) and position == 0 else None
             if rows is not None:
                 found.append(rows.reshape(-1))
             if node.op_type in _MOVES and position == 0:

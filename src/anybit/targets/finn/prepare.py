@@ -21,6 +21,7 @@ from anybit.io.load import ModelSource
 from anybit.number_formats import NumberFormat
 from anybit.ops.calls import operator_of
 from anybit.ops.operator import DOMAIN
+from anybit.ops.trunc import TRUNC
 from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
 from anybit.runtime.compare import Comparison, compare
 from anybit.targets.finn.attributes import write_attributes
@@ -32,7 +33,7 @@ from anybit.targets.handover import Handover, Rewrite, departures
 from anybit.targets.logits import cut_softmax
 
 _SAMPLES = 8
-_VERSIONED = frozenset(("Trunc",))  # operators whose meaning is another one in version 1
+_VERSIONED = frozenset((TRUNC.name,))  # operators whose meaning is another one in version 1
 
 
 class FinnForm(enum.Enum):

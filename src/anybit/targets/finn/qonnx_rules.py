@@ -11,23 +11,26 @@ from anybit.errors import Finding, Refusal, Severity
 from anybit.exact.integer_layers import PRODUCTS
 from anybit.graph.constants import constant
 from anybit.graph.walk import label, shape_of
-from anybit.ops.calls import operator_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import is_call, operator_of
 from anybit.ops.evaluate import known_value
+from anybit.ops.float_quant import FLOAT_QUANT
+from anybit.ops.quant import QUANT
+from anybit.ops.trunc import TRUNC
 from anybit.quantizers.quantizer import Quantizer, read_quant
 from anybit.rounding import Rounding
 
 _MOST_BITS = 8
 _HALF = 0.5
-_RULES = frozenset(("BipolarQuant", "Quant"))
-_WITHOUT_FORM = frozenset(("FloatQuant", "LogSoftmax", "Softmax", "TopK"))
+_WITHOUT_FORM = frozenset((FLOAT_QUANT.name, "LogSoftmax", "Softmax", "TopK"))
 _MOVES = frozenset("Flatten Identity MaxPool Reshape Squeeze Transpose Unsqueeze".split())
 
 
 def check_qonnx(model: ir.Model) -> list[Finding]:
     """What stands in the way of FINN's ingestion of a hub model, and what comes out otherwise."""
     findings = [f for node in model.graph.all_nodes() for f in _of_node(node, model)]
-    names = {n.op_type for n in model.graph.all_nodes()}
-    if "BipolarQuant" in names and not names & {"Quant", "Trunc"}:
+    nodes = list(model.graph.all_nodes())
+    if any(is_call(n, BIPOLAR_QUANT) for n in nodes) and not any(is_call(n, QUANT, TRUNC) for n in nodes):
         findings.append(
             Finding(
                 rule="bipolar-only",
@@ -59,8 +62,7 @@ def _of_node(node: ir.Node, model: ir.Model) -> Iterator[Finding]:
     for bias in biases:
         if bias is not None and constant(bias) is None and known_value(bias, model.opset_imports) is not None:
             yield _finding("bias", node, "a bias that is quantised", got=bias.name, expected="a constant")
-    operator = operator_of(node, model.opset_imports)
-    if operator is None or operator.name not in _RULES:
+    if not is_call(node, QUANT, BIPOLAR_QUANT):
         return
     quantizer = read_quant(node, model)
     if isinstance(quantizer, Refusal):

@@ -9,6 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.graph.walk import shape_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import is_call
 from anybit.targets.hls4ml.repairs import Repairs, Step, split
 
 _MOVING = ("Reshape", "Flatten", "Transpose", "MaxPool")
@@ -18,7 +20,7 @@ def widen_bipolar(repairs: Repairs) -> None:
     """Puts arithmetic that changes nothing between a BipolarQuant and what would take its bit for a number."""
     bits: set[ir.Value] = set()
     for node in list(repairs.model.graph):
-        if node.op_type == "BipolarQuant":
+        if is_call(node, BIPOLAR_QUANT):
             bits.add(node.outputs[0])
         for position, value in enumerate(node.inputs):
             if value is None or value not in bits:

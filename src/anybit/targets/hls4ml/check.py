@@ -11,8 +11,10 @@ import onnx_ir as ir
 from anybit.errors import Finding, Severity
 from anybit.graph.constants import constant, fed_inputs
 from anybit.graph.walk import label, shape_of
+from anybit.ops.calls import is_call
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.operator import DOMAIN
+from anybit.ops.quant import QUANT
 from anybit.targets.hls4ml.repairs import affine, is_power_of_two, split
 from anybit.targets.hls4ml.rules import RULES, unknown
 
@@ -107,7 +109,7 @@ def _tensors(node: ir.Node) -> Iterator[Finding]:
 
 def _ties(node: ir.Node) -> Iterator[Finding]:
     """A warning where a scale that is no power of two stands before a quantiser."""
-    step = affine(node.inputs[0]) if node.op_type == "Quant" and node.inputs else None
+    step = affine(node.inputs[0]) if is_call(node, QUANT) and node.inputs else None
     known = split(step)
     if step is None or known is None or step.op_type not in ("Mul", "Div") or is_power_of_two(np.abs(known[1])):
         return

@@ -11,6 +11,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from anybit.graph.constants import constant
+from anybit.ops.calls import is_call
+from anybit.ops.quant import QUANT
 from anybit.targets.hls4ml.repairs import PRODUCTS, Chain, Repairs, affine, split
 
 _SUMS = ("Add", "Sub", "Mul", "Max", "Min", "Concat")
@@ -37,7 +39,7 @@ def _reason(node: ir.Node, value: ir.Value) -> str | None:
         return "several readers"
     if maker.op_type == "Conv" and split(node) is not None:
         return "a convolution before arithmetic"
-    if node.op_type == "Quant" and affine(value) is not None and Chain.of(value).is_identity:
+    if is_call(node, QUANT) and affine(value) is not None and Chain.of(value).is_identity:
         return "arithmetic that cancels before it"
     if affine(value) is not None and (node.op_type in PRODUCTS or (node.op_type in _SUMS and split(node) is None)):
         return "arithmetic before it"

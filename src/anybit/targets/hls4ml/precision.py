@@ -15,7 +15,8 @@ from anybit.analysis.values.input_range import InputRanges
 from anybit.analysis.values.interpreter import Values, values_of
 from anybit.arrays import Array, as_float64
 from anybit.graph.constants import constant
-from anybit.ops.operator import DOMAIN
+from anybit.ops.calls import is_call
+from anybit.ops.quant import QUANT
 from anybit.targets.hls4ml.repairs import PRODUCTS, affine, is_power_of_two, split
 
 _UNKNOWN_RANGE = (-(2.0**15), 2.0**15 - 1)  # of an input, if none is stated
@@ -72,7 +73,7 @@ def _integer_bits(largest: float) -> int:
 
 
 def _fraction_bits(node: ir.Node, values: Values, factors: dict[ir.Value, float]) -> int:
-    if node.op_type == "Quant" and node.domain == DOMAIN:
+    if is_call(node, QUANT):
         return _GUARD_BITS - _exponent(constant(node.inputs[1]))
     if node.op_type in _DEFAULT_TYPED:
         grid = values[node.outputs[0]].grid

@@ -11,8 +11,10 @@ import onnx_ir as ir
 from anybit.arrays import Array
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
-from anybit.ops.calls import operator_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import is_call
 from anybit.ops.operator import DOMAIN
+from anybit.ops.quant import QUANT
 from anybit.quantizers.quantizer import Quantizer, read_quant
 from anybit.rounding import Rounding
 from anybit.targets.hls4ml.repairs import Repairs, Step, compact, is_power_of_two, quant_step
@@ -21,9 +23,8 @@ from anybit.targets.hls4ml.repairs import Repairs, Step, compact, is_power_of_tw
 def rewrite_quantizers(repairs: Repairs) -> None:
     """Spells out scale and zero point of each quantiser of an activation whose grid is none of ap_fixed."""
     for node in list(repairs.model.graph):
-        operator = operator_of(node, repairs.model.opset_imports)
         x = node.inputs[0] if node.inputs else None
-        if operator is None or operator.name not in ("Quant", "BipolarQuant") or x is None or constant(x) is not None:
+        if not is_call(node, QUANT, BIPOLAR_QUANT) or x is None or constant(x) is not None:
             continue
         quantizer = read_quant(node, repairs.model)
         if isinstance(quantizer, Refusal) or quantizer.grid is None:
@@ -68,13 +69,13 @@ def _rewrite(repairs: Repairs, node: ir.Node, x: ir.Value, quantizer: Quantizer)
 
 def _rewrite_bipolar(repairs: Repairs, node: ir.Node, x: ir.Value, quantizer: Quantizer) -> None:
     scale, zero_point = compact(quantizer.scale), compact(quantizer.zero_point).astype(np.float32)
-    if node.op_type == "BipolarQuant" and (scale == 1).all():
+    if is_call(node, BIPOLAR_QUANT) and (scale == 1).all():
         return
-    if node.op_type != "BipolarQuant":
+    if not is_call(node, BIPOLAR_QUANT):
         repairs.add(node, "a signed quantiser of one bit becomes BipolarQuant, which is what it means")
     if (scale != 1).any():
         repairs.add(node, "its scale becomes a multiplication behind it", got=f"scale {_text(scale)}")
-    steps = [Step("BipolarQuant", (np.ones((), np.float32),), DOMAIN)]
+    steps = [Step(BIPOLAR_QUANT.name, (np.ones((), np.float32),), DOMAIN)]
     if zero_point.any():  # x / scale + z >= 0
         steps = [Step("Div", (scale,)), Step("Add", (zero_point,)), *steps, Step("Sub", (zero_point,))]
     if (scale != 1).any():

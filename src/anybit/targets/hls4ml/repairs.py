@@ -15,6 +15,7 @@ from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.operator import DOMAIN
+from anybit.ops.quant import QUANT
 from anybit.quantizers.quantizer import enclosing_grid, grid_between
 from anybit.rounding import Rounding
 from anybit.targets.handover import Rewrite
@@ -45,7 +46,7 @@ def quant_step(lo: int, hi: int, *, scale: Array | None = None, rounding: Roundi
     grid = grid_between(lo, hi) or enclosing_grid(np.asarray(float(lo)), np.asarray(float(hi)))
     operands = (np.ones((), np.float32) if scale is None else scale, _float(0), _float(grid.bits))
     flags = {"signed": int(grid.signed), "narrow": int(grid.narrow), "rounding_mode": rounding.value}
-    return Step("Quant", operands, DOMAIN, flags)
+    return Step(QUANT.name, operands, DOMAIN, flags)
 
 
 @dataclass

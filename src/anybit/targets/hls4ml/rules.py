@@ -13,7 +13,10 @@ import onnx_ir as ir
 from anybit.errors import Finding, Refusal, Severity
 from anybit.graph.constants import constant
 from anybit.graph.walk import label, shape_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import is_call
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
+from anybit.ops.quant import QUANT
 from anybit.quantizers.quantizer import Quantizer, read_quant
 from anybit.rounding import Rounding
 from anybit.targets.hls4ml.quantizers import is_fixed_point
@@ -42,7 +45,7 @@ def _grid(node: ir.Node, quantizer: Quantizer) -> Findings:
         got = "none" if grid is None else str(grid.bits)
         yield _finding("bit-width", node, "bit width", got=got, expected=f"at most {_MOST_BITS}")
     if quantizer.is_bipolar:
-        if node.op_type != "BipolarQuant" or (quantizer.scale != 1).any():
+        if not is_call(node, BIPOLAR_QUANT) or (quantizer.scale != 1).any():
             yield _finding("scale", node, "a bipolar grid", expected="BipolarQuant of scale 1")
         return
     weights = constant(node.inputs[0]) is not None
@@ -63,7 +66,7 @@ def product(node: ir.Node, model: ir.Model) -> Findings:
     del model
     weights = node.inputs[1]
     maker = None if weights is None else weights.producer()
-    source = weights if maker is None or maker.op_type != "Quant" else maker.inputs[0]
+    source = weights if maker is None or not is_call(maker, QUANT) else maker.inputs[0]
     array = constant(source)
     if constant(node.inputs[0]) is not None or array is None:
         hint = "hls4ml multiplies by weights only"
@@ -225,8 +228,8 @@ def _finding(
 
 
 RULES: dict[str, Callable[[ir.Node, ir.Model], Findings]] = {
-    "Quant": quant,
-    "BipolarQuant": quant,
+    QUANT.name: quant,
+    BIPOLAR_QUANT.name: quant,
     "MatMul": product,
     "Conv": product,
     "MaxPool": max_pool,

@@ -10,6 +10,8 @@ import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.graph.constants import constant
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import is_call
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.targets.hls4ml.repairs import PRODUCTS, Chain, Repairs, Step, affine, quant_step
 
@@ -20,7 +22,7 @@ def make_factors_positive(repairs: Repairs) -> None:
     Where no product is there to take the sign, a Reshape that changes nothing keeps the factor out of the threshold.
     """
     for node in list(repairs.model.graph):
-        value = node.inputs[0] if node.op_type == "BipolarQuant" else None
+        value = node.inputs[0] if is_call(node, BIPOLAR_QUANT) else None
         if value is None or affine(value) is None:
             continue
         chain = Chain.of(value)

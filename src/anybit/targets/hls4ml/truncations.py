@@ -10,8 +10,9 @@ import math
 import numpy as np
 
 from anybit.grid import Grid
-from anybit.ops.calls import call_of, operator_of
+from anybit.ops.calls import call_of, is_call, operator_of
 from anybit.ops.operator import Call
+from anybit.ops.trunc import TRUNC
 from anybit.rounding import Rounding
 from anybit.targets.hls4ml.repairs import Repairs, Step, quant_step
 
@@ -22,7 +23,7 @@ def rewrite_truncations(repairs: Repairs) -> None:
     """Spells out each Trunc whose parameters are constant scalars and whose zero point is 0."""
     for node in list(repairs.model.graph):
         operator = operator_of(node, repairs.model.opset_imports)
-        if operator is None or operator.name != "Trunc" or node.inputs[0] is None:
+        if operator is None or not is_call(node, TRUNC) or node.inputs[0] is None:
             continue
         steps = _steps(call_of(node, operator), versioned="out_scale" in [f.name for f in operator.inputs])
         if steps is None:

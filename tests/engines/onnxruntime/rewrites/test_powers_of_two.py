@@ -52,7 +52,7 @@ def same_bits(proto, x) -> None:
     exponent=st.integers(-12, 12).filter(bool),
     bits=st.integers(2, 12),
     signed=st.booleans(),
-    between=st.lists(st.sampled_from(["Relu", "LeakyRelu", "Identity"]), max_size=2),
+    between=st.lists(st.sampled_from(["Relu", "LeakyRelu", "Identity", "Neg", "Abs"]), max_size=2),
     mode=st.sampled_from(["ROUND", "FLOOR", "CEIL", "UP", "DOWN", "HALF_UP", "HALF_DOWN"]),
 )
 def test_not_one_bit_changes(exponent, bits, signed, between, mode):
@@ -70,7 +70,7 @@ def test_not_one_bit_changes(exponent, bits, signed, between, mode):
         {"zeropt": 1.0},
         {"bits": 1},
         {"between": ("Sigmoid",)},
-        {"between": ("Relu", "Neg")},
+        {"between": ("Relu", "Tanh")},
         {"fork": True},
         {"factor": 1e-35},  # the weight would lose bits
     ],

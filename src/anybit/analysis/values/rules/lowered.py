@@ -11,7 +11,8 @@ from anybit.analysis.values.tensor_values import IntegerGrid, TensorValues, inte
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 from anybit.arrays import Array
 from anybit.number_formats import IntFormat
-from anybit.ops.quant_avg_pool import shift_of
+from anybit.ops.im2col import IM2COL
+from anybit.ops.quant_avg_pool import QUANT_AVG_POOL, shift_of
 
 
 def im2col(site: NodeContext) -> TensorValues:
@@ -56,4 +57,4 @@ def _is_whole(grid: IntegerGrid | None) -> bool:
     return grid is not None and grid.is_centred and bool((grid.scale == 1).all())
 
 
-RULES: Rules = {"Im2Col": im2col, "QuantAvgPool2d": quant_avg_pool}
+RULES: Rules = {IM2COL.name: im2col, QUANT_AVG_POOL.name: quant_avg_pool}

@@ -14,9 +14,14 @@ from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 from anybit.arrays import Array
 from anybit.errors import UsageError
 from anybit.number_formats import BipolarFormat, FloatFormat, IntFormat, NumberFormat
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import call_of, operator_of
+from anybit.ops.float_quant import FLOAT_QUANT
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.operator import Call, Operator
+from anybit.ops.quant import QUANT
 from anybit.ops.quantizer_parameters import checked_bit_width, integer_bounds
+from anybit.ops.trunc import TRUNC
 
 # Scales or widths that are further apart than this make shifts that float32 does not hold.
 _LARGEST_SHIFT = 64.0
@@ -207,7 +212,7 @@ class _Quantizer:
         if site.dtype().kind != "f":
             raise NotFollowed(f"X is {site.dtype()}")
         constants = {f.name: a for i, f in enumerate(operator.inputs) if (a := site.constant(i)) is not None}
-        by_channel = operator.name != "MultiThreshold"  # whose thresholds do not broadcast to X
+        by_channel = operator is not MULTI_THRESHOLD  # whose thresholds do not broadcast to X
         parameters = [a for name, a in constants.items() if by_channel and name != operator.inputs[0].name]
         lo, hi = extremes(site.values(0), parameters)
         if not lo.size:
@@ -292,9 +297,9 @@ def _widest(bits: Array, *, signed: bool) -> NumberFormat | None:
 
 
 RULES: Rules = {
-    "BipolarQuant": bipolar_quant,
-    "FloatQuant": float_quant,
-    "MultiThreshold": multi_threshold,
-    "Quant": quant,
-    "Trunc": trunc,
+    BIPOLAR_QUANT.name: bipolar_quant,
+    FLOAT_QUANT.name: float_quant,
+    MULTI_THRESHOLD.name: multi_threshold,
+    QUANT.name: quant,
+    TRUNC.name: trunc,
 }

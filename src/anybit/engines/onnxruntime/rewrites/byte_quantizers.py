@@ -18,11 +18,14 @@ import onnx_ir as ir
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
+from anybit.ops.traits import Movement, standard
 from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.quantizers.quantizer import Quantizer, read_quant
 
 _OLDEST_OPSET = 13
-_MOVES = frozenset("Flatten Identity Reshape Squeeze Transpose Unsqueeze".split())
+_MOVES = standard(lambda t: t.movement is Movement.ORDER) | {
+    "Transpose"
+}  # for which every ONNX Runtime has kernels of bytes
 _BYTES = (np.int8, np.uint8)
 
 

@@ -19,8 +19,9 @@ from anybit.engines.finiteness import stays_finite
 from anybit.graph.constants import constant, new_initializer
 from anybit.graph.walk import shape_of
 from anybit.grid import Grid
-from anybit.ops.calls import call_of, operator_of
+from anybit.ops.calls import call_of, is_call, operator_of
 from anybit.ops.evaluate import known_value
+from anybit.ops.quant import QUANT
 from anybit.ops.zero_sign import tensors_of_told_zeros
 
 _DOMAIN = "com.microsoft"
@@ -133,7 +134,7 @@ def _parameters(value: ir.Value, opset_imports: dict[str, int]) -> tuple[ir.Node
     """The Quant node behind a value, its scale and its grid, if it is of the plain kind."""
     node = value.producer()
     operator = None if node is None else operator_of(node, opset_imports)
-    if node is None or operator is None or operator.name != "Quant":
+    if node is None or operator is None or not is_call(node, QUANT):
         return None
     call = call_of(node, operator)
     scale, zero_point, bits = (call.constants.get(n) for n in ("scale", "zeropt", "bitwidth"))

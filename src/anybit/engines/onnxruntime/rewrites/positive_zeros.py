@@ -11,11 +11,12 @@ import onnx_ir as ir
 
 from anybit.graph.constants import constant, new_initializer
 from anybit.graph.names import Names
+from anybit.ops.traits import standard
 from anybit.ops.zero_sign import is_negative_zero, tensors_of_told_zeros
 
 FIRST_BROADCASTING_SUM = 8
 """The first opset whose Sum broadcasts like Add."""
-_PRODUCTS = frozenset("Conv ConvTranspose Einsum Gemm MatMul".split())
+_PRODUCTS = standard(lambda t: t.sums)
 _FLOATS = frozenset((ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE))
 
 

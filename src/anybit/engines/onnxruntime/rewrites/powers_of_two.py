@@ -16,13 +16,13 @@ import onnx_ir as ir
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
+from anybit.ops.traits import standard
 from anybit.quantizers.quantizer import read_quant
 
 # f(a * x) = a * f(x) for a power of two a
-_HOMOGENEOUS = frozenset(
-    "Dropout Flatten GlobalMaxPool Identity LeakyRelu MaxPool Relu Reshape Squeeze Transpose Unsqueeze".split()
-)
-_AVERAGES = frozenset("AveragePool GlobalAveragePool".split())
+_HOMOGENEOUS = standard(lambda t: t.homogeneous)
+# What adds up the integers of its input may leave those that float32 holds.
+_WITHOUT_SUMS = standard(lambda t: t.homogeneous and (t.movement or t.elementwise))
 # The inputs by which a node's output is multiplied as a whole, and which have to be constant.
 _FACTORS = {"BatchNormalization": (1, 2), "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (1,)}
 _PRODUCTS = frozenset("Conv ConvTranspose Gemm MatMul".split())
@@ -105,7 +105,7 @@ def _sources(node: ir.Node) -> list[_Operand] | None:
                     return None
                 operands.append(_Operand(maker, places[0]))
                 value = maker.inputs[1 - places[0]]
-            case op_type if op_type in _HOMOGENEOUS or op_type in _AVERAGES:
+            case op_type if op_type in _HOMOGENEOUS:
                 value = maker.inputs[0]
             case op_type if op_type in _FACTORS:
                 return [*operands, *(_Operand(maker, p) for p in _FACTORS[op_type] if p < len(maker.inputs))]
@@ -127,7 +127,7 @@ def _readers(node: ir.Node) -> list[_Operand] | None:
                 return None
             if reader.op_type in _PRODUCTS:
                 operands.append(_Operand(reader, 1))
-            elif reader.op_type in _HOMOGENEOUS:
+            elif reader.op_type in _WITHOUT_SUMS:
                 waiting.append(reader.outputs[0])
             else:
                 return None

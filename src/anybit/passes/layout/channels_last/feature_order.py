@@ -14,10 +14,10 @@ from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
-from anybit.ops.elementwise import UNARY
+from anybit.ops.calls import is_call, traits_of
 from anybit.ops.evaluate import known_value
-from anybit.ops.operator import DOMAIN
-from anybit.passes.layout.channels_last.plan import is_elementwise, rank_of
+from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.passes.layout.channels_last.plan import rank_of
 
 _Order = npt.NDArray[np.int64]
 
@@ -103,11 +103,12 @@ def _parameters(node: ir.Node, index: int, opsets: Mapping[str, int]) -> list[tu
         return [(1, -1 if node.attributes.get_int("transB", 0) else -2)]
     if node.domain == "" and node.op_type == "BatchNormalization" and len(node.outputs) == 1:
         return [(i, -1) for i in others] if index == 0 else None
-    if node.domain == DOMAIN and node.op_type == "MultiThreshold":
+    if is_call(node, MULTI_THRESHOLD):
         return [(1, -2)] if index == 0 else None
-    if not is_elementwise(node, opsets):
+    traits = traits_of(node, opsets)
+    if not traits.elementwise:
         return None
-    if node.op_type in UNARY:
+    if not traits.broadcasting:
         return [] if index == 0 else None
     shapes = [shape_of(v) for v in node.inputs if v is not None]
     if any(s is None for s in shapes) or any(known_value(node.inputs[i], opsets) is None for i in others):
@@ -154,6 +155,7 @@ def _inputs_by_feature(maker: ir.Node, axis: int, opsets: Mapping[str, int]) -> 
         by_row = maker.attributes.get_int("axis", 1) % rank == axis % rank
         parameters = {i: -1 for i, v in enumerate(maker.inputs) if i and by_row and rank_of(v) == 1}
         return None if maker.attributes.get_int("block_size", 0) else {0: axis, **parameters}
-    if not is_elementwise(maker, opsets):
+    traits = traits_of(maker, opsets)
+    if not traits.elementwise:
         return None
-    return {0: axis} if maker.op_type in UNARY else dict.fromkeys(range(len(maker.inputs)), axis)
+    return {0: axis} if not traits.broadcasting else dict.fromkeys(range(len(maker.inputs)), axis)

@@ -10,10 +10,8 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.graph.walk import shape_of
-from anybit.ops.calls import operator_of
+from anybit.ops.calls import call_of, operator_of, traits_of
 from anybit.ops.channels_last.layout import to_last
-from anybit.ops.elementwise import BROADCASTING, ELEMENTWISE, UNARY
-from anybit.ops.operator import DOMAIN
 
 LAYOUTS = {3: "NWC", 4: "NHWC", 5: "NDHWC"}
 """What MultiThreshold calls the layout, by rank."""
@@ -74,10 +72,10 @@ def has_channels(node: ir.Node) -> bool:
     return rank_of(node.outputs[0]) in LAYOUTS
 
 
-def plan_elementwise(node: ir.Node) -> LayoutPlan | None:
+def plan_elementwise(node: ir.Node, opsets: Mapping[str, int]) -> LayoutPlan | None:
     """Operators that treat each element by itself; all that broadcasts to it follows."""
     rank = rank_of(node.outputs[0])
-    if node.op_type in UNARY:
+    if not traits_of(node, opsets).broadcasting:
         return None if rank is None or rank_of(node.inputs[0]) != rank else LayoutPlan(rank=rank)
     ranks = [rank_of(v) for v in node.inputs]
     if rank is None or any(r is None or r > rank for r in ranks) or "broadcast" in node.attributes:
@@ -85,17 +83,15 @@ def plan_elementwise(node: ir.Node) -> LayoutPlan | None:
     return LayoutPlan(rank=rank, operands=tuple(range(len(ranks))))
 
 
-def is_elementwise(node: ir.Node, opsets: Mapping[str, int]) -> bool:
-    """Whether the operator treats each element by itself."""
-    if node.domain == "":
-        return node.op_type in UNARY or node.op_type in BROADCASTING
-    return node.domain == DOMAIN and node.op_type in ELEMENTWISE and operator_of(node, dict(opsets)) is not None
-
-
-def plan_ours(node: ir.Node) -> LayoutPlan | None:
-    """Operators of the hub that know of layouts: they are told the new one."""
-    rank = rank_of(node.outputs[0])
-    default = {"MultiThreshold": "NCHW", "QuantAvgPool2d": "NCHW"}.get(node.op_type)
-    if rank not in LAYOUTS or default is None or node.attributes.get_string("data_layout", default).endswith("C"):
+def plan_ours(node: ir.Node, opsets: Mapping[str, int]) -> LayoutPlan | None:
+    """Operators whose record says how they follow: those that know of layouts are told the new one."""
+    operator, rank = operator_of(node, opsets), rank_of(node.outputs[0])
+    layout = None if operator is None else operator.layout
+    if operator is None or layout is None or rank not in LAYOUTS or max(layout.inputs, default=0) >= len(node.inputs):
         return None
-    return LayoutPlan(rank=rank, attributes={"data_layout": ir.AttrString("data_layout", LAYOUTS[rank])})
+    if not layout.attribute:
+        return LayoutPlan(rank=rank, operands=layout.inputs)
+    if str(call_of(node, operator).attributes[layout.attribute]).endswith("C"):
+        return None
+    told = ir.AttrString(layout.attribute, LAYOUTS[rank])
+    return LayoutPlan(rank=rank, operands=layout.inputs, attributes={layout.attribute: told})
