@@ -6,13 +6,11 @@ import base64
 import hashlib
 import json
 import re
-import sys
 from html.parser import HTMLParser
 from importlib.resources import files
 
 import pytest
 
-import anybit
 from anybit.reporting.describe import describe
 from anybit.reporting.page import render, report
 from tests.models import DIGITS
@@ -114,9 +112,3 @@ def test_a_page_names_the_file_and_no_folder():
 
 def test_a_described_model_can_be_drawn_later():
     assert render(describe(chain(2))) == report(chain(2))
-
-
-def test_without_jinja2_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(anybit.AnybitError, match=r"anybit\[report\]"):
-        report(chain(2))
