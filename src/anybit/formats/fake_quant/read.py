@@ -27,7 +27,9 @@ from anybit.formats.zero_signs import Told
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
+from anybit.ops.calls import is_call
 from anybit.ops.operator import DOMAIN
+from anybit.ops.quant import QUANT
 from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 from anybit.quantizers.possible_values import Enumeration
 from anybit.quantizers.quantizer import Quantizer, quant_nodes

@@ -17,6 +17,8 @@ from anybit.quantizers.linear_parameters import Parameters, parameters_of, range
 from anybit.quantizers.minifloat import Minifloat, minifloat_of
 from anybit.quantizers.quantizer import Quantizer
 
+MOVEMENT = MOVING | {"Clip", "Pad", "Relu", "Resize"}
+"""Operators that may stand between QuantizeLinear and DequantizeLinear; see `is_movement`."""
 _COORDINATES = "coordinate_transformation_mode"
 _FLOAT = ir.DataType.FLOAT
 
