@@ -134,7 +134,8 @@ def extended(chain: Chain, node: ir.Node, position: int, opsets: Mapping[str, in
             return Refusal(problem="a parameter is computed", node=label(node), got=str(value.name))
         if known is not None and known.size != 1:
             place = 1 if node.op_type == "BatchNormalization" else _place(known, len(shape), axis)
-            if place is None or (channels > 1 and (place, known.size) != (axis, channels)):
+            fits = place is not None and shape[place] in (None, known.size)
+            if place is None or not fits or (channels > 1 and (place, known.size) != (axis, channels)):
                 return Refusal(problem="a parameter that is not one by channel", node=label(node), got=str(known.shape))
             axis, channels = place, known.size
         flat = None if known is None else known.reshape(-1)

@@ -276,3 +276,25 @@ def test_the_kink_of_a_relu_before_a_signed_quantiser_becomes_a_clip():
     assert not quantized_ops.write(target).refusals
     assert "QLinearMatMul" in operators(target)
     assert_same_results(hub, target, np.random.default_rng(8).normal(size=(64, 8)).astype(np.float32))
+
+
+@pytest.mark.parametrize("op_type", ["Add", "BatchNormalization", "Mul", "PRelu"])
+@pytest.mark.parametrize("to", ["quantized-ops", "integer-ops", "finn"])
+def test_parameters_of_another_axis_behind_a_product_of_one_channel(op_type: str, to: str):
+    statistics = ["c"] * 4 if op_type == "BatchNormalization" else ["c"]
+    nodes = [
+        quant("x", "xq"),
+        quant("w", "wq"),
+        helper.make_node("MatMul", ["xq", "wq"], ["s"]),
+        helper.make_node(op_type, ["s", *statistics], ["m"]),
+        quant("m", "y"),
+    ]
+    slope = np.float32([1, 2, 3]).reshape((3,) if op_type == "BatchNormalization" else (3, 1))
+    values = {"w": np.float32([[3], [-1], [2], [1]]), "c": slope}
+    values |= parameters("xq", scale=1.0) | parameters("wq", scale=1.0) | parameters("y", scale=2.0)
+    proto = model(nodes, values, inputs={"x": ["N", 3, 4]}, outputs=["y"])
+    written = translate(proto, to)
+    assert bool(written.refusals) == (to == "quantized-ops")
+    x = {"x": np.random.default_rng(1).normal(size=(50, 3, 4)).astype(np.float32) * 4}
+    expected, actual = (anybit.run(m, x, engine="reference")["y"] for m in (proto, written.model))
+    np.testing.assert_array_equal(actual, expected)

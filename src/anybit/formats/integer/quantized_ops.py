@@ -53,6 +53,8 @@ def _plan(product: IntegerProduct, hub: Hub) -> _QuantizedOpsPlan | Refusal:
     layer = read_layer(product, hub.values)
     if isinstance(layer, Refusal):
         return layer
+    if layer.chain.channels != layer.channels:  # behind a product of one channel, parameters vary along another axis
+        return Refusal(problem="a parameter that is not one by channel", node=label(layer.product))
     quantizer = _quantizer(layer, hub)
     if isinstance(quantizer, Refusal):
         return replace(quantizer, node=label(layer.quantizer))

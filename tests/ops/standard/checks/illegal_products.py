@@ -1,4 +1,4 @@
-"""Convolutions, pools and matrix products that a clause of their specification forbids."""
+"""Convolutions, pools, matrix products and slopes that a clause of their specification forbids."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ _GEOMETRY = (
     ("group", {"group": -1}),
 )
 _IMAGE = (1, 4, 6, 6)
+
+
+def _elementwise() -> Iterator[Variant]:
+    for opset in (7, 9, 16, 21):
+        for x, slope in (((1, 1), (3,)), ((2, 1, 2), (4, 1)), ((2, 3), (2, 2, 3)), ((2, 4), (3,)), ((2, 3), (1, 1, 1))):
+            runs = "" if x == (2, 4) else "it enlarges the output"
+            yield Variant("PRelu", (floats(*x), floats(*slope)), {}, opset, rule="slope", runs=runs)
 
 
 def _convolutions() -> Iterator[Variant]:
@@ -204,4 +211,4 @@ def _matrices() -> Iterator[Variant]:
         yield Variant("QLinearMatMul", inputs, {}, opset, rule=rule, runs=runs)
 
 
-VARIANTS = (*_convolutions(), *_transposed(), *_qlinear_parameters(), *_pools(), *_matrices())
+VARIANTS = (*_elementwise(), *_convolutions(), *_transposed(), *_qlinear_parameters(), *_pools(), *_matrices())

@@ -14,6 +14,7 @@ from anybit.ops.standard.checks import (
     contrib_schemas,
     control_flow,
     convolution,
+    elementwise,
     linear_quantization,
     matrix_products,
     pooling,
@@ -41,6 +42,7 @@ STANDARD: Mapping[str, _Rule] = {
     "GlobalAveragePool": pooling.global_pool,
     "GlobalLpPool": pooling.global_pool,
     "GlobalMaxPool": pooling.global_pool,
+    "PRelu": elementwise.prelu,
 }
 """The rules of standard operators that their signatures do not say."""
 
