@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import EntryPoint
@@ -102,6 +103,8 @@ def test_attributes_left_out_take_their_defaults() -> None:
 def _declare(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
     class Point(EntryPoint):
         def load(self) -> object:
+            if isinstance(value, Exception):
+                raise value
             return value
 
     point = Point(name="mine", value="mine:OPERATOR", group=registry.ENTRY_POINT_GROUP)
@@ -115,19 +118,26 @@ def test_an_installed_package_declares_an_operator(monkeypatch: pytest.MonkeyPat
     assert DOUBLE in operators()
 
 
-def test_an_entry_point_to_anything_else_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    _declare(monkeypatch, "not an operator")
-    for _ in range(2):
-        with pytest.raises(UsageError, match=r"'mine': .* got str"):
-            find_operator(DOMAIN, "Quant", 1)
-        with pytest.raises(UsageError, match=r"'mine': .* got str"):
-            operators()
-
-
-def test_an_entry_point_may_not_change_a_built_in_operator(monkeypatch: pytest.MonkeyPatch) -> None:
-    _declare(monkeypatch, replace(QUANT, doc="something else"))
-    with pytest.raises(UsageError, match="registered already"):
-        operators()
+@pytest.mark.parametrize(
+    ("declared", "reason"),
+    [
+        ("not an operator", "'mine': .* got str"),
+        (replace(QUANT, doc="something else"), "registered already"),
+        (replace(DOUBLE, inputs=(Input("X"), Input("X"))), "cannot work"),
+        (ImportError("no module of this name"), "'mine': .*no module of this name"),
+        (ZeroDivisionError("when it is imported"), "'mine': .*when it is imported"),
+    ],
+    ids=["no operator", "built in", "unusable", "absent", "broken"],
+)
+def test_an_entry_point_that_cannot_work_is_left_out_with_one_warning(monkeypatch, declared, reason) -> None:
+    _declare(monkeypatch, declared)
+    with pytest.warns(registry.OperatorWarning, match=reason) as warned:
+        assert find_operator(DOMAIN, "Quant", 1) is QUANT
+    assert len(warned) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert find_operator("test", "Double", 1) is None
+        assert QUANT in operators()
 
 
 def test_a_package_on_disk_declares_an_operator(tmp_path: Path) -> None:

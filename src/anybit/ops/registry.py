@@ -6,8 +6,9 @@ A model file can never cause an import.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from anybit.arguments import checked
 from anybit.errors import UsageError
@@ -32,6 +33,10 @@ QUANTIZERS = (QUANT, BIPOLAR_QUANT, FLOAT_QUANT, TRUNC)
 ENTRY_POINT_GROUP = "anybit.operators"
 
 _operators: dict[tuple[str, str], list[Operator]] = {}
+
+
+class OperatorWarning(UserWarning):
+    """An installed package declares an operator that cannot be registered; models without it are not affected."""
 
 
 @checked
@@ -64,24 +69,33 @@ def _of_version(domain: str, name: str, since: int) -> Operator | None:
 
 @cache
 def _load_entry_points() -> None:
+    """Registers what installed packages declare; one that cannot work is left out with a warning."""
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         try:
-            operator = entry_point.load()
-        except (ImportError, AttributeError) as error:
-            raise UsageError(
-                "an entry point cannot be loaded",
-                node=f"{ENTRY_POINT_GROUP} '{entry_point.name}'",
-                got=error,
-                hint="repair or remove the package that declares it",
-            ) from error
-        if not isinstance(operator, Operator):
-            raise UsageError(
-                "an entry point does not lead to an operator",
-                node=f"{ENTRY_POINT_GROUP} '{entry_point.name}'",
-                got=type(operator).__name__,
-                expected="anybit.Operator",
-            )
-        register(operator)
+            register(_declared(entry_point))
+        except UsageError as error:
+            warnings.warn(f"an operator is left out: {error}", OperatorWarning, stacklevel=2)
+
+
+def _declared(entry_point: EntryPoint) -> Operator:
+    where = f"{ENTRY_POINT_GROUP} '{entry_point.name}'"
+    try:
+        operator = entry_point.load()
+    except Exception as error:
+        raise UsageError(
+            "an entry point cannot be loaded",
+            node=where,
+            got=repr(error),
+            hint="repair or remove the package that declares it",
+        ) from error
+    if not isinstance(operator, Operator):
+        raise UsageError(
+            "an entry point does not lead to an operator",
+            node=where,
+            got=type(operator).__name__,
+            expected="anybit.Operator",
+        )
+    return operator
 
 
 def find_operator(domain: str, name: str, version: int) -> Operator | None:
