@@ -191,3 +191,69 @@ def test_a_record_says_nothing_of_models_that_do_not_use_it():
     assert anybit.check(proto) == ()
     assert not anybit.ranges(proto).unfollowed
     anybit.convert(proto, "qcdq")
+
+
+def _weighted(x, *, factors, names, table, sizes):
+    return (x * np.float32(factors[names.index("wanted")]) + table.sum(dtype=np.float32) + len(sizes)).astype(x.dtype)
+
+
+MANY_KINDS = Operator(
+    name="ManyKinds",
+    domain="my.ops",
+    inputs=(Input("X"),),
+    attributes=(
+        Attribute("factors", tuple[float, ...]),
+        Attribute("names", tuple[str, ...], ("wanted",)),
+        Attribute("table", np.ndarray, np.float32([1.0, 2.0])),
+        Attribute("sizes", tuple[int, ...], ()),
+    ),
+    reference=_weighted,
+)
+
+
+def test_lists_and_tensors_are_attributes_like_any_other(tmp_path):
+    register(MANY_KINDS)
+    x = samples(3, 4)
+    plain = _of("ManyKinds", factors=[0.5])
+    np.testing.assert_array_equal(anybit.run(plain, x, engine="reference")["y"], x * np.float32(0.5) + 3)
+    table = onnx.numpy_helper.from_array(np.float32([[4.0]]), "table")
+    given = _of("ManyKinds", factors=[2.0, 3.0], names=["other", "wanted"], table=table, sizes=[7, 8])
+    assert not anybit.check(given)
+    anybit.save(given, tmp_path / "m.onnx")
+    np.testing.assert_array_equal(anybit.run(tmp_path / "m.onnx", x, engine="reference")["y"], x * np.float32(3) + 6)
+    assert anybit.types(given)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({}, "'factors' is missing"),
+        ({"factors": [1, 2]}, "INTS, expected tuple of float"),
+        ({"factors": 1.0}, "FLOAT, expected tuple of float"),
+        ({"factors": [1.0], "names": "wanted"}, "STRING, expected tuple of str"),
+        ({"factors": [1.0], "table": 3}, "INT, expected array"),
+        ({"factors": [1.0], "sizes": [1.5]}, "FLOATS, expected tuple of int"),
+    ],
+)
+def test_an_attribute_of_another_kind_is_refused_by_name(attributes, expected):
+    register(MANY_KINDS)
+    with pytest.raises(anybit.errors.InvalidModelError, match=expected):
+        anybit.run(_of("ManyKinds", **attributes), samples(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("kind", "default"),
+    [
+        (tuple[float, ...], (1,)),
+        (tuple[str, ...], "text"),
+        (np.ndarray, 1.0),
+        (onnx.GraphProto, None),
+        (list, None),
+        (tuple[bytes, ...], None),
+        ([], None),
+    ],
+)
+def test_kinds_and_defaults_that_no_attribute_has_are_refused(kind, default):
+    wrong = replace(SCALED, name="Wrong", reference=lambda x, **_: x, attributes=(Attribute("a", kind, default),))
+    with pytest.raises(UsageError, match="attribute 'a'"):
+        register(wrong)

@@ -9,7 +9,8 @@ import onnx_ir as ir
 from anybit.errors import Finding, Severity
 from anybit.graph.constants import constant
 from anybit.graph.walk import element_name, label, shape_of
-from anybit.ops.operator import AttributeValue, Call, Operator
+from anybit.ops.attribute_kinds import KINDS, AttributeValue, value_of
+from anybit.ops.operator import Call, Operator
 from anybit.ops.registry import find_operator
 from anybit.ops.traits import NO_TRAITS, STANDARD, Traits
 
@@ -37,9 +38,10 @@ def call_of(node: ir.Node, operator: Operator) -> Call:
     attributes: dict[str, AttributeValue] = {}
     for formal in operator.attributes:
         given = node.attributes.get(formal.name)
-        default = formal.kind() if formal.default is None else formal.default
-        usable = given is not None and not given.is_ref() and isinstance(given.value, formal.kind)
-        attributes[formal.name] = given.value if given is not None and usable else default
+        kind = KINDS[formal.kind]
+        usable = given is not None and not given.is_ref() and given.type == kind.type
+        default = kind.empty if formal.default is None else formal.default
+        attributes[formal.name] = value_of(given) if given is not None and usable else default
     pairs = [(f.name, v) for f, v in zip(operator.inputs, node.inputs, strict=False) if v is not None]
     return Call(
         node=label(node),
@@ -80,20 +82,14 @@ def form_findings(node: ir.Node, operator: Operator) -> Iterator[Finding]:
         attribute = node.attributes.get(formal.name)
         if attribute is None and formal.default is None:
             yield Finding(rule="attribute", problem=f"attribute '{formal.name}' is missing", node=label(node))
-        elif attribute is not None and not attribute.is_ref() and not _is_kind(attribute.value, formal.kind):
+        elif attribute is not None and not attribute.is_ref() and attribute.type != KINDS[formal.kind].type:
             yield Finding(
                 rule="attribute",
                 problem=f"type of attribute '{formal.name}'",
                 node=label(node),
                 got=attribute.type.name,
-                expected=formal.kind.__name__,
+                expected=KINDS[formal.kind].name,
             )
-
-
-def _is_kind(value: object, kind: type) -> bool:
-    if kind is tuple:
-        return isinstance(value, tuple) and all(isinstance(v, int) for v in value)
-    return isinstance(value, kind)
 
 
 def _element_types(node: ir.Node, operator: Operator) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from anybit.arrays import Array
 from anybit.budget import current_limits
 from anybit.errors import UnsupportedError
 from anybit.graph.constants import constant
+from anybit.ops.attribute_kinds import values_of_attributes
 from anybit.ops.registry import find_operator
 from anybit.ops.sizes import ELEMENT_BYTES, required_elements
 from anybit.ops.standard.kernels import Kernel, compile_node
@@ -53,7 +54,7 @@ def compiled(node: ir.Node, opset_imports: Mapping[str, int]) -> Kernel | None:
     operator = find_operator(node.domain, node.op_type, opset_imports.get(node.domain, 1))
     if operator is None:
         return None
-    attributes = {name: a.value for name, a in node.attributes.items()}
+    attributes = values_of_attributes(node)
 
     def run(inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         given = [a for a in inputs if a is not None]

@@ -17,6 +17,7 @@ from anybit.arrays import Array
 from anybit.errors import InvalidModelError, UnsupportedError
 from anybit.graph.constants import constant, new_initializer
 from anybit.graph.walk import label
+from anybit.ops.attribute_kinds import values_of_attributes
 from anybit.ops.operator import Operator
 from anybit.ops.standard.kernels import Kernel, compile_node
 
@@ -79,7 +80,7 @@ class Expander:
         if not is_gapless or not least <= len(present) <= len(operator.inputs):
             names = ", ".join(i.name for i in operator.inputs)
             raise InvalidModelError("inputs", node=where, got=len(node.inputs), expected=names)
-        given = {name: a.value for name, a in node.attributes.items()}
+        given = values_of_attributes(node)
         attributes = {a.name: given.get(a.name, a.default) for a in operator.attributes}
         inputs: list[_Operand] = [v if (c := constant(v)) is None else c for v in present]
         emitter = _Emitter(self, node.outputs[0].name or operator.name, zero_signs=zero_signs)
@@ -285,7 +286,7 @@ def _constant(attributes: Mapping[str, Any]) -> Array:
         case "value_string" | "value_strings":
             return np.asarray(value, np.object_)
         case _:
-            return cast("ir.TensorProtocol", value).numpy()
+            return value if isinstance(value, np.ndarray) else cast("ir.TensorProtocol", value).numpy()
 
 
 def _result_dtype(op_type: str, inputs: Sequence[ir.Value], attributes: Mapping[str, Any]) -> ir.DataType | None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from anybit.errors import Finding
 from anybit.number_formats import NumberFormat
+from anybit.ops.attribute_kinds import AttributeValue
 from anybit.ops.traits import NO_TRAITS, Traits
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 from anybit.arrays import Array
 
 DOMAIN = "qonnx.custom_op.general"
-AttributeValue = int | float | str | tuple[int, ...]
 
 
 class Types(enum.Enum):
@@ -46,10 +46,18 @@ class Input:
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute; without a default it must be given. The type is that of `kind`, a tuple being of integers."""
+    """One attribute; without a default it must be given.
+
+    Attributes:
+        name: Its name.
+        kind: ``int``, ``float``, ``str``, ``tuple[int, ...]`` (or ``tuple``), ``tuple[float, ...]``,
+            ``tuple[str, ...]``, or ``numpy.ndarray`` for a tensor.
+        default: What it is where a node does not give it.
+        description: For people.
+    """
 
     name: str
-    kind: type[int | float | str | tuple[int, ...]]
+    kind: type[AttributeValue]
     default: AttributeValue | None = None
     description: str = ""
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, fields
 from typing import cast
 
 from anybit.errors import UsageError
-from anybit.ops.operator import Attribute, AttributeValue, Layout, Operator
+from anybit.ops.attribute_kinds import KINDS, AttributeKind
+from anybit.ops.operator import Attribute, Layout, Operator
 from anybit.ops.traits import Monotone, MonotoneProof, Movement, Traits
 
-_KINDS: tuple[type[AttributeValue], ...] = (int, float, str, tuple)
 _ENUMS = {"movement": (Movement, type(None)), "proof": (MonotoneProof,)}
 _STANDARD = ("", "ai.onnx")
 
@@ -67,19 +67,20 @@ def _of_names(kind: str, names: tuple[str, ...] | list[str]) -> Iterator[_Fault]
 
 
 def _of_attribute(attribute: Attribute) -> Iterator[_Fault]:
-    kind, default = attribute.kind, attribute.default
-    where = f"attribute '{attribute.name}'"
-    if kind not in _KINDS:
-        names = ", ".join(k.__name__ for k in _KINDS)
-        yield _Fault(f"kind of {where}", getattr(kind, "__name__", str(kind)), f"{names}; a graph cannot be one")
-        return
-    whole = kind is not tuple or default is None or (isinstance(default, tuple) and all(map(_is_int, default)))
-    if default is not None and (type(default) is not kind or not whole):
-        yield _Fault(f"default of {where}", f"{default!r}", kind.__name__ if kind is not tuple else "tuple of int")
+    default, where, stated = attribute.default, f"attribute '{attribute.name}'", cast("object", attribute.kind)
+    kind = KINDS.get(stated) if isinstance(stated, Hashable) else None
+    if kind is None:
+        names = ", ".join(dict.fromkeys(k.name for k in KINDS.values()))
+        got = getattr(attribute.kind, "__name__", str(attribute.kind))
+        yield _Fault(f"kind of {where}", got, f"{names}; a graph cannot be one")
+    elif default is not None and not _is_of_kind(default, kind):
+        yield _Fault(f"default of {where}", repr(default), kind.name)
 
 
-def _is_int(value: object) -> bool:
-    return type(value) is int
+def _is_of_kind(value: object, kind: AttributeKind) -> bool:
+    if kind.item is None:
+        return type(value) is type(kind.empty)
+    return isinstance(value, tuple) and all(type(v) is kind.item for v in cast("tuple[object, ...]", value))
 
 
 def _of_traits(traits: object) -> Iterator[_Fault]:

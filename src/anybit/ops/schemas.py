@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 from onnx.defs import OpSchema
 from onnx.shape_inference import InferenceContext
 
+from anybit.ops.attribute_kinds import KINDS
 from anybit.ops.contributed import DOMAIN as CONTRIBUTED_DOMAIN
 from anybit.ops.contributed.schemas import CONTRIBUTED, contributed_schema
 from anybit.ops.operator import Attribute, Input, Operator
 from anybit.ops.registry import operators
-
-_KINDS = {
-    int: OpSchema.AttrType.INT,
-    float: OpSchema.AttrType.FLOAT,
-    str: OpSchema.AttrType.STRING,
-    tuple: OpSchema.AttrType.INTS,
-}
 
 
 def register_schemas() -> None:
@@ -65,10 +60,13 @@ def _input(formal: Input, constraint: str) -> OpSchema.FormalParameter:
 
 
 def _attribute(attribute: Attribute) -> OpSchema.Attribute:
+    kind = KINDS[attribute.kind]
     if attribute.default is None:
-        return OpSchema.Attribute(attribute.name, _KINDS[attribute.kind], attribute.description, required=True)
-    kind = onnx.AttributeProto.INTS if attribute.kind is tuple else None  # an empty list does not tell its type
-    value = onnx.helper.make_attribute(attribute.name, attribute.default, attr_type=kind)
+        required = getattr(OpSchema.AttrType, kind.type.name)
+        return OpSchema.Attribute(attribute.name, required, attribute.description, required=True)
+    default = attribute.default
+    given = onnx.numpy_helper.from_array(default, attribute.name) if isinstance(default, np.ndarray) else default
+    value = onnx.helper.make_attribute(attribute.name, given, attr_type=kind.type.value)  # an empty list tells no type
     return OpSchema.Attribute(attribute.name, value, attribute.description)
 
 

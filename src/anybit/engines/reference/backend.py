@@ -12,6 +12,7 @@ import onnx_ir as ir
 from anybit.engines.reference.environment import Environment
 from anybit.errors import InputError, InvalidModelError, UnsupportedError
 from anybit.graph.walk import label, last_reads
+from anybit.ops.attribute_kinds import values_of_attributes
 from anybit.ops.calls import operator_of
 from anybit.ops.contributed.kernels import compile_contributed
 from anybit.ops.evaluate import EVALUATION_ERRORS
@@ -119,8 +120,7 @@ class _Compiler:
                 got=f"{node.domain}::{node.op_type} version {self.opsets.get(node.domain, 1)}",
                 hint="register it as an anybit.Operator",
             )
-        attributes = {name: a.value for name, a in node.attributes.items()}
-        return _bound(operator, attributes)
+        return _bound(operator, values_of_attributes(node))
 
     def _if(self, node: ir.Node) -> _Step:
         branches = [node.attributes[name].as_graph() for name in ("else_branch", "then_branch")]

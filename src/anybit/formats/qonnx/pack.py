@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -19,6 +18,7 @@ from anybit.graph.constants import constant
 from anybit.graph.walk import label
 from anybit.io.functions import calls, drop_embedded, embedded
 from anybit.io.packed import Packed, Packer, graph_of
+from anybit.ops.attribute_kinds import values_of_attributes
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import call_of, findings_of, is_call
 from anybit.ops.operator import Operator
@@ -217,7 +217,7 @@ def _departure(weights: _PackedWeights, chosen: ir.Node, quantizers: _Quantizers
 
 def _evaluate(x: Array, node: ir.Node, operator: Operator) -> Array:
     parameters = [c for v in node.inputs[1:] if (c := constant(v)) is not None]
-    attributes: dict[str, Any] = {name: a.value for name, a in node.attributes.items()}
+    attributes = values_of_attributes(node)
     return operator.evaluate([x, *parameters], attributes)
 
 
