@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 from onnx import helper
+from onnxscript import opset21, script
+from onnxscript import values as opset
 
 import anybit
 from anybit.cleanup.independent_samples import BatchPlan, plan_batch
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.engines.finiteness import stays_finite
-from anybit.errors import UsageError
+from anybit.errors import Severity, UsageError
 from anybit.operators import Attribute, Bounds, Call, GridBounds, Input, Layout, Monotone, Operator, Traits, register
 from anybit.ops import registry
 from tests.analysis.values.soundness import bounds_of, check_sound
@@ -257,3 +260,73 @@ def test_kinds_and_defaults_that_no_attribute_has_are_refused(kind, default):
     wrong = replace(SCALED, name="Wrong", reference=lambda x, **_: x, attributes=(Attribute("a", kind, default),))
     with pytest.raises(UsageError, match="attribute 'a'"):
         register(wrong)
+
+
+def _parts(x):
+    whole = np.floor(x)
+    return x - whole, whole, np.sign(x)
+
+
+@script(opset.Opset("my.ops", 1), default_opset=opset21)
+def _parts_body(X):
+    whole = opset21.Floor(X)
+    return opset21.Sub(X, whole), whole, opset21.Sign(X)
+
+
+PARTS = Operator(
+    name="Parts",
+    domain="my.ops",
+    inputs=(Input("X"),),
+    outputs=("Rest", "Whole", "Sign"),
+    reference=_parts,
+    body=_parts_body,
+    bounds=lambda *_: Bounds(lo=0.0, hi=1.0),
+)
+
+
+def _called(count: int, *, first: str = "y") -> onnx.ModelProto:
+    names = [first, "whole", "sign"][:count]
+    node = helper.make_node("Parts", ["x"], names, domain="my.ops")
+    imports = {"": 21, "my.ops": 1}
+    return model([node], {}, inputs={"x": ["N", 4]}, outputs=[n for n in names if n], imports=imports)
+
+
+@pytest.mark.parametrize("engine", ["reference", "onnxruntime"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_an_operator_may_have_several_outputs_of_which_the_last_may_be_left_out(engine, count):
+    register(PARTS)
+    x = samples(5, 4)
+    made = anybit.run(_called(count), x, engine=engine)
+    assert len(made) == count
+    for actual, expected in zip(made.values(), _parts(x), strict=False):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_several_outputs_in_checks_bounds_and_files():
+    register(PARTS)
+    assert {f.severity for f in anybit.check(_called(3))} == {Severity.WARNING}  # it infers no shape of the others
+    values = anybit.analyse(_called(3))
+    assert (float(values["y"].lo), float(values["y"].hi)) == (0.0, 1.0)
+    assert np.isinf(values["whole"].hi).all()
+    embedded = anybit.convert(_called(3), "qonnx", embed_functions=True).model
+    x = samples(2, 4)
+    session = onnxruntime.InferenceSession(anybit.to_proto(embedded).SerializeToString())
+    for actual, expected in zip(session.run(None, {"x": x}), _parts(x), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_call_with_too_many_outputs_and_a_reference_with_too_few_are_refused():
+    register(PARTS)
+    proto = _called(3)
+    proto.graph.node[0].output.append("more")
+    with pytest.raises(anybit.errors.InvalidModelError, match=r"4, expected 1 \.\. 3: Rest, Whole, Sign"):
+        anybit.load(proto)
+    register(replace(PARTS, name="Two", outputs=("A", "B"), body=None))
+    two = _called(1)
+    two.graph.node[0].op_type = "Two"
+    with pytest.raises(anybit.AnybitError, match="gives 3 outputs, expected A, B"):
+        anybit.run(two, samples(1, 4), engine="reference")
+    with pytest.raises(UsageError, match="outputs"):
+        register(replace(PARTS, name="None", outputs=()))
+    with pytest.raises(UsageError, match="output 'A'"):
+        register(replace(PARTS, name="Same", outputs=("A", "A")))

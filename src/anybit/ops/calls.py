@@ -71,9 +71,14 @@ def form_findings(node: ir.Node, operator: Operator) -> Iterator[Finding]:
             got=str(len(node.inputs)),
             expected=f"{most if least == most else f'{least} .. {most}'}: {expected}",
         )
-    if len(node.outputs) != 1:
+    made = len(operator.outputs)
+    if not 1 <= len(node.outputs) <= made:
         yield Finding(
-            rule="outputs", problem="number of outputs", node=label(node), got=str(len(node.outputs)), expected="1"
+            rule="outputs",
+            problem="number of outputs",
+            node=label(node),
+            got=str(len(node.outputs)),
+            expected="1" if made == 1 else f"1 .. {made}: {', '.join(operator.outputs)}",
         )
     for formal, value in zip(operator.inputs, node.inputs, strict=False):
         if value is None and not formal.optional:

@@ -60,7 +60,8 @@ def compiled(node: ir.Node, opset_imports: Mapping[str, int]) -> Kernel | None:
         given = [a for a in inputs if a is not None]
         if len(given) < len(inputs):
             raise ValueError("an input is left out")
-        return (np.asarray(operator.evaluate(given, attributes)),)
+        results = operator.results(given, attributes)
+        return tuple(np.asarray(r) for r in results[: len(node.outputs)])
 
     return run
 

@@ -89,13 +89,13 @@ class Expander:
         if casts is not None:
             inputs[0] = emitter.cast(inputs[0], casts[0])
         try:
-            (result,) = emitter.call(operator.body.function_ir, inputs, attributes)
+            results = emitter.call(operator.body.function_ir, inputs, attributes)
         except UnsupportedError as error:
             emitter.withdraw()
             raise UnsupportedError(error.diagnosis.problem, node=where, expected="constants") from error
         if casts is not None:
-            result = emitter.cast(result, casts[1])
-        _replace(node, emitter, result)
+            results = [emitter.cast(r, casts[1]) for r in results]
+        _replace(node, emitter, results)
         return tuple(emitter.nodes)
 
     def constant(self, array: Array) -> ir.Value:
@@ -106,16 +106,20 @@ class Expander:
         return self._pool[key]
 
 
-def _replace(node: ir.Node, emitter: _Emitter, result: _Operand) -> None:
-    old = node.outputs[0]
-    if not isinstance(result, ir.Value) or result.producer() not in emitter.nodes:
-        result = emitter.emit("Identity", [result])
-    result.type, result.shape = old.type, old.shape
-    result.meta.update(old.meta)
-    name, old.name = old.name, f"{old.name}/replaced"
-    result.name = name
+def _replace(node: ir.Node, emitter: _Emitter, results: Sequence[_Operand]) -> None:
+    pairs: list[tuple[ir.Value, ir.Value]] = []
+    for old, result in zip(node.outputs, results, strict=False):  # the last may be left out
+        taken = [new for _, new in pairs]
+        if not isinstance(result, ir.Value) or result.producer() not in emitter.nodes or result in taken:
+            result = emitter.emit("Identity", [result])  # noqa: PLW2901  it stands for the output
+        result.type, result.shape = old.type, old.shape
+        result.meta.update(old.meta)
+        name, old.name = old.name, f"{old.name}/replaced"
+        result.name = name
+        pairs.append((old, result))
     node.prepend(emitter.nodes)
-    old.replace_all_uses_with(result, replace_graph_outputs=True)
+    for old, result in pairs:
+        old.replace_all_uses_with(result, replace_graph_outputs=True)
     if node.graph is not None:
         node.graph.remove(node, safe=True)
 

@@ -151,8 +151,8 @@ def check(call: Call) -> Iterable[Finding]:
         yield call.finding("rank", "rank of X", got=len(shape), expected="4: (N, H, W, C)")
         return
     for name, default in _LISTS.items():
-        values, least = call.attributes[name], 0 if name == "pad_amount" else 1
-        if not isinstance(values, tuple) or len(values) != len(default) or min(values) < least:
+        values, least = call.integers(name), 0 if name == "pad_amount" else 1
+        if len(values) != len(default) or min(values) < least:
             yield call.finding("windows", name, got=values, expected=f"{len(default)} numbers from {least} up")
     text = str(call.attributes["input_shape"])
     stated = parse_shape(text)

@@ -78,6 +78,11 @@ class Call:
     constants: Mapping[str, Array]
     shapes: Mapping[str, tuple[int | None, ...]]
 
+    def integers(self, name: str) -> tuple[int, ...]:
+        """An attribute that is a list of integers; empty where there is none."""
+        value = self.attributes.get(name, ())
+        return tuple(v for v in value if isinstance(v, int)) if isinstance(value, tuple) else ()
+
     def finding(self, rule: str, problem: str, *, got: object, expected: str, hint: str = "") -> Finding:
         """An error about this node."""
         return Finding(rule=rule, problem=problem, node=self.node, got=str(got), expected=expected, hint=hint)
@@ -152,16 +157,17 @@ class Operator:
         aliases: Further names that are read as this operator.
         inputs: Formal inputs, in order.
         attributes: Attributes with their defaults.
+        outputs: Formal outputs, in order; a call may leave out those behind the first.
         reference: The meaning, in numpy: called with the inputs by position and every attribute by name; returns
-            the output. float16 inputs are its own to widen (see `widened`).
+            the output, or a tuple of them where there are several. float16 inputs are its own to widen (see `widened`).
         body: The same meaning as an onnxscript function, by which stock runtimes run it; None if there is none, and
             then only the reference engine can. The body of a float16 call is given float32, that of an integer one
             float64, and its result becomes float32.
-        infer: ONNX type and shape inference; the default gives the output the first input's type and shape.
+        infer: ONNX type and shape inference; the default gives the first output the first input's type and shape.
         traits: What the operator is like, such as element by element; the default claims nothing.
-        bounds: What the output can hold: called with the `Call` and by position with the `Bounds` of each input, None
-            for one left out. It has to hold for the reference and for the body. Without it nothing is known of the
-            output.
+        bounds: What the first output can hold: called with the `Call` and by position with the `Bounds` of each input,
+            None for one left out. It has to hold for the reference and for the body. Without it, and of further
+            outputs, nothing is known.
         layout: How it follows a change of layout; None where it does not. An elementwise operator follows by itself.
         check: Rules beyond number and type of inputs and attributes.
         number_format: Format of the integers behind the output where the call fixes it.
@@ -169,12 +175,12 @@ class Operator:
 
     name: str
     inputs: tuple[Input, ...]
-    reference: Callable[..., Array]
+    reference: Callable[..., Array | tuple[Array, ...]]
     domain: str = DOMAIN
     since: int = 1
     aliases: tuple[str, ...] = ()
     attributes: tuple[Attribute, ...] = ()
-    output: str = "Y"
+    outputs: tuple[str, ...] = ("Y",)
     body: onnxscript.OnnxFunction[..., Any] | None = None
     traits: Traits = NO_TRAITS
     bounds: Callable[..., Bounds] | None = None
@@ -185,13 +191,26 @@ class Operator:
     doc: str = ""
 
     def evaluate(self, inputs: Iterable[Array], attributes: Mapping[str, AttributeValue]) -> Array:
-        """The output of the reference for these inputs; attributes left out take their defaults.
+        """The first output of the reference for these inputs; attributes left out take their defaults.
 
         NaN, also a signalling one, and what overflows is answered, not warned of.
         """
+        return self.results(inputs, attributes)[0]
+
+    def results(self, inputs: Iterable[Array], attributes: Mapping[str, AttributeValue]) -> tuple[Array, ...]:
+        """All outputs of the reference for these inputs; see `evaluate`.
+
+        Raises:
+            ValueError: The reference gives another number of outputs than the record states.
+        """
         values = {a.name: attributes.get(a.name, a.default) for a in self.attributes}
         with np.errstate(all="ignore"):
-            return self.reference(*inputs, **values)
+            made = self.reference(*inputs, **values)
+        results = made if isinstance(made, tuple) else (made,)
+        if len(results) != len(self.outputs):
+            expected = ", ".join(self.outputs)
+            raise ValueError(f"the reference of {self.name} gives {len(results)} outputs, expected {expected}")
+        return results
 
 
 def widened(x: npt.ArrayLike) -> npt.NDArray[np.floating[Any]]:

@@ -49,6 +49,9 @@ def _faults(operator: Operator) -> Iterator[_Fault]:
         yield _Fault("its domain is that of the standard operators", repr(operator.domain), "a domain of your own")
     yield from _of_names("name or alias", (operator.name, *operator.aliases))
     yield from _of_names("input", [i.name for i in operator.inputs])
+    yield from _of_names("output", operator.outputs)
+    if not operator.outputs:
+        yield _Fault("outputs", "none", "at least one")
     yield from _of_names("attribute", [a.name for a in operator.attributes])
     optional = [i.optional for i in operator.inputs]
     if optional != sorted(optional):

@@ -45,7 +45,7 @@ def _schema(name: str, operator: Operator) -> OpSchema:
         operator.since,
         doc=operator.doc,
         inputs=[_input(formal, f"T{k}") for k, formal in enumerate(operator.inputs)],
-        outputs=[OpSchema.FormalParameter(operator.output, "T0", "same type and shape as the first input")],
+        outputs=[_output(name, k) for k, name in enumerate(operator.outputs)],
         type_constraints=[(f"T{k}", list(i.types.value), "") for k, i in enumerate(operator.inputs)],
         attributes=[_attribute(a) for a in operator.attributes],
     )
@@ -57,6 +57,12 @@ def _input(formal: Input, constraint: str) -> OpSchema.FormalParameter:
     options = OpSchema.FormalParameterOption
     option = options.Optional if formal.optional else options.Single
     return OpSchema.FormalParameter(formal.name, constraint, formal.description, param_option=option)
+
+
+def _output(name: str, place: int) -> OpSchema.FormalParameter:
+    options = OpSchema.FormalParameterOption
+    text = "" if place else "same type and shape as the first input"
+    return OpSchema.FormalParameter(name, "T0", text, param_option=options.Optional if place else options.Single)
 
 
 def _attribute(attribute: Attribute) -> OpSchema.Attribute:

@@ -262,7 +262,7 @@ def _scanned(
 
 
 def _bound(operator: Operator, attributes: Mapping[str, Any]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-    return lambda inputs: (operator.evaluate(inputs, attributes),)
+    return lambda inputs: operator.results(inputs, attributes)
 
 
 def _required(value: ir.Value | None) -> ir.Value:

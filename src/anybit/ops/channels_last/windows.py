@@ -26,8 +26,8 @@ def check_windows(call: Call) -> Iterable[Finding]:
     elif shape is not None and axes != len(shape) - 2:
         yield call.finding("kernel", "kernel_shape", got=kernel, expected=f"{len(shape) - 2} extents, one an axis")
     for name in ("kernel_shape", "strides", "pads", "dilations"):
-        values, count = call.attributes[name], axes * (1 + (name == "pads"))
-        if not isinstance(values, tuple) or (not values and name != "kernel_shape"):
+        values, count = call.integers(name), axes * (1 + (name == "pads"))
+        if not values and name != "kernel_shape":
             continue
         least = 0 if name == "pads" else 1
         if len(values) != count or min(values, default=0) < least:

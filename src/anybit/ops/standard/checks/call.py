@@ -41,11 +41,6 @@ class StandardCall(Call):
         value = self.attributes.get(name, default)
         return value if isinstance(value, int) else default
 
-    def integers(self, name: str) -> tuple[int, ...]:
-        """An attribute that is a list of integers; empty where there is none."""
-        value = self.attributes.get(name, ())
-        return value if isinstance(value, tuple) else ()
-
     def text(self, name: str) -> str:
         """An attribute that is a string; empty where there is none."""
         value = self.attributes.get(name, "")
