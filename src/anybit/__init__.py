@@ -8,8 +8,7 @@ The functions below are the public API, one verb each, with what they take. What
 ``import anybit`` is quick.
 """
 
-from __future__ import annotations
-
+# No annotations of the future here: the name is that of a public module.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

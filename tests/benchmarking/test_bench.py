@@ -92,6 +92,9 @@ def test_outputs_that_differ_are_counted():
     nan = bench_module._agreement("nan", [right], [np.full_like(right, np.nan)])
     assert (nan.departing, nan.largest, nan.agrees) == (4000, np.inf, False)
     assert not bench_module._agreement("shape", [right], [right[:, :1]]).agrees
+    texts = np.array(["aa", "b"], object)
+    assert bench_module._agreement("text", [texts], [texts.copy()]).agrees
+    assert bench_module._agreement("text", [texts], [np.array(["aa", "c"], object)]).departing == 1
 
 
 def test_arguments_are_checked():

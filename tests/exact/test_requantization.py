@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,3 +71,13 @@ def test_two_levels_at_one_sum_need_a_factor():
     for room, expected in ((1, False), (2, True)):
         found = requantize(_steps(levels, -2), np.zeros(1), lowest=-1, highest=1, room=np.full(1, room))
         assert found.found.tolist() == [expected]
+
+
+def test_a_channel_of_one_integer_has_any_line_and_no_warning():
+    levels = np.array([[3.0], [-2.0], [0.0]])
+    for lowest, highest in ((-2, 3), (0, 0), (-8, 7)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = requantize(_steps(levels, 5), np.zeros(3), lowest=lowest, highest=highest, room=np.ones(3))
+        made = _requantized(found, np.full((3, 1), 5.0), np.zeros(3), lowest, highest)
+        np.testing.assert_array_equal(made[found.found], np.clip(levels, lowest, highest)[found.found])

@@ -20,6 +20,7 @@ from anybit.io.load import ModelSource, load
 from anybit.runtime.compare import FLOAT_TOLERANCE
 from anybit.runtime.session import Session
 
+_NO_REALS = "OSUc"  # kinds of text and of complex numbers: they are equal or not
 _TIES = 1000  # one element in so many may differ: float sums round to either side of a tie
 _LIMIT = 10.0  # seconds after which a contender has no more turns
 
@@ -172,11 +173,16 @@ def _timings(
 def _agreement(name: str, first: Sequence[Any], other: Sequence[Any]) -> PeerAgreement:
     departing, largest, elements = 0, 0.0, 0
     for a, b in zip(first, other, strict=False):
-        right, left = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        right, left = np.asarray(a), np.asarray(b)
         elements += right.size
         if right.shape != left.shape:
             departing, largest = departing + right.size, np.inf
             continue
+        if right.dtype.kind in _NO_REALS:
+            unequal = int((right != left).sum())
+            departing, largest = departing + unequal, np.inf if unequal else largest
+            continue
+        right, left = right.astype(np.float64), left.astype(np.float64)
         same = (right == left) | (np.isnan(right) & np.isnan(left))
         with np.errstate(invalid="ignore"):
             gap = np.nan_to_num(np.where(same, 0.0, np.abs(right - left)), nan=np.inf)

@@ -185,7 +185,8 @@ def _candidate(corners: Corners, slope: Float64s, factor: int) -> tuple[Float64s
     """An integer bias, and the multiplier in the middle of what it leaves, for weights times `factor`."""
     low, high = corners.room(slope)
     low, high = np.where(np.isinf(low), high - 1, low), np.where(np.isinf(high), low + 1, high)
-    bias = np.rint(np.nan_to_num((low + high) / 2 / slope * factor))
+    with np.errstate(invalid="ignore"):  # a channel without corners has room on both sides for ever: bias 0
+        bias = np.rint(np.nan_to_num((low + high) / 2 / slope * factor))
     return bias, _multiplier(corners, factor, bias, slope)
 
 
