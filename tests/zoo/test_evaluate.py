@@ -153,7 +153,6 @@ def test_external_data_decides_too(tmp_path):
 _SLOW = """
 import sys, time
 from pathlib import Path
-from anybit.runtime.evaluate import evaluate as evaluate_here
 from anybit.zoo.evaluate import Options, evaluate
 model, data, journal = map(Path, sys.argv[1:])
 print("begun", flush=True)
