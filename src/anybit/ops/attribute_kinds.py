@@ -45,6 +45,15 @@ KINDS: Mapping[Any, AttributeKind] = {
 """By the Python type that `anybit.operators.Attribute` names; ``tuple`` alone is of integers."""
 
 
+def is_of_kind(attribute: ir.Attr, kind: AttributeKind) -> bool:
+    """Whether an attribute is what it should be, by its type and by what it holds: text may be bytes that are none."""
+    if attribute.type != kind.type:
+        return False
+    if kind.item is not None:
+        return isinstance(attribute.value, tuple | list) and all(isinstance(v, kind.item) for v in attribute.value)
+    return kind.type == ir.AttributeType.TENSOR or isinstance(attribute.value, type(kind.empty))
+
+
 def value_of(attribute: ir.Attr) -> Any:
     """What an operator gets: a tensor as an array, all else as onnx-ir has it."""
     return attribute.as_tensor().numpy() if attribute.type == ir.AttributeType.TENSOR else attribute.value

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from anybit.errors import Finding, Severity
 from anybit.graph.constants import constant
 from anybit.graph.walk import element_name, label, shape_of
-from anybit.ops.attribute_kinds import KINDS, AttributeValue, value_of
+from anybit.ops.attribute_kinds import KINDS, AttributeValue, is_of_kind, value_of
 from anybit.ops.operator import Call, Operator
 from anybit.ops.registry import find_operator
 from anybit.ops.traits import NO_TRAITS, STANDARD, Traits
@@ -39,7 +39,7 @@ def call_of(node: ir.Node, operator: Operator) -> Call:
     for formal in operator.attributes:
         given = node.attributes.get(formal.name)
         kind = KINDS[formal.kind]
-        usable = given is not None and not given.is_ref() and given.type == kind.type
+        usable = given is not None and not given.is_ref() and is_of_kind(given, kind)
         default = kind.empty if formal.default is None else formal.default
         attributes[formal.name] = value_of(given) if given is not None and usable else default
     pairs = [(f.name, v) for f, v in zip(operator.inputs, node.inputs, strict=False) if v is not None]
@@ -87,7 +87,7 @@ def form_findings(node: ir.Node, operator: Operator) -> Iterator[Finding]:
         attribute = node.attributes.get(formal.name)
         if attribute is None and formal.default is None:
             yield Finding(rule="attribute", problem=f"attribute '{formal.name}' is missing", node=label(node))
-        elif attribute is not None and not attribute.is_ref() and attribute.type != KINDS[formal.kind].type:
+        elif attribute is not None and not attribute.is_ref() and not is_of_kind(attribute, KINDS[formal.kind]):
             yield Finding(
                 rule="attribute",
                 problem=f"type of attribute '{formal.name}'",
