@@ -16,6 +16,7 @@ from anybit.exact.numbers import Floats, Integers, Pairs
 from anybit.exact.step_function import Proof, StepFunction
 from anybit.graph.walk import label, shape_of
 from anybit.ops.evaluate import compiled, known_value
+from anybit.ops.multi_threshold import channel_axis
 from anybit.ops.standard.kernels import Kernel
 
 
@@ -159,7 +160,7 @@ def thresholded(chain: Chain, node: ir.Node, opsets: Mapping[str, int]) -> Chain
     axis, channels = chain.axis, chain.channels
     if len(rows) > 1:
         layout = node.attributes.get_string("data_layout", "NCHW")
-        place = len(shape) - 1 if layout.endswith("C") and len(shape) > len("NC") else 1
+        place = channel_axis(layout, len(shape))
         if channels > 1 and (place, len(rows)) != (axis, channels):
             return Refusal(problem="rows of thresholds for other channels than its input has", node=label(node))
         axis, channels = place, len(rows)

@@ -13,7 +13,7 @@ from anybit.exact.integer_layers import PRODUCTS, IntegerProduct
 from anybit.graph.constants import constant
 from anybit.graph.walk import shape_of
 from anybit.ops.calls import call_of, is_call, operator_of
-from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.ops.multi_threshold import MULTI_THRESHOLD, channel_axis
 from anybit.ops.standard_schemas import standard_schema
 from anybit.ops.traits import MOVING, Movement, standard
 
@@ -125,7 +125,7 @@ def channels_behind(
             if array.shape[0] == 1:
                 continue
             layout = node.attributes.get_string("data_layout", "NCHW")
-            place, size = function.rank - 1 if layout.endswith("C") and len(layout) > 2 else 1, array.shape[0]
+            place, size = channel_axis(layout, function.rank), array.shape[0]
         else:
             long = [i for i, d in enumerate(array.shape) if d != 1]
             if len(long) != 1 or array.ndim > function.rank:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 import onnx_ir as ir
 
 from anybit.errors import Finding, Severity
+from anybit.graph.attributes import KINDS, AttributeValue, is_of_kind, value_of
 from anybit.graph.constants import constant
 from anybit.graph.walk import element_name, label, shape_of
-from anybit.ops.attribute_kinds import KINDS, AttributeValue, is_of_kind, value_of
 from anybit.ops.operator import Call, Operator
 from anybit.ops.registry import find_operator
 from anybit.ops.traits import NO_TRAITS, STANDARD, Traits

@@ -11,8 +11,8 @@ import onnx_ir as ir
 from anybit.arrays import Array
 from anybit.budget import current_limits
 from anybit.errors import UnsupportedError
+from anybit.graph.attributes import values_of_attributes
 from anybit.graph.constants import constant
-from anybit.ops.attribute_kinds import values_of_attributes
 from anybit.ops.registry import find_operator
 from anybit.ops.sizes import ELEMENT_BYTES, required_elements
 from anybit.ops.standard.kernels import Kernel, compile_node

@@ -15,9 +15,9 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.errors import InvalidModelError, UnsupportedError
+from anybit.graph.attributes import values_of_attributes
 from anybit.graph.constants import constant, new_initializer
 from anybit.graph.walk import label
-from anybit.ops.attribute_kinds import values_of_attributes
 from anybit.ops.operator import Operator
 from anybit.ops.standard.kernels import Kernel, compile_node
 

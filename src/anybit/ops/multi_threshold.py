@@ -59,7 +59,7 @@ def reference(
     rows = np.asarray(thresholds, np.float64)
     if values.ndim < 2 or rows.ndim != 2:
         raise ValueError(f"X of shape {values.shape} and thresholds of shape {rows.shape}: expected rank >= 2 and 2")
-    axis = _channel_axis(data_layout, values.ndim)
+    axis = channel_axis(data_layout, values.ndim)
     if rows.shape[0] not in (1, values.shape[axis]):
         raise ValueError(f"thresholds for {rows.shape[0]} channels, X has {values.shape[axis]}")
     counts = _counts(np.moveaxis(values, axis, 0), np.sort(rows, axis=1))
@@ -80,7 +80,12 @@ def _counts(channels: npt.NDArray[np.floating[Any]], rows: Array) -> npt.NDArray
     return np.where(np.isnan(channels), 0, counts)
 
 
-def _channel_axis(data_layout: str, rank: int) -> int:
+def channel_axis(data_layout: str, rank: int) -> int:
+    """The axis along which rows of thresholds differ: the last one where the layout puts C behind space, else axis 1.
+
+    Raises:
+        ValueError: There is no such layout.
+    """
     if data_layout not in _LAYOUTS:
         raise ValueError(f"data_layout {data_layout!r}: expected one of {', '.join(_LAYOUTS)}")
     return rank - 1 if data_layout in _CHANNELS_LAST else 1
@@ -148,7 +153,7 @@ def check(call: Call) -> Iterable[Finding]:
         return
     if rows is None or shape is None:
         return
-    channels = shape[_channel_axis(layout, len(shape))]
+    channels = shape[channel_axis(layout, len(shape))]
     if rows[0] not in (1, None) and channels is not None and rows[0] != channels:
         yield call.finding("thresholds", "rows of thresholds", got=rows[0], expected=f"1 or {channels}, X's channels")
 

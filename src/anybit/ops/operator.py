@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.errors import Finding
+from anybit.graph.attributes import AttributeValue
 from anybit.number_formats import NumberFormat
-from anybit.ops.attribute_kinds import AttributeValue
 from anybit.ops.traits import NO_TRAITS, Traits
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import cast
 
 from anybit.errors import UsageError
-from anybit.ops.attribute_kinds import KINDS, AttributeKind
+from anybit.graph.attributes import KINDS, AttributeKind
 from anybit.ops.operator import Attribute, Layout, Operator
 from anybit.ops.traits import Monotone, MonotoneProof, Movement, Traits
 

@@ -7,7 +7,7 @@ import onnx
 from onnx.defs import OpSchema
 from onnx.shape_inference import InferenceContext
 
-from anybit.ops.attribute_kinds import KINDS
+from anybit.graph.attributes import KINDS
 from anybit.ops.contributed import DOMAIN as CONTRIBUTED_DOMAIN
 from anybit.ops.contributed.schemas import CONTRIBUTED, contributed_schema
 from anybit.ops.operator import Attribute, Input, Operator

@@ -9,7 +9,7 @@ from urllib.request import url2pathname
 
 
 def local_path(address: str) -> Path:
-    """The path of a file address."""
+    """The path on this machine that a ``file:`` address names, with its escapes decoded."""
     return Path(url2pathname(urlsplit(address).path))
 
 

@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from anybit.engines.reference.environment import Environment
 from anybit.errors import InputError, InvalidModelError, UnsupportedError
+from anybit.graph.attributes import values_of_attributes
 from anybit.graph.walk import label, last_reads
-from anybit.ops.attribute_kinds import values_of_attributes
 from anybit.ops.calls import operator_of
 from anybit.ops.contributed.kernels import compile_contributed
 from anybit.ops.evaluate import EVALUATION_ERRORS

@@ -153,7 +153,7 @@ def _all_bytes(dtype: np.dtype[Any]) -> Array:
 
 
 def _ends(rng: np.random.Generator, dtype: np.dtype[Any], low: float = 0.01, high: float = 0.2) -> tuple[Array, Array]:
-    """Scale and zero point."""
+    """A random scale between `low` and `high`, and a random zero point, for one operand of a probe."""
     return np.asarray(rng.uniform(low, high), np.float32), _bytes(rng, dtype)
 
 

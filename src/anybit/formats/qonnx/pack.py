@@ -14,11 +14,11 @@ from anybit.errors import AnybitError, Refusal, Severity
 from anybit.formats.dialect import Outcome
 from anybit.formats.qonnx.functions import embed_functions
 from anybit.formats.zero_signs import Told
+from anybit.graph.attributes import values_of_attributes
 from anybit.graph.constants import constant
 from anybit.graph.walk import label
 from anybit.io.functions import calls, drop_embedded, embedded
 from anybit.io.packed import Packed, Packer, graph_of
-from anybit.ops.attribute_kinds import values_of_attributes
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import call_of, findings_of, is_call
 from anybit.ops.operator import Operator

@@ -52,7 +52,7 @@ class Numbers:
 
     @property
     def model(self) -> ir.Model:
-        """The hub model."""
+        """The hub model whose numbers these are, which the editor changes."""
         return self.edit.model
 
     def declare(self, value: ir.Value) -> None:

@@ -29,7 +29,7 @@ from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import operator_of
-from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.ops.multi_threshold import MULTI_THRESHOLD, channel_axis
 from anybit.ops.operator import DOMAIN
 from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.quantizers.quantizer import Quantizer, grid_between, quant_nodes
@@ -135,7 +135,7 @@ def _plan(node: ir.Node, values: Values) -> _ThresholdPlan | None:
     if x is None or x.dtype != ir.DataType.FLOAT or thresholds is None or rank < 2 or not thresholds.size:
         return None
     rows = np.sort(as_float64(thresholds), axis=1)
-    axis = rank - 1 if layout.endswith("C") and rank > 2 else 1
+    axis = channel_axis(layout, rank)
     scale, bias = (np.float32(node.attributes.get_float(n, d)) for n, d in (("out_scale", 1.0), ("out_bias", 0.0)))
     if not (np.isfinite(scale) and np.isfinite(bias)):
         return None

@@ -15,7 +15,7 @@ from anybit.errors import InvalidModelError
 from anybit.graph.constants import constant
 from anybit.graph.walk import label, shape_of
 from anybit.ops.calls import is_call, traits_of
-from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.ops.multi_threshold import MULTI_THRESHOLD, channel_axis
 from anybit.ops.traits import Movement, standard
 from anybit.passes.lowering.known_weights import read_weight
 
@@ -292,7 +292,7 @@ def _linear_quantizer(state: _State, node: ir.Node) -> Iterable[_Link]:
 def _thresholds(state: _State, node: ir.Node) -> Iterable[_Link]:
     x, thresholds, y = state.ports(node)
     layout = node.attributes["data_layout"].as_string() if "data_layout" in node.attributes else "NCHW"
-    axis = state.rank(x) - 1 if layout.endswith("C") else 1
+    axis = channel_axis(layout, state.rank(x))
     yield [(x, axis), (y, axis), *([(thresholds, 0)] if state.shape(thresholds)[0] != 1 else [])]
 
 

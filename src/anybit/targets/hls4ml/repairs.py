@@ -63,7 +63,7 @@ class Repairs:
 
     @property
     def model(self) -> ir.Model:
-        """The model."""
+        """The model that is made ready for hls4ml, in place."""
         return self.edit.model
 
     def add(self, node: ir.Node, problem: str, *, got: str = "", hint: str = "") -> None:

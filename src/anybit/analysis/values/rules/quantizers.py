@@ -17,7 +17,7 @@ from anybit.number_formats import BipolarFormat, FloatFormat, IntFormat, NumberF
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import call_of, operator_of
 from anybit.ops.float_quant import FLOAT_QUANT
-from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.ops.multi_threshold import MULTI_THRESHOLD, channel_axis
 from anybit.ops.operator import Call, Operator
 from anybit.ops.quant import QUANT
 from anybit.ops.quantizer_parameters import checked_bit_width, integer_bounds
@@ -177,7 +177,7 @@ def _staircase(scale: float, bias: float, lo: Float64s, hi: Float64s) -> list[In
 def _counts(site: NodeContext, call: _Quantizer, thresholds: Array) -> tuple[Float64s, Float64s]:
     """How many thresholds both bounds of X reach, by channel."""
     rank = len(site.shape(0))
-    axis = rank - 1 if str(call.attribute("data_layout")).endswith("WC") else 1
+    axis = channel_axis(str(call.attribute("data_layout")), rank)
     plain = call.attributes | {"out_scale": 1.0, "out_bias": 0.0}
     counts: list[Float64s] = []
     for bound in call.ends:
