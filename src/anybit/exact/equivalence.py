@@ -203,9 +203,6 @@ def _first_departure(f: Function, g: Function) -> str:
     if not len(unequal):
         return "equal values in other channels"
     row, channel = (int(i) for i in unequal[0])
-    lo = float(np.broadcast_to(f.root.lo, tables[0].shape[1:])[channel])
+    integers = np.broadcast_to(f.root.integers(f.root.lo + row), tables[0].shape[1:])
     first, second = (float(t[row, channel]) for t in tables)
-    (integer,) = np.broadcast_to(f.root.integers(np.full((1, 1), lo + row)), (1, f.root.offset.size))[
-        :, channel % f.root.offset.size
-    ]
-    return f"channel {channel}: {first:g} and {second:g} for the integer {int(integer)}"
+    return f"channel {channel}: {first:g} and {second:g} for the integer {int(integers[channel])}"
