@@ -69,7 +69,7 @@ def _reduced(choose: np.ufunc, arrays: list[np.ndarray[tuple[int, ...], np.dtype
 
 
 def _broadcasts(site: NodeContext) -> bool:
-    """Whether the slope certainly aligns with the last axes of x: some files have one by channel, without axes."""
+    """Whether the slope is known to broadcast to x: shapes may be unknown."""
     x, slope = site.shapes[0], site.shapes[1]
     if x is None or slope is None or len(slope) > len(x):
         return False
