@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import onnx
 from onnx.defs import OpSchema
@@ -13,6 +16,8 @@ from anybit.ops.contributed.schemas import CONTRIBUTED, contributed_schema
 from anybit.ops.operator import Attribute, Input, Operator
 from anybit.ops.registry import operators
 
+_known: set[tuple[str, str, int]] = set()
+
 
 def register_schemas() -> None:
     """Registers the schema of every known operator with onnx, and of every contributed one that has a reference here.
@@ -23,11 +28,18 @@ def register_schemas() -> None:
     """
     for operator in operators():
         for name in (operator.name, *operator.aliases):
-            if not _is_registered(name, operator.domain, operator.since):
-                onnx.defs.register_schema(_schema(name, operator))
+            _register(name, operator.domain, operator.since, partial(_schema, name, operator))
     for name in CONTRIBUTED:
-        if not _is_registered(name, CONTRIBUTED_DOMAIN, 1):
-            onnx.defs.register_schema(contributed_schema(name))
+        _register(name, CONTRIBUTED_DOMAIN, 1, partial(contributed_schema, name))
+
+
+def _register(name: str, domain: str, version: int, make: Callable[[], OpSchema]) -> None:
+    call = (name, domain, version)
+    if call in _known:  # asking onnx for all of them takes longer than the inference of a small model
+        return
+    if not _is_registered(*call):
+        onnx.defs.register_schema(make())
+    _known.add(call)
 
 
 def _is_registered(name: str, domain: str, version: int) -> bool:
