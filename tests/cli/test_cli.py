@@ -11,12 +11,8 @@ import onnx
 import pytest
 from onnx import helper
 
+from tests.cli.command import anybit
 from tests.models import DIGITS, mlp, model, parameters, quant, samples
-
-
-def anybit(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "anybit", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture
@@ -28,6 +24,14 @@ def files(tmp_path):
     np.save(tmp_path / "x.npy", samples(100, 6))
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
     return tmp_path
+
+
+@pytest.mark.parametrize("module", ["anybit", "anybit.cli.app"])
+def test_modules_are_the_command(files, module):
+    command = [sys.executable, "-m", module, "info", str(files / "m.onnx")]
+    alone = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    here = anybit("info", files / "m.onnx")
+    assert (alone.returncode, alone.stdout, alone.stderr) == (here.returncode, here.stdout, here.stderr)
 
 
 def test_info_says_what_a_model_is(files):
@@ -110,22 +114,13 @@ def test_debug_shows_the_traceback(files):
         assert "Traceback" in anybit(*arguments).stderr
 
 
-BUG = """
-import sys
-import anybit.analysis.summary
-from anybit.cli.app import main
-def broken(model):
-    raise TypeError("unsupported\\noperand")
-anybit.analysis.summary.info = broken
-sys.argv = ["anybit", "info", {path!r}, *{options!r}]
-main()
-"""
-
-
 @pytest.mark.parametrize("options", [[], ["--debug"]])
-def test_what_no_input_should_cause_is_said_to_be_a_bug(files, options):
-    code = BUG.format(path=str(files / "m.onnx"), options=options)
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+def test_what_no_input_should_cause_is_said_to_be_a_bug(files, monkeypatch, options):
+    def broken(model):
+        raise TypeError("unsupported\noperand")
+
+    monkeypatch.setattr("anybit.info", broken)
+    result = anybit("info", files / "m.onnx", *options)
     assert result.returncode == 70
     *trace, line = result.stderr.strip().splitlines()
     assert line.startswith("anybit: this is a bug of anybit: TypeError: unsupported operand; please report it")
@@ -203,11 +198,7 @@ def test_outputs_of_any_name_are_written(tmp_path, name):
         tmp_path / "m.onnx",
     )
     np.save(tmp_path / "x.npy", np.ones((3, 2), np.float32))
-    subprocess.run(
-        [sys.executable, "-m", "anybit.cli.app", "run", "m.onnx", "-i", "x.npy", "-o", "o.npz"],
-        cwd=tmp_path,
-        check=True,
-    )
+    assert anybit("run", tmp_path / "m.onnx", "-i", tmp_path / "x.npy", "-o", tmp_path / "o.npz").returncode == 0
     with np.load(tmp_path / "o.npz") as written:
         np.testing.assert_array_equal(written[name], np.ones((3, 2), np.float32))
 

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from tests.cli.test_cli import anybit
+from tests.cli.command import anybit
 from tests.models import mlp, model
 
 

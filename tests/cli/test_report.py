@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.cli.test_cli import anybit
+from tests.cli.command import anybit
 from tests.models import mlp, samples
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from anybit.graph.annotations import annotated_number_format
 from anybit.io.load import load
-from tests.cli.test_cli import anybit
+from tests.cli.command import anybit
 from tests.models import DIGITS, mlp
 
 
