@@ -13,17 +13,21 @@ PACKAGES_ray := --editable ".[dev,ray,train]"
 PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
-.PHONY: demo test test-openvino test-torch test-hgq2 test-qkeras test-ray test-all fuzz fuzz-nightly mutation nightly train \
+.PHONY: demo test test-ci test-openvino test-torch test-hgq2 test-qkeras test-ray test-all fuzz fuzz-nightly mutation nightly train \
 	lint lint-torch format bench constraints clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto -m "not large"
+	$(BIN)/python -m pytest -n auto -m "not slow and not large"
+
+# What CI runs: five times the random examples, browsers, hls4ml and the large real models too.
+test-ci: $(VENV)/.dev
+	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n auto -m "not large"
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto
+	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n auto
 
 # The engine of an optional package, which `make test` skips: it takes 180 MB.
 test-openvino: $(VENV)/.dev

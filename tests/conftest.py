@@ -7,9 +7,20 @@ import os
 import pytest
 from hypothesis import settings
 
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=10)
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("nightly", deadline=None, max_examples=2000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+# Real models of more than a second for each test: `make test` leaves them to CI.
+_LARGE_MODELS = ("mobilenetv1_", "resnet18_4w4a", "transformer_4w8a")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(name in item.nodeid for name in _LARGE_MODELS):
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_report_header() -> str:

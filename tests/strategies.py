@@ -29,10 +29,14 @@ seeds = st.lists(st.integers(0, 255), min_size=6, max_size=6)
 _MOST_EXAMPLES = int(os.environ.get("ANYBIT_MOST_EXAMPLES", str(1 << 20)))  # mutation tests want few of each
 
 
+_IN_CI = 50  # examples of the profile of CI
+
+
 def examples(count: int) -> settings:
-    """Settings of a repeatable property test with so many examples."""
+    """Settings of a repeatable property test with so many examples in CI, and a fifth of them in `make test`."""
+    share = min(1.0, settings.default.max_examples / _IN_CI)
     return settings(
-        max_examples=min(count, _MOST_EXAMPLES),
+        max_examples=min(max(1, round(count * share)), _MOST_EXAMPLES),
         deadline=None,
         derandomize=True,
         database=None,
@@ -46,12 +50,17 @@ def in_parts(parts: int, *strategies: st.SearchStrategy[Any]) -> Callable[[Calla
     In CI the part is the seed, so that a run can be repeated; the nightly profile draws from fresh seeds.
 
     Args:
-        parts: How many tests the examples of the profile (500 in CI, 20,000 nightly) are spread over.
+        parts: How many tests the examples of the profile (100 here, 500 in CI, 20,000 nightly) are spread over.
         strategies: What the test gets, by position.
     """
-    count = settings.default.max_examples * 10 // parts
+    count = settings.default.max_examples * 10
     repeatable = settings.default.derandomize
-    chosen = settings(examples(count), derandomize=False, phases=(Phase.generate, Phase.shrink))
+    chosen = settings(
+        examples(1),
+        max_examples=min(count // parts, _MOST_EXAMPLES),
+        derandomize=False,
+        phases=(Phase.generate, Phase.shrink),
+    )
 
     def decorate(test: Callable[..., None]) -> Callable[[int], None]:
         @pytest.mark.parametrize("part", range(parts))

@@ -14,6 +14,7 @@ from tests.models import PROJECT
 DRIVER = Path(__file__).with_name("driver.py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scenario", "step"),
     [

@@ -1,10 +1,11 @@
-"""The fuzzer in small: its list of calls is complete, what it found stays mended, and 2,000 mutants escape nowhere."""
+"""The fuzzer in small: its list of calls is complete, what it found stays mended, and mutants escape nowhere."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import anybit
 from tests.fuzz.calls import CALLS, FIRST, NO_MODEL, Mutant, is_expected
@@ -15,7 +16,7 @@ from tests.fuzz.worker import Plan
 from tests.public import public_functions
 
 FOUND = sorted((Path(__file__).parent / "found").glob("*.onnx"))
-MUTANTS = 2_000
+MUTANTS = settings.default.max_examples * 40  # 2,000 in CI
 
 
 def test_every_public_function_is_called():

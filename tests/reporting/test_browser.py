@@ -10,6 +10,8 @@ from tests.models import mlp, samples
 from tests.reporting.browser import browser
 from tests.reporting.models import HOSTILE, chain, hostile
 
+pytestmark = pytest.mark.slow
+
 LAYER = 2  # index of the second convolution of a chain
 
 

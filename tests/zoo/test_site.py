@@ -215,6 +215,7 @@ def _names(browser):
     return [row.get_attribute("data-name") for row in rows]
 
 
+@pytest.mark.slow
 @needs_browser
 def test_it_is_filtered_and_sorted_in_the_browser(tmp_path, cards, browser):
     from selenium.webdriver.common.keys import Keys
@@ -254,6 +255,7 @@ def test_it_is_filtered_and_sorted_in_the_browser(tmp_path, cards, browser):
     assert browser.get_log("browser") == []
 
 
+@pytest.mark.slow
 @needs_browser
 def test_nothing_of_a_card_runs_in_the_browser(tmp_path, browser):
     card = card_of(file_of(b"x", "model.onnx"), task=EVIL, summary=EVIL, source=Source(name=EVIL))
@@ -264,6 +266,7 @@ def test_nothing_of_a_card_runs_in_the_browser(tmp_path, browser):
         assert browser.get_log("browser") == []
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_thousand_models_stay_quick(tmp_path, cards, browser):
     many = [msgspec.structs.replace(cards[i % len(cards)], name=f"net{i}") for i in range(1000)]

@@ -91,6 +91,7 @@ def agree(files: Mapping[str, int], folder: Path) -> None:
         np.testing.assert_allclose(results[name], expected, rtol=0, atol=tolerance, err_msg=sources[name])
 
 
+@pytest.mark.slow
 @needs_corpus
 def test_real_networks_in_every_row(tmp_path):
     agree(SMALL, tmp_path / "models")

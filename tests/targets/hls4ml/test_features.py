@@ -33,6 +33,7 @@ def test_what_hls4ml_cannot_do_is_refused_by_name(feature: Feature):
     assert handover.comparison is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_what_is_taken_comes_out_right(part: int, tmp_path: Path):
     features = TAKEN[part::PARTS]

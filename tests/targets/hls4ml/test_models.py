@@ -76,16 +76,19 @@ def test_a_large_model_is_taken(case: Case):
     _check(case)
 
 
+@pytest.mark.slow
 def test_a_net_beyond_all_that_was_tried_is_said_to_be():
     for name, beyond in (("cnv_2w2a", False), ("resnet18_4w4a", True), ("mobilenetv1_w05_4w4a_96", True)):
         findings = prepare_hls4ml(CORPUS / name / "model.onnx").findings
         assert ("size" in {f.rule for f in findings if f.severity is Severity.WARNING}) is beyond
 
 
+@pytest.mark.slow
 def test_hls4ml_computes_what_is_taken(tmp_path: Path):
     _emulate([*sorted(ZOO.glob("*.onnx")), *(CORPUS / name for name in EMULATED)], tmp_path, optimisation="-O1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EMULATED_LARGE)
 def test_hls4ml_computes_larger_nets(name: str, tmp_path: Path):
     _emulate([CORPUS / name], tmp_path, optimisation="-O0")
