@@ -1,0 +1,101 @@
+"""Nodes as they are compared: equal attributes for equal meaning, and different ones for anything else."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from onnx import helper
+
+from anybit.exact.node_identity import attributes_of, is_identity, keeps_shape, shape_of_sample, stripped
+from tests.formats.qdq.linear_models import loaded
+from tests.models import model, quant
+from tests.models import parameters as parameters_of
+
+
+def _first(
+    op_type: str, inputs: list[str], *, opset: int = 21, constants=None, shape=(2, 3, 4), outputs=1, **attributes
+):
+    names = ["y", "z"][:outputs]
+    node = helper.make_node(op_type, inputs, names, name="node", **attributes)
+    proto = model([node], constants or {}, inputs={"x": list(shape)}, outputs=names, opset=opset)
+    source = loaded(proto)
+    return source.graph.node(0), source.opset_imports
+
+
+@pytest.mark.parametrize(
+    ("op_type", "given", "same"),
+    [
+        ("LeakyRelu", {"alpha": 0.01}, True),
+        ("LeakyRelu", {"alpha": 0.02}, False),
+        ("Transpose", {"perm": [0, 2, 1]}, False),
+        ("Softmax", {"axis": -1}, True),
+        ("Softmax", {"axis": 1}, False),
+    ],
+)
+def test_a_default_that_is_written_is_the_same(op_type, given, same):
+    plain, written = (attributes_of(*_first(op_type, ["x"], **a)) for a in ({}, given))
+    assert plain is not None
+    assert written is not None
+    assert (plain == written) == same
+
+
+@pytest.mark.parametrize(("op_type", "opsets", "same"), [("Relu", (13, 21), True), ("Softmax", (11, 13), False)])
+def test_the_version_counts_where_the_meaning_changed(op_type, opsets, same):
+    one, other = (attributes_of(*_first(op_type, ["x"], opset=o)) for o in opsets)
+    assert (one == other) == same
+
+
+def test_what_is_random_or_holds_a_graph_has_no_identity():
+    assert attributes_of(*_first("RandomNormalLike", ["x"])) is None
+    assert attributes_of(*_first("Bernoulli", ["x"])) is None
+    node = ir.node("Unheard", [ir.Value(name="x")], domain="")
+    assert attributes_of(node, {"": 21}) is None
+    assert attributes_of(ir.node("Unheard", [ir.Value(name="x")], domain="elsewhere"), {"": 21}) is None
+
+
+def test_our_operators_have_their_version_and_attributes():
+    source = loaded(model([quant("x", "y")], parameters_of("y"), inputs={"x": [4]}, outputs=["y"]))
+    node = source.graph.node(0)
+    found = attributes_of(node, source.opset_imports)
+    assert found == {"version": 1, "signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+    del node.attributes["narrow"]
+    assert attributes_of(node, source.opset_imports) == found
+
+
+@pytest.mark.parametrize(
+    ("op_type", "inputs", "constants", "attributes", "same"),
+    [
+        ("Identity", ["x"], {}, {}, True),
+        ("Cast", ["x"], {}, {"to": 1}, True),
+        ("Cast", ["x"], {}, {"to": 10}, False),
+        ("Reshape", ["x", "s"], {"s": np.int64([2, 3, 4])}, {}, True),
+        ("Reshape", ["x", "s"], {"s": np.int64([2, 4, 3])}, {}, False),
+        ("Flatten", ["x"], {}, {}, False),
+        ("Relu", ["x"], {}, {}, False),
+    ],
+)
+def test_what_gives_its_input_is_an_identity(op_type, inputs, constants, attributes, same):
+    assert is_identity(_first(op_type, inputs, constants=constants, **attributes)[0]) == same
+
+
+@pytest.mark.parametrize(
+    ("constant", "kept"), [(np.float32(1), True), (np.ones((1, 3, 1)), True), (np.ones((5, 2, 3, 4)), False)]
+)
+def test_broadcasting_that_enlarges_a_tensor_does_not_keep_its_shape(constant, kept):
+    node, _ = _first("Add", ["x", "c"], constants={"c": np.asarray(constant, np.float32)})
+    assert keeps_shape(node) == kept
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"), [([2, 12], (12,)), ([2, 4, 3], (4, 3)), ([6, 4], None), ([1, 24], None), ([0, -1], (12,))]
+)
+def test_a_reshape_of_samples(target, expected):
+    node, _ = _first("Reshape", ["x", "s"], constants={"s": np.int64(target)})
+    assert shape_of_sample(node) == expected
+
+
+def test_leading_axes_of_length_1_are_no_axes():
+    assert stripped(np.ones((1, 1, 3, 1))).shape == (3, 1)
+    assert stripped(np.ones((1, 1))).shape == ()
+    assert stripped(np.ones((2, 1))).shape == (2, 1)

@@ -1,0 +1,80 @@
+"""Enumeration: all numbers that a tensor holds are tried, and no answer is given where they are not known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import helper
+
+import anybit
+from anybit.quantizers.possible_values import Enumeration
+from anybit.quantizers.quantizer import Quantizer
+from anybit.rounding import Rounding
+from tests.formats.qdq.linear_models import loaded
+from tests.models import model, parameters, quant
+
+
+def _source(nodes, values, *, outputs=("y",), shape=(2, 4)):
+    return loaded(model(nodes, values, inputs={"x": list(shape)}, outputs=list(outputs)))
+
+
+def _value(source, name: str):
+    return next(v for n in source.graph for v in n.outputs if v.name == name)
+
+
+@pytest.mark.parametrize("op_type", ["Relu", "Transpose", "Flatten", "Identity"])
+def test_points_are_all_numbers_that_runs_give(op_type):
+    nodes = [quant("x", "q"), helper.make_node(op_type, ["q"], ["m"]), quant("m", "y", signed=0)]
+    source = _source(nodes, parameters("q", scale=0.3, bits=3) | parameters("y", scale=0.7, bits=2))
+    points = Enumeration(source).points(_value(source, "m"))
+    x = np.random.default_rng(0).uniform(-3, 3, (200, 4)).astype(np.float32)
+    session = anybit.Session(source, engine="reference", tensors=["m"])
+    seen = np.unique(np.concatenate([session.run(x[k : k + 2])["m"].ravel() for k in range(0, 200, 2)]))
+    assert set(seen) <= set(points.ravel())
+    assert set(points.ravel()) <= set(seen) | {np.float32(k) * np.float32(0.3) for k in range(-4, 4)}
+
+
+@pytest.mark.parametrize("op_type", ["LeakyRelu", "Sigmoid", "Neg", "Softmax"])
+def test_what_computes_other_numbers_has_no_points(op_type):
+    nodes = [quant("x", "q"), helper.make_node(op_type, ["q"], ["m"]), quant("m", "y")]
+    source = _source(nodes, parameters("q", bits=3) | parameters("y", bits=3))
+    assert Enumeration(source).points(_value(source, "m")) is None
+
+
+def test_inputs_and_wide_quantisers_have_no_points():
+    source = _source([quant("x", "y")], parameters("y", bits=17))
+    enumeration = Enumeration(source)
+    assert enumeration.points(source.graph.inputs[0]) is None
+    assert enumeration.points(_value(source, "y")) is None
+    assert not enumeration.agrees(None, Quantizer(np.ones((), np.float32), *(np.zeros(()),) * 3))
+
+
+def test_channels_have_their_own_scales():
+    scale = np.float32([0.5, 0.25, 0.125, 2]).reshape(1, 4)
+    source = _source([quant("x", "y")], parameters("y", scale=scale, bits=2))
+    points = Enumeration(source).points(_value(source, "y"))
+    np.testing.assert_array_equal(points.reshape(-1, 4), np.outer([-2, -1, 0, 1], scale))
+
+
+def _grid(scale: float, zero_point: float, bits: int, rounding: Rounding = Rounding.ROUND) -> Quantizer:
+    ends = (np.asarray(float(-(2 ** (bits - 1)))), np.asarray(float(2 ** (bits - 1) - 1)))
+    made = Quantizer(np.asarray(scale, np.float32), np.asarray(float(zero_point)), *ends, rounding)
+    return made.between(*ends)
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.25, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("zero_point", [0, 1, -2])
+@pytest.mark.parametrize("rounding", list(Rounding))
+def test_quant_and_quantize_linear_agree_where_every_value_says_so(scale, zero_point, rounding):
+    source = _source([quant("x", "y")], parameters("y", scale=0.05, bits=6))
+    quantizer = _grid(scale, zero_point, 4, rounding)
+    x = np.arange(-32, 32).astype(np.float32) * np.float32(0.05)
+    expected = np.array_equal(quantizer(x), quantizer.linear(x))
+    assert Enumeration(source).agrees(_value(source, "y"), quantizer) == expected
+
+
+def test_grids_of_other_channels_do_not_agree():
+    scale = np.float32([0.5, 0.25, 0.125, 2]).reshape(1, 4)
+    source = _source([quant("x", "y")], parameters("y", scale=scale, bits=2))
+    other = Quantizer(np.ones((1, 3), np.float32), np.zeros(()), np.asarray(-2.0), np.asarray(1.0)).between(-2, 1)
+    assert not Enumeration(source).agrees(_value(source, "y"), other)
