@@ -48,11 +48,13 @@ def is_identity(node: ir.Node) -> bool:
 
 
 def attributes_of(node: ir.Node, opsets: dict[str, int]) -> dict[str, Any] | None:
-    """Attributes by name, defaults filled in, and the version where it matters; None if they do not say everything."""
+    """Attributes but graphs by name, defaults filled in, and the version where it matters; None if that is not all."""
     given: dict[str, Any] = {}
     for name, attribute in sorted(node.attributes.items()):
-        if attribute.is_ref() or attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+        if attribute.is_ref() or attribute.type == ir.AttributeType.GRAPHS:
             return None
+        if attribute.type == ir.AttributeType.GRAPH:
+            continue
         is_tensor = attribute.type == ir.AttributeType.TENSOR
         given[name] = digest(attribute.as_tensor().numpy()) if is_tensor else attribute.value
     if node.domain != "":
@@ -70,6 +72,12 @@ def attributes_of(node: ir.Node, opsets: dict[str, int]) -> dict[str, Any] | Non
     known = {n: v for n, v in sorted((defaults | given).items()) if n not in ignored}
     known = {n: tuple(v) if isinstance(v, list) else v for n, v in known.items()}
     return known if node.op_type in _TIMELESS else {"version": schema.since_version} | known
+
+
+def bodies_of(node: ir.Node) -> list[tuple[str, ir.Graph]]:
+    """The graphs inside a node, by the name of the attribute."""
+    attributes = sorted(node.attributes.items())
+    return [(name, a.as_graph()) for name, a in attributes if a.type == ir.AttributeType.GRAPH]
 
 
 def _default(attribute: Any) -> Any:

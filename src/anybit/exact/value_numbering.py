@@ -27,6 +27,7 @@ from anybit.exact.node_identity import (
     PAIRWISE,
     RESHAPES,
     attributes_of,
+    bodies_of,
     channels_behind,
     geometry_of,
     is_identity,
@@ -53,6 +54,7 @@ _COMMUTATIVE = frozenset(("Add", "Mul"))
 _MOST_PAIRS = 1 << 22
 _MOST_LEVELS = 1 << 16
 _WIDEST = 24  # bits whose integers float32 holds
+_DEEPEST = 4  # bodies inside bodies, each of which is numbered once for each kind of key
 _NOTHING = Root(b"", np.zeros(1), np.zeros(1))
 
 
@@ -101,6 +103,8 @@ class Numbering:
     tabulate: bool = False
     numbers: dict[ir.Value, Number] = field(default_factory=dict[ir.Value, Number])
     constants: dict[ir.Value, Array | None] = field(default_factory=dict[ir.Value, Array | None])
+    _scopes: dict[ir.Node, Key] = field(default_factory=dict[ir.Node, Key], init=False)
+    _depth: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         graph = self.values.model.graph
@@ -208,8 +212,12 @@ class Numbering:
     def _structure(self, node: ir.Node, kind: _Kind) -> Key:
         """Operator, attributes and inputs; unique where they do not say what the node computes."""
         attributes = attributes_of(node, self.opsets)
-        if attributes is None:
+        bodies = bodies_of(node)
+        if attributes is None or (bodies and self._depth == _DEEPEST):
             return digest("opaque", id(self), id(node))
+        if bodies:
+            inner = [self._body(node, name, graph, kind) for name, graph in bodies]
+            return digest(node.domain, node.op_type, attributes, *(self._key(v, kind) for v in node.inputs), *inner)
         keys = [self._key_of_input(node, place, kind) for place in range(len(node.inputs))]
         elementwise = node.op_type in PAIRWISE and node.domain == ""
         if elementwise:
@@ -223,6 +231,38 @@ class Numbering:
             if rest is not None:
                 return digest("reshape", rest, keys[0])
         return digest(node.domain, node.op_type, attributes, *keys)
+
+    def _body(self, node: ir.Node, name: str, graph: ir.Graph, kind: _Kind) -> Key:
+        """The outputs of a graph inside a node, as functions of its inputs and of the tensors around it.
+
+        The inputs of two bodies count as equal: they are so in every iteration if the nodes begin with equal numbers
+        and the outputs of the bodies follow from equal inputs in the same way. As numbers they may differ in the sign
+        of zeros, and a body that tells it has no counterpart.
+        """
+        scope = self._scopes.get(node)
+        if scope is None:  # nodes that begin alike may go on differently: each has inputs of its own
+            begin = digest("scope", node.op_type, *(self.of(v).key for v in node.inputs))
+            alike = sum(known[: len(begin)] == begin for known in self._scopes.values())
+            scope = self._scopes[node] = begin + alike.to_bytes(8)
+        for position, value in enumerate(graph.inputs):
+            key = digest("state", scope, name, position, str(value.dtype), shape_of(value) or "unknown")
+            bits = digest(key, id(self)) if kind is _Kind.NUMBERS else key
+            self.numbers[value] = Number(key, key, bits)
+        self._depth += 1
+        for inner in graph:
+            self._node(inner)
+        self._depth -= 1
+        return digest("body", name, *(self._key(v, kind) for v in graph.outputs))
+
+    def _key(self, value: ir.Value | None, kind: _Kind) -> Key:
+        number = self.of(value)
+        match kind:
+            case _Kind.NUMBERS:
+                return number.key
+            case _Kind.STRUCTURE:
+                return number.structure
+            case _Kind.BITS:
+                return number.bits
 
     def _key_of_input(self, node: ir.Node, place: int, kind: _Kind) -> Key:
         number, sign = self.of(node.inputs[place]), self._zero_sign(node, place)
