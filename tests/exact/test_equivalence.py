@@ -198,3 +198,91 @@ def test_broadcasting_to_more_channels_is_no_identity():
 
     assert certify(proto(1, 8, 1, 1), proto(1, 1, 1, 1)).verdict is Verdict.UNDECIDED
     assert certify(proto(1), proto(1, 1, 1, 1)).verdict.is_exact
+
+
+def _mean_net(*, scale: float = 0.25, inside: bool = True, op_type: str = "GlobalAveragePool", axes=(2, 3)):
+    """Quant, the mean over space, Gemm; the scale of the levels in front of the mean, or behind it."""
+    known = parameters("q", scale=scale if inside else 1.0, bits=4) | parameters("wq", scale=0.125, bits=3)
+    known |= {"w": np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32), "s": np.float32(scale)}
+    x = "x"
+    nodes = [quant("w", "wq")]
+    if not inside:
+        nodes.append(helper.make_node("Div", ["x", "s"], ["scaled"]))
+        x = "scaled"
+    nodes.append(quant(x, "q"))
+    if op_type == "ReduceMean":
+        known["axes"] = np.int64(axes)
+        nodes.append(helper.make_node("ReduceMean", ["q", "axes"], ["m"], keepdims=1))
+    else:
+        nodes.append(helper.make_node(op_type, ["q"], ["m"]))
+    last = "m"
+    if not inside:
+        nodes.append(helper.make_node("Mul", ["m", "s"], ["back"]))
+        last = "back"
+    nodes += [helper.make_node("Flatten", [last], ["f"]), helper.make_node("MatMul", ["f", "wq"], ["y"])]
+    return model(nodes, known, inputs={"x": [2, 3, 3, 5]}, outputs=["y"])
+
+
+@pytest.mark.parametrize("op_type", ["GlobalAveragePool", "ReduceMean"])
+def test_a_mean_is_a_function_of_a_sum_of_integers(op_type):
+    source = _mean_net(op_type=op_type)
+    for other in (_mean_net(inside=False), _mean_net(inside=False, op_type="ReduceMean")):
+        assert anybit.verify(source, other).verdict is Verdict.EXACT_BY_ENUMERATION
+    assert not anybit.verify(source, _mean_net(inside=False, op_type="ReduceMean", axes=(1, 2, 3))).verdict.is_proof
+    assert not anybit.verify(source, _mean_net(scale=0.5)).verdict.is_proof
+    assert not anybit.verify(source, _mean_net(op_type="GlobalMaxPool")).verdict.is_proof
+
+
+def test_means_whose_scale_rounds_are_not_proven_equal():
+    assert not anybit.verify(_mean_net(scale=0.3), _mean_net(scale=0.3, inside=False)).verdict.is_proof
+
+
+def _shuffled_sums(*, scale=0.25, first: bool, move: str = "DepthToSpace", bias: float = 0.0):
+    """A convolution whose sums get their scale and bias before or behind a move of elements."""
+    known = parameters("q", scale=1.0, bits=4) | parameters("wq", scale=1.0, bits=3)
+    known |= {"w": np.random.default_rng(1).integers(-3, 4, (8, 2, 1, 1)).astype(np.float32)}
+    known |= {"s": np.asarray(scale, np.float32), "b": np.float32(bias)}
+    attributes = {"DepthToSpace": {"blocksize": 2}, "Transpose": {"perm": [0, 1, 3, 2]}, "GlobalMaxPool": {}}[move]
+    names = ("c", "m") if not first else ("t", "y")
+    shuffle = helper.make_node(move, [names[0]], [names[1]], **attributes)
+    source = "m" if not first else "c"
+    end = "t" if first else "y"
+    scaling = [helper.make_node("Mul", [source, "s"], ["p"]), helper.make_node("Add", ["p", "b"], [end])]
+    nodes = [quant("x", "q"), quant("w", "wq"), helper.make_node("Conv", ["q", "wq"], ["c"])]
+    nodes += [*scaling, shuffle] if first else [shuffle, *scaling]
+    return model(nodes, known, inputs={"x": [1, 2, 2, 4]}, outputs=["y"])
+
+
+@pytest.mark.parametrize(("move", "scale", "proven"), [
+    ("DepthToSpace", 0.3, True), ("Transpose", 0.3, True), ("GlobalMaxPool", -0.3, False),
+])  # fmt: skip
+def test_any_function_of_sums_commutes_with_moves_by_place(move, scale, proven):
+    pair = [_shuffled_sums(scale=scale, first=first, move=move, bias=0.7) for first in (True, False)]
+    assert anybit.verify(*pair).verdict.is_proof is proven
+    assert not anybit.verify(pair[0], _shuffled_sums(scale=scale, first=False, move=move, bias=0.6)).verdict.is_proof
+
+
+def test_channels_with_scales_of_their_own_are_not_one_function():
+    scale = np.linspace(0.1, 0.8, 8).reshape(8, 1, 1)
+    one, other = _shuffled_sums(scale=scale, first=True), _shuffled_sums(scale=0.1, first=False)
+    assert not anybit.verify(one, other).verdict.is_proof
+
+
+def _embedding(*, scale: float = 0.25, row: int = 0, inside: bool = True):
+    """Rows of a quantised table, chosen by indices, then quantised once more."""
+    table = np.random.default_rng(4).normal(size=(6, 4)).astype(np.float32)
+    table[row] = 0.75
+    known = (
+        {"w": table, "s": np.float32(4)} | parameters("wq", scale=scale, bits=3) | parameters("y", scale=0.5, bits=3)
+    )
+    nodes = [quant("w", "wq"), helper.make_node("Gather", ["wq", "x"], ["g"])]
+    if not inside:
+        nodes += [helper.make_node("Mul", ["g", "s"], ["up"]), helper.make_node("Div", ["up", "s"], ["h"])]
+    nodes.append(quant("g" if inside else "h", "y"))
+    return model(nodes, known, inputs={"x": [1, 5]}, outputs=["y"], input_type=onnx.TensorProto.INT64)
+
+
+def test_rows_of_a_table_of_levels_are_followed():
+    assert anybit.verify(_embedding(), _embedding(inside=False)).verdict is Verdict.EXACT_BY_ENUMERATION
+    assert not anybit.verify(_embedding(), _embedding(row=1)).verdict.is_proof
+    assert not anybit.verify(_embedding(), _embedding(scale=0.125)).verdict.is_proof

@@ -14,6 +14,8 @@ from anybit.arrays import Array
 from anybit.exact.runs import Runs
 from anybit.exact.step_function import Proof, StepFunction
 
+NO_AXIS = 0
+"""The axis of channels that lie along no axis any more, since their elements were moved."""
 Key = bytes
 """Digest: two tensors with one key hold the same numbers, but for the sign of zeros."""
 
@@ -63,7 +65,7 @@ class Function:
         root: The integers.
         steps: From them to the elements; of one channel where all elements have one function.
         rank: Number of axes of the tensor.
-        axis: The axis of the channels.
+        axis: The axis of the channels; `NO_AXIS` where each element belongs to the channel that it had before a move.
         runs: The function as runs, once it is quantised.
     """
 
@@ -82,7 +84,8 @@ class Function:
         """(n, channels) with as many axes as the tensor."""
         if array.shape[1] == 1:
             return array.reshape(-1, *(1,) * (self.rank - 1))
-        return array.reshape(len(array), *(-1 if i == self.axis else 1 for i in range(1, self.rank)))
+        axis = 1 if self.axis == NO_AXIS else self.axis  # nothing that varies along an axis meets it
+        return array.reshape(len(array), *(-1 if i == axis else 1 for i in range(1, self.rank)))
 
     def content(self) -> Key | None:
         """The same for functions of one root that agree everywhere; None if it is not known as runs."""

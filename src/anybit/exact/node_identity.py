@@ -23,6 +23,8 @@ RESHAPES = standard(lambda t: t.movement is Movement.ORDER) - {"Identity"}
 """Operators that keep the elements in their order."""
 MOVES = MOVING - {"Identity", "Split"}
 """Operators whose only output holds elements of their input: scaling by a positive number commutes with them."""
+REARRANGEMENTS = MOVES - standard(lambda t: t.movement is Movement.MAXIMUM)
+"""Those of them that choose elements by their place alone: every function of an element commutes with them."""
 # Their meaning has been the same in all versions that have the same attributes and inputs.
 _TIMELESS = (
     MOVES

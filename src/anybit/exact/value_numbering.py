@@ -19,12 +19,13 @@ from anybit.analysis.values.interpreter import Values
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.arrays import Array
 from anybit.errors import Refusal
-from anybit.exact.integer_functions import Function, Key, Number, Root, digest, function_on
+from anybit.exact.integer_functions import NO_AXIS, Function, Key, Number, Root, digest, function_on
 from anybit.exact.integer_layers import PRODUCTS, read_product
 from anybit.exact.monotone import direction, is_elementwise
 from anybit.exact.node_identity import (
     MOVES,
     PAIRWISE,
+    REARRANGEMENTS,
     RESHAPES,
     attributes_of,
     bodies_of,
@@ -53,6 +54,7 @@ NUMBERED_BY_RUNS = (*QUANTIZERS, MULTI_THRESHOLD)
 _COMMUTATIVE = frozenset(("Add", "Mul"))
 _MOST_PAIRS = 1 << 22
 _MOST_LEVELS = 1 << 16
+_MEANS = frozenset(("GlobalAveragePool", "ReduceMean"))
 _WIDEST = 24  # bits whose integers float32 holds
 _DEEPEST = 4  # bodies inside bodies, each of which is numbered once for each kind of key
 _NOTHING = Root(b"", np.zeros(1), np.zeros(1))
@@ -298,7 +300,9 @@ class Numbering:
         if node.domain == "" and node.op_type in PRODUCTS:
             return self._product(node)
         if node.domain == "" and node.op_type in MOVES:
-            return self._moved(node)
+            return self._first_rows(node) if varying[:1] != [0] else self._moved(node) or self._moved_sums(node)
+        if node.domain == "" and node.op_type in _MEANS:
+            return self._mean(node)
         if len(varying) == 2 == len(node.inputs) and node.domain == "" and node.op_type in PAIRWISE:
             return self._pair(node)
         if len(varying) != 1 or len(node.outputs) != 1:
@@ -316,6 +320,24 @@ class Numbering:
         if is_call(node, QUANT):
             return self._first_levels(node)
         return self._first_signs(node) if is_call(node, BIPOLAR_QUANT) else None
+
+    def _first_rows(self, node: ir.Node) -> Function | None:
+        """Elements of a constant table of levels, chosen by indices."""
+        if node.op_type != "Gather":
+            return None
+        table, grid = self._constant(node.inputs[0]), self.values[node.outputs[0]].grid
+        rank = shape_of(node.outputs[0])
+        if table is None or grid is None or rank is None or grid.scale.size > 1 or not grid.is_centred:
+            return None
+        scale = grid.scale.reshape(-1)
+        integers = np.rint(table.astype(np.float64) / scale)
+        if ((integers * scale).astype(table.dtype) != table).any() or np.ptp(integers) >= _MOST_LEVELS:
+            return None
+        key = digest("rows", attributes_of(node, self.opsets), integers, self.of(node.inputs[1]).key)
+        root = self._root(key, np.array([integers.min()]), np.array([integers.max()]))
+        return _with_runs(
+            function_on(root, lambda q: (q * scale).astype(np.float32), rank=len(rank), rising=np.ones(1))
+        )
 
     def _first_signs(self, node: ir.Node) -> Function | None:
         x, scale = node.inputs[0], self._constant(node.inputs[1])
@@ -461,6 +483,59 @@ class Numbering:
 
         function = function_on(root, reals, rank=len(rank), rising=np.ones(1))
         return _with_runs(function) if kernel.hi - kernel.lo < _MOST_LEVELS else None
+
+    def _moved_sums(self, node: ir.Node) -> Function | None:
+        """Moved elements of a tensor that is no quantised one: the same function of the moved integers."""
+        x, rank, attributes = node.inputs[0], shape_of(node.outputs[0]), attributes_of(node, self.opsets)
+        before = None if x is None else self.of(x).function
+        if before is None or before.runs is not None or rank is None or attributes is None:
+            return None
+        if node.op_type not in REARRANGEMENTS:
+            return None
+        rest = shape_of_sample(node) if node.op_type in RESHAPES else None
+        how = ("reshape", rest) if rest is not None else (node.op_type, attributes, *map(self._key_of, node.inputs[1:]))
+        old = before.root
+        root = self._root(digest("moved sums", how, before.axis, old.key), old.lo, old.hi, old.step, old.offset)
+        axis = NO_AXIS if before.channels > 1 else 1
+        return Function(root, before.steps, len(rank), axis)
+
+    def _mean(self, node: ir.Node) -> Function | None:
+        """The mean over the space of each channel: the sum of its integers, divided by their number."""
+        x, rank = node.inputs[0], shape_of(node.outputs[0])
+        shape = None if x is None else shape_of(x)
+        kernel = None if x is None else self.kernel(x)
+        if kernel is None or kernel.scale.size > 1 or rank is None or not shape or None in shape[2:]:
+            return None
+        if node.op_type == "ReduceMean" and not self._is_over_space(node, len(shape)):
+            return None
+        count = int(np.prod([d or 0 for d in shape[2:]]))
+        if not 0 < count * max(abs(kernel.lo), abs(kernel.hi)) <= 1 << _WIDEST:
+            return None
+        root = self._root(
+            digest("total", kernel.key),
+            np.zeros(1),
+            np.array([count * (kernel.hi - kernel.lo) / kernel.step]),
+            kernel.step,
+            np.array([count * kernel.lo]),
+        )
+        scale = kernel.scale
+        kept = len(rank) == len(shape)
+
+        def reals(q: Float64s) -> Array:
+            return (root.integers(q) * scale / count).astype(np.float32)
+
+        return function_on(root, reals, rank=len(rank), rising=np.ones(1)) if kept else None
+
+    def _is_over_space(self, node: ir.Node, rank: int) -> bool:
+        given = node.attributes.get_ints("axes") if "axes" in node.attributes else None
+        if given is None and len(node.inputs) > 1:
+            axes = self._constant(node.inputs[1])
+            given = None if axes is None else axes.tolist()
+        space = set(range(2, rank))
+        return given is not None and {a % rank for a in given} == space and node.attributes.get_int("keepdims", 1) == 1
+
+    def _key_of(self, value: ir.Value | None) -> Key:
+        return self.of(value).key
 
     def _pair(self, node: ir.Node) -> Function | None:
         """An element-wise function of two quantised tensors: of the number of a pair of integers."""
