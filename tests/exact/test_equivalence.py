@@ -286,3 +286,53 @@ def test_rows_of_a_table_of_levels_are_followed():
     assert anybit.verify(_embedding(), _embedding(inside=False)).verdict is Verdict.EXACT_BY_ENUMERATION
     assert not anybit.verify(_embedding(), _embedding(row=1)).verdict.is_proof
     assert not anybit.verify(_embedding(), _embedding(scale=0.125)).verdict.is_proof
+
+
+def _preprocessed(
+    *, factor: float = 2.0, folded: bool, sigmoid: bool = False, reshaped: bool = False, by_channel=False
+):
+    """Factor * x - 1 in front of a quantiser, or a quantiser of x with other parameters that has the same steps."""
+    scale = np.float32([0.5, 0.25, 1.0]) if by_channel else np.float32(0.5)
+    known = {"f": np.float32(factor), "one": np.float32(1), "shape": np.int64([2, 3])}
+    x, nodes = "x", []
+    if sigmoid:
+        nodes, x = [helper.make_node("Sigmoid", [x], ["sig"])], "sig"
+    if folded:
+        nodes += [helper.make_node("Sub", [x, "half"], ["shifted"]), helper.make_node("Mul", ["shifted", "f"], ["pre"])]
+        known["half"] = np.float32(0.5)
+    else:
+        nodes += [helper.make_node("Mul", [x, "f"], ["product"]), helper.make_node("Sub", ["product", "one"], ["pre"])]
+    last = "pre"
+    if reshaped:
+        nodes.append(helper.make_node("Reshape", ["pre", "shape"], ["flat"]))
+        last = "flat"
+    nodes.append(quant(last, "y"))
+    known |= parameters("y", scale=scale, bits=3)
+    return model(nodes, known, inputs={"x": [2, 3]}, outputs=["y"])
+
+
+@pytest.mark.parametrize("by_channel", [False, True])
+@pytest.mark.parametrize("reshaped", [False, True])
+def test_what_stands_before_the_first_quantiser_is_compared_at_every_step(reshaped, by_channel):
+    """2 x - 1 and 2 (x - 1/2) are one function of float32, as doubling is exact; another factor has other steps."""
+    pair = [_preprocessed(folded=f, reshaped=reshaped, by_channel=by_channel) for f in (False, True)]
+    assert anybit.verify(*pair).verdict.is_proof
+    other = _preprocessed(factor=2.0000002, folded=True, reshaped=reshaped, by_channel=by_channel)
+    assert not anybit.verify(pair[0], other).verdict.is_proof
+
+
+def test_an_operator_that_is_not_proven_to_rise_is_compared_by_its_structure():
+    one, other = (_preprocessed(folded=False, sigmoid=True) for _ in range(2))
+    assert anybit.verify(one, other).verdict.is_proof
+    assert not anybit.verify(one, _preprocessed(folded=False)).verdict.is_proof
+
+
+def test_long_chains_are_cut():
+    def chain(length: int) -> onnx.ModelProto:
+        nodes = [helper.make_node("Neg", [f"t{k}"], [f"t{k + 1}"]) for k in range(length)]
+        nodes.append(quant(f"t{length}", "y"))
+        return model(nodes, parameters("y"), inputs={"t0": [2, 3]}, outputs=["y"])
+
+    assert anybit.verify(chain(2000), chain(2000)).verdict.is_proof
+    assert anybit.verify(chain(200), chain(4)).verdict.is_proof
+    assert not anybit.verify(chain(201), chain(4)).verdict.is_proof

@@ -67,6 +67,7 @@ class Function:
         rank: Number of axes of the tensor.
         axis: The axis of the channels; `NO_AXIS` where each element belongs to the channel that it had before a move.
         runs: The function as runs, once it is quantised.
+        length: How many nodes it is composed of.
     """
 
     root: Root
@@ -74,6 +75,7 @@ class Function:
     rank: int
     axis: int
     runs: Runs | None = None
+    length: int = 0
 
     @property
     def channels(self) -> int:

@@ -37,7 +37,7 @@ from anybit.exact.node_identity import (
     stripped,
 )
 from anybit.exact.runs import Runs, compressed, runs_of
-from anybit.exact.step_function import too_large, without_domain
+from anybit.exact.step_function import rising_in_floats, too_large, without_domain
 from anybit.graph.walk import shape_of
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import call_of, is_call, operator_of
@@ -54,6 +54,7 @@ NUMBERED_BY_RUNS = (*QUANTIZERS, MULTI_THRESHOLD)
 _COMMUTATIVE = frozenset(("Add", "Mul"))
 _MOST_PAIRS = 1 << 22
 _MOST_LEVELS = 1 << 16
+_LONGEST = 256  # nodes that one function is composed of
 _MEANS = frozenset(("GlobalAveragePool", "ReduceMean"))
 _WIDEST = 24  # bits whose integers float32 holds
 _DEEPEST = 4  # bodies inside bodies, each of which is numbered once for each kind of key
@@ -107,6 +108,7 @@ class Numbering:
     constants: dict[ir.Value, Array | None] = field(default_factory=dict[ir.Value, Array | None])
     _scopes: dict[ir.Node, Key] = field(default_factory=dict[ir.Node, Key], init=False)
     _depth: int = field(default=0, init=False)
+    _of_floats: set[Key] = field(default_factory=set[Key], init=False)
 
     def __post_init__(self) -> None:
         graph = self.values.model.graph
@@ -310,10 +312,40 @@ class Numbering:
         quantizes = is_call(node, *NUMBERED_BY_RUNS)
         if is_call(node, MULTI_THRESHOLD) and varying != [0]:
             return None
-        function = self.of(node.inputs[varying[0]]).function
-        if function is None:
-            return self._first(node)
-        return self._elementwise(node, varying[0], function, quantizes=quantizes)
+        function = self.of(node.inputs[varying[0]]).function or self._floats(node.inputs[varying[0]])
+        made = None if function is None else self._elementwise(node, varying[0], function, quantizes=quantizes)
+        if function is None or function.root.key not in self._of_floats:
+            return made
+        return (self._by_level(made) or self._first(node)) if quantizes else made
+
+    def _floats(self, value: ir.Value | None) -> Function | None:
+        """A tensor that is no function of integers, as the function of the ordinals of its own elements."""
+        rank = None if value is None else shape_of(value)
+        if rank is None:
+            return None
+        steps = rising_in_floats(np.asarray, 1)
+        root = self._root(digest("floats", self.of(value).key), steps.lo, steps.hi)
+        self._of_floats.add(root.key)
+        return Function(root, steps, len(rank), 1)
+
+    def _by_level(self, function: Function | None) -> Function | None:
+        """A quantised function of floats as one of the number of the level, which rises with the float or falls."""
+        runs = None if function is None else function.runs
+        if function is None or runs is None:
+            return None
+        count = np.isfinite(runs.starts).sum(axis=0).astype(np.float64)
+        axis = function.axis if function.channels > 1 else 0
+        root = self._root(digest("levels", function.root.key, axis, runs.starts), np.zeros(len(count)), count - 1)
+        values = runs.values
+
+        def level(q: Float64s) -> Array:
+            return np.take_along_axis(values, np.broadcast_to(q, (len(q), len(count))).astype(np.int64), axis=0)
+
+        direction = function.steps.direction
+        made = function_on(
+            root, level, rank=function.rank, axis=function.axis, channels=function.channels, rising=direction
+        )
+        return _with_runs(made)
 
     def _first(self, node: ir.Node) -> Function | None:
         """Levels of a tensor that is no function of integers."""
@@ -408,7 +440,7 @@ class Numbering:
             return None
         axis, channels = placed
         before, kernel = replace(function, axis=axis), compiled(node, self.opsets)
-        if kernel is None:
+        if kernel is None or function.length >= _LONGEST:
             return None
 
         def apply(array: Array) -> Array:
@@ -430,6 +462,7 @@ class Numbering:
             channels=channels,
             rising=rising,
         )
+        made = replace(made, length=function.length + 1)
         if runs is not None:
             values = apply(runs.values)
             return replace(made, runs=compressed(np.broadcast_to(runs.starts, values.shape), values, runs.tried))
@@ -497,6 +530,7 @@ class Numbering:
         old = before.root
         root = self._root(digest("moved sums", how, before.axis, old.key), old.lo, old.hi, old.step, old.offset)
         axis = NO_AXIS if before.channels > 1 else 1
+        self._of_floats |= {root.key} if old.key in self._of_floats else set()
         return Function(root, before.steps, len(rank), axis)
 
     def _mean(self, node: ir.Node) -> Function | None:
