@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from anybit.analysis.layouts import layouts_of
 from anybit.analysis.roles import Role, roles_of
 from anybit.analysis.values.interpreter import Values, analyse
 from anybit.analysis.values.tensor_values import LARGEST_INTEGER, Float64s, IntegerGrid, TensorValues, of_constant
@@ -73,7 +74,8 @@ class TensorType:
         integers: Format of the integers behind it: as declared, else the smallest; None where there are none.
         scale: Scale of these integers.
         zero_point: Zero point of these integers.
-        layout: Axes that the file names, None if it names none.
+        layout: Names of its axes, such as N, C, H, W: those of the file, else those that follow from the operators;
+            None where neither says.
     """
 
     name: str
@@ -98,11 +100,11 @@ def types(model: ModelSource) -> tuple[TensorType, ...]:
 
 def types_of(values: Values) -> tuple[TensorType, ...]:
     """`types` of an analysed model."""
-    roles = roles_of(values.model)
-    return tuple(_tensor_type(v, role, values) for v, role in roles.items() if v.name)
+    roles, layouts = roles_of(values.model), layouts_of(values.model)
+    return tuple(_tensor_type(v, role, values, layouts.get(v)) for v, role in roles.items() if v.name)
 
 
-def _tensor_type(value: ir.Value, role: Role, values: Values) -> TensorType:
+def _tensor_type(value: ir.Value, role: Role, values: Values, inferred: tuple[str, ...] | None) -> TensorType:
     grid = grid_of(value, values)
     return TensorType(
         name=str(value.name),
@@ -112,7 +114,7 @@ def _tensor_type(value: ir.Value, role: Role, values: Values) -> TensorType:
         integers=None if grid is None else integers_of(grid),
         scale=None if grid is None else _spread(grid.scale),
         zero_point=None if grid is None else _spread(grid.zero_point),
-        layout=_layout(value),
+        layout=_layout(value) or inferred,
     )
 
 

@@ -47,6 +47,11 @@ def annotated_layout(value: ir.Value) -> tuple[str, ...] | None:
     return tuple(layout)
 
 
+def has_layout(value: ir.Value) -> bool:
+    """Whether the file says anything of the axes of a tensor, be it right or wrong."""
+    return _LAYOUT in _entries(value)
+
+
 def annotate_layout(value: ir.Value, layout: tuple[str, ...] | None) -> None:
     """Names the axes of a tensor, or takes the names away."""
     _set(value, _LAYOUT, None if layout is None else repr(list(layout)))

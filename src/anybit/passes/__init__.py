@@ -48,10 +48,12 @@ if TYPE_CHECKING:
     from anybit.passes.surgery.insert_top_k import InsertTopK
     from anybit.passes.surgery.name_tensors import NameTensors
     from anybit.passes.surgery.unique_parameters import UniqueParameters
+    from anybit.passes.types.annotate_layouts import AnnotateLayouts
     from anybit.passes.types.annotate_types import AnnotateTypes
     from anybit.passes.types.double_to_float import DoubleToFloat
 
 _HOMES = {
+    "AnnotateLayouts": "anybit.passes.types.annotate_layouts",
     "AnnotateTypes": "anybit.passes.types.annotate_types",
     "AveragePoolToInteger": "anybit.passes.lowering.average_pool_to_integer",
     "BatchNormToAffine": "anybit.passes.lowering.batch_norm_to_affine",
@@ -96,6 +98,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AnnotateLayouts",
     "AnnotateTypes",
     "AveragePoolToInteger",
     "BatchNormToAffine",
