@@ -10,9 +10,10 @@ import onnx_ir as ir
 
 from anybit.analysis.layouts import layouts_of
 from anybit.analysis.roles import Role, roles_of
+from anybit.analysis.values.input_range import InputRanges
 from anybit.analysis.values.interpreter import Values, analyse
 from anybit.analysis.values.tensor_values import LARGEST_INTEGER, Float64s, IntegerGrid, TensorValues, of_constant
-from anybit.arguments import checked
+from anybit.arguments import checked_apart
 from anybit.arrays import Array, as_float64
 from anybit.errors import InvalidModelError
 from anybit.graph.annotations import annotated_layout
@@ -88,14 +89,19 @@ class TensorType:
     layout: tuple[str, ...] | None
 
 
-@checked
-def types(model: ModelSource) -> tuple[TensorType, ...]:
+@checked_apart("input_ranges")
+def types(model: ModelSource, *, input_ranges: InputRanges | None = None) -> tuple[TensorType, ...]:
     """The number format of every tensor, in the order of the graph; model-local functions are inlined.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
+        input_ranges: By input name, the smallest and the largest value that is fed (see `analyse`).
 
     Raises:
         ModelFileError: The model cannot be read.
+        UsageError: A range is empty, does not fit its input, or names no input.
     """
-    return types_of(analyse(model))
+    return types_of(analyse(model, input_ranges=input_ranges))
 
 
 def types_of(values: Values) -> tuple[TensorType, ...]:
