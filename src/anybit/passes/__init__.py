@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from anybit.passes.surgery.inline_partitions import InlinePartitions
     from anybit.passes.surgery.insert_identity import InsertIdentity, Side
     from anybit.passes.surgery.insert_top_k import InsertTopK
-    from anybit.passes.surgery.name_tensors import NameTensors
+    from anybit.passes.surgery.name_tensors import NameStyle, NameTensors
     from anybit.passes.surgery.unique_parameters import UniqueParameters
     from anybit.passes.types.annotate_layouts import AnnotateLayouts
     from anybit.passes.types.annotate_types import AnnotateTypes
@@ -79,6 +79,7 @@ _HOMES = {
     "InsertTopK": "anybit.passes.surgery.insert_top_k",
     "MergeInitializers": "anybit.cleanup.merge_initializers",
     "MergeQuantizers": "anybit.cleanup.merge_quantizers",
+    "NameStyle": "anybit.passes.surgery.name_tensors",
     "NameTensors": "anybit.passes.surgery.name_tensors",
     "PadToInputs": "anybit.passes.lowering.pad_to_inputs",
     "PruneChannels": "anybit.passes.pruning.prune_channels",
@@ -124,6 +125,7 @@ __all__ = [
     "InsertTopK",
     "MergeInitializers",
     "MergeQuantizers",
+    "NameStyle",
     "NameTensors",
     "PadToInputs",
     "PruneChannels",
