@@ -95,7 +95,7 @@ def _tensors(node: ir.Node, label: str, opsets: dict[str, int]) -> Iterator[tupl
 
 
 def _tensors_of_qonnx(node: ir.Node, label: str, opsets: dict[str, int]) -> Iterator[tuple[ir.Value, str]]:
-    """Parameters and outputs by their place; the inputs of subgraphs, which qonnx leaves alone, as in the other style."""
+    """Parameters and outputs by their place; the inputs of subgraphs as in the other style: qonnx leaves them alone."""
     del opsets
     parameters = [v for v in node.inputs if v is not None and v.is_initializer()]
     yield from ((v, f"{label}_param{i}") for i, v in enumerate(parameters))
