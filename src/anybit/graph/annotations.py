@@ -89,7 +89,7 @@ def parse_sparsity(text: str, tensor: str) -> Mapping[str, Any] | None:
     return sparsity
 
 
-def annotate_sparsity(value: ir.Value, sparsity: Mapping[str, Any] | None) -> None:
+def annotate_sparsity(value: ir.Value, sparsity: Mapping[Any, Any] | None) -> None:
     """Describes the sparsity of a tensor, or takes the description away."""
     _set(value, _SPARSITY, None if sparsity is None else repr(dict(sparsity)))
 

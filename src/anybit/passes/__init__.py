@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from anybit.passes.lowering.resize_conv_to_deconv import ResizeConvToDeconv
     from anybit.passes.lowering.sub_to_add import SubToAdd
     from anybit.passes.lowering.subpixel_to_deconv import SubpixelToDeconv
+    from anybit.passes.pruning.mask_channels import MaskChannels
+    from anybit.passes.pruning.prune_by_magnitude import PruneByMagnitude
     from anybit.passes.pruning.prune_channels import PruneChannels
     from anybit.passes.surgery.create_partitions import CreatePartitions
     from anybit.passes.surgery.expose_tensors import ExposeTensors
@@ -77,11 +79,13 @@ _HOMES = {
     "InlinePartitions": "anybit.passes.surgery.inline_partitions",
     "InsertIdentity": "anybit.passes.surgery.insert_identity",
     "InsertTopK": "anybit.passes.surgery.insert_top_k",
+    "MaskChannels": "anybit.passes.pruning.mask_channels",
     "MergeInitializers": "anybit.cleanup.merge_initializers",
     "MergeQuantizers": "anybit.cleanup.merge_quantizers",
     "NameStyle": "anybit.passes.surgery.name_tensors",
     "NameTensors": "anybit.passes.surgery.name_tensors",
     "PadToInputs": "anybit.passes.lowering.pad_to_inputs",
+    "PruneByMagnitude": "anybit.passes.pruning.prune_by_magnitude",
     "PruneChannels": "anybit.passes.pruning.prune_channels",
     "QuantAvgPoolToChannelsLast": "anybit.passes.layout.quant_avg_pool_to_channels_last",
     "RemoveIdentities": "anybit.cleanup.remove_identities",
@@ -123,11 +127,13 @@ __all__ = [
     "InlinePartitions",
     "InsertIdentity",
     "InsertTopK",
+    "MaskChannels",
     "MergeInitializers",
     "MergeQuantizers",
     "NameStyle",
     "NameTensors",
     "PadToInputs",
+    "PruneByMagnitude",
     "PruneChannels",
     "QuantAvgPoolToChannelsLast",
     "RemoveIdentities",
