@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from anybit.passes.pruning.mask_channels import MaskChannels
     from anybit.passes.pruning.prune_by_magnitude import PruneByMagnitude
     from anybit.passes.pruning.prune_channels import PruneChannels
+    from anybit.passes.surgery.apply_configuration import ApplyConfiguration
     from anybit.passes.surgery.create_partitions import CreatePartitions
     from anybit.passes.surgery.expose_tensors import ExposeTensors
     from anybit.passes.surgery.inline_partitions import InlinePartitions
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AnnotateLayouts": "anybit.passes.types.annotate_layouts",
     "AnnotateTypes": "anybit.passes.types.annotate_types",
+    "ApplyConfiguration": "anybit.passes.surgery.apply_configuration",
     "AveragePoolToInteger": "anybit.passes.lowering.average_pool_to_integer",
     "BatchNormToAffine": "anybit.passes.lowering.batch_norm_to_affine",
     "Conv1dTo2d": "anybit.passes.layout.conv_1d_to_2d",
@@ -105,6 +107,7 @@ _HOMES = {
 __all__ = [
     "AnnotateLayouts",
     "AnnotateTypes",
+    "ApplyConfiguration",
     "AveragePoolToInteger",
     "BatchNormToAffine",
     "Conv1dTo2d",
