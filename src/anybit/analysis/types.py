@@ -40,6 +40,8 @@ _FLOATS = {
     ir.DataType.BFLOAT16: FloatFormat(8, 7, 127),
     ir.DataType.FLOAT8E4M3FN: FloatFormat(4, 3, 7),
     ir.DataType.FLOAT8E5M2: FloatFormat(5, 2, 15),
+    ir.DataType.FLOAT6E2M3: FloatFormat(2, 3, 1),
+    ir.DataType.FLOAT6E3M2: FloatFormat(3, 2, 3),
 }
 
 

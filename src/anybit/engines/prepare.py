@@ -293,15 +293,14 @@ def _requested(model: ir.Model, tensors: Iterable[str] | str) -> list[ir.Value]:
     known = {str(o.name): o for node in model.graph for o in node.outputs if o.name}
     if tensors == "all":
         return list(known.values())
-    # Weights, and tensors that turned out to be constant.
+    computed = list(known)
+    # Weights, and tensors that turned out to be constant; patterns leave them out.
     known |= {name: v for name, v in model.graph.initializers.items() if not v.is_graph_input()}
-    marked = {
-        n.attributes.get_string("export_debug_name", ""): n.outputs[0] for n in model.graph if is_call(n, DEBUG_MARKER)
-    }
-    known = marked | known
+    markers = [n for n in model.graph if is_call(n, DEBUG_MARKER)]
+    known = {n.attributes.get_string("export_debug_name", ""): n.outputs[0] for n in markers} | known
     values: dict[ir.Value, None] = {}
     for name in (tensors,) if isinstance(tensors, str) else tensors:
-        matching = [name] if name in known else fnmatch.filter(known, name)
+        matching = [name] if name in known else fnmatch.filter(computed, name)
         if not matching:
             expected = "a tensor of the outermost graph, or a pattern of such"
             raise UsageError("no such tensor", got=repr(name), expected=expected)
