@@ -9,11 +9,13 @@ PACKAGES_torch := --editable ".[brevitas,dev,train]" torch==2.13.0 brevitas==0.1
 PACKAGES_hgq2 := --editable ".[dev,hgq2]" torch==2.13.0 HGQ2==0.2.0 keras==3.15.1 quantizers==1.2.2
 PACKAGES_qkeras := --editable ".[dev,qkeras]" qkeras==0.9.0 tensorflow==2.21.0 tf_keras==2.21.0 \
 	tensorflow-model-optimization==0.8.1 pyparsing==3.3.3
+PACKAGES_qonnx := --editable ".[dev]" qonnx==1.0.0 "hls4ml[onnx]==1.3.0"
 PACKAGES_ray := --editable ".[dev,ray,train]"
 PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
-.PHONY: demo test test-ci test-openvino test-torch test-hgq2 test-qkeras test-ray test-all fuzz fuzz-nightly mutation nightly train \
+.PHONY: demo test test-ci test-openvino test-torch test-hgq2 test-qkeras test-qonnx test-ray test-all fuzz fuzz-nightly \
+	mutation nightly train \
 	lint lint-torch format bench constraints clean
 
 demo: $(VENV)/.installed
@@ -45,6 +47,10 @@ test-hgq2: build/hgq2/.installed
 
 test-qkeras: build/qkeras/.installed
 	TF_USE_LEGACY_KERAS=1 build/qkeras/bin/python -m pytest -n auto tests/frontends/keras
+
+# Beside the qonnx package: what it does, anybit does, or the difference is stated.
+test-qonnx: build/qonnx/.installed
+	build/qonnx/bin/python -m pytest -n auto tests/parity
 
 test-ray: build/ray/.installed
 	build/ray/bin/python -m pytest tests/zoo/test_on_ray.py

@@ -112,13 +112,14 @@ def sparsity(model: ModelSource, tensor: str) -> Mapping[str, Any] | None:
 
 
 @checked
-def set_sparsity(model: ModelSource, tensor: str, sparsity: Mapping[str, Any] | None) -> ir.Model:
+def set_sparsity(model: ModelSource, tensor: str, sparsity: Mapping[str | int, Any] | None) -> ir.Model:
     """A copy of the model that describes the zeros of a tensor; None takes the description away.
 
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
         tensor: Name of a tensor of the outermost graph.
-        sparsity: Names and values, as the tool that reads them expects; the values are Python literals.
+        sparsity: Names and values, as the tool that reads them expects; the values are Python literals. Masks of
+            `anybit.passes.PruneChannels` are sets of indices by axis.
 
     Raises:
         UsageError: There is no such tensor, or a value is no literal that a file can hold.
@@ -130,7 +131,7 @@ def set_sparsity(model: ModelSource, tensor: str, sparsity: Mapping[str, Any] | 
     return changed
 
 
-def _require_literals(sparsity: Mapping[str, Any]) -> None:
+def _require_literals(sparsity: Mapping[str | int, Any]) -> None:
     text = repr(dict(sparsity))
     try:
         same = ast.literal_eval(text) == dict(sparsity)

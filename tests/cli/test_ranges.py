@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import onnx
 import pytest
 from onnx import helper
 
+from anybit.annotations import number_format
 from tests.cli.command import anybit
 from tests.models import mlp, model
 
@@ -55,3 +57,52 @@ def test_ranges_that_make_no_sense_are_one_line_and_exit_2(file, given):
     assert "range of an" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert result.stdout == ""
+
+
+def test_bounds_by_channel_come_from_files_in_every_command(file, tmp_path):
+    low, high = -np.arange(6.0), np.arange(6.0) + 1
+    np.save(tmp_path / "rows.npy", np.stack([low, high]))
+    np.savez(tmp_path / "named.npz", low=low, high=np.float64(7), axis=np.int64(-1))
+    for option in ("--input-range", "--input"):
+        report = json.loads(anybit("ranges", file, "--json", option, f"x={tmp_path / 'rows.npy'}").stdout)
+        channels = next(t for t in report["tensors"] if t["name"] == "x")["channels"]
+        assert (channels["lo"], channels["hi"]) == (low.tolist(), high.tolist())
+    named = json.loads(anybit("ranges", file, "--json", "--input", f"x={tmp_path / 'named.npz'}").stdout)
+    assert next(t for t in named["tensors"] if t["name"] == "x")["hi"] == 7.0
+    np.save(tmp_path / "narrow.npy", np.stack([np.zeros(6), np.full(6, 0.5)]))
+    stated = ("--input", f"x={tmp_path / 'narrow.npy'}")
+    kinds = {}
+    for name, given in (("wide", ()), ("narrow", stated)):
+        rows = json.loads(anybit("types", file, "--json", *given).stdout)
+        kinds[name] = next(t["format"] for t in rows if t["name"] == "h")
+    assert kinds["wide"] != kinds["narrow"]
+    written = tmp_path / "typed.onnx"
+    assert anybit("types", file, "-o", written, *stated).returncode == 0
+    assert str(number_format(written, "h")) == kinds["narrow"]
+    assert anybit("cost", file, "--json", *stated).returncode == 0
+    assert anybit("report", file, "-o", tmp_path / "page.html", *stated).returncode == 0
+    hand_over = anybit("prepare", "hls4ml", file, "-o", tmp_path / "p.onnx", *stated)
+    assert hand_over.returncode in (0, 1), hand_over.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        np.zeros((3, 6)),
+        np.zeros(6),
+        {"low": np.zeros(6)},
+        {"low": np.zeros(6), "high": np.ones(6), "at": 1},
+        {"low": np.zeros(6), "high": np.ones(6), "axis": np.float64(1)},
+        {"low": np.zeros(5), "high": np.ones(5)},
+    ],
+)
+def test_files_that_hold_no_bounds_are_one_line_and_exit_2(file, tmp_path, content):
+    path = tmp_path / ("f.npz" if isinstance(content, dict) else "f.npy")
+    np.savez(path, **content) if isinstance(content, dict) else np.save(path, content)
+    for command in ("ranges", "types", "cost"):
+        result = anybit(command, file, "--input", f"x={path}")
+        assert result.returncode == 2, result.stdout
+        assert len(result.stderr.strip().splitlines()) == 1
+    missing = anybit("ranges", file, "--input", f"x={tmp_path / 'none.npy'}")
+    assert missing.returncode == 2
+    assert "none.npy" in missing.stderr

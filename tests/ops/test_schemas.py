@@ -22,6 +22,7 @@ def _registered() -> None:
 def _model(
     op_type: str, parameters: list[str], *, version: int, x: int = TensorProto.FLOAT, **attributes
 ) -> onnx.ModelProto:
+    attributes = _required(op_type) | attributes
     node = helper.make_node(op_type, ["X", *parameters], ["Y"], domain=DOMAIN, **attributes)
     relu = helper.make_node("Relu", ["Y"], ["Z"])
     inputs = [helper.make_tensor_value_info("X", x, ["N", 3, 4])]
@@ -29,6 +30,12 @@ def _model(
     graph = helper.make_graph([node, relu], "g", inputs, [onnx.ValueInfoProto(name="Z")])
     imports = [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, version)]
     return helper.make_model(graph, opset_imports=imports, ir_version=10)
+
+
+def _required(op_type: str) -> dict[str, str]:
+    """The text attributes that a call must give."""
+    known = [o for o in operators() if o.domain == DOMAIN and o.name == op_type]
+    return {a.name: "text" for o in known for a in o.attributes if a.kind is str and a.default is None}
 
 
 CALLS = [

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from anybit.analysis.layouts import layouts_of
 from anybit.analysis.roles import Role, roles_of
+from anybit.analysis.values.input_range import InputRanges
 from anybit.analysis.values.interpreter import Values, analyse
 from anybit.analysis.values.tensor_values import LARGEST_INTEGER, Float64s, IntegerGrid, TensorValues, of_constant
-from anybit.arguments import checked
+from anybit.arguments import checked_apart
 from anybit.arrays import Array, as_float64
 from anybit.errors import InvalidModelError
 from anybit.graph.annotations import annotated_layout
@@ -38,6 +40,8 @@ _FLOATS = {
     ir.DataType.BFLOAT16: FloatFormat(8, 7, 127),
     ir.DataType.FLOAT8E4M3FN: FloatFormat(4, 3, 7),
     ir.DataType.FLOAT8E5M2: FloatFormat(5, 2, 15),
+    ir.DataType.FLOAT6E2M3: FloatFormat(2, 3, 1),
+    ir.DataType.FLOAT6E3M2: FloatFormat(3, 2, 3),
 }
 
 
@@ -73,7 +77,8 @@ class TensorType:
         integers: Format of the integers behind it: as declared, else the smallest; None where there are none.
         scale: Scale of these integers.
         zero_point: Zero point of these integers.
-        layout: Axes that the file names, None if it names none.
+        layout: Names of its axes, such as N, C, H, W: those of the file, else those that follow from the operators;
+            None where neither says.
     """
 
     name: str
@@ -86,23 +91,28 @@ class TensorType:
     layout: tuple[str, ...] | None
 
 
-@checked
-def types(model: ModelSource) -> tuple[TensorType, ...]:
+@checked_apart("input_ranges")
+def types(model: ModelSource, *, input_ranges: InputRanges | None = None) -> tuple[TensorType, ...]:
     """The number format of every tensor, in the order of the graph; model-local functions are inlined.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
+        input_ranges: By input name, the smallest and the largest value that is fed (see `analyse`).
 
     Raises:
         ModelFileError: The model cannot be read.
+        UsageError: A range is empty, does not fit its input, or names no input.
     """
-    return types_of(analyse(model))
+    return types_of(analyse(model, input_ranges=input_ranges))
 
 
 def types_of(values: Values) -> tuple[TensorType, ...]:
     """`types` of an analysed model."""
-    roles = roles_of(values.model)
-    return tuple(_tensor_type(v, role, values) for v, role in roles.items() if v.name)
+    roles, layouts = roles_of(values.model), layouts_of(values.model)
+    return tuple(_tensor_type(v, role, values, layouts.get(v)) for v, role in roles.items() if v.name)
 
 
-def _tensor_type(value: ir.Value, role: Role, values: Values) -> TensorType:
+def _tensor_type(value: ir.Value, role: Role, values: Values, inferred: tuple[str, ...] | None) -> TensorType:
     grid = grid_of(value, values)
     return TensorType(
         name=str(value.name),
@@ -112,7 +122,7 @@ def _tensor_type(value: ir.Value, role: Role, values: Values) -> TensorType:
         integers=None if grid is None else integers_of(grid),
         scale=None if grid is None else _spread(grid.scale),
         zero_point=None if grid is None else _spread(grid.zero_point),
-        layout=_layout(value),
+        layout=_layout(value) or inferred,
     )
 
 

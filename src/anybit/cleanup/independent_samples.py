@@ -20,6 +20,8 @@ from anybit.ops.channels_last.batch_normalization import BATCH_NORMALIZATION
 from anybit.ops.channels_last.conv import CONV
 from anybit.ops.channels_last.global_average_pool import GLOBAL_AVERAGE_POOL
 from anybit.ops.channels_last.max_pool import MAX_POOL
+from anybit.ops.finn.max_pool_nhwc import MAX_POOL_NHWC
+from anybit.ops.finn.xnor_popcount_mat_mul import XNOR_POPCOUNT_MAT_MUL
 from anybit.ops.im2col import IM2COL
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.quant_avg_pool import QUANT_AVG_POOL
@@ -340,7 +342,7 @@ _RULES: Mapping[str, _Rule] = {
     "Reshape": _Proof.reshape,
 }
 _FIRST_ONLY = (
-    *(MULTI_THRESHOLD, IM2COL, QUANT_AVG_POOL),
+    *(MULTI_THRESHOLD, IM2COL, QUANT_AVG_POOL, MAX_POOL_NHWC),
     *(AVERAGE_POOL, BATCH_NORMALIZATION, CONV, GLOBAL_AVERAGE_POOL, MAX_POOL),
 )
 """Our operators that work on each sample of their first input."""
@@ -362,6 +364,8 @@ def _rule(node: ir.Node, opsets: Mapping[str, int]) -> _Rule | None:
         return _RULES.get(node.op_type)
     if traits_of(node, opsets).elementwise:
         return _Proof.elementwise
+    if is_call(node, XNOR_POPCOUNT_MAT_MUL):
+        return _Proof.matmul
     return _Proof.first_only if is_call(node, *_FIRST_ONLY) else None
 
 

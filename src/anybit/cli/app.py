@@ -20,7 +20,7 @@ from anybit.cli.convert import convert
 from anybit.cli.cost import cost
 from anybit.cli.info import info
 from anybit.cli.output import say
-from anybit.cli.passes import apply, passes
+from anybit.cli.passes import apply, configuration, passes
 from anybit.cli.prepare import prepare
 from anybit.cli.ranges import ranges
 from anybit.cli.report import report
@@ -53,6 +53,7 @@ for command in (
     clean,
     passes,
     apply,
+    configuration,
     run,
     compare,
     types,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import anybit
+from anybit.cli.input_ranges import RangeOption, parse_ranges
 from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -31,13 +32,15 @@ def cost(
     accumulation: Annotated[
         bool, typer.Option("--accumulation", help="Count a*w + a + w + log2(terms) bit operations a MAC, not a*w.")
     ] = False,
+    input_range: RangeOption = None,
     json: JsonOption = False,
 ) -> None:
     """MACs, bit operations, weight and activation bits, by number formats. Exit code 1 if a figure is not known."""
     from anybit.analysis.cost.cost import BitOperations
     from anybit.errors import Severity
 
-    result = anybit.cost(model, counting=BitOperations.ACCUMULATION if accumulation else BitOperations.PRODUCTS)
+    counting = BitOperations.ACCUMULATION if accumulation else BitOperations.PRODUCTS
+    result = anybit.cost(model, counting=counting, input_ranges=parse_ranges(input_range or ()))
     if json:
         print_json(_selected(result, by, sparsity=sparsity))
     else:

@@ -1,14 +1,27 @@
-"""anybit passes and anybit apply: the passes one by one."""
+"""anybit passes, apply and configuration: the passes one by one, and what one of them takes."""
 
 from __future__ import annotations
 
 import enum
+import json as json_format
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import anybit
-from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, OutputOption, print_json, print_steps, print_table
+from anybit.cli.output import (
+    FINDINGS,
+    JsonOption,
+    ModelArgument,
+    OutputOption,
+    print_json,
+    print_steps,
+    print_table,
+    say,
+)
+from anybit.errors import ModelFileError
+from anybit.io.files.whole import write_whole
 
 
 def passes(json: JsonOption = False) -> None:
@@ -46,3 +59,26 @@ def apply(
     print_steps(applied.steps, output, as_json=json)
     if any(step.notes for step in applied.steps):
         raise typer.Exit(FINDINGS)
+
+
+def configuration(
+    model: ModelArgument,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="JSON file to write; else it is printed.")
+    ] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option("-a", "--attribute", help="Attribute, or a pattern; repeatable; all if left out."),
+    ] = None,
+    annotations: Annotated[bool, typer.Option(help="Also what the file says of tensors.")] = True,
+) -> None:
+    """Attributes of nodes and statements about tensors by name, as JSON, which the pass apply-configuration reads."""
+    found = anybit.surgery.configuration(model, attributes=attribute or ("*",), annotations=annotations)
+    if output is None:
+        print_json(found)
+        return
+    try:
+        write_whole(output, json_format.dumps(found, indent=2).encode())
+    except OSError as error:
+        raise ModelFileError("cannot write the file", node=str(output), got=error.strerror or error) from error
+    say(f"written to {output}, {len(found)} entries")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import anybit
-from anybit.cli.input_ranges import parse_ranges
+from anybit.cli.input_ranges import RangeOption, parse_ranges
 from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, OutputOption, print_json, say
 from anybit.errors import UsageError
 
@@ -61,10 +61,7 @@ def finn(
 def hls4ml(
     model: ModelArgument,
     output: OutputOption,
-    input_range: Annotated[
-        list[str] | None,
-        typer.Option("--input-range", help="NAME=LO,HI of an input, by which the precision is chosen."),
-    ] = None,
+    input_range: RangeOption = None,
     logits: LogitsOption = False,
     json: JsonOption = False,
 ) -> None:

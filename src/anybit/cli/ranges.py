@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 import anybit
-from anybit.cli.input_ranges import parse_ranges
+from anybit.cli.input_ranges import RangeOption, parse_ranges
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table
 
 if TYPE_CHECKING:
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 
 def ranges(
     model: ModelArgument,
-    input_range: Annotated[list[str] | None, typer.Option(help="Values of an input: NAME=LO,HI; repeatable.")] = None,
+    input_range: RangeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Proven bounds of each tensor, accumulator bit widths, stuck channels."""

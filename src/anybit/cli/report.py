@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import anybit
+from anybit.cli.input_ranges import RangeOption, parse_ranges
 from anybit.cli.output import ModelArgument, say
 from anybit.errors import ModelFileError
 from anybit.io.files.arrays import read_arrays
@@ -20,9 +21,11 @@ def report(
     inputs: Annotated[
         Path | None, typer.Option("-i", "--inputs", help=".npz or .npy to run: ranges on data beside proven ones.")
     ] = None,
+    input_range: RangeOption = None,
 ) -> None:
     """One self-contained page: graph, number formats, ranges, accumulators, cost, formats, findings."""
-    page = anybit.report(model, None if inputs is None else read_arrays(inputs))
+    data = None if inputs is None else read_arrays(inputs)
+    page = anybit.report(model, data, input_ranges=parse_ranges(input_range or ()))
     _write(output, page)
     say(f"written to {output}, {len(page.encode()):,} bytes")
 

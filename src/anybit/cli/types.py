@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import anybit
+from anybit.cli.input_ranges import RangeOption, parse_ranges
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_steps, print_table
 
 if TYPE_CHECKING:
     from anybit.analysis.types import TensorType
+    from anybit.analysis.values.input_range import InputRanges
 
 
 def types(
@@ -23,15 +25,17 @@ def types(
     legacy: Annotated[
         bool, typer.Option("--legacy", help="The formats that QONNX's own inference writes: INT32 for every sum.")
     ] = False,
+    input_range: RangeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Number format, scale, zero point and layout of each tensor; with -o written into the file."""
     from anybit.analysis.roles import Role
 
     if output is not None:
-        _annotate(model, output, legacy=legacy, json=json)
+        _annotate(model, output, legacy=legacy, input_ranges=parse_ranges(input_range or ()), json=json)
         return
-    rows = _legacy(model) if legacy else _proven(model)
+    stated = parse_ranges(input_range or ())
+    rows = _legacy(model, stated) if legacy else anybit.types(model, input_ranges=stated)
     if json:
         print_json(rows)
         return
@@ -54,25 +58,20 @@ def types(
     print_table(f"{len(shown)} tensors; {len(rows) - len(shown)} initializers are in --json", columns, cells)
 
 
-def _annotate(model: Path, output: Path, *, legacy: bool, json: bool) -> None:
+def _annotate(model: Path, output: Path, *, legacy: bool, input_ranges: InputRanges, json: bool) -> None:
     from anybit.passes.types.annotate_types import AnnotateTypes
 
-    applied = anybit.apply(model, [AnnotateTypes(legacy=legacy)])
+    applied = anybit.apply(model, [AnnotateTypes(legacy=legacy, input_ranges=input_ranges)])
     anybit.save(applied.model, output)
     print_steps(applied.steps, output, as_json=json)
 
 
-def _proven(model: Path) -> Sequence[TensorType]:
-
-    return anybit.types(model)
-
-
-def _legacy(model: Path) -> Sequence[TensorType]:
+def _legacy(model: Path, input_ranges: InputRanges) -> Sequence[TensorType]:
     from dataclasses import replace
 
     from anybit.analysis.qonnx_types import legacy_formats
     from anybit.analysis.types import types_of
 
-    values = anybit.analyse(model)
+    values = anybit.analyse(model, input_ranges=input_ranges)
     formats = {str(v.name): datatype for v, datatype in legacy_formats(values.model).items()}
     return [replace(t, format=formats.get(t.name, t.format)) for t in types_of(values)]

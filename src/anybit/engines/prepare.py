@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import gc
 import math
 import warnings
@@ -22,7 +23,8 @@ from anybit.engines.reference.backend import ReferenceBackend
 from anybit.errors import InvalidModelError, UnsupportedError, UsageError
 from anybit.graph.constants import fed_inputs, has_default
 from anybit.ops.broken import refuse_broken
-from anybit.ops.calls import operator_of
+from anybit.ops.calls import is_call, operator_of
+from anybit.ops.finn.debug_marker import DEBUG_MARKER
 from anybit.ops.sizes import refuse_large
 
 _BATCH = "batch"
@@ -106,7 +108,8 @@ def start(
     Args:
         read: What loads the model, each time anew.
         wanted: Engine that was asked for.
-        tensors: Names of intermediate tensors to return; "all" for every one.
+        tensors: Names of intermediate tensors to return, second names that a DebugMarker gives them, or patterns; "all"
+            for every one.
         threads: Threads inside an operator.
         store: Where the lowered model may be found, and is kept.
 
@@ -290,14 +293,19 @@ def _requested(model: ir.Model, tensors: Iterable[str] | str) -> list[ir.Value]:
     known = {str(o.name): o for node in model.graph for o in node.outputs if o.name}
     if tensors == "all":
         return list(known.values())
-    # Weights, and tensors that turned out to be constant.
+    computed = list(known)
+    # Weights, and tensors that turned out to be constant; patterns leave them out.
     known |= {name: v for name, v in model.graph.initializers.items() if not v.is_graph_input()}
-    values: list[ir.Value] = []
+    markers = [n for n in model.graph if is_call(n, DEBUG_MARKER)]
+    known = {n.attributes.get_string("export_debug_name", ""): n.outputs[0] for n in markers} | known
+    values: dict[ir.Value, None] = {}
     for name in (tensors,) if isinstance(tensors, str) else tensors:
-        if name not in known:
-            raise UsageError("no such tensor", got=repr(name), expected="a tensor of the outermost graph")
-        values.append(known[name])
-    return values
+        matching = [name] if name in known else fnmatch.filter(computed, name)
+        if not matching:
+            expected = "a tensor of the outermost graph, or a pattern of such"
+            raise UsageError("no such tensor", got=repr(name), expected=expected)
+        values |= dict.fromkeys(known[m] for m in matching)
+    return list(values)
 
 
 def _info(value: ir.Value) -> TensorInfo:

@@ -39,12 +39,27 @@ def annotated_layout(value: ir.Value) -> tuple[str, ...] | None:
     Raises:
         InvalidModelError: The text is no list of names.
     """
-    layout = _literal(value, _LAYOUT)
+    text = _entries(value).get(_LAYOUT)
+    return None if text is None else parse_layout(text, str(value.name))
+
+
+def parse_layout(text: str, tensor: str) -> tuple[str, ...] | None:
+    """The axes that an annotation names; the text is read as data, never evaluated.
+
+    Raises:
+        InvalidModelError: The text is no list of names.
+    """
+    layout = _literal(text, _LAYOUT, tensor)
     if layout is None:
         return None
     if not isinstance(layout, list | tuple) or not all(isinstance(axis, str) for axis in layout):
-        raise InvalidModelError(_LAYOUT, node=f"tensor '{value.name}'", got=layout, expected="a list of axis names")
+        raise InvalidModelError(_LAYOUT, node=f"tensor '{tensor}'", got=layout, expected="a list of axis names")
     return tuple(layout)
+
+
+def has_layout(value: ir.Value) -> bool:
+    """Whether the file says anything of the axes of a tensor, be it right or wrong."""
+    return _LAYOUT in _entries(value)
 
 
 def annotate_layout(value: ir.Value, layout: tuple[str, ...] | None) -> None:
@@ -58,13 +73,23 @@ def annotated_sparsity(value: ir.Value) -> Mapping[str, Any] | None:
     Raises:
         InvalidModelError: The text is no dictionary.
     """
-    sparsity = _literal(value, _SPARSITY)
+    text = _entries(value).get(_SPARSITY)
+    return None if text is None else parse_sparsity(text, str(value.name))
+
+
+def parse_sparsity(text: str, tensor: str) -> Mapping[str, Any] | None:
+    """What an annotation says of zeros; the text is read as data, never evaluated.
+
+    Raises:
+        InvalidModelError: The text is no dictionary.
+    """
+    sparsity = _literal(text, _SPARSITY, tensor)
     if sparsity is not None and not isinstance(sparsity, dict):
-        raise InvalidModelError(_SPARSITY, node=f"tensor '{value.name}'", got=sparsity, expected="a dictionary")
+        raise InvalidModelError(_SPARSITY, node=f"tensor '{tensor}'", got=sparsity, expected="a dictionary")
     return sparsity
 
 
-def annotate_sparsity(value: ir.Value, sparsity: Mapping[str, Any] | None) -> None:
+def annotate_sparsity(value: ir.Value, sparsity: Mapping[Any, Any] | None) -> None:
     """Describes the sparsity of a tensor, or takes the description away."""
     _set(value, _SPARSITY, None if sparsity is None else repr(dict(sparsity)))
 
@@ -80,14 +105,9 @@ def _set(value: ir.Value, key: str, text: str | None) -> None:
     value.meta[ANNOTATIONS] = entries
 
 
-def _literal(value: ir.Value, key: str) -> Any:
-    """The Python literal that the annotation holds; it is read as data, never evaluated."""
-    text = _entries(value).get(key)
-    if text is None:
-        return None
+def _literal(text: str, key: str, tensor: str) -> Any:
+    """The Python literal that an annotation holds."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise InvalidModelError(
-            key, node=f"tensor '{value.name}'", got=repr(text), expected="a Python literal"
-        ) from None
+        raise InvalidModelError(key, node=f"tensor '{tensor}'", got=repr(text), expected="a Python literal") from None

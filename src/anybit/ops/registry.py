@@ -18,6 +18,9 @@ from anybit.ops.channels_last.batch_normalization import BATCH_NORMALIZATION
 from anybit.ops.channels_last.conv import CONV
 from anybit.ops.channels_last.global_average_pool import GLOBAL_AVERAGE_POOL
 from anybit.ops.channels_last.max_pool import MAX_POOL
+from anybit.ops.finn.debug_marker import DEBUG_MARKER
+from anybit.ops.finn.max_pool_nhwc import MAX_POOL_NHWC
+from anybit.ops.finn.xnor_popcount_mat_mul import XNOR_POPCOUNT_MAT_MUL
 from anybit.ops.float_quant import FLOAT_QUANT
 from anybit.ops.im2col import IM2COL
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
@@ -112,7 +115,8 @@ def operators() -> tuple[Operator, ...]:
 
 
 _GENERAL = (QUANT, BIPOLAR_QUANT, TRUNC_1, TRUNC, FLOAT_QUANT, MULTI_THRESHOLD, IM2COL, QUANT_AVG_POOL)
+_FINN = (XNOR_POPCOUNT_MAT_MUL, MAX_POOL_NHWC, DEBUG_MARKER)
 _CHANNELS_LAST = (CONV, MAX_POOL, AVERAGE_POOL, GLOBAL_AVERAGE_POOL, BATCH_NORMALIZATION)
 
-for _operator in (*_GENERAL, *_CHANNELS_LAST):
+for _operator in (*_GENERAL, *_FINN, *_CHANNELS_LAST):
     register(_operator)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from anybit.passes.layout.channels_last.plan import Domain
     from anybit.passes.layout.conv_1d_rules import UnitAxis
     from anybit.passes.layout.conv_1d_to_2d import Conv1dTo2d
+    from anybit.passes.layout.quant_avg_pool_to_channels_last import QuantAvgPoolToChannelsLast
     from anybit.passes.layout.to_channels_last import ToChannelsLast
     from anybit.passes.lowering.average_pool_to_integer import AveragePoolToInteger
     from anybit.passes.lowering.batch_norm_to_affine import BatchNormToAffine
@@ -39,22 +40,31 @@ if TYPE_CHECKING:
     from anybit.passes.lowering.resize_conv_to_deconv import ResizeConvToDeconv
     from anybit.passes.lowering.sub_to_add import SubToAdd
     from anybit.passes.lowering.subpixel_to_deconv import SubpixelToDeconv
+    from anybit.passes.pruning.mask_channels import MaskChannels
+    from anybit.passes.pruning.prune_by_magnitude import PruneByMagnitude
     from anybit.passes.pruning.prune_channels import PruneChannels
+    from anybit.passes.surgery.apply_configuration import ApplyConfiguration
+    from anybit.passes.surgery.create_partitions import CreatePartitions
     from anybit.passes.surgery.expose_tensors import ExposeTensors
+    from anybit.passes.surgery.inline_partitions import InlinePartitions
     from anybit.passes.surgery.insert_identity import InsertIdentity, Side
     from anybit.passes.surgery.insert_top_k import InsertTopK
-    from anybit.passes.surgery.name_tensors import NameTensors
+    from anybit.passes.surgery.name_tensors import NameStyle, NameTensors
     from anybit.passes.surgery.unique_parameters import UniqueParameters
+    from anybit.passes.types.annotate_layouts import AnnotateLayouts
     from anybit.passes.types.annotate_types import AnnotateTypes
     from anybit.passes.types.double_to_float import DoubleToFloat
 
 _HOMES = {
+    "AnnotateLayouts": "anybit.passes.types.annotate_layouts",
     "AnnotateTypes": "anybit.passes.types.annotate_types",
+    "ApplyConfiguration": "anybit.passes.surgery.apply_configuration",
     "AveragePoolToInteger": "anybit.passes.lowering.average_pool_to_integer",
     "BatchNormToAffine": "anybit.passes.lowering.batch_norm_to_affine",
     "Conv1dTo2d": "anybit.passes.layout.conv_1d_to_2d",
     "ConvToMatMul": "anybit.passes.lowering.conv_to_matmul",
     "ConvertOpset": "anybit.cleanup.convert_opset",
+    "CreatePartitions": "anybit.passes.surgery.create_partitions",
     "DivToMul": "anybit.passes.lowering.div_to_mul",
     "Domain": "anybit.passes.layout.channels_last.plan",
     "DoubleToFloat": "anybit.passes.types.double_to_float",
@@ -68,13 +78,18 @@ _HOMES = {
     "FoldTranspose": "anybit.cleanup.fold_transpose",
     "GemmToMatMul": "anybit.passes.lowering.gemm_to_matmul",
     "InferShapes": "anybit.cleanup.infer_shapes",
+    "InlinePartitions": "anybit.passes.surgery.inline_partitions",
     "InsertIdentity": "anybit.passes.surgery.insert_identity",
     "InsertTopK": "anybit.passes.surgery.insert_top_k",
+    "MaskChannels": "anybit.passes.pruning.mask_channels",
     "MergeInitializers": "anybit.cleanup.merge_initializers",
     "MergeQuantizers": "anybit.cleanup.merge_quantizers",
+    "NameStyle": "anybit.passes.surgery.name_tensors",
     "NameTensors": "anybit.passes.surgery.name_tensors",
     "PadToInputs": "anybit.passes.lowering.pad_to_inputs",
+    "PruneByMagnitude": "anybit.passes.pruning.prune_by_magnitude",
     "PruneChannels": "anybit.passes.pruning.prune_channels",
+    "QuantAvgPoolToChannelsLast": "anybit.passes.layout.quant_avg_pool_to_channels_last",
     "RemoveIdentities": "anybit.cleanup.remove_identities",
     "RemoveUnused": "anybit.cleanup.remove_unused",
     "ResizeConvToDeconv": "anybit.passes.lowering.resize_conv_to_deconv",
@@ -90,12 +105,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "AnnotateLayouts",
     "AnnotateTypes",
+    "ApplyConfiguration",
     "AveragePoolToInteger",
     "BatchNormToAffine",
     "Conv1dTo2d",
     "ConvToMatMul",
     "ConvertOpset",
+    "CreatePartitions",
     "DivToMul",
     "Domain",
     "DoubleToFloat",
@@ -109,13 +127,18 @@ __all__ = [
     "FoldTranspose",
     "GemmToMatMul",
     "InferShapes",
+    "InlinePartitions",
     "InsertIdentity",
     "InsertTopK",
+    "MaskChannels",
     "MergeInitializers",
     "MergeQuantizers",
+    "NameStyle",
     "NameTensors",
     "PadToInputs",
+    "PruneByMagnitude",
     "PruneChannels",
+    "QuantAvgPoolToChannelsLast",
     "RemoveIdentities",
     "RemoveUnused",
     "ResizeConvToDeconv",

@@ -113,7 +113,7 @@ def _split(text: str) -> list[str]:
 def _value(text: str, kind: Any, where: str) -> Any:
     for reading in _readings(text):
         with suppress(msgspec.ValidationError):
-            return msgspec.convert(reading, kind)
+            return msgspec.convert(reading, kind, str_keys=True)  # keys of JSON are texts
     raise UsageError(where, got=repr(text), expected=getattr(kind, "__name__", str(kind)))
 
 

@@ -31,6 +31,8 @@ _SINCE = {
     ir.DataType.FLOAT4E2M1: 23,
     ir.DataType.INT2: 25,
     ir.DataType.UINT2: 25,
+    ir.DataType.FLOAT6E2M3: 28,
+    ir.DataType.FLOAT6E3M2: 28,
 }
 _PER_AXIS, _BLOCKED = 13, 21
 

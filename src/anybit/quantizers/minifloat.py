@@ -25,8 +25,11 @@ _FORMATS: dict[ir.DataType, tuple[int, int, int, float]] = {
     ir.DataType.FLOAT8E4M3FNUZ: (4, 3, 8, 240.0),
     ir.DataType.FLOAT8E5M2: (5, 2, 15, 57344.0),
     ir.DataType.FLOAT8E5M2FNUZ: (5, 2, 16, 57344.0),
+    ir.DataType.FLOAT6E2M3: (2, 3, 1, 7.5),
+    ir.DataType.FLOAT6E3M2: (3, 2, 3, 28.0),
     ir.DataType.FLOAT4E2M1: (2, 1, 1, 6.0),
 }
+_WITHOUT_NAN = frozenset((ir.DataType.FLOAT6E2M3, ir.DataType.FLOAT6E3M2, ir.DataType.FLOAT4E2M1))
 _WITHOUT_NEGATIVE_ZERO = frozenset((ir.DataType.FLOAT8E4M3FNUZ, ir.DataType.FLOAT8E5M2FNUZ))
 _INFINITE = frozenset((ir.DataType.FLOAT8E5M2,))
 _PARAMETERS = ("exponent_bitwidth", "mantissa_bitwidth", "exponent_bias", "max_val")
@@ -57,7 +60,7 @@ class Minifloat:
         infinite = int(self.dtype in _INFINITE)
         return {
             "has_inf": infinite,
-            "has_nan": int(self.dtype != ir.DataType.FLOAT4E2M1),
+            "has_nan": int(self.dtype not in _WITHOUT_NAN),
             "has_subnormal": 1,
             "saturation": int(self.saturate),
             "rounding_mode": "ROUND",

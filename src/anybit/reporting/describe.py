@@ -15,6 +15,7 @@ from anybit.analysis.cost.cost import cost_of
 from anybit.analysis.ranges import ranges_of
 from anybit.analysis.summary import info
 from anybit.analysis.types import types_of
+from anybit.analysis.values.input_range import InputRanges
 from anybit.analysis.values.interpreter import Values, values_of
 from anybit.cleanup.flatten import flattened
 from anybit.cleanup.fold_shapes import FoldShapes
@@ -36,13 +37,20 @@ from anybit.reporting.text import shown
 from anybit.runtime.session import Inputs
 
 
-def describe(model: ModelSource, data: Inputs | None = None, *, name: str | None = None) -> Report:
+def describe(
+    model: ModelSource,
+    data: Inputs | None = None,
+    *,
+    name: str | None = None,
+    input_ranges: InputRanges | None = None,
+) -> Report:
     """Everything that the page of a model shows; the same for the same model, data and version.
 
     Args:
         model: As for `report`; it stays as it is.
         data: As for `report`.
         name: As for `report`.
+        input_ranges: As for `report`.
 
     Raises:
         ModelFileError: The source is no ONNX model at all.
@@ -57,8 +65,8 @@ def describe(model: ModelSource, data: Inputs | None = None, *, name: str | None
     flat = flattened(read)
     FoldShapes()(flat)
     cover_broken(flat)
-    costs = cost_of(load(flat))
-    values = values_of(flat)
+    costs = cost_of(load(flat), input_ranges=input_ranges)
+    values = values_of(flat, input_ranges=input_ranges)
     ranges, counted = ranges_of(values), statistics_of(values, data)
     parts = parts_by_node(values.model, costs)
     boxes = partition(values.model, parts)

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from anybit.arguments import checked
+from anybit.analysis.values.input_range import InputRanges
+from anybit.arguments import checked_apart
 from anybit.io.load import ModelSource
 from anybit.reporting.describe import describe
 from anybit.reporting.frame import environment, policy, theme
@@ -33,8 +34,14 @@ _SCRIPTS = (
 _SOURCE_MAP = "//# sourceMappingURL="  # a file beside the library's, which a page would look for
 
 
-@checked
-def report(model: ModelSource, data: Inputs | None = None, *, name: str | None = None) -> str:
+@checked_apart("input_ranges")
+def report(
+    model: ModelSource,
+    data: Inputs | None = None,
+    *,
+    name: str | None = None,
+    input_ranges: InputRanges | None = None,
+) -> str:
     """One self-contained HTML page: summary, graph, number formats, ranges, accumulators, cost, formats, findings.
 
     The page loads nothing: its policy forbids that, and allows no script but its own. Weights are summarised, not
@@ -45,17 +52,19 @@ def report(model: ModelSource, data: Inputs | None = None, *, name: str | None =
         data: Arrays by input name, samples along the first axis, or one array for a single input: what quantised
             activations hold on it is shown beside what is proven.
         name: What the page calls the model; without it the name of its file, or of its graph.
+        input_ranges: By input name, the smallest and the largest value that is fed (see `analyse`).
 
     Raises:
         ModelFileError: The source is no ONNX model at all.
         InputError: The data does not fit the model.
+        UsageError: A range is empty, does not fit its input, or names no input.
         UnsupportedError: jinja2 is not installed; or data is given, and an operator cannot be run.
 
     Example:
         >>> html = report("model.onnx")            # doctest: +SKIP
     """
     template = _template()  # first: what is missing is said before the work is done
-    return _rendered(template, describe(model, data, name=name))
+    return _rendered(template, describe(model, data, name=name, input_ranges=input_ranges))
 
 
 def render(described: Report) -> str:

@@ -29,7 +29,8 @@ class Session:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
         engine: What executes it, an `Engine` or its name.
         threads: Threads inside an operator; None leaves the choice to the engine.
-        tensors: Intermediate tensors that `run` returns besides the outputs, by name; "all" for every one.
+        tensors: Intermediate tensors that `run` returns besides the outputs, by name, by the second name that a
+            DebugMarker gives, or by a pattern such as "Quant*"; "all" for every one.
         cache: Folder to keep the lowered model in, for ONNX Runtime, so that the next session of the same model with
             the same options starts quicker, in this or another process (see `anybit.engines.cache`); None keeps
             nothing. Whoever may write to the folder decides what is computed: use one of your own.

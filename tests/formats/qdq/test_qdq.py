@@ -387,12 +387,15 @@ _FLOATS = {
     TensorProto.FLOAT8E5M2: (5, 2, 15, 57344.0, ml_dtypes.float8_e5m2),
     TensorProto.FLOAT8E5M2FNUZ: (5, 2, 16, 57344.0, ml_dtypes.float8_e5m2fnuz),
     TensorProto.FLOAT4E2M1: (2, 1, 1, 6.0, ml_dtypes.float4_e2m1fn),
+    TensorProto.FLOAT6E2M3: (2, 3, 1, 7.5, ml_dtypes.float6_e2m3fn),
+    TensorProto.FLOAT6E3M2: (3, 2, 3, 28.0, ml_dtypes.float6_e3m2fn),
 }
+_OF_OPSET = {TensorProto.FLOAT4E2M1: 23, TensorProto.FLOAT6E2M3: 28, TensorProto.FLOAT6E3M2: 28}
+_BITS = {TensorProto.FLOAT4E2M1: 4, TensorProto.FLOAT6E2M3: 6, TensorProto.FLOAT6E3M2: 6}
 
 
 def _float_points(dtype, scale):
-    bits = 4 if dtype == TensorProto.FLOAT4E2M1 else 8
-    numbers = np.arange(1 << bits, dtype=np.uint8).view(_FLOATS[dtype][4]).astype(np.float32)
+    numbers = np.arange(1 << _BITS.get(dtype, 8), dtype=np.uint8).view(_FLOATS[dtype][4]).astype(np.float32)
     finite = np.unique(numbers[np.isfinite(numbers)]).astype(np.float64) * scale
     exact = np.concatenate([finite, (finite[1:] + finite[:-1]) / 2, finite * 1e3]).astype(np.float32)
     return np.concatenate([exact, np.nextafter(exact, np.float32(1e9)), np.nextafter(exact, np.float32(-1e9))])
@@ -403,14 +406,13 @@ def _float_points(dtype, scale):
 def test_small_float_types_are_read_and_written_exactly(dtype, scale):
     nodes, values = q_dq(dtype=dtype, zero_point=0, scale=np.float32(scale))
     x = _float_points(dtype, scale)
-    four = dtype == TensorProto.FLOAT4E2M1
-    source = linear_model(nodes, values, shape=[x.size], opset=23 if four else 19)
+    source = linear_model(nodes, values, shape=[x.size], opset=_OF_OPSET.get(dtype, 19))
     hub = loaded(source)
     assert not qdq.read(hub).refusals
     assert operators(hub) == ["FloatQuant"]
     numbers = [float(v.const_value.numpy()) for v in hub.graph.node(0).inputs[2:]]
     assert tuple(numbers) == _FLOATS[dtype][:4]
-    assert_same(hub, source, x, runtime=not four)
+    assert_same(hub, source, x, runtime=dtype not in _OF_OPSET)
     assert not qdq.write(hub).refusals
     assert operators(hub) == ["QuantizeLinear", "DequantizeLinear"]
     assert_same(source, hub, x, runtime=False)

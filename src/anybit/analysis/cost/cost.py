@@ -13,8 +13,9 @@ from anybit.analysis.cost.layer import Layer, Products, Stored, reads_weights
 from anybit.analysis.cost.operand import Operand, read_operand
 from anybit.analysis.cost.sample import of_one_sample
 from anybit.analysis.cost.tally import Tally, tally
+from anybit.analysis.values.input_range import InputRanges
 from anybit.analysis.values.interpreter import values_of
-from anybit.arguments import checked
+from anybit.arguments import checked_apart
 from anybit.cleanup.flatten import flattened
 from anybit.cleanup.fold_constants import FoldConstants
 from anybit.cleanup.fold_shapes import FoldShapes
@@ -130,8 +131,13 @@ class Cost:
     findings: tuple[Finding, ...]
 
 
-@checked
-def cost(model: ModelSource, *, counting: BitOperations = BitOperations.PRODUCTS) -> Cost:
+@checked_apart("input_ranges")
+def cost(
+    model: ModelSource,
+    *,
+    counting: BitOperations = BitOperations.PRODUCTS,
+    input_ranges: InputRanges | None = None,
+) -> Cost:
     """bit operations = sum of macs * bits of the activation * bits of the weight, over all multiply-accumulates.
 
     Convolutions, matrix products, recurrent cells and interpolating resizes multiply and accumulate; bodies of Loop
@@ -143,20 +149,27 @@ def cost(model: ModelSource, *, counting: BitOperations = BitOperations.PRODUCTS
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it stays as it is.
         counting: What counts as a bit operation.
+        input_ranges: By input name, the smallest and the largest value that is fed (see `analyse`).
 
     Raises:
         ModelFileError: The model cannot be read.
+        UsageError: A range is empty, does not fit its input, or names no input.
         InvalidModelError: The model contradicts itself in a way that has no obvious repair, or a node has no meaning.
     """
     read = flattened(model)
     InferShapes()(read)
     refuse_broken(read)
-    return cost_of(read, counting=counting)
+    return cost_of(read, counting=counting, input_ranges=input_ranges)
 
 
-def cost_of(model: ir.Model, *, counting: BitOperations = BitOperations.PRODUCTS) -> Cost:
+def cost_of(
+    model: ir.Model,
+    *,
+    counting: BitOperations = BitOperations.PRODUCTS,
+    input_ranges: InputRanges | None = None,
+) -> Cost:
     """`cost` of a model without model-local functions whose shapes are inferred, broken or not; it is changed."""
-    operands = _operands(model)
+    operands = _operands(model, input_ranges)
     samples, findings = of_one_sample(model)
     FoldShapes()(model)
     FoldConstants(keep_quantizers=False)(model)
@@ -174,8 +187,8 @@ def cost_of(model: ir.Model, *, counting: BitOperations = BitOperations.PRODUCTS
     )
 
 
-def _operands(model: ir.Model) -> dict[ir.Node, list[Operand | None]]:
-    values = values_of(model)
+def _operands(model: ir.Model, input_ranges: InputRanges | None) -> dict[ir.Node, list[Operand | None]]:
+    values = values_of(model, input_ranges=input_ranges)
     known: dict[ir.Value, Operand] = {}
 
     def of(value: ir.Value | None) -> Operand | None:

@@ -12,8 +12,10 @@ import onnx_ir as ir
 
 from anybit.graph.attributes import integers
 from anybit.graph.walk import shape_of
+from anybit.ops.calls import is_call
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.evaluate import EVALUATION_ERRORS
+from anybit.ops.finn.xnor_popcount_mat_mul import XNOR_POPCOUNT_MAT_MUL
 from anybit.ops.standard.windows import Windows
 
 
@@ -63,6 +65,8 @@ def operands_of(node: ir.Node) -> tuple[int, ...] | None:
 def _counter(node: ir.Node) -> _Counter | None:
     if node.domain == CHANNELS_LAST and node.op_type == "Conv":
         return _conv_channels_last
+    if is_call(node, XNOR_POPCOUNT_MAT_MUL):
+        return _COUNTERS["MatMul"]
     return _COUNTERS.get(node.op_type) if node.domain == "" else None
 
 

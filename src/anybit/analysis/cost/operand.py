@@ -25,6 +25,8 @@ _FLOATS = {
     ir.DataType.FLOAT8E4M3FNUZ: FloatFormat(4, 3, 8),
     ir.DataType.FLOAT8E5M2: FloatFormat(5, 2, 15),
     ir.DataType.FLOAT8E5M2FNUZ: FloatFormat(5, 2, 16),
+    ir.DataType.FLOAT6E2M3: FloatFormat(2, 3, 1),
+    ir.DataType.FLOAT6E3M2: FloatFormat(3, 2, 3),
     ir.DataType.FLOAT4E2M1: FloatFormat(2, 1, 1),
 }
 

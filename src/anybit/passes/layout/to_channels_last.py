@@ -24,6 +24,7 @@ from anybit.passes.layout.channels_last.plan import (
 )
 from anybit.passes.layout.channels_last.region import Rewriting
 from anybit.passes.layout.channels_last.windows import ANCHORS, EXPRESSED, LEFT
+from anybit.passes.types.annotate_layouts import AnnotateLayouts
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,20 @@ class ToChannelsLast(ir.passes.InPlacePass):
         domain: What stands for convolutions, pools and normalisation.
         keep_input: Keep the shapes of graph inputs, a Transpose behind them; else they get their channels last.
         keep_output: Keep the shapes of graph outputs, likewise.
+        annotate: Name the axes of all tensors in the file, as `AnnotateLayouts` does; else those named already change.
     """
 
     domain: Domain = Domain.CHANNELS_LAST
     keep_input: bool = True
     keep_output: bool = True
+    annotate: bool = False
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         InferShapes()(model)
+        named = self.annotate and AnnotateLayouts()(model).modified
         with Editor(model, rule="to-channels-last") as edit:
+            if named:
+                edit.touch()
             plans = {n: p for n in model.graph if (p := self._plan(n, model.opset_imports)) is not None}
             connected = _connected(plans, self._seeds(model, plans))
             region = {n: p for n, p in plans.items() if n in connected}
@@ -63,6 +69,8 @@ class ToChannelsLast(ir.passes.InPlacePass):
                 rewriting.rewrite()
             if any(p.domain == DOMAIN for p in region.values()):
                 model.opset_imports.setdefault(DOMAIN, model.opset_imports[""])
+        if self.annotate:
+            AnnotateLayouts()(model)
         return edit.result()
 
     def _plan(self, node: ir.Node, opsets: Mapping[str, int]) -> LayoutPlan | None:

@@ -10,9 +10,11 @@ import onnx_ir as ir
 
 from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.errors import UsageError
+from anybit.graph.annotations import annotate_sparsity
 from anybit.graph.constants import constant, drop_unused, new_initializer
 from anybit.graph.names import Names
 from anybit.graph.walk import label, shape_of
+from anybit.passes.pruning.masks import TensorMasks, frozen_masks, masks_of, named_tensors
 from anybit.passes.pruning.removal import Cut, Port, Removal, new_target, plan_removal, weighted_nodes
 
 Masks = Mapping[str, Sequence[int]] | tuple[tuple[str, tuple[int, ...]], ...]
@@ -32,14 +34,20 @@ class PruneChannels(ir.passes.InPlacePass):
         masks: Channels to remove, by name of node or of its output.
         extend: Whether further nodes lose channels where theirs meet removed ones (residual connections). Without
             it their names must be among the masks, with the same channels.
+        tensors: Indices to remove by tensor and axis, such as ``{"w": {0: [1, 5]}}``: of a weight, an activation, a
+            parameter; what belongs to them goes, too.
+        annotated: Also remove what masks in the file say, as `MaskChannels` writes them; the masks go.
     """
 
     masks: Masks = ()
     extend: bool = False
+    tensors: TensorMasks = ()
+    annotated: bool = False
 
     def __post_init__(self) -> None:
         pairs = self.masks.items() if isinstance(self.masks, Mapping) else self.masks
         object.__setattr__(self, "masks", tuple((name, tuple(sorted(set(c)))) for name, c in pairs))
+        object.__setattr__(self, "tensors", frozen_masks(self.tensors))
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Applies the pass.
@@ -48,14 +56,22 @@ class PruneChannels(ir.passes.InPlacePass):
             UsageError: A mask names no node with a weight, or a channel that it does not have.
             InvalidModelError: A channel cannot be removed, or not alone; nothing is changed.
         """
-        if not self._plan(model.clone()).values:  # a rehearsal: it raises before the model is touched
+        if not self._plan(model.clone()).changes:  # a rehearsal: it raises before the model is touched
             return ir.passes.PassResult(model, modified=False)
-        _apply(model, self._plan(model))
+        removal = self._plan(model)
+        if self.annotated:
+            for value in masks_of(model):
+                annotate_sparsity(value, None)
+        _apply(model, removal)
         return ir.passes.PassResult(model, modified=True)
 
     def _plan(self, model: ir.Model) -> Removal:
         FoldShapes()(model)
-        return plan_removal(model, self._seeds(model), extend=self.extend)
+        tensors = dict(masks_of(model)) if self.annotated else {}
+        for value, cut in named_tensors(model, self.tensors).items():
+            known = {axis: set(indices) for axis, indices in tensors.get(value, {}).items()}
+            tensors[value] = {a: known.get(a, set()) | set(cut.get(a, ())) for a in known.keys() | cut.keys()}
+        return plan_removal(model, self._seeds(model), extend=self.extend, tensors=tensors)
 
     def _seeds(self, model: ir.Model) -> dict[ir.Node, tuple[int, ...]]:
         pairs = self.masks.items() if isinstance(self.masks, Mapping) else self.masks

@@ -53,6 +53,11 @@ class Removal:
     uses: dict[Port, Cut] = field(default_factory=dict)
     groups: dict[ir.Node, int] = field(default_factory=dict)
 
+    @property
+    def changes(self) -> bool:
+        """Whether anything is lost."""
+        return bool(self.values or self.uses)
+
 
 def weighted_nodes(model: ir.Model) -> dict[ir.Node, int]:
     """The nodes that multiply by a weight, and which axis of their output the weight makes."""
@@ -95,34 +100,52 @@ def dead_channels(model: ir.Model) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def plan_removal(model: ir.Model, seeds: Mapping[ir.Node, Iterable[int]], *, extend: bool) -> Removal:
+def plan_removal(
+    model: ir.Model,
+    seeds: Mapping[ir.Node, Iterable[int]],
+    *,
+    extend: bool,
+    tensors: Mapping[ir.Value, Mapping[int, Iterable[int]]] | None = None,
+    weighted: Mapping[ir.Node, int] | None = None,
+) -> Removal:
     """Follows the removal of output channels of weighted nodes, until weights that read them end it.
 
     Args:
         model: Model with known shapes.
         seeds: Output channels to remove, by nodes that are among `weighted_nodes`.
         extend: Whether other nodes lose channels too where theirs meet removed ones in an Add or the like.
+        tensors: Indices to remove by tensor and axis, computed or constant.
+        weighted: `weighted_nodes` of the model, where they are known.
 
     Raises:
         InvalidModelError: A channel cannot be removed, or not alone; the message names the nodes.
     """
-    state, weighted = _State(model.opset_imports), weighted_nodes(model)
+    state, weighted = _State(model.opset_imports), weighted_nodes(model) if weighted is None else weighted
     for node, channels in seeds.items():
         port = Port(node, node.outputs[0])
         state.add(port, weighted[node] % state.rank(port), set(channels))
+    for value, cut in (tensors or {}).items():
+        state.add_to_tensor(value, cut)
     while state.queue:
         state.visit(state.queue.popleft())
     state.finish()
     if not extend:
-        _check_alone(state, weighted, seeds)
+        _check_alone(state, weighted, seeds, set(tensors or ()))
     return state.removal
 
 
-def _check_alone(state: _State, weighted: Mapping[ir.Node, int], seeds: Mapping[ir.Node, Iterable[int]]) -> None:
+def _check_alone(
+    state: _State,
+    weighted: Mapping[ir.Node, int],
+    seeds: Mapping[ir.Node, Iterable[int]],
+    named: set[ir.Value],
+) -> None:
     faults: list[str] = []
     for value, cut in state.removal.values.items():
         node = value.producer()
         if node is None or node not in weighted or (_groups(node) > 1 and node not in seeds):
+            continue
+        if value in named or any(v in named for v in node.inputs[1:2]):
             continue
         lost = cut.get(weighted[node] % state.rank(Port(node, value)), set())
         if lost != set(seeds.get(node, ())):
@@ -194,6 +217,18 @@ class _State:
             if node not in self.waiting:
                 self.waiting.add(node)
                 self.queue.append(node)
+
+    def add_to_tensor(self, value: ir.Value, cut: Mapping[int, Iterable[int]]) -> None:
+        """Removes indices along axes of a tensor, a constant losing them for all that read it."""
+        users = [Port(u.node, value, u.idx) for u in value.uses()]
+        producer = value.producer()
+        ports = users if self.is_leaf(value) or producer is None else [Port(producer, value)]
+        for port in ports:
+            for axis, indices in cut.items():
+                self.add(port, axis % self.rank(port), set(indices))
+            if self.is_leaf(value) and port.node not in self.waiting:
+                self.waiting.add(port.node)
+                self.queue.append(port.node)
 
     def link(self, members: _Link) -> None:
         """Makes axes of several tensors lose the same indices."""

@@ -75,7 +75,7 @@ def _require_fit(region: Region, other: ir.Graph) -> None:
 
 def _replace(result: ir.Model, other: ir.Graph, region: Region, prefix: str) -> None:
     graph = result.graph
-    made = _own_outputs(other)
+    made = own_outputs(other)
     _rename_outputs(result, region, other, made, prefix)
     other.outputs.clear()
     for old, new in zip(region.outputs, made, strict=True):
@@ -99,7 +99,7 @@ def _shared_constants(graph: ir.Graph, other: ir.Graph) -> dict[ir.Value, ir.Val
     return shared
 
 
-def _own_outputs(other: ir.Graph) -> list[ir.Value]:
+def own_outputs(other: ir.Graph) -> list[ir.Value]:
     """The outputs, each made by a node of its own: an output that is an input, a constant or listed twice is copied."""
     seen: set[ir.Value] = set()
     for position, value in enumerate(list(other.outputs)):

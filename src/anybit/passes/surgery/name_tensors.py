@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,18 @@ _ANNOTATIONS = "quant_parameter_tensor_names"
 _NAMES_A_TENSOR = "_TENSOR"  # the standard's annotations, such as SCALE_TENSOR, hold the name of a tensor
 
 
+class NameStyle(enum.Enum):
+    """What tensors are called after."""
+
+    FORMAL = "formal"
+    """Parameters after the formal input of the operator: ``Conv_0_W``, and outputs ``Conv_0_out``."""
+    QONNX = "qonnx"
+    """As the qonnx package names them: ``global_in``, ``Conv_0_param0``, ``Conv_0_out0``, ``global_out``.
+
+    That package gives each node parameters of its own first, as `UniqueParameters` does.
+    """
+
+
 @dataclass(frozen=True)
 class NameTensors(ir.passes.InPlacePass):
     """Names nodes by operator and number, tensors by node, parameters by node and formal input of the operator.
@@ -24,21 +37,19 @@ class NameTensors(ir.passes.InPlacePass):
 
     Attributes:
         rename_interface: Also name graph inputs ``input_0``, .. and graph outputs ``output_0``, ..
+        style: What tensors are called after. In the style of qonnx graph inputs and outputs are always renamed.
     """
 
     rename_interface: bool = False
+    style: NameStyle = NameStyle.FORMAL
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        graph = model.graph
+        graph, tensors = model.graph, _STYLES[self.style]
         chosen = self._interface(graph)
         names = Names(set(chosen.values()))
-        labels: dict[ir.Node, str] = {}
-        counts: dict[str, int] = {}
-        for node in graph.all_nodes():
-            number = counts.get(node.op_type, 0)
-            counts[node.op_type] = number + 1
-            labels[node] = f"{node.op_type}_{number}"
-            for value, wanted in _tensors(node, labels[node], model.opset_imports):
+        labels = _labels(graph)
+        for node, name in labels.items():
+            for value, wanted in tensors(node, name, model.opset_imports):
                 if value not in chosen:
                     chosen[value] = names.fresh(wanted)
         for value in all_values(graph):
@@ -48,11 +59,25 @@ class NameTensors(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified)
 
     def _interface(self, graph: ir.Graph) -> dict[ir.Value, str]:
+        if self.style is NameStyle.QONNX:
+            pairs = (("global_in", graph.inputs), ("global_out", graph.outputs))
+            return {v: f"{kind}_{i}" if i else kind for kind, values in pairs for i, v in enumerate(values)}
         chosen: dict[ir.Value, str] = {}
         for kind, values in (("input", graph.inputs), ("output", graph.outputs)):
             for number, value in enumerate(values):
                 chosen.setdefault(value, f"{kind}_{number}" if self.rename_interface else str(value.name))
         return chosen
+
+
+def _labels(graph: ir.Graph) -> dict[ir.Node, str]:
+    """By node, its operator and how many nodes of it come before."""
+    labels: dict[ir.Node, str] = {}
+    counts: dict[str, int] = {}
+    for node in graph.all_nodes():
+        number = counts.get(node.op_type, 0)
+        counts[node.op_type] = number + 1
+        labels[node] = f"{node.op_type}_{number}"
+    return labels
 
 
 def _tensors(node: ir.Node, label: str, opsets: dict[str, int]) -> Iterator[tuple[ir.Value, str]]:
@@ -67,6 +92,20 @@ def _tensors(node: ir.Node, label: str, opsets: dict[str, int]) -> Iterator[tupl
     for attribute in node.attributes.values():
         for inner in _graphs(attribute):
             yield from ((v, f"{label}_{attribute.name}_in_{i}") for i, v in enumerate(inner.inputs))
+
+
+def _tensors_of_qonnx(node: ir.Node, label: str, opsets: dict[str, int]) -> Iterator[tuple[ir.Value, str]]:
+    """Parameters and outputs by their place; the inputs of subgraphs as in the other style: qonnx leaves them alone."""
+    del opsets
+    parameters = [v for v in node.inputs if v is not None and v.is_initializer()]
+    yield from ((v, f"{label}_param{i}") for i, v in enumerate(parameters))
+    yield from ((v, f"{label}_out{i}") for i, v in enumerate(node.outputs) if v.name != "")
+    for attribute in node.attributes.values():
+        for inner in _graphs(attribute):
+            yield from ((v, f"{label}_{attribute.name}_in_{i}") for i, v in enumerate(inner.inputs))
+
+
+_STYLES = {NameStyle.FORMAL: _tensors, NameStyle.QONNX: _tensors_of_qonnx}
 
 
 def _graphs(attribute: ir.Attr) -> tuple[ir.Graph, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import onnx_ir as ir
 
 from anybit.analysis.qonnx_types import legacy_formats
 from anybit.analysis.types import types
+from anybit.analysis.values.input_range import InputRanges
 from anybit.errors import AnybitError
 from anybit.graph.annotations import annotate_number_format, annotated_number_format
 from anybit.graph.names import all_values
@@ -26,25 +28,32 @@ class AnnotateTypes(ir.passes.InPlacePass):
     inputs, and about float initializers, is believed: nothing else can say it.
 
     Attributes:
+        input_ranges: By input name, the smallest and the largest value that is fed: a pair or an `anybit.InputRange`.
         legacy: Write what QONNX's own inference would, INT32 for every sum of integers, for tools that expect it.
     """
 
     legacy: bool = False
+    input_ranges: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        formats = legacy_formats(model) if self.legacy else _proven(model)
+        """Applies the pass.
+
+        Raises:
+            UsageError: A range is empty, does not fit its input, or names no input.
+        """
+        formats = legacy_formats(model) if self.legacy else _proven(model, self.input_ranges)
         changes = [_annotate(value, datatype) for value, datatype in formats.items()]
         return ir.passes.PassResult(model, modified=any(changes))
 
 
-def _proven(model: ir.Model) -> Mapping[ir.Value, NumberFormat | None]:
+def _proven(model: ir.Model, input_ranges: InputRanges) -> Mapping[ir.Value, NumberFormat | None]:
     """By tensor, the format to state; None where there is none to state.
 
     Formats are known of a copy without model-local functions, by name. Two subgraphs may use one name for different
     tensors: these are left without a statement.
     """
     by_name: dict[str, NumberFormat | None] = {}
-    for tensor in types(model):
+    for tensor in types(model, input_ranges=input_ranges):
         known = by_name.setdefault(tensor.name, tensor.format)
         by_name[tensor.name] = tensor.format if known == tensor.format else None
     return {value: _beyond_element_type(by_name.get(str(value.name))) for value in _named(model)}

@@ -1,4 +1,4 @@
-"""Im2Col and QuantAvgPool2d: what convolutions and pools become on the way to hardware."""
+"""Im2Col, QuantAvgPool2d and MaxPoolNHWC: what convolutions and pools become on the way to hardware."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from anybit.analysis.values.bounds.axes import collapsed, data_by_axis, datatype_with, joined
+from anybit.analysis.values.rules import channels_last
 from anybit.analysis.values.tensor_values import IntegerGrid, TensorValues, integers
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 from anybit.arrays import Array
 from anybit.number_formats import IntFormat
+from anybit.ops.finn.max_pool_nhwc import MAX_POOL_NHWC
 from anybit.ops.im2col import IM2COL
 from anybit.ops.quant_avg_pool import QUANT_AVG_POOL, shift_of
 
@@ -57,4 +59,8 @@ def _is_whole(grid: IntegerGrid | None) -> bool:
     return grid is not None and grid.is_centred and bool((grid.scale == 1).all())
 
 
-RULES: Rules = {IM2COL.name: im2col, QUANT_AVG_POOL.name: quant_avg_pool}
+RULES: Rules = {
+    IM2COL.name: im2col,
+    MAX_POOL_NHWC.name: channels_last.RULES["MaxPool"],
+    QUANT_AVG_POOL.name: quant_avg_pool,
+}

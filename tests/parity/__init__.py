@@ -1,0 +1,1 @@
+"""anybit beside the qonnx package, in the environment that has both: `make test-qonnx`; elsewhere they are skipped."""
