@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from brevitas.export.inference.manager import _override_create_quant_tensor  # pyright: ignore[reportPrivateUsage]
 from brevitas.export.manager import (
     BaseManager,
     _cache_inp_out,  # pyright: ignore[reportPrivateUsage]  as Brevitas' own managers do
@@ -16,13 +15,13 @@ from brevitas.export.manager import (
     _set_proxy_export_handler,  # pyright: ignore[reportPrivateUsage]
     _set_proxy_export_mode,  # pyright: ignore[reportPrivateUsage]
 )
-from brevitas.graph.calibrate import QuantizationStatusManager
 from brevitas.proxy.quant_proxy import QuantProxyFromInjector
 from brevitas.quant_tensor import QuantTensor
 
 from anybit.arguments import checked
 from anybit.errors import FrontEndError
 from anybit.frontends.agreement import Imported
+from anybit.frontends.brevitas.decisions import Decisions
 from anybit.frontends.brevitas.handlers import Activations, Biases, Truncations, Weights
 from anybit.frontends.torch.capture import example, quietly
 from anybit.frontends.torch.comparison import compared_with_module
@@ -59,7 +58,10 @@ def from_brevitas(
     source = evaluated(module)
     source.register_forward_hook(_without_quant_tensors)
     prepared = _prepared(copied(source), inputs)
-    model = hub_model(prepared, inputs, shapes, approximate=False)
+    decisions = Decisions(prepared)
+    decisions.note(*inputs)
+    with decisions.given():
+        model = hub_model(prepared, inputs, shapes, approximate=False)
     return compared_with_module(model, source, inputs, tolerance=tolerance, quiet=quiet)
 
 
@@ -105,8 +107,6 @@ def _prepared(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> torch.
         _cache_inp_out(module, *inputs)
         _Manager.set_export_mode(module, enabled=True)
         _bake(module)
-        QuantizationStatusManager.disable_return_quant_tensor(module)
-        module.apply(lambda m: _override_create_quant_tensor(m, state=True))
         module.apply(lambda m: _override_act_caching_mode(m, enabled=False))
     return module
 
