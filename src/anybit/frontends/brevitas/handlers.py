@@ -19,8 +19,13 @@ from brevitas.proxy import (
     DecoupledWeightQuantWithInputProxyFromInjector,
     WeightQuantProxyFromInjector,
 )
-from brevitas.proxy.float_parameter_quant import WeightFloatQuantProxyFromInjector
+from brevitas.proxy.float_parameter_quant import (
+    WeightFloatQuantProxyFromInjector,
+    WeightFloatQuantProxyFromInjectorBase,
+)
 from brevitas.proxy.float_runtime_quant import ActFloatQuantProxyFromInjector
+from brevitas.proxy.groupwise_float_parameter_quant import GroupwiseWeightFloatQuantProxyFromInjector
+from brevitas.proxy.groupwise_int_parameter_quant import GroupwiseWeightQuantProxyFromInjector
 from brevitas.proxy.runtime_quant import TruncQuantProxyFromInjector
 
 from anybit.errors import FrontEndError
@@ -37,11 +42,13 @@ class Weights(BaseHandler):
         DecoupledWeightQuantProxyFromInjector,
         DecoupledWeightQuantWithInputProxyFromInjector,
         WeightFloatQuantProxyFromInjector,
+        GroupwiseWeightQuantProxyFromInjector,
+        GroupwiseWeightFloatQuantProxyFromInjector,
     )
 
     def prepare_for_export(self, module: Any) -> None:
         self.layers: list[Any] = list(module.tracked_module_list) if module.is_quant_enabled else []
-        quantized = [layer.quant_weight() for layer in self.layers]
+        quantized = [_Quantized(layer.quant_weight()) for layer in self.layers]
         self.values = [q.value.detach() for q in quantized]
         self.meanings = [_meaning(module, q) for q in quantized]
         self.metadata = [_metadata(module, q) for q in quantized]
@@ -147,6 +154,17 @@ class Truncations(BaseHandler):
         return (trunc(x, scale, zero_point, bits, out_scale, out_bits, rounding=self.rounding, **flags), *parameters)
 
 
+class _Quantized:
+    """A quantised tensor with its values and scales as they are quantised: those of groups have an axis for each."""
+
+    def __init__(self, tensor: Any) -> None:
+        self._tensor = tensor
+
+    def __getattr__(self, name: str) -> Any:
+        grouped = f"{name}_"
+        return getattr(self._tensor, grouped if grouped in self._tensor._fields else name)
+
+
 class _Called:
     """The parameters of a quantiser of activations or biases as if they were those of a quantised tensor."""
 
@@ -160,7 +178,7 @@ class _Called:
 
 def _metadata(proxy: Any, quantized: Any) -> tuple[Any, ...]:
     """What a quantiser of weights returns behind the value, as the QuantTensor of its weights has it."""
-    if isinstance(proxy, WeightFloatQuantProxyFromInjector):
+    if isinstance(proxy, WeightFloatQuantProxyFromInjectorBase):
         names = (
             "scale zero_point exponent_bit_width mantissa_bit_width exponent_bias saturating_t inf_values nan_values"
         ).split()
@@ -173,7 +191,7 @@ def _metadata(proxy: Any, quantized: Any) -> tuple[Any, ...]:
 
 
 def _meaning(proxy: Any, parameters: Any) -> Integer | Minifloat:
-    if isinstance(proxy, WeightFloatQuantProxyFromInjector):
+    if isinstance(proxy, WeightFloatQuantProxyFromInjectorBase):
         return _minifloat(proxy, parameters)
     return _integer(proxy, parameters, proxy.tensor_quant)
 
