@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 import anybit as library
-from tests.cli.test_cli import anybit
+from tests.cli.command import anybit
 from tests.models import DIGITS, mlp, samples
 from tests.ops.finn.test_operators import binary_network
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 
 import brevitas.nn as qnn
+import brevitas.quant as mx
 import numpy as np
 import pytest
 import torch
@@ -235,6 +236,15 @@ def test_what_cannot_be_exported_is_named():
     dynamic = nn.Sequential(qnn.QuantIdentity(act_quant=Int8DynamicActPerTensorFloat))
     with pytest.raises(FrontEndError, match=r"module '0.act_quant': the scale of this quantiser depends on the data"):
         from_brevitas(dynamic, torch.randn(2, 3))
-    grouped = variant(bq.Int8WeightPerTensorFloat, scaling_per_output_type="group", group_size=3, group_dim=1)
-    with pytest.raises(FrontEndError, match=r"module '0.weight_quant': a quantiser without a translation"):
-        from_brevitas(nn.Sequential(qnn.QuantLinear(6, 6, bias=False, weight_quant=grouped)), torch.randn(2, 6))
+    grouped = nn.Sequential(qnn.QuantIdentity(act_quant=mx.MXInt8Act, group_dim=1))
+    with pytest.raises(FrontEndError, match=r"module '0.act_quant': the scale of this quantiser depends on the data"):
+        from_brevitas(grouped, torch.randn(2, 32))
+
+
+def test_weights_in_groups():
+    net = nn.Sequential(
+        qnn.QuantLinear(60, 32, bias=True, weight_quant=mx.MXInt8Weight),  # 60 is no multiple of the group
+        qnn.QuantLinear(32, 5, bias=True, weight_quant=mx.MXFloat8e4m3Weight),
+    )
+    model = exported(net, torch.randn(3, 60))
+    assert [n.op_type for n in model.graph if n.domain] == ["Quant", "FloatQuant"]

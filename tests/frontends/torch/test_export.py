@@ -314,7 +314,7 @@ def test_what_cannot_be_exported_is_named(kind, text):
 
 def test_example_inputs():
     with pytest.raises(UsageError, match=r"argument 'example_inputs'.*expected torch.Tensor"):
-        from_torch(nn.Identity(), (torch.zeros(1), 3))
+        from_torch(nn.Identity(), 3)
     with pytest.raises(FrontEndError, match="no example inputs"):
         from_torch(nn.Identity(), ())
     with pytest.raises(FrontEndError, match=r"no common batch.*dynamic_batch=False"):

@@ -11,7 +11,7 @@ from onnx import helper
 import anybit
 from anybit.errors import InputError, UsageError
 from anybit.passes import ApplyConfiguration
-from tests.cli.test_cli import anybit as command
+from tests.cli.command import anybit as command
 from tests.models import mlp, model
 
 

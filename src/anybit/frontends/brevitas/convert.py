@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from brevitas.export.inference.manager import _override_create_quant_tensor  # pyright: ignore[reportPrivateUsage]
 from brevitas.export.manager import (
     BaseManager,
     _cache_inp_out,  # pyright: ignore[reportPrivateUsage]  as Brevitas' own managers do
@@ -16,25 +15,31 @@ from brevitas.export.manager import (
     _set_proxy_export_handler,  # pyright: ignore[reportPrivateUsage]
     _set_proxy_export_mode,  # pyright: ignore[reportPrivateUsage]
 )
-from brevitas.graph.calibrate import QuantizationStatusManager
 from brevitas.proxy.quant_proxy import QuantProxyFromInjector
+from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase
 from brevitas.quant_tensor import QuantTensor
 
 from anybit.arguments import checked
 from anybit.errors import FrontEndError
 from anybit.frontends.agreement import Imported
+from anybit.frontends.brevitas.decisions import Decisions
 from anybit.frontends.brevitas.handlers import Activations, Biases, Truncations, Weights
-from anybit.frontends.torch.capture import example, quietly
-from anybit.frontends.torch.comparison import compared_with_module
-from anybit.frontends.torch.convert import copied, evaluated, hub_model
+from anybit.frontends.torch.call import call_of
+from anybit.frontends.torch.calls import compared_on
+from anybit.frontends.torch.capture import quietly, run_once
+from anybit.frontends.torch.convert import hub_model
+from anybit.frontends.torch.copies import copied, evaluated
+from anybit.frontends.torch.flat import flat
 
 
 @checked
 def from_brevitas(
     module: torch.nn.Module,
-    example_inputs: torch.Tensor | Sequence[torch.Tensor],
+    example_inputs: torch.Tensor | Sequence[Any] | Mapping[str, Any],
     *,
+    kwargs: Mapping[str, Any] | None = None,
     dynamic_batch: bool = True,
+    dynamic_shapes: Any = None,
     tolerance: float | None = None,
     quiet: bool = False,
 ) -> Imported:
@@ -45,27 +50,32 @@ def from_brevitas(
     the example's length. The module is not changed.
 
     Args:
-        module: Module whose arguments are tensors, and whose results are tensors or QuantTensors.
-        example_inputs: A tensor for each argument of its forward.
+        module: Module whose results are tensors, QuantTensors or None, in tuples, lists and dicts.
+        example_inputs: Its arguments, as in `from_torch`.
+        kwargs: Arguments by name beside those by position.
         dynamic_batch: Whether the first dimension of all inputs is free, and called N; else it is that of the example.
+            Scalars have none.
+        dynamic_shapes: The axes that are free, as `torch.export.export` takes them; None leaves it to `dynamic_batch`.
         tolerance: Share of an output's largest magnitude that the two may differ by; a departure is an error where
             none is named.
-        quiet: Whether to say nothing about the comparison, which is else one line on stderr.
+        quiet: Whether to say nothing on stderr: about the comparison, which is one line, and about numbers of two
+            bytes.
 
     Raises:
         FrontEndError: Something has no exact translation, or the two depart; the message names the module.
+        UsageError: The arguments do not fit the module, or the free axes the arguments.
     """
-    inputs, shapes = example(example_inputs, dynamic_batch=dynamic_batch)
-    source = evaluated(module)
-    source.register_forward_hook(_without_quant_tensors)
-    prepared = _prepared(copied(source), inputs)
-    model = hub_model(prepared, inputs, shapes, approximate=False)
-    return compared_with_module(model, source, inputs, tolerance=tolerance, quiet=quiet)
-
-
-def _without_quant_tensors(module: torch.nn.Module, inputs: Any, result: Any) -> Any:
-    del module, inputs
-    return _values(result)
+    source = evaluated(module, quiet=quiet)
+    call = call_of(source, example_inputs, kwargs, dynamic_batch=dynamic_batch, dynamic_shapes=dynamic_shapes)
+    prepared = flat(copied(source), call, values=_values)
+    source = flat(source, call, values=_values)
+    run_once(source, call.tensors)
+    _prepare(prepared, call.tensors)
+    decisions = Decisions(prepared)
+    decisions.note(*call.tensors)
+    with decisions.given():
+        model = hub_model(prepared, call.tensors, call.shapes, approximate=False)
+    return compared_on(model, source, call, tolerance=tolerance, quiet=quiet)
 
 
 def _values(result: Any) -> Any:
@@ -97,18 +107,15 @@ class _Manager(BaseManager):
         _set_proxy_export_handler(cls, module)
 
 
-def _prepared(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> torch.nn.Module:
-    """The module with its quantisers frozen at what they do now, its weights on their grid; it is changed."""
+def _prepare(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> None:
+    """Freezes the module's quantisers at what they do now, and puts its weights on their grid."""
     _check(module)
     with torch.no_grad(), quietly():
         module.apply(_Manager.set_export_handler)
         _cache_inp_out(module, *inputs)
         _Manager.set_export_mode(module, enabled=True)
         _bake(module)
-        QuantizationStatusManager.disable_return_quant_tensor(module)
-        module.apply(lambda m: _override_create_quant_tensor(m, state=True))
         module.apply(lambda m: _override_act_caching_mode(m, enabled=False))
-    return module
 
 
 def _check(module: torch.nn.Module) -> None:
@@ -118,16 +125,16 @@ def _check(module: torch.nn.Module) -> None:
             continue
         where = f"module '{path}'"
         kind = type(child).__name__
-        if "Dynamic" in kind:
+        if "Dynamic" in kind or (child.is_groupwise and isinstance(child, ActQuantProxyFromInjectorBase)):
             raise FrontEndError(
                 "the scale of this quantiser depends on the data", node=where, got=kind, hint="use a static quantiser"
             )
-        if _Manager.handler_from_module(child, no_inheritance=True) is None or child.is_groupwise:
+        if _Manager.handler_from_module(child, no_inheritance=True) is None:
             raise FrontEndError(
                 "a quantiser without a translation",
                 node=where,
                 got=kind,
-                expected="per-tensor or per-channel quantisation",
+                expected="quantisers of weights, activations, biases or accumulators that Brevitas ships",
             )
 
 
@@ -146,7 +153,7 @@ def _bake(module: torch.nn.Module) -> None:
     readers = Counter(id(h.layers[0].weight) for h in handlers if h.layers)
     for handler in handlers:
         layer = handler.layers[0] if handler.layers else None
-        if layer is None or readers[id(layer.weight)] > 1:
-            continue
+        if layer is None or readers[id(layer.weight)] > 1 or layer.weight.shape != handler.values[0].shape:
+            continue  # shared, or in groups
         if "weight" in dict(layer.named_parameters(recurse=False)):  # else it is computed of others
             handler.bake()

@@ -7,6 +7,7 @@ the arithmetic that they are, behind which a Quant, which changes nothing, state
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,17 +19,19 @@ from brevitas.proxy import (
     DecoupledWeightQuantWithInputProxyFromInjector,
     WeightQuantProxyFromInjector,
 )
-from brevitas.proxy.float_parameter_quant import WeightFloatQuantProxyFromInjector
+from brevitas.proxy.float_parameter_quant import (
+    WeightFloatQuantProxyFromInjector,
+    WeightFloatQuantProxyFromInjectorBase,
+)
 from brevitas.proxy.float_runtime_quant import ActFloatQuantProxyFromInjector
+from brevitas.proxy.groupwise_float_parameter_quant import GroupwiseWeightFloatQuantProxyFromInjector
+from brevitas.proxy.groupwise_int_parameter_quant import GroupwiseWeightQuantProxyFromInjector
 from brevitas.proxy.runtime_quant import TruncQuantProxyFromInjector
 
 from anybit.errors import FrontEndError
 from anybit.frontends.brevitas.meanings import Integer, Minifloat, is_binary, rounding_of
 from anybit.frontends.torch.operators.trunc import trunc
 from anybit.rounding import Rounding
-
-_NONE = (None,) * 5
-"""What Brevitas unpacks behind the value, and does not look at while it makes no QuantTensors."""
 
 
 class Weights(BaseHandler):
@@ -39,20 +42,23 @@ class Weights(BaseHandler):
         DecoupledWeightQuantProxyFromInjector,
         DecoupledWeightQuantWithInputProxyFromInjector,
         WeightFloatQuantProxyFromInjector,
+        GroupwiseWeightQuantProxyFromInjector,
+        GroupwiseWeightFloatQuantProxyFromInjector,
     )
 
     def prepare_for_export(self, module: Any) -> None:
         self.layers: list[Any] = list(module.tracked_module_list) if module.is_quant_enabled else []
-        quantized = [layer.quant_weight() for layer in self.layers]
+        quantized = [_Quantized(layer.quant_weight()) for layer in self.layers]
         self.values = [q.value.detach() for q in quantized]
         self.meanings = [_meaning(module, q) for q in quantized]
+        self.metadata = [_metadata(module, q) for q in quantized]
         self.in_place = False
 
     def of_layer(self, index: int) -> Weights:
         """The handler of one of several layers that share a quantiser."""
         own = Weights()
         own.layers, own.values, own.meanings = [self.layers[index]], [self.values[index]], [self.meanings[index]]
-        own.in_place = False
+        own.metadata, own.in_place = [self.metadata[index]], False
         return own
 
     def bake(self) -> None:
@@ -61,8 +67,8 @@ class Weights(BaseHandler):
         self.in_place = True
 
     def forward(self, x: torch.Tensor, *_: Any) -> tuple[Any, ...]:
-        (meaning,) = self.meanings
-        return (meaning(x if self.in_place else self.values[0]), *_NONE)
+        (meaning,), (metadata,) = self.meanings, self.metadata
+        return (meaning(x if self.in_place else self.values[0]), *metadata)
 
 
 class Activations(BaseHandler):
@@ -74,6 +80,7 @@ class Activations(BaseHandler):
         if not module.is_quant_enabled:
             return
         self.arithmetic = module.fused_activation_quant_proxy.tensor_quant
+        self.metadata = self.arithmetic(module._zero_hw_sentinel())[1:]  # noqa: SLF001  as Brevitas asks for them
         self.rounding = rounding_of(self.arithmetic)
         if isinstance(module, ActFloatQuantProxyFromInjector):
             self.meaning: Integer | Minifloat = _minifloat(module, _Called(module))
@@ -87,8 +94,8 @@ class Activations(BaseHandler):
 
     def forward(self, x: torch.Tensor) -> tuple[Any, ...]:
         if self.rounding is not None or is_binary(self.arithmetic):
-            return (self.meaning(x, self.rounding or Rounding.ROUND), *_NONE)
-        return (self.meaning(self.arithmetic(x)[0]), *_NONE)
+            return (self.meaning(x, self.rounding or Rounding.ROUND), *self.metadata)
+        return (self.meaning(self.arithmetic(x)[0]), *self.metadata)
 
 
 class _Stated(torch.nn.Module):
@@ -119,9 +126,11 @@ class Biases(BaseHandler):
 
     def forward(self, x: torch.Tensor, scale: torch.Tensor | None = None) -> tuple[Any, ...]:
         given = () if scale is None or not self.takes_scale else (scale,)
+        y, *parameters = self.arithmetic(x, *given)
+        meaning = replace(self.meaning, scale=parameters[0])  # that of this call: a layer may run on several grids
         if self.rounding is not None:
-            return (self.meaning(x, self.rounding), *_NONE[:3])
-        return (self.meaning(self.arithmetic(x, *given)[0]), *_NONE[:3])
+            return (meaning(x, self.rounding), *parameters)
+        return (meaning(y), *parameters)
 
 
 class Truncations(BaseHandler):
@@ -137,13 +146,23 @@ class Truncations(BaseHandler):
         self, x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, bits: torch.Tensor, signed: Any
     ) -> tuple[Any, ...]:
         (module,) = self.proxy
-        out_scale, out_bits = module.scale(), module.bit_width()
+        y, *parameters = module.tensor_quant(x, scale, zero_point, bits, signed)
         if self.rounding is None:
-            y, *rest = module.tensor_quant(x, scale, zero_point, bits, signed)
-            return (y, *rest)
+            return (y, *parameters)
+        out_scale, _, out_bits = parameters
         flags = {"signed": bool(signed), "narrow": bool(module.is_narrow_range)}
-        y = trunc(x, scale, zero_point, bits, out_scale, out_bits, rounding=self.rounding, **flags)
-        return y, out_scale, zero_point, out_bits
+        return (trunc(x, scale, zero_point, bits, out_scale, out_bits, rounding=self.rounding, **flags), *parameters)
+
+
+class _Quantized:
+    """A quantised tensor with its values and scales as they are quantised: those of groups have an axis for each."""
+
+    def __init__(self, tensor: Any) -> None:
+        self._tensor = tensor
+
+    def __getattr__(self, name: str) -> Any:
+        grouped = f"{name}_"
+        return getattr(self._tensor, grouped if grouped in self._tensor._fields else name)
 
 
 class _Called:
@@ -157,8 +176,22 @@ class _Called:
         return value() if callable(value) else value
 
 
+def _metadata(proxy: Any, quantized: Any) -> tuple[Any, ...]:
+    """What a quantiser of weights returns behind the value, as the QuantTensor of its weights has it."""
+    if isinstance(proxy, WeightFloatQuantProxyFromInjectorBase):
+        names = (
+            "scale zero_point exponent_bit_width mantissa_bit_width exponent_bias saturating_t inf_values nan_values"
+        ).split()
+    else:
+        names = ["scale", "zero_point", "bit_width"]
+    values = [getattr(quantized, name) for name in names]
+    if isinstance(proxy, DecoupledWeightQuantProxyFromInjector):
+        values += [None, None]  # the scale and the zero point before the decoupling, which no QuantTensor keeps
+    return tuple(v.detach() if isinstance(v, torch.Tensor) else v for v in values)
+
+
 def _meaning(proxy: Any, parameters: Any) -> Integer | Minifloat:
-    if isinstance(proxy, WeightFloatQuantProxyFromInjector):
+    if isinstance(proxy, WeightFloatQuantProxyFromInjectorBase):
         return _minifloat(proxy, parameters)
     return _integer(proxy, parameters, proxy.tensor_quant)
 

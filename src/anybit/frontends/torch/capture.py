@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,42 +12,30 @@ import torch
 
 from anybit.errors import FrontEndError
 from anybit.frontends.torch.captured import Captured
+from anybit.frontends.torch.failure import failure
+from anybit.frontends.torch.free_axes import Shapes, Tensors
 
-BATCH = "N"
-"""Name of the free batch."""
-
-_LONGEST = 300  # characters of torch's own message
-
-Tensors = tuple[torch.Tensor, ...]
-Shapes = tuple[Any, ...] | None
+_PROBLEM = "the module cannot be captured as a graph"
 
 
-def example(example_inputs: torch.Tensor | Sequence[torch.Tensor], *, dynamic_batch: bool) -> tuple[Tensors, Shapes]:
-    """The example inputs as a tuple, and what is free in them.
+def run_once(module: torch.nn.Module, inputs: Tensors) -> None:
+    """Runs the module on its example.
 
     Raises:
-        FrontEndError: There are none, or they have no common batch that could be free.
+        FrontEndError: It fails; the message names the module inside it that does.
     """
-    inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
-    if not inputs:
-        raise FrontEndError("no example inputs", expected="a tensor for each argument of forward")
-    return _with_free_batch(inputs) if dynamic_batch else (inputs, None)
-
-
-def _with_free_batch(inputs: Tensors) -> tuple[Tensors, Shapes]:
-    """Inputs of two samples or more, from which torch can tell a free batch."""
-    sizes = {x.shape[0] if x.ndim else 0 for x in inputs}
-    if len(sizes) > 1 or 0 in sizes:
-        raise FrontEndError(
-            "the inputs have no common batch",
-            got=", ".join(str(list(x.shape)) for x in inputs),
-            expected="one first dimension",
-            hint="export with dynamic_batch=False",
-        )
-    if sizes == {1}:
-        inputs = tuple(torch.cat([x, x]) for x in inputs)
-    batch = torch.export.Dim(BATCH)
-    return inputs, tuple({0: batch} for _ in inputs)
+    path: list[str] = []
+    hooks = followed(module, path)
+    try:
+        with torch.no_grad(), quietly():
+            module(*inputs)
+    except FrontEndError as error:
+        if error.__cause__ is None or not isinstance(error.__cause__, Exception):
+            raise
+        raise failure("the module fails on its example", error.__cause__, path=path[-1] if path else None) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def capture(module: torch.nn.Module, inputs: Tensors, shapes: Shapes) -> Captured:
@@ -65,41 +52,20 @@ def capture(module: torch.nn.Module, inputs: Tensors, shapes: Shapes) -> Capture
 def exported(module: torch.nn.Module, inputs: Tensors, shapes: Shapes) -> torch.export.ExportedProgram:
     """torch.export of the module; errors as in `capture`."""
     path: list[str] = []
-    hooks = _followed(module, path)
-    if shapes is not None and _takes_any_number(module):
-        shapes = (shapes,)
+    hooks = followed(module, path)
     try:
         with torch.no_grad(), quietly(), _fake_quantize_on_meta():
             return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
     except FrontEndError:
         raise
     except Exception as error:  # torch.export raises errors of many kinds, from dozens of places
-        raise _failure(error, path, free=shapes is not None) from error
+        raise failure(_PROBLEM, error, path=path[-1] if path else None) from error
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _takes_any_number(module: torch.nn.Module) -> bool:
-    """Whether forward takes its inputs as one tuple, ``*inputs``: torch.export then wants what is free in them so."""
-    first = next(iter(inspect.signature(module.forward).parameters.values()), None)
-    return first is not None and first.kind is inspect.Parameter.VAR_POSITIONAL
-
-
-def _failure(error: Exception, path: list[str], *, free: bool) -> FrontEndError:
-    text = " ".join(str(error).split())
-    hint = "replace what depends on the values of tensors by torch.where or torch.cond"
-    if free and not path and BATCH in text:
-        hint = "the module fixes its batch: export with dynamic_batch=False"
-    return FrontEndError(
-        "the module cannot be captured as a graph",
-        node=f"module '{path[-1].removesuffix('.export_handler') or '(root)'}'" if path else "",
-        got=f"{type(error).__name__}: {text[:_LONGEST]}",
-        hint=hint,
-    )
-
-
-def _followed(module: torch.nn.Module, path: list[str]) -> list[Any]:
+def followed(module: torch.nn.Module, path: list[str]) -> list[Any]:
     """Hooks that keep in `path` the modules that are running: where one fails, it stays on top."""
     hooks: list[Any] = []
     for name, child in module.named_modules():

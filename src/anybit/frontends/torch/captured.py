@@ -71,7 +71,7 @@ class Captured:
 
     def _computed(self, node: fx.Node) -> Any:
         if node.op == "get_attr":
-            return _attribute(self.module, str(node.target))
+            return attribute(self.module, str(node.target))
         if node.op != "call_function":
             raise FrontEndError("a constant that is no tensor expression", node=where(node), got=node.op)
         target: Callable[..., Any] = node.target  # pyright: ignore[reportAssignmentType]
@@ -109,7 +109,7 @@ class Captured:
 
     def _is_free(self, source: fx.Node, values: torch.Tensor) -> bool:
         alone = len(source.users) == 1 and self._readers[source.target] == 1
-        return alone and _attribute(self.module, str(source.target)).shape == values.shape
+        return alone and attribute(self.module, str(source.target)).shape == values.shape
 
     def call(self, target: Any, *args: Any) -> fx.Node:
         """A call whose result depends on the inputs where an argument does."""
@@ -125,9 +125,16 @@ class Captured:
         self.module.graph.erase_node(old)
 
     def fold(self, node: fx.Node) -> None:
-        """Makes a constant of a node that is one."""
+        """Makes a constant of a node that is one.
+
+        Raises:
+            FrontEndError: It is no tensor, and no number.
+        """
+        value = self.constant(node, node, "value")
+        if not isinstance(value, torch.Tensor | float | int):
+            raise FrontEndError("a constant that is no tensor", node=where(node), got=type(value).__name__)
         with self.module.graph.inserting_before(node):
-            self.replace(node, self.new_constant(node.name, self.constant(node, node, "value")))
+            self.replace(node, self.new_constant(node.name, value))
 
     def finish(self) -> fx.GraphModule:
         """The graph without what nothing reads, ready to run."""
@@ -143,7 +150,8 @@ def where(node: fx.Node) -> str:
     return f"module '{path or '(root)'}', {getattr(node.target, '__name__', node.target)} '{node.name}'"
 
 
-def _attribute(module: torch.nn.Module, path: str) -> Any:
+def attribute(module: torch.nn.Module, path: str) -> Any:
+    """What a path of names leads to from a module."""
     value: Any = module
     for name in path.split("."):
         value = getattr(value, name)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import onnx_ir as ir
 import torch
 
 from anybit.arguments import checked
 from anybit.cleanup.clean import clean
-from anybit.errors import FrontEndError
 from anybit.frontends.agreement import Imported
-from anybit.frontends.torch.capture import Shapes, Tensors, capture, example
-from anybit.frontends.torch.comparison import compared_with_module
+from anybit.frontends.torch.call import call_of
+from anybit.frontends.torch.calls import compared_on
+from anybit.frontends.torch.capture import capture, run_once
+from anybit.frontends.torch.copies import copied, evaluated
 from anybit.frontends.torch.decomposed import rewrite_decomposed
 from anybit.frontends.torch.fake_quantize import rewrite_fake_quantize
+from anybit.frontends.torch.flat import flat
+from anybit.frontends.torch.free_axes import Shapes, Tensors
 from anybit.frontends.torch.frozen import freeze
 from anybit.frontends.torch.parameters import settle_parameters
 from anybit.frontends.torch.translate import translate
@@ -24,9 +27,11 @@ from anybit.frontends.torch.translate import translate
 @checked
 def from_torch(
     module: torch.nn.Module,
-    example_inputs: torch.Tensor | Sequence[torch.Tensor],
+    example_inputs: torch.Tensor | Sequence[Any] | Mapping[str, Any],
     *,
+    kwargs: Mapping[str, Any] | None = None,
     dynamic_batch: bool = True,
+    dynamic_shapes: Any = None,
     approximate: bool = False,
     tolerance: float | None = None,
     quiet: bool = False,
@@ -35,26 +40,37 @@ def from_torch(
 
     Understood are the quantisers of `anybit.frontends.torch`, fake quantisation of any range, the QAT modules of
     torch.ao, quantise/dequantise pairs of PT2E, and weights that torchao has quantised. Weights are put on their grid
-    as torch does it. The module is not changed.
+    as torch does it. bfloat16 and float16 are computed in float32. The module is not changed.
 
     Args:
-        module: Module whose arguments and results are tensors.
-        example_inputs: A tensor for each argument of its forward.
+        module: Module whose results are tensors or None, in tuples, lists and dicts.
+        example_inputs: Its arguments: one tensor, a sequence by position, or a mapping by name. Tensors in them, at any
+            depth, are the model's inputs, named after their parameters; numbers, texts, bool and None are fixed.
+        kwargs: Arguments by name beside those by position.
         dynamic_batch: Whether the first dimension of all inputs is free, and called N; else it is that of the example.
+            Scalars have none.
+        dynamic_shapes: The axes that are free, as `torch.export.export` takes them; the batch too is free only if it is
+            among them. None leaves it to `dynamic_batch`.
         approximate: Whether a quantiser of activations may become one Quant, which divides by the scale, where torch
             multiplies by its reciprocal: values within a rounding error of half a step may then fall to the other
             side. By default such a quantiser is written as Mul, Quant, Mul, which is exact.
         tolerance: Share of an output's largest magnitude that the two may differ by; a departure is an error where
             none is named.
-        quiet: Whether to say nothing about the comparison, which is else one line on stderr.
+        quiet: Whether to say nothing on stderr: about the comparison, which is one line, and about numbers of two
+            bytes.
 
     Raises:
         FrontEndError: Something has no exact translation, or the two depart; the message names the module.
+        UsageError: The arguments do not fit the module, or the free axes the arguments.
     """
-    inputs, shapes = example(example_inputs, dynamic_batch=dynamic_batch)
-    source = evaluated(module)
-    model = hub_model(freeze(copied(source)), inputs, shapes, approximate=approximate)
-    return compared_with_module(model, source, inputs, tolerance=tolerance, quiet=quiet)
+    source = evaluated(module, quiet=quiet)
+    call = call_of(source, example_inputs, kwargs, dynamic_batch=dynamic_batch, dynamic_shapes=dynamic_shapes)
+    prepared = copied(source)
+    source = flat(source, call)
+    run_once(source, call.tensors)
+    prepared = flat(freeze(prepared), call)
+    model = hub_model(prepared, call.tensors, call.shapes, approximate=approximate)
+    return compared_on(model, source, call, tolerance=tolerance, quiet=quiet)
 
 
 def hub_model(module: torch.nn.Module, inputs: Tensors, shapes: Shapes, *, approximate: bool) -> ir.Model:
@@ -64,28 +80,3 @@ def hub_model(module: torch.nn.Module, inputs: Tensors, shapes: Shapes, *, appro
     rewrite_decomposed(captured, approximate=approximate)
     settle_parameters(captured)
     return clean(translate(captured, inputs, shapes))
-
-
-def evaluated(module: torch.nn.Module) -> torch.nn.Module:
-    """A copy in evaluation mode."""
-    result = copied(module)
-    try:
-        return result.eval()
-    except NotImplementedError:  # graphs of torch.export have one mode
-        return result
-
-
-def copied(module: torch.nn.Module) -> torch.nn.Module:
-    """A deep copy.
-
-    Raises:
-        FrontEndError: The module cannot be copied.
-    """
-    try:
-        return copy.deepcopy(module)
-    except RuntimeError as error:
-        raise FrontEndError(
-            "the module cannot be copied",
-            got=" ".join(str(error).split()),
-            hint="use torch.nn.utils.parametrizations.weight_norm in the place of torch.nn.utils.weight_norm",
-        ) from error

@@ -7,8 +7,12 @@ from typing import Any
 import torch
 
 from anybit.errors import FrontEndError
+from anybit.frontends.torch.fake_quantized_weights import frozen_quantizer
+from anybit.frontends.torch.reference_form import without_quantized_tensors
 
 _CONVERTED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.ao.nn.quantizable")
+_IN_FLOAT = ("FloatFunctional", "FXFloatFunctional")  # of these packages, and yet no integer kernels
+_REFERENCE = "torch.ao.nn.quantized.reference"
 
 
 def freeze(module: torch.nn.Module) -> torch.nn.Module:
@@ -23,14 +27,18 @@ def freeze(module: torch.nn.Module) -> torch.nn.Module:
         kinds = {kind.__name__ for kind in type(child).__mro__}
         if child not in own:
             _check(path, child, kinds)
+        parent, _, name = path.rpartition(".")
+        if "FakeQuantizerBase" in kinds:
+            layer = module.get_submodule(parent)
+            setattr(layer, name, frozen_quantizer(path, child, layer))
         if "FakeQuantizeBase" not in kinds:
             continue
         own.update(child.modules())
         new = _frozen(path, child, fixed="FixedQParamsFakeQuantize" in kinds)
         if not path:
             return new
-        parent, _, name = path.rpartition(".")
         setattr(module.get_submodule(parent), name, new)
+    without_quantized_tensors(module)
     return module
 
 
@@ -38,7 +46,8 @@ def _check(path: str, child: torch.nn.Module, kinds: set[str]) -> None:
     """Refuses what has no frozen form."""
     where = f"module '{path or '(root)'}'"
     kind = type(child)
-    if kind.__module__.startswith(_CONVERTED):
+    own_kind = kind.__name__ in _IN_FLOAT or kind.__module__.startswith(_REFERENCE)
+    if kind.__module__.startswith(_CONVERTED) and not own_kind:
         dynamic = "dynamic" in kind.__module__
         raise FrontEndError(
             "a layer of torch's integer kernels" + (", whose scale depends on the data" if dynamic else ""),

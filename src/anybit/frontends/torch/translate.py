@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import operator
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
 import torch
+from onnxscript.onnx_opset import opset18 as opset
 from onnxscript.values import Opset
+from torch import fx
 
 from anybit.errors import FrontEndError
-from anybit.frontends.torch.capture import BATCH, Shapes, Tensors, exported, quietly
-from anybit.frontends.torch.captured import Captured, where
+from anybit.frontends.torch.capture import exported, quietly
+from anybit.frontends.torch.captured import Captured, attribute, where
+from anybit.frontends.torch.failure import failure
+from anybit.frontends.torch.free_axes import Shapes, Tensors
 from anybit.io.load import load
 from anybit.ops.operator import DOMAIN
 from anybit.ops.schemas import register_schemas
 
-_KNOWN = frozenset(("_operator", "anybit", "aten", "higher_order", "math", "prim", "prims"))
+_KNOWN = frozenset(("_operator", "anybit", "aten", "higher_order", "math", "prim", "prims", "torch"))
 """Where operators come from that torch's exporter, or this one, has translations for."""
 
-_LONGEST = 300  # characters of torch's own message
 _NOTES = "pkg.torch."
 
 
@@ -37,16 +43,14 @@ def translate(captured: Captured, inputs: Tensors, shapes: Shapes) -> ir.Model:
                 program, dynamo=True, custom_translation_table=_table(), verbose=False, optimize=True
             )
     except Exception as error:  # the exporter's errors have no common root
-        cause = error.__cause__ or error
-        raise FrontEndError(
-            "torch's ONNX exporter cannot translate the module",
-            got=" ".join(f"{type(cause).__name__}: {cause}".split())[:_LONGEST],
-            hint="replace the operator that it names",
+        cause = error.__cause__
+        raise failure(
+            "torch's ONNX exporter cannot translate the module", cause if isinstance(cause, Exception) else error
         ) from error
     model = load(made.model)
     _forget_the_machine(model)
     if shapes is not None:
-        _name_batch(model)
+        _name_axes(model, shapes)
     return model
 
 
@@ -59,20 +63,61 @@ def _forget_the_machine(model: ir.Model) -> None:
             del item.metadata_props[key]
 
 
-def _name_batch(model: ir.Model) -> None:
-    """Gives the free batch, which torch calls s and a number, its name."""
-    first = model.graph.inputs[0].shape
-    given = None if first is None else str(first[0])
+def _name_axes(model: ir.Model, shapes: Sequence[Mapping[int, Any]]) -> None:
+    """Gives the free axes, which torch calls s and a number, their names: the caller's, or input and axis."""
+    names: dict[str, str] = {}
+    for value, free in zip(model.graph.inputs, shapes, strict=False):
+        for axis, dim in free.items():
+            given = "" if value.shape is None else str(value.shape[axis])
+            if given.isidentifier():
+                names.setdefault(given, getattr(dim, "__name__", None) or f"{value.name}_{axis}")
+    if not names:
+        return
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
     values = [*model.graph.inputs, *(v for n in model.graph.all_nodes() for v in n.outputs)]
     for shape in (v.shape for v in values if v.shape is not None):
         for axis, size in enumerate(shape):
-            if not isinstance(size, int) and str(size) == given:
-                shape[axis] = BATCH
+            if not isinstance(size, int):
+                shape[axis] = pattern.sub(lambda m: names[m[1]], str(size))
+
+
+def _check_branches(captured: Captured) -> None:
+    """Refuses quantisers in the branches of torch.cond and its like, which torch's exporter cannot look into."""
+    for node in captured.module.graph.nodes:
+        if getattr(node.target, "namespace", None) != "higher_order":
+            continue
+        branches = [attribute(captured.module, str(n.target)) for n in node.all_input_nodes if n.op == "get_attr"]
+        inner = [n for b in branches if isinstance(b, fx.GraphModule) for n in b.graph.nodes if _is_quantizer(n)]
+        if inner:
+            raise FrontEndError(
+                f"a quantiser inside torch.{getattr(node.target, '__name__', 'cond')}",
+                node=where(node),
+                got=str(inner[0].target),
+                hint="quantise in front of it and behind it, or compute both branches and choose by torch.where",
+            )
+
+
+def _is_quantizer(node: fx.Node) -> bool:
+    name = str(node.target)
+    return node.op == "call_function" and name.startswith(("anybit.", "quantized_decomposed.", "aten.fake_quantize"))
+
+
+def _settle_numbers(captured: Captured) -> None:
+    """Floats that are computed of lengths, in Python's double precision, are float32 where they meet tensors."""
+    for node in captured.module.graph.nodes:
+        if getattr(node.target, "namespace", None) != "aten":
+            continue
+        for number in [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), torch.SymFloat)]:
+            with captured.module.graph.inserting_before(node):
+                single = captured.call(torch.ops.aten.scalar_tensor.default, number)
+            node.replace_input_with(number, single)
 
 
 def _settle_operators(captured: Captured) -> None:
     """Operators without translation: constants become their values, others are refused."""
     captured.module.graph.eliminate_dead_code()
+    _check_branches(captured)
+    _settle_numbers(captured)
     for node in list(captured.module.graph.nodes):
         origin = getattr(node.target, "namespace", None) or getattr(node.target, "__module__", "")
         if node.op != "call_function" or origin in _KNOWN:
@@ -90,6 +135,12 @@ def _settle_operators(captured: Captured) -> None:
 
 def _table() -> dict[Any, Any]:
     hub: Any = Opset(DOMAIN, 2)
+
+    def to_double(number: Any) -> Any:
+        return opset.Cast(number, to=ir.DataType.DOUBLE)
+
+    def to_quotient(a: Any, b: Any) -> Any:
+        return opset.Div(to_double(a), to_double(b))
 
     def to_quant(x: Any, scale: Any, zero_point: Any, bits: Any, signed: Any, narrow: Any, mode: str) -> Any:
         return hub.Quant(x, scale, zero_point, bits, signed=int(signed), narrow=int(narrow), rounding_mode=mode)
@@ -128,6 +179,8 @@ def _table() -> dict[Any, Any]:
 
     operators: Any = torch.ops.anybit  # the package has registered them
     return {
+        torch.sym_float: to_double,
+        operator.truediv: to_quotient,
         operators.quant.default: to_quant,
         operators.bipolar_quant.default: to_bipolar_quant,
         operators.trunc.default: to_trunc,

@@ -1,0 +1,1 @@
+"""Architectures that come from packages, with random weights, through the flows that quantise them."""

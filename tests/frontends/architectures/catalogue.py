@@ -1,0 +1,200 @@
+"""catalogue: more than 40 architectures of brevitas_examples, torchvision, timm and transformers, and their flows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.frontends.architectures import flows
+from tests.frontends.architectures.flows import images, tokens
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A net and the flow that it goes through.
+
+    Attributes:
+        name: As its package calls it.
+        exporter: The flow.
+        make: The quantised net, and its arguments.
+        brevitas: Whether `from_brevitas` exports it; else `from_torch`.
+        dynamic_batch: Whether it takes any batch.
+        small: Whether it is one of those that are tested with each change.
+    """
+
+    name: str
+    exporter: str
+    make: Callable[[], tuple[Any, tuple[Any, ...]]]
+    brevitas: bool = False
+    dynamic_batch: bool = True
+    small: bool = False
+
+
+def _vision(name: str, **options: Any) -> Any:
+    from torchvision import models
+
+    return models.get_model(name, weights=None, **options)
+
+
+def _quantizable(name: str) -> Any:
+    import torchvision.models.quantization as models
+
+    options = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    return getattr(models, name)(weights=None, quantize=False, **options)
+
+
+def _timm(name: str) -> Any:
+    import timm
+
+    return timm.create_model(name, pretrained=False, num_classes=10)
+
+
+_TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def _transformer(kind: str, **options: Any) -> Any:
+    """A model of a small configuration; attention is written out, and no keys are kept."""
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(**options)
+    config._attn_implementation = "eager"
+    config.use_cache = False
+    return getattr(transformers, f"{kind}Model")(config)
+
+
+_FEW = {"vocab_size": 64}
+_LLAMA = {**_TINY, **_FEW, "num_key_value_heads": 2, "max_position_embeddings": 64}
+_TRANSFORMERS: Mapping[str, Mapping[str, Any]] = {
+    "Bert": {**_TINY, **_FEW},
+    "Roberta": {**_TINY, **_FEW},
+    "Electra": {**_TINY, **_FEW, "embedding_size": 32},
+    "Albert": {**_TINY, **_FEW, "embedding_size": 32},
+    "DistilBert": {**_FEW, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+    "MobileBert": {
+        **_FEW,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "intra_bottleneck_size": 32,
+        "embedding_size": 32,
+        "true_hidden_size": 32,
+    },
+    "GPT2": {**_FEW, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
+    "OPT": {
+        **_FEW,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "ffn_dim": 64,
+        "word_embed_proj_dim": 32,
+        "max_position_embeddings": 64,
+    },
+    "Llama": _LLAMA,
+    "Mistral": _LLAMA,
+    "Qwen2": _LLAMA,
+}
+_SMALL = frozenset(
+    {
+        ("tfc_1w1a", "brevitas_examples"),
+        ("sfc_2w2a", "brevitas_examples"),
+        ("cnv_2w2a", "brevitas_examples"),
+        ("test_vit", "brevitas layerwise"),
+        ("test_resnet", "brevitas layerwise"),
+        ("test_byobnet", "torchao weights"),
+        ("test_convnext", "torchao weights"),
+        ("squeezenet1_1", "fx reference"),
+        ("shufflenet_v2_x0_5", "eager qat"),
+        ("Bert", "torchao weights"),
+        ("GPT2", "torchao weights"),
+        ("Llama", "brevitas layerwise"),
+    }
+)
+
+
+def architectures() -> list[Architecture]:
+    """All, in the order of the table."""
+    return [*_examples(), *_eager(), *_fx(), *_layerwise(), *_weight_only()]
+
+
+def _entry(name: str, exporter: str, make: Callable[[], Any], **options: Any) -> Architecture:
+    return Architecture(name, exporter, make, small=(name, exporter) in _SMALL, **options)
+
+
+def _examples() -> list[Architecture]:
+    shapes = {"fc": (1, 28), "cnv": (3, 32), "resnet": (3, 32)}
+    names = "tfc_1w1a tfc_1w2a tfc_2w2a sfc_1w1a sfc_2w2a lfc_1w1a lfc_1w2a cnv_1w1a cnv_1w2a cnv_2w2a resnet18_4w4a"
+    return [
+        _entry(
+            name,
+            "brevitas_examples",
+            lambda name=name, shape=shape: flows.brevitas_example(name, *shape),
+            brevitas=True,
+        )
+        for name in names.split()
+        for kind, shape in shapes.items()
+        if kind in name
+    ]
+
+
+def _eager() -> list[Architecture]:
+    names = "resnet18 resnet50 mobilenet_v2 mobilenet_v3_large shufflenet_v2_x0_5 googlenet"
+    return [
+        _entry(name, "eager qat", lambda name=name: flows.eager_qat(_quantizable(name), images(64)))
+        for name in names.split()
+    ]
+
+
+def _fx() -> list[Architecture]:
+    qat = "alexnet vgg11 resnet18 densenet121 mnasnet0_5 regnet_y_400mf efficientnet_b0"
+    reference = "squeezenet1_1 vgg11_bn resnet18 mobilenet_v2"
+    return [
+        *(_entry(n, "fx qat", lambda n=n: flows.fx_qat(_vision(n), images(64))) for n in qat.split()),
+        *(_entry(n, "fx reference", lambda n=n: flows.fx_reference(_vision(n), images(64))) for n in reference.split()),
+    ]
+
+
+def _layerwise() -> list[Architecture]:
+    nets = "test_vit test_resnet test_byobnet test_efficientnet test_convnext test_vit2 convnext_atto mobilevitv2_050"
+    return [
+        *(
+            _entry(
+                n, "brevitas layerwise", lambda n=n: flows.brevitas_layers(_timm(n), images(_size(n))), brevitas=True
+            )
+            for n in nets.split()
+        ),
+        *(
+            _entry(
+                n,
+                "brevitas layerwise",
+                lambda n=n: flows.brevitas_layers(_transformer(n, **_TRANSFORMERS[n]), tokens()),
+                brevitas=True,
+            )
+            for n in ("Bert", "DistilBert", "Electra", "OPT", "Llama")
+        ),
+    ]
+
+
+def _weight_only() -> list[Architecture]:
+    nets = "test_byobnet test_convnext test_vit vit_tiny_patch16_224 mixer_s32_224 levit_128s"
+    return [
+        *(
+            _entry(n, "torchao weights", lambda n=n: flows.weights_of_4_bits(_timm(n), images(_size(n))))
+            for n in nets.split()
+        ),
+        *(
+            _entry(
+                n,
+                "torchao weights",
+                lambda n=n: flows.weights_of_4_bits(_transformer(n, **_TRANSFORMERS[n]), tokens()),
+            )
+            for n in _TRANSFORMERS
+        ),
+    ]
+
+
+def _size(name: str) -> int:
+    if name.startswith("test_"):
+        return 160 if "vit" in name else 96
+    return 224 if name.endswith(("224", "128s")) else 96

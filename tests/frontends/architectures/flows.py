@@ -1,0 +1,91 @@
+"""flows: how a net of floats becomes one that is quantised, as the packages' own examples do it."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import types
+
+import torch
+
+# torchvision's wheel is built for another torch than the one of processors alone: of its own operators, which no
+# architecture here uses, there are none to register shapes for.
+sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
+
+
+def images(size, batch=2, channels=3):
+    return (torch.randn(batch, channels, size, size),)
+
+
+def tokens(length=12, vocabulary=64, batch=2):
+    return (torch.randint(0, vocabulary, (batch, length)),)
+
+
+def brevitas_example(name, channels, size):
+    """A net of brevitas_examples, its quantisers calibrated."""
+    from brevitas_examples.bnn_pynq.models import model_with_cfg
+
+    net, _ = model_with_cfg(name, pretrained=False)
+    inputs = images(size, channels=channels)
+    return _run(net.train(), inputs), inputs
+
+
+def brevitas_layers(net, inputs):
+    """Every layer in the place of which Brevitas has one, 8 bits, calibrated."""
+    from brevitas.graph.calibrate import calibration_mode
+    from brevitas.graph.quantize import layerwise_quantize
+
+    quantized = layerwise_quantize(copy.deepcopy(net).eval())
+    with torch.no_grad(), calibration_mode(quantized):
+        for _ in range(2):
+            quantized(*inputs)
+    return quantized.eval(), inputs
+
+
+def eager_qat(net, inputs):
+    """torch.ao's eager mode, as torchvision's quantised nets are made for."""
+    from torch.ao import quantization as ao
+
+    net.train()
+    net.fuse_model(is_qat=True)
+    net.qconfig = ao.get_default_qat_qconfig("fbgemm")
+    ao.prepare_qat(net, inplace=True)
+    net = _run(net, inputs)
+    net.apply(ao.disable_observer)
+    return net, inputs
+
+
+def fx_qat(net, inputs):
+    """torch.ao's FX mode, prepared for training."""
+    from torch.ao import quantization as ao
+    from torch.ao.quantization.quantize_fx import prepare_qat_fx
+
+    net = prepare_qat_fx(_run(net.train(), inputs).train(), ao.get_default_qat_qconfig_mapping("x86"), inputs)
+    net = _run(net.train(), inputs)
+    net.apply(ao.disable_observer)
+    return net, inputs
+
+
+def fx_reference(net, inputs):
+    """torch.ao's FX mode after training, in its reference form."""
+    from torch.ao import quantization as ao
+    from torch.ao.quantization.quantize_fx import convert_to_reference_fx, prepare_fx
+
+    prepared = prepare_fx(net.eval(), ao.get_default_qconfig_mapping("x86"), inputs)
+    return convert_to_reference_fx(_run(prepared, inputs)), inputs
+
+
+def weights_of_4_bits(net, inputs):
+    """torchao's weight-only quantisation in groups."""
+    from torchao.quantization import IntxWeightOnlyConfig, PerGroup, quantize_
+
+    net = net.eval()
+    quantize_(net, IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32)))
+    return net, inputs
+
+
+def _run(net, inputs):
+    with torch.no_grad():
+        for _ in range(2):
+            net(*inputs)
+    return net.eval()

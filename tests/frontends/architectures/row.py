@@ -1,0 +1,85 @@
+"""row: one architecture exported, and the export held against it on inputs that it has not seen."""
+
+from __future__ import annotations
+
+import copy
+import resource
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+
+import anybit
+from tests.frontends.architectures.catalogue import Architecture
+from tests.frontends.unseen import departing, scatter
+
+_FACTOR = 4  # by which more elements may depart than torch's own do between float32 and float64
+_SHARE = 1e-3
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+        name: Architecture.
+        exporter: The flow that quantised it.
+        result: "equal", "equal but for ties", "refused: " and the rule, "WRONG on unseen inputs", or "CRASHED: " and
+            the error.
+        unseen: Share of the elements that depart on inputs that the export has not seen; None without an export.
+        seconds: Processor time of the export.
+        megabytes: The most memory that the process had, the making of the net included.
+    """
+
+    name: str
+    exporter: str
+    result: str
+    unseen: float | None
+    seconds: float
+    megabytes: int
+
+
+def row_of(architecture: Architecture) -> Row:
+    """Makes and exports it."""
+    torch.manual_seed(0)
+    net, inputs = architecture.make()
+    export = anybit.from_brevitas if architecture.brevitas else anybit.from_torch
+    started, unseen = time.process_time(), None
+    try:
+        exported = export(net, inputs, dynamic_batch=architecture.dynamic_batch, quiet=True)
+    except anybit.AnybitError as error:
+        result = f"refused: {_rule(error)}"
+    except Exception as error:  # noqa: BLE001  what the table is there to find
+        result = f"CRASHED: {type(error).__name__}: {' '.join(str(error).split())[:80]}"
+    else:
+        result = _verdict(exported.agreement)
+    seconds = time.process_time() - started
+    if not result.startswith(("refused", "CRASHED")):
+        fresh = [_fresh(x) for x in inputs]
+        unseen = departing(exported, net, *fresh)
+        if unseen > max(_SHARE, _FACTOR * scatter(copy.deepcopy(net), *fresh)):
+            result = "WRONG on unseen inputs"
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return Row(architecture.name, architecture.exporter, result, unseen, round(seconds, 1), megabytes)
+
+
+def as_dict(row: Row) -> dict[str, object]:
+    """For JSON."""
+    return asdict(row)
+
+
+def _verdict(agreement: object) -> str:
+    """What the export says of itself; where it knows no ties, all that it returns is equal."""
+    verdict = getattr(agreement, "verdict", None)
+    return "equal" if verdict is None else str(verdict.value)
+
+
+def _rule(error: anybit.AnybitError) -> str:
+    problem = error.diagnosis.problem
+    return "ties" if problem == "the converted model departs from its source" else problem
+
+
+def _fresh(x: torch.Tensor) -> torch.Tensor:
+    if x.is_floating_point():
+        return 1.2 * torch.randn_like(x)
+    return x[:, torch.randperm(x.shape[1])]

@@ -1,0 +1,28 @@
+"""Twelve small architectures, of those of `make frontends-table`, by the flows of their packages."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from anybit.frontends.agreement import Agreement
+from tests.frontends.architectures.catalogue import architectures
+from tests.frontends.architectures.row import row_of
+
+EQUAL = ("equal", "equal but for ties")
+KNOWS_TIES = hasattr(Agreement, "verdict")  # else a net that has some is refused for them
+SMALL = [a for a in architectures() if a.small]
+
+
+@pytest.mark.parametrize("architecture", SMALL, ids=lambda a: f"{a.name}-{a.exporter}".replace(" ", "-"))
+def test_a_small_architecture(architecture):
+    with warnings.catch_warnings():  # the packages warn about one another
+        warnings.simplefilter("ignore")
+        row = row_of(architecture)
+    assert row.result in (EQUAL if KNOWS_TIES else (*EQUAL, "refused: ties"))
+
+
+def test_there_are_enough():
+    assert len(SMALL) == 12
+    assert len({a.name for a in architectures()}) >= 40
