@@ -48,8 +48,8 @@ def from_brevitas(
         module: Module whose arguments are tensors, and whose results are tensors or QuantTensors.
         example_inputs: A tensor for each argument of its forward.
         dynamic_batch: Whether the first dimension of all inputs is free, and called N; else it is that of the example.
-        tolerance: Share of an output's largest magnitude that the two may differ by; a departure is an error where
-            none is named.
+        tolerance: Share of a tensor's largest magnitude that its elements may differ by beyond float error, at each
+            layer fed with torch's own values; None for none.
         quiet: Whether to say nothing about the comparison, which is else one line on stderr.
 
     Raises:

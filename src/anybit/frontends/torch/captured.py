@@ -20,11 +20,19 @@ class Captured:
 
     Attributes:
         module: The graph; parameters and buffers are its attributes.
+        program: What torch.export made of the module.
         varying: Nodes that depend on the inputs; all others are constant.
+        source: The graph as it was captured, which no rewriting changes.
+        origins: The node of `source` whose value a node that was put in its place has, by name.
+        divided: Names of quantisers that divide by the scale where torch multiplies by its reciprocal.
     """
 
     module: fx.GraphModule
+    program: torch.export.ExportedProgram
     varying: set[fx.Node] = field(init=False)
+    source: fx.GraphModule = field(init=False)
+    origins: dict[str, str] = field(default_factory=dict[str, str])
+    divided: set[str] = field(default_factory=set[str])
     _readers: Counter[Any] = field(init=False)
     _known: dict[fx.Node, Any] = field(default_factory=dict[fx.Node, Any])
 
@@ -34,6 +42,11 @@ class Captured:
         for node in self.module.graph.nodes:
             if node.op == "placeholder" or any(n in self.varying for n in node.all_input_nodes):
                 self.varying.add(node)
+        original = fx.Graph()
+        result = original.graph_copy(self.module.graph, {})
+        original.output(result)
+        self.source = fx.GraphModule(self.module, original)
+        self.origins = {n.name: n.name for n in original.nodes if n.op == "call_function"}
 
     def nodes(self, *targets: Any) -> list[fx.Node]:
         """The calls of these operators, in order."""
@@ -71,7 +84,7 @@ class Captured:
 
     def _computed(self, node: fx.Node) -> Any:
         if node.op == "get_attr":
-            return _attribute(self.module, str(node.target))
+            return attribute(self.module, str(node.target))
         if node.op != "call_function":
             raise FrontEndError("a constant that is no tensor expression", node=where(node), got=node.op)
         target: Callable[..., Any] = node.target  # pyright: ignore[reportAssignmentType]
@@ -109,7 +122,7 @@ class Captured:
 
     def _is_free(self, source: fx.Node, values: torch.Tensor) -> bool:
         alone = len(source.users) == 1 and self._readers[source.target] == 1
-        return alone and _attribute(self.module, str(source.target)).shape == values.shape
+        return alone and attribute(self.module, str(source.target)).shape == values.shape
 
     def call(self, target: Any, *args: Any) -> fx.Node:
         """A call whose result depends on the inputs where an argument does."""
@@ -121,6 +134,8 @@ class Captured:
     def replace(self, old: fx.Node, new: fx.Node) -> None:
         """Lets the users of `old` read `new`, and takes `old` away."""
         new.meta.update({k: v for k, v in old.meta.items() if k in ("nn_module_stack", "val")})
+        if old.name in self.origins:
+            self.origins.setdefault(new.name, self.origins[old.name])
         old.replace_all_uses_with(new)
         self.module.graph.erase_node(old)
 
@@ -137,13 +152,19 @@ class Captured:
 
 def where(node: fx.Node) -> str:
     """How messages name a node: the path of the module that it is in, and its operator."""
-    stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
-    path = str(next(reversed(stack.values()))[0]) if stack else ""
-    path = path.removeprefix("L['self'].").removeprefix("L__self__.")
+    path = path_of(node)
     return f"module '{path or '(root)'}', {getattr(node.target, '__name__', node.target)} '{node.name}'"
 
 
-def _attribute(module: torch.nn.Module, path: str) -> Any:
+def path_of(node: fx.Node) -> str:
+    """The path of the module that a node is in; empty for the outermost one."""
+    stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
+    path = str(next(reversed(stack.values()))[0]) if stack else ""
+    path = path.removeprefix("L['self'].").removeprefix("L__self__.")
+    return path.removesuffix(".export_handler")
+
+
+def attribute(module: torch.nn.Module, path: str) -> Any:
     value: Any = module
     for name in path.split("."):
         value = getattr(value, name)
