@@ -142,7 +142,7 @@ class Captured:
     def fold(self, node: fx.Node) -> None:
         """Makes a constant of a node that is one."""
         with self.module.graph.inserting_before(node):
-            self.replace(node, self.new_constant(node.name, self.constant(node, node, "value")))
+            self.replace(node, self.new_constant(f"{node.name}_constant", self.constant(node, node, "value")))
 
     def finish(self) -> fx.GraphModule:
         """The graph without what nothing reads, ready to run."""

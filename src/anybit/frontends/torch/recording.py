@@ -53,7 +53,8 @@ class Traced:
         Of each tensor the captured graph itself is asked, not what the rewriting made of it.
         """
         names = {str(v.name) for node in self.model.graph.all_nodes() for v in node.outputs}
-        names |= self.model.graph.initializers.keys()
+        constants = self._constants()
+        names |= self.model.graph.initializers.keys() - constants.keys()
         nodes = {name: node for name, node in self.nodes.items() if name in names}
         origins = self.captured.origins
         wanted = {origins[node.name] for node in nodes.values() if node.name in origins}
@@ -61,7 +62,6 @@ class Traced:
         with torch.no_grad(), quietly():
             result = recorder.run(*(x.clone() for x in inputs))
         tensors = {name: recorder.found.get(origins.get(node.name, ""), None) for name, node in nodes.items()}
-        constants = self._constants()
         paths = {name: path_of(node) for name, node in nodes.items()}
         readers = {name: path for name, path in self._readers().items() if name in constants}
         single = frozenset(name for name, node in nodes.items() if _is_single(node))
