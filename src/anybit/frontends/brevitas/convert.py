@@ -24,6 +24,7 @@ from anybit.arguments import checked
 from anybit.errors import FrontEndError
 from anybit.frontends.agreement import Imported
 from anybit.frontends.brevitas.handlers import Activations, Biases, Truncations, Weights
+from anybit.frontends.brevitas.observers import refuse_observers
 from anybit.frontends.torch.capture import example, quietly
 from anybit.frontends.torch.comparison import compared_with_module
 from anybit.frontends.torch.convert import copied, evaluated, hub_model
@@ -55,6 +56,7 @@ def from_brevitas(
     Raises:
         FrontEndError: Something has no exact translation, or the two depart; the message names the module.
     """
+    refuse_observers(module)
     inputs, shapes = example(example_inputs, dynamic_batch=dynamic_batch)
     source = evaluated(module)
     source.register_forward_hook(_without_quant_tensors)

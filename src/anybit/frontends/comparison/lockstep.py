@@ -33,6 +33,7 @@ from anybit.frontends.comparison.float_error import (
 from anybit.graph.attributes import values_of_attributes
 from anybit.graph.walk import label, last_reads
 from anybit.ops.calls import operator_of, traits_of
+from anybit.ops.evaluate import EVALUATION_ERRORS
 from anybit.ops.operator import Operator
 from anybit.ops.standard.kernel import Kernel, is_float, widened
 from anybit.ops.standard.kernels import compile_node
@@ -151,7 +152,12 @@ class _Run:
         """Runs a node, and compares what it makes."""
         self._check_attributes(node)
         control = _CONTROL.get(node.op_type) if node.domain == "" else None
-        results = self.plain(node) if control is None else control(self, node)
+        try:
+            results = self.plain(node) if control is None else control(self, node)
+        except EVALUATION_ERRORS as error:
+            name = str(node.outputs[0].name) if node.outputs else ""
+            text = " ".join(str(error).split())
+            raise FrontEndError("the converted model departs from its source", node=self.place(name), got=text) from error
         for value, result in zip(node.outputs, results, strict=False):
             self.known[value] = self.compared(value, result)
 

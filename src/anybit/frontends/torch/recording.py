@@ -88,7 +88,21 @@ class Traced:
                 value = attribute(module, name)
                 if isinstance(value, torch.Tensor):
                     found[name] = _array(value)
+        for clip in self.model.graph:
+            made = self.nodes.get(str(clip.outputs[0].name)) if clip.op_type == "Clip" and clip.domain == "" else None
+            if made is not None and made.target is _ATEN.minimum.default:
+                found |= self._bounds(clip, made)
         return found
+
+    def _bounds(self, clip: ir.Node, made: fx.Node) -> dict[str, Array]:
+        """The constants of a Clip, into which torch's exporter puts a maximum and the minimum of that."""
+        lower: Any = made.args[0]
+        if lower.target is not _ATEN.maximum.default:
+            return {}
+        bounds = [node.args[1] for node in (lower, made)]
+        values = [attribute(self.captured.module, str(b.target)) for b in bounds if getattr(b, "op", "") == "get_attr"]
+        named = zip(clip.inputs[1:], values, strict=False)
+        return {str(v.name): _array(a) for v, a in named if v is not None} if len(values) == 2 else {}
 
     def _readers(self) -> dict[str, str]:
         """The path of the module that reads a constant."""
