@@ -81,3 +81,14 @@ def test_a_channel_of_one_integer_has_any_line_and_no_warning():
             found = requantize(_steps(levels, 5), np.zeros(3), lowest=lowest, highest=highest, room=np.ones(3))
         made = _requantized(found, np.full((3, 1), 5.0), np.zeros(3), lowest, highest)
         np.testing.assert_array_equal(made[found.found], np.clip(levels, lowest, highest)[found.found])
+
+
+def test_a_search_for_whole_layers_finds_the_same_and_stops_where_a_channel_has_none():
+    line = Steps(*(np.ones(2), np.zeros(2), np.array([[3.0, 6.0, 9.0], [2.0, 4.0, 6.0]]), np.zeros(2), np.full(2, 12.0)))
+    bent = Steps(*(np.ones(2), np.zeros(2), np.array([[3.0, 6.0, 9.0], [2.0, 3.0, 90.0]]), np.zeros(2), np.full(2, 99.0)))
+    options = {"lowest": 0.0, "highest": 3.0, "room": np.full(2, 127.0)}
+    wanted, given = (requantize(line, np.zeros(2), **options, whole=w) for w in (False, True))
+    assert wanted.found.all()
+    assert all(np.array_equal(getattr(wanted, k), getattr(given, k)) for k in ("factor", "bias", "multiplier", "found"))
+    assert requantize(bent, np.zeros(2), **options).found.tolist() == [True, False]
+    assert not requantize(bent, np.zeros(2), **options, whole=True).found.all()

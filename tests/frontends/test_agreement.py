@@ -1,4 +1,4 @@
-"""agreement: departures are found, counted and said, and ties are no departures."""
+"""agreement: departures are found, counted and said; ties are told from them, and a tolerance means what it says."""
 
 from __future__ import annotations
 
@@ -7,42 +7,47 @@ import pytest
 
 from anybit import load, run
 from anybit.errors import FrontEndError
-from anybit.frontends.agreement import compared, extreme
+from anybit.frontends.agreement import AgreementVerdict, compared, extreme
+from anybit.frontends.comparison.lockstep import Recording
 from tests.models import mlp, samples
 
 X = {"x": samples(32, 6)}
 
 
-def source(change):
-    """A framework that gives the model's own numbers, changed."""
-    return lambda inputs: [change(run(mlp(batch="N"), inputs, engine="reference")["y"])]
+def source(change, *, record=True):
+    """A framework that gives the model's own numbers, changed, and knows its quantised tensors."""
+
+    def framework(feeds):
+        names = [o.name for n in load(mlp(batch="N")).graph for o in n.outputs]
+        found = run(mlp(batch="N"), feeds, engine="reference", tensors=names)
+        tensors = {n: found[n] for n in names if n != "y"} if record else {}
+        return Recording(tensors, dict.fromkeys(tensors, "net")), [change(found["y"])]
+
+    return framework
 
 
-def test_equal_numbers_agree(capsys):
-    export = compared(load(mlp(batch="N")), source(lambda y: y), extreme(X))
+def test_equal_numbers_are_equal(capsys):
+    export = compared(load(mlp(batch="N")), source(lambda y: y), [X, extreme(X)])
+    assert export.agreement.verdict is AgreementVerdict.EQUAL
     assert export.agreement.holds
-    assert export.agreement.samples == 96
-    assert capsys.readouterr().err == (
-        "anybit: agrees with its source: 0 of 768 elements depart on 96 samples, largest difference 0\n"
-    )
+    assert export.agreement.samples == 128
+    assert capsys.readouterr().err.startswith("anybit: equal: ")
 
 
-def test_a_departure_is_an_error_unless_a_tolerance_is_named():
-    with pytest.raises(FrontEndError, match=r"output 'y'.*256 of 256 elements.*name a tolerance"):
-        compared(load(mlp(batch="N")), source(lambda y: y + 1), X, quiet=True)
-    assert not compared(load(mlp(batch="N")), source(lambda y: y + 1), X, tolerance=1e-3, quiet=True).agreement.holds
-    assert compared(load(mlp(batch="N")), source(lambda y: y + 1), X, tolerance=1.0, quiet=True).agreement.holds
+@pytest.mark.parametrize("offset", [1.0, 1e-3, -0.125])
+def test_a_departure_is_an_error_that_names_the_layer(offset):
+    with pytest.raises(FrontEndError, match=r"tensor 'y'.*256 of 256 elements"):
+        compared(load(mlp(batch="N")), source(lambda y: y + np.float32(offset)), [X], quiet=True)
 
 
-def test_one_tie_in_a_thousand_is_no_departure():
-    def one_step(y):
-        y.flat[0] += 0.125
-        return y
+def test_a_tolerance_loosens_what_it_says_and_nothing_else():
+    def off(y):
+        return y + np.float32(1e-3) * np.abs(y).max()
 
-    many = {"x": samples(256, 6)}
-    assert compared(load(mlp(batch="N")), source(one_step), many, quiet=True).agreement.holds
-    with pytest.raises(FrontEndError):
-        compared(load(mlp(batch="N")), source(one_step), {"x": samples(4, 6)}, quiet=True)
+    for tolerance in (0.0, 1e-5, 5e-4):
+        with pytest.raises(FrontEndError, match="departs from its source"):
+            compared(load(mlp(batch="N")), source(off), [X], tolerance=tolerance, quiet=True)
+    assert compared(load(mlp(batch="N")), source(off), [X], tolerance=2e-3, quiet=True).agreement.holds
 
 
 def test_extremes_keep_indices_and_types():

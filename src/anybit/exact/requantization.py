@@ -29,6 +29,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 _SECTIONS = 32  # of the logarithms of slopes, between those of the outermost corners
 _HALVINGS = 20
 _TIE = 2.0**-12  # levels that a line may seem to miss: one that meets ties, which round to even, has no room at all
+_SLACK = 2.0**-20  # relative; rounding to float32 may let a multiplier pass that misses a corner by less
 _MARGIN = 2.0**-20  # relative; a multiplier that has it bears being computed from scales, and other orders of rounding
 
 
@@ -61,7 +62,7 @@ class Corners:
     stay: Float64s
     height: Float64s
 
-    def of(self, channels: npt.NDArray[np.bool_]) -> Corners:
+    def of(self, channels: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Corners:
         """Those of some channels."""
         return Corners(self.reach[channels], self.stay[channels], self.height[channels])
 
@@ -71,7 +72,9 @@ class Corners:
         return low.max(axis=1, initial=-np.inf), high.min(axis=1, initial=np.inf)
 
 
-def requantize(steps: Steps, zero_point: Float64s, *, lowest: float, highest: float, room: Float64s) -> Requantization:
+def requantize(
+    steps: Steps, zero_point: Float64s, *, lowest: float, highest: float, room: Float64s, whole: bool = False
+) -> Requantization:
     """The coarsest factor, with a bias and a multiplier, that reproduces the steps of each channel.
 
     Args:
@@ -80,20 +83,34 @@ def requantize(steps: Steps, zero_point: Float64s, *, lowest: float, highest: fl
         lowest: Smallest level of the format, to which the result is clipped.
         highest: Largest one.
         room: By channel, the largest factor that the weights allow.
+        whole: Whether nothing is gained unless every channel is found: the search ends at the first that is not.
     """
     corners = corners_of(steps, zero_point, lowest=lowest, highest=highest)
     factor, bias, multiplier = np.ones(len(room)), np.zeros(len(room)), np.ones(len(room))
     found = np.zeros(len(room), np.bool_)
+    if whole and len(found) > 1:
+        hardest = np.asarray([np.isfinite(corners.reach).sum(axis=1).argmax()])
+        tried_alone = requantize(steps.of(hardest), zero_point[hardest], lowest=lowest, highest=highest, room=room[hardest])
+        if not tried_alone.found.all():
+            return Requantization(factor, bias, multiplier, found)
     slopes = _slopes(corners)
+    rooms = [corners.room(np.nan_to_num(slope, nan=1.0)) for slope in slopes]
+    binding = _binding(corners, slopes)
     for margin, step in product((_MARGIN, 0.0), _FACTORS):
-        for tried in slopes:
-            waiting = ~found & (room >= step) & ~np.isnan(tried)
-            if not waiting.any():
+        for tried, ends in zip(slopes, rooms, strict=True):
+            waiting = np.flatnonzero(~found & (room >= step) & ~np.isnan(tried))
+            if not len(waiting):
                 break
+            b = _bias((ends[0][waiting], ends[1][waiting]), tried[waiting], step)
+            low, high = _multipliers(binding.of(waiting), step, b)
+            possible = low <= high * (1 + _SLACK)
+            waiting, b = waiting[possible], b[possible]
+            if not len(waiting):
+                continue
             open_ = corners.of(waiting)
-            b, m = _candidate(open_, tried[waiting], step)
+            m = _multiplier(open_, step, b, tried[waiting])
             fits = np.logical_and.reduce([reproduces(open_, step, b, m * (1 + e)) for e in {0.0, margin, -margin}])
-            chosen = np.flatnonzero(waiting)[fits]
+            chosen = waiting[fits]
             factor[chosen], bias[chosen], multiplier[chosen] = step * steps.sign[chosen], b[fits], m[fits]
             found[chosen] = True
     return Requantization(factor, bias, multiplier, found)
@@ -181,17 +198,31 @@ def _width(corners: Corners, logarithm: Float64s) -> Float64s:
     return high - low
 
 
-def _candidate(corners: Corners, slope: Float64s, factor: int) -> tuple[Float64s, Float64s]:
-    """An integer bias, and the multiplier in the middle of what it leaves, for weights times `factor`."""
-    low, high = corners.room(slope)
+def _binding(corners: Corners, slopes: Float64s) -> Corners:
+    """The corners that bound the room for some of these slopes: what does not meet them meets no larger set."""
+    if not corners.height.size:
+        return corners
+    rows = np.arange(len(corners.height))
+    chosen = np.zeros(corners.height.shape, np.bool_)
+    for slope in slopes:
+        known = np.nan_to_num(slope, nan=1.0)[:, None]
+        chosen[rows, (corners.height - known * corners.reach).argmax(axis=1)] = True
+        chosen[rows, (corners.height - known * corners.stay).argmin(axis=1)] = True
+    count = int(chosen.sum(axis=1).max(initial=0))
+    order = np.argsort(~chosen, axis=1, kind="stable")[:, :count]  # behind its own, a channel takes others
+    return Corners(*(np.take_along_axis(a, order, axis=1) for a in (corners.reach, corners.stay, corners.height)))
+
+
+def _bias(room: tuple[Float64s, Float64s], slope: Float64s, factor: int) -> Float64s:
+    """The integer bias in the middle of the room for a line of this slope, for weights times `factor`."""
+    low, high = room
     low, high = np.where(np.isinf(low), high - 1, low), np.where(np.isinf(high), low + 1, high)
     with np.errstate(invalid="ignore"):  # a channel without corners has room on both sides for ever: bias 0
-        bias = np.rint(np.nan_to_num((low + high) / 2 / slope * factor))
-    return bias, _multiplier(corners, factor, bias, slope)
+        return np.rint(np.nan_to_num((low + high) / 2 / slope * factor))
 
 
-def _multiplier(corners: Corners, factor: int, bias: Float64s, slope: Float64s) -> Float64s:
-    """The middle of the multipliers that meet all corners with this bias, as float32."""
+def _multipliers(corners: Corners, factor: int, bias: Float64s) -> tuple[Float64s, Float64s]:
+    """The least and the largest multiplier that meet all corners with this bias; there is none if they cross."""
     low, high = np.zeros(len(bias)), np.full(len(bias), np.inf)
     for place, sense in ((corners.reach, 1.0), (corners.stay, -1.0)):
         at, wanted = (place * factor + bias[:, None]) * sense, corners.height * sense  # multiplier * at >= wanted
@@ -199,5 +230,11 @@ def _multiplier(corners: Corners, factor: int, bias: Float64s, slope: Float64s) 
             quotient = wanted / at
         low = np.maximum(low, np.where(at > 0, quotient, -np.inf).max(axis=1, initial=-np.inf))
         high = np.minimum(high, np.where(at < 0, quotient, np.inf).min(axis=1, initial=np.inf))
+    return low, high
+
+
+def _multiplier(corners: Corners, factor: int, bias: Float64s, slope: Float64s) -> Float64s:
+    """The middle of the multipliers that meet all corners with this bias, as float32."""
+    low, high = _multipliers(corners, factor, bias)
     middle = np.where(np.isinf(high), np.maximum(2 * low, slope / factor), (low + high) / 2)
     return np.clip(middle, 0.0, float(np.finfo(np.float32).max)).astype(np.float32).astype(np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.errors import Refusal
@@ -34,6 +35,11 @@ class Steps:
     lo: Float64s
     hi: Float64s
     proof: Proof = Proof.ENUMERATION
+
+    def of(self, channels: npt.NDArray[np.intp]) -> Steps:
+        """Those of some channels."""
+        arrays = (self.sign, self.first, self.thresholds, self.lo, self.hi)
+        return Steps(*(a[channels] for a in arrays), self.proof)
 
     def levels(self, integers: Float64s) -> Float64s:
         """The levels of (n, channels) integers."""

@@ -1,10 +1,11 @@
-"""agreement: a hub model against the framework that it comes from, on the same inputs."""
+"""agreement: a hub model against the framework that it comes from, tensor by tensor, on the same inputs."""
 
 from __future__ import annotations
 
+import enum
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,44 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.engines.engine import Engine
-from anybit.errors import FrontEndError
-from anybit.ops.calls import operator_of
+from anybit.errors import FrontEndError, UnsupportedError
+from anybit.frontends.comparison.lockstep import Recording, TensorAgreement, lockstep
 from anybit.runtime.compare import FLOAT_TOLERANCE, Difference, difference
 from anybit.runtime.session import Session
 
-SHARE_OF_TIES = 1e-3
-"""Of the elements behind a quantiser so many may depart: float32 sums fall to either side of a rounding boundary."""
+_NAMED = 3  # layers with ties that the one line names
+_CAUSE = "an error of anybit, unless the module computes differently each time that it runs"
 
-Framework = Callable[[Mapping[str, Array]], Sequence[Array]]
-"""Runs the framework's own model: inputs by name, outputs in order."""
+
+class AgreementVerdict(enum.Enum):
+    """Whether a converted model is its source."""
+
+    EQUAL = "equal"
+    TIES = "equal but for ties"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """How far the framework departs from itself: a measure for what ties may do.
+
+    Attributes:
+        elements: Number of elements of the outputs that were compared.
+        one_by_one: How many differ if each sample is run by itself; None where that cannot be done.
+        float64: How many differ if the framework computes in float64; None where that cannot be done.
+    """
+
+    elements: int
+    one_by_one: int | None
+    float64: int | None
+
+    def __str__(self) -> str:
+        parts = (
+            f"{count:,} of {self.elements:,} elements {how}"
+            for how, count in (("one by one", self.one_by_one), ("in float64", self.float64))
+            if count is not None
+        )
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -30,28 +59,53 @@ class Agreement:
 
     Attributes:
         samples: Number of samples that were compared.
-        outputs: One entry an output; its first model is the framework's.
-        quantized: Whether the model rounds activations, so that sums next to a boundary may fall to either side.
+        outputs: How its outputs differ, run as a whole by ONNX Runtime: the first model is the framework's. Behind a
+            tie they may differ by more than float error; the verdict does not follow from them.
+        tensors: Every tensor that the two were compared at, each made of the framework's own values one step before.
+        scatter: How far the framework departs from itself; None where that was not measured.
     """
 
     samples: int
     outputs: tuple[Difference, ...]
-    quantized: bool
+    tensors: tuple[TensorAgreement, ...] = ()
+    scatter: Scatter | None = None
+
+    @property
+    def verdict(self) -> AgreementVerdict:
+        """Equal, equal but for ties, or wrong."""
+        if any(t.departing for t in self.tensors):
+            return AgreementVerdict.WRONG
+        return AgreementVerdict.TIES if self.ties else AgreementVerdict.EQUAL
 
     @property
     def holds(self) -> bool:
-        """Whether every output is the framework's, by the rule of `SHARE_OF_TIES`."""
-        allowed = SHARE_OF_TIES if self.quantized else 0.0
-        return all(d.departing <= allowed * d.elements for d in self.outputs)
+        """Whether the model is its source, ties aside."""
+        return self.verdict is not AgreementVerdict.WRONG
+
+    @property
+    def ties(self) -> tuple[TensorAgreement, ...]:
+        """The tensors of which elements fall to the other side of a half step, in the order of the graph."""
+        return tuple(t for t in self.tensors if t.ties)
+
+    @property
+    def first_departure(self) -> TensorAgreement | None:
+        """The first tensor, in the order of the graph, that departs; None if none does."""
+        return next((t for t in self.tensors if t.departing), None)
 
     def __str__(self) -> str:
-        elements, departing = (sum(getattr(d, key) for d in self.outputs) for key in ("elements", "departing"))
+        departing, elements = (sum(getattr(d, key) for d in self.outputs) for key in ("departing", "elements"))
+        text = f"{self.verdict.value}: {len(self.tensors):,} tensors compared on {self.samples} samples"
+        if self.ties:
+            text += f"; {sum(t.ties for t in self.ties):,} ties in {_listed(self.ties)}"
         largest = max((d.largest for d in self.outputs), default=0.0)
-        verdict = "agrees with its source" if self.holds else "DEPARTS from its source"
-        return (
-            f"{verdict}: {departing:,} of {elements:,} elements depart on {self.samples} samples, "
-            f"largest difference {largest:.3g}"
-        )
+        text += f"; outputs: {departing:,} of {elements:,} elements depart, largest difference {largest:.3g}"
+        scatter = "" if self.scatter is None else str(self.scatter)
+        return f"{text}; the framework departs from itself in {scatter}" if scatter else text
+
+
+def _listed(ties: Sequence[TensorAgreement]) -> str:
+    named = ", ".join(f"'{t.layer or t.name}'" for t in ties[:_NAMED])
+    return named if len(ties) <= _NAMED else f"{named} and {len(ties) - _NAMED} more"
 
 
 @dataclass(frozen=True)
@@ -67,58 +121,85 @@ class Imported:
     agreement: Agreement
 
 
+Framework = Callable[[Mapping[str, Array]], tuple[Recording, Sequence[Array]]]
+"""Runs the framework's own model: inputs by name; what it computed on the way, and its outputs in order."""
+
+
 def compared(
     model: ir.Model,
     framework: Framework,
-    inputs: Mapping[str, Array],
+    batches: Sequence[Mapping[str, Array]],
     *,
     tolerance: float | None = None,
+    scatter: Scatter | None = None,
     quiet: bool = False,
 ) -> Imported:
-    """The model, if it gives the framework's numbers; says so in one line on stderr.
+    """The model, if it is its source; says so in one line on stderr.
 
     Args:
         model: Converted model.
         framework: Runs the source; its outputs come in the order of the model's.
-        inputs: What both are fed, by the model's names: random samples, and extreme ones.
-        tolerance: Share of an output's largest magnitude that elements may differ by; with one named, a departure is
-            no error. None takes that of float32 sums.
+        batches: What both are fed, by the model's names: random samples, and extreme ones.
+        tolerance: Share of a tensor's largest magnitude that its elements may differ by beyond float error; None and 0
+            for none.
+        scatter: How far the framework departs from itself.
         quiet: Whether to say nothing.
 
     Raises:
-        FrontEndError: An output departs, and no tolerance was named.
+        FrontEndError: The model is wrong; the message names the first layer that departs.
     """
-    wanted = [np.asarray(a) for a in framework(inputs)]
-    given = Session(model, engine=Engine.REFERENCE).run(dict(inputs))
-    share = FLOAT_TOLERANCE if tolerance is None else tolerance
-    differences = tuple(
-        difference(str(value.name), right, given[str(value.name)], value, share)
-        for value, right in zip(model.graph.outputs, wanted, strict=True)
-    )
-    samples = max((a.shape[0] for a in inputs.values() if a.ndim), default=1)
-    agreement = Agreement(samples, differences, _rounds_activations(model))
+    found: dict[str, TensorAgreement] = {}
+    outputs: list[tuple[Array, ...]] = []
+    for feeds in batches:
+        recording, results = framework(feeds)
+        names = [str(v.name) for v in model.graph.outputs]
+        known = {**recording.tensors, **dict(zip(names, results, strict=True))}
+        for tensor in lockstep(model, feeds, replace(recording, tensors=known), tolerance=tolerance or 0.0):
+            before = found.get(tensor.name)
+            found[tensor.name] = tensor if before is None else before.plus(tensor)
+        outputs.append(tuple(results))
+    differences = _whole(model, batches, outputs)
+    samples = sum(max((a.shape[0] for a in feeds.values() if a.ndim), default=1) for feeds in batches)
+    agreement = Agreement(samples, differences, tuple(found.values()), scatter)
     if not quiet:
         sys.stderr.write(f"anybit: {agreement}\n")
-    if tolerance is None and not agreement.holds:
-        worst = max(differences, key=lambda d: d.departing / max(d.elements, 1))
+    first = agreement.first_departure
+    if first is not None:
         raise FrontEndError(
             "the converted model departs from its source",
-            node=f"output '{worst.name}'",
-            got=f"{worst.departing:,} of {worst.elements:,} elements, by up to {worst.largest:.3g}",
-            expected=f"{share:g} of the largest magnitude",
-            hint="name a tolerance to take it all the same",
+            node=f"module '{first.layer}', tensor '{first.name}'" if first.layer else f"tensor '{first.name}'",
+            got=f"{first.departing:,} of {first.elements:,} elements, by up to {first.largest:.3g}",
+            expected="what float error explains",
+            hint=_CAUSE,
         )
     return Imported(model, agreement)
 
 
-def _rounds_activations(model: ir.Model) -> bool:
-    varying: set[ir.Value | None] = set(model.graph.inputs)
-    for node in model.graph.all_nodes():
-        if any(v in varying for v in node.inputs):
-            if operator_of(node, model.opset_imports) is not None:
-                return True
-            varying.update(node.outputs)
-    return False
+def _whole(
+    model: ir.Model, batches: Sequence[Mapping[str, Array]], wanted: Sequence[Sequence[Array]]
+) -> tuple[Difference, ...]:
+    """How the outputs differ where the model runs as a whole."""
+    try:
+        session = Session(model, engine=Engine.ONNXRUNTIME)
+    except UnsupportedError:
+        session = Session(model, engine=Engine.REFERENCE)
+    parts = [session.run(dict(feeds)) for feeds in batches]
+    differences: list[Difference] = []
+    for position, value in enumerate(model.graph.outputs):
+        name = str(value.name)
+        given, right = (
+            [np.asarray(p).reshape(-1) for p in column]
+            for column in ([p[name] for p in parts], [w[position] for w in wanted])
+        )
+        flat = [difference(name, w, g, value, FLOAT_TOLERANCE) for g, w in zip(given, right, strict=True)]
+        differences.append(_together(flat))
+    return tuple(differences)
+
+
+def _together(parts: Sequence[Difference]) -> Difference:
+    worst = max(parts, key=lambda d: d.largest)
+    counts = {key: sum(getattr(d, key) for d in parts) for key in ("elements", "unequal", "departing")}
+    return replace(worst, **counts)
 
 
 def extreme(inputs: Mapping[str, Array], *, factor: float = 1e3) -> dict[str, Array]:

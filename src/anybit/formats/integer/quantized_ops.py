@@ -12,6 +12,7 @@ both have more than 7 bits.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -39,17 +40,18 @@ _PAIR = 32767  # of products, that kernels add in 16 bits
 _NEIGHBOURS = (0, 1, -1, 2, -2)  # of the quotient, in units in the last place
 
 
-def write(model: ir.Model, *, approximate: bool = False) -> Outcome:
+def write(model: ir.Model, *, approximate: bool = False, counted: bool = True) -> Outcome:
     """Writes every certified layer as QLinearConv or QLinearMatMul, all other quantisers as in QCDQ, in place.
 
     Args:
         model: Hub model.
         approximate: Whether layers may stay in float, and quantisers become what QuantizeLinear means.
+        counted: Whether refusals say how many channels of a layer fail; a search that stops at the first is shorter.
     """
-    return lower(model, _plan, approximate=approximate)
+    return lower(model, partial(_plan, counted=counted), approximate=approximate)
 
 
-def _plan(product: IntegerProduct, hub: Hub) -> _QuantizedOpsPlan | Refusal:
+def _plan(product: IntegerProduct, hub: Hub, *, counted: bool) -> _QuantizedOpsPlan | Refusal:
     layer = read_layer(product, hub.values)
     if isinstance(layer, Refusal):
         return layer
@@ -74,7 +76,8 @@ def _plan(product: IntegerProduct, hub: Hub) -> _QuantizedOpsPlan | Refusal:
     for lowest, highest in dict.fromkeys((declared, _reached(steps, declared))):
         offset = y.lowest - declared[0]
         ends = replace(y, lowest=int(lowest + offset), highest=int(highest + offset))
-        result = _certified(layer, last, steps, quantizer.zero_point, x, ends, (lowest, highest))
+        limits = (lowest, highest)
+        result = _certified(layer, last, steps, quantizer.zero_point, x, ends, limits, counted=counted)
         if isinstance(result, _QuantizedOpsPlan):
             break
     return result or Refusal(problem="no levels", node=label(layer.quantizer))
@@ -104,11 +107,14 @@ def _certified(
     x: Stored,
     y: Stored,
     limits: tuple[float, float],
+    *,
+    counted: bool,
 ) -> _QuantizedOpsPlan | Refusal:
     """The layer with a bias and a multiplier for each channel, if they reproduce all steps between the limits."""
     zero_point = np.broadcast_to(zero_points.reshape(-1), layer.scale.shape)
     lowest, highest = limits
-    found = requantize(steps, zero_point, lowest=lowest, highest=highest, room=_room(layer, x))
+    room = _room(layer, x)
+    found = requantize(steps, zero_point, lowest=lowest, highest=highest, room=room, whole=not counted)
     corners = corners_of(steps, zero_point, lowest=lowest, highest=highest)
     scale, fits = _weight_scale(found, corners, x.one_scale, y.one_scale)
     weights = layer.weights * found.factor.reshape(_across(layer))
@@ -117,7 +123,7 @@ def _certified(
         return Refusal(
             problem="no multiplier and bias reproduce its steps",
             node=label(layer.product),
-            got=f"{int((~fits).sum())} of {layer.channels} channels",
+            got=f"{int((~fits).sum())} of {layer.channels} channels" if counted else "at least one channel",
         )
     largest = x.largest_sum(layer.magnitudes * np.abs(found.factor)) + np.abs(found.bias)
     if (largest > LARGEST_SUM).any():

@@ -24,6 +24,7 @@ from anybit.errors import FrontEndError
 from anybit.frontends.agreement import Imported
 from anybit.frontends.brevitas.decisions import Decisions
 from anybit.frontends.brevitas.handlers import Activations, Biases, Truncations, Weights
+from anybit.frontends.brevitas.observers import refuse_observers
 from anybit.frontends.torch.call import call_of
 from anybit.frontends.torch.calls import compared_on
 from anybit.frontends.torch.capture import quietly, run_once
@@ -56,8 +57,8 @@ def from_brevitas(
         dynamic_batch: Whether the first dimension of all inputs is free, and called N; else it is that of the example.
             Scalars have none.
         dynamic_shapes: The axes that are free, as `torch.export.export` takes them; None leaves it to `dynamic_batch`.
-        tolerance: Share of an output's largest magnitude that the two may differ by; a departure is an error where
-            none is named.
+        tolerance: Share of a tensor's largest magnitude that its elements may differ by beyond float error, at each
+            layer fed with torch's own values; None for none.
         quiet: Whether to say nothing on stderr: about the comparison, which is one line, and about numbers of two
             bytes.
 
@@ -65,6 +66,7 @@ def from_brevitas(
         FrontEndError: Something has no exact translation, or the two depart; the message names the module.
         UsageError: The arguments do not fit the module, or the free axes the arguments.
     """
+    refuse_observers(module)
     source = evaluated(module, quiet=quiet)
     call = call_of(source, example_inputs, kwargs, dynamic_batch=dynamic_batch, dynamic_shapes=dynamic_shapes)
     prepared = flat(copied(source), call, values=_values)
@@ -74,8 +76,8 @@ def from_brevitas(
     decisions = Decisions(prepared)
     decisions.note(*call.tensors)
     with decisions.given():
-        model = hub_model(prepared, call.tensors, call.shapes, approximate=False)
-    return compared_on(model, source, call, tolerance=tolerance, quiet=quiet)
+        traced = hub_model(prepared, call.tensors, call.shapes, approximate=False)
+    return compared_on(traced, source, call, tolerance=tolerance, quiet=quiet)
 
 
 def _values(result: Any) -> Any:

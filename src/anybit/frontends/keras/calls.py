@@ -50,14 +50,30 @@ def framework_of(thing: object) -> str:
     return str(module).split(".", maxsplit=1)[0]
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a call made.
+
+    Attributes:
+        symbol: The framework's symbolic tensor.
+        tensor: The tensor in the graph.
+        path: Name of the layer.
+    """
+
+    symbol: Any
+    tensor: LayerTensor
+    path: str
+
+
 def convert_calls(
     graph: Graph, model: Any, inputs: Sequence[LayerTensor], build: Builder, path: str = ""
-) -> list[tuple[str, LayerTensor]]:
+) -> tuple[list[tuple[str, LayerTensor]], list[Made]]:
     """Writes every call of a model into the graph, those of nested models too.
 
     Returns:
-        The outputs of the model, each with the name of the layer that makes it.
+        The outputs of the model, each with the name of the layer that makes it; and what each of its own calls made.
     """
+    made: list[Made] = []
     where = path or str(model.name)
     nodes = list(_nodes(model, where))
     known = {
@@ -73,11 +89,12 @@ def convert_calls(
         if _settings(node).get("training"):
             raise call.refusal("called with training=True", expected="inference")
         if _is_model(layer):
-            results = [t for _, t in convert_calls(graph, layer, given, build, call.path)]
+            results = [t for _, t in convert_calls(graph, layer, given, build, call.path)[0]]
         else:
             results = [build(graph, call)]
+        made += [Made(t, r, call.path) for t, r in zip(produced, results, strict=True)]
         known.update({id(t): (str(layer.name), r) for t, r in zip(produced, results, strict=True)})
-    return [known[id(t)] for t in flat(model.outputs)]
+    return [known[id(t)] for t in flat(model.outputs)], made
 
 
 def _nodes(model: Any, where: str) -> Iterator[Any]:

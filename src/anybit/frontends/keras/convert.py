@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from anybit.cleanup.set_batch import SetBatch
 from anybit.engines.sampling import random_inputs
 from anybit.errors import FrontEndError, InputError
 from anybit.frontends.agreement import Imported, compared, extreme
-from anybit.frontends.keras.calls import convert_calls, flat
+from anybit.frontends.comparison.lockstep import Recording
+from anybit.frontends.keras.calls import FRAMEWORKS, Made, convert_calls, flat, framework_of
 from anybit.frontends.keras.graph import Graph, LayerTensor
 from anybit.frontends.keras.layers import build
 from anybit.frontends.keras.qkeras_quantizers import straight_through_off
@@ -42,8 +43,8 @@ def from_keras(
         model: Built model, with all layers in float32.
         inputs: What to compare on, by input name, samples along the first axis; the same beyond all ranges and all
             zeros are added. None draws `samples` random ones.
-        tolerance: Share of an output's largest magnitude that elements may differ by; with one named, a departure is
-            no error.
+        tolerance: Share of a tensor's largest magnitude that its elements may differ by beyond float error, at each
+            layer fed with the framework's own values; None for none.
         samples: Number of random samples.
         seed: Seed of the random samples.
         batch: Batch size of the hub model; None leaves it free, unless the model fixes it.
@@ -60,15 +61,15 @@ def from_keras(
     with straight_through_off(model):
         graph = Graph(str(model.name))
         given = [_input(graph, tensor) for tensor in flat(model.inputs)]
-        for name, tensor in convert_calls(graph, model, given, build):
+        outputs, made = convert_calls(graph, model, given, build)
+        for name, tensor in outputs:
             graph.output(tensor, name)
         result = graph.finished()
         names = [str(value.name) for value in result.graph.inputs]
         fed = random_inputs(result, samples, seed=seed) if inputs is None else _checked(inputs, names)
         fed = extreme(fed, factor=_FACTOR_QKERAS if hasattr(model, "submodules") else _FACTOR)
-        export = compared(
-            result, lambda feeds: _run(model, [feeds[n] for n in names], fixed), fed, tolerance=tolerance, quiet=quiet
-        )
+        source = _Source(model, made, fixed)
+        export = compared(result, source.run, [{n: fed[n] for n in names}], tolerance=tolerance, quiet=quiet)
     size = batch if fixed is None else fixed
     return export if size is None else replace(export, model=SetBatch(int(size))(export.model).model)
 
@@ -76,6 +77,40 @@ def from_keras(
 _FACTOR = 1e3
 _FACTOR_QKERAS = 32.0
 """How far beyond the samples the extreme ones lie: QKeras' binary and ternary lose the last bits of x in the result."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A Keras model, the outputs of whose layers are known.
+
+    Attributes:
+        model: The model.
+        made: What its calls made in the graph.
+        batch: Batch size that it fixes.
+    """
+
+    model: Any
+    made: Sequence[Made]
+    batch: int | None
+
+    def run(self, feeds: Mapping[str, Array]) -> tuple[Recording, list[Array]]:
+        """What its layers give, in the layout of the graph; and its outputs."""
+        inputs = list(feeds.values())
+        known = [m for m in self.made if m.tensor.value.producer() is not None]
+        inner = _model_of(self.model)(inputs=flat(self.model.inputs), outputs=[m.symbol for m in known])
+        arrays = _run(inner, inputs, self.batch)
+        tensors = {str(m.tensor.value.name): _laid_out(a, m.tensor) for m, a in zip(known, arrays, strict=True)}
+        layers = {str(m.tensor.value.name): m.path for m in known}
+        return Recording(tensors, layers), _run(self.model, inputs, self.batch)
+
+
+def _model_of(model: Any) -> Any:
+    """The class that makes a model of symbolic tensors, in the Keras that this model is of."""
+    return next(k for k in type(model).__mro__ if k.__name__ == "Model" and framework_of(k) in FRAMEWORKS)
+
+
+def _laid_out(array: Array, tensor: LayerTensor) -> Array:
+    return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if tensor.channels_first else array
 
 
 def _run(model: Any, inputs: Sequence[Array], batch: int | None) -> list[Array]:

@@ -73,14 +73,24 @@ def write_constant(captured: Captured, node: fx.Node, values: torch.Tensor, quan
 def write_activation(captured: Captured, x: fx.Node, meaning: Affine, name: str, *, approximate: bool) -> fx.Node:
     """The quantiser of a tensor that depends on the inputs, as the module's docstring says."""
     centred = meaning.quantizer.centred()
-    if approximate or division_agrees(centred, meaning.reciprocal):
-        return _quant(captured, x, centred, name)
+    agrees = division_agrees(centred, meaning.reciprocal)
+    if approximate or agrees:
+        y = _quant(captured, x, centred, name)
+        captured.divided.update([] if agrees else _names_of_quantizers(y))
+        return y
     factor = captured.new_constant(f"{name}_reciprocal", meaning.reciprocal)
     unit = Quantizer(np.ones((), np.float32), centred.zero_point, centred.lo, centred.hi, grid=centred.grid)
     scaled = captured.call(torch.ops.aten.mul.Tensor, x, factor)
     integers = _quant(captured, scaled, unit, name)
     scale = captured.new_constant(f"{name}_scale", centred.scale)
     return captured.call(torch.ops.aten.mul.Tensor, integers, scale)
+
+
+def _names_of_quantizers(y: fx.Node) -> list[str]:
+    """The Quant that a node is, or that it clips."""
+    while y.target is not torch.ops.anybit.quant.default:
+        y = y.all_input_nodes[0]
+    return [y.name]
 
 
 def _quant(captured: Captured, x: fx.Node, quantizer: Quantizer, name: str) -> fx.Node:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,27 +11,28 @@ import torch
 
 from anybit.arrays import Array
 from anybit.errors import FrontEndError
-from anybit.frontends.agreement import Agreement, Imported, compared
+from anybit.frontends.agreement import Imported
 from anybit.frontends.torch.call import Call
 from anybit.frontends.torch.capture import quietly
-from anybit.frontends.torch.comparison import compared_with_module
+from anybit.frontends.torch.comparison import compared_with_module, samples
 from anybit.frontends.torch.free_axes import BATCH
+from anybit.frontends.torch.recording import Traced
 
 _RANDOM = 3  # calls with random numbers like those of the example
 _FAR = 1e3
 
 
 def compared_on(
-    model: ir.Model, module: torch.nn.Module, call: Call, *, tolerance: float | None, quiet: bool
+    traced: Traced, module: torch.nn.Module, call: Call, *, tolerance: float | None, quiet: bool
 ) -> Imported:
     """The model, if it gives the module's numbers: on samples where all inputs share a batch, else on whole calls.
 
     Where axes beside the batch are free, there is a call of other lengths too.
 
     Raises:
-        FrontEndError: An output departs, and no tolerance was named; or an input has no part in the result.
+        FrontEndError: A tensor departs, or an input has no part in the result.
     """
-    names = [str(v.name) for v in model.graph.inputs]
+    names = [str(v.name) for v in traced.model.graph.inputs]
     if len(names) != len(call.tensors):
         unread = next((n for n in call.names if n not in names), "")
         raise FrontEndError(
@@ -42,18 +42,10 @@ def compared_on(
             expected=f"{len(call.tensors)} inputs",
             hint="leave it out of the example, or give it as None where forward allows that",
         )
-    if _joins(model, call):
-        return compared_with_module(model, module, call.tensors, tolerance=tolerance, quiet=quiet)
-    parts = [
-        compared(model, lambda feeds: _run(module, feeds), feeds, tolerance=tolerance, quiet=True).agreement
-        for feeds in calls(names, module, call)
-    ]
-    agreement = Agreement(
-        sum(p.samples for p in parts), tuple(d for p in parts for d in p.outputs), any(p.quantized for p in parts)
-    )
-    if not quiet:
-        sys.stderr.write(f"anybit: {agreement}\n")
-    return Imported(model, agreement)
+    joins = _joins(traced.model, call)
+    batches = samples(names, call.tensors, fixed=call.shapes is None) if joins else calls(names, module, call)
+    fixed = not joins or call.shapes is None
+    return compared_with_module(traced, module, batches, fixed=fixed, tolerance=tolerance, quiet=quiet)
 
 
 def _joins(model: ir.Model, call: Call) -> bool:

@@ -45,8 +45,8 @@ def capture(module: torch.nn.Module, inputs: Tensors, shapes: Shapes) -> Capture
         FrontEndError: It has control flow that depends on data, a batch that cannot be free, or operators that
             torch.export does not know.
     """
-    graph = exported(module, inputs, shapes).module(check_guards=False)
-    return Captured(graph)
+    program = exported(module, inputs, shapes)
+    return Captured(program.module(check_guards=False), program)
 
 
 def exported(module: torch.nn.Module, inputs: Tensors, shapes: Shapes) -> torch.export.ExportedProgram:

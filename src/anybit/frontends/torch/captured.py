@@ -20,11 +20,19 @@ class Captured:
 
     Attributes:
         module: The graph; parameters and buffers are its attributes.
+        program: What torch.export made of the module.
         varying: Nodes that depend on the inputs; all others are constant.
+        source: The graph as it was captured, which no rewriting changes.
+        origins: The node of `source` whose value a node that was put in its place has, by name.
+        divided: Names of quantisers that divide by the scale where torch multiplies by its reciprocal.
     """
 
     module: fx.GraphModule
+    program: torch.export.ExportedProgram
     varying: set[fx.Node] = field(init=False)
+    source: fx.GraphModule = field(init=False)
+    origins: dict[str, str] = field(default_factory=dict[str, str])
+    divided: set[str] = field(default_factory=set[str])
     _readers: Counter[Any] = field(init=False)
     _known: dict[fx.Node, Any] = field(default_factory=dict[fx.Node, Any])
 
@@ -34,6 +42,11 @@ class Captured:
         for node in self.module.graph.nodes:
             if node.op == "placeholder" or any(n in self.varying for n in node.all_input_nodes):
                 self.varying.add(node)
+        original = fx.Graph()
+        result = original.graph_copy(self.module.graph, {})
+        original.output(result)
+        self.source = fx.GraphModule(self.module, original)
+        self.origins = {n.name: n.name for n in original.nodes if n.op == "call_function"}
 
     def nodes(self, *targets: Any) -> list[fx.Node]:
         """The calls of these operators, in order."""
@@ -121,6 +134,8 @@ class Captured:
     def replace(self, old: fx.Node, new: fx.Node) -> None:
         """Lets the users of `old` read `new`, and takes `old` away."""
         new.meta.update({k: v for k, v in old.meta.items() if k in ("nn_module_stack", "val")})
+        if old.name in self.origins:
+            self.origins.setdefault(new.name, self.origins[old.name])
         old.replace_all_uses_with(new)
         self.module.graph.erase_node(old)
 
@@ -134,7 +149,7 @@ class Captured:
         if not isinstance(value, torch.Tensor | float | int):
             raise FrontEndError("a constant that is no tensor", node=where(node), got=type(value).__name__)
         with self.module.graph.inserting_before(node):
-            self.replace(node, self.new_constant(node.name, value))
+            self.replace(node, self.new_constant(f"{node.name}_constant", value))
 
     def finish(self) -> fx.GraphModule:
         """The graph without what nothing reads, ready to run."""
@@ -144,10 +159,16 @@ class Captured:
 
 def where(node: fx.Node) -> str:
     """How messages name a node: the path of the module that it is in, and its operator."""
+    path = path_of(node)
+    return f"module '{path or '(root)'}', {getattr(node.target, '__name__', node.target)} '{node.name}'"
+
+
+def path_of(node: fx.Node) -> str:
+    """The path of the module that a node is in; empty for the outermost one."""
     stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
     path = str(next(reversed(stack.values()))[0]) if stack else ""
     path = path.removeprefix("L['self'].").removeprefix("L__self__.")
-    return f"module '{path or '(root)'}', {getattr(node.target, '__name__', node.target)} '{node.name}'"
+    return path.removesuffix(".export_handler")
 
 
 def attribute(module: torch.nn.Module, path: str) -> Any:

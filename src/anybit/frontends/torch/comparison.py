@@ -3,123 +3,181 @@
 from __future__ import annotations
 
 import copy
-import sys
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import torch
 from torch.utils import _pytree
 
 from anybit.arrays import Array
 from anybit.errors import FrontEndError
-from anybit.frontends.agreement import Agreement, Imported, compared, extreme
-from anybit.frontends.torch.capture import Tensors, quietly
+from anybit.frontends.agreement import Imported, Scatter, compared, extreme
+from anybit.frontends.comparison.lockstep import Recording
+from anybit.frontends.torch.capture import quietly
+from anybit.frontends.torch.free_axes import Tensors
+from anybit.frontends.torch.recording import Traced
 from anybit.runtime.compare import FLOAT_TOLERANCE
 
-_RANDOM = 8  # random samples, at least
+_SAMPLES = 4  # at least, with those of the example
+_BEYOND = 1  # samples that are run again far beyond all ranges, and with zeros
 
 
 def compared_with_module(
-    model: ir.Model, module: torch.nn.Module, inputs: Tensors, *, tolerance: float | None, quiet: bool, seed: int = 0
+    traced: Traced,
+    module: torch.nn.Module,
+    batches: Sequence[Mapping[str, Array]],
+    *,
+    fixed: bool,
+    tolerance: float | None,
+    quiet: bool,
 ) -> Imported:
-    """The model, if it gives the module's numbers on the example, on random inputs like it, and on extreme ones.
+    """The model, if it is the module: on the example, on random inputs like it, and on extreme ones.
 
-    Samples on which the module itself gives other numbers in float64 are left out, if there are others: there a float32
-    sum lies next to a rounding boundary, and no order of summation is the right one.
+    The captured graph must give the module's own numbers, bit for bit; and the model what the captured graph gives, see
+    `anybit.frontends.comparison.lockstep`.
+
+    Args:
+        traced: The model.
+        module: Its source.
+        batches: What both are fed, by the model's names, the arguments in order.
+        fixed: Whether samples cannot be run one by one.
+        tolerance: As `from_torch` has it.
+        quiet: Likewise.
 
     Raises:
-        FrontEndError: An output departs, and no tolerance was named.
+        FrontEndError: One of them departs.
     """
-    first = model.graph.inputs[0].shape if model.graph.inputs else None
-    batch = first[0] if first is not None and first.rank() else None
-    framework = _Module(module, batch if isinstance(batch, int) else None)
-    names = [str(v.name) for v in model.graph.inputs]
-    if len(names) != len(inputs):
-        raise FrontEndError(
-            "an input has no part in the result", got=", ".join(names), expected=f"{len(inputs)} inputs"
-        )
-    normal = _samples(names, inputs, seed)
-    count = len(next(iter(normal.values())))
-    beyond = {name: array[count:] if array.ndim else array for name, array in extreme(normal).items()}
-    parts = [_compared(model, framework, feeds, tolerance) for feeds in (normal, beyond)]
-    agreement = Agreement(
-        sum(p.samples for p in parts), tuple(d for p in parts for d in p.outputs), any(p.quantized for p in parts)
-    )
-    if not quiet:
-        sys.stderr.write(f"anybit: {agreement}\n")
-    return Imported(model, agreement)
-
-
-def _compared(model: ir.Model, framework: _Module, feeds: Mapping[str, Array], tolerance: float | None) -> Agreement:
-    try:
-        return compared(model, framework, feeds, tolerance=tolerance, quiet=True).agreement
-    except FrontEndError:
-        stable = framework.stable(feeds)
-        if stable is None or stable.all() or not stable.any():
-            raise
-    kept = {name: array[stable] for name, array in feeds.items()}
-    return compared(model, framework, kept, tolerance=tolerance, quiet=True).agreement
+    framework = _Module(module, traced, 0.0 if tolerance is None else tolerance)
+    scatter = framework.scatter(batches[0], fixed=fixed)
+    return compared(traced.model, framework, batches, tolerance=tolerance, scatter=scatter, quiet=quiet)
 
 
 @dataclass(frozen=True)
 class _Module:
-    """Runs a module on arrays, in the order of its arguments, `batch` samples at a time."""
+    """Runs a module on arrays, in the order of its arguments."""
 
     module: torch.nn.Module
-    batch: int | None
+    traced: Traced
+    tolerance: float
 
-    def __call__(self, inputs: Mapping[str, Array]) -> list[Array]:
-        return self._run(self.module, [torch.from_numpy(np.array(a)) for a in inputs.values()])
+    def __call__(self, feeds: Mapping[str, Array]) -> tuple[Recording, list[Array]]:
+        inputs = _tensors(feeds)
+        recording, results = self.traced.record(inputs)
+        wanted = self._run(self.module, inputs)
+        given = [_array(r, index) for index, r in enumerate(results)]
+        if len(given) != len(wanted) or not all(map(self._same, given, wanted)):
+            self._refuse(inputs, given, wanted)
+        return recording, wanted
 
-    def stable(self, inputs: Mapping[str, Array]) -> Array | None:
-        """Which samples give the same results in float64; None where the module runs in one type only."""
-        wide = [torch.from_numpy(np.array(a)) for a in inputs.values()]
-        wide = [t.double() if t.is_floating_point() else t for t in wide]
-        single = self(inputs)
+    def _same(self, a: Array, b: Array) -> bool:
+        if a.shape != b.shape or np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+            return a.shape == b.shape
+        return _departing(a, b, max(self.tolerance, FLOAT_TOLERANCE)) == 0
+
+    def _refuse(self, inputs: Sequence[torch.Tensor], given: Sequence[Array], wanted: Sequence[Array]) -> None:
+        """Names the first module that gives what nothing in the captured graph is."""
+        known: set[bytes] = set()
+        self.traced.visit(inputs, lambda t: known.add(_digest(t)))
+        unknown: list[str] = []
+
+        def leave(path: str) -> Callable[[Any, Any, Any], None]:
+            def hook(module: Any, inputs: Any, result: Any) -> None:
+                del module, inputs
+                tensor = next((t for t in _pytree.tree_leaves(result) if isinstance(t, torch.Tensor)), None)
+                if tensor is not None and _digest(tensor) not in known:
+                    unknown.append(path)
+
+            return hook
+
+        hooks = [child.register_forward_hook(leave(path)) for path, child in self.module.named_modules()]
         try:
-            double = self._run(copy.deepcopy(self.module).double(), wide)
-        except (RuntimeError, TypeError, AssertionError):
+            self._run(self.module, inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        counts = [_departing(a, b, FLOAT_TOLERANCE) for a, b in zip(given, wanted, strict=False) if a.shape == b.shape]
+        raise FrontEndError(
+            "the captured graph departs from the module",
+            node=f"module '{next((p for p in unknown if p), '(root)')}'",
+            got=f"{sum(counts):,} of {sum(w.size for w in wanted):,} elements of the outputs",
+            expected="the module's own numbers",
+            hint="freeze what changes from run to run; see that its quantisers do not observe",
+        )
+
+    def scatter(self, feeds: Mapping[str, Array], *, fixed: bool) -> Scatter | None:
+        """How far the module departs from itself."""
+        inputs = _tensors(feeds)
+        wanted = self._run(self.module, inputs)
+        elements = sum(a.size for a in wanted)
+        alone = None if fixed else self._one_by_one(inputs, wanted)
+        return Scatter(elements, alone, self._float64(inputs, wanted))
+
+    def _one_by_one(self, inputs: Sequence[torch.Tensor], wanted: Sequence[Array]) -> int | None:
+        pieces = [self._run(self.module, [t[i : i + 1] for t in inputs]) for i in range(len(inputs[0]))]
+        joined = [np.concatenate(column) for column in zip(*pieces, strict=True) if column[0].ndim]
+        if [a.shape for a in joined] != [a.shape for a in wanted]:
             return None
-        samples = len(next(iter(inputs.values())))
-        if any(a.ndim == 0 or len(a) != samples for a in single):
+        return sum(_departing(a, b, FLOAT_TOLERANCE) for a, b in zip(joined, wanted, strict=True))
+
+    def _float64(self, inputs: Sequence[torch.Tensor], wanted: Sequence[Array]) -> int | None:
+        wide = [t.double() if t.is_floating_point() else t for t in inputs]
+        try:
+            given = self._run(copy.deepcopy(self.module).double(), wide)
+        except (RuntimeError, TypeError, AssertionError, FrontEndError):  # it fixes float32 somewhere
             return None
-        stable = np.ones(samples, np.bool_)
-        for a, b in zip(single, double, strict=True):
-            gap = np.abs(a.astype(np.float64) - b).reshape(samples, -1).max(axis=1, initial=0)
-            stable &= gap <= FLOAT_TOLERANCE * np.abs(a).max(initial=0)
-        step = self.batch or 1  # a batch is run as a whole, or not at all
-        return np.repeat(stable.reshape(-1, step).all(axis=1), step)
+        return sum(_departing(a, b, FLOAT_TOLERANCE) for a, b in zip(given, wanted, strict=True))
 
     def _run(self, module: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> list[Array]:
-        size = tensors[0].shape[0] if tensors[0].ndim else 1
-        step = self.batch or size
-        if step == size:
-            return self._once(module, tensors)
-        pieces = [self._once(module, [t[i : i + step] for t in tensors]) for i in range(0, size, step)]
-        return [np.concatenate(arrays) for arrays in zip(*pieces, strict=True)]
-
-    def _once(self, module: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> list[Array]:
         with torch.no_grad(), quietly():
-            leaves: list[object] = _pytree.tree_leaves(module(*tensors))
-        for index, leaf in enumerate(leaves):
-            if not isinstance(leaf, torch.Tensor):
-                raise FrontEndError(
-                    "a result is no tensor", node=f"output {index}", got=type(leaf).__name__, expected="a tensor"
-                )
-        return [leaf.detach().cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+            leaves: list[Any] = _pytree.tree_leaves(module(*(t.clone() for t in tensors)))
+        return [_array(leaf, index) for index, leaf in enumerate(leaves)]
 
 
-def _samples(names: Sequence[str], inputs: Tensors, seed: int) -> dict[str, Array]:
-    """The example, and random samples behind it: normal like its floats, drawn from its other elements."""
+def _array(leaf: Any, index: int) -> Array:
+    if not isinstance(leaf, torch.Tensor):
+        raise FrontEndError(
+            "a result is no tensor", node=f"output {index}", got=type(leaf).__name__, expected="a tensor"
+        )
+    return leaf.detach().cpu().numpy()
+
+
+def _departing(a: Array, b: Array, tolerance: float) -> int:
+    """How many elements differ by more than this share of the largest magnitude."""
+    left, right = a.astype(np.float64), b.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        same = (left == right) | (np.isnan(left) & np.isnan(right))
+        gap = np.where(same, 0.0, np.abs(left - right))
+    size = np.abs(right[np.isfinite(right)]).max(initial=0.0)
+    return int((~(gap <= tolerance * size)).sum())
+
+
+def _digest(tensor: torch.Tensor) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes()).digest()
+
+
+def _tensors(feeds: Mapping[str, Array]) -> list[torch.Tensor]:
+    return [torch.from_numpy(np.array(a)) for a in feeds.values()]
+
+
+def samples(names: Sequence[str], inputs: Tensors, *, fixed: bool, seed: int = 0) -> list[dict[str, Array]]:
+    """The example with random samples behind it, normal like its floats, drawn from its other elements; extremes."""
     generator = np.random.default_rng(seed)
     arrays = {name: t.detach().cpu().numpy() for name, t in zip(names, inputs, strict=True)}
     if any(a.ndim == 0 or len(a) == 0 for a in arrays.values()):
-        return arrays
+        return [arrays]
     size = len(inputs[0])
-    copies = -(-_RANDOM // size)
-    return {name: np.concatenate([a, *(_like(a, generator) for _ in range(copies))]) for name, a in arrays.items()}
+    if fixed:
+        like = {name: _like(a, generator) for name, a in arrays.items()}
+        both = extreme(arrays)
+        return [arrays, like, *({n: a[k * size : (k + 1) * size] for n, a in both.items()} for k in (1, 2))]
+    missing = max(_SAMPLES - size, 1)
+    like = {name: np.concatenate([_like(a, generator)] * -(-missing // size))[:missing] for name, a in arrays.items()}
+    normal = {name: np.concatenate([a[:_SAMPLES], like[name]]) for name, a in arrays.items()}
+    far = {name: a[_BEYOND:] for name, a in extreme({n: a[:_BEYOND] for n, a in normal.items()}).items()}
+    return [normal, far]
 
 
 def _like(array: Array, generator: np.random.Generator) -> Array:

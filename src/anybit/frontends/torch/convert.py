@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import onnx_ir as ir
 import torch
 
 from anybit.arguments import checked
@@ -21,6 +20,7 @@ from anybit.frontends.torch.flat import flat
 from anybit.frontends.torch.free_axes import Shapes, Tensors
 from anybit.frontends.torch.frozen import freeze
 from anybit.frontends.torch.parameters import settle_parameters
+from anybit.frontends.torch.recording import Traced
 from anybit.frontends.torch.translate import translate
 
 
@@ -54,8 +54,8 @@ def from_torch(
         approximate: Whether a quantiser of activations may become one Quant, which divides by the scale, where torch
             multiplies by its reciprocal: values within a rounding error of half a step may then fall to the other
             side. By default such a quantiser is written as Mul, Quant, Mul, which is exact.
-        tolerance: Share of an output's largest magnitude that the two may differ by; a departure is an error where
-            none is named.
+        tolerance: Share of a tensor's largest magnitude that its elements may differ by beyond float error, at each
+            layer fed with torch's own values; None for none.
         quiet: Whether to say nothing on stderr: about the comparison, which is one line, and about numbers of two
             bytes.
 
@@ -69,14 +69,15 @@ def from_torch(
     source = flat(source, call)
     run_once(source, call.tensors)
     prepared = flat(freeze(prepared), call)
-    model = hub_model(prepared, call.tensors, call.shapes, approximate=approximate)
-    return compared_on(model, source, call, tolerance=tolerance, quiet=quiet)
+    traced = hub_model(prepared, call.tensors, call.shapes, approximate=approximate)
+    return compared_on(traced, source, call, tolerance=tolerance, quiet=quiet)
 
 
-def hub_model(module: torch.nn.Module, inputs: Tensors, shapes: Shapes, *, approximate: bool) -> ir.Model:
-    """A module without observers as a clean hub model, not yet compared."""
+def hub_model(module: torch.nn.Module, inputs: Tensors, shapes: Shapes, *, approximate: bool) -> Traced:
+    """A module without observers as a clean hub model, not yet compared, and what each of its tensors is in torch."""
     captured = capture(module, inputs, shapes)
     rewrite_fake_quantize(captured, approximate=approximate)
     rewrite_decomposed(captured, approximate=approximate)
     settle_parameters(captured)
-    return clean(translate(captured, inputs, shapes))
+    translated = translate(captured, inputs, shapes)
+    return Traced(clean(translated.model), captured, translated.nodes)

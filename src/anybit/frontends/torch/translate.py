@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
@@ -18,6 +19,7 @@ from anybit.frontends.torch.capture import exported, quietly
 from anybit.frontends.torch.captured import Captured, attribute, where
 from anybit.frontends.torch.failure import failure
 from anybit.frontends.torch.free_axes import Shapes, Tensors
+from anybit.frontends.torch.program import program_of
 from anybit.io.load import load
 from anybit.ops.operator import DOMAIN
 from anybit.ops.schemas import register_schemas
@@ -28,14 +30,27 @@ _KNOWN = frozenset(("_operator", "anybit", "aten", "higher_order", "math", "prim
 _NOTES = "pkg.torch."
 
 
-def translate(captured: Captured, inputs: Tensors, shapes: Shapes) -> ir.Model:
+@dataclass(frozen=True)
+class Translated:
+    """A graph in ONNX.
+
+    Attributes:
+        model: The model.
+        nodes: The node of the captured graph that each tensor is the value of, by the tensor's name.
+    """
+
+    model: ir.Model
+    nodes: Mapping[str, fx.Node]
+
+
+def translate(captured: Captured, inputs: Tensors, shapes: Shapes) -> Translated:
     """The graph in ONNX operators and those of the hub.
 
     Raises:
         FrontEndError: An operator has no translation.
     """
     _settle_operators(captured)
-    program = exported(captured.finish(), inputs, shapes)
+    program = program_of(captured) or exported(captured.finish(), inputs, shapes)
     register_schemas()
     try:
         with quietly():
@@ -51,7 +66,21 @@ def translate(captured: Captured, inputs: Tensors, shapes: Shapes) -> ir.Model:
     _forget_the_machine(model)
     if shapes is not None:
         _name_axes(model, shapes)
-    return model
+    return Translated(model, _origins(captured, made.exported_program))
+
+
+def _origins(captured: Captured, program: Any) -> dict[str, fx.Node]:
+    """From the names that torch gives the tensors, while it decomposes operators, to the nodes that it was given.
+
+    Where it made several of a node, the last one has its value.
+    """
+    known = {n.name: n for n in captured.module.graph.nodes if n.op == "call_function"}
+    last: dict[str, str] = {}
+    for node in program.graph.nodes:
+        sources = node.meta.get("from_node") or ()
+        if node.op == "call_function" and sources and sources[-1].name in known:
+            last[sources[-1].name] = node.name
+    return {name: known[source] for source, name in last.items()}
 
 
 def _forget_the_machine(model: ir.Model) -> None:
@@ -118,6 +147,7 @@ def _settle_operators(captured: Captured) -> None:
     captured.module.graph.eliminate_dead_code()
     _check_branches(captured)
     _settle_numbers(captured)
+    _fold_constants(captured)
     for node in list(captured.module.graph.nodes):
         origin = getattr(node.target, "namespace", None) or getattr(node.target, "__module__", "")
         if node.op != "call_function" or origin in _KNOWN:
@@ -131,6 +161,23 @@ def _settle_operators(captured: Captured) -> None:
                 got=str(node.target),
                 hint="write it in torch operators, or with those of anybit.frontends.torch",
             )
+
+
+def _fold_constants(captured: Captured) -> None:
+    """Lets torch itself compute what is constant, up to the last bit; quantised constants stay as they are."""
+    quantized: set[fx.Node] = set()
+    for node in list(captured.module.graph.nodes):
+        if getattr(node.target, "namespace", "") == "anybit" or any(n in quantized for n in node.all_input_nodes):
+            quantized.add(node)
+        elif node.op == "call_function" and node not in captured.varying and _is_read(captured, node):
+            captured.fold(node)
+
+
+def _is_read(captured: Captured, node: fx.Node) -> bool:
+    """Whether something that is not constant reads this tensor."""
+    if not isinstance(node.meta.get("val"), torch.Tensor):
+        return False
+    return any(user in captured.varying or user.op == "output" for user in node.users)
 
 
 def _table() -> dict[Any, Any]:
