@@ -302,7 +302,13 @@ class _Builder:
         known = steps_of(function_of(held, scale, node))
         if isinstance(known, Refusal):
             return known
-        base, step, thresholds = float_thresholds(known, y.zero)
+        lo = int(known.first.min())
+        hi = int((known.first + np.isfinite(known.thresholds).sum(axis=1)).max())
+        if hi - lo >= _BYTES:
+            return Refusal(problem="more levels than a byte holds", node=label(node), got=str(hi - lo + 1))
+        zero = -lo if lo < 0 or hi >= _BYTES else 0  # of all reals: the grid holds those alone that occur
+        y = replace(y, zero=zero, lo=lo + zero, hi=hi + zero)
+        base, step, thresholds = float_thresholds(known, zero)
         return Compare(port, -1, layout.channels, layout.channels_first, base, step, thresholds), y
 
     def _input(self, source: ir.Value, layout: Layout) -> int | Refusal:
