@@ -49,7 +49,7 @@ struct PackedProduct : Packed {
   bool is_halved = false;  // whether thresholds are too many to be compared one by one
 };
 
-struct PackedDepthwise : Packed {
+struct PackedDepthwise : PackedProduct {
   PackedDepthwise() { is_depthwise = true; }
   std::vector<int16_t> weights;  // [taps][channels, filled up to a multiple of 16]
   int32_t wide = 0;
@@ -57,9 +57,9 @@ struct PackedDepthwise : Packed {
 
 constexpr int32_t kMostCompared = 24;
 
-void prepare_epilogue(const Step& step, PackedProduct& p, int32_t each) {
+void prepare_epilogue(const Step& step, PackedProduct& p, int32_t each, int32_t groups) {
   const Epilogue& e = step.epilogue;
-  const size_t columns = size_t(p.blocks) * step.group * kBlock;
+  const size_t columns = size_t(p.blocks) * groups * kBlock;
   p.offset.assign(columns, 0);
   p.base.assign(columns, 0);
   p.step.assign(columns, 1);
@@ -110,6 +110,9 @@ void prepare_product(const Plan& plan, Step& step) {
     packed->weights.assign(size_t(packed->wide) * taps, 0);
     for (int32_t o = 0; o < step.outputs; o++)
       for (int32_t t = 0; t < taps; t++) packed->weights[size_t(t) * packed->wide + o] = step.weights[size_t(o) * taps + t];
+    packed->blocks = packed->wide / kBlock;
+    packed->is_short = true;
+    prepare_epilogue(step, *packed, step.outputs, 1);
     step.packed = std::move(packed);
     return;
   }
@@ -165,7 +168,7 @@ void prepare_product(const Plan& plan, Step& step) {
           p.bytes[at * kBlock * 4 + column * 4 + k % 4] = value;
       }
   }
-  prepare_epilogue(step, p, each);
+  prepare_epilogue(step, p, each, step.group);
   step.packed = std::move(packed);
 }
 
@@ -322,33 +325,36 @@ inline __m128i multiplied(const PackedProduct& p, const Epilogue& e, size_t bloc
   return bytes_of(shortened(levels));
 }
 
-// One tile: its sums, and what becomes of them.
+// What becomes of 16 sums of one pixel.
+inline void finish_sums(const PackedProduct& p, const Step& step, const __m256i* sums, size_t block, int64_t to,
+                        int32_t first, int32_t count, uint8_t* y) {
+  const Epilogue& e = step.epilogue;
+  if (e.kind == EpilogueKind::Thresholds && !p.is_halved) {
+    store_bytes(y + to, compared(p, e, block, sums), count);
+    return;
+  }
+  if (e.kind == EpilogueKind::Multiplier) {
+    store_bytes(y + to, multiplied(p, e, block, sums), count);
+    return;
+  }
+  alignas(32) int32_t kept[kBlock];
+  for (int j = 0; j < 2; j++) {
+    const __m256i offset = _mm256_loadu_si256((const __m256i*)(p.offset.data() + block * kBlock + 8 * j));
+    _mm256_store_si256((__m256i*)(kept + 8 * j), _mm256_add_epi32(sums[j], offset));
+  }
+  if (e.kind == EpilogueKind::None)
+    std::memcpy(reinterpret_cast<int32_t*>(y) + to, kept, size_t(count) * 4);
+  else
+    for (int32_t c = 0; c < count; c++) y[to + c] = level(e, kept[c], first + c, first + c);
+}
+
 template <int N>
 inline void run_tile(const PackedProduct& p, const Step& step, const uint8_t* const* rows, size_t block, int64_t row,
                      int32_t first, int32_t count, uint8_t* y) {
   __m256i sums[N][2];
   tile<N>(p, rows, block, sums);
-  const Epilogue& e = step.epilogue;
-  for (int i = 0; i < N; i++) {
-    const int64_t to = (row + i) * step.outputs + first;
-    if (e.kind == EpilogueKind::Thresholds && !p.is_halved) {
-      store_bytes(y + to, compared(p, e, block, sums[i]), count);
-      continue;
-    }
-    if (e.kind == EpilogueKind::Multiplier) {
-      store_bytes(y + to, multiplied(p, e, block, sums[i]), count);
-      continue;
-    }
-    alignas(32) int32_t kept[kBlock];
-    for (int j = 0; j < 2; j++) {
-      const __m256i offset = _mm256_loadu_si256((const __m256i*)(p.offset.data() + block * kBlock + 8 * j));
-      _mm256_store_si256((__m256i*)(kept + 8 * j), _mm256_add_epi32(sums[i][j], offset));
-    }
-    if (e.kind == EpilogueKind::None)
-      std::memcpy(reinterpret_cast<int32_t*>(y) + to, kept, size_t(count) * 4);
-    else
-      for (int32_t c = 0; c < count; c++) y[to + c] = level(e, kept[c], first + c, first + c);
-  }
+  for (int i = 0; i < N; i++)
+    finish_sums(p, step, sums[i], block, (row + i) * step.outputs + first, first, count, y);
 }
 
 void run_blocks(const Plan& plan, const Step& step, const PackedProduct& p, const Memory& m) {
@@ -385,7 +391,6 @@ void run_depthwise(const Plan& plan, const Step& step, const PackedDepthwise& p,
   const uint8_t fill = uint8_t(plan.tensors[step.x].zero);
   const uint8_t* x = padded<uint8_t>(step, m, m.tensors[step.x], fill, &sample);
   const int64_t pixels = int64_t(step.pixels.size());
-  const Epilogue& e = step.epilogue;
   const size_t taps = step.taps.size();
   for (int32_t n = 0; n < m.count; n++)
     for (int64_t pixel = 0; pixel < pixels; pixel++) {
@@ -399,20 +404,80 @@ void run_depthwise(const Plan& plan, const Step& step, const PackedDepthwise& p,
           const __m256i w = _mm256_loadu_si256((const __m256i*)(p.weights.data() + t * p.wide + c));
           sum = _mm256_add_epi16(sum, _mm256_mullo_epi16(seen, w));
         }
-        alignas(32) int16_t kept[kBlock];
-        _mm256_store_si256((__m256i*)kept, sum);
-        for (int32_t i = 0; i < count; i++) {
-          const int32_t total = kept[i] + step.offset.data()[c + i];
-          if (e.kind == EpilogueKind::None)
-            reinterpret_cast<int32_t*>(m.tensors[step.y])[to + c + i] = total;
-          else
-            m.tensors[step.y][to + c + i] = level(e, total, c + i, c + i);
-        }
+        const __m256i sums[2] = {_mm256_cvtepi16_epi32(_mm256_castsi256_si128(sum)),
+                                 _mm256_cvtepi16_epi32(_mm256_extracti128_si256(sum, 1))};
+        finish_sums(p, step, sums, size_t(c) / kBlock, to + c, c, count, m.tensors[step.y]);
       }
     }
 }
 
+inline __m256 after_eight(__m256 x, const std::vector<FloatStep>& steps, int32_t channel) {
+  for (const FloatStep& s : steps) {
+    const __m256 n = _mm256_set1_ps(s.numbers.data()[s.numbers.size() > 1 ? channel : 0]);
+    switch (s.operation) {
+      case Arithmetic::Add: x = _mm256_add_ps(x, n); break;
+      case Arithmetic::Subtract: x = _mm256_sub_ps(x, n); break;
+      case Arithmetic::SubtractFrom: x = _mm256_sub_ps(n, x); break;
+      case Arithmetic::Multiply: x = _mm256_mul_ps(x, n); break;
+      case Arithmetic::Divide: x = _mm256_div_ps(x, n); break;
+    }
+  }
+  return x;
+}
+
+// Bytes of neighbouring reals of one channel, `apart` bytes from one to the next; whether each has a level.
+bool quantize_row(const Step& step, const float* x, uint8_t* y, int64_t count, int32_t channel, int64_t apart) {
+  const float s = step.scale.data()[step.scale.size() > 1 ? channel : 0];
+  const float z = step.zero_point.data()[step.zero_point.size() > 1 ? channel : 0];
+  const __m256 scale = _mm256_set1_ps(s), zero = _mm256_set1_ps(z);
+  const __m256 lo = _mm256_set1_ps(float(step.lo)), hi = _mm256_set1_ps(float(step.hi));
+  const __m256i least = _mm256_set1_epi32(step.lo);
+  __m256 bad = _mm256_setzero_ps();
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const __m256 real = after_eight(_mm256_loadu_ps(x + i), step.arithmetic, channel);
+    const __m256 v = _mm256_add_ps(_mm256_div_ps(real, scale), zero);
+    bad = _mm256_or_ps(bad, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    const __m256i level = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v, lo), hi));
+    const __m256i stored = _mm256_sub_epi32(level, least);
+    const __m128i shorts = _mm_packus_epi32(_mm256_castsi256_si128(stored), _mm256_extracti128_si256(stored, 1));
+    const __m128i bytes = _mm_packus_epi16(shorts, shorts);
+    if (apart == 1) {
+      _mm_storel_epi64((__m128i*)(y + i), bytes);
+      continue;
+    }
+    alignas(16) uint8_t kept[16];
+    _mm_store_si128((__m128i*)kept, bytes);
+    for (int k = 0; k < 8; k++) y[(i + k) * apart] = kept[k];
+  }
+  bool good = _mm256_movemask_ps(bad) == 0;
+  for (; i < count; i++) {
+    const float v = after(x[i], step.arithmetic, channel) / s + z;
+    good &= v == v;
+    const float top = float(step.hi), bottom = float(step.lo), clipped = v > top ? top : v > bottom ? v : bottom;
+    y[i * apart] = uint8_t(int32_t(std::nearbyint(clipped)) - step.lo);
+  }
+  return good;
+}
+
+bool run_quantize_fast(const Plan& plan, const Step& step, const Memory& m) {
+  const float* x = real_input(m, step.x);
+  uint8_t* y = m.tensors[step.y];
+  const int64_t elements = plan.tensors[step.x].elements, positions = elements / step.channels;
+  bool uniform = step.scale.size() == 1 && step.zero_point.size() == 1;
+  for (const FloatStep& s : step.arithmetic) uniform &= s.numbers.size() == 1;
+  if (step.channels_first && step.channels > 1 && positions > 1) {
+    bool good = true;
+    for (int32_t n = 0; n < m.count; n++)
+      for (int32_t c = 0; c < step.channels; c++)
+        good &= quantize_row(step, x + n * elements + c * positions, y + n * elements + c, positions, c, step.channels);
+    return good;
+  }
+  return uniform ? quantize_row(step, x, y, elements * m.count, 0, 1) : run_quantize(plan, step, m);
+}
+
 bool run(const Plan& plan, const Step& step, const Memory& m) {
+  if (step.kind == Kind::Quantize) return run_quantize_fast(plan, step, m);
   if (step.packed == nullptr) return run_plain(plan, step, m);
   if (step.packed->is_depthwise)
     run_depthwise(plan, step, static_cast<const PackedDepthwise&>(*step.packed), m);

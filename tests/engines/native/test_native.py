@@ -151,6 +151,13 @@ def test_a_path_that_the_processor_lacks_is_one_line(monkeypatch):
         anybit.Session(path_of("digits_mlp_2w2a"), engine="native")
 
 
+def test_they_can_be_switched_off(monkeypatch):
+    monkeypatch.setenv(ISA, "none")
+    with pytest.raises(UnsupportedError, match="switched off"):
+        anybit.Session(path_of("digits_mlp_2w2a"), engine="native")
+    assert anybit.Session(path_of("digits_mlp_2w2a")).engine is anybit.engines.Engine.ONNXRUNTIME
+
+
 def test_kernels_of_another_version_are_refused_and_auto_does_without(monkeypatch):
     monkeypatch.setattr(compiling, "VERSION", "0.0.1")
     with pytest.raises(UnsupportedError, match="another version"):

@@ -14,7 +14,7 @@ from anybit.arrays import Array
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.set_batch import SetBatch
 from anybit.engines.engine import Backend
-from anybit.engines.native.compile import compiled, kernels, path
+from anybit.engines.native.compile import compiled, path
 from anybit.engines.onnxruntime.backend import OrtBackend
 from anybit.engines.onnxruntime.lower import lower
 from anybit.errors import AnybitError, InputError, UnsupportedError
@@ -127,7 +127,7 @@ def native_backend(model: ir.Model, outputs: Sequence[str], *, threads: int | No
     Raises:
         UnsupportedError: There are no kernels, or no plan, or not all of it is one.
     """
-    kernels()
+    path()
     hub, _ = to_hub(model)
     InferShapes()(hub)
     SetBatch(_BATCH)(hub)
@@ -168,6 +168,14 @@ def _part(hub: ir.Model, inputs: Sequence[str], outputs: Sequence[str], *, threa
         submodel = extract_submodel(hub, inputs=used, outputs=outputs)
     lowered = lower(submodel, integer=False, layers=False)
     return Part(OrtBackend(lowered, outputs, threads=threads), tuple(used), tuple(outputs))
+
+
+def described() -> str:
+    """Which path runs, in one line."""
+    try:
+        return f"plans run by the native kernels, path {path()}"
+    except UnsupportedError as error:
+        return f"ONNX Runtime runs everything: {error}"
 
 
 def is_possible() -> bool:

@@ -34,7 +34,8 @@ from anybit.plan.plan import (
 VERSION = "0.1.0"
 """Of the kernels that this engine is written for."""
 ISA = "ANYBIT_ISA"
-"""Environment variable that picks a path of the kernels."""
+"""Environment variable that picks a path of the kernels; `none` does without them."""
+NO_PATH = "none"
 
 _Parts = tuple[list[int], list[Array]]
 _ELEMENTS = {Element.BYTE: 0, Element.SUM: 1, Element.REAL: 2}
@@ -70,10 +71,13 @@ def path() -> str:
     """The path of the kernels that runs: the one that `ANYBIT_ISA` asks for, else the best of the processor.
 
     Raises:
-        UnsupportedError: There are no kernels.
+        UnsupportedError: There are no kernels, or none are wanted.
         UsageError: The processor has no such path.
     """
-    package, wanted = kernels(), os.environ.get(ISA, "")
+    wanted = os.environ.get(ISA, "")
+    if wanted == NO_PATH:
+        raise UnsupportedError("the native engine is switched off", got=f"{ISA}={NO_PATH}")
+    package = kernels()
     if wanted and wanted not in package.isas():
         raise UsageError(f"{ISA}: the processor has no such path", got=wanted, expected=", ".join(package.isas()))
     return wanted or str(package.isa())
