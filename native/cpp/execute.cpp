@@ -59,7 +59,10 @@ bool run_group(const Plan& plan, const Ports& ports, int64_t first, int32_t coun
 }  // namespace
 
 bool execute(const Plan& plan, const Ports& ports, int64_t samples, int threads) {
-  const int64_t each = (samples + threads - 1) / std::max(threads, 1);
+  // A thread costs what some million products do.
+  const int64_t worth = 1 + plan.macs * std::min<int64_t>(samples, 1 << 20) / (1 << 22);
+  threads = static_cast<int>(std::min<int64_t>(std::max(threads, 1), worth));
+  const int64_t each = (samples + threads - 1) / threads;
   const int32_t size = static_cast<int32_t>(std::clamp<int64_t>(each, 1, plan.group));
   const int64_t groups = (samples + size - 1) / size;
   std::atomic<int64_t> next{0};

@@ -191,12 +191,12 @@ def _native(model: ir.Model, facts: Facts, wanted: Engine, threads: int | None) 
     """The model run by kernels: if it is asked for, and where it is left to us and all of the model is a plan."""
     if wanted not in (Engine.AUTO, Engine.NATIVE):
         return None
-    from anybit.engines.native.backend import is_possible, native_backend  # most sessions never need it
+    from anybit.engines.native.backend import is_fast, native_backend  # most sessions never need it
 
     asked = wanted is Engine.NATIVE
     if facts.tensors and asked:
         raise UsageError("the native engine makes no intermediate tensors", got=", ".join(facts.tensors))
-    if not asked and (facts.tensors or not facts.separable or not is_possible() or not _has_quantizers(model)):
+    if not asked and (facts.tensors or not facts.separable or not is_fast() or not _has_quantizers(model)):
         return None
     try:
         if not facts.separable:

@@ -81,7 +81,7 @@ def test_float_heads_and_tails_run_around_a_plan(name):
         np.testing.assert_allclose(native.run(x)[output], array, rtol=0, atol=1e-5 * np.abs(array).max())
 
 
-def test_auto_takes_it_for_a_whole_plan_and_for_no_other():
+def test_auto_takes_it_for_a_whole_plan_and_for_no_other(isa):
     assert anybit.Session(path_of("digits_cnn_2w2a")).engine is anybit.engines.Engine.NATIVE
     assert anybit.Session(path_of("assignments_transformer_4w8a")).engine is anybit.engines.Engine.ONNXRUNTIME
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -14,7 +15,7 @@ from anybit.arrays import Array
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.set_batch import SetBatch
 from anybit.engines.engine import Backend
-from anybit.engines.native.compile import compiled, path
+from anybit.engines.native.compile import ISA, PLAIN_PATH, compiled, path
 from anybit.engines.onnxruntime.backend import OrtBackend
 from anybit.engines.onnxruntime.lower import lower
 from anybit.errors import AnybitError, InputError, UnsupportedError
@@ -150,9 +151,7 @@ def native_backend(model: ir.Model, outputs: Sequence[str], *, threads: int | No
 
 
 def _threads(threads: int | None) -> int:
-    from os import sched_getaffinity
-
-    return threads or len(sched_getaffinity(0))
+    return threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _part(hub: ir.Model, inputs: Sequence[str], outputs: Sequence[str], *, threads: int | None) -> Part | None:
@@ -178,10 +177,9 @@ def described() -> str:
         return f"ONNX Runtime runs everything: {error}"
 
 
-def is_possible() -> bool:
-    """Whether there are kernels; says nothing of any model."""
+def is_fast() -> bool:
+    """Whether there are kernels that were written for this processor, or a path is asked for by name."""
     try:
-        path()
+        return path() != PLAIN_PATH or ISA in os.environ
     except UnsupportedError:
         return False
-    return True

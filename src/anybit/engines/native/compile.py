@@ -36,6 +36,8 @@ VERSION = "0.1.0"
 ISA = "ANYBIT_ISA"
 """Environment variable that picks a path of the kernels; `none` does without them."""
 NO_PATH = "none"
+PLAIN_PATH = "scalar"
+"""The path that every processor has, in plain C++: slower than ONNX Runtime."""
 
 _Parts = tuple[list[int], list[Array]]
 _ELEMENTS = {Element.BYTE: 0, Element.SUM: 1, Element.REAL: 2}
