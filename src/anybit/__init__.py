@@ -96,6 +96,7 @@ _MODULES = frozenset(
         "number_formats",
         "operators",
         "passes",
+        "plan",
         "results",
         "rounding",
         "surgery",

@@ -24,6 +24,12 @@ from tests.engines.onnxruntime.rewrites.test_integer_layers import convolutions
 from tests.models import mlp, model, parameters, quant, samples
 
 
+@pytest.fixture(autouse=True)
+def without_kernels(monkeypatch):
+    """These tests are of ONNX Runtime, also where `auto` would take the native engine."""
+    monkeypatch.setenv("ANYBIT_ISA", "none")
+
+
 def entries(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix == ".lowered")
 

@@ -21,6 +21,7 @@ from anybit.cli.cost import cost
 from anybit.cli.info import info
 from anybit.cli.output import say
 from anybit.cli.passes import apply, configuration, passes
+from anybit.cli.plan import plan
 from anybit.cli.prepare import prepare
 from anybit.cli.ranges import ranges
 from anybit.cli.report import report
@@ -62,6 +63,7 @@ for command in (
     stats,
     convert,
     verify,
+    plan,
     report,
     bench,
 ):

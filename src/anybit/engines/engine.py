@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 
 class Engine(enum.Enum):
@@ -13,13 +13,16 @@ class Engine(enum.Enum):
     `REFERENCE` is the oracle: numpy, float64 accumulation. `ONNXRUNTIME` is fast, equal but for the order of float
     summation. `AUTO` takes ONNX Runtime, or the reference where an operator has no ONNX body and, with a
     `FallbackWarning`, where ONNX Runtime does not run the model; it also computes layers in integers where each of
-    their levels is certified to be the same. `OPENVINO`, an optional package, computes in integers whatever form of the
-    model agrees with the reference on inputs that are tried when it is made ready.
+    their levels is certified to be the same, and takes the native engine for a model that is a plan as a whole, where
+    there are kernels. `NATIVE`, which needs the package anybit-kernels, runs the plan of a model by kernels of its own,
+    and what stands before and behind it by ONNX Runtime. `OPENVINO`, an optional package, computes in integers whatever
+    form of the model agrees with the reference on inputs that are tried when it is made ready.
     """
 
     AUTO = "auto"
     REFERENCE = "reference"
     ONNXRUNTIME = "onnxruntime"
+    NATIVE = "native"
     OPENVINO = "openvino"
 
 
@@ -32,4 +35,14 @@ class Backend(Protocol):
 
     def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
         """The outputs, in the order in which they were asked for, then the intermediate tensors."""
+        ...
+
+
+@runtime_checkable
+class ShortPath(Protocol):
+    """A backend that may take what a caller gives as it is."""
+
+    @property
+    def short(self) -> Callable[[Any], Any] | None:
+        """What takes a dict of arrays and gives one, or something else where it cannot; None where there is none."""
         ...

@@ -20,11 +20,12 @@ from anybit.engines.engine import Backend, Engine, FallbackWarning
 from anybit.engines.onnxruntime.backend import Ready, backend, ready
 from anybit.engines.onnxruntime.lower import Lowered, lower
 from anybit.engines.reference.backend import ReferenceBackend
-from anybit.errors import InvalidModelError, UnsupportedError, UsageError
+from anybit.errors import AnybitError, InvalidModelError, UnsupportedError, UsageError
 from anybit.graph.constants import fed_inputs, has_default
 from anybit.ops.broken import refuse_broken
 from anybit.ops.calls import is_call, operator_of
 from anybit.ops.finn.debug_marker import DEBUG_MARKER
+from anybit.ops.operator import DOMAIN
 from anybit.ops.sizes import refuse_large
 
 _BATCH = "batch"
@@ -171,6 +172,9 @@ def _by_engine(
     facts, values = _prepare(model, wanted, tensors)
     if facts.engine is Engine.REFERENCE:
         return facts, _reference(model, facts, values)
+    native = None if store is not None else _native(model, facts, wanted, threads)
+    if native is not None:
+        return replace(facts, engine=Engine.NATIVE), native
     large = model.graph.num_nodes() > _MANY_NODES
     _expose(model, values)
     if facts.engine is Engine.OPENVINO:
@@ -184,6 +188,33 @@ def _by_engine(
     if store is not None:
         store.write(facts, made.lowered)
     return facts, backend(made, facts.names, threads=threads)
+
+
+def _native(model: ir.Model, facts: Facts, wanted: Engine, threads: int | None) -> Backend | None:
+    """The model run by kernels: if it is asked for, and where it is left to us and all of the model is a plan."""
+    if wanted not in (Engine.AUTO, Engine.NATIVE):
+        return None
+    from anybit.engines.native.backend import is_fast, native_backend  # most sessions never need it
+
+    asked = wanted is Engine.NATIVE
+    if facts.tensors and asked:
+        raise UsageError("the native engine makes no intermediate tensors", got=", ".join(facts.tensors))
+    if not asked and (facts.tensors or not facts.separable or not is_fast() or not _has_quantizers(model)):
+        return None
+    try:
+        if not facts.separable:
+            raise UnsupportedError("samples are not known to stay apart, which a plan takes for granted")
+        return native_backend(model, facts.names, threads=threads, whole=not asked)
+    except AnybitError as error:
+        if asked:
+            raise
+        del error  # ONNX Runtime runs it, or says what is wrong with it
+        return None
+
+
+def _has_quantizers(model: ir.Model) -> bool:
+    """Whether some node quantises: else there is no plan to look for."""
+    return any(n.domain == DOMAIN or "Quant" in n.op_type or n.op_type.startswith("QLinear") for n in model.graph)
 
 
 def _float_form(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -> Lowered:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from anybit.arguments import checked
 from anybit.engines.cache import Cache
-from anybit.engines.engine import Engine
+from anybit.engines.engine import Engine, ShortPath
 from anybit.engines.prepare import TensorInfo, parse_engine, start
 from anybit.errors import InputError, UsageError
 from anybit.io.load import ModelSource, load
@@ -73,6 +73,7 @@ class Session:
         self.required = tuple(i for i in self.inputs if not i.optional)
         self._names = list(self._facts.names)
         self._execute = self._backend.run
+        self._short = self._backend.short if isinstance(self._backend, ShortPath) else None
         self._coupled = len(self.inputs) > 1 or self.engine is not Engine.ONNXRUNTIME
 
     def run(self, inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
@@ -88,6 +89,10 @@ class Session:
         Raises:
             InputError: A name, type or shape does not fit the model.
         """
+        if self._short is not None:  # checks all by itself, and leaves to the rest what it does not take
+            found = self._short(inputs)
+            if type(found) is dict:
+                return cast("dict[str, npt.NDArray[Any]]", found)
         feeds = inputs if type(inputs) is dict else self._feeds(inputs)
         if self._coupled:
             return self._checked(feeds)

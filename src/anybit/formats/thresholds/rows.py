@@ -154,6 +154,19 @@ def shared(thresholds: Float64s) -> npt.NDArray[np.float32]:
     return rows.astype(np.float32)
 
 
+def is_open(chain: Chain, root: Integers, function: StepFunction, scale: Float64s) -> bool:
+    """Whether a level of the quantiser that a chain ends in hangs on float32's rounding of what a sum stands for.
+
+    Args:
+        chain: Sums, and the nodes up to and with the quantiser.
+        root: The sums.
+        function: From the sums to the levels.
+        scale: By channel, what one level stands for.
+    """
+    places = _places(function, root)
+    return isinstance(places, Refusal) or bool(_open(chain, root, scale, places, function.proof).any())
+
+
 def _places(function: StepFunction, root: Integers | Floats) -> Float64s | Refusal:
     """(n, channels) numbers whose level may hang on the rounding of what they stand for; none where that is exact."""
     if isinstance(root, Floats) or root.is_exact:

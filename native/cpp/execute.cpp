@@ -1,0 +1,96 @@
+// execute: the steps of a plan, one group of samples after the other, on so many threads as one likes.
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <system_error>
+#include <thread>
+
+#include "plan.hpp"
+
+namespace anybit {
+namespace {
+
+// Memory of a thread, kept for its next run: growing only.
+class Buffer {
+ public:
+  ~Buffer() { std::free(data_); }
+  uint8_t* of(size_t size) {
+    if (size > size_) {
+      std::free(data_);
+      size_ = 0;
+      data_ = static_cast<uint8_t*>(std::aligned_alloc(64, (size + 63) / 64 * 64));
+      if (data_ == nullptr) throw std::bad_alloc();
+      std::fill_n(data_, size, uint8_t{0});
+      size_ = size;
+    }
+    return data_;
+  }
+
+ private:
+  uint8_t* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+thread_local Buffer buffer;
+thread_local std::vector<uint8_t*> places;
+
+bool run_group(const Plan& plan, const Ports& ports, int64_t first, int32_t count) {
+  const size_t arena = static_cast<size_t>(plan.arena) * count + kSlack;
+  uint8_t* memory = buffer.of((arena + 63) / 64 * 64 + static_cast<size_t>(plan.scratch) * count + kSlack);
+  places.resize(plan.tensors.size());
+  for (size_t i = 0; i < plan.tensors.size(); i++)
+    places[i] = plan.tensors[i].offset < 0 ? nullptr : memory + plan.tensors[i].offset * count;
+  for (size_t i = 0; i < plan.inputs.size(); i++) {
+    const Port& port = plan.inputs[i];
+    const float* x = ports.inputs[i] + first * plan.tensors[port.tensor].elements;
+    places[port.tensor] = reinterpret_cast<uint8_t*>(const_cast<float*>(x));  // steps write to no input
+  }
+  for (size_t i = 0; i < plan.outputs.size(); i++) {
+    const Port& port = plan.outputs[i];
+    places[port.tensor] = reinterpret_cast<uint8_t*>(ports.outputs[i] + first * plan.tensors[port.tensor].elements);
+  }
+  const Memory held{places.data(), memory + (arena + 63) / 64 * 64, count};
+  for (const Step& step : plan.steps)
+    if (!plan.kernels->run(plan, step, held)) return false;
+  return true;
+}
+
+}  // namespace
+
+bool execute(const Plan& plan, const Ports& ports, int64_t samples, int threads) {
+  // A thread costs what some million products do.
+  const int64_t worth = 1 + plan.macs * std::min<int64_t>(samples, 1 << 20) / (1 << 22);
+  threads = static_cast<int>(std::min<int64_t>(std::max(threads, 1), worth));
+  const int64_t each = (samples + threads - 1) / threads;
+  const int32_t size = static_cast<int32_t>(std::clamp<int64_t>(each, 1, plan.group));
+  const int64_t groups = (samples + size - 1) / size;
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> good{true}, exhausted{false};
+  auto work = [&]() {
+    try {
+      for (int64_t i = next++; i < groups && good; i = next++) {
+        const int64_t first = i * size;
+        if (!run_group(plan, ports, first, static_cast<int32_t>(std::min<int64_t>(size, samples - first)))) good = false;
+      }
+    } catch (const std::bad_alloc&) {
+      exhausted = true;
+      good = false;
+    }
+  };
+  std::vector<std::thread> others;
+  const int64_t wanted = std::min<int64_t>(threads, groups);
+  if (wanted > 1) {
+    others.reserve(wanted - 1);
+    try {
+      for (int64_t i = 1; i < wanted; i++) others.emplace_back(work);
+    } catch (const std::system_error&) {  // no more threads: those that there are do the work
+    }
+  }
+  work();
+  for (std::thread& other : others) other.join();
+  if (exhausted) throw std::bad_alloc();
+  return good;
+}
+
+}  // namespace anybit

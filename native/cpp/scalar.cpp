@@ -1,0 +1,11 @@
+// The path that every processor has.
+#include "steps.hpp"
+
+namespace anybit {
+namespace {
+void prepare_nothing(const Plan&, Step&) {}
+}  // namespace
+
+const Kernels scalar_kernels{"scalar", prepare_nothing, run_plain};
+
+}  // namespace anybit

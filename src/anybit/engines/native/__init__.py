@@ -1,0 +1,1 @@
+"""The native engine: plans run by the kernels of the package anybit-kernels."""

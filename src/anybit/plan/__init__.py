@@ -1,0 +1,62 @@
+"""Plans: certified integer layers as a flat list of steps, which holds all numbers that running them takes."""
+
+from anybit.plan.build import plan_of
+from anybit.plan.describe import PlanSummary, StepSummary, describe
+from anybit.plan.execute import execute
+from anybit.plan.files import from_bytes, to_bytes
+from anybit.plan.plan import (
+    Arithmetic,
+    Compare,
+    Dequantize,
+    Element,
+    Epilogue,
+    FloatStep,
+    Join,
+    LookUp,
+    Move,
+    Multiplier,
+    PairTable,
+    Plan,
+    Pool,
+    PoolKind,
+    Port,
+    Product,
+    Quantize,
+    Requantize,
+    Table,
+    Tensor,
+    Thresholds,
+    Window,
+)
+
+__all__ = [
+    "Arithmetic",
+    "Compare",
+    "Dequantize",
+    "Element",
+    "Epilogue",
+    "FloatStep",
+    "Join",
+    "LookUp",
+    "Move",
+    "Multiplier",
+    "PairTable",
+    "Plan",
+    "PlanSummary",
+    "Pool",
+    "PoolKind",
+    "Port",
+    "Product",
+    "Quantize",
+    "Requantize",
+    "StepSummary",
+    "Table",
+    "Tensor",
+    "Thresholds",
+    "Window",
+    "describe",
+    "execute",
+    "from_bytes",
+    "plan_of",
+    "to_bytes",
+]

@@ -1,0 +1,267 @@
+"""The native engine: on every path that the processor has, what the plan means, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import anybit
+from anybit.engines.native import compile as compiling
+from anybit.engines.native.compile import ISA, compiled
+from anybit.engines.sampling import random_inputs
+from anybit.errors import AnybitError, InputError, UnsupportedError, UsageError
+from anybit.plan import execute, plan_of
+from tests.integration.corpus import CORPUS, needs_corpus
+from tests.models import PROJECT, mlp
+from tests.plan.nets import random_net
+from tests.plan.test_plan import WHOLE, ZOO, path_of, planned, planned_net
+
+kernels = pytest.importorskip("anybit_kernels", reason="the kernels are not built: make native")
+ISAS = ("avx2", "scalar")
+
+
+@pytest.fixture(params=ISAS)
+def isa(request, monkeypatch):
+    """A path of the kernels; a processor without it skips by name."""
+    if request.param not in kernels.isas():
+        pytest.skip(f"the processor has no path {request.param}")
+    monkeypatch.setenv(ISA, request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_plans_are_run_to_the_bit(seed, isa):
+    plan = planned_net(seed)
+    if plan is None:
+        pytest.skip("no layer of this net is carried by bytes")
+    rng = np.random.default_rng(seed)
+    net = compiled(plan)
+    for samples in (1, 5, 67):
+        x = {p.name: (rng.normal(size=(samples, *p.shape)) * 3).astype(np.float32) for p in plan.inputs}
+        for array in x.values():
+            array.flat[:1] = np.inf
+        wanted, found = execute(plan, x), net.run(x)
+        assert found.keys() == wanted.keys()
+        for name, array in wanted.items():
+            np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_shipped_models_are_run_to_the_bit(name, isa):
+    plan = planned(name)
+    rng = np.random.default_rng(0)
+    x = {p.name: rng.normal(size=(3, *p.shape)).astype(np.float32) for p in plan.inputs}
+    wanted, found = execute(plan, x), compiled(plan).run(x)
+    for output, array in wanted.items():
+        np.testing.assert_array_equal(found[output], array)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("batch", [1, 9])
+def test_sessions_give_what_the_reference_gives(name, batch):
+    native, reference = (anybit.Session(path_of(name), engine=e) for e in ("native", "reference"))
+    x = random_inputs(path_of(name), batch)
+    for output, array in reference.run(x).items():
+        np.testing.assert_array_equal(native.run(x)[output], array)
+
+
+@needs_corpus
+@pytest.mark.parametrize("name", ["cnv_2w2a", "jet_mlp_6b", "trunc_avgpool_floor", "zoo_asym_ternary"])
+def test_float_heads_and_tails_run_around_a_plan(name):
+    path = CORPUS / name / "model.onnx"
+    native, reference = (anybit.Session(path, engine=e) for e in ("native", "reference"))
+    x = random_inputs(path, 3)
+    for output, array in reference.run(x).items():
+        np.testing.assert_allclose(native.run(x)[output], array, rtol=0, atol=1e-5 * np.abs(array).max())
+
+
+def test_auto_takes_it_for_a_whole_plan_and_for_no_other(isa):
+    assert anybit.Session(path_of("digits_cnn_2w2a")).engine is anybit.engines.Engine.NATIVE
+    assert anybit.Session(path_of("assignments_transformer_4w8a")).engine is anybit.engines.Engine.ONNXRUNTIME
+
+
+def test_a_session_that_returns_intermediate_tensors_is_not_native():
+    with pytest.raises(UsageError, match="no intermediate tensors"):
+        anybit.Session(mlp(), engine="native", tensors=["h"])
+    assert set(anybit.Session(mlp(), tensors=["h"]).run(np.zeros((1, 6), np.float32))) == {"y", "h"}
+
+
+def test_nan_and_infinities_are_as_the_reference_has_them():
+    path = path_of("digits_cnn_2w2a")
+    native, reference = (anybit.Session(path, engine=e) for e in ("native", "reference"))
+    for bad in (np.nan, np.inf, -np.inf):
+        x = random_inputs(path, 2)
+        x["pixels"][1, 0, 3, 3] = bad
+        np.testing.assert_array_equal(native.run(x)["logits"], reference.run(x)["logits"])
+
+
+def test_arrays_of_any_kind_give_right_results_or_one_line():
+    session = anybit.Session(path_of("digits_cnn_2w2a"), engine="native")
+    x = random_inputs(path_of("digits_cnn_2w2a"), 4)["pixels"]
+    wanted = session.run({"pixels": x})["logits"]
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    unaligned = np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(np.float32).reshape(x.shape)
+    for array in (x[::-1][::-1], np.asfortranarray(x), frozen, unaligned):
+        np.testing.assert_array_equal(session.run({"pixels": array})["logits"], wanted)
+    np.testing.assert_array_equal(session.run(x)["logits"], wanted)
+    assert session.run({"pixels": x[:0]})["logits"].shape == (0, 10)
+    for bad in (x.astype(">f4"), x.astype(np.float64), x[:, :, :4], x[0], np.zeros(0, np.float32)):
+        with pytest.raises(InputError):
+            session.run({"pixels": bad})
+    for feeds in ({}, {"other": x}, {"pixels": x, "other": x}):
+        with pytest.raises(InputError):
+            session.run(feeds)
+
+
+def test_threads_share_a_session():
+    path = path_of("digits_cnn_4w4a")
+    session = anybit.Session(path, engine="native", threads=2)
+    inputs = [random_inputs(path, 100, seed=seed) for seed in range(6)]
+    wanted = [anybit.Session(path, engine="native", threads=1).run(x)["logits"] for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for found, expected in zip(pool.map(session.run, inputs * 5), wanted * 5, strict=True):
+            np.testing.assert_array_equal(found["logits"], expected)
+
+
+def test_runs_do_not_grow():
+    session = anybit.Session(path_of("digits_mlp_2w2a"), engine="native")
+    x = random_inputs(path_of("digits_mlp_2w2a"), 1)
+    for _ in range(1000):
+        session.run(x)
+    before = _resident()
+    for _ in range(100_000):
+        session.run(x)
+    assert _resident() - before < 2 << 20
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_path_that_the_processor_lacks_is_one_line(monkeypatch):
+    monkeypatch.setenv(ISA, "abacus")
+    with pytest.raises(UsageError, match="ANYBIT_ISA"):
+        anybit.Session(path_of("digits_mlp_2w2a"), engine="native")
+
+
+def test_they_can_be_switched_off(monkeypatch):
+    monkeypatch.setenv(ISA, "none")
+    with pytest.raises(UnsupportedError, match="switched off"):
+        anybit.Session(path_of("digits_mlp_2w2a"), engine="native")
+    assert anybit.Session(path_of("digits_mlp_2w2a")).engine is anybit.engines.Engine.ONNXRUNTIME
+
+
+def test_kernels_of_another_version_are_refused_and_auto_does_without(monkeypatch):
+    monkeypatch.setattr(compiling, "VERSION", "0.0.1")
+    with pytest.raises(UnsupportedError, match="another version"):
+        anybit.Session(path_of("digits_mlp_2w2a"), engine="native")
+    assert anybit.Session(path_of("digits_mlp_2w2a")).engine is anybit.engines.Engine.ONNXRUNTIME
+
+
+def test_without_kernels_everything_works_as_before(monkeypatch):
+    monkeypatch.setitem(sys.modules, "anybit_kernels", None)
+    with pytest.raises(UnsupportedError, match="pip install anybit-kernels"):
+        anybit.Session(path_of("digits_mlp_2w2a"), engine="native")
+    assert anybit.Session(path_of("digits_mlp_2w2a")).engine is anybit.engines.Engine.ONNXRUNTIME
+
+
+def test_a_model_without_integer_layers_is_one_line():
+    source = mlp()
+    del source.graph.node[3:]
+    source.graph.output[0].name = "h"
+    source.graph.node[2].input[:] = ["x", "w"]
+    del source.graph.node[:2]
+    with pytest.raises(UnsupportedError, match="MatMul 'matmul'"):
+        anybit.Session(source, engine="native")
+
+
+HOSTILE = """
+import random, sys
+import numpy as np
+import anybit_kernels
+from anybit.engines.native import compile as compiling
+from anybit.plan import plan_of
+from tests.plan.nets import random_net
+
+seen = []
+class Net:
+    def __init__(self, *arguments):
+        seen.append(arguments)
+real = anybit_kernels.Net
+anybit_kernels.Net = Net
+for seed in (0, 3, 11, 24):
+    compiling.compiled(plan_of(random_net(seed)))
+rng = random.Random(int(sys.argv[1]))
+NUMBERS = [0, 1, -1, 2, 255, 256, 7, 1 << 20, 1 << 31, -(1 << 31), (1 << 63) - 1, 1 << 70]
+
+def damaged(value, depth=0):
+    if isinstance(value, np.ndarray):
+        kind = rng.randrange(6)
+        if kind == 0:
+            return value[:-1] if value.size else value
+        if kind == 1:
+            return value.astype(np.float64)
+        if kind == 2:
+            return np.asfortranarray(value)[::-1]
+        if kind == 3:
+            return value.astype(value.dtype.newbyteorder())
+        if kind == 4 and value.size:
+            copy = value.copy()
+            copy.flat[rng.randrange(copy.size)] = rng.choice([0, 1, 100, -100]) if value.dtype.kind != "u" else 255
+            return copy
+        return rng.choice([None, 3, "text", b"bytes", np.zeros((0, 3), value.dtype)])
+    if isinstance(value, (list, tuple)) and value and rng.random() < 0.95:
+        items = list(value)
+        place = rng.randrange(len(items))
+        if rng.random() < 0.1:
+            del items[place]
+        else:
+            items[place] = damaged(items[place], depth + 1)
+        return type(value)(items)
+    if isinstance(value, int):
+        return rng.choice(NUMBERS)
+    return rng.choice([None, 1.5, "scalar", (), []])
+
+refused = ran = 0
+for _ in range(int(sys.argv[2])):
+    arguments = rng.choice(seen)
+    try:
+        net = real(*damaged(arguments))
+    except (ValueError, TypeError, OverflowError, BufferError, SystemError, RuntimeError, MemoryError):
+        refused += 1
+        continue
+    shape = arguments[2][0][2]
+    for feeds in ({"x": np.ones((2, *shape), np.float32)}, {"x": np.ones((2, 1), np.float32)}, None, [], {"x": 3}):
+        try:
+            net.run(feeds)
+        except (ValueError, TypeError, MemoryError):
+            pass
+    ran += 1
+print(refused, ran)
+"""
+
+
+def test_wrong_sizes_strides_and_types_are_refused_and_end_nothing():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(PROJECT / "src"), str(PROJECT)])}
+    command = [sys.executable, "-W", "ignore", "-c", HOSTILE, "0", "500"]
+    ended = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    refused, ran = map(int, ended.stdout.split())
+    assert refused > 150
+    assert ran > 5
+
+
+def test_kernels_refuse_random_nets_that_no_plan_is_made_of():
+    for seed in range(60, 70):
+        try:
+            plan = plan_of(random_net(seed))
+        except AnybitError:
+            continue
+        compiled(plan)

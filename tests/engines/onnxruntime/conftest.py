@@ -1,0 +1,11 @@
+"""What the tests of ONNX Runtime share."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def without_kernels(monkeypatch):
+    """These tests are of ONNX Runtime, also where `auto` would take the native engine."""
+    monkeypatch.setenv("ANYBIT_ISA", "none")

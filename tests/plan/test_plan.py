@@ -1,0 +1,199 @@
+"""Plans: their numpy executor gives what the reference engine gives, element by element."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from onnx import helper
+
+import anybit
+from anybit.engines.sampling import random_inputs
+from anybit.errors import InputError, ModelFileError, UnsupportedError
+from anybit.plan import Compare, Plan, Product, Requantize, describe, execute, from_bytes, plan_of, to_bytes
+from anybit.plan.plan import reads
+from tests.integration.corpus import CORPUS, needs_corpus
+from tests.models import PROJECT, model, parameters, quant
+from tests.plan.nets import random_net
+
+ZOO = sorted(p.parent.name for p in (PROJECT / "src" / "anybit" / "zoo" / "models").glob("*/model.onnx"))
+WHOLE = [name for name in ZOO if "transformer" not in name]
+REAL = ("cnv_2w2a", "tfc_1w1a", "tfc_2w2a", "jet_mlp_6b", "trunc_avgpool_floor", "trunc_avgpool_round")
+
+
+def path_of(name: str):
+    return PROJECT / "src" / "anybit" / "zoo" / "models" / name / "model.onnx"
+
+
+@cache
+def planned(name: str) -> Plan:
+    return plan_of(path_of(name))
+
+
+@cache
+def planned_net(seed: int) -> Plan | None:
+    """The plan of a random net; None where none of its layers is carried by bytes."""
+    try:
+        return plan_of(random_net(seed))
+    except UnsupportedError:
+        return None
+
+
+def both(source, plan: Plan, inputs: dict[str, np.ndarray]):
+    """What the plan gives, and what the reference has for the same tensors."""
+    named = [p.name for p in (*plan.inputs, *plan.outputs)]
+    session = anybit.Session(source, engine="reference", tensors=[n for n in named if n not in inputs])
+    known = session.run(inputs) | inputs
+    return execute(plan, {p.name: known[p.name] for p in plan.inputs}), known
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_shipped_models_are_plans(name):
+    source, plan = anybit.clean(path_of(name)), planned(name)
+    found, known = both(source, plan, random_inputs(source, 3))
+    for output, array in found.items():
+        np.testing.assert_array_equal(array, known[output])
+    if name in WHOLE:
+        assert not plan.refusals
+        assert list(found) == [str(v.name) for v in source.graph.outputs]
+
+
+@needs_corpus
+@pytest.mark.parametrize("name", REAL)
+def test_real_models_are_plans(name):
+    source = anybit.clean(CORPUS / name / "model.onnx")
+    plan = plan_of(source)
+    found, known = both(source, plan, random_inputs(source, 2))
+    for output, array in found.items():
+        np.testing.assert_allclose(array, known[output], rtol=0, atol=1e-6 * np.abs(known[output]).max())
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_nets_give_what_the_reference_gives(seed):
+    source, plan = random_net(seed), planned_net(seed)
+    if plan is None:
+        pytest.skip("no layer of this net is carried by bytes")
+    inputs = random_inputs(source, 4, seed=seed)
+    inputs["x"][0].flat[:2] = np.inf, -np.inf
+    found, known = both(source, plan, inputs)
+    for output, array in found.items():
+        np.testing.assert_array_equal(array, known[output])
+
+
+def test_most_random_nets_are_whole_plans():
+    plans = map(planned_net, range(60))
+    assert sum(p is not None and not p.refusals for p in plans) >= 50
+
+
+def layer(*, w: np.ndarray, bits: float = 8, levels: float = 8) -> object:
+    nodes = [
+        quant("x", "xq", signed=0),
+        quant("w", "wq"),
+        helper.make_node("MatMul", ["xq", "wq"], ["h"]),
+        quant("h", "y"),
+    ]
+    numbers = parameters("xq", scale=1.0, bits=8.0) | parameters("wq", scale=1.0, bits=bits)
+    numbers |= parameters("y", scale=2.0**11, bits=levels)
+    return model(nodes, {"w": w.astype(np.float32), **numbers}, inputs={"x": ["N", len(w)]}, outputs=["y"])
+
+
+def test_the_largest_products_and_ties():
+    weights = np.array([[-128, 127, 8], [-128, 127, 8], [-128, 127, 8]])
+    source = layer(w=weights)
+    x = np.float32([[255, 255, 255], [0, 255, 128], [128, 0, 0], [0.5, 1.5, 2.5], [-0.5, 254.5, 255.5]])
+    found, known = both(source, plan_of(source), {"x": x})
+    np.testing.assert_array_equal(found["y"], known["y"])
+
+
+def test_nan_has_no_level():
+    source = layer(w=np.ones((3, 2)))
+    with pytest.raises(InputError, match="NaN has no level"):
+        execute(plan_of(source), {"x": np.float32([[0, np.nan, 1]])})
+
+
+def test_inputs_that_do_not_fit_are_refused():
+    plan = plan_of(layer(w=np.ones((3, 2))))
+    for bad in (np.zeros((2, 4), np.float32), np.zeros((2, 3), np.float64)):
+        with pytest.raises(InputError, match="type or shape"):
+            execute(plan, {"x": bad})
+    with pytest.raises(InputError, match="missing input"):
+        execute(plan, {})
+
+
+def test_a_residual_sum_of_levels_and_sums_selects_its_thresholds():
+    plan = planned("digits_resnet_mixed")
+    assert any(isinstance(s, Requantize) and s.selector is not None for s in plan.steps)
+
+
+def test_an_input_quantised_behind_arithmetic_that_is_no_plain_one_is_compared():
+    nodes = [
+        helper.make_node("Tanh", ["x"], ["t"]),
+        quant("t", "xq"),
+        quant("w", "wq"),
+        helper.make_node("MatMul", ["xq", "wq"], ["y"]),
+    ]
+    constants = parameters("xq", scale=0.125) | parameters("wq", scale=0.125)
+    source = model(nodes, {"w": np.ones((3, 2), np.float32), **constants}, inputs={"x": ["N", 3]}, outputs=["y"])
+    plan = plan_of(source)
+    assert isinstance(plan.steps[0], Compare)
+    x = np.float32([[-np.inf, np.inf, 0], [0.0626, -0.0626, -0.0]])
+    found, known = both(source, plan, {"x": x})
+    np.testing.assert_array_equal(found["y"], known["y"])
+
+
+def test_a_model_without_integer_layers_is_refused_by_name():
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="float")]
+    source = model(nodes, {"w": np.ones((3, 2), np.float32)}, inputs={"x": ["N", 3]}, outputs=["y"])
+    with pytest.raises(UnsupportedError, match="MatMul 'float'"):
+        plan_of(source)
+
+
+def test_tensors_that_live_at_one_time_do_not_overlap():
+    plan = planned("digits_resnet_mixed")
+    made = {s.y: i for i, s in enumerate(plan.steps)}
+    last = {t: i for i, s in enumerate(plan.steps) for t in (*reads(s), s.y)}
+    inside = [t for t in made if plan.tensors[t].offset >= 0]
+    for a in inside:
+        assert plan.tensors[a].offset + plan.tensors[a].nbytes <= plan.arena
+        for b in inside:
+            if a < b and made[a] <= last[b] and made[b] <= last[a]:
+                first, second = sorted((plan.tensors[a], plan.tensors[b]), key=lambda t: t.offset)
+                assert first.offset + first.nbytes <= second.offset
+
+
+@pytest.mark.parametrize("name", ["digits_resnet_mixed", "digits_mlp_1w1a"])
+def test_a_plan_is_the_same_when_it_is_read_again(name):
+    source, plan = anybit.clean(path_of(name)), planned(name)
+    data = to_bytes(plan)
+    again = from_bytes(data)
+    assert to_bytes(again) == data
+    assert str(describe(again)) == str(describe(plan))
+    x = random_inputs(source, 2)
+    np.testing.assert_array_equal(execute(again, x)["logits"], execute(plan, x)["logits"])
+
+
+def test_bytes_that_are_no_plan_are_refused():
+    plan = planned("digits_mlp_2w2a")
+    data = to_bytes(plan)
+    step = next(s for s in plan.steps if isinstance(s, Product))
+    steps = [replace(s, x=99) if s is step else s for s in plan.steps]
+    for bad in (
+        b"",
+        b"no plan",
+        data[:-3],
+        data[:40],
+        to_bytes(replace(plan, steps=tuple(steps))),
+        to_bytes(replace(plan, arena=1)),
+    ):
+        with pytest.raises(ModelFileError, match="no plan"):
+            from_bytes(bad)
+
+
+def test_what_a_plan_says():
+    found = describe(planned("digits_cnn_2w2a"))
+    assert [s.kind for s in found.steps][:2] == ["quantize", "convolution 3x3, 1 to 16"]
+    assert found.steps[1].epilogue == "3 thresholds"
+    assert found.macs == sum(s.macs for s in found.steps)
+    assert "pixels -> logits" in str(found)
