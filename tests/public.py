@@ -18,6 +18,7 @@ MODULES = (
     "anybit.number_formats",
     "anybit.operators",
     "anybit.passes",
+    "anybit.quantization",
     "anybit.results",
     "anybit.rounding",
     "anybit.surgery",

@@ -1,0 +1,106 @@
+"""prepare: a float model as it is quantised: normalised, batch normalisation folded, each weight used once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.analysis.values.interpreter import Values, analyse
+from anybit.cleanup.clean import clean
+from anybit.cleanup.infer_shapes import InferShapes
+from anybit.cleanup.remove_unused import RemoveUnused
+from anybit.cleanup.set_batch import SetBatch
+from anybit.errors import InvalidModelError, UnsupportedError
+from anybit.formats.convert import to_hub
+from anybit.graph.constants import constant, fed_inputs, new_initializer
+from anybit.graph.names import Names
+from anybit.io.load import ModelSource
+from anybit.passes.lowering.fold_batch_norm import FoldBatchNorm
+from anybit.quantization.layers import layers_of
+from anybit.quantization.placement import Placement, place
+from anybit.quantization.strip import strip_quantizers
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A float model, and the same with a free batch, in which all names are those of the model.
+
+    Attributes:
+        model: What is written in the end, with quantisers.
+        work: What runs on the calibration data.
+        free_batch: Whether the batch of `work` is free.
+        placement: What can be quantised, in `work`.
+        values: What is proven of the tensors of `work`.
+    """
+
+    model: ir.Model
+    work: ir.Model
+    free_batch: bool
+    placement: Placement
+    values: Values
+
+    def bounds(self, value: ir.Value) -> tuple[float, float]:
+        """The proven bounds of a tensor."""
+        known = self.values.get(str(value.name))
+        return (-np.inf, np.inf) if known is None else (float(known.lo.min()), float(known.hi.max()))
+
+
+def prepare(model: ModelSource, *, requantize: bool = False) -> Prepared:
+    """The model as it is quantised.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it is not changed.
+        requantize: Whether quantisers that it has are taken out.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+        InvalidModelError: It is broken.
+        UnsupportedError: It has no float input, or nothing that can be quantised.
+    """
+    current = clean(to_hub(model)[0])
+    if requantize:
+        current = clean(strip_quantizers(current))
+    FoldBatchNorm(quantized=False, float_weights=True)(current)
+    _separate(current)
+    RemoveUnused()(current)
+    InferShapes()(current)
+    work = current.clone()
+    free = True
+    try:
+        SetBatch()(work)
+    except InvalidModelError:
+        work, free = current.clone(), False
+    InferShapes()(work)
+    placement = place(work)
+    if not fed_inputs(work.graph):
+        raise UnsupportedError("a model without inputs cannot be calibrated")
+    return Prepared(current, work, free, placement, analyse(work))
+
+
+def _separate(model: ir.Model) -> None:
+    """Gives each layer weights and a bias of its own."""
+    names = Names.of_tensors(model)
+    for node in list(model.graph):
+        for layer in layers_of(node):
+            _own(model, layer.weights, node, names)
+            bias = layer.bias
+            reader = None if bias is None else next(iter(u for u, _ in bias.uses() if _is_of(u, node)), None)
+            if bias is not None and reader is not None:
+                _own(model, bias, reader, names)
+
+
+def _is_of(reader: ir.Node, node: ir.Node) -> bool:
+    """Whether the node reads the bias for a layer: it is that layer, or adds to what it makes."""
+    return reader is node or any(v in node.outputs for v in reader.inputs)
+
+
+def _own(model: ir.Model, value: ir.Value, node: ir.Node, names: Names) -> None:
+    array = constant(value)
+    if array is None or len(value.uses()) < 2:
+        return
+    copy = new_initializer(model.graph, names.fresh(str(value.name)), array)
+    for position, read in enumerate(node.inputs):
+        if read is value:
+            node.replace_input_with(position, copy)
