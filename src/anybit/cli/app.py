@@ -22,6 +22,7 @@ from anybit.cli.info import info
 from anybit.cli.output import say
 from anybit.cli.passes import apply, passes
 from anybit.cli.prepare import prepare
+from anybit.cli.quantization.quantize import quantize
 from anybit.cli.ranges import ranges
 from anybit.cli.report import report
 from anybit.cli.run import run
@@ -59,6 +60,7 @@ for command in (
     ranges,
     cost,
     stats,
+    quantize,
     convert,
     verify,
     report,

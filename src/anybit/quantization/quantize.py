@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import onnx_ir as ir
 
 from anybit.arguments import checked_apart
+from anybit.arrays import Array
 from anybit.errors import InputError, UnsupportedError, UsageError
 from anybit.evaluation.datasets import Data
 from anybit.io.load import ModelSource
 from anybit.quantization.calibration import Calibrated, calibrate, segments_for
+from anybit.quantization.equal_scales import with_equal_scales
 from anybit.quantization.plan import ActivationPlan, Plan, WeightPlan
 from anybit.quantization.prepare import Prepared, prepare
 from anybit.quantization.recipe import Recipe
@@ -21,6 +24,7 @@ from anybit.quantization.samples import blocks_of
 from anybit.quantization.writing import write_quantized
 
 _FEW_SAMPLES = 16
+_HEAD_BLOCKS = 8  # of samples, on which the float model says which scale tensors that meet get
 
 
 class FewSamplesWarning(UserWarning):
@@ -121,6 +125,12 @@ def quantize(
     asked = recipe or Recipe()
     prepared = prepare(model, requantize=asked.requantize)
     chosen = plan_of(prepared, asked) if plan is None else checked_plan(prepared, plan)
+    blocks: Iterable[dict[str, Array]] = blocks_of(prepared, data)
+    if chosen.target is not None:
+        remaining = iter(blocks)
+        head = list(islice(remaining, _HEAD_BLOCKS))
+        chosen = with_equal_scales(prepared, chosen, head)
+        blocks = chain(head, remaining)
     total = len(segments_for(prepared, chosen))
     done = 0
 
@@ -130,7 +140,7 @@ def quantize(
         if progress is not None:
             progress(done, total)
 
-    found = calibrate(prepared, blocks_of(prepared, data), chosen, progress=advance)
+    found = calibrate(prepared, blocks, chosen, progress=advance)
     if found.samples < _FEW_SAMPLES:
         message = f"{found.samples} samples for calibration, expected {_FEW_SAMPLES} or more: ranges may not fit others"
         warnings.warn(message, FewSamplesWarning, stacklevel=2)
@@ -182,7 +192,7 @@ def plan_of(prepared: Prepared, recipe: Recipe) -> Plan:
     return Plan(
         activations=tuple(activations),
         weights=tuple(weights),
-        scales=recipe.scales,
+        scales=recipe.chosen_scales,
         per_tensor=recipe.per_tensor,
         block=recipe.block,
         accumulator=recipe.accumulator,

@@ -123,6 +123,11 @@ class Histogram:
         return np.clip(middles, self.lowest, self.highest), self._counts[used].astype(np.float64)
 
 
+def error_at(histogram: Histogram, grid: Grid, scale: float) -> float:
+    """The mean squared error of a quantiser without zero point on what was counted."""
+    return Range(grid, scale).measured(histogram).error
+
+
 def find_range(
     histogram: Histogram,
     bits: int,

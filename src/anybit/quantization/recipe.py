@@ -50,7 +50,7 @@ class Recipe:
         activations: Bits of the activations, 2 to 16; None leaves them in float.
         first_last: Bits of weights and inputs of the layers that read the inputs and that make the outputs; None for
             those of all others.
-        scales: Which numbers a scale may be.
+        scales: Which numbers a scale may be; None means powers of two where there is a target, else any.
         per_tensor: One scale for a weight in place of one for each output channel.
         block: Entries of a row of the weights that share a scale, where only weights are quantised; None for all.
         skip: Names or patterns of layers that stay in float.
@@ -63,7 +63,7 @@ class Recipe:
     weights: int = 8
     activations: int | None = 8
     first_last: int | None = None
-    scales: Scales = Scales.FLOAT
+    scales: Scales | None = None
     per_tensor: bool = False
     block: int | None = None
     skip: tuple[str, ...] = ()
@@ -87,6 +87,12 @@ class Recipe:
             raise UsageError("bits of the accumulator", got=self.accumulator, expected="8 to 32")
         if self.accumulator is not None and self.activations is None:
             raise UsageError("a limit of the accumulator", got="float activations", expected="quantised activations")
+
+    @property
+    def chosen_scales(self) -> Scales:
+        """Which numbers a scale may be."""
+        by_target = Scales.FLOAT if self.target is None else Scales.POWER_OF_TWO
+        return by_target if self.scales is None else self.scales
 
     def skips(self, *names: str) -> bool:
         """Whether a layer of one of these names stays in float."""
