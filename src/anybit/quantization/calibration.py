@@ -6,7 +6,6 @@ of them. Its weights are rounded for the latter to come near the former. Tensors
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,6 +29,7 @@ from anybit.quantization.spill import Spill, Stream
 
 Float64s = npt.NDArray[np.float64]
 Feeds = Mapping[str, Array]
+_STRIDE = 7  # from block to block other rows are taken
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,11 @@ class _Made:
             wide = floats.astype(np.float64)
             self.square += float(np.square(wide).sum())
             self.error += float(np.square(quantized - wide).sum())
+
+
+def _rows_of_a_sample(layer: Layer, block: Array) -> int:
+    """How many rows a layer reads of one sample."""
+    return 1 if layer.rows is None else layer.rows(block[:1] if block.ndim > 1 else block, 1, 0).shape[1]
 
 
 class _Pass:
@@ -289,16 +294,11 @@ class _Pass:
             return None
         floats, quantized = self.floats[layer.source], self.quantized[layer.source]
         moments = Moments.of(groups, inputs)
-        first = layer.rows(floats.raw(0)[:1] if floats.raw(0).ndim > 1 else floats.raw(0), 1).shape[1]
-        every = row_step(first * self.found.samples, inputs)
-        if every > first:
-            every = first
-        elif every > 1:
-            while first > 1 and every > 1 and math.gcd(every, first) > 1 and every < first:
-                every += 1  # rows of all columns and lines of an image, not of a few
+        every = row_step(_rows_of_a_sample(layer, floats.raw(0)) * self.found.samples, inputs)
         for number in range(len(floats)):
             x = floats.read(number)
-            moments.add(layer, x if quantized is floats else quantized.read(number), x, every=every)
+            xq = x if quantized is floats else quantized.read(number)
+            moments.add(layer, xq, x, every=every, offset=number * _STRIDE)
         return moments
 
     def _last_readers(self) -> Mapping[int, Sequence[ir.Value]]:

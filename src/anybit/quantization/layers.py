@@ -5,7 +5,7 @@ Row r of group g of the input and column o of the weights make y[g, r, o] = sum 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,8 @@ class Layer:
         matrix: The weights as (groups, K, columns).
         tensor: The weights back in their own shape.
         channels: For each group and column, the number of the output channel.
-        rows: Of what the layer reads every n-th row, as (groups, rows, K); None where rounding knows nothing of it.
+        rows: Of what the layer reads about every n-th row, from an offset on, as (groups, rows, K); None where rounding
+            knows nothing of it.
     """
 
     node: ir.Node
@@ -46,7 +47,7 @@ class Layer:
     matrix: Callable[[Array], Array]
     tensor: Callable[[Array], Array]
     channels: npt.NDArray[np.intp]
-    rows: Callable[[Array, int], Array] | None
+    rows: Callable[[Array, int, int], Array] | None
 
     @property
     def weights(self) -> ir.Value:
@@ -110,12 +111,16 @@ def _conv(node: ir.Node) -> Layer | None:
     outputs, shape = len(weights), weights.shape
     attributes = {name: a.value for name, a in node.attributes.items()}
 
-    def rows(x: Array, every: int) -> Array:
+    def rows(x: Array, every: int, offset: int) -> Array:
         windows = Windows.of(x.shape[2:], shape[2:], attributes)
-        padded = np.pad(x, [(0, 0), (0, 0), *windows.padding(x.shape[2:])])
+        padding = windows.padding(x.shape[2:])
+        padded = np.pad(x, [(0, 0), (0, 0), *padding]) if any(map(any, padding)) else x
+        chosen = _spread(windows.output, every, offset)
         per_group = x.shape[1] // groups
-        taps = [padded[(..., *seen)].reshape(len(x), groups, per_group, -1)[..., ::every] for _, seen in windows.taps()]
-        stacked = np.stack(taps, axis=3)  # (N, groups, channels, taps, positions)
+        lead = (len(x), groups, per_group)
+        taps = [padded[(..., *seen)][(..., *chosen)].reshape(*lead, -1) for _, seen in windows.taps()]
+        stacked = np.stack(taps, axis=3) if len(taps) > 1 else taps[0][:, :, :, None]
+        # from (samples, groups, channels, taps, positions)
         return stacked.transpose(1, 0, 4, 2, 3).reshape(groups, -1, per_group * len(taps))
 
     return Layer(
@@ -131,6 +136,17 @@ def _conv(node: ir.Node) -> Layer | None:
     )
 
 
+def _spread(sizes: Sequence[int], every: int, offset: int) -> tuple[slice, ...]:
+    """Slices of the axes of an image that keep about one of so many positions."""
+    slices: list[slice] = []
+    for size in reversed(sizes):
+        step = max(1, min(every, size))
+        slices.append(slice(offset % step, None, step))
+        every //= step
+        offset //= step
+    return tuple(reversed(slices))
+
+
 def _conv_transpose(node: ir.Node) -> Layer | None:
     weights = _weights(node, 1)
     bias = _bias(node, 2)
@@ -140,8 +156,8 @@ def _conv_transpose(node: ir.Node) -> Layer | None:
     shape = weights.shape
     taps = int(np.prod(shape[2:]))
 
-    def rows(x: Array, every: int) -> Array:
-        flat = x.reshape(len(x), groups, x.shape[1] // groups, -1)[..., ::every]
+    def rows(x: Array, every: int, offset: int) -> Array:
+        flat = x[(..., *_spread(x.shape[2:], every, offset))].reshape(len(x), groups, x.shape[1] // groups, -1)
         return flat.transpose(1, 0, 3, 2).reshape(groups, -1, x.shape[1] // groups)
 
     channels = np.arange(groups * shape[1]).reshape(groups, shape[1])
@@ -199,7 +215,7 @@ def _dense(node: ir.Node, weights: Array, bias: ir.Value | None, *, transposed: 
         matrix=lambda w: (w.T if transposed else w)[None],
         tensor=lambda m: np.ascontiguousarray(m[0].T if transposed else m[0]),
         channels=np.arange(columns)[None],
-        rows=lambda x, every: x.reshape(1, -1, x.shape[-1])[:, ::every],
+        rows=lambda x, every, offset: x.reshape(1, -1, x.shape[-1])[:, offset % every :: every],
     )
 
 

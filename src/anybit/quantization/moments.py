@@ -47,12 +47,12 @@ class Moments:
         a, b, c, d = (np.zeros(line) for _ in range(4))
         return cls(np.zeros(square), np.zeros(square), a, b, c, d)
 
-    def add(self, layer: Layer, quantized: Array, floats: Array, *, every: int) -> None:
-        """Adds what a layer reads of a block: every n-th row to the products, all rows to the means."""
+    def add(self, layer: Layer, quantized: Array, floats: Array, *, every: int, offset: int = 0) -> None:
+        """Adds what a layer reads of a block: some rows to the products, all rows to the means."""
         if layer.rows is None:
             return
-        xq = np.asarray(layer.rows(quantized, every), np.float32)
-        xf = xq if floats is quantized else np.asarray(layer.rows(floats, every), np.float32)
+        xq = np.asarray(layer.rows(quantized, every, offset), np.float32)
+        xf = xq if floats is quantized else np.asarray(layer.rows(floats, every, offset), np.float32)
         transposed = xq.swapaxes(1, 2)
         self.quantized += transposed @ xq
         self.mixed += transposed @ xf
@@ -84,7 +84,7 @@ def _row_sums(layer: Layer, x: Array) -> tuple[Float64s, int]:
     """The sum of all rows, and how many there are: rows are linear in x, so that samples are summed first."""
     if layer.rows is None or x.ndim < 2:
         return np.zeros(0), 0
-    rows = layer.rows(x.sum(axis=0, keepdims=True, dtype=np.float64), 1)
+    rows = layer.rows(x.sum(axis=0, keepdims=True, dtype=np.float64), 1, 0)
     return rows.sum(axis=1), rows.shape[1] * len(x)
 
 

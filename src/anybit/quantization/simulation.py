@@ -235,9 +235,9 @@ class Simulation:
                 self._moments[name] = None
                 return None
             first = stream.raw(0)
-            rows = layer.rows(first[:1] if first.ndim > 1 else first, 1).shape[1] * self.samples
-            for block in stream:
-                moments.add(layer, block, block, every=row_step(rows, weights.shape[1]))
+            rows = layer.rows(first[:1] if first.ndim > 1 else first, 1, 0).shape[1] * self.samples
+            for number, block in enumerate(stream):
+                moments.add(layer, block, block, every=row_step(rows, weights.shape[1]), offset=7 * number)
             self._moments[name] = moments.plain()[0]
         return self._moments[name]
 
