@@ -58,6 +58,12 @@ def test_the_report_measures_the_output(quantized):
     assert sum(t.share for t in quantized.report.tensors) == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("net", "x"), [(depthwise, images()), (attention, SEQUENCES), (recurrent, STEPS)])
+def test_what_is_written_is_what_was_calibrated(net, x):
+    made = anybit.quantize(net(), x, Recipe(weights=3, activations=4))
+    assert made.report.outputs["y"] == pytest.approx(distance(net(), made.model, x), rel=1e-3)
+
+
 def test_everything_reads_the_result(quantized):
     model = quantized.model
     assert not anybit.check(model)

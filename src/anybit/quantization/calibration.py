@@ -71,7 +71,7 @@ class Calibrated:
     Attributes:
         weights: By the name of the weight.
         activations: By the name of the tensor.
-        biases: New biases by the name of the old one, or of the output of a layer that had none.
+        biases: New biases by the name of the old one.
         outputs: Mean squares of the float outputs, and of what the quantised ones are away from them.
         samples: How many samples there were.
     """
@@ -258,8 +258,7 @@ class _Pass:
             total = float(np.square(weights).sum())
             error = float(np.square(rounded.weights - weights).sum()) / max(total, 1e-30)
         else:
-            corrects = layer.takes_bias
-            h, c = moments.centred() if corrects else moments.plain()
+            h, c = moments.centred() if layer.is_corrected else moments.plain()
             target = least_squares(h, c, weights)
             rounded = rounded_weights(
                 h,
@@ -276,12 +275,10 @@ class _Pass:
         rounded = Rounded(rounded.integers, rounded.scales, np.asarray(layer.matrix(made), np.float64))
         self.replaced[layer.weights] = made
         self.found.weights[name] = WeightResult(layer, bits, rounded, made, error)
-        if moments is not None and layer.takes_bias and moments.rows:
+        if moments is not None and layer.is_corrected and layer.bias is not None and moments.rows:
             bias = corrected_bias(layer, moments, weights, rounded.weights)
-            if bias is not None:
-                key = layer.bias if layer.bias is not None else layer.node.outputs[0]
-                self.replaced[key] = bias
-                self.found.biases[str(key.name)] = bias
+            self.replaced[layer.bias] = bias
+            self.found.biases[str(layer.bias.name)] = bias
 
     @staticmethod
     def _on_grid(layer: Layer, rounded: Rounded) -> Array:
