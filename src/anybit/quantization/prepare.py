@@ -68,17 +68,25 @@ def prepare(model: ModelSource, *, requantize: bool = False) -> Prepared:
     _separate(current)
     RemoveUnused()(current)
     InferShapes()(current)
-    work = current.clone()
-    free = True
-    try:
-        SetBatch()(work)
-    except InvalidModelError:
-        work, free = current.clone(), False
-    InferShapes()(work)
+    work, free = _with_free_batch(current)
     placement = place(work)
     if not fed_inputs(work.graph):
         raise UnsupportedError("a model without inputs cannot be calibrated")
     return Prepared(current, work, free, placement, analyse(work))
+
+
+def _with_free_batch(model: ir.Model) -> tuple[ir.Model, bool]:
+    """A copy whose batch is free, where it is that already or can be, and whether it is."""
+    work = model.clone()
+    shapes = [v.shape for v in fed_inputs(work.graph)]
+    if all(s is not None and s.rank() and not isinstance(s[0], int) for s in shapes):
+        return work, True
+    try:
+        SetBatch()(work)
+    except InvalidModelError:
+        return model.clone(), False
+    InferShapes()(work)
+    return work, True
 
 
 def _give_biases(model: ir.Model) -> None:
