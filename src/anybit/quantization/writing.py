@@ -38,7 +38,10 @@ def _weights(
 ) -> None:
     node, old = layer.node, layer.weights
     name = str(old.name)
-    scale = scale_tensor(layer, result.rounded.scales, per_tensor=per_tensor)
+    if result.channels.ndim < 3:
+        scale = scale_tensor(layer, result.rounded.scales, per_tensor=per_tensor)
+    else:  # one for each block, written out for each weight
+        scale = layer.tensor(result.rounded.scales[result.channels]).astype(np.float32)
     array = edit.constant(f"{name}/quantized", result.array, like=old)
     quantizer = _quantizer(np.asarray(scale), 0, Grid(result.bits, signed=True, narrow=True))
     made = quant_nodes(edit, array, quantizer, name)
