@@ -19,6 +19,7 @@ MODULES = (
     "anybit.operators",
     "anybit.passes",
     "anybit.plan",
+    "anybit.quantization",
     "anybit.results",
     "anybit.rounding",
     "anybit.surgery",

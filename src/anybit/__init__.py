@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from anybit.ops.operator import Operator as Operator
     from anybit.ops.registry import register as register
     from anybit.passes.apply import apply as apply
+    from anybit.quantization.quantize import quantize as quantize
+    from anybit.quantization.recipe import Recipe as Recipe
     from anybit.reporting.page import report as report
     from anybit.runtime.compare import compare as compare
     from anybit.runtime.convert import convert as convert
@@ -56,6 +58,7 @@ _HOMES = {
     "InputRange": "analysis.values.input_range",
     "NumberFormat": "number_formats",
     "Operator": "ops.operator",
+    "Recipe": "quantization.recipe",
     "Session": "runtime.session",
     "analyse": "analysis.values.interpreter",
     "apply": "passes.apply",
@@ -75,6 +78,7 @@ _HOMES = {
     "load": "io.load",
     "prepare_finn": "targets.finn.prepare",
     "prepare_hls4ml": "targets.hls4ml.prepare",
+    "quantize": "quantization.quantize",
     "ranges": "analysis.ranges",
     "register": "ops.registry",
     "repairs": "io.repair.normalize",
@@ -97,6 +101,7 @@ _MODULES = frozenset(
         "operators",
         "passes",
         "plan",
+        "quantization",
         "results",
         "rounding",
         "surgery",
@@ -111,6 +116,7 @@ __all__ = [
     "InputRange",
     "NumberFormat",
     "Operator",
+    "Recipe",
     "Session",
     "analyse",
     "apply",
@@ -130,6 +136,7 @@ __all__ = [
     "load",
     "prepare_finn",
     "prepare_hls4ml",
+    "quantize",
     "ranges",
     "register",
     "repairs",

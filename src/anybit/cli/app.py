@@ -23,6 +23,7 @@ from anybit.cli.output import say
 from anybit.cli.passes import apply, configuration, passes
 from anybit.cli.plan import plan
 from anybit.cli.prepare import prepare
+from anybit.cli.quantization.quantize import quantize
 from anybit.cli.ranges import ranges
 from anybit.cli.report import report
 from anybit.cli.run import run
@@ -61,6 +62,7 @@ for command in (
     ranges,
     cost,
     stats,
+    quantize,
     convert,
     verify,
     plan,

@@ -153,7 +153,13 @@ class _Speed(ProgressColumn):
 @contextmanager
 def progress(description: str, total: int | None, *, unit: str = "samples") -> Generator[Callable[[int], None]]:
     """A progress bar on stderr, on a terminal only; yields the function that advances it. None: no end is known."""
-    bar = Progress(
+    with _bar(unit) as bar:
+        task = bar.add_task(visible(description), total=total)
+        yield lambda amount: bar.update(task, advance=amount)
+
+
+def _bar(unit: str) -> Progress:
+    return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
@@ -163,9 +169,14 @@ def progress(description: str, total: int | None, *, unit: str = "samples") -> G
         transient=True,
         disable=not Console(stderr=True).is_terminal,
     )
-    with bar:
-        task = bar.add_task(visible(description), total=total)
-        yield lambda amount: bar.update(task, advance=amount)
+
+
+@contextmanager
+def progress_of(description: str, *, unit: str) -> Generator[Callable[[int, int], None]]:
+    """A progress bar whose function is told what is done and how much there is to do in all."""
+    with _bar(unit) as bar:
+        task = bar.add_task(visible(description), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def write_arrays(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:

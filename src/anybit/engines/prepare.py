@@ -234,7 +234,7 @@ def _prepare(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -> t
     values = _requested(model, tensors)
     moving = _varying(model, shapes=free)
     named = {str(v.name) for v in (*model.graph.outputs, *values)}
-    inputs = tuple(_info(v) for v in model.graph.inputs)
+    inputs = tuple(input_info(v) for v in model.graph.inputs)
     facts = Facts(
         engine=_chosen(wanted, model),
         inputs=inputs,
@@ -339,7 +339,8 @@ def _requested(model: ir.Model, tensors: Iterable[str] | str) -> list[ir.Value]:
     return list(values)
 
 
-def _info(value: ir.Value) -> TensorInfo:
+def input_info(value: ir.Value) -> TensorInfo:
+    """What a caller has to know of an input."""
     shape = None
     if value.shape is not None:
         shape = tuple(d if isinstance(d, int) else str(d.value or "?") for d in value.shape)

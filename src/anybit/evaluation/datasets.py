@@ -90,6 +90,61 @@ def open_data(inputs: Sequence[TensorInfo], data: Data, labels: Labels | None) -
     return DataSet(None, lambda _, wanted: _of_iterable(inputs, cast("Iterable[Any]", data), wanted))
 
 
+def open_inputs(inputs: Sequence[TensorInfo], data: Data | Iterable[Any]) -> DataSet:
+    """A data set without labels: those that the data have are left out.
+
+    Args:
+        inputs: Inputs of the model.
+        data: See `Data`; an iterable may also yield inputs alone. Of an .npz file or a mapping, the arrays named as the
+            inputs are fed; for one input, the only array, or the only one of as many axes as the input.
+
+    Raises:
+        InputError: The data cannot be read, are empty, or do not belong together.
+    """
+    if isinstance(data, str | os.PathLike) and Path(data).is_dir():
+        data = ImageFolder(data)
+    if isinstance(data, ImageFolder):
+        return _of_images(data, inputs)
+    if isinstance(data, str | os.PathLike | Mapping | np.ndarray):
+        columns = _columns(inputs, cast("Any", data))
+        feeds = _unlabelled(inputs, columns)
+        samples = _samples(list(feeds.values()))
+        unlabelled = _in_memory("labels", np.zeros(samples, np.int8))
+        return _of_columns(feeds, unlabelled)
+    return DataSet(None, lambda _, wanted: _of_unlabelled(inputs, cast("Iterable[Any]", data), wanted))
+
+
+def _unlabelled(inputs: Sequence[TensorInfo], columns: Mapping[str, _Column]) -> dict[str, _Column]:
+    names = [i.name for i in inputs]
+    if all(name in columns for name in names):
+        return {name: columns[name] for name in names}
+    shape = inputs[0].shape
+    fitting = [c for c in columns.values() if len(columns) == 1 or shape is None or len(c.shape) == len(shape)]
+    if len(inputs) == 1 and len(fitting) == 1:
+        return {names[0]: fitting[0]}
+    raise InputError(
+        "which arrays are the inputs?",
+        got=", ".join(map(repr, columns)) or "nothing",
+        expected=", ".join(map(repr, names)),
+        hint="name them as the inputs",
+    )
+
+
+def _of_unlabelled(inputs: Sequence[TensorInfo], data: Iterable[Any], wanted: Wanted) -> Iterator[Block]:
+    count = 0
+    for count, item in enumerate(data, 1):
+        pair = isinstance(item, tuple | list) and len(cast("Sequence[Any]", item)) == 2
+        feeds = _named(inputs, cast("Any", item)[0] if pair else item)
+        missing = [i.name for i in inputs if i.name not in feeds]
+        if missing:
+            raise InputError("missing input", node=f"batch {count - 1}", got=", ".join(feeds), expected=missing[0])
+        _samples([_in_memory(name, array) for name, array in feeds.items()])
+        if wanted(count - 1):
+            yield Block(feeds, np.zeros(0, np.int8))
+    if not count:
+        raise InputError("no samples", got="an iterable without batches", expected="at least one")
+
+
 def _no_labels(labels: Labels | None, expected: str) -> None:
     if labels is not None:
         raise UsageError("labels", got="labels beside data that have their own", expected=expected)

@@ -1,0 +1,76 @@
+"""Quantisation after training: from a float model to any bit widths, by calibration data without labels.
+
+`anybit.quantize` does all of it. Its steps can be called by themselves: `prepare` folds and finds what can be
+quantised, `find_range` chooses the quantiser of an activation, `least_squares`, `weight_scales`, `to_nearest`,
+`with_feedback`, `descended` and `refitted` round weights, `calibrate` goes through a model once, `write_quantized`
+writes what that found.
+"""
+
+from anybit.quantization.accumulator import budget_of
+from anybit.quantization.bias_correction import corrected_bias
+from anybit.quantization.calibration import ActivationResult, Calibrated, WeightResult, calibrate
+from anybit.quantization.layers import Layer, layers_of
+from anybit.quantization.moments import Moments
+from anybit.quantization.placement import Placement, place
+from anybit.quantization.plan import ActivationPlan, Plan, WeightPlan
+from anybit.quantization.prepare import Prepared, prepare
+from anybit.quantization.quantize import FewSamplesWarning, QuantizationReport, Quantized, TensorReport, plan_of
+from anybit.quantization.ranges import Histogram, Range, find_range
+from anybit.quantization.recipe import LayerBits, Recipe, Scales, Target
+from anybit.quantization.rounding import (
+    Budget,
+    Rounded,
+    descended,
+    least_squares,
+    refitted,
+    rounded_weights,
+    to_nearest,
+    weight_scales,
+    with_feedback,
+)
+from anybit.quantization.samples import blocks_of
+from anybit.quantization.simulation import Simulation
+from anybit.quantization.writing import write_quantized
+
+__all__ = [
+    "ActivationPlan",
+    "ActivationResult",
+    "Budget",
+    "Calibrated",
+    "FewSamplesWarning",
+    "Histogram",
+    "Layer",
+    "LayerBits",
+    "Moments",
+    "Placement",
+    "Plan",
+    "Prepared",
+    "QuantizationReport",
+    "Quantized",
+    "Range",
+    "Recipe",
+    "Rounded",
+    "Scales",
+    "Simulation",
+    "Target",
+    "TensorReport",
+    "WeightPlan",
+    "WeightResult",
+    "blocks_of",
+    "budget_of",
+    "calibrate",
+    "corrected_bias",
+    "descended",
+    "find_range",
+    "layers_of",
+    "least_squares",
+    "place",
+    "plan_of",
+    "prepare",
+    "refitted",
+    "rounded_weights",
+    "to_nearest",
+    "weight_scales",
+    "with_feedback",
+    "write_quantized",
+]

@@ -1,0 +1,93 @@
+"""Moments: sums of products of what a layer reads, quantised and in float, from which its weights are rounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from anybit.arrays import Array
+from anybit.quantization.layers import Layer
+
+Float64s = npt.NDArray[np.float64]
+
+_ROWS = 8192  # rows that are enough for a layer of few inputs
+_ROWS_PER_INPUT = 12
+
+
+@dataclass
+class Moments:
+    """Sums over rows xq of quantised and xf of float inputs, in float64; products of a block are summed in float32.
+
+    Attributes:
+        quantized: sum of xq xq', (G, K, K).
+        mixed: sum of xq xf', (G, K, K).
+        sum_quantized: sum of xq over the same rows, (G, K).
+        sum_float: sum of xf, (G, K).
+        rows: How many rows these are.
+        mean_quantized: sum of xq over all rows, (G, K).
+        mean_float: sum of xf over all rows, (G, K).
+        all_rows: How many these are.
+    """
+
+    quantized: Float64s
+    mixed: Float64s
+    sum_quantized: Float64s
+    sum_float: Float64s
+    mean_quantized: Float64s
+    mean_float: Float64s
+    rows: int = 0
+    all_rows: int = 0
+
+    @classmethod
+    def of(cls, groups: int, inputs: int) -> Moments:
+        """No rows yet."""
+        square, line = (groups, inputs, inputs), (groups, inputs)
+        a, b, c, d = (np.zeros(line) for _ in range(4))
+        return cls(np.zeros(square), np.zeros(square), a, b, c, d)
+
+    def add(self, layer: Layer, quantized: Array, floats: Array, *, every: int, offset: int = 0) -> None:
+        """Adds what a layer reads of a block: some rows to the products, all rows to the means."""
+        if layer.rows is None:
+            return
+        xq = np.asarray(layer.rows(quantized, every, offset), np.float32)
+        xf = xq if floats is quantized else np.asarray(layer.rows(floats, every, offset), np.float32)
+        transposed = xq.swapaxes(1, 2)
+        self.quantized += transposed @ xq
+        self.mixed += transposed @ xf
+        self.sum_quantized += xq.sum(axis=1, dtype=np.float64)
+        self.sum_float += xf.sum(axis=1, dtype=np.float64)
+        self.rows += xq.shape[1]
+        total_q, rows = _row_sums(layer, quantized)
+        total_f = total_q if floats is quantized else _row_sums(layer, floats)[0]
+        self.mean_quantized += total_q
+        self.mean_float += total_f
+        self.all_rows += rows
+
+    def centred(self) -> tuple[Float64s, Float64s]:
+        """Covariances of xq with xq and with xf: what matters where a bias makes up for the means."""
+        count = max(self.rows, 1)
+        mean_q, mean_f = self.sum_quantized / count, self.sum_float / count
+        return (
+            self.quantized / count - mean_q[:, :, None] * mean_q[:, None, :],
+            self.mixed / count - mean_q[:, :, None] * mean_f[:, None, :],
+        )
+
+    def plain(self) -> tuple[Float64s, Float64s]:
+        """Means of products of xq with xq and with xf."""
+        count = max(self.rows, 1)
+        return self.quantized / count, self.mixed / count
+
+
+def _row_sums(layer: Layer, x: Array) -> tuple[Float64s, int]:
+    """The sum of all rows, and how many there are: rows are linear in x, so that samples are summed first."""
+    if layer.rows is None or x.ndim < 2:
+        return np.zeros(0), 0
+    rows = layer.rows(x.sum(axis=0, keepdims=True, dtype=np.float64), 1, 0)
+    return rows.sum(axis=1), rows.shape[1] * len(x)
+
+
+def row_step(rows: int, inputs: int) -> int:
+    """Every how many rows one is enough, of so many in all, for a layer of so many inputs."""
+    return max(1, rows // max(_ROWS, _ROWS_PER_INPUT * inputs))

@@ -1,0 +1,110 @@
+"""Placement: which tensors get a quantiser. Inputs of products, of sums of tensors, Concat and pooling; weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from anybit.graph.constants import constant
+from anybit.ops.calls import operator_of
+from anybit.ops.traits import MOVING
+from anybit.quantization.layers import Layer, layers_of
+
+_PRODUCTS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"))
+_SUMS = frozenset(("Add", "Sub", "Sum", "Concat"))
+_POOLS = frozenset(("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "LpPool", "GlobalLpPool"))
+_KEEPING = MOVING - {"Pad"}
+_OWN = frozenset(("Quant", "BipolarQuant", "FloatQuant", "Trunc"))
+_QUANTIZERS = frozenset(("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What is quantised.
+
+    Attributes:
+        layers: The products with constant weights, in order.
+        activations: The tensors that get a quantiser, in order, with the node for whose sake each gets it.
+        first: Layers that depend on no layer.
+        last: Layers on which no layer depends.
+    """
+
+    layers: tuple[Layer, ...]
+    activations: dict[ir.Value, ir.Node]
+    first: frozenset[ir.Node]
+    last: frozenset[ir.Node]
+
+
+def place(model: ir.Model) -> Placement:
+    """The weights and activations of a model that quantisers belong on.
+
+    A tensor that only moves elements of one that is quantised (Reshape, Transpose, MaxPool, Split...) gets none of its
+    own. What a quantiser of the model made already, and what subgraphs compute, stays as it is.
+    """
+    layers = [layer for node in model.graph for layer in layers_of(node)]
+    wanted: dict[ir.Value, ir.Node] = {}
+    for node in model.graph:
+        for value in _read_through_quantizers(node):
+            wanted.setdefault(value, node)
+    on_grid: set[ir.Value] = set()
+    placed: dict[ir.Value, ir.Node] = {}
+    for value in [*model.graph.inputs, *(v for node in model.graph for v in node.outputs)]:
+        if _is_on_grid(value, model, on_grid):
+            on_grid.add(value)
+        elif value in wanted:
+            on_grid.add(value)
+            placed[value] = wanted[value]
+    first, last = _ends(model, {layer.node for layer in layers})
+    return Placement(tuple(layers), placed, first, last)
+
+
+def _read_through_quantizers(node: ir.Node) -> Iterator[ir.Value]:
+    if node.domain != "":
+        return
+    if node.op_type in _PRODUCTS:
+        yield from (v for v in node.inputs[:2] if v is not None and _is_float_activation(v))
+    elif node.op_type in _POOLS:
+        yield from (v for v in node.inputs[:1] if v is not None and _is_float_activation(v))
+    elif node.op_type in _SUMS:
+        moving = [v for v in node.inputs if v is not None and _is_float_activation(v)]
+        if len(moving) > 1:
+            yield from moving
+
+
+def _is_float_activation(value: ir.Value) -> bool:
+    if value.is_initializer() or constant(value) is not None:
+        return False
+    return value.dtype in (ir.DataType.FLOAT, None)
+
+
+def _is_on_grid(value: ir.Value, model: ir.Model, on_grid: set[ir.Value]) -> bool:
+    """Whether a quantiser of the model makes the tensor, or a node that only moves elements of one on a grid."""
+    node = value.producer()
+    if node is None:
+        return False
+    if node.domain == "" and node.op_type in _KEEPING:
+        return node.inputs[0] in on_grid
+    operator = operator_of(node, model.opset_imports)
+    return (node.domain == "" and node.op_type in _QUANTIZERS) or (operator is not None and operator.name in _OWN)
+
+
+def _ends(model: ir.Model, nodes: set[ir.Node]) -> tuple[frozenset[ir.Node], frozenset[ir.Node]]:
+    behind: set[ir.Value] = set()
+    first: set[ir.Node] = set()
+    for node in model.graph:
+        depends = any(v in behind for v in node.inputs)
+        if node in nodes and not depends:
+            first.add(node)
+        if depends or node in nodes:
+            behind.update(node.outputs)
+    before: set[ir.Value] = set()
+    last: set[ir.Node] = set()
+    for node in reversed(list(model.graph)):
+        needed = any(v in before for v in node.outputs)
+        if node in nodes and not needed:
+            last.add(node)
+        if needed or node in nodes:
+            before.update(v for v in node.inputs if v is not None)
+    return frozenset(first), frozenset(last)
