@@ -156,12 +156,7 @@ def cost(model: ModelSource, *, counting: BitOperations = BitOperations.PRODUCTS
 
 def cost_of(model: ir.Model, *, counting: BitOperations = BitOperations.PRODUCTS) -> Cost:
     """`cost` of a model without model-local functions whose shapes are inferred, broken or not; it is changed."""
-    operands = _operands(model)
-    samples, findings = of_one_sample(model)
-    FoldShapes()(model)
-    FoldConstants(keep_quantizers=False)(model)
-    InferShapes()(model)
-    work = tally(model.graph, operands, model.opset_imports)
+    samples, findings, work = work_of(model)
     return Cost(
         samples,
         counting,
@@ -172,6 +167,20 @@ def cost_of(model: ir.Model, *, counting: BitOperations = BitOperations.PRODUCTS
         _others(work),
         (*findings, *work.findings),
     )
+
+
+def work_of(model: ir.Model) -> tuple[int | None, list[Finding], Tally]:
+    """The layers of one run on one sample, as `cost_of` counts them; the model is changed.
+
+    Returns:
+        The samples of a run, what the figures rest on, and the layers.
+    """
+    operands = _operands(model)
+    samples, findings = of_one_sample(model)
+    FoldShapes()(model)
+    FoldConstants(keep_quantizers=False)(model)
+    InferShapes()(model)
+    return samples, findings, tally(model.graph, operands, model.opset_imports)
 
 
 def _operands(model: ir.Model) -> dict[ir.Node, list[Operand | None]]:
