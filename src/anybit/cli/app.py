@@ -23,6 +23,7 @@ from anybit.cli.output import say
 from anybit.cli.passes import apply, passes
 from anybit.cli.prepare import prepare
 from anybit.cli.quantization.quantize import quantize
+from anybit.cli.quantization.sensitivity import sensitivity
 from anybit.cli.ranges import ranges
 from anybit.cli.report import report
 from anybit.cli.run import run
@@ -61,6 +62,7 @@ for command in (
     cost,
     stats,
     quantize,
+    sensitivity,
     convert,
     verify,
     report,

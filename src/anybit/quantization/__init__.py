@@ -8,7 +8,7 @@ writes what that found.
 
 from anybit.quantization.accumulator import budget_of
 from anybit.quantization.allocation.budget import CostBudget
-from anybit.quantization.allocation.costs import CostModel, cost_model
+from anybit.quantization.allocation.costs import CostModel, ProductCost, StoredCost, Width, cost_model
 from anybit.quantization.allocation.mixed import mixed_plan
 from anybit.quantization.allocation.pareto import Front, FrontPoint, pareto_front
 from anybit.quantization.allocation.program import allocated, nearest
@@ -37,6 +37,8 @@ from anybit.quantization.rounding import (
 from anybit.quantization.samples import blocks_of
 from anybit.quantization.sensitivity.divergence import Divergence, divergence
 from anybit.quantization.sensitivity.measurements import Measurements, Subject
+from anybit.quantization.sensitivity.pairs import Pair, StatedRange, paired
+from anybit.quantization.sensitivity.sensitivity import Sensitivity, TensorSensitivity
 from anybit.quantization.simulation import Simulation
 from anybit.quantization.writing import write_quantized
 
@@ -58,21 +60,28 @@ __all__ = [
     "LayerBits",
     "Measurements",
     "Moments",
+    "Pair",
     "Placement",
     "Plan",
     "Prepared",
+    "ProductCost",
     "QuantizationReport",
     "Quantized",
     "Range",
     "Recipe",
     "Rounded",
     "Scales",
+    "Sensitivity",
     "Simulation",
+    "StatedRange",
+    "StoredCost",
     "Subject",
     "Target",
     "TensorReport",
+    "TensorSensitivity",
     "WeightPlan",
     "WeightResult",
+    "Width",
     "allocate",
     "allocated",
     "blocks_of",
@@ -87,6 +96,7 @@ __all__ = [
     "least_squares",
     "mixed_plan",
     "nearest",
+    "paired",
     "pareto_front",
     "place",
     "plan_of",

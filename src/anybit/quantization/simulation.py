@@ -154,6 +154,15 @@ class Simulation:
             self._rounded[key] = self._round(self._layers[weight], bits)
         return self._rounded[key]
 
+    def state_range(self, activation: str, stated: Range) -> None:
+        """Sets the quantiser that an activation gets for its bit width."""
+        self._ranges[activation, stated.grid.bits] = stated
+
+    def state_weights(self, weight: str, bits: int, array: Array) -> None:
+        """Sets what a weight becomes for a bit width."""
+        matrix = np.asarray(self._layers[weight].matrix(array), np.float64)
+        self._rounded[weight, bits] = Rounded(np.zeros_like(matrix), np.ones(1), matrix)
+
     def histogram(self, activation: str) -> Histogram:
         """What an activation holds on the samples."""
         return self._histograms[next(v for v in self._placed if v.name == activation)]

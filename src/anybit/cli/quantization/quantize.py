@@ -9,6 +9,7 @@ import typer
 
 import anybit
 from anybit.cli.output import JsonOption, ModelArgument, OutputOption, print_json, print_table, progress_of, say
+from anybit.cli.quantization.sensitivity import widths
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def quantize(
         layers=dict(map(_layer, layer or ())),
         accumulator=accumulator,
         target=None if target is None else _target(target),
-        bits=_widths(bits),
+        bits=widths(bits),
         budget=None if budget is None else CostBudget.from_text(budget),
         requantize=requantize,
     )
@@ -113,13 +114,6 @@ def quantize(
         print_json({"output": str(output), "report": result.report, "plan": result.plan})
         return
     _print(result, output, explain=explain)
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    parts = [p.strip() for p in text.split(",")]
-    if not all(p.isdecimal() for p in parts):
-        raise UsageError("--bits", got=repr(text), expected="such as 2,3,4,6,8")
-    return tuple(int(p) for p in parts)
 
 
 def _scales(text: str) -> Scales:

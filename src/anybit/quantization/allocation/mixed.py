@@ -35,7 +35,7 @@ def mixed_plan(
 
     Args:
         prepared: The model.
-        blocks: The samples; up to 128 from all over them are used.
+        blocks: The samples; up to 64 from all over them are used.
         plan: Which tensors are quantised, and how.
         fixed: Tensors that keep the bits that the plan has for them.
         widths: The bits to choose from.

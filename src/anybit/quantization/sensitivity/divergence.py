@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.arrays import Array
+from anybit.evaluation.metrics import Metric, scorer_of
 
 Float64s = npt.NDArray[np.float64]
 
@@ -25,11 +26,13 @@ class Divergence:
             and the quantised model give; a mean over positions too where there are some.
         error: Squared error as a share of the square of the float outputs.
         changed: Share of the samples (and positions) whose most probable class changes.
+        accuracy: Share of the samples whose label is the most probable class of the first output; None without labels.
     """
 
     kl: float
     error: float
     changed: float
+    accuracy: float | None = None
 
     @property
     def loss(self) -> float:
@@ -42,7 +45,7 @@ class Divergence:
         return float("inf") if self.error <= 0 else -10 * float(np.log10(self.error))
 
 
-def divergence(floats: Mapping[str, Array], quantized: Mapping[str, Array]) -> Divergence:
+def divergence(floats: Mapping[str, Array], quantized: Mapping[str, Array], labels: Array | None = None) -> Divergence:
     """The divergence of all float outputs: sum of KL over them, their common squared error, the mean of changes.
 
     Outputs whose class axis has two or more entries are taken for scores of classes: of probabilities where these are
@@ -52,6 +55,10 @@ def divergence(floats: Mapping[str, Array], quantized: Mapping[str, Array]) -> D
     Args:
         floats: What the float model returns, samples first.
         quantized: What the quantised one returns, with the same names.
+        labels: A class for each sample.
+
+    Raises:
+        InputError: The labels do not fit the outputs.
     """
     square = error = kl = 0.0
     changes: list[float] = []
@@ -68,7 +75,13 @@ def divergence(floats: Mapping[str, Array], quantized: Mapping[str, Array]) -> D
         kl += _kl(scores[0], scores[1])
         changes.append(float((scores[0].argmax(axis=1) != scores[1].argmax(axis=1)).mean()))
     changed = float(np.mean(changes)) if changes else 0.0
-    return Divergence(kl, error / max(square, _TINY), changed)
+    right = None if labels is None else _accuracy(next(iter(quantized.values())), labels)
+    return Divergence(kl, error / max(square, _TINY), changed, right)
+
+
+def _accuracy(outputs: Array, labels: Array) -> float:
+    verdict = scorer_of(Metric.ACCURACY, 1).verdict(outputs, labels)
+    return verdict.correct / max(verdict.samples, 1)
 
 
 def _by_class(x: Float64s) -> Float64s | None:

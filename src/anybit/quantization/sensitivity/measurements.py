@@ -22,6 +22,7 @@ from anybit.io.save import to_proto
 from anybit.quantization.prepare import Prepared
 from anybit.quantization.recipe import Scales
 from anybit.quantization.sensitivity.divergence import Divergence, divergence
+from anybit.quantization.sensitivity.pairs import Pair
 from anybit.quantization.simulation import Simulation
 
 Bits = Mapping[str, int]
@@ -43,6 +44,8 @@ class Subject:
         scales: Which numbers a scale may be.
         per_tensor: One scale for a weight in place of one for each output channel.
         zero_points: Whether zero points other than 0 may be chosen.
+        labels: A class for each sample; None measures no accuracy.
+        pair: Quantisers and weights of a quantised model, in place of those that fit best.
     """
 
     prepared: Prepared
@@ -50,6 +53,8 @@ class Subject:
     scales: Scales = Scales.FLOAT
     per_tensor: bool = False
     zero_points: bool = True
+    labels: Array | None = None
+    pair: Pair | None = None
 
     @property
     def decides(self) -> dict[str, Any]:
@@ -66,6 +71,7 @@ class Subject:
             "scales": self.scales.value,
             "per_tensor": self.per_tensor,
             "zero_points": self.zero_points,
+            "labels": None if self.labels is None else hashlib.sha256(self.labels.tobytes()).hexdigest(),
         }
 
 
@@ -85,6 +91,12 @@ class Answers:
             zero_points=subject.zero_points,
             quick=True,
         )
+        self._labels = subject.labels
+        if subject.pair is not None:
+            for tensor, stated in subject.pair.activations.items():
+                self._simulation.state_range(tensor, stated)
+            for tensor, (width, array) in subject.pair.weights.items():
+                self._simulation.state_weights(tensor, width, array)
         self._floats = self._simulation.outputs()
         self._weights = frozenset(self._simulation.weights)
 
@@ -92,7 +104,8 @@ class Answers:
         """The divergence of the outputs with these tensors quantised and all others in float."""
         weights = {t: b for t, b in bits.items() if t in self._weights}
         activations = {t: b for t, b in bits.items() if t not in self._weights}
-        return divergence(self._floats, self._simulation.outputs(activations, weights))
+        found = self._simulation.outputs(activations, weights)
+        return divergence(self._floats, found, self._labels)
 
     def close(self) -> None:
         """Removes the files of the simulation."""
@@ -225,12 +238,13 @@ class _Shipped:
     scales: Scales
     per_tensor: bool
     zero_points: bool
+    labels: Array | None
 
     @classmethod
     def of(cls, subject: Subject) -> _Shipped:
         blocks = tuple(dict(block) for block in subject.blocks)
         model = to_proto(subject.prepared.model).SerializeToString(deterministic=True)
-        return cls(model, blocks, subject.scales, subject.per_tensor, subject.zero_points)
+        return cls(model, blocks, subject.scales, subject.per_tensor, subject.zero_points, subject.labels)
 
     def subject(self) -> Subject:
         from anybit.quantization.prepare import prepare
@@ -241,6 +255,7 @@ class _Shipped:
             scales=self.scales,
             per_tensor=self.per_tensor,
             zero_points=self.zero_points,
+            labels=self.labels,
         )
 
 
@@ -332,7 +347,9 @@ def _measured(line: bytes) -> dict[str, Divergence] | None:
         return None
     try:
         kl, error, changed = (float(content[name]) for name in ("kl", "error", "changed"))
-        return {str(content["bits"]): Divergence(kl, error, changed)}
+        accuracy = content["accuracy"]
+        right = None if accuracy is None else float(accuracy)
+        return {str(content["bits"]): Divergence(kl, error, changed, right)}
     except (KeyError, TypeError, ValueError):
         return None
 
