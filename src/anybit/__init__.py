@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from anybit.passes.apply import apply as apply
     from anybit.quantization.quantize import quantize as quantize
     from anybit.quantization.recipe import Recipe as Recipe
+    from anybit.quantization.sensitivity.sensitivity import sensitivity as sensitivity
     from anybit.reporting.page import report as report
     from anybit.runtime.compare import compare as compare
     from anybit.runtime.convert import convert as convert
@@ -85,6 +86,7 @@ _HOMES = {
     "report": "reporting.page",
     "run": "runtime.session",
     "save": "io.save",
+    "sensitivity": "quantization.sensitivity.sensitivity",
     "stats": "evaluation.statistics",
     "to_proto": "io.save",
     "types": "analysis.types",
@@ -143,6 +145,7 @@ __all__ = [
     "report",
     "run",
     "save",
+    "sensitivity",
     "stats",
     "to_proto",
     "types",

@@ -24,6 +24,7 @@ from anybit.cli.passes import apply, configuration, passes
 from anybit.cli.plan import plan
 from anybit.cli.prepare import prepare
 from anybit.cli.quantization.quantize import quantize
+from anybit.cli.quantization.sensitivity import sensitivity
 from anybit.cli.ranges import ranges
 from anybit.cli.report import report
 from anybit.cli.run import run
@@ -63,6 +64,7 @@ for command in (
     cost,
     stats,
     quantize,
+    sensitivity,
     convert,
     verify,
     plan,

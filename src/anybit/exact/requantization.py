@@ -90,7 +90,9 @@ def requantize(
     found = np.zeros(len(room), np.bool_)
     if whole and len(found) > 1:
         hardest = np.asarray([np.isfinite(corners.reach).sum(axis=1).argmax()])
-        tried_alone = requantize(steps.of(hardest), zero_point[hardest], lowest=lowest, highest=highest, room=room[hardest])
+        tried_alone = requantize(
+            steps.of(hardest), zero_point[hardest], lowest=lowest, highest=highest, room=room[hardest]
+        )
         if not tried_alone.found.all():
             return Requantization(factor, bias, multiplier, found)
     slopes = _slopes(corners)

@@ -7,6 +7,12 @@ writes what that found.
 """
 
 from anybit.quantization.accumulator import budget_of
+from anybit.quantization.allocation.budget import CostBudget
+from anybit.quantization.allocation.costs import CostModel, ProductCost, StoredCost, Width, cost_model
+from anybit.quantization.allocation.mixed import mixed_plan
+from anybit.quantization.allocation.pareto import Front, FrontPoint, pareto_front
+from anybit.quantization.allocation.program import allocated, nearest
+from anybit.quantization.allocation.search import Allocation, Free, allocate
 from anybit.quantization.bias_correction import corrected_bias
 from anybit.quantization.calibration import ActivationResult, Calibrated, WeightResult, calibrate
 from anybit.quantization.layers import Layer, layers_of
@@ -29,41 +35,69 @@ from anybit.quantization.rounding import (
     with_feedback,
 )
 from anybit.quantization.samples import blocks_of
+from anybit.quantization.sensitivity.divergence import Divergence, divergence
+from anybit.quantization.sensitivity.measurements import Measurements, Subject
+from anybit.quantization.sensitivity.pairs import Pair, StatedRange, paired
+from anybit.quantization.sensitivity.sensitivity import Sensitivity, TensorSensitivity
 from anybit.quantization.simulation import Simulation
 from anybit.quantization.writing import write_quantized
 
 __all__ = [
     "ActivationPlan",
     "ActivationResult",
+    "Allocation",
     "Budget",
     "Calibrated",
+    "CostBudget",
+    "CostModel",
+    "Divergence",
     "FewSamplesWarning",
+    "Free",
+    "Front",
+    "FrontPoint",
     "Histogram",
     "Layer",
     "LayerBits",
+    "Measurements",
     "Moments",
+    "Pair",
     "Placement",
     "Plan",
     "Prepared",
+    "ProductCost",
     "QuantizationReport",
     "Quantized",
     "Range",
     "Recipe",
     "Rounded",
     "Scales",
+    "Sensitivity",
     "Simulation",
+    "StatedRange",
+    "StoredCost",
+    "Subject",
     "Target",
     "TensorReport",
+    "TensorSensitivity",
     "WeightPlan",
     "WeightResult",
+    "Width",
+    "allocate",
+    "allocated",
     "blocks_of",
     "budget_of",
     "calibrate",
     "corrected_bias",
+    "cost_model",
     "descended",
+    "divergence",
     "find_range",
     "layers_of",
     "least_squares",
+    "mixed_plan",
+    "nearest",
+    "paired",
+    "pareto_front",
     "place",
     "plan_of",
     "prepare",

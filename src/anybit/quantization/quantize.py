@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import chain, islice
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -15,11 +17,13 @@ from anybit.arrays import Array
 from anybit.errors import InputError, UnsupportedError, UsageError
 from anybit.evaluation.datasets import Data
 from anybit.io.load import ModelSource
+from anybit.quantization.allocation.mixed import mixed_plan
+from anybit.quantization.allocation.search import Allocation
 from anybit.quantization.calibration import Calibrated, calibrate, segments_for
 from anybit.quantization.equal_scales import with_equal_scales
 from anybit.quantization.plan import ActivationPlan, Plan, WeightPlan
 from anybit.quantization.prepare import Prepared, prepare
-from anybit.quantization.recipe import Recipe
+from anybit.quantization.recipe import LEAST_BITS, MOST_BITS, Recipe
 from anybit.quantization.samples import blocks_of
 from anybit.quantization.writing import write_quantized
 
@@ -86,11 +90,13 @@ class Quantized:
         model: The model, in the language of the hub.
         plan: Bit widths and ranges of all tensors; with the same model and data it gives the same bytes again.
         report: What the quantisation of each tensor costs.
+        allocation: How bits were chosen under a budget; None where there was none.
     """
 
     model: ir.Model
     plan: Plan
     report: QuantizationReport
+    allocation: Allocation | None = None
 
 
 @checked_apart("data")
@@ -100,6 +106,9 @@ def quantize(
     recipe: Recipe | None = None,
     *,
     plan: Plan | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    ray: str | None = None,
+    workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Quantized:
     """A float model with quantisers, whose weights and ranges fit the samples.
@@ -112,6 +121,9 @@ def quantize(
         data: Samples as `anybit.evaluate` takes them; labels are not needed.
         recipe: Bit widths and options.
         plan: Bit widths and ranges of an earlier quantisation, which may have been edited; in place of the recipe's.
+        resume: Folder where the measurements of a search under a budget are kept: the same call goes on from there.
+        ray: Address of a Ray cluster that measures for the search, "auto" for the one of this machine.
+        workers: How many of its actors; None takes as many as it has processors. The plan does not depend on it.
         progress: Called with what is done and with how much there is to do.
 
     Raises:
@@ -125,6 +137,21 @@ def quantize(
     asked = recipe or Recipe()
     prepared = prepare(model, requantize=asked.requantize)
     chosen = plan_of(prepared, asked) if plan is None else checked_plan(prepared, plan)
+    allocation = None
+    if plan is None and asked.budget is not None:
+        data = list(data) if isinstance(data, Iterator) else data
+        chosen, allocation = mixed_plan(
+            prepared,
+            blocks_of(prepared, data),
+            chosen,
+            fixed=_fixed(prepared, asked),
+            widths=asked.bits,
+            budget=asked.budget,
+            folder=None if resume is None else Path(resume),
+            ray=ray,
+            workers=workers,
+            progress=progress,
+        )
     blocks: Iterable[dict[str, Array]] = blocks_of(prepared, data)
     if chosen.target is not None:
         remaining = iter(blocks)
@@ -145,7 +172,17 @@ def quantize(
         message = f"{found.samples} samples for calibration, expected {_FEW_SAMPLES} or more: ranges may not fit others"
         warnings.warn(message, FewSamplesWarning, stacklevel=2)
     written = write_quantized(prepared.model, found, per_tensor=chosen.per_tensor)
-    return Quantized(written, completed(chosen, found), report_of(chosen, found))
+    return Quantized(written, completed(chosen, found), report_of(chosen, found), allocation)
+
+
+def _fixed(prepared: Prepared, recipe: Recipe) -> set[str]:
+    """The tensors whose bits do not depend on those that the recipe has for all."""
+    narrow, wide = (
+        plan_of(prepared, replace(recipe, weights=b, activations=None if recipe.activations is None else b))
+        for b in (LEAST_BITS, MOST_BITS)
+    )
+    pairs = zip((*narrow.activations, *narrow.weights), (*wide.activations, *wide.weights), strict=True)
+    return {a.tensor for a, b in pairs if a.bits == b.bits}
 
 
 def plan_of(prepared: Prepared, recipe: Recipe) -> Plan:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from anybit.errors import UsageError
+from anybit.quantization.allocation.budget import CostBudget
 
 LEAST_BITS, MOST_BITS = 2, 16
 
@@ -57,6 +58,9 @@ class Recipe:
         layers: Bit widths by name or pattern; of several that fit, the last one holds.
         accumulator: Bits of a signed accumulator that must hold every partial sum of every layer.
         target: The tool that the model is made for.
+        bits: Bit widths to choose from for each tensor, where there is a budget.
+        budget: What the model may cost; widths are then chosen tensor by tensor, but for those that `first_last`,
+            `layers` or `skip` decide.
         requantize: Whether quantisers that the model has are taken out first; else what is quantised stays as it is.
     """
 
@@ -70,10 +74,15 @@ class Recipe:
     layers: Mapping[str, LayerBits] = field(default_factory=dict[str, LayerBits])
     accumulator: int | None = None
     target: Target | None = None
+    bits: tuple[int, ...] = (2, 3, 4, 6, 8)
+    budget: CostBudget | None = None
     requantize: bool = False
 
     def __post_init__(self) -> None:
         widths = [("weights", self.weights), ("activations", self.activations), ("first_last", self.first_last)]
+        widths += [("bits", width) for width in self.bits]
+        if not self.bits:
+            raise UsageError("no bit widths to choose from")
         for pattern, bits in self.layers.items():
             widths += [(f"weights of '{pattern}'", bits.weights), (f"activations of '{pattern}'", bits.activations)]
         for name, width in widths:

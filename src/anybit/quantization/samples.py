@@ -12,24 +12,27 @@ from anybit.arrays import Array
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.engines.prepare import input_info
 from anybit.errors import InputError
-from anybit.evaluation.datasets import Data, DataSet, open_inputs
+from anybit.evaluation.datasets import Data, DataSet, Labels, open_data, open_inputs
 from anybit.graph.constants import fed_inputs
 from anybit.graph.walk import shape_of
 from anybit.quantization.prepare import Prepared
 
 _BLOCK_BYTES = 1 << 23
 _MOST = 64
+LABELS = "labels of the samples"
 
 
-def blocks_of(prepared: Prepared, data: Data) -> Iterator[dict[str, Array]]:
+def blocks_of(prepared: Prepared, data: Data, labels: Labels | None = None) -> Iterator[dict[str, Array]]:
     """The samples, as many at a time as keep the tensors of a node small, or as the model is bound to.
+
+    With labels, each block has its own under the name `LABELS`.
 
     Raises:
         InputError: The data cannot be read or do not fit the inputs.
     """
     inputs = fed_inputs(prepared.work.graph)
     infos = [input_info(v) for v in inputs]
-    dataset = open_inputs(infos, data)
+    dataset = open_inputs(infos, data) if labels is None else open_data(infos, data, labels)
     bound = _bound_batch(prepared)
     size = bound or _fitting(prepared, dataset)
     count = 0
@@ -43,7 +46,7 @@ def blocks_of(prepared: Prepared, data: Data) -> Iterator[dict[str, Array]]:
                 "the model is bound to its batch", got=f"{min(lengths)} samples", expected=f"{size} or more"
             )
         count += max(lengths, default=1)
-        yield feeds
+        yield feeds if labels is None else {**feeds, LABELS: block.labels}
     if not count:
         raise InputError("no samples", expected="at least one along the first axis")
 

@@ -23,9 +23,11 @@ from anybit.quantization.moments import Float64s, Moments, row_step
 from anybit.quantization.prepare import Prepared
 from anybit.quantization.ranges import Histogram, Range, find_range
 from anybit.quantization.recipe import Scales
-from anybit.quantization.rounding import Rounded, rounded_weights, to_nearest, weight_scales
+from anybit.quantization.rounding import Rounded, damped, rounded_weights, to_nearest, weight_scales, with_feedback
 from anybit.quantization.segments import Segment, segments_of
 from anybit.quantization.spill import Spill, Stream
+
+_FINE = 6  # bits from which on a quick search rounds to nearest
 
 
 class Simulation:
@@ -39,6 +41,7 @@ class Simulation:
         scales: Which numbers a scale may be.
         per_tensor: One scale for a weight in place of one for each output channel.
         zero_points: Whether zero points other than 0 may be chosen.
+        quick: Whether weights are rounded with feedback only, without descent: for searches.
         folder: Where the temporary folder is made.
 
     Attributes:
@@ -56,10 +59,12 @@ class Simulation:
         scales: Scales = Scales.FLOAT,
         per_tensor: bool = False,
         zero_points: bool = True,
+        quick: bool = False,
         folder: Path | None = None,
     ) -> None:
         self.prepared = prepared
         self._options = (scales, per_tensor, zero_points)
+        self._quick = quick
         self._spill = Spill(folder)
         self._placed = set(prepared.placement.activations)
         self.activations = tuple(str(v.name) for v in prepared.placement.activations)
@@ -149,6 +154,15 @@ class Simulation:
             self._rounded[key] = self._round(self._layers[weight], bits)
         return self._rounded[key]
 
+    def state_range(self, activation: str, stated: Range) -> None:
+        """Sets the quantiser that an activation gets for its bit width."""
+        self._ranges[activation, stated.grid.bits] = stated
+
+    def state_weights(self, weight: str, bits: int, array: Array) -> None:
+        """Sets what a weight becomes for a bit width."""
+        matrix = np.asarray(self._layers[weight].matrix(array), np.float64)
+        self._rounded[weight, bits] = Rounded(np.zeros_like(matrix), np.ones(1), matrix)
+
     def histogram(self, activation: str) -> Histogram:
         """What an activation holds on the samples."""
         return self._histograms[next(v for v in self._placed if v.name == activation)]
@@ -224,6 +238,13 @@ class Simulation:
             even = np.ones(weights.shape[:2])
             found = weight_scales(weights, even, layer.channels, grid, scales=scales, per_tensor=per_tensor)
             return to_nearest(weights, found, layer.channels, grid)
+        if self._quick:
+            h = damped(h, 1e-4)
+            importance = np.einsum("gkk->gk", h)
+            found = weight_scales(weights, importance, layer.channels, grid, scales=scales, per_tensor=per_tensor)
+            if bits >= _FINE:
+                return to_nearest(weights, found, layer.channels, grid)
+            return with_feedback(h, weights, found, layer.channels, grid)
         return rounded_weights(h, weights, layer.channels, grid, scales=scales, per_tensor=per_tensor)
 
     def _covariance(self, layer: Layer, weights: Float64s) -> Float64s | None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -20,6 +18,7 @@ import filelock
 
 from anybit.errors import ModelFileError, UsageError
 from anybit.evaluation.metrics import ScoredSamples
+from anybit.io.files.checked_lines import checked_line, content_of_line
 from anybit.io.files.regular import open_regular
 
 _FORMAT = "anybit evaluation 1"
@@ -95,7 +94,7 @@ class JournalFile:
 
     def _write(self, content: Mapping[str, Any]) -> None:
         """Writes a line, or leaves the file as it was."""
-        line = _line(content)
+        line = checked_line(content)
         self._file.seek(self._end)
         try:
             written = 0
@@ -114,8 +113,8 @@ class JournalFile:
         with open_regular(self._path) as file:
             first = file.readline()
             end = len(first)
-            header = _content(first)
-            if header is None and _line(self._header).startswith(first) and not file.read(1):
+            header = content_of_line(first)
+            if header is None and checked_line(self._header).startswith(first) and not file.read(1):
                 return 0  # it was ended before it had begun
             if header is None:
                 raise UsageError("no journal", node=str(self._path), hint="name another file, or remove it")
@@ -144,26 +143,9 @@ def verdict_of(content: Mapping[str, Any]) -> ScoredSamples:
     return ScoredSamples(int(content["samples"]), int(content["correct"]), int(content["correct_in_top"]), scores)
 
 
-def _line(content: Mapping[str, Any]) -> bytes:
-    text = json.dumps(content).encode()
-    return b"%08x %b\n" % (zlib.crc32(text), text)
-
-
-def _content(line: bytes) -> dict[str, Any] | None:
-    """What `_line` was given; None where it did not make the line."""
-    checksum, _, text = line.removesuffix(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
-        return None
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return cast("dict[str, Any]", content) if isinstance(content, dict) else None
-
-
 def _finished(line: bytes) -> dict[int, ScoredSamples] | None:
     """The verdict of a line by the number of its block; None where the line holds none."""
-    content = _content(line)
+    content = content_of_line(line)
     try:
         return None if content is None else {int(content["block"]): verdict_of(content)}
     except (KeyError, TypeError, ValueError, OverflowError):

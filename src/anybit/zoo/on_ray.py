@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.errors import InputError, UnsupportedError
+from anybit.evaluation.cluster import connected
 from anybit.evaluation.evaluate import Evaluation, Journal, evaluation, open_blocks
 from anybit.evaluation.metrics import ScoredSamples, scorer_of
 from anybit.runtime.session import Session
@@ -23,7 +22,6 @@ from anybit.zoo.journal import verdict_of
 if TYPE_CHECKING:
     from anybit.zoo.options import Options
 
-_SECONDS = 10  # to wait for an answer
 _TASKS = 16  # for each worker: what one that dies must do again, and how evenly the rest is shared
 
 
@@ -63,17 +61,12 @@ def evaluate_on_ray(
         InputError: The data or labels cannot be read, or do not fit the model.
         UnsupportedError: Ray is not installed, or no cluster answers.
     """
-    try:
-        ray = import_module("ray")
-        import_module("ray.data")
-    except ImportError as error:
-        raise UnsupportedError("a package is missing", got=str(error.name), hint="pip install 'anybit[ray]'") from error
     judge = scorer_of(options.metric, options.top)
     blocks = open_blocks(session, data, labels, output=options.output, batch_size=options.batch_size)
     samples = blocks.data.samples
     if samples is None:
         raise InputError("data without an end cannot be shared out", node=str(data))
-    _connect(ray, address)
+    ray = connected(address, parts=("ray.data",))
     count = -(-samples // (blocks.size or samples))
     workers = options.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     verdicts = dict(journal.finished) if journal is not None else {}
@@ -92,19 +85,6 @@ def evaluate_on_ray(
     if len(verdicts) != count:
         raise UnsupportedError("the cluster lost blocks", got=f"{len(verdicts)} of {count}", hint="run it again")
     return evaluation(judge, verdicts, blocks, workers=workers, seconds=seconds, resumed=resumed)
-
-
-def _connect(ray: Any, address: str) -> None:
-    if ray.is_initialized():
-        return
-    try:
-        host, _, port = address.removeprefix("ray://").rpartition(":")
-        if host:  # Ray itself would try for minutes
-            socket.create_connection((host, int(port)), timeout=_SECONDS).close()
-        ray.init(address=address, log_to_driver=False, logging_level="error")
-    except (OSError, ValueError, RuntimeError) as error:
-        text = " ".join(str(error).split())[:300]
-        raise UnsupportedError("no Ray cluster answers", node=address, got=text) from error
 
 
 def _verdicts(ray: Any, numbers: list[int], workers: int, arguments: tuple[Any, ...]) -> Any:

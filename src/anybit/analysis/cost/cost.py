@@ -169,12 +169,7 @@ def cost_of(
     input_ranges: InputRanges | None = None,
 ) -> Cost:
     """`cost` of a model without model-local functions whose shapes are inferred, broken or not; it is changed."""
-    operands = _operands(model, input_ranges)
-    samples, findings = of_one_sample(model)
-    FoldShapes()(model)
-    FoldConstants(keep_quantizers=False)(model)
-    InferShapes()(model)
-    work = tally(model.graph, operands, model.opset_imports)
+    samples, findings, work = work_of(model, input_ranges=input_ranges)
     return Cost(
         samples,
         counting,
@@ -185,6 +180,20 @@ def cost_of(
         _others(work),
         (*findings, *work.findings),
     )
+
+
+def work_of(model: ir.Model, *, input_ranges: InputRanges | None = None) -> tuple[int | None, list[Finding], Tally]:
+    """The layers of one run on one sample, as `cost_of` counts them; the model is changed.
+
+    Returns:
+        The samples of a run, what the figures rest on, and the layers.
+    """
+    operands = _operands(model, input_ranges)
+    samples, findings = of_one_sample(model)
+    FoldShapes()(model)
+    FoldConstants(keep_quantizers=False)(model)
+    InferShapes()(model)
+    return samples, findings, tally(model.graph, operands, model.opset_imports)
 
 
 def _operands(model: ir.Model, input_ranges: InputRanges | None) -> dict[ir.Node, list[Operand | None]]:

@@ -9,6 +9,7 @@ import typer
 
 import anybit
 from anybit.cli.output import JsonOption, ModelArgument, OutputOption, print_json, print_table, progress_of, say
+from anybit.cli.quantization.sensitivity import widths
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +46,26 @@ def quantize(
         int | None, typer.Option(help="Bits of an accumulator that every layer must fit.", show_default=False)
     ] = None,
     target: Annotated[str | None, typer.Option(help="finn or hls4ml.", show_default=False)] = None,
+    bits: Annotated[str, typer.Option(help="Bit widths that a budget chooses from for each tensor.")] = "2,3,4,6,8",
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Choose widths tensor by tensor: bops=..., weight-bits=..., activation-bits=..., file-size=..., "
+            "target-loss=..., joined by commas.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Folder of a search under a budget: go on from there.", show_default=False)
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster that searches, or auto.", show_default=False)
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Actors of the cluster.", show_default=False)] = None,
+    front: Annotated[
+        Path | None,
+        typer.Option(help="File for the Pareto front of loss against cost, as JSON.", show_default=False),
+    ] = None,
     requantize: Annotated[
         bool, typer.Option("--requantize", help="Take out the quantisers that the model has first.")
     ] = False,
@@ -60,7 +81,7 @@ def quantize(
     The model that is written has the operators of QONNX, and is read by every other command. Its weights are rounded
     layer by layer, so that what a layer makes of its quantised inputs comes near to what the float layer makes.
     """
-    from anybit.quantization import Plan, Recipe
+    from anybit.quantization import CostBudget, Plan, Recipe, pareto_front
 
     recipe = Recipe(
         weights=weights,
@@ -73,14 +94,22 @@ def quantize(
         layers=dict(map(_layer, layer or ())),
         accumulator=accumulator,
         target=None if target is None else _target(target),
+        bits=widths(bits),
+        budget=None if budget is None else CostBudget.from_text(budget),
         requantize=requantize,
     )
+    if budget is None and (resume, ray, workers, front) != (None, None, None, None):
+        raise UsageError("--resume, --ray, --workers, --front", got="no budget", expected="--budget")
     followed = Plan.read(plan) if plan is not None and plan.exists() else None
     with progress_of("quantising", unit="segments") as advance:
-        result = anybit.quantize(model, calibration, recipe, plan=followed, progress=advance)
+        result = anybit.quantize(
+            model, calibration, recipe, plan=followed, resume=resume, ray=ray, workers=workers, progress=advance
+        )
     anybit.save(result.model, output)
     if plan is not None and followed is None:
         result.plan.write(plan)
+    if front is not None and result.allocation is not None:
+        pareto_front(result.allocation).write(front)
     if json:
         print_json({"output": str(output), "report": result.report, "plan": result.plan})
         return
@@ -124,6 +153,9 @@ def _print(result: Quantized, output: Path, *, explain: bool) -> None:
         f"written to {output}: {of_weights} weights and {len(report.tensors) - of_weights} activations quantised "
         f"on {report.samples:,} samples"
     )
+    if result.allocation is not None:
+        costs = ", ".join(f"{name.replace('_', '-')} {value:,}" for name, value in result.allocation.costs.items())
+        say(f"within the budget: {costs}")
     for name, error in report.outputs.items():
         say(f"output '{name}': {error:.2%} of its square is quantisation error on the calibration data")
     if explain:

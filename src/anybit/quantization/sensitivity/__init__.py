@@ -1,0 +1,1 @@
+"""Sensitivity: what each tensor loses by quantisation, measured at the outputs."""
