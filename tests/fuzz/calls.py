@@ -171,6 +171,7 @@ def _run_by(engine: anybit.engines.Engine) -> Call:
 def _apply(name: str) -> Call:
     options: dict[str, dict[str, Any]] = {
         "expose-tensors": {"tensors": ("h",)},
+        "prune-by-magnitude": {"sparsity": 0.5},
         "set-input-shape": {"shapes": {"x": (2, 4)}},
     }
     step = catalog()[name](**options.get(name, {}))

@@ -35,6 +35,7 @@ _OPTIONS = {
     "extract-quant-scale": "extract-quant-scale",
     "fold-batch-norm": "fold-batch-norm:float_weights=true",
     "insert-top-k": "insert-top-k:k=1",
+    "prune-by-magnitude": "prune-by-magnitude:sparsity=0.5",
     "set-batch": "set-batch:batch=2",
     "set-input-shape": 'set-input-shape:shapes={"x":[1,3,16,16]}',
     "sub-to-add": "sub-to-add:dynamic=true",

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from anybit.passes.surgery.insert_identity import InsertIdentity, Side
     from anybit.passes.surgery.insert_top_k import InsertTopK
     from anybit.passes.surgery.name_tensors import NameStyle, NameTensors
+    from anybit.passes.surgery.sort_commutative import SortCommutative
     from anybit.passes.surgery.unique_parameters import UniqueParameters
     from anybit.passes.types.annotate_layouts import AnnotateLayouts
     from anybit.passes.types.annotate_types import AnnotateTypes
@@ -96,6 +97,7 @@ _HOMES = {
     "SetBatch": "anybit.cleanup.set_batch",
     "SetInputShape": "anybit.cleanup.set_input_shape",
     "Side": "anybit.passes.surgery.insert_identity",
+    "SortCommutative": "anybit.passes.surgery.sort_commutative",
     "SortNodes": "anybit.cleanup.sort_nodes",
     "SubToAdd": "anybit.passes.lowering.sub_to_add",
     "SubpixelToDeconv": "anybit.passes.lowering.subpixel_to_deconv",
@@ -145,6 +147,7 @@ __all__ = [
     "SetBatch",
     "SetInputShape",
     "Side",
+    "SortCommutative",
     "SortNodes",
     "SubToAdd",
     "SubpixelToDeconv",
