@@ -263,7 +263,7 @@ def descended(
 
 
 def refitted(h: Float64s, target: Float64s, rounded: Rounded, channels: Channels, *, per_tensor: bool) -> Float64s:
-    """s = q'H w / q'H q: for each output channel the scale that is best for its integers; never below a half."""
+    """s = q'H w / q'H q: the best scale of each channel for its integers, from a half to twice the one it has."""
     product = h @ rounded.integers
     over = np.einsum("gko,gko->go", product, target)
     under = np.einsum("gko,gko->go", product, rounded.integers)
@@ -275,8 +275,8 @@ def refitted(h: Float64s, target: Float64s, rounded: Rounded, channels: Channels
         top, bottom = (np.full(rounded.scales.size, a[0]) for a in (top, bottom))
     with np.errstate(divide="ignore", invalid="ignore"):
         found = top / bottom
-    good = np.isfinite(found) & (found > rounded.scales / 2) & (found < rounded.scales * 2)
-    return np.where(good, found, rounded.scales)
+    near = np.clip(found, rounded.scales / 2, rounded.scales * 2)
+    return np.where(np.isfinite(found), near, rounded.scales)
 
 
 def error_of(h: Float64s, target: Float64s, weights: Float64s) -> Float64s:
