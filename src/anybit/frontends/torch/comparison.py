@@ -80,7 +80,7 @@ class _Module:
         single = self(inputs)
         try:
             double = self._run(copy.deepcopy(self.module).double(), wide)
-        except (RuntimeError, TypeError, AssertionError):
+        except (RuntimeError, TypeError, AssertionError, FrontEndError):
             return None
         samples = len(next(iter(inputs.values())))
         if any(a.ndim == 0 or len(a) != samples for a in single):
