@@ -318,4 +318,4 @@ def test_example_inputs():
     with pytest.raises(FrontEndError, match="no example inputs"):
         from_torch(nn.Identity(), ())
     with pytest.raises(FrontEndError, match=r"no common batch.*dynamic_batch=False"):
-        from_torch(nn.Identity(), (torch.zeros(2, 1), torch.zeros(3, 1)))
+        from_torch(nn.Bilinear(1, 1, 1), (torch.zeros(2, 1), torch.zeros(3, 1)))

@@ -82,6 +82,8 @@ def call_of(
         FrontEndError: There is no tensor among them, one is of a type that no model takes, or nothing can be free.
     """
     args, named = _arguments(example_inputs, kwargs)
+    if not args and not named:
+        raise FrontEndError("no example inputs", expected="a tensor for each argument of forward")
     parameters = _parameters(module, args, named)
     paths, spec = _pytree.tree_flatten_with_path((args, named))
     leaves: list[Any] = []
