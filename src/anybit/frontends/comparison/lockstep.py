@@ -157,7 +157,9 @@ class _Run:
         except EVALUATION_ERRORS as error:
             name = str(node.outputs[0].name) if node.outputs else ""
             text = " ".join(str(error).split())
-            raise FrontEndError("the converted model departs from its source", node=self.place(name), got=text) from error
+            raise FrontEndError(
+                "the converted model departs from its source", node=self.place(name), got=text
+            ) from error
         for value, result in zip(node.outputs, results, strict=False):
             self.known[value] = self.compared(value, result)
 

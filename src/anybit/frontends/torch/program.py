@@ -18,7 +18,7 @@ from torch.export.graph_signature import (
 from anybit.frontends.torch.captured import Captured, attribute
 
 
-def program_of(captured: Captured) -> torch.export.ExportedProgram | None:
+def program_of(captured: Captured) -> torch.export.ExportedProgram | None:  # noqa: C901  one walk over two kinds of nodes
     """The graph with its constants as inputs, as torch.onnx takes it; nodes keep their names.
 
     None where the graph changes a buffer or an input, or gives or takes what is no tensor: only torch.export itself can
