@@ -29,7 +29,8 @@ from anybit.evaluation.statistics import Statistics
 from anybit.exact.certificate import Assumption, Certificate, CounterExample, TensorProof, Verdict
 from anybit.formats.capability import CarriedShare, DialectCapability
 from anybit.formats.dialect import Approximation, Conversion, Note, Remedy, Substitution
-from anybit.frontends.agreement import Agreement, Imported
+from anybit.frontends.agreement import Agreement, AgreementVerdict, Imported, Scatter
+from anybit.frontends.comparison.lockstep import TensorAgreement
 from anybit.io.repair.normalize import Repair
 from anybit.passes.apply import Applied, AppliedPass
 from anybit.runtime.compare import Comparison, Difference
@@ -40,6 +41,7 @@ __all__ = [
     "AccumulatorBound",
     "AccumulatorRange",
     "Agreement",
+    "AgreementVerdict",
     "Applied",
     "AppliedPass",
     "Approximation",
@@ -77,10 +79,12 @@ __all__ = [
     "Repair",
     "Rewrite",
     "Role",
+    "Scatter",
     "Spread",
     "Statistics",
     "Substitution",
     "Summary",
+    "TensorAgreement",
     "TensorInfo",
     "TensorProof",
     "TensorRange",

@@ -84,12 +84,9 @@ def test_a_channel_of_one_integer_has_any_line_and_no_warning():
 
 
 def test_a_search_for_whole_layers_finds_the_same_and_stops_where_a_channel_has_none():
-    line = Steps(
-        *(np.ones(2), np.zeros(2), np.array([[3.0, 6.0, 9.0], [2.0, 4.0, 6.0]]), np.zeros(2), np.full(2, 12.0))
-    )
-    bent = Steps(
-        *(np.ones(2), np.zeros(2), np.array([[3.0, 6.0, 9.0], [2.0, 3.0, 90.0]]), np.zeros(2), np.full(2, 99.0))
-    )
+    ones, none = np.ones(2), np.zeros(2)
+    line = Steps(ones, none, np.array([[3.0, 6.0, 9.0], [2.0, 4.0, 6.0]]), none, np.full(2, 12.0))
+    bent = Steps(ones, none, np.array([[3.0, 6.0, 9.0], [2.0, 3.0, 90.0]]), none, np.full(2, 99.0))
     options = {"lowest": 0.0, "highest": 3.0, "room": np.full(2, 127.0)}
     wanted, given = (requantize(line, np.zeros(2), **options, whole=w) for w in (False, True))
     assert wanted.found.all()

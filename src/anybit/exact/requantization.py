@@ -88,33 +88,40 @@ def requantize(
     corners = corners_of(steps, zero_point, lowest=lowest, highest=highest)
     factor, bias, multiplier = np.ones(len(room)), np.zeros(len(room)), np.ones(len(room))
     found = np.zeros(len(room), np.bool_)
-    if whole and len(found) > 1:
-        hardest = np.asarray([np.isfinite(corners.reach).sum(axis=1).argmax()])
-        tried_alone = requantize(
-            steps.of(hardest), zero_point[hardest], lowest=lowest, highest=highest, room=room[hardest]
-        )
-        if not tried_alone.found.all():
-            return Requantization(factor, bias, multiplier, found)
+
+    def hopeless(channel: int) -> bool:
+        one = np.asarray([channel])
+        alone = requantize(steps.of(one), zero_point[one], lowest=lowest, highest=highest, room=room[one])
+        return not alone.found.all()
+
+    whole = whole and len(found) > 1
+    if whole and hopeless(int(np.isfinite(corners.reach).sum(axis=1).argmax())):
+        return Requantization(factor, bias, multiplier, found)
     slopes = _slopes(corners)
-    rooms = [corners.room(np.nan_to_num(slope, nan=1.0)) for slope in slopes]
+    low_room, high_room = (
+        np.array(ends) for ends in zip(*(corners.room(np.nan_to_num(k, nan=1.0)) for k in slopes), strict=True)
+    )
     binding = _binding(corners, slopes)
     for margin, step in product((_MARGIN, 0.0), _FACTORS):
-        for tried, ends in zip(slopes, rooms, strict=True):
-            waiting = np.flatnonzero(~found & (room >= step) & ~np.isnan(tried))
-            if not len(waiting):
-                break
-            b = _bias((ends[0][waiting], ends[1][waiting]), tried[waiting], step)
-            low, high = _multipliers(binding.of(waiting), step, b)
-            possible = low <= high * (1 + _SLACK)
-            waiting, b = waiting[possible], b[possible]
+        open_to = ~np.isnan(slopes) & ~found & (room >= step)
+        index, channels = np.nonzero(open_to)
+        b = _bias((low_room[open_to], high_room[open_to]), slopes[open_to], step)
+        low, high = _multipliers(binding.of(channels), step, b)
+        possible = low <= high * (1 + _SLACK)
+        index, channels, b = index[possible], channels[possible], b[possible]
+        for k in np.unique(index):
+            here = (index == k) & ~found[channels]
+            waiting, tried = channels[here], b[here]
             if not len(waiting):
                 continue
-            open_ = corners.of(waiting)
-            m = _multiplier(open_, step, b, tried[waiting])
-            fits = np.logical_and.reduce([reproduces(open_, step, b, m * (1 + e)) for e in {0.0, margin, -margin}])
+            met = corners.of(waiting)
+            m = _multiplier(met, step, tried, slopes[k, waiting])
+            fits = np.logical_and.reduce([reproduces(met, step, tried, m * (1 + e)) for e in {0.0, margin, -margin}])
             chosen = waiting[fits]
-            factor[chosen], bias[chosen], multiplier[chosen] = step * steps.sign[chosen], b[fits], m[fits]
+            factor[chosen], bias[chosen], multiplier[chosen] = step * steps.sign[chosen], tried[fits], m[fits]
             found[chosen] = True
+        if whole and step == 1 and margin and not found.all() and hopeless(int(found.argmin())):
+            break
     return Requantization(factor, bias, multiplier, found)
 
 

@@ -2,8 +2,8 @@
 
     |fl(y) - y| <= growth(n) * u * sum(|w| * |x|) + sum(|w| * e_x + |x| * e_w)        of a sum of n products
 
-with u the unit roundoff, e what is known of the inputs, and growth(n) = min(n, 8 * sqrt(n)) + 2. The first is what holds
-in any order of summation (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); the second holds with
+with u the unit roundoff, e what is known of the inputs, growth(n) = min(n, 8 * sqrt(n)) + 2. The first is what holds in
+any order of summation (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); the second holds with
 a probability of at least 1 - 2 * n * exp(-32) if rounding errors are independent with mean 0 (Higham and Mary, A New
 Approach to Probabilistic Rounding Error Analysis, 2019). Element-wise operators are taken to be computed to 4 units of
 roundoff of their result from an input that is off by 2, which libraries of elementary functions keep to; errors of
@@ -158,7 +158,7 @@ def _terms_of_einsum(inputs: Sequence[Any], y: Any) -> float:
 
 
 _SUMS: dict[str, Callable[[Sequence[Any], Any], float]] = {
-    "AveragePool": lambda x, y: float(math.prod(x[0].shape[2:])),
+    "AveragePool": lambda x, _: float(math.prod(x[0].shape[2:])),
     "Conv": lambda x, _: float(math.prod(x[1].shape[1:])),
     "ConvTranspose": lambda x, _: float(math.prod(x[1].shape) / x[1].shape[1]),
     "CumSum": lambda x, _: float(max(x[0].shape, default=1)),

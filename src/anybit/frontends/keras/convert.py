@@ -97,7 +97,9 @@ class _Source:
         """What its layers give, in the layout of the graph; and its outputs."""
         inputs = list(feeds.values())
         known = [m for m in self.made if m.tensor.value.producer() is not None]
-        inner = _model_of(self.model)(inputs=flat(self.model.inputs), outputs=[m.symbol for m in known])
+        symbols = flat(self.model.inputs)
+        given = symbols[0] if len(symbols) == 1 else symbols  # Keras warns of another structure than it is called with
+        inner = _model_of(self.model)(inputs=given, outputs=[m.symbol for m in known])
         arrays = _run(inner, inputs, self.batch)
         tensors = {str(m.tensor.value.name): _laid_out(a, m.tensor) for m, a in zip(known, arrays, strict=True)}
         layers = {str(m.tensor.value.name): m.path for m in known}

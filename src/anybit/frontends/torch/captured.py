@@ -172,7 +172,7 @@ def path_of(node: fx.Node) -> str:
 
 
 def attribute(module: torch.nn.Module, path: str) -> Any:
-    """What a path of names leads to from a module."""
+    """What a module has at a path: a parameter, a buffer, or a constant."""
     value: Any = module
     for name in path.split("."):
         value = getattr(value, name)

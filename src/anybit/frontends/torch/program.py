@@ -18,7 +18,7 @@ from torch.export.graph_signature import (
 from anybit.frontends.torch.captured import Captured, attribute
 
 
-def program_of(captured: Captured) -> torch.export.ExportedProgram | None:
+def program_of(captured: Captured) -> torch.export.ExportedProgram | None:  # noqa: C901  one walk over two kinds of nodes
     """The graph with its constants as inputs, as torch.onnx takes it; nodes keep their names.
 
     None where the graph changes a buffer or an input, or gives or takes what is no tensor: only torch.export itself can
@@ -45,7 +45,8 @@ def program_of(captured: Captured) -> torch.export.ExportedProgram | None:
         if not isinstance(tensor, torch.Tensor):
             return None
         state[path] = tensor
-        constants[path] = new = graph.placeholder(f"constant_{path.replace('.', '_')}")
+        # numbered, as `a.b` and `a_b` may both be there
+        constants[path] = new = graph.placeholder(f"constant_{len(constants)}_{path.replace('.', '_')}")
         new.meta["val"] = mode.from_tensor(tensor.detach(), static_shapes=True)
         inputs.append(InputSpec(InputKind.BUFFER, TensorArgument(new.name), path, persistent=True))
     outputs: list[OutputSpec] = []
