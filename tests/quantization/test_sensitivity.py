@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 import anybit
 from anybit.cli.app import app
 from anybit.errors import UnsupportedError, UsageError
-from anybit.quantization import Recipe, Subject, blocks_of, divergence, prepare
-from anybit.quantization.sensitivity.measurements import Answers, _Shipped
+from anybit.quantization import Recipe, blocks_of, divergence, prepare
+from anybit.quantization.sensitivity.measurements import Answers, Subject, _Shipped
 from tests.quantization.nets import depthwise, images, residual
 
 
