@@ -88,8 +88,12 @@ def test_a_worker_elsewhere_measures_the_same():
     prepared = prepare(residual())
     subject = Subject(prepared=prepared, blocks=list(blocks_of(prepared, images())))
     asked = {"x": 2, str(prepared.placement.layers[0].weights.name): 3}
-    here, there = (Answers(s).answer(asked) for s in (subject, _Shipped.of(subject).subject()))
-    assert here == there
+    found = []
+    for one in (subject, _Shipped.of(subject).subject()):
+        answers = Answers(one)
+        found.append(answers.answer(asked))
+        answers.close()
+    assert found[0] == found[1]
 
 
 @pytest.mark.filterwarnings("default")  # Ray's own
