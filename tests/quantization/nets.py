@@ -88,9 +88,9 @@ def depthwise(*, seed: int = 0) -> onnx.ModelProto:
     return model(nodes, constants, inputs={"x": ["N", 2, 6, 6]}, outputs=["y"], opset=17, imports={"": 17})
 
 
-def attention(*, seed: int = 0, opset: int = 17) -> onnx.ModelProto:
-    """A block of self-attention with LayerNormalization over sequences of any length, 8 features."""
-    rng = np.random.default_rng(seed)
+def attention(*, seed: int = 0, opset: int = 17, features: int = 8) -> onnx.ModelProto:
+    """A block of self-attention with LayerNormalization over sequences of any length, so many features."""
+    rng, n, m = np.random.default_rng(seed), features, 2 * features
     nodes = [
         node("LayerNormalization", ["x", "g1", "h1"], "n1", axis=-1),
         *(node("MatMul", ["n1", f"w{p}"], f"m{p}") for p in "qkv"),
@@ -109,13 +109,13 @@ def attention(*, seed: int = 0, opset: int = 17) -> onnx.ModelProto:
         node("MatMul", ["f2", "w2"], "f3"),
         node("Add", ["f3", "h"], "y"),
     ]
-    constants = {f"w{p}": normal(rng, 8, 8, scale=0.35) for p in "qkvo"}
-    constants |= {f"b{p}": normal(rng, 8, scale=0.1) for p in "qkv"}
-    constants |= {"w1": normal(rng, 8, 16, scale=0.35), "b1": normal(rng, 16, scale=0.1)}
-    constants |= {"w2": normal(rng, 16, 8, scale=0.25), "root": np.float32(0.35)}
-    constants |= {n: np.ones(8, np.float32) for n in ("g1", "g2")}
-    constants |= {n: np.zeros(8, np.float32) for n in ("h1", "h2")}
-    return model(nodes, constants, inputs={"x": ["N", "T", 8]}, outputs=["y"], opset=opset, imports={"": opset})
+    constants = {f"w{p}": normal(rng, n, n, scale=1 / np.sqrt(n)) for p in "qkvo"}
+    constants |= {f"b{p}": normal(rng, n, scale=0.1) for p in "qkv"}
+    constants |= {"w1": normal(rng, n, m, scale=1 / np.sqrt(n)), "b1": normal(rng, m, scale=0.1)}
+    constants |= {"w2": normal(rng, m, n, scale=1 / np.sqrt(m)), "root": np.float32(0.35)}
+    constants |= {g: np.ones(n, np.float32) for g in ("g1", "g2")}
+    constants |= {h: np.zeros(n, np.float32) for h in ("h1", "h2")}
+    return model(nodes, constants, inputs={"x": ["N", "T", n]}, outputs=["y"], opset=opset, imports={"": opset})
 
 
 def recurrent(*, seed: int = 0) -> onnx.ModelProto:

@@ -10,6 +10,7 @@ from anybit.errors import InputError, UnsupportedError, UsageError
 from anybit.quantization import FewSamplesWarning, LayerBits, Plan, Recipe, Scales, Target, layers_of, prepare
 from tests.quantization.nets import attention, depthwise, images, recurrent, residual
 
+WIDE = np.random.default_rng(7).normal(size=(40, 3, 32)).astype(np.float32)
 SEQUENCES = np.random.default_rng(5).normal(size=(40, 5, 8)).astype(np.float32)
 STEPS = np.random.default_rng(6).normal(size=(40, 5, 6)).astype(np.float32)
 
@@ -56,6 +57,12 @@ def test_the_report_measures_the_output(quantized):
     measured = distance(residual(), quantized.model, images())
     assert quantized.report.outputs["y"] == pytest.approx(measured, rel=0.05)
     assert sum(t.share for t in quantized.report.tensors) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("net", "x"), [(depthwise, images()), (attention, SEQUENCES), (recurrent, STEPS)])
+def test_what_is_written_is_what_was_calibrated(net, x):
+    made = anybit.quantize(net(), x, Recipe(weights=3, activations=4))
+    assert made.report.outputs["y"] == pytest.approx(distance(net(), made.model, x), rel=1e-3)
 
 
 def test_everything_reads_the_result(quantized):
@@ -120,6 +127,18 @@ def test_weights_only_leaves_activations_alone():
     assert all(t.bits is None for t in made.plan.activations)
     assert sum(n.op_type == "Quant" for n in made.model.graph) == 4
     assert distance(residual(), made.model, images()) < 0.02
+
+
+def test_blocks_of_weights_share_a_scale():
+    made = anybit.quantize(attention(features=32), WIDE, Recipe(weights=4, activations=None, block=16))
+    coarse = anybit.quantize(attention(features=32), WIDE, Recipe(weights=4, activations=None, per_tensor=True))
+    assert distance(attention(features=32), made.model, WIDE) < distance(attention(features=32), coarse.model, WIDE)
+    converted = anybit.convert(made.model, to="qdq")
+    assert not converted.refusals
+    blocked = [n for n in converted.model.graph if n.attributes.get_int("block_size", 0)]
+    assert {n.attributes.get_int("block_size", 0) for n in blocked} == {16}
+    assert len(blocked) == 6
+    assert distance(made.model, converted.model, WIDE) < 1e-9
 
 
 def test_per_tensor_scales():

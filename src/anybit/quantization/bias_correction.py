@@ -10,7 +10,7 @@ from anybit.quantization.layers import Layer
 from anybit.quantization.moments import Float64s, Moments
 
 
-def corrected_bias(layer: Layer, moments: Moments, weights: Float64s, rounded: Float64s) -> Array | None:
+def corrected_bias(layer: Layer, moments: Moments, weights: Float64s, rounded: Float64s) -> Array:
     """b' = b + W' E[xf] - Wq' E[xq], with the means over all rows of all samples.
 
     Args:
@@ -20,12 +20,10 @@ def corrected_bias(layer: Layer, moments: Moments, weights: Float64s, rounded: F
         rounded: Wq, (G, K, O).
 
     Returns:
-        The bias in the shape that the old one has, or by channel; None where its columns are no channels.
+        The bias in the shape and type of the old one; by channel where there is none.
     """
-    if layer.node.op_type == "ConvTranspose" or not moments.all_rows:
-        return None
-    mean_q = moments.mean_quantized / moments.all_rows
-    mean_f = moments.mean_float / moments.all_rows
+    mean_q = moments.mean_quantized / max(moments.all_rows, 1)
+    mean_f = moments.mean_float / max(moments.all_rows, 1)
     shift = np.einsum("gk,gko->go", mean_f, weights) - np.einsum("gk,gko->go", mean_q, rounded)
     by_channel = np.zeros(int(layer.channels.max()) + 1)
     by_channel[layer.channels] = shift

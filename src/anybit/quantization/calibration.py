@@ -23,7 +23,15 @@ from anybit.quantization.moments import Moments, row_step
 from anybit.quantization.plan import ActivationPlan, Plan
 from anybit.quantization.prepare import Prepared
 from anybit.quantization.ranges import Histogram, Range, find_range
-from anybit.quantization.rounding import Rounded, error_of, least_squares, rounded_weights, to_nearest, weight_scales
+from anybit.quantization.rounding import (
+    Rounded,
+    block_channels,
+    error_of,
+    least_squares,
+    rounded_weights,
+    to_nearest,
+    weight_scales,
+)
 from anybit.quantization.segments import Segment, segments_of
 from anybit.quantization.spill import Spill, Stream
 
@@ -42,6 +50,7 @@ class WeightResult:
         rounded: Integers and scales.
         array: The weights on their grid, float32, in their own shape.
         error: Squared error of the layer's output that the rounding makes, as a share of the output's square.
+        channels: For each column the number of its scale, or for each weight where blocks have scales.
     """
 
     layer: Layer
@@ -49,6 +58,7 @@ class WeightResult:
     rounded: Rounded
     array: Array
     error: float
+    channels: npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ class Calibrated:
     Attributes:
         weights: By the name of the weight.
         activations: By the name of the tensor.
-        biases: New biases by the name of the old one, or of the output of a layer that had none.
+        biases: New biases by the name of the old one.
         outputs: Mean squares of the float outputs, and of what the quantised ones are away from them.
         samples: How many samples there were.
     """
@@ -140,6 +150,12 @@ class _Made:
             wide = floats.astype(np.float64)
             self.square += float(np.square(wide).sum())
             self.error += float(np.square(quantized - wide).sum())
+
+
+def on_grid(rounded: Rounded, channels: npt.NDArray[np.intp]) -> Array:
+    """integers * scale as float32 arithmetic has it, (G, K, O)."""
+    step = rounded.scales.astype(np.float32)[channels]
+    return rounded.integers.astype(np.float32) * (step if step.ndim == 3 else step[:, None])
 
 
 def _rows_of_a_sample(layer: Layer, block: Array) -> int:
@@ -242,6 +258,9 @@ class _Pass:
             return
         weights = np.asarray(layer.matrix(array), np.float64)
         grid = Grid(bits, signed=True, narrow=True)
+        channels = layer.channels
+        if self.plan.block is not None:
+            channels = block_channels(channels, weights.shape[1], self.plan.block)
         moments = self._moments(layer, weights.shape[0], weights.shape[1])
         source = self.found.activations.get(str(layer.source.name))
         budget = budget_of(self.plan.accumulator, None if source is None else source.range, weights.shape[1])
@@ -249,22 +268,21 @@ class _Pass:
             scales = weight_scales(
                 weights,
                 np.ones(weights.shape[:2]),
-                layer.channels,
+                channels,
                 grid,
                 scales=self.plan.scales,
                 per_tensor=self.plan.per_tensor,
             )
-            rounded = to_nearest(weights, scales, layer.channels, grid)
+            rounded = to_nearest(weights, scales, channels, grid)
             total = float(np.square(weights).sum())
             error = float(np.square(rounded.weights - weights).sum()) / max(total, 1e-30)
         else:
-            corrects = layer.takes_bias
-            h, c = moments.centred() if corrects else moments.plain()
+            h, c = moments.centred() if layer.is_corrected else moments.plain()
             target = least_squares(h, c, weights)
             rounded = rounded_weights(
                 h,
                 target,
-                layer.channels,
+                channels,
                 grid,
                 scales=self.plan.scales,
                 per_tensor=self.plan.per_tensor,
@@ -272,22 +290,14 @@ class _Pass:
             )
             total = float(error_of(h, np.zeros_like(target), target).sum())
             error = float(error_of(h, target, rounded.weights).sum()) / max(total, 1e-30)
-        made = np.asarray(layer.tensor(self._on_grid(layer, rounded)), np.float32)
+        made = np.asarray(layer.tensor(on_grid(rounded, channels)), np.float32)
         rounded = Rounded(rounded.integers, rounded.scales, np.asarray(layer.matrix(made), np.float64))
         self.replaced[layer.weights] = made
-        self.found.weights[name] = WeightResult(layer, bits, rounded, made, error)
-        if moments is not None and layer.takes_bias and moments.rows:
+        self.found.weights[name] = WeightResult(layer, bits, rounded, made, error, channels)
+        if moments is not None and layer.is_corrected and layer.bias is not None and moments.rows:
             bias = corrected_bias(layer, moments, weights, rounded.weights)
-            if bias is not None:
-                key = layer.bias if layer.bias is not None else layer.node.outputs[0]
-                self.replaced[key] = bias
-                self.found.biases[str(key.name)] = bias
-
-    @staticmethod
-    def _on_grid(layer: Layer, rounded: Rounded) -> Array:
-        """integers * scale as float32 arithmetic has it."""
-        step = rounded.scales.astype(np.float32)[layer.channels][:, None]
-        return rounded.integers.astype(np.float32) * step
+            self.replaced[layer.bias] = bias
+            self.found.biases[str(layer.bias.name)] = bias
 
     def _moments(self, layer: Layer, groups: int, inputs: int) -> Moments | None:
         if layer.rows is None:

@@ -72,9 +72,9 @@ class Layer:
         return tuple(str(n) for n in found if n)
 
     @property
-    def takes_bias(self) -> bool:
-        """Whether the layer has a bias, or its operator has an input for one."""
-        return self.bias is not None or self.node.op_type in ("Conv", "ConvTranspose")
+    def is_corrected(self) -> bool:
+        """Whether a bias makes up for what the means of its outputs lose: it has one, and a channel for each column."""
+        return self.bias is not None and self.node.op_type != "ConvTranspose"
 
 
 def layers_of(node: ir.Node) -> list[Layer]:

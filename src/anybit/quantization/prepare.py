@@ -15,6 +15,7 @@ from anybit.cleanup.set_batch import SetBatch
 from anybit.errors import InvalidModelError, UnsupportedError
 from anybit.formats.convert import to_hub
 from anybit.graph.constants import constant, fed_inputs, new_initializer
+from anybit.graph.editor import Editor
 from anybit.graph.names import Names
 from anybit.io.load import ModelSource
 from anybit.passes.lowering.fold_batch_norm import FoldBatchNorm
@@ -63,20 +64,61 @@ def prepare(model: ModelSource, *, requantize: bool = False) -> Prepared:
     if requantize:
         current = clean(strip_quantizers(current))
     FoldBatchNorm(quantized=False, float_weights=True)(current)
+    _give_biases(current)
     _separate(current)
     RemoveUnused()(current)
     InferShapes()(current)
-    work = current.clone()
-    free = True
-    try:
-        SetBatch()(work)
-    except InvalidModelError:
-        work, free = current.clone(), False
-    InferShapes()(work)
+    work, free = _with_free_batch(current)
     placement = place(work)
     if not fed_inputs(work.graph):
         raise UnsupportedError("a model without inputs cannot be calibrated")
     return Prepared(current, work, free, placement, analyse(work))
+
+
+def _with_free_batch(model: ir.Model) -> tuple[ir.Model, bool]:
+    """A copy whose batch is free, where it is that already or can be, and whether it is."""
+    work = model.clone()
+    shapes = [v.shape for v in fed_inputs(work.graph)]
+    if all(s is not None and s.rank() and not isinstance(s[0], int) for s in shapes):
+        return work, True
+    try:
+        SetBatch()(work)
+    except InvalidModelError:
+        return model.clone(), False
+    InferShapes()(work)
+    return work, True
+
+
+def _give_biases(model: ir.Model) -> None:
+    """Gives each convolution of float weights a bias: the constant that is added behind it, else zeros."""
+    with Editor(model, rule="quantize") as edit:
+        for node in list(model.graph):
+            for layer in layers_of(node):
+                if node.op_type != "Conv" or layer.bias is not None:
+                    continue
+                channels = int(layer.channels.max()) + 1
+                addition = _addition(node.outputs[0], channels)
+                array = np.zeros(channels, np.float32)
+                if addition is not None:
+                    array = np.asarray(constant(addition[1]), np.float32).reshape(channels)
+                node.resize_inputs(3)
+                node.replace_input_with(2, edit.constant(f"{layer.weights.name}/bias", array))
+                if addition is not None:
+                    edit.redirect(addition[0].outputs[0], node.outputs[0])
+
+
+def _addition(value: ir.Value, channels: int) -> tuple[ir.Node, ir.Value] | None:
+    """The Add that alone reads a convolution and adds a constant to each channel, and the constant."""
+    uses = list(value.uses())
+    if value.is_graph_output() or len(uses) != 1:
+        return None
+    reader, position = uses[0]
+    other = reader.inputs[1 - position] if reader.op_type == "Add" and reader.domain == "" else None
+    array, rank = constant(other), None if value.shape is None else value.shape.rank()
+    if other is None or array is None or rank is None or reader.outputs[0].is_graph_output():
+        return None
+    wanted = (channels, *(1 for _ in range(rank - 2)))
+    return (reader, other) if array.shape in (wanted, (1, *wanted)) and array.dtype.name == "float32" else None
 
 
 def _separate(model: ir.Model) -> None:

@@ -94,16 +94,16 @@ def weight_scales(
     Args:
         weights: (G, K, O).
         importance: Mean square of each input, (G, K).
-        channels: Output channel of each column, (G, O).
+        channels: Output channel of each column, (G, O), or the number of the scale of each weight, (G, K, O).
         grid: The integers.
         scales: Which numbers a scale may be.
         per_tensor: One scale for all.
     """
-    count = int(channels.max()) + 1
+    channels = _by_weight(channels, weights.shape)
     index = np.zeros_like(channels) if per_tensor else channels
-    count = 1 if per_tensor else count
+    count = int(index.max()) + 1
     largest = np.zeros(count)
-    np.maximum.at(largest, index.ravel(), np.abs(weights).max(axis=1).ravel())
+    np.maximum.at(largest, index.ravel(), np.abs(weights).ravel())
     largest = np.where(largest > 0, largest, 1.0)
     whole = largest / grid.hi
     tried = [whole * c for c in _CANDIDATES]
@@ -112,18 +112,29 @@ def weight_scales(
         tried = [np.exp2(exponents - d) for d in range(4)]
     best, error = tried[0], np.full(count, np.inf)
     for candidate in tried:
-        step = candidate[index][:, None, :]
+        step = candidate[index]
         off = np.clip(np.rint(weights / step), grid.lo, grid.hi) * step - weights
-        found = np.einsum("gko,gko,gk->go", off, off, importance)
+        found = np.square(off) * importance[:, :, None]
         total = np.bincount(index.ravel(), found.ravel(), minlength=count)
         better = total < error
         best, error = np.where(better, candidate, best), np.where(better, total, error)
     return np.asarray(best if not per_tensor else np.full(int(channels.max()) + 1, best[0]))
 
 
+def block_channels(channels: Channels, inputs: int, block: int) -> Channels:
+    """The number of the scale of each weight, (G, K, O), where so many inputs of a channel share one."""
+    blocks = -(-inputs // block)
+    return channels[:, None, :] * blocks + (np.arange(inputs) // block)[None, :, None]
+
+
+def _by_weight(channels: Channels, shape: tuple[int, ...]) -> Channels:
+    """The number of the scale of each weight, (G, K, O)."""
+    return np.broadcast_to(channels if channels.ndim == 3 else channels[:, None], shape)
+
+
 def to_nearest(weights: Float64s, scales: Float64s, channels: Channels, grid: Grid) -> Rounded:
     """q = clip(round(w / s)): each weight by itself."""
-    step = scales[channels][:, None, :]
+    step = scales[_by_weight(channels, weights.shape)]
     q = np.clip(np.rint(weights / step), grid.lo, grid.hi)
     return Rounded(q, scales, q * step)
 
@@ -142,7 +153,8 @@ def with_feedback(
     left = np.take_along_axis(weights, order[:, :, None], 1).copy()
     inverse = np.linalg.inv(damped(sorted_h))
     upper = np.linalg.cholesky((inverse + inverse.swapaxes(1, 2)) / 2).swapaxes(1, 2)
-    step = scales[channels]
+    whole_step = scales[_by_weight(channels, weights.shape)]
+    step = np.take_along_axis(whole_step, order[:, :, None], 1)
     q = np.zeros((groups, inputs, columns))
     spent = _Spent(groups, columns, budget)
     block = 64
@@ -150,9 +162,9 @@ def with_feedback(
         stop = min(start + block, inputs)
         errors = np.empty((groups, stop - start, columns))
         for k in range(start, stop):
-            rounded = spent.limited(np.clip(np.rint(left[:, k] / step), grid.lo, grid.hi))
+            rounded = spent.limited(np.clip(np.rint(left[:, k] / step[:, k]), grid.lo, grid.hi))
             q[:, k] = rounded
-            error = (left[:, k] - rounded * step) / upper[:, k, k, None]
+            error = (left[:, k] - rounded * step[:, k]) / upper[:, k, k, None]
             errors[:, k - start] = error
             if k + 1 < stop:
                 left[:, k + 1 : stop] -= upper[:, k, k + 1 : stop, None] * error[:, None]
@@ -160,7 +172,7 @@ def with_feedback(
             left[:, stop:] -= upper[:, start:stop, stop:].swapaxes(1, 2) @ errors
     integers = np.empty_like(q)
     np.put_along_axis(integers, order[:, :, None], q, 1)
-    return Rounded(integers, scales, integers * step[:, None])
+    return Rounded(integers, scales, integers * whole_step)
 
 
 class _Spent:
@@ -251,7 +263,7 @@ def descended(
 
 
 def refitted(h: Float64s, target: Float64s, rounded: Rounded, channels: Channels, *, per_tensor: bool) -> Float64s:
-    """s = q'H w / q'H q: for each output channel the scale that is best for its integers; never below a half."""
+    """s = q'H w / q'H q: the best scale of each channel for its integers, from a half to twice the one it has."""
     product = h @ rounded.integers
     over = np.einsum("gko,gko->go", product, target)
     under = np.einsum("gko,gko->go", product, rounded.integers)
@@ -263,8 +275,8 @@ def refitted(h: Float64s, target: Float64s, rounded: Rounded, channels: Channels
         top, bottom = (np.full(rounded.scales.size, a[0]) for a in (top, bottom))
     with np.errstate(divide="ignore", invalid="ignore"):
         found = top / bottom
-    good = np.isfinite(found) & (found > rounded.scales / 2) & (found < rounded.scales * 2)
-    return np.where(good, found, rounded.scales)
+    near = np.clip(found, rounded.scales / 2, rounded.scales * 2)
+    return np.where(np.isfinite(found), near, rounded.scales)
 
 
 def error_of(h: Float64s, target: Float64s, weights: Float64s) -> Float64s:
@@ -299,6 +311,8 @@ def rounded_weights(
     found = weight_scales(target, importance, channels, grid, scales=scales, per_tensor=per_tensor)
     if budget is not None:
         found = _wider(found, target, channels, budget, scales, per_tensor=per_tensor)
+    if channels.ndim == 3:  # blocks: no scale belongs to a whole column
+        return with_feedback(h, target, found, channels, grid, budget)
     if scales is Scales.POWER_OF_TWO:
         tried = [
             descended(h, target, with_feedback(h, target, s, channels, grid, budget), channels, grid, budget=budget)

@@ -38,26 +38,20 @@ def _weights(
 ) -> None:
     node, old = layer.node, layer.weights
     name = str(old.name)
-    scale = scale_tensor(layer, result.rounded.scales, per_tensor=per_tensor)
+    if result.channels.ndim < 3:
+        scale = scale_tensor(layer, result.rounded.scales, per_tensor=per_tensor)
+    else:  # one for each block, written out for each weight
+        scale = layer.tensor(result.rounded.scales[result.channels]).astype(np.float32)
     array = edit.constant(f"{name}/quantized", result.array, like=old)
     quantizer = _quantizer(np.asarray(scale), 0, Grid(result.bits, signed=True, narrow=True))
     made = quant_nodes(edit, array, quantizer, name)
     edit.insert(made, before=node)
-    bias = biases.get(str(layer.bias.name)) if layer.bias is not None else biases.get(str(node.outputs[0].name))
-    if bias is not None:
-        _bias(edit, layer, bias)
+    bias = None if layer.bias is None else biases.get(str(layer.bias.name))
+    if layer.bias is not None and bias is not None:
+        new = edit.constant(f"{layer.bias.name}/corrected", bias, like=layer.bias)
+        for reader, position in list(layer.bias.uses()):
+            edit.rewire(reader, position, new)
     edit.rewire(node, layer.weight, made[-1].outputs[0])
-
-
-def _bias(edit: Editor, layer: Layer, bias: Array) -> None:
-    node, old = layer.node, layer.bias
-    if old is None:
-        node.resize_inputs(3)
-        node.replace_input_with(2, edit.constant(f"{node.outputs[0].name}/bias", bias))
-        return
-    new = edit.constant(f"{old.name}/corrected", bias, like=old)
-    for reader, position in list(old.uses()):
-        edit.rewire(reader, position, new)
 
 
 def _activation(edit: Editor, model: ir.Model, value: ir.Value, found: Range) -> None:
