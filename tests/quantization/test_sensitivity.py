@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 import anybit
 from anybit.cli.app import app
 from anybit.errors import UnsupportedError, UsageError
-from anybit.quantization import Recipe, Subject, blocks_of, divergence, prepare
-from anybit.quantization.sensitivity.measurements import Answers, _Shipped
+from anybit.quantization import Recipe, blocks_of, divergence, prepare
+from anybit.quantization.sensitivity.measurements import Answers, Subject, _Shipped
 from tests.quantization.nets import depthwise, images, residual
 
 
@@ -88,8 +88,12 @@ def test_a_worker_elsewhere_measures_the_same():
     prepared = prepare(residual())
     subject = Subject(prepared=prepared, blocks=list(blocks_of(prepared, images())))
     asked = {"x": 2, str(prepared.placement.layers[0].weights.name): 3}
-    here, there = (Answers(s).answer(asked) for s in (subject, _Shipped.of(subject).subject()))
-    assert here == there
+    found = []
+    for one in (subject, _Shipped.of(subject).subject()):
+        answers = Answers(one)
+        found.append(answers.answer(asked))
+        answers.close()
+    assert found[0] == found[1]
 
 
 @pytest.mark.filterwarnings("default")  # Ray's own

@@ -12,7 +12,7 @@ from anybit.quantization.allocation.costs import CostModel, ProductCost, StoredC
 from anybit.quantization.allocation.mixed import mixed_plan
 from anybit.quantization.allocation.pareto import Front, FrontPoint, pareto_front
 from anybit.quantization.allocation.program import allocated, nearest
-from anybit.quantization.allocation.search import Allocation, Free, allocate
+from anybit.quantization.allocation.search import Allocation, Free
 from anybit.quantization.bias_correction import corrected_bias
 from anybit.quantization.calibration import ActivationResult, Calibrated, WeightResult, calibrate
 from anybit.quantization.layers import Layer, layers_of
@@ -36,8 +36,6 @@ from anybit.quantization.rounding import (
 )
 from anybit.quantization.samples import blocks_of
 from anybit.quantization.sensitivity.divergence import Divergence, divergence
-from anybit.quantization.sensitivity.measurements import Measurements, Subject
-from anybit.quantization.sensitivity.pairs import Pair, StatedRange, paired
 from anybit.quantization.sensitivity.sensitivity import Sensitivity, TensorSensitivity
 from anybit.quantization.simulation import Simulation
 from anybit.quantization.writing import write_quantized
@@ -58,9 +56,7 @@ __all__ = [
     "Histogram",
     "Layer",
     "LayerBits",
-    "Measurements",
     "Moments",
-    "Pair",
     "Placement",
     "Plan",
     "Prepared",
@@ -73,16 +69,13 @@ __all__ = [
     "Scales",
     "Sensitivity",
     "Simulation",
-    "StatedRange",
     "StoredCost",
-    "Subject",
     "Target",
     "TensorReport",
     "TensorSensitivity",
     "WeightPlan",
     "WeightResult",
     "Width",
-    "allocate",
     "allocated",
     "blocks_of",
     "budget_of",
@@ -96,7 +89,6 @@ __all__ = [
     "least_squares",
     "mixed_plan",
     "nearest",
-    "paired",
     "pareto_front",
     "place",
     "plan_of",
