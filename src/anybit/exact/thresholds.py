@@ -38,8 +38,8 @@ class Steps:
 
     def of(self, channels: npt.NDArray[np.intp]) -> Steps:
         """Those of some channels."""
-        arrays = (self.sign, self.first, self.thresholds, self.lo, self.hi)
-        return Steps(*(a[channels] for a in arrays), self.proof)
+        first, thresholds = self.first[channels], self.thresholds[channels]
+        return Steps(self.sign[channels], first, thresholds, self.lo[channels], self.hi[channels], self.proof)
 
     def levels(self, integers: Float64s) -> Float64s:
         """The levels of (n, channels) integers."""
