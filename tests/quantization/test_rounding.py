@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from anybit.grid import Grid
 from anybit.quantization import (
-    Histogram,
+    ActivationHistogram,
     Scales,
     budget_of,
     descended,
@@ -104,7 +104,7 @@ def test_no_integer_leaves_the_budget(scales, signed):
 @pytest.mark.parametrize("shift", [0.0, 0.5, -3.0])
 def test_the_range_is_near_the_best_of_all_scales(bits, shift):
     x = (np.random.default_rng(2).normal(size=5000) + shift).astype(np.float32)
-    histogram = Histogram()
+    histogram = ActivationHistogram()
     for part in np.array_split(x, 7):
         histogram.add(part, "x")
     found = find_range(histogram, bits, zero_points=False)
@@ -119,7 +119,7 @@ def test_a_histogram_does_not_depend_on_the_order_of_its_blocks():
     parts = np.array_split(x, 5)
     ranges = []
     for order in (parts, parts[::-1]):
-        histogram = Histogram()
+        histogram = ActivationHistogram()
         for part in order:
             histogram.add(part, "x")
         ranges.append(find_range(histogram, 4))

@@ -205,11 +205,10 @@ def _native(model: ir.Model, facts: Facts, wanted: Engine, threads: int | None) 
         if not facts.separable:
             raise UnsupportedError("samples are not known to stay apart, which a plan takes for granted")
         return native_backend(model, facts.names, threads=threads, whole=not asked)
-    except AnybitError as error:
+    except AnybitError:
         if asked:
             raise
-        del error  # ONNX Runtime runs it, or says what is wrong with it
-        return None
+        return None  # ONNX Runtime runs it, or says what is wrong with it
 
 
 def _has_quantizers(model: ir.Model) -> bool:

@@ -21,7 +21,7 @@ from anybit.quantization.placement import Placement, place
 from anybit.quantization.plan import ActivationPlan, Plan, WeightPlan
 from anybit.quantization.prepare import Prepared, prepare
 from anybit.quantization.quantize import FewSamplesWarning, QuantizationReport, Quantized, TensorReport, plan_of
-from anybit.quantization.ranges import Histogram, Range, find_range
+from anybit.quantization.ranges import ActivationHistogram, Range, find_range
 from anybit.quantization.recipe import LayerBits, Recipe, Scales, Target
 from anybit.quantization.rounding import (
     Budget,
@@ -41,6 +41,7 @@ from anybit.quantization.simulation import Simulation
 from anybit.quantization.writing import write_quantized
 
 __all__ = [
+    "ActivationHistogram",
     "ActivationPlan",
     "ActivationResult",
     "Allocation",
@@ -53,7 +54,6 @@ __all__ = [
     "Free",
     "Front",
     "FrontPoint",
-    "Histogram",
     "Layer",
     "LayerBits",
     "Moments",

@@ -22,7 +22,7 @@ from anybit.quantization.layers import Layer
 from anybit.quantization.moments import Moments, row_step
 from anybit.quantization.plan import ActivationPlan, Plan
 from anybit.quantization.prepare import Prepared
-from anybit.quantization.ranges import Histogram, Range, find_range
+from anybit.quantization.ranges import ActivationHistogram, Range, find_range
 from anybit.quantization.rounding import (
     Rounded,
     block_channels,
@@ -131,7 +131,7 @@ class _Made:
     value: ir.Value
     floats: Stream
     quantized: Stream
-    histogram: Histogram = field(default_factory=Histogram)
+    histogram: ActivationHistogram = field(default_factory=ActivationHistogram)
     square: float = 0.0
     error: float = 0.0
 
@@ -187,7 +187,7 @@ class _Pass:
 
     def _feed(self, blocks: Iterable[Feeds]) -> None:
         inputs = {str(v.name): v for v in self.prepared.work.graph.inputs}
-        histograms = {name: Histogram() for name in inputs}
+        histograms = {name: ActivationHistogram() for name in inputs}
         for block in blocks:
             self.found.samples += max((len(a) for a in block.values() if a.ndim), default=1)
             for name, array in block.items():
@@ -200,7 +200,7 @@ class _Pass:
         for value, stream in self.floats.items():
             self.quantized[value] = self._through(value, stream, histograms[str(value.name)])
 
-    def _through(self, value: ir.Value, stream: Stream, histogram: Histogram) -> Stream:
+    def _through(self, value: ir.Value, stream: Stream, histogram: ActivationHistogram) -> Stream:
         """The stream as later segments see it."""
         planned = self.activations.get(str(value.name))
         if planned is None or not histogram.elements:
@@ -210,7 +210,7 @@ class _Pass:
         self.found.activations[str(value.name)] = ActivationResult(found, found.error / max(mean_square, 1e-30))
         return stream.seen_through(found)
 
-    def _range(self, value: ir.Value, planned: ActivationPlan, histogram: Histogram) -> Range:
+    def _range(self, value: ir.Value, planned: ActivationPlan, histogram: ActivationHistogram) -> Range:
         bits = planned.bits or 0
         if planned.scale is not None and planned.signed is not None:
             fixed = Range(Grid(bits, signed=planned.signed), planned.scale, planned.zero_point or 0)

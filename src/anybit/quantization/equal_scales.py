@@ -12,7 +12,7 @@ from anybit.arrays import Array
 from anybit.ops.traits import MOVING
 from anybit.quantization.plan import ActivationPlan, Plan
 from anybit.quantization.prepare import Prepared
-from anybit.quantization.ranges import Histogram, Range, error_at, find_range
+from anybit.quantization.ranges import ActivationHistogram, Range, error_at, find_range
 from anybit.quantization.recipe import Scales, Target
 from anybit.quantization.simulation import Simulation
 
@@ -57,7 +57,9 @@ def with_equal_scales(prepared: Prepared, plan: Plan, blocks: Iterable[Mapping[s
     return replace(plan, activations=tuple(changed.get(t.tensor, t) for t in plan.activations))
 
 
-def _tied(members: list[ActivationPlan], histograms: Mapping[str, Histogram], plan: Plan) -> dict[str, ActivationPlan]:
+def _tied(
+    members: list[ActivationPlan], histograms: Mapping[str, ActivationHistogram], plan: Plan
+) -> dict[str, ActivationPlan]:
     if plan.target is Target.FINN:
         signed = any(histograms[t.tensor].lowest < 0 for t in members)
         bits = max(t.bits or 0 for t in members)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.graph.constants import constant
-from anybit.ops.calls import operator_of
+from anybit.ops.calls import is_call
+from anybit.ops.registry import QUANTIZERS
 from anybit.ops.traits import MOVING
 from anybit.quantization.layers import Layer, layers_of
 
@@ -16,7 +17,6 @@ _PRODUCTS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU",
 _SUMS = frozenset(("Add", "Sub", "Sum", "Concat"))
 _POOLS = frozenset(("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "LpPool", "GlobalLpPool"))
 _KEEPING = MOVING - {"Pad"}
-_OWN = frozenset(("Quant", "BipolarQuant", "FloatQuant", "Trunc"))
 _QUANTIZERS = frozenset(("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"))
 
 
@@ -51,7 +51,7 @@ def place(model: ir.Model) -> Placement:
     on_grid: set[ir.Value] = set()
     placed: dict[ir.Value, ir.Node] = {}
     for value in [*model.graph.inputs, *(v for node in model.graph for v in node.outputs)]:
-        if _is_on_grid(value, model, on_grid):
+        if _is_on_grid(value, on_grid):
             on_grid.add(value)
         elif value in wanted:
             on_grid.add(value)
@@ -79,15 +79,14 @@ def _is_float_activation(value: ir.Value) -> bool:
     return value.dtype in (ir.DataType.FLOAT, None)
 
 
-def _is_on_grid(value: ir.Value, model: ir.Model, on_grid: set[ir.Value]) -> bool:
+def _is_on_grid(value: ir.Value, on_grid: set[ir.Value]) -> bool:
     """Whether a quantiser of the model makes the tensor, or a node that only moves elements of one on a grid."""
     node = value.producer()
     if node is None:
         return False
     if node.domain == "" and node.op_type in _KEEPING:
         return node.inputs[0] in on_grid
-    operator = operator_of(node, model.opset_imports)
-    return (node.domain == "" and node.op_type in _QUANTIZERS) or (operator is not None and operator.name in _OWN)
+    return is_call(node, *QUANTIZERS) or (node.domain == "" and node.op_type in _QUANTIZERS)
 
 
 def _ends(model: ir.Model, nodes: set[ir.Node]) -> tuple[frozenset[ir.Node], frozenset[ir.Node]]:

@@ -50,7 +50,7 @@ class Range:
         q *= scale
         return q
 
-    def measured(self, histogram: Histogram) -> Range:
+    def measured(self, histogram: ActivationHistogram) -> Range:
         """The same with the error on what was counted."""
         values, counts = histogram.bars
         off = self.quantized(values.astype(np.float32)).astype(np.float64) - values
@@ -58,7 +58,7 @@ class Range:
 
 
 @dataclass
-class Histogram:
+class ActivationHistogram:
     """Counts of the elements of a tensor in bars of equal width around 0, which double when a larger one comes.
 
     Attributes:
@@ -123,13 +123,13 @@ class Histogram:
         return np.clip(middles, self.lowest, self.highest), self._counts[used].astype(np.float64)
 
 
-def error_at(histogram: Histogram, grid: Grid, scale: float) -> float:
+def error_at(histogram: ActivationHistogram, grid: Grid, scale: float) -> float:
     """The mean squared error of a quantiser without zero point on what was counted."""
     return Range(grid, scale).measured(histogram).error
 
 
 def find_range(
-    histogram: Histogram,
+    histogram: ActivationHistogram,
     bits: int,
     *,
     proven: tuple[float, float] = (-math.inf, math.inf),

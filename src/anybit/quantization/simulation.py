@@ -21,7 +21,7 @@ from anybit.grid import Grid
 from anybit.quantization.layers import Layer
 from anybit.quantization.moments import Float64s, Moments, row_step
 from anybit.quantization.prepare import Prepared
-from anybit.quantization.ranges import Histogram, Range, find_range
+from anybit.quantization.ranges import ActivationHistogram, Range, find_range
 from anybit.quantization.recipe import Scales
 from anybit.quantization.rounding import Rounded, damped, rounded_weights, to_nearest, weight_scales, with_feedback
 from anybit.quantization.segments import Segment, segments_of
@@ -74,7 +74,7 @@ class Simulation:
         self._segments = segments_of(prepared.work, self._placed, wanted)
         self._backends: dict[int, OrtBackend] = {}
         self._quantized: dict[tuple[int, tuple[tuple[str, int], ...]], OrtBackend] = {}
-        self._histograms: dict[ir.Value, Histogram] = {}
+        self._histograms: dict[ir.Value, ActivationHistogram] = {}
         self._ranges: dict[tuple[str, int], Range] = {}
         self._rounded: dict[tuple[str, int], Rounded] = {}
         self._moments: dict[str, Float64s | None] = {}
@@ -163,7 +163,7 @@ class Simulation:
         matrix = np.asarray(self._layers[weight].matrix(array), np.float64)
         self._rounded[weight, bits] = Rounded(np.zeros_like(matrix), np.ones(1), matrix)
 
-    def histogram(self, activation: str) -> Histogram:
+    def histogram(self, activation: str) -> ActivationHistogram:
         """What an activation holds on the samples."""
         return self._histograms[next(v for v in self._placed if v.name == activation)]
 
@@ -187,7 +187,7 @@ class Simulation:
             self._streams[value] = self._spill.stream()
         self._streams[value].write(array)
         if value in self._placed:
-            self._histograms.setdefault(value, Histogram()).add(array, f"tensor '{value.name}'")
+            self._histograms.setdefault(value, ActivationHistogram()).add(array, f"tensor '{value.name}'")
 
     def _run_quantized(
         self,

@@ -1,4 +1,4 @@
-"""Call: what a module is called with: its tensors are the model's inputs, all else is fixed."""
+"""ModuleCall: what a module is called with: its tensors are the model's inputs, all else is fixed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Structure:
 
 
 @dataclass(frozen=True)
-class Call:
+class ModuleCall:
     """The arguments of a module's forward.
 
     Attributes:
@@ -74,7 +74,7 @@ def call_of(
     *,
     dynamic_batch: bool,
     dynamic_shapes: Any,
-) -> Call:
+) -> ModuleCall:
     """The call that the example says.
 
     Raises:
@@ -102,7 +102,7 @@ def call_of(
     else:
         grown, shapes = with_free_batch(tensors, names) if dynamic_batch else (tuple(tensors), None)
     single = tuple(t.float() if t.dtype in HALVES else t for t in grown)
-    return Call(single, tuple(names), shapes, Structure(tuple(leaves), spec))
+    return ModuleCall(single, tuple(names), shapes, Structure(tuple(leaves), spec))
 
 
 def _arguments(example_inputs: Any, kwargs: Mapping[str, Any] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:

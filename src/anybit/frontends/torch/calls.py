@@ -12,7 +12,7 @@ import torch
 from anybit.arrays import Array
 from anybit.errors import FrontEndError
 from anybit.frontends.agreement import Imported
-from anybit.frontends.torch.call import Call
+from anybit.frontends.torch.call import ModuleCall
 from anybit.frontends.torch.capture import quietly
 from anybit.frontends.torch.comparison import compared_with_module, samples
 from anybit.frontends.torch.free_axes import BATCH
@@ -23,7 +23,7 @@ _FAR = 1e3
 
 
 def compared_on(
-    traced: Traced, module: torch.nn.Module, call: Call, *, tolerance: float | None, quiet: bool
+    traced: Traced, module: torch.nn.Module, call: ModuleCall, *, tolerance: float | None, quiet: bool
 ) -> Imported:
     """The model, if it gives the module's numbers: on samples where all inputs share a batch, else on whole calls.
 
@@ -48,7 +48,7 @@ def compared_on(
     return compared_with_module(traced, module, batches, fixed=fixed, tolerance=tolerance, quiet=quiet)
 
 
-def _joins(model: ir.Model, call: Call) -> bool:
+def _joins(model: ir.Model, call: ModuleCall) -> bool:
     """Whether samples may be joined: the first axis of all inputs, and of all outputs, is one batch, the rest fixed."""
     if any(t.ndim == 0 for t in call.tensors):
         return False
@@ -60,7 +60,7 @@ def _joins(model: ir.Model, call: Call) -> bool:
     return len(sizes) == 1
 
 
-def calls(names: Sequence[str], module: torch.nn.Module, call: Call, *, seed: int = 0) -> list[dict[str, Array]]:
+def calls(names: Sequence[str], module: torch.nn.Module, call: ModuleCall, *, seed: int = 0) -> list[dict[str, Array]]:
     """The example, random numbers like it, the same of other lengths where axes are free, far beyond it, and zeros."""
     generator = np.random.default_rng(seed)
     arrays = [t.detach().numpy() for t in call.tensors]
@@ -71,7 +71,7 @@ def calls(names: Sequence[str], module: torch.nn.Module, call: Call, *, seed: in
     return [dict(zip(names, given, strict=True)) for given in found]
 
 
-def _of_other_lengths(module: torch.nn.Module, call: Call, generator: np.random.Generator) -> list[list[Array]]:
+def _of_other_lengths(module: torch.nn.Module, call: ModuleCall, generator: np.random.Generator) -> list[list[Array]]:
     """Calls whose free axes are one longer, or shorter, if the module itself runs on them."""
     for step in (1, -1):
         lengths = _lengths(call, step)
@@ -86,7 +86,7 @@ def _of_other_lengths(module: torch.nn.Module, call: Call, generator: np.random.
     return []
 
 
-def _lengths(call: Call, step: int) -> list[tuple[int, ...]] | None:
+def _lengths(call: ModuleCall, step: int) -> list[tuple[int, ...]] | None:
     """The shapes of the inputs with free axes longer by `step`; None if that is not allowed, or nothing is free."""
     if call.shapes is None:
         return None

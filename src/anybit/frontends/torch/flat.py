@@ -12,14 +12,14 @@ from torch import fx
 from torch.utils import _pytree
 
 from anybit.errors import FrontEndError
-from anybit.frontends.torch.call import Call
+from anybit.frontends.torch.call import ModuleCall
 from anybit.frontends.torch.failure import failure
 
 Values = Callable[[Any], Any]
 """What a framework's own kinds of tensors are as torch's."""
 
 
-def flat(module: torch.nn.Module, call: Call, *, values: Values = lambda result: result) -> torch.nn.Module:
+def flat(module: torch.nn.Module, call: ModuleCall, *, values: Values = lambda result: result) -> torch.nn.Module:
     """The module, changed: its forward takes the call's tensors alone, and returns a tuple of tensors.
 
     Results that are None are left out. The module keeps its class, its children and their paths, and its copies are
@@ -42,7 +42,7 @@ class _Around(torch.nn.Module):
         return self.module(*args, **kwargs)
 
 
-def _forward(kind: type, call: Call, values: Values) -> Callable[..., tuple[torch.Tensor, ...]]:
+def _forward(kind: type, call: ModuleCall, values: Values) -> Callable[..., tuple[torch.Tensor, ...]]:
     structure, own = call.structure, inspect.getattr_static(kind, "forward")
 
     def forward(self: torch.nn.Module, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
