@@ -52,7 +52,7 @@ def row_of(architecture: Architecture) -> Row:
     except Exception as error:  # noqa: BLE001  what the table is there to find
         result = f"CRASHED: {type(error).__name__}: {' '.join(str(error).split())[:80]}"
     else:
-        result = _verdict(exported.agreement)
+        result = exported.agreement.verdict.value
     seconds = time.process_time() - started
     if not result.startswith(("refused", "CRASHED")):
         fresh = [_fresh(x) for x in inputs]
@@ -66,12 +66,6 @@ def row_of(architecture: Architecture) -> Row:
 def as_dict(row: Row) -> dict[str, object]:
     """For JSON."""
     return asdict(row)
-
-
-def _verdict(agreement: object) -> str:
-    """What the export says of itself; where it knows no ties, all that it returns is equal."""
-    verdict = getattr(agreement, "verdict", None)
-    return "equal" if verdict is None else str(verdict.value)
 
 
 def _rule(error: anybit.AnybitError) -> str:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from importlib.util import find_spec
 
 import pytest
 
 from tests.frontends.architectures.catalogue import architectures
 from tests.frontends.architectures.row import row_of
 
-MISSING = [name for name in ("torch", "torchao", "torchvision", "timm", "transformers") if find_spec(name) is None]
 EQUAL = ("equal", "equal but for ties")
 SMALL = [a for a in architectures() if a.small]
 
 
-@pytest.mark.skipif(bool(MISSING), reason=f"make test-frontends has {', '.join(MISSING)}")
 @pytest.mark.parametrize("architecture", SMALL, ids=lambda a: f"{a.name}-{a.exporter}".replace(" ", "-"))
 def test_a_small_architecture(architecture):
     with warnings.catch_warnings():  # the packages warn about one another
