@@ -21,6 +21,7 @@ import anybit
 from anybit.evaluation.evaluate import evaluate
 from anybit.frontends.agreement import compared
 from anybit.frontends.brevitas import from_brevitas
+from anybit.frontends.comparison.lockstep import Recording
 from anybit.io.files.whole import write_whole
 from anybit.zoo.card import Card, CardCost, Claim, File, Judging, Quantization, Role, Source
 from anybit.zoo.catalogue import CARD_FILE, encoded_card
@@ -109,12 +110,12 @@ def exported(network: nn.Module, data: Data) -> ir.Model:
     hub.graph.inputs[0].name, hub.graph.outputs[0].name = data.input, data.output
     model = anybit.convert(hub, "qonnx", pack=True).model
 
-    def framework(feeds: Mapping[str, Array]) -> list[Array]:
+    def framework(feeds: Mapping[str, Array]) -> tuple[Recording, list[Array]]:
         with torch.no_grad():
             result: Any = network(torch.from_numpy(feeds[data.input]))
-        return [getattr(result, "value", result).numpy()]
+        return Recording({}), [getattr(result, "value", result).numpy()]
 
-    compared(model, framework, {data.input: data.test})
+    compared(model, framework, [{data.input: data.test}])
     return model
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 from torch import fx
+from torch.utils import _pytree
 
 from anybit.arrays import Array
 from anybit.frontends.comparison.lockstep import Recording
@@ -99,7 +100,7 @@ class Traced:
         lower: Any = made.args[0]
         if lower.target is not _ATEN.maximum.default:
             return {}
-        bounds = [node.args[1] for node in (lower, made)]
+        bounds: list[Any] = [node.args[1] for node in (lower, made)]
         values = [attribute(self.captured.module, str(b.target)) for b in bounds if getattr(b, "op", "") == "get_attr"]
         named = zip(clip.inputs[1:], values, strict=False)
         return {str(v.name): _array(a) for v, a in named if v is not None} if len(values) == 2 else {}
@@ -158,7 +159,7 @@ def _array(tensor: torch.Tensor) -> Array:
 
 
 def _flat(result: Any) -> list[Any]:
-    leaves: list[Any] = torch.utils._pytree.tree_leaves(result)  # noqa: SLF001
+    leaves: list[Any] = _pytree.tree_leaves(result)
     return leaves
 
 
