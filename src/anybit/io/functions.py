@@ -200,6 +200,7 @@ def _protos(
         raise UsageError("an operator without a body", node=f"{operator.domain}::{operator.name}")
     body = operator.body.to_function_proto()
     body.domain, body.name, _ = identifier
+    _drop_empty_defaults(body)
     if half:
         _wrap_for_float16(body)
     protos = [body]
@@ -216,6 +217,17 @@ def _protos(
         protos += [f for f, _ in new]
         waiting += new
     return protos
+
+
+def _drop_empty_defaults(function: onnx.FunctionProto) -> None:
+    """Makes an attribute whose default is an empty list one without default: where a call has none, nor has its body.
+
+    An empty list is not what a standard operator takes for one that is missing.
+    """
+    kept = [a for a in function.attribute_proto if a.type != onnx.AttributeProto.INTS or len(a.ints)]
+    function.attribute.extend(a.name for a in function.attribute_proto if a not in kept)
+    function.ClearField("attribute_proto")
+    function.attribute_proto.extend(kept)
 
 
 def _called(function: Any) -> list[Any]:

@@ -314,8 +314,10 @@ def test_bytes_are_the_same_in_another_process(tmp_path):
 
 _WINDOWS = {
     "Im2Col": {"stride": [1, 1], "kernel_size": [2, 2], "input_shape": "(2, 4, 4, 3)"},
+    "MaxPoolNHWC": {"kernel_shape": [2, 2], "strides": [2, 2]},
     "QuantAvgPool2d": {"stride": 2, "kernel": 2, "ibits": 4, "obits": 4, "signed": 0, "data_layout": "NHWC"},
 }
+_SHAPES = {"thresholds": (1, 1), "B": (3, 2)}
 
 
 def test_every_built_in_operator_has_a_function():
@@ -324,13 +326,29 @@ def test_every_built_in_operator_has_a_function():
         if operator.domain != DOMAIN:
             continue
         names = [i.name for i in operator.inputs]
-        values = {n: np.ones((1, 1) if n == "thresholds" else (), np.float32) for n in names[1:]}
+        values = {n: np.ones(_SHAPES.get(n, ()), np.float32) for n in names[1:]}
         node = helper.make_node(operator.name, names, ["Y"], "call", domain=DOMAIN, **_WINDOWS.get(operator.name, {}))
         shape = (2, 4, 4, 3) if operator.name in _WINDOWS else (2, 3)
         imports = {"": 21, DOMAIN: operator.since}
-        source = model([node], values, inputs={"X": shape}, outputs=["Y"], imports=imports)
-        if any(a.name == "out_dtype" for a in operator.attributes):
-            source.graph.node[0].attribute.add(name="out_dtype", s=b"UINT1", type=onnx.AttributeProto.STRING)
+        source = model([node], values, inputs={names[0]: shape}, outputs=["Y"], imports=imports)
+        for attribute in operator.attributes:
+            text = {"out_dtype": b"UINT1", "export_debug_name": b"second"}.get(attribute.name)
+            if text is not None:
+                source.graph.node[0].attribute.add(name=attribute.name, s=text, type=onnx.AttributeProto.STRING)
         x = np.abs(samples(*shape)).round()
         np.testing.assert_array_equal(run_here(embedded(source), x), run_ours(source, x))
         assert_comes_back(embedded(source), source)
+
+
+@pytest.mark.parametrize("given", [{}, {"strides": [2, 2]}, {"pads": [1, 1, 0, 0]}])
+@pytest.mark.parametrize("op_type", ["AveragePool", "Conv", "MaxPool"])
+def test_lists_that_a_call_leaves_out_are_left_out_in_the_body(op_type, given):
+    domain = "qonnx.custom_op.channels_last"
+    inputs, values = ["x"], {}
+    if op_type == "Conv":
+        inputs, values = ["x", "w"], {"w": np.ones((2, 3, 2, 2), np.float32)}
+    node = helper.make_node(op_type, inputs, ["y"], "call", domain=domain, kernel_shape=[2, 2], **given)
+    source = model([node], values, inputs={"x": (1, 4, 4, 3)}, outputs=["y"], imports={"": 21, domain: 1})
+    x = np.round(samples(1, 4, 4, 3))
+    np.testing.assert_array_equal(run_here(embedded(source), x), run_ours(source, x))
+    assert_comes_back(embedded(source), source)
