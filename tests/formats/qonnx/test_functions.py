@@ -346,7 +346,7 @@ def test_lists_that_a_call_leaves_out_are_left_out_in_the_body(op_type, given):
     domain = "qonnx.custom_op.channels_last"
     inputs, values = ["x"], {}
     if op_type == "Conv":
-        inputs, values = ["x", "w"], {"w": np.ones((2, 3, 2, 2), np.float32)}
+        inputs, values = ["x", "w"], {"w": np.ones((2, 2, 2, 3), np.float32)}
     node = helper.make_node(op_type, inputs, ["y"], "call", domain=domain, kernel_shape=[2, 2], **given)
     source = model([node], values, inputs={"x": (1, 4, 4, 3)}, outputs=["y"], imports={"": 21, domain: 1})
     x = np.round(samples(1, 4, 4, 3))
