@@ -229,6 +229,7 @@ OTHERS: Mapping[str, Call] = {
     "surgery.merge_models": _merge,
     "prepare_finn": lambda mutant: anybit.prepare_finn(mutant.source),
     "prepare_hls4ml": lambda mutant: anybit.prepare_hls4ml(mutant.source),
+    "quantize": lambda mutant: anybit.quantize(mutant.source, random_inputs(mutant.source, 16)),
     "ranges": lambda mutant: anybit.ranges(mutant.source),
     "repairs": lambda mutant: anybit.repairs(mutant.loaded),
     "report": lambda mutant: anybit.report(mutant.source),
@@ -236,6 +237,8 @@ OTHERS: Mapping[str, Call] = {
     "run auto": _run_by(anybit.engines.Engine.AUTO),
     "Session": lambda mutant: anybit.Session(mutant.source, tensors="all"),
     "save": _save,
+    "sensitivity": lambda mutant: anybit.sensitivity(mutant.source, random_inputs(mutant.source, 16)),
+    "surgery.configuration": lambda mutant: anybit.surgery.configuration(mutant.source),
     "save unread": _save_unread,
     "stats": _stats,
     "annotations.number_format": lambda mutant: _annotated(mutant, anybit.annotations.number_format),
@@ -260,7 +263,7 @@ OTHERS: Mapping[str, Call] = {
 CALLS = {**FIRST, **OTHERS}
 
 NO_MODEL = frozenset(
-    "AnybitError Dialect InputRange NumberFormat Operator from_brevitas from_keras from_torch limits register".split()
+    "AnybitError Dialect InputRange NumberFormat Operator Recipe from_brevitas from_keras from_torch limits register".split()
 )
 """Public names that take no model file: values, records, and what exports from a framework."""
 

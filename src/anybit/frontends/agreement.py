@@ -187,12 +187,10 @@ def _whole(
     differences: list[Difference] = []
     for position, value in enumerate(model.graph.outputs):
         name = str(value.name)
-        given, right = (
-            [np.asarray(p).reshape(-1) for p in column]
-            for column in ([p[name] for p in parts], [w[position] for w in wanted])
-        )
-        flat = [difference(name, w, g, value, FLOAT_TOLERANCE) for g, w in zip(given, right, strict=True)]
-        differences.append(_together(flat))
+        given = [np.asarray(p[name]) for p in parts]
+        right = [np.reshape(w[position], g.shape) for g, w in zip(given, wanted, strict=True)]
+        apart = [difference(name, w, g, value, FLOAT_TOLERANCE) for g, w in zip(given, right, strict=True)]
+        differences.append(_together(apart))
     return tuple(differences)
 
 

@@ -121,10 +121,11 @@ def model_of(layer: Layer) -> onnx.ModelProto:
 
 
 def _input(layer: Layer, constants: dict[str, np.ndarray]) -> onnx.NodeProto:
+    scale = 0.5 if layer.bipolar_output else layer.scale  # sums of 0 are a boundary, which float64 must not round
     if layer.bipolar_input:
-        constants["xq_scale"] = np.float32(layer.scale)
+        constants["xq_scale"] = np.float32(scale)
         return helper.make_node("BipolarQuant", ["x", "xq_scale"], ["xq"], domain=DOMAIN)
-    constants |= parameters("xq", scale=layer.scale, zeropt=float(layer.zero_point), bits=float(layer.bits))
+    constants |= parameters("xq", scale=scale, zeropt=float(layer.zero_point), bits=float(layer.bits))
     return quant("x", "xq", signed=int(layer.signed), narrow=int(layer.narrow), rounding_mode=layer.mode)
 
 
@@ -136,6 +137,8 @@ def _weights(layer: Layer, generator: np.random.Generator, constants: dict[str, 
         return [helper.make_node("BipolarQuant", ["w", "wq_scale"], ["wq"], domain=DOMAIN)]
     axis = 1 if layer.product == "matmul" else 0
     scale = generator.uniform(0.1, 0.5, [n if i == axis else 1 for i, n in enumerate(shape)]).astype(np.float32)
+    if layer.bipolar_output:
+        scale = np.exp2(np.round(np.log2(scale)))
     constants.update(parameters("wq", scale=scale if layer.per_channel else np.float32(0.25), bits=3.0))
     return [quant("w", "wq", signed=1, narrow=int(layer.narrow))]
 

@@ -96,14 +96,17 @@ class _Source:
     def run(self, feeds: Mapping[str, Array]) -> tuple[Recording, list[Array]]:
         """What its layers give, in the layout of the graph; and its outputs."""
         inputs = list(feeds.values())
+        results = _run(self.model, inputs, self.batch)
         known = [m for m in self.made if m.tensor.value.producer() is not None]
+        if not known:
+            return Recording({}), results
         symbols = flat(self.model.inputs)
         given = symbols[0] if len(symbols) == 1 else symbols  # Keras warns of another structure than it is called with
         inner = _model_of(self.model)(inputs=given, outputs=[m.symbol for m in known])
         arrays = _run(inner, inputs, self.batch)
         tensors = {str(m.tensor.value.name): _laid_out(a, m.tensor) for m, a in zip(known, arrays, strict=True)}
         layers = {str(m.tensor.value.name): m.path for m in known}
-        return Recording(tensors, layers), _run(self.model, inputs, self.batch)
+        return Recording(tensors, layers), results
 
 
 def _model_of(model: Any) -> Any:
