@@ -263,7 +263,10 @@ OTHERS: Mapping[str, Call] = {
 CALLS = {**FIRST, **OTHERS}
 
 NO_MODEL = frozenset(
-    "AnybitError Dialect InputRange NumberFormat Operator Recipe from_brevitas from_keras from_torch limits register".split()
+    (
+        *("AnybitError", "Dialect", "InputRange", "NumberFormat", "Operator", "Recipe", "limits", "register"),
+        *("from_brevitas", "from_keras", "from_torch"),
+    )
 )
 """Public names that take no model file: values, records, and what exports from a framework."""
 
