@@ -336,3 +336,9 @@ def test_long_chains_are_cut():
     assert anybit.verify(chain(2000), chain(2000)).verdict.is_proof
     assert anybit.verify(chain(200), chain(4)).verdict.is_proof
     assert not anybit.verify(chain(201), chain(4)).verdict.is_proof
+
+
+def test_a_constant_that_is_a_signalling_nan_is_compared_without_a_warning():
+    signalling = np.array([0x7F800001], np.uint32).view(np.float32)
+    proto = model([helper.make_node("Identity", ["c"], ["y"])], {"c": signalling}, inputs={"x": [1]}, outputs=["y"])
+    assert anybit.verify(proto, proto).verdict.is_proof

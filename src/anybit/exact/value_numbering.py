@@ -597,7 +597,8 @@ class Numbering:
 
 def _without_zero_signs(array: Array) -> Array:
     """The same numbers, with +0 in place of -0."""
-    return array + np.zeros((), array.dtype) if array.dtype.kind == "f" else array
+    with np.errstate(invalid="ignore"):  # of a NaN that signals
+        return array + np.zeros((), array.dtype) if array.dtype.kind == "f" else array
 
 
 def _slope(node: ir.Node) -> Float64s | None:
