@@ -87,7 +87,8 @@ def open_data(inputs: Sequence[TensorInfo], data: Data, labels: Labels | None) -
     if isinstance(data, str | os.PathLike | Mapping | np.ndarray):
         return _of_columns(*_assigned(inputs, cast("Any", data), labels))
     _no_labels(labels, "pairs of inputs and labels")
-    return DataSet(None, lambda _, wanted: _of_iterable(inputs, cast("Iterable[Any]", data), wanted))
+    batches = _iterated(data)
+    return DataSet(None, lambda _, wanted: _of_iterable(inputs, batches, wanted))
 
 
 def open_inputs(inputs: Sequence[TensorInfo], data: Data | Iterable[Any]) -> DataSet:
@@ -100,6 +101,7 @@ def open_inputs(inputs: Sequence[TensorInfo], data: Data | Iterable[Any]) -> Dat
 
     Raises:
         InputError: The data cannot be read, are empty, or do not belong together.
+        UsageError: They are no data.
     """
     if isinstance(data, str | os.PathLike) and Path(data).is_dir():
         data = ImageFolder(data)
@@ -111,7 +113,14 @@ def open_inputs(inputs: Sequence[TensorInfo], data: Data | Iterable[Any]) -> Dat
         samples = _samples(list(feeds.values()))
         unlabelled = _in_memory("labels", np.zeros(samples, np.int8))
         return _of_columns(feeds, unlabelled)
-    return DataSet(None, lambda _, wanted: _of_unlabelled(inputs, cast("Iterable[Any]", data), wanted))
+    batches = _iterated(data)
+    return DataSet(None, lambda _, wanted: _of_unlabelled(inputs, batches, wanted))
+
+
+def _iterated(data: object) -> Iterable[Any]:
+    if not isinstance(data, Iterable):
+        raise UsageError("data", got=type(data).__name__, expected="files, arrays, a folder of images or an iterable")
+    return cast("Iterable[Any]", data)
 
 
 def _unlabelled(inputs: Sequence[TensorInfo], columns: Mapping[str, _Column]) -> dict[str, _Column]:
