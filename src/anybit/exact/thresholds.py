@@ -37,7 +37,7 @@ class Steps:
     proof: Proof = Proof.ENUMERATION
 
     def of(self, channels: npt.NDArray[np.intp]) -> Steps:
-        """Those of some channels."""
+        """The steps of the channels with these indices."""
         first, thresholds = self.first[channels], self.thresholds[channels]
         return Steps(self.sign[channels], first, thresholds, self.lo[channels], self.hi[channels], self.proof)
 

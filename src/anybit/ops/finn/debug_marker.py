@@ -32,18 +32,18 @@ def reference(x: npt.ArrayLike, *, export_debug_name: str) -> Array:
 
 @script(ANYBIT, default_opset=op)
 def body(X, export_debug_name: str):
-    """X."""
+    """The operator passes X on."""
     return op.Identity(X)
 
 
 def bounds(call: Call, x: Bounds) -> Bounds:
-    """Those of X."""
+    """The output has the bounds of X."""
     del call
     return x
 
 
 def check(call: Call) -> Iterable[Finding]:
-    """The second name is one."""
+    """The call has a finding where its second name is empty."""
     if not call.attributes["export_debug_name"]:
         yield call.finding("name", "export_debug_name", got="''", expected="a name")
 

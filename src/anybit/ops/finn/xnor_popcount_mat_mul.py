@@ -57,7 +57,7 @@ def body(A, B):
 
 
 def infer(context: InferenceContext) -> None:
-    """(..., M, N)."""
+    """The output has the shape (..., M, N): the rows of A and the columns of B."""
     a, b = dimensions(context, 0), dimensions(context, 1)
     infer_shape(context, None if not a or b is None or len(b) != 2 else [*a[:-1], b[1]])
 
