@@ -64,7 +64,7 @@ class PlanSummary:
 
 
 def describe(plan: Plan) -> PlanSummary:
-    """A plan as a reader sees it."""
+    """The steps of a plan as text or JSON shows them, with the nodes that are in none."""
     return PlanSummary(
         inputs=tuple(p.name for p in plan.inputs),
         outputs=tuple(p.name for p in plan.outputs),

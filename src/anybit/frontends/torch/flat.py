@@ -38,7 +38,7 @@ class _Around(torch.nn.Module):
         self.module = module
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As the module."""
+        """The results of the module for these tensors."""
         return self.module(*args, **kwargs)
 
 

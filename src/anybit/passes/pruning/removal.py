@@ -55,7 +55,7 @@ class Removal:
 
     @property
     def changes(self) -> bool:
-        """Whether anything is lost."""
+        """Whether any channel or block is removed."""
         return bool(self.values or self.uses)
 
 
