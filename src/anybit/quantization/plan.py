@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from anybit.errors import InputError, ModelFileError
-from anybit.io.files.whole import whole
+from anybit.io.files.whole import write_whole
 from anybit.quantization.recipe import LEAST_BITS, MOST_BITS, Scales, Target
 
 _VERSION = 1
@@ -127,7 +127,6 @@ class Plan:
             ModelFileError: The file cannot be written.
         """
         try:
-            with whole(Path(path)) as temporary:
-                Path(temporary).write_text(self.to_json(), encoding="utf-8")
+            write_whole(Path(path), self.to_json().encode())
         except OSError as error:
             raise ModelFileError("cannot write the plan", node=str(path), got=error.strerror or error) from error

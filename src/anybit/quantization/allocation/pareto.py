@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from anybit.errors import InputError, ModelFileError
-from anybit.io.files.whole import whole
+from anybit.io.files.whole import write_whole
 from anybit.quantization.allocation.budget import CostBudget
 from anybit.quantization.allocation.program import allocated
 from anybit.quantization.allocation.search import Allocation
@@ -54,8 +54,7 @@ class Front:
             ModelFileError: The file cannot be written.
         """
         try:
-            with whole(Path(path)) as temporary:
-                Path(temporary).write_text(self.to_json(), encoding="utf-8")
+            write_whole(Path(path), self.to_json().encode())
         except OSError as error:
             raise ModelFileError("cannot write the front", node=str(path), got=error.strerror or error) from error
 
