@@ -235,6 +235,8 @@ def test_a_mean_is_a_function_of_a_sum_of_integers(op_type):
 
 def test_means_whose_scale_rounds_are_not_proven_equal():
     assert not anybit.verify(_mean_net(scale=0.3), _mean_net(scale=0.3, inside=False)).verdict.is_proof
+    assert not anybit.verify(_mean_net(scale=0.3), _mean_net(scale=0.3, op_type="ReduceMean")).verdict.is_proof
+    assert anybit.verify(_mean_net(scale=0.3), _mean_net(scale=0.3)).verdict.is_proof
 
 
 def _shuffled_sums(*, scale=0.25, first: bool, move: str = "DepthToSpace", bias: float = 0.0):

@@ -44,6 +44,7 @@ class Root:
         hi: Likewise.
         step: What the integers differ by: 2 for sums of a fixed number of products of -1 and 1.
         offset: (channels,) or (1,).
+        ordinals: Whether they are the ordinals of all float32 numbers.
     """
 
     key: Key
@@ -51,6 +52,7 @@ class Root:
     hi: Float64s
     step: int = 1
     offset: Float64s = field(default_factory=lambda: np.zeros(1))
+    ordinals: bool = False
 
     def integers(self, q: Float64s) -> Float64s:
         """The integers, (n, channels), of numbers q."""

@@ -9,6 +9,7 @@ count as one only if their zeros are known to have the same sign.
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -107,8 +108,8 @@ class Numbering:
     numbers: dict[ir.Value, Number] = field(default_factory=dict[ir.Value, Number])
     constants: dict[ir.Value, Array | None] = field(default_factory=dict[ir.Value, Array | None])
     _scopes: dict[ir.Node, Key] = field(default_factory=dict[ir.Node, Key], init=False)
+    _alike: Counter[Key] = field(default_factory=Counter[Key], init=False)
     _depth: int = field(default=0, init=False)
-    _of_floats: set[Key] = field(default_factory=set[Key], init=False)
 
     def __post_init__(self) -> None:
         graph = self.values.model.graph
@@ -246,8 +247,8 @@ class Numbering:
         scope = self._scopes.get(node)
         if scope is None:  # nodes that begin alike may go on differently: each has inputs of its own
             begin = digest("scope", node.op_type, *(self.of(v).key for v in node.inputs))
-            alike = sum(known[: len(begin)] == begin for known in self._scopes.values())
-            scope = self._scopes[node] = begin + alike.to_bytes(8)
+            self._alike[begin] += 1
+            scope = self._scopes[node] = digest(begin, self._alike[begin])
         for position, value in enumerate(graph.inputs):
             key = digest("state", scope, name, position, str(value.dtype), shape_of(value) or "unknown")
             bits = digest(key, id(self)) if kind is _Kind.NUMBERS else key
@@ -314,18 +315,17 @@ class Numbering:
             return None
         function = self.of(node.inputs[varying[0]]).function or self._floats(node.inputs[varying[0]])
         made = None if function is None else self._elementwise(node, varying[0], function, quantizes=quantizes)
-        if function is None or function.root.key not in self._of_floats:
-            return made
-        return (self._by_level(made) or self._first(node)) if quantizes else made
+        if function is not None and function.root.ordinals and quantizes:
+            return self._by_level(made) or self._first(node)
+        return made
 
     def _floats(self, value: ir.Value | None) -> Function | None:
         """A tensor that is no function of integers, as the function of the ordinals of its own elements."""
-        rank = None if value is None else shape_of(value)
+        rank = None if value is None or value.dtype != ir.DataType.FLOAT else shape_of(value)
         if rank is None:
             return None
         steps = rising_in_floats(np.asarray, 1)
-        root = self._root(digest("floats", self.of(value).key), steps.lo, steps.hi)
-        self._of_floats.add(root.key)
+        root = self._known(Root(digest("floats", self.of(value).key), steps.lo, steps.hi, ordinals=True))
         return Function(root, steps, len(rank), 1)
 
     def _by_level(self, function: Function | None) -> Function | None:
@@ -334,7 +334,7 @@ class Numbering:
         if function is None or runs is None:
             return None
         count = np.isfinite(runs.starts).sum(axis=0).astype(np.float64)
-        axis = function.axis if function.channels > 1 else 0
+        axis = function.axis if function.channels > 1 else NO_AXIS
         root = self._root(digest("levels", function.root.key, axis, runs.starts), np.zeros(len(count)), count - 1)
         values = runs.values
 
@@ -359,7 +359,9 @@ class Numbering:
             return None
         table, grid = self._constant(node.inputs[0]), self.values[node.outputs[0]].grid
         rank = shape_of(node.outputs[0])
-        if table is None or grid is None or rank is None or grid.scale.size > 1 or not grid.is_centred:
+        if table is None or not table.size or grid is None or rank is None:
+            return None
+        if grid.scale.size > 1 or not grid.is_centred:
             return None
         scale = grid.scale.reshape(-1)
         integers = np.rint(table.astype(np.float64) / scale)
@@ -428,7 +430,11 @@ class Numbering:
         return _with_runs(function) if high - low < _MOST_LEVELS else function
 
     def _root(self, key: Key, lo: Float64s, hi: Float64s, step: int = 1, offset: Float64s | None = None) -> Root:
-        return self.roots.setdefault(key, Root(key, lo, hi, step, np.zeros(1) if offset is None else offset))
+        return self._known(Root(key, lo, hi, step, np.zeros(1) if offset is None else offset))
+
+    def _known(self, root: Root) -> Root:
+        """The root of this key that another tensor has already, in either model; else this one."""
+        return self.roots.setdefault(root.key, root)
 
     def _elementwise(self, node: ir.Node, position: int, function: Function, *, quantizes: bool) -> Function | None:
         thresholds = is_call(node, MULTI_THRESHOLD)
@@ -499,14 +505,10 @@ class Numbering:
         return function_on(root, reals, rank=len(rank), axis=axis, channels=product.channels, rising=rising)
 
     def _moved(self, node: ir.Node) -> Function | None:
-        x, rank = node.inputs[0], shape_of(node.outputs[0])
+        x, rank, how = node.inputs[0], shape_of(node.outputs[0]), self._movement(node)
         kernel = None if x is None else self.kernel(x)
-        attributes = attributes_of(node, self.opsets)
-        if kernel is None or kernel.scale.size > 1 or rank is None or attributes is None:
+        if kernel is None or kernel.scale.size > 1 or rank is None or how is None:
             return None
-        rest = shape_of_sample(node) if node.op_type in RESHAPES else None
-        others = [self.of(v).key for v in node.inputs[1:]]
-        how = ("reshape", rest) if rest is not None else (node.op_type, attributes, *others)
         lo, hi = np.array([0.0]), np.array([(kernel.hi - kernel.lo) / kernel.step])
         root = self._root(digest("moved", how, kernel.key), lo, hi, kernel.step, np.array([kernel.lo]))
         scale = kernel.scale
@@ -519,57 +521,61 @@ class Numbering:
 
     def _moved_sums(self, node: ir.Node) -> Function | None:
         """Moved elements of a tensor that is no quantised one: the same function of the moved integers."""
-        x, rank, attributes = node.inputs[0], shape_of(node.outputs[0]), attributes_of(node, self.opsets)
+        x, rank, how = node.inputs[0], shape_of(node.outputs[0]), self._movement(node)
         before = None if x is None else self.of(x).function
-        if before is None or before.runs is not None or rank is None or attributes is None:
+        if before is None or before.runs is not None or rank is None or how is None:
             return None
         if node.op_type not in REARRANGEMENTS:
             return None
+        root = self._known(replace(before.root, key=digest("moved sums", how, before.axis, before.root.key)))
+        return Function(root, before.steps, len(rank), NO_AXIS if before.channels > 1 else 1)
+
+    def _movement(self, node: ir.Node) -> tuple[object, ...] | None:
+        """What decides where a node moves elements; None if its attributes do not say it."""
+        attributes = attributes_of(node, self.opsets)
+        if attributes is None:
+            return None
         rest = shape_of_sample(node) if node.op_type in RESHAPES else None
-        how = ("reshape", rest) if rest is not None else (node.op_type, attributes, *map(self._key_of, node.inputs[1:]))
-        old = before.root
-        root = self._root(digest("moved sums", how, before.axis, old.key), old.lo, old.hi, old.step, old.offset)
-        axis = NO_AXIS if before.channels > 1 else 1
-        self._of_floats |= {root.key} if old.key in self._of_floats else set()
-        return Function(root, before.steps, len(rank), axis)
+        others = [self.of(v).key for v in node.inputs[1:]]
+        return ("reshape", rest) if rest is not None else (node.op_type, attributes, *others)
 
     def _mean(self, node: ir.Node) -> Function | None:
-        """The mean over the space of each channel: the sum of its integers, divided by their number."""
-        x, rank = node.inputs[0], shape_of(node.outputs[0])
-        shape = None if x is None else shape_of(x)
-        kernel = None if x is None else self.kernel(x)
-        if kernel is None or kernel.scale.size > 1 or rank is None or not shape or None in shape[2:]:
-            return None
-        if node.op_type == "ReduceMean" and not self._is_over_space(node, len(shape)):
+        """The mean over the space of each channel: the sum of its integers, divided by their number.
+
+        Scales are powers of two, so that float32 holds each level and each sum, in whatever order they are added up.
+        """
+        x = node.inputs[0]
+        shape, kernel = (None, None) if x is None else (shape_of(x), self.kernel(x))
+        if kernel is None or not shape or None in shape[2:] or not self._is_over_space(node, len(shape)):
             return None
         count = int(np.prod([d or 0 for d in shape[2:]]))
-        if not 0 < count * max(abs(kernel.lo), abs(kernel.hi)) <= 1 << _WIDEST:
+        exact = 0 < count * max(abs(kernel.lo), abs(kernel.hi)) <= 1 << _WIDEST
+        if kernel.scale.size > 1 or np.frexp(kernel.scale[0])[0] != 0.5 or not exact:
             return None
         root = self._root(
-            digest("total", kernel.key),
+            digest("total", shape[2:], kernel.key),
             np.zeros(1),
             np.array([count * (kernel.hi - kernel.lo) / kernel.step]),
             kernel.step,
             np.array([count * kernel.lo]),
         )
         scale = kernel.scale
-        kept = len(rank) == len(shape)
 
         def reals(q: Float64s) -> Array:
             return (root.integers(q) * scale / count).astype(np.float32)
 
-        return function_on(root, reals, rank=len(rank), rising=np.ones(1)) if kept else None
+        return function_on(root, reals, rank=len(shape), rising=np.ones(1))
 
     def _is_over_space(self, node: ir.Node, rank: int) -> bool:
+        """Whether a mean is taken over all axes behind the channels, which stay as axes of length 1."""
+        if node.op_type == "GlobalAveragePool":
+            return True
         given = node.attributes.get_ints("axes") if "axes" in node.attributes else None
         if given is None and len(node.inputs) > 1:
             axes = self._constant(node.inputs[1])
             given = None if axes is None else axes.tolist()
         space = set(range(2, rank))
         return given is not None and {a % rank for a in given} == space and node.attributes.get_int("keepdims", 1) == 1
-
-    def _key_of(self, value: ir.Value | None) -> Key:
-        return self.of(value).key
 
     def _pair(self, node: ir.Node) -> Function | None:
         """An element-wise function of two quantised tensors: of the number of a pair of integers."""
