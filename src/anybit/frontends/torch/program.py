@@ -18,7 +18,7 @@ from torch.export.graph_signature import (
 from anybit.frontends.torch.captured import Captured, attribute
 
 
-def program_of(captured: Captured) -> torch.export.ExportedProgram | None:  # noqa: C901  one walk over two kinds of nodes
+def program_of(captured: Captured) -> torch.export.ExportedProgram | None:
     """The graph with its constants as inputs, as torch.onnx takes it; nodes keep their names.
 
     None where the graph changes a buffer or an input, or gives or takes what is no tensor: only torch.export itself can
@@ -30,39 +30,23 @@ def program_of(captured: Captured) -> torch.export.ExportedProgram | None:  # no
         return None
     module = captured.finish()
     mode = next((v.fake_mode for n in module.graph.nodes if (v := _fake(n)) is not None), None)
-    if mode is None:
+    paths = dict.fromkeys(str(n.target) for n in module.graph.nodes if n.op == "get_attr")
+    state = {path: attribute(module, path) for path in paths}
+    if mode is None or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         return None
     graph = fx.Graph()
-    state: dict[str, Any] = {}
-    made: dict[fx.Node, fx.Node] = {}
-    constants: dict[str, fx.Node] = {}
-    inputs: list[InputSpec] = []
-    for node in module.graph.nodes:
-        path = str(node.target)
-        if node.op != "get_attr" or path in constants:
-            continue
-        tensor = attribute(module, path)
-        if not isinstance(tensor, torch.Tensor):
-            return None
-        state[path] = tensor
-        # numbered, as `a.b` and `a_b` may both be there
-        constants[path] = new = graph.placeholder(f"constant_{len(constants)}_{path.replace('.', '_')}")
-        new.meta["val"] = mode.from_tensor(tensor.detach(), static_shapes=True)
-        inputs.append(InputSpec(InputKind.BUFFER, TensorArgument(new.name), path, persistent=True))
-    outputs: list[OutputSpec] = []
-    for node in module.graph.nodes:
-        if node.op == "get_attr":
-            made[node] = constants[str(node.target)]
-            continue
-        made[node] = new = graph.node_copy(node, lambda n: made[n])
-        if node.op == "placeholder":
-            inputs.append(InputSpec(InputKind.USER_INPUT, TensorArgument(new.name), None))
-        elif node.op == "output":
-            outputs = [OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(n.name), None) for n in new.all_input_nodes]
-            if len(outputs) != len(given.graph_signature.output_specs):
-                return None  # a tensor is given twice
-        elif "val" not in new.meta:
-            _state_shape(new, mode)
+    constants = _placeholders(graph, state, mode)
+    inputs = [
+        InputSpec(InputKind.BUFFER, TensorArgument(node.name), path, persistent=True)
+        for path, node in constants.items()
+    ]
+    _copy(module.graph, graph, constants, mode)
+    taken = [n for n in graph.nodes if n.op == "placeholder"][len(constants) :]
+    inputs += [InputSpec(InputKind.USER_INPUT, TensorArgument(n.name), None) for n in taken]
+    given_back = next(n for n in graph.nodes if n.op == "output").all_input_nodes
+    if len(given_back) != len(given.graph_signature.output_specs):
+        return None  # a tensor is given twice
+    outputs = [OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(n.name), None) for n in given_back]
     return torch.export.ExportedProgram(
         root=fx.GraphModule(torch.nn.Module(), graph),
         graph=graph,
@@ -73,6 +57,27 @@ def program_of(captured: Captured) -> torch.export.ExportedProgram | None:  # no
         constants={},
         verifiers=given.verifiers,
     )
+
+
+def _placeholders(graph: fx.Graph, state: dict[str, torch.Tensor], mode: Any) -> dict[str, fx.Node]:
+    """An input of the graph for each constant, by its path; numbered, as `a.b` and `a_b` may both be there."""
+    made: dict[str, fx.Node] = {}
+    for path, tensor in state.items():
+        made[path] = graph.placeholder(f"constant_{len(made)}_{path.replace('.', '_')}")
+        made[path].meta["val"] = mode.from_tensor(tensor.detach(), static_shapes=True)
+    return made
+
+
+def _copy(source: fx.Graph, graph: fx.Graph, constants: dict[str, fx.Node], mode: Any) -> None:
+    """Copies all nodes but constants, in whose place their inputs are read, and states the shapes of new nodes."""
+    made: dict[fx.Node, fx.Node] = {}
+    for node in source.nodes:
+        if node.op == "get_attr":
+            made[node] = constants[str(node.target)]
+            continue
+        made[node] = graph.node_copy(node, lambda n: made[n])
+        if node.op == "call_function" and "val" not in made[node].meta:
+            _state_shape(made[node], mode)
 
 
 _KNOWN = {
