@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,12 @@ from anybit.number_formats import (
     NumberFormat,
     ScaledIntFormat,
     TernaryFormat,
+    numpy_type,
     parse_number_format,
+    random_values,
+    smallest_number_format,
 )
+from anybit.rounding import Rounding
 from tests.strategies import examples
 
 small = st.integers(1, 9999)
@@ -226,3 +232,82 @@ def test_scaled_integers_may_be_any_real_number() -> None:
 )
 def test_storage_width(made: NumberFormat, bits: int) -> None:
     assert made.bits == bits
+
+
+small_formats = [
+    *(IntFormat(w, signed=s) for w in (1, 3, 5) for s in (False, True)),
+    BipolarFormat(),
+    TernaryFormat(),
+    FixedFormat(5, 2),
+    FixedFormat(4, -3),
+    FixedFormat(3, 9),
+    FloatFormat(2, 2, 1),
+    FloatFormat(3, 0, -2),
+]
+
+
+@cache
+def _numbers(number_format: NumberFormat) -> list[Fraction]:
+    """All numbers of a small format, in order."""
+    grid = np.unique(np.arange(-1024, 1025) * np.ldexp(1.0, [[-9], [-4], [0]]))
+    return [Fraction(float(v)) for v in grid[number_format.allows(grid)]]
+
+
+@given(made=st.sampled_from(small_formats), value=st.floats(-600, 600, width=32), rounding=st.sampled_from(Rounding))
+@examples(300)
+def test_nearest_is_a_neighbour_by_the_rule(made: NumberFormat, value: float, rounding: Rounding) -> None:
+    numbers, exact = _numbers(made), Fraction(value)
+    got = Fraction(float(made.nearest(value, rounding=rounding)))
+    below, above = [n for n in numbers if n <= exact], [n for n in numbers if n >= exact]
+    if not below or not above:
+        assert got == (numbers[0] if not below else numbers[-1])
+    elif made == BipolarFormat():
+        assert got == (1 if value >= 0 else -1)
+    else:
+        low, high = below[-1], above[0]
+        place = (exact - low) / (high - low) if high > low else Fraction(0)
+        step = high - low
+        # The rounding mode counts in steps from zero: the neighbours are the whole numbers beside value / step.
+        expected = Fraction(float(rounding(np.array([float(exact / step) if step else 0.0]))[0])) * step
+        assert got == (low if not place else expected)
+
+
+def test_nearest_refuses_what_has_none() -> None:
+    with pytest.raises(UsageError, match="NaN"):
+        IntFormat(4, signed=True).nearest([1.0, np.nan])
+    with pytest.raises(UsageError, match="got 8"):
+        IntFormat(4, signed=True).nearest([1.0, 8.0], saturate=False)
+    with pytest.raises(UsageError, match="SCALEDINT<8>"):
+        ScaledIntFormat(8).nearest(1.0)
+    assert FixedFormat(8, 4).nearest([np.inf, -np.inf]).tolist() == [7.9375, -8.0]
+
+
+@given(formats, st.integers(0, 9))
+@examples(100)
+def test_random_values_are_numbers_of_their_format(made: NumberFormat, seed: int) -> None:
+    if not isinstance(made, FloatFormat) and made.max > sys.float_info.max:
+        with pytest.raises(UsageError, match="beyond float64"):
+            random_values(made, (2, 3))
+        return
+    values = random_values(made, (2, 3), seed=seed)
+    assert values.shape == (2, 3)
+    assert made.allows(values).all()
+    assert (random_values(made, (2, 3), seed=seed) == values).all()
+
+
+@given(st.lists(st.integers(-300, 300), min_size=1))
+@examples(200)
+def test_the_smallest_format_has_all_and_none_has_fewer_bits(values: list[int]) -> None:
+    made = smallest_number_format(np.array(values))
+    assert made.allows(values).all()
+    narrower = [IntFormat(w, signed=s) for w in range(1, made.bits) for s in (False, True)]
+    assert not any(n.allows(values).all() for n in (*narrower, *([BipolarFormat()] if made.bits > 1 else [])))
+
+
+@given(st.sampled_from([*small_formats, FLOAT16, FLOAT32, IntFormat(64, signed=False), FixedFormat(40, 12)]))
+@examples(40)
+def test_the_numpy_type_holds_every_number(made: NumberFormat) -> None:
+    kind, values = numpy_type(made), random_values(made, (50,))
+    assert (values.astype(kind).astype(np.float64) == values).all()
+    with pytest.raises(UsageError, match="wider"):
+        numpy_type(IntFormat(65, signed=True))

@@ -10,8 +10,10 @@ import math
 import re
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +21,10 @@ import numpy.typing as npt
 from anybit.arguments import checked
 from anybit.arrays import as_float64
 from anybit.errors import UsageError
+from anybit.rounding import Rounding
 
 _LARGEST = Fraction(sys.float_info.max)
+_EXACT_BITS = 53  # integers of so many bits are float64
 
 
 class NumberFormat(ABC):
@@ -46,9 +50,45 @@ class NumberFormat(ABC):
         """Whether every number of the format is an integer."""
         return False
 
-    @abstractmethod
     def allows(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Element by element, whether the value is a number of the format; NaN never is one of a finite format."""
+        return _multiple_of_power(values, self._exponent(values)) & _within(values, self.min, self.max)
+
+    def nearest(
+        self, values: npt.ArrayLike, *, rounding: Rounding = Rounding.ROUND, saturate: bool = True
+    ) -> npt.NDArray[np.float64]:
+        """The number of the format that each value is rounded to; what is beyond the largest becomes the largest.
+
+        Args:
+            values: Any shape, taken as float64.
+            rounding: How a value between two neighbours is rounded, counted in units of their distance.
+            saturate: Refuse a value beyond the smallest or largest number where this is false.
+
+        Raises:
+            UsageError: A value is NaN or beyond the format, or the format says nothing of its numbers (SCALEDINT).
+
+        Example:
+            >>> parse_number_format("FIXED<4,2>").nearest([0.3, -9, 0.625]).tolist()
+            [0.25, -2.0, 0.5]
+        """
+        array = as_float64(np.asarray(values))
+        if np.isnan(array).any():
+            raise UsageError("a number of a format", got="NaN", expected=f"numbers to round to {self}")
+        rounded = self._unbounded(array, rounding)
+        within = np.clip(rounded, -_float_below(-self.min), _float_below(self.max))
+        if not saturate and (within != rounded).any():
+            beyond = float(array[within != rounded].flat[0])
+            raise UsageError(f"a number beyond {self}", got=beyond, expected=f"{float(self.min)} .. {float(self.max)}")
+        return np.asarray(within + 0.0 if self.is_integer else within)
+
+    def _unbounded(self, array: npt.NDArray[np.float64], rounding: Rounding) -> npt.NDArray[np.float64]:
+        """The values rounded as if the format had no largest number."""
+        return _to_multiple(array, self._exponent(array), rounding)
+
+    def _exponent(self, values: npt.ArrayLike) -> int | npt.NDArray[np.integer]:
+        """e where 2^e is the distance between the neighbours of each value."""
+        del values
+        return 0
 
 
 def _within(values: npt.ArrayLike, low: Fraction, high: Fraction) -> npt.NDArray[np.bool_]:
@@ -79,6 +119,18 @@ def _multiple_of_power(values: npt.ArrayLike, exponent: npt.ArrayLike) -> npt.ND
         # Below 0 places the quotient is no more than a fraction, above 53 it is whole.
         quotient = np.ldexp(significand, np.clip(power - np.asarray(exponent), 0, 64))
         return np.asarray(quotient == np.floor(quotient))
+
+
+def _to_multiple(
+    array: npt.NDArray[np.float64], exponent: npt.ArrayLike, rounding: Rounding
+) -> npt.NDArray[np.float64]:
+    """The values rounded to whole multiples of 2^exponent; nothing overflows or underflows on the way."""
+    significand, power = np.frexp(array)
+    places = power - np.asarray(exponent)
+    # Beyond 53 places the value is a multiple; below 0 it is less than half of one, as at 0 with a smaller significand.
+    quotient = np.ldexp(significand, np.clip(places, -1, 53))
+    multiple = np.ldexp(rounding(np.asarray(quotient, np.float64)), np.asarray(exponent))
+    return np.asarray(np.where((places > 53) | ~np.isfinite(array), array, multiple))
 
 
 def _whole(values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
@@ -117,9 +169,6 @@ class IntFormat(NumberFormat):
     def is_integer(self) -> bool:
         return True
 
-    def allows(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        return _whole(values) & _within(values, self.min, self.max)
-
     def __str__(self) -> str:
         if self == IntFormat(1, signed=False):
             return "BINARY"
@@ -149,6 +198,10 @@ class BipolarFormat(NumberFormat):
     def allows(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         return np.asarray(np.abs(np.asarray(values)) == 1)
 
+    def _unbounded(self, array: npt.NDArray[np.float64], rounding: Rounding) -> npt.NDArray[np.float64]:
+        del rounding
+        return np.where(array >= 0, 1.0, -1.0)
+
     def __str__(self) -> str:
         return "BIPOLAR"
 
@@ -172,9 +225,6 @@ class TernaryFormat(NumberFormat):
     @property
     def is_integer(self) -> bool:
         return True
-
-    def allows(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        return _whole(values) & _within(values, self.min, self.max)
 
     def __str__(self) -> str:
         return "TERNARY"
@@ -218,8 +268,9 @@ class FixedFormat(NumberFormat):
     def is_integer(self) -> bool:
         return self.step >= 1
 
-    def allows(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        return _multiple_of_power(values, self.integer_bits - self.width) & _within(values, self.min, self.max)
+    def _exponent(self, values: npt.ArrayLike) -> int:
+        del values
+        return self.integer_bits - self.width
 
     def __str__(self) -> str:
         return f"FIXED<{self.width},{self.integer_bits}>"
@@ -252,6 +303,10 @@ class ScaledIntFormat(NumberFormat):
 
     def allows(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         return np.isfinite(np.asarray(values, np.float64))
+
+    def _unbounded(self, array: npt.NDArray[np.float64], rounding: Rounding) -> npt.NDArray[np.float64]:
+        del array, rounding
+        raise UsageError("rounding to a scaled integer format", got=str(self), expected="a format that has its scale")
 
     def __str__(self) -> str:
         return f"SCALEDINT<{self.width}>"
@@ -303,10 +358,12 @@ class FloatFormat(NumberFormat):
     def allows(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         with np.errstate(invalid="ignore"):  # of signalling NaN
             array = np.asarray(values, np.float64)
-            _, exponent = np.frexp(array)
-        unit = np.maximum(exponent - 1, 1 - self.bias) - self.mantissa_bits
-        member = _multiple_of_power(array, unit) & _within(array, self.min, self.max)
+            member = super().allows(array)
         return np.asarray(np.where(np.isfinite(array), member, self.ieee))
+
+    def _exponent(self, values: npt.ArrayLike) -> npt.NDArray[np.integer]:
+        _, exponent = np.frexp(np.asarray(values, np.float64))
+        return np.maximum(exponent - 1, 1 - self.bias) - self.mantissa_bits
 
     def __str__(self) -> str:
         if (self.exponent_bits, self.mantissa_bits, self.bias) == (8, 23, 127):
@@ -361,3 +418,90 @@ def parse_number_format(text: str) -> NumberFormat:
         got=repr(text),
         expected="INTn, UINTn, BINARY, BIPOLAR, TERNARY, FIXED<w,i>, SCALEDINT<n>, FLOAT<e,m,bias>, FLOAT32 or FLOAT16",
     )
+
+
+@checked
+def numpy_type(number_format: NumberFormat) -> np.dtype[Any]:
+    """The smallest numpy type that holds every number of a format: integers for integers, else floating point.
+
+    Raises:
+        UsageError: No type of numpy is wide enough.
+
+    Example:
+        >>> [str(numpy_type(parse_number_format(t))) for t in ("INT4", "UINT9", "BIPOLAR", "FIXED<12,4>", "FLOAT<4,3>")]
+        ['int8', 'uint16', 'int8', 'float32', 'float16']
+    """
+    integers = "bhil" if number_format.min < 0 else "BHIL"
+    types = integers if number_format.is_integer else "efd"
+    for kind in types:
+        if _holds(np.dtype(kind), number_format):
+            return np.dtype(kind)
+    raise UsageError("a number format wider than any type of numpy", got=str(number_format), expected="up to 64 bits")
+
+
+def _holds(kind: np.dtype[Any], number_format: NumberFormat) -> bool:
+    if kind.kind in "iu":
+        info = np.iinfo(kind)
+        return info.min <= number_format.min and number_format.max <= info.max
+    float_info = np.finfo(kind)
+    largest, smallest = Fraction(float(float_info.max)), Fraction(float(float_info.smallest_subnormal))
+    if isinstance(number_format, FloatFormat):
+        digits, step = (
+            number_format.mantissa_bits + 1,
+            Fraction(2) ** (1 - number_format.bias - number_format.mantissa_bits),
+        )
+    else:
+        digits = number_format.bits
+        step = _step(number_format)
+    return digits <= float_info.nmant + 1 and step >= smallest and number_format.max <= largest
+
+
+def _step(number_format: NumberFormat) -> Fraction:
+    return number_format.step if isinstance(number_format, FixedFormat) else Fraction(1)
+
+
+@checked
+def smallest_number_format(values: npt.ArrayLike) -> NumberFormat:
+    """The format of fewest bits that has every one of these integers: BINARY, BIPOLAR, TERNARY, UINTn or INTn.
+
+    Raises:
+        UsageError: There is no value, or one is no integer.
+
+    Example:
+        >>> [str(smallest_number_format(v)) for v in (np.r_[0, 1], np.r_[-1, 1], np.r_[0, 200], np.r_[-129, 3])]
+        ['BINARY', 'BIPOLAR', 'UINT8', 'INT9']
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "iufb" or not array.size or not _whole(array).all():
+        raise UsageError("values of an integer format", got=f"{array.dtype} {array.shape}", expected="integers")
+    low, high = int(array.min()), int(array.max())
+    if BipolarFormat().allows(array).all() and low < 0:
+        return BipolarFormat()
+    width = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + (low < 0)
+    if width == 2 and low >= -1:
+        return TernaryFormat()
+    return IntFormat(max(width, 1), signed=low < 0)
+
+
+@checked
+def random_values(number_format: NumberFormat, shape: Sequence[int], *, seed: int = 0) -> npt.NDArray[np.float64]:
+    """Random numbers of a format: all equally likely in integer and fixed-point formats, else rounded normal ones.
+
+    Args:
+        number_format: The format; of SCALEDINT the integers are taken.
+        shape: Shape of the array.
+        seed: The same seed gives the same numbers.
+
+    Example:
+        >>> random_values(parse_number_format("TERNARY"), (2, 3)).tolist()
+        [[1.0, 0.0, 0.0], [-1.0, -1.0, -1.0]]
+    """
+    rng = np.random.default_rng(seed)
+    if isinstance(number_format, BipolarFormat | FloatFormat):
+        return number_format.nearest(rng.standard_normal(shape))
+    if number_format.max > _LARGEST:
+        raise UsageError("numbers beyond float64", got=str(number_format), expected="a format within its range")
+    step, beyond = _step(number_format), max(number_format.bits - _EXACT_BITS, 0)
+    low, high = (int(bound / step) >> beyond for bound in (number_format.min, number_format.max))
+    integers = rng.integers(low, high, shape, endpoint=True)
+    return as_float64(integers * float(step * 2**beyond))
