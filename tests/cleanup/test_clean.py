@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from anybit import clean, compare, load
 from anybit.cleanup.clean import clean_passes
+from anybit.cleanup.fold_constants import FoldConstants
 from anybit.errors import InvalidModelError, UsageError
 from anybit.graph import annotations
 from anybit.io.save import to_proto
@@ -357,3 +358,16 @@ def test_large_constant_nodes_become_initializers():
 def test_a_batch_that_makes_no_sense_is_refused(batch):
     with pytest.raises(UsageError, match="batch"):
         clean(mlp(), batch=batch)
+
+
+def test_constants_that_are_to_stay_are_named_by_operator_or_node():
+    nodes = [
+        helper.make_node("Neg", ["c"], ["d"], name="kept"),
+        helper.make_node("Exp", ["c"], ["e"], name="folded"),
+        helper.make_node("Sum", ["x", "d", "e"], ["y"], name="sum"),
+    ]
+    proto = model(nodes, {"c": np.float32([1, 2])}, inputs={"x": [2]}, outputs=["y"])
+    for keep in (("Neg",), ("ke*",)):
+        loaded = load(proto)
+        FoldConstants(keep=keep)(loaded)
+        assert [n.op_type for n in loaded.graph] == ["Neg", "Sum"]

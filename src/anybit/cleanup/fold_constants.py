@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -31,10 +32,12 @@ class FoldConstants(ir.passes.InPlacePass):
             DequantizeLinear, and the Clip that narrows them.
         max_elements: Leave a node that would produce a larger tensor than both this and its inputs, or with which the
             constants that are made would take more memory than the limits allow (see `anybit.limits`).
+        keep: Operators and names of nodes that stay, or shell patterns of them, such as ``("Shape", "head_*")``.
     """
 
     keep_quantizers: bool = True
     max_elements: int = 1 << 20
+    keep: tuple[str, ...] = ()
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
@@ -64,7 +67,7 @@ class FoldConstants(ir.passes.InPlacePass):
         inputs: list[Array | None] = [constant(v) for v in node.inputs]
         if any(a is None for a, v in zip(inputs, node.inputs, strict=True) if v is not None):
             return None
-        if self.keep_quantizers and _quantizes(node):
+        if (self.keep_quantizers and _quantizes(node)) or self._keeps(node):
             return None
         largest = max((a.size for a in inputs if a is not None), default=0)
         most = None if node.op_type == "Constant" else max(self.max_elements, largest)
@@ -72,6 +75,10 @@ class FoldConstants(ir.passes.InPlacePass):
         if arrays is None or not all(a.dtype.kind in "fiubV" for a in arrays):
             return None
         return None if most is not None and any(a.size > most for a in arrays) else arrays
+
+    def _keeps(self, node: ir.Node) -> bool:
+        names = (node.op_type, node.name or "")
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.keep for name in names)
 
 
 def _failed(node: ir.Node, error: Exception) -> Finding:

@@ -27,6 +27,16 @@ def constant(value: ir.Value | None) -> Array | None:
     return tensor.numpy()
 
 
+def set_constant(value: ir.Value, array: Array) -> None:
+    """Gives an initializer, or the output of a Constant node, other elements."""
+    tensor, producer = ir.tensor(array, name=value.name), value.producer()
+    if producer is None:
+        value.const_value = tensor
+        return
+    producer.attributes.clear()
+    producer.attributes["value"] = ir.AttrTensor("value", tensor)
+
+
 def has_default(value: ir.Value) -> bool:
     """Whether the value is an input that need not be fed: an initializer stands for it then."""
     return value.is_graph_input() and value.is_initializer() and value.const_value is not None

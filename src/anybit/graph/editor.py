@@ -183,6 +183,20 @@ class Editor(NodeBuilder):
         if of is not None:
             self._open().state(made, of)
 
+    def insert_behind(self, value: ir.Value, nodes: Sequence[ir.Node]) -> None:
+        """Puts nodes that read a tensor right behind it, and lets all else that reads it read the last of them.
+
+        An output of the graph stays as it is.
+        """
+        readers = [(node, position) for node, position in value.uses() if node not in nodes]
+        producer, graph = value.producer(), value.graph
+        if producer is not None:
+            self.insert(nodes, after=producer)
+        elif graph is not None and len(graph):
+            self.insert(nodes, before=graph[0])
+        for node, position in readers:
+            node.replace_input_with(position, nodes[-1].outputs[0])
+
     def replace(
         self,
         old: ir.Value,

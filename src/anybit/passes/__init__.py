@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from anybit.passes.lowering.fold_batch_norm import FoldBatchNorm
     from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
     from anybit.passes.lowering.pad_to_inputs import PadToInputs
+    from anybit.passes.lowering.rebalance_im2col import RebalanceIm2Col
     from anybit.passes.lowering.resize_conv_to_deconv import ResizeConvToDeconv
     from anybit.passes.lowering.sub_to_add import SubToAdd
     from anybit.passes.lowering.subpixel_to_deconv import SubpixelToDeconv
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from anybit.passes.surgery.expose_tensors import ExposeTensors
     from anybit.passes.surgery.inline_partitions import InlinePartitions
     from anybit.passes.surgery.insert_identity import InsertIdentity, Side
+    from anybit.passes.surgery.insert_quantizers import InsertQuantizers, QuantizerSettings
     from anybit.passes.surgery.insert_top_k import InsertTopK
     from anybit.passes.surgery.name_tensors import NameStyle, NameTensors
     from anybit.passes.surgery.sort_commutative import SortCommutative
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from anybit.passes.types.annotate_layouts import AnnotateLayouts
     from anybit.passes.types.annotate_types import AnnotateTypes
     from anybit.passes.types.double_to_float import DoubleToFloat
+    from anybit.passes.types.quantize_parameters import QuantizeParameters
 
 _HOMES = {
     "AnnotateLayouts": "anybit.passes.types.annotate_layouts",
@@ -81,6 +84,7 @@ _HOMES = {
     "InferShapes": "anybit.cleanup.infer_shapes",
     "InlinePartitions": "anybit.passes.surgery.inline_partitions",
     "InsertIdentity": "anybit.passes.surgery.insert_identity",
+    "InsertQuantizers": "anybit.passes.surgery.insert_quantizers",
     "InsertTopK": "anybit.passes.surgery.insert_top_k",
     "MaskChannels": "anybit.passes.pruning.mask_channels",
     "MergeInitializers": "anybit.cleanup.merge_initializers",
@@ -91,6 +95,9 @@ _HOMES = {
     "PruneByMagnitude": "anybit.passes.pruning.prune_by_magnitude",
     "PruneChannels": "anybit.passes.pruning.prune_channels",
     "QuantAvgPoolToChannelsLast": "anybit.passes.layout.quant_avg_pool_to_channels_last",
+    "QuantizeParameters": "anybit.passes.types.quantize_parameters",
+    "QuantizerSettings": "anybit.passes.surgery.insert_quantizers",
+    "RebalanceIm2Col": "anybit.passes.lowering.rebalance_im2col",
     "RemoveIdentities": "anybit.cleanup.remove_identities",
     "RemoveUnused": "anybit.cleanup.remove_unused",
     "ResizeConvToDeconv": "anybit.passes.lowering.resize_conv_to_deconv",
@@ -131,6 +138,7 @@ __all__ = [
     "InferShapes",
     "InlinePartitions",
     "InsertIdentity",
+    "InsertQuantizers",
     "InsertTopK",
     "MaskChannels",
     "MergeInitializers",
@@ -141,6 +149,9 @@ __all__ = [
     "PruneByMagnitude",
     "PruneChannels",
     "QuantAvgPoolToChannelsLast",
+    "QuantizeParameters",
+    "QuantizerSettings",
+    "RebalanceIm2Col",
     "RemoveIdentities",
     "RemoveUnused",
     "ResizeConvToDeconv",

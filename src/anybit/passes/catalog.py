@@ -45,7 +45,7 @@ def parse_pass(text: str) -> ir.passes.PassBase:
 
     Example:
         >>> parse_pass("fold-constants:keep_quantizers=false")
-        FoldConstants(keep_quantizers=False, max_elements=1048576)
+        FoldConstants(keep_quantizers=False, max_elements=1048576, keep=())
     """
     name, _, options = text.partition(":")
     kind = catalog().get(name.strip().replace("_", "-"))
@@ -103,7 +103,7 @@ def _split(text: str) -> list[str]:
     parts, depth, quoted, start = list[str](), 0, False, 0
     for position, letter in enumerate(text):
         quoted ^= letter == '"'
-        depth += (letter in "[{") - (letter in "]}")
+        depth += (letter in "[{<") - (letter in "]}>")
         if letter == "," and not depth and not quoted:
             parts.append(text[start:position])
             start = position + 1

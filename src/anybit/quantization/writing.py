@@ -28,7 +28,7 @@ def write_quantized(model: ir.Model, found: Calibrated, *, per_tensor: bool) -> 
         values = [*model.graph.inputs, *(v for node in model.graph for v in node.outputs)]
         named = {str(v.name): v for v in values}
         for name, activation in found.activations.items():
-            _activation(edit, model, named[name], activation.range)
+            _activation(edit, named[name], activation.range)
     model.opset_imports.setdefault(DOMAIN, 1)
     return model
 
@@ -54,19 +54,10 @@ def _weights(
     edit.rewire(node, layer.weight, made[-1].outputs[0])
 
 
-def _activation(edit: Editor, model: ir.Model, value: ir.Value, found: Range) -> None:
+def _activation(edit: Editor, value: ir.Value, found: Range) -> None:
     """A Quant that all readers of the tensor read in its place; an output of the model stays as it is."""
     quantizer = _quantizer(np.float32(found.scale), found.zero_point, found.grid)
-    made = quant_nodes(edit, value, quantizer, str(value.name))
-    producer = value.producer()
-    readers = [(node, position) for node, position in value.uses() if node not in made]
-    if producer is None:
-        first = next(node for node in model.graph)
-        edit.insert(made, before=first)
-    else:
-        edit.insert(made, after=producer)
-    for node, position in readers:
-        node.replace_input_with(position, made[-1].outputs[0])
+    edit.insert_behind(value, quant_nodes(edit, value, quantizer, str(value.name)))
 
 
 def _quantizer(scale: object, zero_point: int, grid: Grid) -> Quantizer:
