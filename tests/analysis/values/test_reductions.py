@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,11 +45,16 @@ def box(shape: tuple[int, ...], lo: float, hi: float, seed: int = 0) -> tuple[Ar
 @pytest.mark.parametrize("op_type", OPERATORS)
 def test_no_run_leaves_the_bounds(op_type: str, opset: int, lo: float, hi: float):
     ends = box((1, 3, 1, 2), lo, hi)
+    nodes, constants, outputs = list[onnx.NodeProto](), dict[str, Array](), list[str]()
     for axes, keepdims in product(([1], [-1, 2], None, [0]), (0, 1)):
-        node, constants = reduce_node(op_type, axes, opset, keepdims=keepdims)
-        proto = bounded_model([node], *ends, ["N", 3, 4, 2], constants=constants, opset=opset)
-        values = check_sound(proto, RANGES, count=6, engines=ENGINES)
-        assert not values.unfollowed
+        node, given_axes = reduce_node(op_type, axes, opset, keepdims=keepdims)
+        outputs.append(f"y{len(nodes)}")
+        node.output[0] = outputs[-1]
+        constants |= {f"{name}{len(nodes)}": array for name, array in given_axes.items()}
+        node.input[1:] = [f"{name}{len(nodes)}" for name in given_axes]
+        nodes.append(node)
+    proto = bounded_model(nodes, *ends, ["N", 3, 4, 2], outputs=outputs, constants=constants, opset=opset)
+    assert not check_sound(proto, RANGES, count=6, engines=ENGINES).unfollowed
 
 
 @pytest.mark.parametrize("op_type", LINEAR)
