@@ -195,7 +195,7 @@ def _largest(
     finite = np.isfinite(place) & possible[:, None]
     height, place = np.where(finite, height, -np.inf), np.where(finite, place, 0.0)
     rows, every = np.arange(len(height)), np.arange(height.shape[1])
-    columns = np.broadcast_to(every, height.shape)
+    columns, kept = np.broadcast_to(every, height.shape), np.ones(height.shape, np.bool_)
     knots = list(ends)
     for _ in range(_ROUNDS):
         at, over = np.take_along_axis(height, columns, axis=1), np.take_along_axis(place, columns, axis=1)
