@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import Float64s
@@ -43,6 +44,12 @@ class ChainStep:
         (y,) = self.kernel([*self.parameters[: self.position], x, *self.parameters[self.position + 1 :]])
         return y
 
+    def of(self, channels: npt.NDArray[np.intp], count: int) -> ChainStep:
+        """The node for some of so many channels."""
+        by_channel = [p is not None and p.ndim > 0 and 1 < count == len(p) for p in self.parameters]
+        parameters = zip(self.parameters, by_channel, strict=True)
+        return replace(self, parameters=tuple(p[channels] if p is not None and b else p for p, b in parameters))
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -73,6 +80,12 @@ class Chain:
             current = step(current)
             missing |= np.isnan(current)  # BipolarQuant and MultiThreshold make numbers of NaN
         return np.where(missing, current.dtype.type(np.nan), current)
+
+    def of(self, channels: npt.NDArray[np.intp], root: Integers | Floats) -> Chain:
+        """The chain of some channels, `root` being their numbers."""
+        rising = self.rising if self.rising is None or self.rising.size == 1 else self.rising[channels]
+        steps = tuple(step.of(channels, self.channels) for step in self.steps)
+        return replace(self, root=root, channels=len(channels), steps=steps, rising=rising)
 
     @property
     def plain(self) -> Integers | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.analysis.values.accumulator import Accumulator
@@ -112,6 +113,14 @@ class IntegerLayer(IntegerProduct):
         """From the sums to the quantiser's integers."""
         scale, zero_point = self._level
         return step_function_of(self.chain, self.numbers, scale, self.quantizer, zero_point)
+
+    def function_of(self, channels: npt.NDArray[np.intp]) -> StepFunction:
+        """The function of some channels, for a look that costs no more than those."""
+        scale, zero_point = (p[channels] for p in self._level)
+        bias = None if self.bias is None else self.bias[channels]
+        ends = (np.broadcast_to(end, self.scale.shape)[channels] for end in (self.lo, self.hi))
+        numbers = Integers(self.product.outputs[0], self.numbers.axis, self.scale[channels], *ends, bias=bias)
+        return step_function_of(self.chain.of(channels, numbers), numbers, scale, self.quantizer, zero_point)
 
     def levels_of(self, reals: Array) -> Float64s:
         """The quantiser's integers for (n, channels) outputs of the product."""

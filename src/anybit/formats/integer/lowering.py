@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -19,7 +20,7 @@ from anybit.formats.integer.storage import Bytes, from_zero
 from anybit.formats.qdq.write import write_linear
 from anybit.formats.zero_signs import Told
 from anybit.graph.editor import Editor
-from anybit.graph.walk import label
+from anybit.graph.walk import label, shape_of
 from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 
 _OPSET = 13  # scales per channel, and Clip and MaxPool of bytes
@@ -53,13 +54,18 @@ class Hub:
         return cls(model, values_of(model), tensors_of_told_zeros(model))
 
 
-def lower(model: ir.Model, plan: Callable[[IntegerProduct, Hub], LayerPlan | Refusal], *, approximate: bool) -> Outcome:
+Planner = Callable[[IntegerProduct, Hub], LayerPlan | Refusal]
+"""What a product becomes, or why it stays."""
+
+
+def lower(model: ir.Model, plan: Planner, *, approximate: bool, most: bool = False) -> Outcome:
     """Replaces the products of quantised tensors, in place, and writes all quantisers as QuantizeLinear and the like.
 
     Args:
         model: Hub model; its opset is raised to 13 if it has such products.
         plan: What a product becomes, or why it stays.
         approximate: Whether a product may stay in float, and quantisers be approximated.
+        most: Whether nothing is written unless more products are replaced than convolutions stay.
 
     Returns:
         For every product of a quantised tensor that stays a refusal; if approximate, an approximation.
@@ -80,7 +86,9 @@ def lower(model: ir.Model, plan: Callable[[IntegerProduct, Hub], LayerPlan | Ref
         InferShapes()(model)
         hub = Hub.of(model)
         nodes = _candidates(hub)
-    plans = [(n, _planned(n, hub, plan)) for n in nodes]
+    plans = _most(nodes, hub, plan) if most else [(n, _planned(n, hub, plan)) for n in nodes]
+    if plans is None:
+        return Outcome((Refusal(problem="most convolutions have to stay in float"),))
     outcome = Outcome()
     with Editor(model, rule="lower") as edit:
         made = Bytes(edit)
@@ -106,9 +114,27 @@ def _candidates(hub: Hub) -> list[ir.Node]:
     return found
 
 
-def _planned(
-    node: ir.Node, hub: Hub, plan: Callable[[IntegerProduct, Hub], LayerPlan | Refusal]
-) -> LayerPlan | Refusal:
+def _most(nodes: list[ir.Node], hub: Hub, plan: Planner) -> list[tuple[ir.Node, LayerPlan | Refusal]] | None:
+    """What each product becomes, those of few weights being looked at first; None once too many convolutions stay."""
+    here = [n for n in nodes if n.graph is hub.model.graph]
+    replaced = len(here)
+    stay = sum(n.op_type == "Conv" and n.domain == "" for n in hub.model.graph) - sum(n.op_type == "Conv" for n in here)
+    found: dict[ir.Node, LayerPlan | Refusal] = {}
+    for node in sorted(nodes, key=_weights):
+        if replaced <= stay:
+            return None
+        found[node] = _planned(node, hub, plan)
+        if isinstance(found[node], Refusal) and node.graph is hub.model.graph:
+            replaced, stay = replaced - 1, stay + (node.op_type == "Conv")
+    return None if replaced <= stay else [(n, found[n]) for n in nodes]
+
+
+def _weights(node: ir.Node) -> int:
+    shape = None if node.inputs[1] is None else shape_of(node.inputs[1])
+    return math.prod(d or 1 for d in shape) if shape else 0
+
+
+def _planned(node: ir.Node, hub: Hub, plan: Planner) -> LayerPlan | Refusal:
     if node.op_type in _WITHOUT_FORM:
         return Refusal(problem="there is no form of this operator for integers")
     told = refusal_where_told(node.outputs[0], hub.told)

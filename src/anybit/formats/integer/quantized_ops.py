@@ -21,8 +21,9 @@ import onnx_ir as ir
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.arrays import Array
 from anybit.errors import Refusal
+from anybit.exact.corners import Corners, corners_of
 from anybit.exact.integer_layers import IntegerLayer, IntegerProduct, read_layer
-from anybit.exact.requantization import LARGEST_BIAS, Corners, Requantization, corners_of, reproduces, requantize
+from anybit.exact.requantization import LARGEST_BIAS, Requantization, reproduces, requantize
 from anybit.exact.thresholds import Steps, steps_of
 from anybit.formats.dialect import Approximation, Outcome
 from anybit.formats.integer.lowering import Hub, lower
@@ -37,18 +38,20 @@ __all__ = ["read", "write"]
 
 _HIGHEST_WEIGHT, _LOWEST_WEIGHT = 127, -128
 _PAIR = 32767  # of products, that kernels add in 16 bits
+_ONE = "at least one channel"
 _NEIGHBOURS = (0, 1, -1, 2, -2)  # of the quotient, in units in the last place
 
 
-def write(model: ir.Model, *, approximate: bool = False, counted: bool = True) -> Outcome:
+def write(model: ir.Model, *, approximate: bool = False, most: bool = False) -> Outcome:
     """Writes every certified layer as QLinearConv or QLinearMatMul, all other quantisers as in QCDQ, in place.
 
     Args:
         model: Hub model.
         approximate: Whether layers may stay in float, and quantisers become what QuantizeLinear means.
-        counted: Whether refusals say how many channels of a layer fail; a search that stops at the first is shorter.
+        most: Whether nothing is written unless most convolutions can be: what is in the way is then found sooner, and
+            not counted.
     """
-    return lower(model, partial(_plan, counted=counted), approximate=approximate)
+    return lower(model, partial(_plan, counted=not most), approximate=approximate, most=most)
 
 
 def _plan(product: IntegerProduct, hub: Hub, *, counted: bool) -> _QuantizedOpsPlan | Refusal:
@@ -68,10 +71,11 @@ def _plan(product: IntegerProduct, hub: Hub, *, counted: bool) -> _QuantizedOpsP
         return y
     if layer.weights.max(initial=0) > _HIGHEST_WEIGHT or layer.weights.min(initial=0) < _LOWEST_WEIGHT:
         return Refusal(problem="weights of more than 8 bits", node=label(layer.product))
-    steps = steps_of(layer.function)
+    declared = (float(quantizer.lo.min()), float(quantizer.hi.max()))
+    hopeless = not counted and _is_hopeless(layer, quantizer, _room(layer, x), declared)
+    steps = _not_reproduced(layer, _ONE) if hopeless else steps_of(layer.function)
     if isinstance(steps, Refusal):
         return steps
-    declared = (float(quantizer.lo.min()), float(quantizer.hi.max()))
     result: _QuantizedOpsPlan | Refusal | None = None
     for lowest, highest in dict.fromkeys((declared, _reached(steps, declared))):
         offset = y.lowest - declared[0]
@@ -120,11 +124,7 @@ def _certified(
     weights = layer.weights * found.factor.reshape(_across(layer))
     fits &= weights.max(axis=_within(layer), initial=0) <= _HIGHEST_WEIGHT
     if not fits.all():
-        return Refusal(
-            problem="no multiplier and bias reproduce its steps",
-            node=label(layer.product),
-            got=f"{int((~fits).sum())} of {layer.channels} channels" if counted else "at least one channel",
-        )
+        return _not_reproduced(layer, f"{int((~fits).sum())} of {layer.channels} channels" if counted else _ONE)
     largest = x.largest_sum(layer.magnitudes * np.abs(found.factor)) + np.abs(found.bias)
     if (largest > LARGEST_SUM).any():
         return Refusal(
@@ -134,6 +134,24 @@ def _certified(
             expected=f"{LARGEST_SUM} at most",
         )
     return _QuantizedOpsPlan(layer, last, x, y, weights.astype(np.int8), scale, found.bias.astype(np.int32))
+
+
+def _is_hopeless(layer: IntegerLayer, quantizer: Quantizer, room: Float64s, declared: tuple[float, float]) -> bool:
+    """Whether a look at the channels of the widest and of middling range shows that not all can be reproduced."""
+    reals = (layer.hi - layer.lo) * np.abs(layer.scale)
+    order = np.argsort(reals, kind="stable")
+    channels = np.unique(order[[-1, len(order) // 2]])
+    steps = steps_of(layer.function_of(channels))
+    if isinstance(steps, Refusal):
+        return False  # `steps_of` says why of all of them
+    zero_point = np.broadcast_to(quantizer.zero_point.reshape(-1), layer.scale.shape)[channels]
+    lowest, highest = _reached(steps, declared)
+    found = requantize(steps, zero_point, lowest=lowest, highest=highest, room=room[channels], whole=True)
+    return not found.found.all()
+
+
+def _not_reproduced(layer: IntegerLayer, got: str) -> Refusal:
+    return Refusal(problem="no multiplier and bias reproduce its steps", node=label(layer.product), got=got)
 
 
 def _within(layer: IntegerProduct) -> tuple[int, ...]:

@@ -139,6 +139,11 @@ def lockstep(
     return run.found
 
 
+def rounds(node: ir.Node) -> bool:
+    """Whether a node rounds to levels: a quantiser, or a standard operator that gives whole numbers."""
+    return node.domain != "" or node.op_type in _ROUNDING
+
+
 @dataclass
 class _Run:
     opsets: dict[str, int]
@@ -190,8 +195,8 @@ class _Run:
         names = {str(v.name) for v in node.outputs}
         errors: list[Error] = [0.0 if g is None else g.error for g in given]
         values = [None if g is None else g.value for g in given]
-        rounds = node.domain != "" or node.op_type in _ROUNDING
-        chooses = rounds or traits.movement is not None or node.op_type in CHOOSING
+        rounding = rounds(node)
+        chooses = rounding or traits.movement is not None or node.op_type in CHOOSING
         if names & self.recording.divided:
             near = _RECIPROCAL_ROUNDINGS * roundoff(node) * np.abs(np.asarray(values[0], np.float64))
             errors[0] = near if is_exact(errors[0]) else errors[0] + near
@@ -209,7 +214,7 @@ class _Run:
         own: Sequence[Any] = [None] * len(outputs)
         if follows and any(g is not None and g.own is not None for g in given):
             own = kernel([None if g is None else g.alone for g in given])
-        rounded = rounds or (follows and any(g is not None and g.rounded for g in given))
+        rounded = rounding or (follows and any(g is not None and g.rounded for g in given))
         return [_Tracked(y, b, o, rounded) for y, b, o in zip(outputs, bounds, own, strict=True)]
 
     def compared(self, value: ir.Value, made: _Tracked) -> _Tracked:

@@ -23,6 +23,6 @@ def with_integer_layers(model: ir.Model) -> ir.Model | None:
     from anybit.formats.integer import quantized_ops  # most sessions never need it
 
     written = model.clone()
-    quantized_ops.write(written, counted=False)
+    quantized_ops.write(written, most=True)
     kinds = Counter(n.op_type for n in written.graph if n.domain == "")
     return written if kinds["QLinearConv"] > kinds["Conv"] else None
