@@ -151,6 +151,15 @@ def reproduces(corners: Corners, factor: float, bias: Float64s, multiplier: Floa
     return right
 
 
+def widest_slope(corners: Corners) -> Float64s:
+    """By channel, the slope of the line that has most room between the corners."""
+    low, high = _bracket(corners)
+    best = _widest(corners, low, high)
+    for near in (2.0**-14, 2.0**-34):
+        best = _widest(corners, best - near, best + near)
+    return np.exp2(best)
+
+
 def _slopes(corners: Corners) -> Float64s:
     """(slopes, channels): from the flattest to the steepest line that meets all corners; NaN where there is none."""
     low, high = _bracket(corners)
