@@ -279,9 +279,7 @@ class Writer:
         self.tables.append(table)
         return table
 
-    def _levels(
-        self, levels: Levels | None, number: int, channels: int
-    ) -> tuple[Mapping[str, Any] | None, list[arrays.Table]]:
+    def _levels(self, levels: Levels | None, number: int) -> tuple[Mapping[str, Any] | None, list[arrays.Table]]:
         """What the function from sums to levels shows, and its tables."""
         if levels is None:
             return None, []
