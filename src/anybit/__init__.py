@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from anybit.runtime.session import Session as Session
     from anybit.runtime.session import run as run
     from anybit.runtime.verify import verify as verify
+    from anybit.targets.c.prepare import prepare_c as prepare_c
     from anybit.targets.finn.prepare import prepare_finn as prepare_finn
     from anybit.targets.hls4ml.prepare import prepare_hls4ml as prepare_hls4ml
 
@@ -77,6 +78,7 @@ _HOMES = {
     "info": "analysis.summary",
     "limits": "budget",
     "load": "io.load",
+    "prepare_c": "targets.c.prepare",
     "prepare_finn": "targets.finn.prepare",
     "prepare_hls4ml": "targets.hls4ml.prepare",
     "quantize": "quantization.quantize",
@@ -136,6 +138,7 @@ __all__ = [
     "info",
     "limits",
     "load",
+    "prepare_c",
     "prepare_finn",
     "prepare_hls4ml",
     "quantize",

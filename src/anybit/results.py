@@ -35,6 +35,7 @@ from anybit.io.repair.normalize import Repair
 from anybit.passes.apply import Applied, AppliedPass
 from anybit.runtime.compare import Comparison, Difference
 from anybit.targets.handover import Handover, Rewrite
+from anybit.targets.project import Project
 
 __all__ = [
     "Accumulator",
@@ -73,6 +74,7 @@ __all__ = [
     "OtherNodes",
     "PartCost",
     "PeerAgreement",
+    "Project",
     "QuantizerCount",
     "Ranges",
     "Remedy",

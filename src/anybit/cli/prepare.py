@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from anybit.number_formats import NumberFormat
     from anybit.runtime.compare import Comparison
     from anybit.targets.handover import Handover
+    from anybit.targets.project import Project
 
 LogitsOption = Annotated[
     bool, typer.Option("--logits", help="Cut off a Softmax at the end: the output is what it reads.")
+]
+
+FolderOption = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder to write: a new one, or an earlier project.", show_default=False)
 ]
 
 prepare = typer.Typer(
@@ -73,6 +78,47 @@ def hls4ml(
     _finish(
         anybit.prepare_hls4ml(model, input_ranges=parse_ranges(input_range or ()), logits=logits), output, as_json=json
     )
+
+
+@prepare.command()
+def c(
+    model: ModelArgument,
+    output: FolderOption,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What all identifiers begin with; made of the file's name by default.")
+    ] = None,
+    logits: LogitsOption = False,
+    json: JsonOption = False,
+) -> None:
+    """A model as dependency-free C99: one header, one source, a CMake file and a test program with vectors.
+
+    Prints flash and RAM, or lists what stands in the way: then nothing is written, and the exit code is 1.
+    """
+    _finish_project(anybit.prepare_c(model, name=name, logits=logits), output, as_json=json)
+
+
+def _finish_project(project: Project, output: Path, *, as_json: bool) -> None:
+    """Writes the folder if there is one, and prints what came of it."""
+    if project.ready:
+        project.write(output)
+    if as_json:
+        print_json(
+            {
+                "output": str(output) if project.ready else None,
+                "name": project.name,
+                "files": sorted(project.files),
+                "rewrites": project.rewrites,
+                "findings": project.findings,
+                "figures": dict(project.figures),
+            }
+        )
+    else:
+        _print_list("rewritten", project.rewrites)
+        _print_list("findings", project.findings)
+        say(*(f"{k}: {v:,}" if isinstance(v, int) else f"{k}: {v}" for k, v in project.figures.items()))
+        say(f"written to {output}: {', '.join(sorted(project.files))}" if project.ready else "nothing was written")
+    if not project.ready:
+        raise typer.Exit(FINDINGS)
 
 
 def _input_types(entries: Sequence[str]) -> dict[str, NumberFormat]:

@@ -22,6 +22,7 @@ from anybit.exact.thresholds import Steps
 _FLATTEST = 2.0**-30
 _SLOPES = 33  # that are tried between the flattest and the steepest
 _STEPS = 40  # of either method; it takes a handful
+_HALVINGS = 80  # down to the precision of float64
 _TIE = 2.0**-12  # levels that a line may seem to miss: one that meets ties, which round to even, has no room at all
 _ROUNDS = 3  # of looking for corners that bound nothing
 _NEAR = 2.0**-32  # relative; what is nearer is rounding of float64
@@ -109,6 +110,20 @@ def lines_through(corners: Corners) -> Lines:
     slopes = np.where(tried, np.exp2(low + (high - low) * parts[order]), np.nan)
     binding = _binding(corners, np.where(possible, ends, 1.0), possible)
     return Lines(slopes, binding, np.where(known[0], ends[0], 0.0), np.where(known[1], ends[1], np.inf))
+
+
+def widest_slope(corners: Corners) -> Float64s:
+    """By channel, the slope of the line that has most room; a channel with corners on one side takes the flattest."""
+    left, right = _bracket(corners)
+    bounded = np.isfinite(corners.reach).any(axis=1) & np.isfinite(corners.stay).any(axis=1)
+    rows = np.flatnonzero(bounded & (left < right))
+    inner, low, high = corners.of(rows), left[rows], right[rows]
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        _, rate = inner.width(middle)
+        low, high = np.where(rate > 0, middle, low), np.where(rate > 0, high, middle)
+    left[rows] = (low + high) / 2
+    return left
 
 
 def _bracket(corners: Corners) -> tuple[Float64s, Float64s]:

@@ -46,13 +46,27 @@ def execute(plan: Plan, inputs: Mapping[str, Array]) -> dict[str, Array]:
     Raises:
         InputError: An input is missing, of another type or shape, or holds NaN where levels are asked for.
     """
+    held = execute_tensors(plan, inputs)
+    return {p.name: held[p.tensor].reshape(-1, *p.shape) for p in plan.outputs}
+
+
+def execute_tensors(plan: Plan, inputs: Mapping[str, Array]) -> dict[int, Array]:
+    """All tensors of a plan by index, (n, elements), as the plan lays them.
+
+    Args:
+        plan: The plan.
+        inputs: As `execute` takes them.
+
+    Raises:
+        InputError: As `execute` does.
+    """
     held: _Held = {p.tensor: _samples(p, inputs) for p in plan.inputs}
     counts = {len(a) for a in held.values()}
     if len(counts) > 1:
         raise InputError("inputs of several numbers of samples", got=str(sorted(counts)))
     for step in plan.steps:
         held[step.y] = _run(step, plan, held)
-    return {p.name: held[p.tensor].reshape(-1, *p.shape) for p in plan.outputs}
+    return held
 
 
 def _samples(port: Port, inputs: Mapping[str, Array]) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from anybit.plan.memory import Life, place
 from anybit.plan.plan import Join, Move, Plan, Product, Requantize, Step, Tensor, reads
 
 _ALIGNMENT = 64
@@ -88,19 +89,11 @@ def _renumbered(step: Step, number: dict[int, int]) -> Step:
 
 
 def _placed(tensors: Sequence[Tensor], steps: Sequence[Step], held: set[int]) -> tuple[tuple[Tensor, ...], int]:
-    """Each tensor at the lowest offset at which it meets none that lives at the same time."""
+    """The tensors with their offsets, and the bytes of the arena."""
     first = {s.y: i for i, s in enumerate(steps)}
     last = {t: i for i, s in enumerate(steps) for t in (*reads(s), s.y)}
-    placed: list[tuple[int, int, int]] = []  # index, begin, end
-    offsets: dict[int, int] = {}
-    for index in sorted((i for i in first if i not in held), key=lambda i: -tensors[i].nbytes):
-        size = -(-tensors[index].nbytes // _ALIGNMENT) * _ALIGNMENT
-        begin = 0
-        for other, start, end in sorted(placed, key=lambda p: p[1]):
-            meets = first[other] <= last[index] and first[index] <= last[other]
-            if meets and start < begin + size and begin < end:
-                begin = end
-        placed.append((index, begin, begin + size))
-        offsets[index] = begin
-    arena = max((end for _, _, end in placed), default=0)
+    lives = [Life(i, tensors[i].nbytes, first[i], last[i]) for i in first if i not in held]
+    places = place(lives, _ALIGNMENT)
+    offsets = {p.life.tensor: p.begin for p in places}
+    arena = max((p.end for p in places), default=0)
     return tuple(replace(t, offset=offsets.get(i, -1)) for i, t in enumerate(tensors)), arena

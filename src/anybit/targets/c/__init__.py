@@ -1,0 +1,1 @@
+"""A quantised network as dependency-free C."""
