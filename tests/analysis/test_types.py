@@ -16,7 +16,7 @@ from anybit.graph.annotations import annotate_number_format
 from anybit.io.load import load
 from anybit.number_formats import FloatFormat, ScaledIntFormat, parse_number_format
 from anybit.runtime.session import Session
-from tests.analysis.legacy_example import MEASURED, legacy_example
+from tests.analysis.legacy_example import MEASURED, MEASURED_WITH_SCALES, legacy_example
 from tests.integration.corpus import corpus_files, needs_corpus
 from tests.models import DIGITS, DOMAIN, mlp, model, parameters, quant, samples
 from tests.strategies import examples
@@ -156,9 +156,10 @@ def test_layouts_and_declared_inputs_are_read():
     assert str(_by_name(read)["x"].format) == "INT3"
 
 
-def test_what_the_existing_tool_would_write():
-    read = load(legacy_example())
-    assert {str(v.name): str(datatype) for v, datatype in legacy_formats(read).items()} == MEASURED
+@pytest.mark.parametrize(("allowed", "measured"), [(False, MEASURED), (True, MEASURED_WITH_SCALES)])
+def test_what_the_existing_tool_would_write(allowed, measured):
+    found = legacy_formats(load(legacy_example()), allow_scaledint_dtypes=allowed)
+    assert {str(v.name): str(datatype) for v, datatype in found.items()} == measured
 
 
 def test_integer_element_types_keep_their_own_format_where_the_existing_tool_has_none():
@@ -172,7 +173,7 @@ def test_integer_element_types_keep_their_own_format_where_the_existing_tool_has
     proto = model(nodes, arrays, inputs={"x": [1]}, outputs=["d"], imports={"": 21, "elsewhere": 1})
     proto.graph.value_info.append(helper.make_tensor_value_info("q", TensorProto.UINT8, [1]))
     proto.graph.value_info.append(helper.make_tensor_value_info("shape", TensorProto.INT64, [1]))
-    found = {v.name: str(t) for v, t in legacy_formats(load(proto)).items()}
+    found = {v.name: str(t) for v, t in legacy_formats(load(proto), allow_scaledint_dtypes=True).items()}
     assert found == {"q": "UINT8", "d": "SCALEDINT<8>", "shape": "INT64", "u": "FLOAT32"}
 
 

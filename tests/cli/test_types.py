@@ -33,10 +33,23 @@ def test_json_has_formats_as_text(file):
     assert rows["wq"]["scale"] == {"smallest": 0.25, "largest": 0.25, "entries": 1}
     assert rows["y_bits"]["format"] == "UINT3"
     legacy = {t["name"]: t for t in json.loads(anybit("types", file, "--json", "--legacy").stdout)}
-    assert (legacy["h"]["format"], legacy["r"]["format"]) == ("SCALEDINT<32>", "FLOAT32")
+    assert (legacy["h"]["format"], legacy["r"]["format"]) == ("FLOAT32", "FLOAT32")
+    scaled = anybit("types", file, "--json", "--legacy", "--allow-scaledint-dtypes").stdout
+    assert {t["name"]: t["format"] for t in json.loads(scaled)}["h"] == "SCALEDINT<32>"
 
 
-@pytest.mark.parametrize(("options", "expected"), [((), "FIXED<4,2>"), (("--legacy",), "SCALEDINT<4>")])
+def test_the_setting_of_the_legacy_inference_needs_it(file):
+    assert anybit("types", file, "--allow-scaledint-dtypes").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), "FIXED<4,2>"),
+        (("--legacy",), "FLOAT32"),
+        (("--legacy", "--allow-scaledint-dtypes"), "SCALEDINT<4>"),
+    ],
+)
 def test_annotations_are_written(file, options, expected):
     out = file.with_name("out.onnx")
     result = anybit("types", file, "-o", out, *options)

@@ -1,8 +1,8 @@
 """legacy_types: the number formats that QONNX's own inference would write, for tools that expect them.
 
-Measured on qonnx 1.0.0 (`InferDataTypes(allow_scaledint_dtypes=True)`), which follows operators, not values: sums of
-integers are INT32 or UINT32 whatever their range, those of scaled integers SCALEDINT<32>, and what it does not know is
-FLOAT32. Where it differs from this file:
+Measured on qonnx 1.0.0 (`InferDataTypes`), which follows operators, not values: sums of integers are INT32 or UINT32
+whatever their range, those of scaled integers SCALEDINT<32> with `allow_scaledint_dtypes=True`, and FLOAT32 without,
+as FINN wants them; what it does not know is FLOAT32. Where it differs from this file:
 
 * it stops with an error at an operator that it does not know, at an input of a DequantizeLinear without a stated
   shape, and at a Resize without a mode; here the output is FLOAT32, or follows from the element type;
@@ -45,10 +45,15 @@ _RESIZING = frozenset(("Resize", "Upsample"))
 _ACCUMULATOR_BITS = 32
 
 
-def legacy_formats(model: ir.Model) -> Mapping[ir.Value, NumberFormat]:
+def legacy_formats(model: ir.Model, *, allow_scaledint_dtypes: bool = False) -> Mapping[ir.Value, NumberFormat]:
     """The format of the first output of every node of the outermost graph, and of its other outputs as FLOAT32.
 
     Annotations of inputs and initializers are believed; nothing is written for them.
+
+    Args:
+        model: Any model.
+        allow_scaledint_dtypes: The inference's setting of this name: SCALEDINT where integers are scaled, in place of
+            FLOAT32.
     """
     formats: dict[ir.Value, NumberFormat] = {}
     for node in model.graph:
@@ -56,7 +61,9 @@ def legacy_formats(model: ir.Model) -> Mapping[ir.Value, NumberFormat]:
         for output in node.outputs:
             formats[output] = _by_element_type(output)
         if node.outputs:
-            formats[node.outputs[0]] = _result(node, operands, model)
+            found = _result(node, operands, model)
+            scaled = isinstance(found, ScaledIntFormat) and not allow_scaledint_dtypes
+            formats[node.outputs[0]] = FLOAT32 if scaled else found
     return formats
 
 

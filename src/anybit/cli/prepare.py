@@ -46,20 +46,34 @@ def finn(
         typer.Option("--input-type", help="NAME=FORMAT of an input that is only fed such integers, as x=UINT8."),
     ] = None,
     logits: LogitsOption = False,
+    board: Annotated[
+        str | None, typer.Option("--board", help="Board that the project is built for, as FINN calls it: Pynq-Z2.")
+    ] = None,
+    target_fps: Annotated[
+        int | None, typer.Option("--target-fps", min=1, help="Images a second that the project's layers are to reach.")
+    ] = None,
+    clock_ns: Annotated[float, typer.Option("--clock-ns", help="Period of the project's clock.")] = 10.0,
     json: JsonOption = False,
 ) -> None:
     """A model as FINN takes it: integer products, and thresholds that are exact for every sum.
 
     Lists what was rewritten and what stands in the way, and compares the prepared model with its source. It is
-    written only if nothing stands in the way; else the exit code is 1.
+    written only if nothing stands in the way; else the exit code is 1. An output that ends in .onnx is the model alone;
+    any other is a folder: the model, build.py with the steps of FINN's builder that it needs, and the inputs and
+    outputs that are compared on the way.
     """
+    from anybit.targets import write_finn_project
     from anybit.targets.finn.prepare import FinnForm
 
     forms = {f.value: f for f in FinnForm}
     if form not in forms:
         raise UsageError("--form", got=repr(form), expected=", ".join(forms))
     types = _input_types(input_type or ())
-    _finish(anybit.prepare_finn(model, form=forms[form], input_types=types, logits=logits), output, as_json=json)
+    handover = anybit.prepare_finn(model, form=forms[form], input_types=types, logits=logits)
+    project = output.suffix != ".onnx"
+    if handover.ready and project:
+        write_finn_project(handover, output, board=board, target_fps=target_fps, clock_ns=clock_ns)
+    _finish(handover, output, as_json=json, written=project)
 
 
 @prepare.command()
@@ -131,9 +145,9 @@ def _input_types(entries: Sequence[str]) -> dict[str, NumberFormat]:
     return {name: parse_number_format(text) for name, _, text in pairs}
 
 
-def _finish(handover: Handover, output: Path, *, as_json: bool) -> None:
-    """Writes the model if it is ready, and prints what came of it."""
-    if handover.ready:
+def _finish(handover: Handover, output: Path, *, as_json: bool, written: bool = False) -> None:
+    """Writes the model if it is ready and not written yet, and prints what came of it."""
+    if handover.ready and not written:
         anybit.save(handover.model, output)
     if as_json:
         print_json(

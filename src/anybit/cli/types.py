@@ -11,6 +11,7 @@ import typer
 import anybit
 from anybit.cli.input_ranges import RangeOption, parse_ranges
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_steps, print_table
+from anybit.errors import UsageError
 
 if TYPE_CHECKING:
     from anybit.analysis.types import TensorType
@@ -25,17 +26,34 @@ def types(
     legacy: Annotated[
         bool, typer.Option("--legacy", help="The formats that QONNX's own inference writes: INT32 for every sum.")
     ] = False,
+    allow_scaledint_dtypes: Annotated[
+        bool,
+        typer.Option(
+            "--allow-scaledint-dtypes", help="With --legacy: SCALEDINT where integers are scaled, in place of FLOAT32."
+        ),
+    ] = False,
     input_range: RangeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Number format, scale, zero point and layout of each tensor; with -o written into the file."""
     from anybit.analysis.roles import Role
 
-    if output is not None:
-        _annotate(model, output, legacy=legacy, input_ranges=parse_ranges(input_range or ()), json=json)
-        return
+    if allow_scaledint_dtypes and not legacy:
+        raise UsageError("--allow-scaledint-dtypes", expected="--legacy as well: it is a setting of that inference")
     stated = parse_ranges(input_range or ())
-    rows = _legacy(model, stated) if legacy else anybit.types(model, input_ranges=stated)
+    if output is not None:
+        from anybit.passes.types.annotate_types import AnnotateTypes
+
+        annotating = AnnotateTypes(legacy=legacy, allow_scaledint_dtypes=allow_scaledint_dtypes, input_ranges=stated)
+        applied = anybit.apply(model, [annotating])
+        anybit.save(applied.model, output)
+        print_steps(applied.steps, output, as_json=json)
+        return
+    rows = (
+        _legacy(model, stated, allow_scaledint_dtypes=allow_scaledint_dtypes)
+        if legacy
+        else anybit.types(model, input_ranges=stated)
+    )
     if json:
         print_json(rows)
         return
@@ -58,20 +76,13 @@ def types(
     print_table(f"{len(shown)} tensors; {len(rows) - len(shown)} initializers are in --json", columns, cells)
 
 
-def _annotate(model: Path, output: Path, *, legacy: bool, input_ranges: InputRanges, json: bool) -> None:
-    from anybit.passes.types.annotate_types import AnnotateTypes
-
-    applied = anybit.apply(model, [AnnotateTypes(legacy=legacy, input_ranges=input_ranges)])
-    anybit.save(applied.model, output)
-    print_steps(applied.steps, output, as_json=json)
-
-
-def _legacy(model: Path, input_ranges: InputRanges) -> Sequence[TensorType]:
+def _legacy(model: Path, input_ranges: InputRanges, *, allow_scaledint_dtypes: bool) -> Sequence[TensorType]:
     from dataclasses import replace
 
     from anybit.analysis.qonnx_types import legacy_formats
     from anybit.analysis.types import types_of
 
     values = anybit.analyse(model, input_ranges=input_ranges)
-    formats = {str(v.name): datatype for v, datatype in legacy_formats(values.model).items()}
+    found = legacy_formats(values.model, allow_scaledint_dtypes=allow_scaledint_dtypes)
+    formats = {str(v.name): datatype for v, datatype in found.items()}
     return [replace(t, format=formats.get(t.name, t.format)) for t in types_of(values)]

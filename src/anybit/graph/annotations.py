@@ -28,6 +28,11 @@ def annotated_number_format(value: ir.Value) -> NumberFormat | None:
     return None if text is None else parse_number_format(text)
 
 
+def has_number_format(value: ir.Value) -> bool:
+    """Whether the file says anything of the number format of a tensor, be it right or wrong."""
+    return _DATATYPE in _entries(value)
+
+
 def annotate_number_format(value: ir.Value, datatype: NumberFormat | None) -> None:
     """States the number format of a tensor, or takes the statement away."""
     _set(value, _DATATYPE, None if datatype is None else str(datatype))

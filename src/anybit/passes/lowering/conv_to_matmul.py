@@ -8,9 +8,10 @@ import onnx_ir as ir
 
 from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
-from anybit.graph.annotations import annotate_layout
+from anybit.graph.annotations import annotate_layout, annotate_number_format, has_number_format
 from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
+from anybit.number_formats import FLOAT16, FLOAT32
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.channels_last.layout import to_first, to_last
 from anybit.ops.im2col import IM2COL
@@ -123,11 +124,18 @@ def _im2col(edit: Editor, node: ir.Node, image: ir.Value, kernel: Kernel, window
     if sizes is not None and None not in sizes[1:]:  # the tools that read it take one image at a time
         text = ",".join(str(n) for n in (1, *sizes[1:]))
         attributes["input_shape"] = ir.AttrString("input_shape", f"({text})")
+    _state_format(image)
     made = edit.node(IM2COL.name, [image], f"{image.name}/rows", domain=DOMAIN, attributes=attributes)
     made.outputs[0].type = image.type
     _annotate(made.outputs[0], image)
     edit.insert(made, before=node)
     return made.outputs[0]
+
+
+def _state_format(image: ir.Value) -> None:
+    """Tools that run Im2Col look the format of its input up, and have none for a tensor of which nothing is stated."""
+    if not has_number_format(image):
+        annotate_number_format(image, FLOAT16 if image.dtype == ir.DataType.FLOAT16 else FLOAT32)
 
 
 def _annotate(value: ir.Value, like: ir.Value) -> None:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from anybit.analysis.qonnx_types import legacy_formats
 from anybit.analysis.types import types
 from anybit.analysis.values.input_range import InputRanges
-from anybit.errors import AnybitError
+from anybit.errors import AnybitError, UsageError
 from anybit.graph.annotations import annotate_number_format, annotated_number_format
 from anybit.graph.names import all_values
 from anybit.number_formats import FloatFormat, NumberFormat
@@ -30,18 +30,28 @@ class AnnotateTypes(ir.passes.InPlacePass):
     Attributes:
         input_ranges: By input name, the smallest and the largest value that is fed: a pair or an `anybit.InputRange`.
         legacy: Write what QONNX's own inference would, INT32 for every sum of integers, for tools that expect it.
+        allow_scaledint_dtypes: That inference's setting of this name: SCALEDINT where integers are scaled, in place of
+            FLOAT32, which is its default.
     """
 
     legacy: bool = False
+    allow_scaledint_dtypes: bool = False
     input_ranges: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Applies the pass.
 
         Raises:
-            UsageError: A range is empty, does not fit its input, or names no input.
+            UsageError: A range is empty, does not fit its input, or names no input; or `allow_scaledint_dtypes` is set
+                without `legacy`.
         """
-        formats = legacy_formats(model) if self.legacy else _proven(model, self.input_ranges)
+        if self.allow_scaledint_dtypes and not self.legacy:
+            raise UsageError("allow_scaledint_dtypes", expected="legacy as well: it is a setting of that inference")
+        formats = (
+            legacy_formats(model, allow_scaledint_dtypes=self.allow_scaledint_dtypes)
+            if self.legacy
+            else _proven(model, self.input_ranges)
+        )
         changes = [_annotate(value, datatype) for value, datatype in formats.items()]
         return ir.passes.PassResult(model, modified=any(changes))
 
