@@ -3,10 +3,10 @@
     python client.py jobs.json OPTIMISATION
 
 OPTIMISATION is what the compiler is told: -O1, or -O0 for nets whose unrolled loops it would take long over.
-jobs.json is a list of jobs ``{"model", "inputs", "outputs", "precision", "io_type"}``: a model file, an .npz with an
-array for each input, the .npz to write. Each model is converted as hls4ml's documentation says; then all are compiled
-into one library, each in a namespace of its own, as most of the time of a compiler goes into the headers that they
-share. A job that fails writes no outputs; its error goes into ``<outputs>.error``.
+jobs.json is a list of jobs ``{"model", "inputs", "names", "outputs", "config", "io_type"}``: a model file, an .npz with
+an array for each input, the .npz to write, what hls4ml is told. Each model is converted; then all are compiled into one
+library, each in a namespace of its own, as most of the time of a compiler goes into the headers that they share.
+A job that fails writes no outputs; its error goes into ``<outputs>.error``.
 """
 
 from __future__ import annotations
@@ -43,11 +43,8 @@ size_t trace_type_size = sizeof(double);
 def convert(job: dict, folder: Path):
     """hls4ml's project for a model, written into a folder."""
     model = ModelWrapper(job["model"])
-    config = hls4ml.utils.config_from_onnx_model(
-        model, granularity="name", backend="Vitis", default_precision=job["precision"]
-    )
     converted = hls4ml.converters.convert_from_onnx_model(
-        model, output_dir=str(folder), hls_config=config, backend="Vitis", io_type=job["io_type"]
+        model, output_dir=str(folder), hls_config=job["config"], backend="Vitis", io_type=job["io_type"]
     )
     converted.write()
     return converted
