@@ -32,6 +32,7 @@ from anybit.targets.hls4ml.io_type import IoType
 from anybit.targets.hls4ml.precision import ranges_of, recommend
 from anybit.targets.hls4ml.project.configure import configure
 from anybit.targets.hls4ml.repairs import Repairs
+from anybit.targets.hls4ml.rewrites.absolutes import rewrite_absolutes
 from anybit.targets.hls4ml.rewrites.averages import rewrite_averages
 from anybit.targets.hls4ml.rewrites.bipolar_uses import widen_bipolar
 from anybit.targets.hls4ml.rewrites.clips import rewrite_clips
@@ -40,11 +41,14 @@ from anybit.targets.hls4ml.rewrites.factors import merge_factors, move_factors
 from anybit.targets.hls4ml.rewrites.forks import separate
 from anybit.targets.hls4ml.rewrites.kernels import rewrite_kernels
 from anybit.targets.hls4ml.rewrites.names import rewrite_names
+from anybit.targets.hls4ml.rewrites.narrow import rewrite_narrow
 from anybit.targets.hls4ml.rewrites.pools import rewrite_ceil_modes, rewrite_means
 from anybit.targets.hls4ml.rewrites.quantizers import rewrite_quantizers
 from anybit.targets.hls4ml.rewrites.reshapes import rewrite_reshapes
+from anybit.targets.hls4ml.rewrites.roundings import rewrite_roundings
 from anybit.targets.hls4ml.rewrites.signs import make_factors_positive
 from anybit.targets.hls4ml.rewrites.streams import rewrite_streams
+from anybit.targets.hls4ml.rewrites.thresholds import rewrite_thresholds
 from anybit.targets.hls4ml.rewrites.truncations import rewrite_truncations
 from anybit.targets.hls4ml.rewrites.weights import rewrite_weights
 from anybit.targets.logits import cut_softmax
@@ -54,6 +58,7 @@ _Stage = ir.passes.PassBase | Callable[[Repairs], None]
 # In this order: standard operators, the layout, the operators that hls4ml lacks, the quantisers, what goes on between
 # them, and last the nodes that only hold hls4ml's optimiser off, which RemoveIdentities would take away again.
 _STAGES: tuple[_Stage, ...] = (
+    rewrite_thresholds,
     rewrite_means,
     GemmToMatMul(),
     FoldTranspose(),
@@ -71,6 +76,9 @@ _STAGES: tuple[_Stage, ...] = (
     rewrite_weights,
     rewrite_kernels,
     rewrite_quantizers,
+    rewrite_narrow,
+    rewrite_roundings,
+    rewrite_absolutes,
     rewrite_constants,
     move_factors,
     merge_factors,

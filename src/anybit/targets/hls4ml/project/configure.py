@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from anybit.analysis.values.interpreter import Values
 from anybit.analysis.values.tensor_values import Float64s, TensorValues
-from anybit.arrays import as_float64
+from anybit.arrays import Array, as_float64
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.graph.walk import shape_of
@@ -22,7 +22,7 @@ from anybit.targets.hls4ml.io_type import IoType
 from anybit.targets.hls4ml.precision import constant_bits
 from anybit.targets.hls4ml.project.fixed_type import FixedType, fraction_bits, grid_fraction_bits
 from anybit.targets.hls4ml.project.reuse import Strategy, reuse_of
-from anybit.targets.hls4ml.repairs import PRODUCTS, Chain, split
+from anybit.targets.hls4ml.repairs import PRODUCTS, Chain, is_power_of_two, split
 
 AUTO = "auto"
 """hls4ml chooses: without loss, or what the quantiser behind a layer makes."""
@@ -31,6 +31,7 @@ _MOVES = ("Reshape", "Flatten", "Transpose")
 _LOSSLESS = (*_MOVES, "Concat", "Max", "Min")
 _FUNCTIONS = ("Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Softmax")
 _ROUNDED = 2.0**-16  # share by which rounded constants may lift a number beyond its bounds
+_SHORT = 32  # bits of weights that no quantiser makes and that hls4ml gets exactly
 _SLACK = 1  # bits that a bias may add to the fraction of an accumulator that it is added in
 
 
@@ -142,13 +143,13 @@ class _Formats:
         if node.op_type == "Conv" and node.attributes.get_int("group", 1) != 1:
             factor, strategy = 1, Strategy.LATENCY  # depthwise
         accumulator = None if weights is None else self._accumulator(node, weights)
-        if accumulator is None:
+        if accumulator is None or weights is None:
             unknown: dict[str, FixedType | str] = dict.fromkeys(("weight", "bias", "accum", "result"), AUTO)
             return Layer(str(node.name), unknown, factor, strategy)
         known = self.values.accumulators.get(node)
         proven = None if known is None else known.proven.format.bits
         sums = self._sums(node, accumulator)
-        return Layer(str(node.name), {"weight": self._weight(node), **sums}, factor, strategy, proven)
+        return Layer(str(node.name), {"weight": self._weight(weights), **sums}, factor, strategy, proven)
 
     def _sums(self, node: ir.Node, accumulator: FixedType) -> dict[str, FixedType | str]:
         """The types of what is added up, and of what is handed on."""
@@ -193,12 +194,14 @@ class _Formats:
 
     def _accumulator(self, node: ir.Node, weights: ir.Value) -> FixedType | None:
         """The type that holds every sum of products exactly; None where an operand is on no grid of binary steps."""
-        x = self._fraction_bits(node.inputs[0])
-        w = self.values[weights].grid
+        x, w = self._fraction_bits(node.inputs[0]), self._weight_fraction(weights)
         known = self.values[node.outputs[0]]
         if x is None or w is None or not known.is_bounded:
             return None
-        exact = FixedType.between(_least(known), _most(known), x + grid_fraction_bits(w))
+        grid = self.values.accumulators.get(node)
+        rounded = grid is None or not is_power_of_two(grid.scale)
+        lo, hi = (b * (1 + rounded * _ROUNDED) for b in (_least(known), _most(known)))
+        exact = FixedType.between(lo, hi, x + w)
         return exact if exact.width <= _WIDEST else None
 
     def _fraction_bits(self, value: ir.Value | None) -> int | None:
@@ -213,12 +216,22 @@ class _Formats:
         known = self.input(value).precision["result"] if value.is_graph_input() else None
         return known.fraction_bits if isinstance(known, FixedType) else None
 
-    def _weight(self, node: ir.Node) -> FixedType | str:
-        value = node.inputs[1]
-        quantize = None if value is None else value.producer()
-        quantizer = None if quantize is None else read_quant(quantize, self.model)
-        known = None if quantizer is None or isinstance(quantizer, Refusal) else FixedType.of_quantizer(quantizer)
+    def _weight(self, weights: ir.Value) -> FixedType | str:
+        """The type of a quantiser's weights, or of short binary fractions."""
+        quantize = weights.producer()
+        if quantize is None:
+            return _of_short(constant(weights)) or AUTO
+        quantizer = read_quant(quantize, self.model)
+        known = None if isinstance(quantizer, Refusal) else FixedType.of_quantizer(quantizer)
         return AUTO if known is None else known
+
+    def _weight_fraction(self, weights: ir.Value) -> int | None:
+        """Bits behind the point of a product's weights; None where hls4ml rounds them."""
+        grid = self.values[weights].grid
+        short = None if weights.producer() is not None else _of_short(constant(weights))
+        if short is not None:
+            return short.fraction_bits
+        return None if grid is None or weights.producer() is None else grid_fraction_bits(grid)
 
     def _affine(self, node: ir.Node) -> dict[str, FixedType | str]:
         """Scale and bias of arithmetic with constants, those of the steps before it included."""
@@ -230,7 +243,7 @@ class _Formats:
 
     def _exact(self, known: TensorValues) -> FixedType | None:
         """The narrowest type that holds a tensor on a grid of binary steps exactly."""
-        if known.grid is None or not known.is_bounded:
+        if known.grid is None or not known.is_bounded or not is_power_of_two(known.grid.scale):
             return None
         exact = FixedType.between(_least(known), _most(known), grid_fraction_bits(known.grid))
         return exact if exact.width <= _WIDEST else None
@@ -258,6 +271,15 @@ def _of_constant(array: Float64s, bits: int) -> FixedType:
     """The type of a constant, with so many bits behind the point."""
     rounded = np.rint(as_float64(array) * 2.0**bits) / 2.0**bits
     return FixedType.between(float(rounded.min(initial=0)), float(rounded.max(initial=0)), bits)
+
+
+def _of_short(array: Array | None) -> FixedType | None:
+    """The type that holds a constant exactly, None where it takes many bits."""
+    if array is None:
+        return None
+    numbers = as_float64(array)
+    exact = FixedType.between(float(numbers.min(initial=0)), float(numbers.max(initial=0)), fraction_bits(numbers))
+    return exact if exact.width <= _SHORT else None
 
 
 def _moved(value: ir.Value) -> ir.Value | None:

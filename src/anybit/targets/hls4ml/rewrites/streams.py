@@ -14,11 +14,14 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.graph.walk import shape_of
-from anybit.targets.hls4ml.repairs import Repairs, Step
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import is_call
+from anybit.targets.hls4ml.repairs import Repairs, Step, affine
 
 
 def rewrite_streams(repairs: Repairs) -> None:
     """Puts a Reshape to one packet in front of each Reshape whose packets hls4ml would not cut as it should."""
+    _keep_thresholds_apart(repairs)
     for node in repairs.nodes("Reshape", "Flatten"):
         x = node.inputs[0]
         old, new = (_sizes(v) for v in (x, node.outputs[0]))
@@ -29,6 +32,19 @@ def rewrite_streams(repairs: Repairs) -> None:
         if made is not None:
             made.shape = ir.Shape([1, 1, math.prod(new)])
         repairs.add(node, "a Reshape before it puts all elements into one packet of the stream", got=f"{old} to {new}")
+
+
+def _keep_thresholds_apart(repairs: Repairs) -> None:
+    """Puts a Reshape to the same shape between arithmetic and a binary quantiser of an image.
+
+    hls4ml makes thresholds of both, and in io_stream has them for vectors only.
+    """
+    for node in list(repairs.model.graph):
+        sizes = _sizes(node.inputs[0]) if is_call(node, BIPOLAR_QUANT) else None
+        if sizes is None or len(sizes) < 3 or affine(node.inputs[0]) is None:
+            continue
+        repairs.keep_apart(node, 0)
+        repairs.add(node, "a Reshape to the same shape keeps the arithmetic before it out of its threshold")
 
 
 def _sizes(value: ir.Value | None) -> list[int] | None:
