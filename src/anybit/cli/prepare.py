@@ -82,16 +82,33 @@ def hls4ml(
     output: OutputOption,
     input_range: RangeOption = None,
     logits: LogitsOption = False,
+    io_type: Annotated[
+        str, typer.Option("--io-type", help="parallel (all elements at once), or stream (position by position).")
+    ] = "parallel",
+    reuse: Annotated[
+        int | None,
+        typer.Option("--reuse", min=1, help="Most cycles for one result of a layer; larger is smaller and slower."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """A model as hls4ml takes it: exact rewrites of what it would refuse, or compute otherwise.
 
     Lists what was rewritten and what stands in the way, and compares the prepared model with its source. It is
-    written only if nothing stands in the way; else the exit code is 1.
+    written only if nothing stands in the way; else the exit code is 1. An output that ends in .onnx is the model alone;
+    any other is a folder: the model, hls4ml_config.yml with the number formats and the reuse of each layer, build.py,
+    which converts, compiles and compares, and the inputs and outputs that it compares.
     """
-    _finish(
-        anybit.prepare_hls4ml(model, input_ranges=parse_ranges(input_range or ()), logits=logits), output, as_json=json
+    from anybit.targets import IoType, write_hls4ml_project
+
+    kinds = {kind.value: kind for kind in IoType}
+    if io_type not in kinds:
+        raise UsageError("--io-type", got=repr(io_type), expected=", ".join(kinds))
+    handover = anybit.prepare_hls4ml(
+        model, input_ranges=parse_ranges(input_range or ()), logits=logits, io_type=kinds[io_type], reuse=reuse
     )
+    if handover.ready and output.suffix != ".onnx":
+        write_hls4ml_project(handover, output)
+    _finish(handover, output, as_json=json, written=output.suffix != ".onnx")
 
 
 @prepare.command()

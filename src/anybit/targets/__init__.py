@@ -2,5 +2,7 @@
 
 from anybit.targets.finn.prepare import FinnForm
 from anybit.targets.finn.project.write import write_finn_project
+from anybit.targets.hls4ml.io_type import IoType
+from anybit.targets.hls4ml.project.write import write_hls4ml_project
 
-__all__ = ["FinnForm", "write_finn_project"]
+__all__ = ["FinnForm", "IoType", "write_finn_project", "write_hls4ml_project"]

@@ -3,10 +3,10 @@
     python client.py jobs.json OPTIMISATION
 
 OPTIMISATION is what the compiler is told: -O1, or -O0 for nets whose unrolled loops it would take long over.
-jobs.json is a list of jobs ``{"model", "inputs", "outputs", "precision", "io_type"}``: a model file, an .npz with an
-array for each input, the .npz to write. Each model is converted as hls4ml's documentation says; then all are compiled
-into one library, each in a namespace of its own, as most of the time of a compiler goes into the headers that they
-share. A job that fails writes no outputs; its error goes into ``<outputs>.error``.
+jobs.json is a list of jobs ``{"model", "inputs", "names", "outputs", "config", "io_type"}``: a model file, an .npz with
+an array for each input, the .npz to write, what hls4ml is told. Each model is converted; then all are compiled into one
+library, each in a namespace of its own, as most of the time of a compiler goes into the headers that they share.
+A job that fails writes no outputs; its error goes into ``<outputs>.error``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 _COMPILER = ["g++", "-std=c++17", "-fPIC", "-w", "-fno-gnu-unique", "-shared"]
 _SHARED = ("ap_fixed.h", "ap_int.h", "hls_stream.h", "nnet_utils/nnet_helpers.h", "nnet_utils/nnet_types.h")
 _OWN = "nnet_utils/nnet_code_gen.h"  # the only one of nnet_utils that is made for the model
+_WRITTEN = "(?:myproject|parameters|defines|weights)"  # what is a project's own, beside that header
 _FOLDER = "std::string weights_folder;\n#define WEIGHTS_DIR weights_folder\n"
 _TRACE = """namespace nnet {
 bool trace_enabled = false;
@@ -43,11 +44,8 @@ size_t trace_type_size = sizeof(double);
 def convert(job: dict, folder: Path):
     """hls4ml's project for a model, written into a folder."""
     model = ModelWrapper(job["model"])
-    config = hls4ml.utils.config_from_onnx_model(
-        model, granularity="name", backend="Vitis", default_precision=job["precision"]
-    )
     converted = hls4ml.converters.convert_from_onnx_model(
-        model, output_dir=str(folder), hls_config=config, backend="Vitis", io_type=job["io_type"]
+        model, output_dir=str(folder), hls_config=job["config"], backend="Vitis", io_type=job["io_type"]
     )
     converted.write()
     return converted
@@ -100,7 +98,8 @@ def compiled(projects: dict[int, tuple[object, Path]], folder: Path) -> ctypes.C
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError("g++: " + "\n".join(line for line in done.stderr.splitlines() if "error" in line)[:2000])
+        shown = [line for line in done.stderr.splitlines() if "error" in line or f"{folder.parent}/p" in line]
+        raise RuntimeError("\n".join(["g++:", *shown]))
     return ctypes.CDLL(str(library))
 
 
@@ -148,18 +147,20 @@ def main(jobs: list[dict]) -> None:
 
 
 def libraries(projects: dict, jobs: list[dict], folder: Path) -> dict[int, ctypes.CDLL]:
-    """The library of each project: one for all, unless one of them does not compile."""
-    if not projects:
-        return {}
-    try:
-        return dict.fromkeys(projects, compiled(projects, folder / "_".join(map(str, (min(projects), max(projects))))))
-    except RuntimeError:
-        if len(projects) == 1:
-            failed(jobs[next(iter(projects))])
-            return {}
-    listed = list(projects.items())
-    halves = dict(listed[: len(listed) // 2]), dict(listed[len(listed) // 2 :])
-    return libraries(halves[0], jobs, folder) | libraries(halves[1], jobs, folder)
+    """The library of each project: one for all, without those that the compiler names in its errors."""
+    attempt = 0
+    while projects:
+        attempt += 1
+        try:
+            return dict.fromkeys(projects, compiled(projects, folder / f"all{attempt}"))
+        except RuntimeError as error:
+            named = {
+                int(n) for n in re.findall(rf"{folder}/p(\d+)/firmware/{_WRITTEN}", str(error))
+            } & projects.keys() or {*projects}
+            for number in named:
+                failed(jobs[number])
+                del projects[number]
+    return {}
 
 
 if __name__ == "__main__":

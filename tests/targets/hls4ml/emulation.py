@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 import anybit
-from anybit.targets.handover import Handover
+from anybit.targets.hls4ml.handover import Hls4mlHandover
+from anybit.targets.hls4ml.project.document import hls_config
 from tests.environments import run_script
 
 REQUIREMENTS = ("hls4ml[onnx]==1.3.0", "qonnx==1.0.0")
@@ -21,10 +22,8 @@ CLIENT = Path(__file__).with_name("client.py")
 class Job:
     """A model for hls4ml, and what to feed it."""
 
-    handover: Handover
+    handover: Hls4mlHandover
     inputs: dict[str, npt.NDArray[np.float32]]
-    io_type: str = "io_parallel"
-    precision: str | None = None
 
 
 def emulate(
@@ -33,8 +32,9 @@ def emulate(
     """For each job the outputs of all samples, flat; or the error that hls4ml or its compiler ended with."""
     listed = []
     for number, job in enumerate(jobs):
-        model = job.handover.model
-        anybit.save(model, folder / f"{number}.onnx", external_data=False)
+        configuration = job.handover.configuration
+        assert configuration is not None
+        anybit.save(job.handover.model, folder / f"{number}.onnx", external_data=False)
         np.savez(folder / f"{number}_in.npz", **job.inputs)
         listed.append(
             {
@@ -42,8 +42,8 @@ def emulate(
                 "inputs": str(folder / f"{number}_in.npz"),
                 "names": list(job.inputs),
                 "outputs": str(folder / f"{number}_out.npz"),
-                "precision": job.precision or job.handover.precision,
-                "io_type": job.io_type,
+                "config": hls_config(configuration),
+                "io_type": configuration.io_type.option,
             }
         )
     (folder / "jobs.json").write_text(json.dumps(listed))

@@ -36,15 +36,15 @@ def _quantizers() -> list[Feature]:
     found.add("one odd feature out", lambda: Net(6).quant(0.3).dense(6, 1, 0.11), tolerance=CLOSE)
     found.add("quantiser alone", lambda: Net(6).quant())
     found.add("quantiser of 16 bits", lambda: Net(6).quant(2.0**-12, bits=16).dense(6, 4))
-    found.add("narrow unsigned", lambda: Net(6).quant(bits=3, signed=0, narrow=1).dense(6, 4), refused="narrow")
+    found.add("narrow unsigned", lambda: Net(6).quant(bits=3, signed=0, narrow=1).dense(6, 4))
+    found.add(
+        "narrow unsigned, odd scale", lambda: Net(6).quant(0.3, bits=3, signed=0, narrow=1).dense(6, 4), tolerance=CLOSE
+    )
     for mode in ("ROUND", "FLOOR", "round", "HALF_EVEN", "CEIL", "UP", "DOWN", "ROUND_TO_ZERO", "HALF_UP", "HALF_DOWN"):
-        taken = mode in ("ROUND", "FLOOR", "round", "HALF_EVEN")
         for signed in (0, 1):
-            fine = taken or (not signed and mode in ("DOWN", "ROUND_TO_ZERO"))
             found.add(
                 f"rounding {mode} signed {signed}",
                 lambda m=mode, s=signed: Net(6).quant(rounding_mode=m, signed=s).dense(6, 4),
-                refused=None if fine else "rounding",
             )
         found.add(f"weights rounding {mode}", lambda m=mode: Net(6).quant().dense(6, 4, rounding_mode=m))
     return found
@@ -132,7 +132,14 @@ def _functions() -> list[Feature]:
     found.add("LeakyRelu of 1/8", lambda: Net(6).quant().dense(6, 4).op("LeakyRelu", alpha=0.125).quant())
     for op_type in ("Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Softmax"):
         found.add(f"{op_type}", lambda o=op_type: Net(6).quant().dense(6, 4).op(o), refused="table")
-    for op_type in ("Abs", "Erf", "HardSigmoid", "Floor", "Sign"):
+    found.add("Abs", lambda: Net(6).quant().dense(6, 4).op("Abs").quant().dense(4, 3))
+    found.add("thresholds", lambda: _thresholds([[-1.5, 0, 0.25], [0, 0, 2], [1, 2, 3], [-0.5, 0.5, 9]]))
+    found.add(
+        "thresholds of all channels",
+        lambda: _thresholds([[-1.5, 0, 0.25]], out_scale=0.3, out_bias=-1.0),
+        tolerance=CLOSE,
+    )
+    for op_type in ("Erf", "HardSigmoid", "Floor", "Sign"):
         found.add(f"{op_type}", lambda o=op_type: Net(6).quant().dense(6, 4).op(o), refused="operator")
     found.add("PRelu", lambda: then(Net(6).quant().dense(6, 4), "PRelu", [0.25, 0.5, 0.125, 0]), refused="operator")
     found.add("clip", lambda: _clip(Net(6).quant().dense(6, 4), 0, 1).quant(0.0625, bits=6).dense(4, 3))
@@ -150,6 +157,12 @@ def _float_weights() -> Net:
 def _quantised_bias() -> Net:
     net = Net(6).quant().dense(6, 4)
     return net.add(net.weights((4,), 0.25))
+
+
+def _thresholds(rows: list[list[float]], **attributes: float) -> Net:
+    net = Net(6).quant().dense(6, 4)
+    given = {"out_dtype": "INT3", "out_bias": -1.0, **attributes}
+    return net.op("MultiThreshold", net.const(rows), domain="qonnx.custom_op.general", **given).dense(4, 3)
 
 
 def _gemm() -> Net:

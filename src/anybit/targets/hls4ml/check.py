@@ -15,8 +15,11 @@ from anybit.ops.calls import is_call
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.operator import DOMAIN
 from anybit.ops.quant import QUANT
+from anybit.targets.hls4ml.io_type import IoType
+from anybit.targets.hls4ml.project.fixed_type import FixedType
 from anybit.targets.hls4ml.repairs import affine, is_power_of_two, split
 from anybit.targets.hls4ml.rules import RULES, unknown
+from anybit.targets.hls4ml.stream_rules import stream
 
 _DOMAINS = ("", DOMAIN, CHANNELS_LAST)
 # Of the largest net whose emulation was compared; g++ took 5 minutes and 6.5 GB for it.
@@ -24,26 +27,28 @@ _MOST_CONSTANTS, _LARGEST_TENSOR = 1_600_000, 60_000
 _MOST_BITS = 100  # from here on hls4ml chooses the precision of an input itself
 
 
-def check_prepared(model: ir.Model, precision: str) -> tuple[Finding, ...]:
+def check_prepared(model: ir.Model, precision: FixedType, io_type: IoType) -> tuple[Finding, ...]:
     """All findings, in the order of the graph: errors where hls4ml refuses, crashes or computes something else.
 
     Args:
         model: As `prepare` leaves it.
         precision: The precision that is recommended for it.
+        io_type: How tensors are to travel between its layers.
     """
     findings = [*_interface(model.graph), *_size(model.graph)]
     for node in model.graph:
         rule = RULES.get(node.op_type, unknown) if node.domain in _DOMAINS else unknown
         findings += rule(node, model)
+        if io_type is IoType.STREAM:
+            findings += stream(node)
         findings += _tensors(node)
         findings += _ties(node)
-    width = int(precision.removeprefix("fixed<").partition(",")[0])
-    if width > _MOST_BITS:
+    if precision.width > _MOST_BITS:
         findings.append(
             Finding(
                 rule="precision",
                 problem="the model needs more bits than hls4ml gives an input",
-                got=precision,
+                got=str(precision),
                 expected=f"at most {_MOST_BITS} bits",
                 hint="bring constants and scales closer together, or state the ranges of the inputs",
             )

@@ -12,11 +12,13 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.input_range import InputRanges
-from anybit.analysis.values.interpreter import Values, values_of
+from anybit.analysis.values.interpreter import Values
+from anybit.analysis.values.stated_formats import of_annotation
 from anybit.arrays import Array, as_float64
 from anybit.graph.constants import constant
 from anybit.ops.calls import is_call
 from anybit.ops.quant import QUANT
+from anybit.targets.hls4ml.project.fixed_type import FixedType
 from anybit.targets.hls4ml.repairs import PRODUCTS, affine, is_power_of_two, split
 
 _UNKNOWN_RANGE = (-(2.0**15), 2.0**15 - 1)  # of an input, if none is stated
@@ -26,8 +28,14 @@ _FAINT = 12  # binary orders below its largest element, from where on an element
 _DEFAULT_TYPED = ("Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Softmax")
 
 
-def recommend(model: ir.Model, input_ranges: InputRanges | None = None) -> str:
-    """fixed<W,I> with which hls4ml computes a prepared model as exactly as the model's own float32 does.
+def ranges_of(model: ir.Model, stated: InputRanges) -> InputRanges:
+    """The ranges of all inputs: as stated, or of their number formats, else -2^15 .. 2^15 - 1."""
+    unknown = {str(v.name): _UNKNOWN_RANGE for v in model.graph.inputs if of_annotation(v) is None}
+    return {**unknown, **stated}
+
+
+def recommend(model: ir.Model, values: Values) -> FixedType:
+    """The type fixed<W,I> with which hls4ml computes a prepared model as exactly as the model's own float32 does.
 
     I holds inputs, constants and activations over their proven bounds; an input without a range is taken to stay
     within -2^15 .. 2^15 - 1. The W - I bits behind the point hold every float32 next to a rounding boundary of the
@@ -36,17 +44,15 @@ def recommend(model: ir.Model, input_ranges: InputRanges | None = None) -> str:
 
     Args:
         model: The prepared model.
-        input_ranges: By input name, the smallest and the largest value that is fed (see `analyse`).
+        values: What its tensors can hold, inputs within `ranges_of`.
     """
-    unknown: InputRanges = {str(v.name): _UNKNOWN_RANGE for v in model.graph.inputs}
-    values = values_of(model, input_ranges={**unknown, **(input_ranges or {})})
     integer, fraction = 1, _GUARD_BITS
     factors: dict[ir.Value, float] = {}
     for largest in _magnitudes(model, values):
         integer = max(integer, _integer_bits(largest))
     for node in model.graph:
         fraction = max(fraction, _fraction_bits(node, values, factors))
-    return f"fixed<{integer + fraction},{integer}>"
+    return FixedType(integer + fraction, integer, signed=True)
 
 
 def _magnitudes(model: ir.Model, values: Values) -> list[float]:
@@ -80,18 +86,18 @@ def _fraction_bits(node: ir.Node, values: Values, factors: dict[ir.Value, float]
         return 0 if grid is None or not is_power_of_two(grid.scale) else -_exponent(grid.scale)
     if node.op_type in PRODUCTS:
         array = constant(node.inputs[1])
-        return 0 if array is None else _constant_bits(array)
+        return 0 if array is None else constant_bits(array)
     known = split(node)
     if known is None:
         return 0
     x, array, _ = known
     if node.op_type in ("Add", "Sub"):
         factors[node.outputs[0]] = factors.get(x, 1.0) if affine(x) is not None else 1.0
-        return _constant_bits(array)
+        return constant_bits(array)
     array = array if node.op_type == "Mul" else 1 / array.astype(np.float64)
     merged = as_float64(array) * (factors.get(x, 1.0) if affine(x) is not None else 1.0)
     factors[node.outputs[0]] = float(np.abs(merged).max(initial=0))
-    return max(_constant_bits(merged), _constant_bits(array))
+    return max(constant_bits(merged), constant_bits(array))
 
 
 def _exponent(scale: Array | None) -> int:
@@ -99,7 +105,7 @@ def _exponent(scale: Array | None) -> int:
     return min(math.frexp(smallest)[1] - 1, 0)
 
 
-def _constant_bits(array: Array) -> int:
+def constant_bits(array: Array) -> int:
     """Bits behind the point: all, where they are few, else those of 20 significant ones."""
     magnitudes = np.abs(as_float64(array)).ravel()
     magnitudes = magnitudes[magnitudes > magnitudes.max(initial=0) * 2.0**-_FAINT]

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from anybit.analysis.values.input_range import InputRanges, of_inputs
+from anybit.analysis.values.interpreter import values_of
 from anybit.arguments import checked_apart
 from anybit.cleanup.clean import clean
 from anybit.cleanup.fold_transpose import FoldTranspose
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.remove_identities import RemoveIdentities
 from anybit.cleanup.remove_unused import RemoveUnused
-from anybit.errors import Finding, InvalidModelError
+from anybit.errors import Finding, InvalidModelError, Severity, UsageError
 from anybit.formats.convert import to_hub
 from anybit.graph.editor import Editor
 from anybit.io.load import ModelSource, load
@@ -24,24 +25,32 @@ from anybit.passes.lowering.extract_conv_bias import ExtractConvBias
 from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
 from anybit.passes.surgery.unique_parameters import UniqueParameters
 from anybit.runtime.compare import compare
-from anybit.targets.handover import Handover, Rewrite, departures
-from anybit.targets.hls4ml.averages import rewrite_averages
-from anybit.targets.hls4ml.bipolar_uses import widen_bipolar
+from anybit.targets.handover import Rewrite, departures
 from anybit.targets.hls4ml.check import check_prepared
-from anybit.targets.hls4ml.clips import rewrite_clips
-from anybit.targets.hls4ml.constants import rewrite_constants
-from anybit.targets.hls4ml.factors import merge_factors, move_factors
-from anybit.targets.hls4ml.forks import separate
-from anybit.targets.hls4ml.kernels import rewrite_kernels
-from anybit.targets.hls4ml.names import rewrite_names
-from anybit.targets.hls4ml.pools import rewrite_ceil_modes, rewrite_means
-from anybit.targets.hls4ml.precision import recommend
-from anybit.targets.hls4ml.quantizers import rewrite_quantizers
+from anybit.targets.hls4ml.handover import Hls4mlHandover
+from anybit.targets.hls4ml.io_type import IoType
+from anybit.targets.hls4ml.precision import ranges_of, recommend
+from anybit.targets.hls4ml.project.configure import configure
 from anybit.targets.hls4ml.repairs import Repairs
-from anybit.targets.hls4ml.reshapes import rewrite_reshapes
-from anybit.targets.hls4ml.signs import make_factors_positive
-from anybit.targets.hls4ml.truncations import rewrite_truncations
-from anybit.targets.hls4ml.weights import rewrite_weights
+from anybit.targets.hls4ml.rewrites.absolutes import rewrite_absolutes
+from anybit.targets.hls4ml.rewrites.averages import rewrite_averages
+from anybit.targets.hls4ml.rewrites.bipolar_uses import widen_bipolar
+from anybit.targets.hls4ml.rewrites.clips import rewrite_clips
+from anybit.targets.hls4ml.rewrites.constants import rewrite_constants
+from anybit.targets.hls4ml.rewrites.factors import merge_factors, move_factors
+from anybit.targets.hls4ml.rewrites.forks import separate
+from anybit.targets.hls4ml.rewrites.kernels import rewrite_kernels
+from anybit.targets.hls4ml.rewrites.names import rewrite_names
+from anybit.targets.hls4ml.rewrites.narrow import rewrite_narrow
+from anybit.targets.hls4ml.rewrites.pools import rewrite_ceil_modes, rewrite_means
+from anybit.targets.hls4ml.rewrites.quantizers import rewrite_quantizers
+from anybit.targets.hls4ml.rewrites.reshapes import rewrite_reshapes
+from anybit.targets.hls4ml.rewrites.roundings import rewrite_roundings
+from anybit.targets.hls4ml.rewrites.signs import make_factors_positive
+from anybit.targets.hls4ml.rewrites.streams import rewrite_streams
+from anybit.targets.hls4ml.rewrites.thresholds import rewrite_thresholds
+from anybit.targets.hls4ml.rewrites.truncations import rewrite_truncations
+from anybit.targets.hls4ml.rewrites.weights import rewrite_weights
 from anybit.targets.logits import cut_softmax
 
 _Stage = ir.passes.PassBase | Callable[[Repairs], None]
@@ -49,6 +58,7 @@ _Stage = ir.passes.PassBase | Callable[[Repairs], None]
 # In this order: standard operators, the layout, the operators that hls4ml lacks, the quantisers, what goes on between
 # them, and last the nodes that only hold hls4ml's optimiser off, which RemoveIdentities would take away again.
 _STAGES: tuple[_Stage, ...] = (
+    rewrite_thresholds,
     rewrite_means,
     GemmToMatMul(),
     FoldTranspose(),
@@ -66,6 +76,9 @@ _STAGES: tuple[_Stage, ...] = (
     rewrite_weights,
     rewrite_kernels,
     rewrite_quantizers,
+    rewrite_narrow,
+    rewrite_roundings,
+    rewrite_absolutes,
     rewrite_constants,
     move_factors,
     merge_factors,
@@ -75,9 +88,12 @@ _STAGES: tuple[_Stage, ...] = (
     separate,
     UniqueParameters(operators=()),
     RemoveUnused(),
-    rewrite_names,
-    InferShapes(),
 )
+_NAMES: tuple[_Stage, ...] = (rewrite_names, InferShapes())
+_LAST_STAGES: dict[IoType, tuple[_Stage, ...]] = {
+    IoType.PARALLEL: _NAMES,
+    IoType.STREAM: (InferShapes(), rewrite_streams, *_NAMES),
+}
 
 
 @checked_apart("input_ranges")
@@ -86,7 +102,9 @@ def prepare_hls4ml(
     *,
     input_ranges: InputRanges | None = None,
     logits: bool = False,
-) -> Handover:
+    io_type: IoType = IoType.PARALLEL,
+    reuse: int | None = None,
+) -> Hls4mlHandover:
     """A copy of the model that hls4ml 1.3 (with its qonnx 1.0) takes as it is, and computes as it is meant.
 
     The batch becomes 1, inputs and outputs keep their layout. A model without errors among the findings converts,
@@ -98,11 +116,15 @@ def prepare_hls4ml(
         input_ranges: By input name, the smallest and the largest value that is fed (see `analyse`); -2^15 .. 2^15 - 1
             if not stated.
         logits: Whether a Softmax at the end is cut off: outputs then are what it reads.
+        io_type: How tensors are to travel between the layers of the project.
+        reuse: Most cycles that a layer may take for one result; None leaves it to the size of the layer.
 
     Raises:
         ModelFileError: The model cannot be read.
-        UsageError: A range is empty, does not fit its input, or names no input.
+        UsageError: A range is empty, does not fit its input, or names no input; or `reuse` is below 1.
     """
+    if reuse is not None and reuse < 1:
+        raise UsageError("reuse", got=reuse, expected="1 or more")
     source = load(model)
     of_inputs(source.graph.inputs, input_ranges)  # misuse is said before anything is done
     hub, _ = to_hub(source)
@@ -111,12 +133,12 @@ def prepare_hls4ml(
     except InvalidModelError as error:
         known = error.diagnosis
         finding = Finding(rule="batch", problem=known.problem, node=known.node, got=known.got, expected=known.expected)
-        return Handover(hub, (), (finding,), None)
+        return Hls4mlHandover(hub, (), (finding,), None)
     done: list[Rewrite] = []
     if logits:
         done += cut_softmax(hub)
     before = hub.clone()
-    for stage in _STAGES:
+    for stage in (*_STAGES, *_LAST_STAGES[io_type]):
         if isinstance(stage, ir.passes.PassBase):
             stage(hub)
             continue
@@ -125,12 +147,14 @@ def prepare_hls4ml(
     stated = input_ranges or {}
     inputs = [(str(old.name), str(new.name)) for old, new in zip(source.graph.inputs, hub.graph.inputs, strict=True)]
     ranges = {new: stated[old] for old, new in inputs if old in stated}
-    precision = recommend(hub, ranges)
-    findings = check_prepared(hub, precision)
-    handover = Handover(hub, tuple(done), findings, None, precision)
-    if not handover.ready:
-        return handover
+    values = values_of(hub, input_ranges=ranges_of(hub, ranges))
+    precision = recommend(hub, values)
+    findings = check_prepared(hub, precision, io_type)
+    if any(f.severity is Severity.ERROR for f in findings):
+        return Hls4mlHandover(hub, tuple(done), findings, None, str(precision))
     comparison = compare(before, hub)
     if not any(f.rule == "ties" for f in findings):  # where they are warned of, inputs on boundaries may depart
         findings += departures(comparison)
-    return Handover(hub, tuple(done), findings, comparison, precision)
+    configuration = configure(hub, values, default=precision, io_type=io_type, reuse=reuse)
+    fed = values[hub.graph.inputs[0]]
+    return Hls4mlHandover(hub, tuple(done), findings, comparison, str(precision), configuration, before, fed)

@@ -108,6 +108,32 @@ class Repairs:
             last = made
         return last
 
+    def chain(self, node: ir.Node, x: ir.Value, steps: Sequence[Step]) -> ir.Value:
+        """Puts a chain that starts at x in front of a node; nothing reads it yet.
+
+        Returns:
+            What the chain makes.
+        """
+        output = node.outputs[0]
+        for step in steps:
+            made = self._node(step, x, f"{output.name}/{step.op_type.lower()}", like=output)
+            self.edit.insert(made, before=node)
+            x = made.outputs[0]
+        return x
+
+    def join(self, node: ir.Node, op_type: str, a: ir.Value, b: ir.Value) -> ir.Value:
+        """Puts an operator of two computed tensors in front of a node; nothing reads it yet."""
+        output = node.outputs[0]
+        made = self.edit.node(op_type, [a, b], f"{output.name}/{op_type.lower()}", like=output)
+        self.edit.insert(made, before=node)
+        return made.outputs[0]
+
+    def replace_joined(self, node: ir.Node, op_type: str, a: ir.Value, b: ir.Value) -> None:
+        """Puts an operator of two computed tensors in the place of a node."""
+        final = self.edit.successor(node.outputs[0], "replaced")
+        self.edit.insert(self.edit.node(op_type, [a, b], final, like=final), before=node)
+        self.edit.remove(node)
+
     def before(self, node: ir.Node, position: int, step: Step) -> ir.Node:
         """Puts a node in front of one input of another node."""
         x = node.inputs[position]

@@ -19,8 +19,8 @@ from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.quant import QUANT
 from anybit.quantizers.quantizer import Quantizer, read_quant
 from anybit.rounding import Rounding
-from anybit.targets.hls4ml.quantizers import is_fixed_point
 from anybit.targets.hls4ml.repairs import PRODUCTS, split
+from anybit.targets.hls4ml.rewrites.quantizers import is_fixed_point
 
 Findings = Iterator[Finding]
 _SLOPE_BITS = 8  # in which hls4ml keeps the slope of LeakyRelu

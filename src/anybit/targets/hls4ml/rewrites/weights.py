@@ -17,8 +17,8 @@ from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.quantizers.quantizer import Quantizer, read_quant
-from anybit.targets.hls4ml.quantizers import is_fixed_point
 from anybit.targets.hls4ml.repairs import PRODUCTS, Repairs, Step, compact, quant_step
+from anybit.targets.hls4ml.rewrites.quantizers import is_fixed_point
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from anybit.ops.calls import is_call
 from anybit.ops.operator import DOMAIN
 from anybit.ops.quant import QUANT
 from anybit.quantizers.quantizer import Quantizer, read_quant
-from anybit.rounding import Rounding
 from anybit.targets.hls4ml.repairs import Repairs, Step, compact, is_power_of_two, quant_step
 
 
@@ -42,9 +41,6 @@ def is_fixed_point(quantizer: Quantizer) -> bool:
 
 def _rewrite(repairs: Repairs, node: ir.Node, x: ir.Value, quantizer: Quantizer) -> None:
     rounding = quantizer.rounding
-    if rounding is Rounding.DOWN and not (quantizer.lo < 0).any():
-        rounding = Rounding.FLOOR  # what is below 0 is clipped to 0
-        repairs.add(node, "rounding to 0 becomes FLOOR, which is the same on a grid without negative integers")
     scale, zero_point = compact(quantizer.scale), compact(quantizer.zero_point).astype(np.float32)
     bounds = int(quantizer.lo), int(quantizer.hi)
     if is_fixed_point(quantizer):
