@@ -475,12 +475,11 @@ def smallest_number_format(values: npt.ArrayLike) -> NumberFormat:
     if array.dtype.kind not in "iufb" or not array.size or not _whole(array).all():
         raise UsageError("values of an integer format", got=f"{array.dtype} {array.shape}", expected="integers")
     low, high = int(array.min()), int(array.max())
-    if BipolarFormat().allows(array).all() and low < 0:
-        return BipolarFormat()
-    width = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + (low < 0)
-    if width == 2 and low >= -1:
-        return TernaryFormat()
-    return IntFormat(max(width, 1), signed=low < 0)
+    if low >= 0:
+        return IntFormat(max(high.bit_length(), 1), signed=False)
+    if low == -1 and high <= 1:
+        return BipolarFormat() if BipolarFormat().allows(array).all() else TernaryFormat()
+    return IntFormat(max(high.bit_length() if high > 0 else 0, (-low - 1).bit_length()) + 1, signed=True)
 
 
 @checked
