@@ -10,6 +10,7 @@ import torch
 
 import anybit
 from tests.frontends.architectures.catalogue import Architecture
+from tests.frontends.architectures.mutated import kept_graphs, missed
 from tests.frontends.unseen import departing, explained
 
 
@@ -20,11 +21,12 @@ class Row:
     Attributes:
         name: Architecture.
         exporter: The flow that quantised it.
-        result: "equal", "equal but for ties", "refused: " and the rule, "WRONG on unseen inputs", or "CRASHED: " and
-            the error.
+        result: "equal", "equal but for ties", "refused: " and the rule, "WRONG on unseen inputs", "BLIND to " and
+            a change that goes unnoticed, or "CRASHED: " and the error.
         unseen: Share of the elements that depart on inputs that the export has not seen; None without an export.
         seconds: Processor time of the export.
         megabytes: The most memory that the process had, the making of the net included.
+        missed: Changes of single quantisers that the comparison does not find; it is to find all.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Row:
     unseen: float | None
     seconds: float
     megabytes: int
+    missed: tuple[str, ...] = ()
 
 
 def row_of(architecture: Architecture) -> Row:
@@ -40,9 +43,10 @@ def row_of(architecture: Architecture) -> Row:
     torch.manual_seed(0)
     net, inputs = architecture.make()
     export = anybit.from_brevitas if architecture.brevitas else anybit.from_torch
-    started, unseen = time.process_time(), None
+    started, unseen, unnoticed = time.process_time(), None, list[str]()
     try:
-        exported = export(net, inputs, dynamic_batch=architecture.dynamic_batch, quiet=True)
+        with kept_graphs() as kept:
+            exported = export(net, inputs, dynamic_batch=architecture.dynamic_batch, quiet=True)
     except anybit.AnybitError as error:
         result = f"refused: {_rule(error)}"
     except Exception as error:  # noqa: BLE001  what the table is there to find
@@ -57,8 +61,11 @@ def row_of(architecture: Architecture) -> Row:
             exported, lambda: export(net, tuple(fresh), dynamic_batch=architecture.dynamic_batch, quiet=True), fresh
         ):
             result = "WRONG on unseen inputs"
+        unnoticed = missed(kept.traced[0], tuple(fresh)) if architecture.small else []
+        if unnoticed:
+            result = f"BLIND to {unnoticed[0]}"
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return Row(architecture.name, architecture.exporter, result, unseen, round(seconds, 1), megabytes)
+    return Row(architecture.name, architecture.exporter, result, unseen, round(seconds, 1), megabytes, tuple(unnoticed))
 
 
 def as_dict(row: Row) -> dict[str, object]:
