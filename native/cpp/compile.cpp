@@ -210,6 +210,10 @@ void finish_step(Plan& plan, Step& step) {
                                     static_cast<int64_t>(step.reals.size()) == int64_t{step.columns} * step.channels),
               "a table of reals");
       break;
+    case Kind::Softmax:
+      require(x.element == Element::Real && y.element == Element::Real && x.elements == y.elements, "a softmax");
+      in_channels(x, step.channels);
+      break;
     default:
       throw Invalid("a step of no kind");
   }

@@ -11,7 +11,7 @@
 #include <limits>
 #include <new>
 
-#include "plan.hpp"
+#include "read.hpp"
 
 namespace {
 
@@ -63,11 +63,6 @@ int64_t integer(PyObject* object) {
   return n;
 }
 
-int32_t small(int64_t n) {
-  if (n < std::numeric_limits<int32_t>::min() || n > std::numeric_limits<int32_t>::max()) throw Invalid("a number of more than 32 bits");
-  return static_cast<int32_t>(n);
-}
-
 std::vector<int64_t> integers(PyObject* sequence) {
   Reference tuple(PySequence_Tuple(sequence));
   std::vector<int64_t> found;
@@ -75,177 +70,28 @@ std::vector<int64_t> integers(PyObject* sequence) {
   return found;
 }
 
-template <class T>
-constexpr const char* formats();
-template <> constexpr const char* formats<int8_t>() { return "b"; }
-template <> constexpr const char* formats<uint8_t>() { return "B"; }
-template <> constexpr const char* formats<int32_t>() { return "il"; }
-template <> constexpr const char* formats<float>() { return "f"; }
-template <> constexpr const char* formats<double>() { return "d"; }
-
-bool is_format(const char* format, const char* allowed) {
-  if (format == nullptr) return std::strcmp(allowed, "B") == 0;
+Array::Type type_of(const Py_buffer& b) {
+  const char* format = b.format == nullptr ? "B" : b.format;
   if (*format == '@' || *format == '=' || *format == '<') format++;
-  return *format != 0 && format[1] == 0 && std::strchr(allowed, *format) != nullptr;
+  const bool one = *format != 0 && format[1] == 0;
+  if (one && *format == 'b' && b.itemsize == 1) return Array::Type::Int8;
+  if (one && *format == 'B' && b.itemsize == 1) return Array::Type::UInt8;
+  if (one && (*format == 'i' || *format == 'l') && b.itemsize == 4) return Array::Type::Int32;
+  if (one && *format == 'f' && b.itemsize == 4) return Array::Type::Float32;
+  if (one && *format == 'd' && b.itemsize == 8) return Array::Type::Float64;
+  throw Invalid("an array of another element type");
 }
 
-template <class T>
-std::vector<T> numbers(PyObject* object) {
-  View view;
-  if (!view.open(object, PyBUF_ND | PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)) throw Raised();
-  if (view.buffer.itemsize != static_cast<Py_ssize_t>(sizeof(T)) || !is_format(view.buffer.format, formats<T>()))
-    throw Invalid("an array of another element type");
-  std::vector<T> found(view.buffer.len / sizeof(T));
-  if (!found.empty()) std::memcpy(found.data(), view.buffer.buf, view.buffer.len);
+std::vector<Array> arrays_of(PyObject* sequence) {
+  Reference tuple(PySequence_Tuple(sequence));
+  std::vector<Array> found;
+  for (Py_ssize_t i = 0; i < PyTuple_Size(tuple.get()); i++) {
+    View view;
+    if (!view.open(PyTuple_GetItem(tuple.get(), i), PyBUF_ND | PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)) throw Raised();
+    const uint8_t* from = static_cast<const uint8_t*>(view.buffer.buf);
+    found.push_back({type_of(view.buffer), {from, from + view.buffer.len}});
+  }
   return found;
-}
-
-// The numbers and arrays of one step, taken one after the other.
-class Parts {
- public:
-  Parts(PyObject* ints, PyObject* arrays) : ints_(integers(ints)), arrays_(PySequence_Tuple(arrays)) {}
-  int32_t next() {
-    if (place_ >= ints_.size()) throw Invalid("a step with too few numbers");
-    return small(ints_[place_++]);
-  }
-  template <class T>
-  std::vector<T> array() {
-    if (array_ >= PyTuple_Size(arrays_.get())) throw Invalid("a step with too few arrays");
-    return numbers<T>(PyTuple_GetItem(arrays_.get(), array_++));
-  }
-  void done() {
-    if (place_ != ints_.size() || array_ != PyTuple_Size(arrays_.get())) throw Invalid("a step with too many parts");
-  }
-  int32_t count(int32_t most) {
-    const int32_t n = next();
-    if (n < 0 || n > most) throw Invalid("a number of parts");
-    return n;
-  }
-
- private:
-  std::vector<int64_t> ints_;
-  Reference arrays_;
-  size_t place_ = 0;
-  Py_ssize_t array_ = 0;
-};
-
-void read_arithmetic(Parts& parts, Step& step) {
-  const int32_t count = parts.count(64);
-  for (int32_t i = 0; i < count; i++) {
-    const int32_t operation = parts.count(static_cast<int32_t>(Arithmetic::Divide));
-    step.arithmetic.push_back({static_cast<Arithmetic>(operation), parts.array<float>()});
-  }
-}
-
-void read_epilogue(Parts& parts, Epilogue& e) {
-  e.kind = static_cast<EpilogueKind>(parts.count(2));
-  if (e.kind == EpilogueKind::Thresholds) {
-    e.selected = parts.next();
-    e.count = parts.next();
-    e.base = parts.array<int32_t>();
-    e.step = parts.array<int32_t>();
-    e.values = parts.array<int32_t>();
-  } else if (e.kind == EpilogueKind::Multiplier) {
-    e.zero = parts.next();
-    e.lo = parts.next();
-    e.hi = parts.next();
-    e.factor = parts.array<int32_t>();
-    e.bias = parts.array<int32_t>();
-    e.multiplier = parts.array<float>();
-  }
-}
-
-void read_window(Parts& parts, Window& w) {
-  for (int32_t* pair : {w.size, w.kernel, w.strides, w.dilations, w.pads, w.output})
-    for (int i = 0; i < 2; i++) pair[i] = parts.next();
-}
-
-Step read_step(int64_t kind, Parts parts) {
-  if (kind < 0 || kind > static_cast<int64_t>(Kind::LookUp)) throw Invalid("a step of no kind");
-  Step s;
-  s.kind = static_cast<Kind>(kind);
-  s.y = parts.next();
-  if (s.kind == Kind::Join) {
-    const int32_t count = parts.count(1 << 16);
-    for (std::vector<int32_t>* list : {&s.xs, &s.lengths, &s.shifts})
-      for (int32_t i = 0; i < count; i++) list->push_back(parts.next());
-    parts.done();
-    return s;
-  }
-  if (s.kind == Kind::PairTable) {
-    s.a = parts.count(1 << 30);
-    s.b = parts.count(1 << 30);
-  } else {
-    s.x = parts.count(1 << 30);
-  }
-  s.channels = parts.next();
-  switch (s.kind) {
-    case Kind::Quantize:
-      s.channels_first = parts.count(1) == 1;
-      s.lo = parts.next();
-      s.hi = parts.next();
-      s.scale = parts.array<float>();
-      s.zero_point = parts.array<float>();
-      read_arithmetic(parts, s);
-      break;
-    case Kind::Compare:
-      s.channels_first = parts.count(1) == 1;
-      s.count = parts.next();
-      s.base = parts.array<int32_t>();
-      s.step = parts.array<int32_t>();
-      s.thresholds = parts.array<float>();
-      break;
-    case Kind::Product:
-      s.group = parts.next();
-      s.inputs = parts.next();
-      s.outputs = parts.next();
-      read_window(parts, s.window);
-      s.weights = parts.array<int8_t>();
-      s.offset = parts.array<int32_t>();
-      read_epilogue(parts, s.epilogue);
-      break;
-    case Kind::Requantize:
-      s.selector = parts.next();
-      if (s.selector < -1) throw Invalid("a tensor that is not there");
-      read_epilogue(parts, s.epilogue);
-      break;
-    case Kind::Table:
-      s.table = parts.array<uint8_t>();
-      break;
-    case Kind::PairTable:
-      s.rows = parts.next();
-      s.columns = parts.next();
-      s.table = parts.array<uint8_t>();
-      break;
-    case Kind::Pool:
-      s.maximum = parts.count(1) == 1;
-      read_window(parts, s.window);
-      break;
-    case Kind::Move:
-      s.index = parts.array<int32_t>();
-      break;
-    case Kind::Dequantize:
-      s.channels_first = parts.count(1) == 1;
-      s.wide_scale = parts.array<double>();
-      s.wide_bias = parts.array<double>();
-      {
-        const std::vector<double> divisor = parts.array<double>();
-        if (divisor.size() != 1) throw Invalid("a divisor that is not one number");
-        s.divisor = divisor[0];
-      }
-      read_arithmetic(parts, s);
-      break;
-    case Kind::LookUp:
-      s.channels_first = parts.count(1) == 1;
-      s.lo = parts.next();
-      s.columns = parts.next();
-      s.reals = parts.array<float>();
-      break;
-    default:
-      break;
-  }
-  parts.done();
-  return s;
 }
 
 std::string text(PyObject* object) {
@@ -321,15 +167,13 @@ PyObject* net_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     if (plan->kernels == nullptr) throw Invalid("the processor has no such path");
     Reference all(PySequence_Tuple(tensors));
     for (Py_ssize_t i = 0; i < PyTuple_Size(all.get()); i++) {
-      const std::vector<int64_t> t = integers(PyTuple_GetItem(all.get(), i));
-      if (t.size() != 6 || t[1] < 0 || t[1] > 2) throw Invalid("a tensor of no kind");
-      plan->tensors.push_back({t[0], static_cast<Element>(t[1]), small(t[2]), small(t[3]), small(t[4]), t[5]});
+      plan->tensors.push_back(read_tensor(integers(PyTuple_GetItem(all.get(), i))));
     }
     Reference layers(PySequence_Tuple(steps));
     for (Py_ssize_t i = 0; i < PyTuple_Size(layers.get()); i++) {
       PyObject* step = PyTuple_GetItem(layers.get(), i);
       const int64_t kind = integer(item(step, 0, 3));
-      plan->steps.push_back(read_step(kind, Parts(item(step, 1, 3), item(step, 2, 3))));
+      plan->steps.push_back(read_step(kind, Parts(integers(item(step, 1, 3)), arrays_of(item(step, 2, 3)))));
     }
     plan->inputs = ports_of(inputs);
     plan->outputs = ports_of(outputs);
@@ -437,19 +281,26 @@ PyObject* net_run(PyObject* self, PyObject* feeds) {
   });
 }
 
-PyObject* module_isa(PyObject*, PyObject*) { return PyUnicode_FromString(usable_kernels().front()->name); }
+PyObject* module_isa(PyObject*, PyObject*) {
+  return guarded([]() { return PyUnicode_FromString(usable_kernels().front()->name); });
+}
+
+PyObject* names_of(const std::vector<const Kernels*>& paths) {
+  Reference tuple(PyTuple_New(static_cast<Py_ssize_t>(paths.size())));
+  for (size_t i = 0; i < paths.size(); i++) {
+    PyObject* name = PyUnicode_FromString(paths[i]->name);
+    if (name == nullptr) throw Raised();
+    PyTuple_SetItem(tuple.get(), static_cast<Py_ssize_t>(i), name);
+  }
+  return tuple.release();
+}
 
 PyObject* module_isas(PyObject*, PyObject*) {
-  return guarded([]() -> PyObject* {
-    const std::vector<const Kernels*> usable = usable_kernels();
-    Reference tuple(PyTuple_New(static_cast<Py_ssize_t>(usable.size())));
-    for (size_t i = 0; i < usable.size(); i++) {
-      PyObject* name = PyUnicode_FromString(usable[i]->name);
-      if (name == nullptr) throw Raised();
-      PyTuple_SetItem(tuple.get(), static_cast<Py_ssize_t>(i), name);
-    }
-    return tuple.release();
-  });
+  return guarded([]() { return names_of(usable_kernels()); });
+}
+
+PyObject* module_departing(PyObject*, PyObject*) {
+  return guarded([]() { return names_of(departing_kernels()); });
 }
 
 PyMethodDef net_methods[] = {
@@ -466,6 +317,7 @@ PyType_Spec net_spec = {"anybit_kernels.Net", sizeof(Net), 0, Py_TPFLAGS_DEFAULT
 
 PyMethodDef methods[] = {{"isa", module_isa, METH_NOARGS, "The best path that the processor has."},
                          {"isas", module_isas, METH_NOARGS, "All paths that it has, the best one first."},
+                         {"departing", module_departing, METH_NOARGS, "Those whose results are wrong here: not used."},
                          {nullptr, nullptr, 0, nullptr}};
 
 PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, -1, methods, nullptr, nullptr, nullptr, nullptr};

@@ -48,7 +48,7 @@ struct Epilogue {
 };
 
 enum class Kind : int {
-  Quantize, Compare, Product, Requantize, Table, PairTable, Pool, Move, Join, Dequantize, LookUp
+  Quantize, Compare, Product, Requantize, Table, PairTable, Pool, Move, Join, Dequantize, LookUp, Softmax
 };
 
 // Weights of a product in the order in which a kernel reads them.
@@ -128,11 +128,14 @@ struct Kernels {
 
 extern const Kernels scalar_kernels;
 #if defined(__x86_64__)
-extern const Kernels avx2_kernels;
+extern const Kernels avx2_kernels, avxvnni_kernels, avx512vnni_kernels, amx_kernels;
+#elif defined(__aarch64__)
+extern const Kernels neon_kernels;
 #endif
 
 const Kernels* kernels_named(const std::string& name);  // nullptr where the processor has no such path
-std::vector<const Kernels*> usable_kernels();           // the best one first
+const std::vector<const Kernels*>& usable_kernels();     // the best one first
+const std::vector<const Kernels*>& departing_kernels();  // those that the processor has, and whose results are wrong
 
 void finish(Plan& plan);  // checks that the parts fit together; throws Invalid
 bool execute(const Plan& plan, const Ports& ports, int64_t samples, int threads);

@@ -295,6 +295,19 @@ inline void looked_up(const Plan& plan, const Step& step, const Memory& m) {
   });
 }
 
+// Rows of reals, `channels` long.
+inline void run_softmax(const Plan& plan, const Step& step, const Memory& m) {
+  const float* x = real_input(m, step.x);
+  float* y = real_output(m, step.y);
+  const int64_t rows = plan.tensors[step.x].elements / step.channels * m.count;
+  for (int64_t r = 0; r < rows; r++, x += step.channels, y += step.channels) {
+    double most = x[0], total = 0;
+    for (int32_t i = 1; i < step.channels; i++) most = x[i] > most || x[i] != x[i] ? x[i] : most;
+    for (int32_t i = 0; i < step.channels; i++) total += std::exp(x[i] - most);
+    for (int32_t i = 0; i < step.channels; i++) y[i] = static_cast<float>(std::exp(x[i] - most) / total);
+  }
+}
+
 inline bool run_plain(const Plan& plan, const Step& step, const Memory& m) {
   switch (step.kind) {
     case Kind::Quantize: return run_quantize(plan, step, m);
@@ -318,6 +331,7 @@ inline bool run_plain(const Plan& plan, const Step& step, const Memory& m) {
       else
         looked_up<int32_t>(plan, step, m);
       break;
+    case Kind::Softmax: run_softmax(plan, step, m); break;
   }
   return true;
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -50,6 +50,7 @@ from anybit.plan.plan import (
     Product,
     Quantize,
     Requantize,
+    Softmax,
     Step,
     Table,
     Tensor,
@@ -61,6 +62,7 @@ _MOST_TABLE = 1 << 22  # bytes of a table of pairs
 _MOST_NUMBERS = 1 << 20  # of a table of reals
 _LARGEST = float((1 << 31) - 1)
 _SIGNED = (-128.0, 127.0)
+_SOFTMAX_BY_AXIS = 13  # version from which on it is over one axis
 
 
 @checked
@@ -604,6 +606,22 @@ class _Builder:
         for node in self.model.graph:
             if node in self.refusals:
                 self._expose_inputs(node)
+        for node in tuple(self.refusals):
+            if node.domain == "" and node.op_type == "Softmax":
+                self._softmax(node)
+
+    def _softmax(self, node: ir.Node) -> None:
+        """Takes up a Softmax over the last axis of what the plan makes: most classifiers end with one."""
+        x, y = node.inputs[0], node.outputs[0]
+        port = None if x is None else self.outputs.get(x)
+        if x is None or port is None or not _is_over_last(node, len(port.shape) + 1, self._opsets):
+            return
+        index = self._add(Tensor(str(y.name), int(np.prod(port.shape)), Element.REAL))
+        self.steps.append(Softmax(port.tensor, index, port.shape[-1]))
+        self.outputs[y] = Port(str(y.name), index, port.shape)
+        del self.refusals[node]
+        if {user for user, _ in x.uses()} == {node} and not x.is_graph_output():
+            del self.outputs[x]
 
     def _expose_inputs(self, node: ir.Node) -> None:
         for value in dict.fromkeys(reads(node)):
@@ -676,8 +694,16 @@ class _Builder:
         return made
 
     def _covers(self, node: ir.Node) -> bool:
+        if any(v in self.outputs for v in node.outputs):
+            return True
         held = [self.held[v] for v in node.outputs if v in self.held]
         return any(h.tensor >= 0 or _source_of(h) in self.inputs for h in held)
+
+
+def _is_over_last(node: ir.Node, rank: int, opsets: Mapping[str, int]) -> bool:
+    """Whether a Softmax is one over each row; before version 13 it is over all axes from its own on."""
+    axis = node.attributes.get_int("axis", 1 if opsets.get("", 1) < _SOFTMAX_BY_AXIS else -1)
+    return rank > 1 and axis % rank == rank - 1
 
 
 def _rows(layout: Layout, place: int) -> int:

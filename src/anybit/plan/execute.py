@@ -29,6 +29,7 @@ from anybit.plan.plan import (
     Product,
     Quantize,
     Requantize,
+    Softmax,
     Table,
     Window,
 )
@@ -206,6 +207,15 @@ def _dequantize(step: Dequantize, plan: Plan, held: _Held) -> Array:
 def _look_up(step: LookUp, _: Plan, held: _Held) -> Array:
     x = held[step.x].astype(np.int64).reshape(len(held[step.x]), -1, step.channels) - step.lo
     return _out_of_channels(step.table[_channel(step.table, step.channels), x], first=step.channels_first)
+
+
+@_run.register
+def _softmax(step: Softmax, _: Plan, held: _Held) -> Array:
+    x = held[step.x].astype(np.float64).reshape(len(held[step.x]), -1, step.length)
+    with np.errstate(all="ignore"):
+        e = np.exp(x - x.max(axis=2, keepdims=True))
+        total = np.add.accumulate(e, axis=2)[:, :, -1:]  # one after the other, as kernels add
+        return (e / total).astype(np.float32).reshape(len(x), -1)
 
 
 def _in_channels(x: Array, channels: int, *, first: bool) -> Array:

@@ -412,7 +412,35 @@ class LookUp:
     table: Float32s
 
 
-Step = Quantize | Compare | Product | Requantize | Table | PairTable | Pool | Move | Join | Dequantize | LookUp
+@dataclass(frozen=True)
+class Softmax:
+    """y[i] = exp(x[i] - max x) / sum over j of exp(x[j] - max x), row by row, in float64 and rounded at the end.
+
+    Attributes:
+        x: Reals, (rows, length).
+        y: Reals, likewise.
+        length: Of a row.
+    """
+
+    x: int
+    y: int
+    length: int
+
+
+Step = (
+    Quantize
+    | Compare
+    | Product
+    | Requantize
+    | Table
+    | PairTable
+    | Pool
+    | Move
+    | Join
+    | Dequantize
+    | LookUp
+    | Softmax
+)
 """One layer of a plan."""
 
 

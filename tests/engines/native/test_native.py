@@ -12,18 +12,20 @@ import numpy as np
 import pytest
 
 import anybit
+from anybit.engines.engine import FallbackWarning
 from anybit.engines.native import compile as compiling
 from anybit.engines.native.compile import ISA, compiled
 from anybit.engines.sampling import random_inputs
 from anybit.errors import AnybitError, InputError, UnsupportedError, UsageError
 from anybit.plan import execute, plan_of
+from tests.engines.native.layers import random_layer, samples_of
 from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import PROJECT, mlp
 from tests.plan.nets import random_net
 from tests.plan.test_plan import WHOLE, ZOO, path_of, planned, planned_net
 
 kernels = pytest.importorskip("anybit_kernels", reason="the kernels are not built: make native")
-ISAS = ("avx2", "scalar")
+ISAS = ("amx", "avx512vnni", "avxvnni", "avx2", "neon", "scalar")
 
 
 @pytest.fixture(params=ISAS)
@@ -48,6 +50,15 @@ def test_random_plans_are_run_to_the_bit(seed, isa):
         assert found.keys() == wanted.keys()
         for name, array in wanted.items():
             np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_layers_are_run_to_the_bit(seed, isa):
+    plan = random_layer(seed)
+    net = compiled(plan)
+    for samples in (1, 3, 18):
+        x = samples_of(plan, samples)
+        np.testing.assert_array_equal(net.run(x)["y"], execute(plan, x)["y"])
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -149,6 +160,15 @@ def test_a_path_that_the_processor_lacks_is_one_line(monkeypatch):
         anybit.Session(path_of("digits_mlp_2w2a"), engine="native")
 
 
+def test_a_path_whose_results_depart_is_said_in_one_line_and_not_used(monkeypatch):
+    monkeypatch.setattr(kernels, "departing", lambda: ("abacus",))
+    with pytest.warns(FallbackWarning, match="abacus"):
+        assert compiling.path() in ISAS
+    monkeypatch.setenv(ISA, "abacus")
+    with pytest.raises(UsageError, match="wrong results"):
+        anybit.Session(path_of("digits_mlp_2w2a"), engine="native")
+
+
 def test_they_can_be_switched_off(monkeypatch):
     monkeypatch.setenv(ISA, "none")
     with pytest.raises(UnsupportedError, match="switched off"):
@@ -184,6 +204,7 @@ HOSTILE = """
 import random, sys
 import numpy as np
 import anybit_kernels
+from anybit.engines.engine import FallbackWarning
 from anybit.engines.native import compile as compiling
 from anybit.plan import plan_of
 from tests.plan.nets import random_net
@@ -247,7 +268,8 @@ print(refused, ran)
 
 
 def test_wrong_sizes_strides_and_types_are_refused_and_end_nothing():
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(PROJECT / "src"), str(PROJECT)])}
+    folders = [str(PROJECT / "src"), str(PROJECT), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
     command = [sys.executable, "-W", "ignore", "-c", HOSTILE, "0", "500"]
     ended = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]

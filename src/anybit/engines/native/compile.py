@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from functools import singledispatch
+import warnings
+from functools import cache, singledispatch
 from typing import Any
 
 import numpy as np
 
 from anybit.arrays import Array
+from anybit.engines.engine import FallbackWarning
 from anybit.errors import UnsupportedError, UsageError
 from anybit.plan.plan import (
     Arithmetic,
@@ -27,6 +29,7 @@ from anybit.plan.plan import (
     Product,
     Quantize,
     Requantize,
+    Softmax,
     Table,
     Window,
 )
@@ -45,7 +48,7 @@ _OPERATIONS = {operation: number for number, operation in enumerate(Arithmetic)}
 _KINDS = {
     kind: number
     for number, kind in enumerate(
-        (Quantize, Compare, Product, Requantize, Table, PairTable, Pool, Move, Join, Dequantize, LookUp)
+        (Quantize, Compare, Product, Requantize, Table, PairTable, Pool, Move, Join, Dequantize, LookUp, Softmax)
     )
 }
 
@@ -74,15 +77,30 @@ def path() -> str:
 
     Raises:
         UnsupportedError: There are no kernels, or none are wanted.
-        UsageError: The processor has no such path.
+        UsageError: The processor has no such path, or its results are wrong.
+
+    Warns:
+        FallbackWarning: A path of the processor is not used, for on a few layers it gave other results than plain C++.
     """
     wanted = os.environ.get(ISA, "")
     if wanted == NO_PATH:
         raise UnsupportedError("the native engine is switched off", got=f"{ISA}={NO_PATH}")
     package = kernels()
+    departing = tuple(package.departing())
+    if wanted in departing:
+        raise UsageError(f"{ISA}: on this processor the path gives wrong results", got=wanted)
+    if departing:
+        _warn_of(departing)
     if wanted and wanted not in package.isas():
         raise UsageError(f"{ISA}: the processor has no such path", got=wanted, expected=", ".join(package.isas()))
     return wanted or str(package.isa())
+
+
+@cache
+def _warn_of(departing: tuple[str, ...]) -> None:
+    """Says once which paths are not used."""
+    names = ", ".join(departing)
+    warnings.warn(f"native kernels: on this processor {names} gives wrong results, and is not used", FallbackWarning, 3)
 
 
 def compiled(plan: Plan, *, threads: int = 1) -> Any:
@@ -164,6 +182,11 @@ def _dequantize(step: Dequantize, _: Plan) -> _Parts:
 def _look_up(step: LookUp, _: Plan) -> _Parts:
     ints = [step.y, step.x, step.channels, int(step.channels_first), step.lo, step.table.shape[1]]
     return ints, [_f32(step.table)]
+
+
+@_parts.register
+def _softmax(step: Softmax, _: Plan) -> _Parts:
+    return [step.y, step.x, step.length], []
 
 
 def _arithmetic(steps: tuple[FloatStep, ...]) -> _Parts:

@@ -1,0 +1,260 @@
+// The path of processors with AMX: 16 outputs of 16 pixels and 64 terms by one instruction; few pixels by AVX512-VNNI.
+#include "vectors.hpp"
+
+#if defined(ANYBIT_TARGETS)
+#pragma GCC push_options
+#pragma GCC target("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
+#endif
+#include "avx512.hpp"
+
+namespace anybit {
+namespace {
+
+constexpr int32_t kTileRows = 16, kTileBytes = 64, kTileSize = kTileRows * kTileBytes;
+constexpr int32_t kTileSteps = kTileBytes / 4;
+constexpr int32_t kMostGathered = 16;  // tiles of a pixel that is copied into one piece
+constexpr int32_t kFewRows = 4;        // fewer rows than these are left to vectors
+
+// Weights as tiles besides: [blocks of all groups][tiles][16 steps][16 outputs][4 terms], filled up with zeros, so that
+// it does no harm that the tile of a pixel holds what lies behind its bytes.
+struct PackedTiles : PackedProduct {
+  explicit PackedTiles(PackedProduct&& product) : PackedProduct(std::move(product)) {}
+  std::vector<int8_t> tiles;
+  std::vector<int32_t> places;  // of each tile, how far it lies from the first byte of a pixel
+  bool is_gathered = false;     // whether the runs of a pixel are copied side by side
+  int32_t distance = -1;        // from one pixel to the next where it is always the same; else -1
+};
+
+void prepare(const Plan& plan, Step& step) {
+  if (step.kind != Kind::Product) return;
+  prepare_product(plan, step, true);
+  if (step.packed == nullptr || step.packed->is_depthwise) return;
+  auto packed = std::make_unique<PackedTiles>(std::move(static_cast<PackedProduct&>(*step.packed)));
+  PackedTiles& p = *packed;
+  const int32_t runs = int32_t(p.runs.size()), steps = runs * p.steps;
+  const int32_t apart = (p.steps + kTileSteps - 1) / kTileSteps * runs, together = (steps + kTileSteps - 1) / kTileSteps;
+  p.is_gathered = 2 * together <= apart && together <= kMostGathered;
+  const int32_t count = p.is_gathered ? together : apart, each = apart / runs;
+  const size_t blocks = size_t(p.blocks) * step.group;
+  p.tiles.assign(blocks * count * kTileSize, 0);
+  for (size_t block = 0; block < blocks; block++)
+    for (int32_t s = 0; s < steps; s++) {
+      const size_t to = p.is_gathered ? s : size_t(s / p.steps) * each * kTileSteps + s % p.steps;
+      std::memcpy(p.tiles.data() + (block * count * kTileSteps + to) * kTileBytes,
+                  p.bytes.data() + (block * steps + s) * kTileBytes, kTileBytes);
+    }
+  for (int32_t t = 0; t < count; t++)
+    p.places.push_back(p.is_gathered ? t * kTileBytes : p.runs[t / each] + t % each * kTileBytes);
+  if (step.pixels.size() > 1) p.distance = step.pixels[1] - step.pixels[0];
+  for (size_t i = 1; i < step.pixels.size(); i++)
+    if (step.pixels[i] - step.pixels[i - 1] != p.distance) p.distance = -1;
+  step.packed = std::move(packed);
+}
+
+// Keeps the compiler from moving what it writes to memory behind instructions of tiles that read it, or the reverse.
+inline void fence() { asm volatile("" ::: "memory"); }
+
+// The shape of the tiles while one step runs; other code of the thread finds none of it.
+class Configured {
+ public:
+  explicit Configured(int32_t rows) {
+    struct alignas(64) {
+      uint8_t palette = 1, start_row = 0, reserved[14] = {};
+      uint16_t bytes[16] = {};
+      uint8_t rows[16] = {};
+    } shape;
+    static_assert(sizeof(shape) == 64);
+    for (int t = 0; t < 8; t++) {
+      shape.bytes[t] = kTileBytes;
+      shape.rows[t] = uint8_t(t < 6 ? rows : kTileSteps);
+    }
+    fence();
+    _tile_loadconfig(&shape);
+    fence();
+  }
+  Configured(const Configured&) = delete;
+  Configured& operator=(const Configured&) = delete;
+  ~Configured() {
+    fence();
+    _tile_release();
+    fence();
+  }
+};
+
+// The sums of one or two tiles of pixels, `apart` bytes from one to the next, and one or two blocks: [A][B][16][16].
+template <int A, int B>
+inline void multiply(const uint8_t* const* x, int64_t apart, const PackedTiles& p, const int8_t* w, int32_t* sums) {
+  const int32_t count = int32_t(p.places.size());
+  const int8_t* w1 = w + int64_t{count} * kTileSize;
+  fence();
+  _tile_zero(0);
+  if constexpr (B > 1) _tile_zero(1);
+  if constexpr (A > 1) _tile_zero(2);
+  if constexpr (A > 1 && B > 1) _tile_zero(3);
+  for (int32_t t = 0; t < count; t++) {
+    const int64_t at = p.places.data()[t], size = int64_t{t} * kTileSize;
+    _tile_loadd(6, w + size, kTileBytes);
+    _tile_loadd(4, x[0] + at, apart);
+    _tile_dpbusd(0, 4, 6);
+    if constexpr (B > 1) {
+      _tile_loadd(7, w1 + size, kTileBytes);
+      _tile_dpbusd(1, 4, 7);
+    }
+    if constexpr (A > 1) {
+      _tile_loadd(5, x[1] + at, apart);
+      _tile_dpbusd(2, 5, 6);
+      if constexpr (B > 1) _tile_dpbusd(3, 5, 7);
+    }
+  }
+  _tile_stored(0, sums, kTileBytes);
+  if constexpr (B > 1) _tile_stored(1, sums + 256, kTileBytes);
+  if constexpr (A > 1) _tile_stored(2, sums + 256 * B, kTileBytes);
+  if constexpr (A > 1 && B > 1) _tile_stored(3, sums + 768, kTileBytes);
+  fence();
+}
+
+// Which pixels are the rows of which tile.
+struct Walk {
+  int32_t rows = 0;      // of a tile
+  int64_t apart = 0;     // bytes from one row to the next
+  int64_t next = 1;      // pixels from one row to the next
+  int64_t line = 0;      // rows that lie so one after the other
+  int64_t chunks = 0;    // tiles of a line
+  int64_t tiles = 0;     // of all lines
+};
+
+// As few tiles as a line takes, all of as many rows.
+inline Walk walk_of(int64_t line, int64_t lines) {
+  Walk walk;
+  walk.line = line;
+  walk.chunks = (line + kTileRows - 1) / kTileRows;
+  walk.rows = int32_t((line + walk.chunks - 1) / walk.chunks);
+  walk.tiles = walk.chunks * lines;
+  return walk;
+}
+
+// The last tile of a line ends with it: some of its rows may be those of the tile before, and are made twice.
+inline int64_t start_of(const Walk& walk, int64_t tile) {
+  return std::min(tile % walk.chunks * walk.rows, walk.line - walk.rows);
+}
+
+template <int A, int B>
+inline void run_pair(const PackedTiles& p, const Step& step, const Walk& walk, const int64_t* first, const uint8_t* const* x,
+                     int32_t group, int32_t b, int32_t* sums, uint8_t* y) {
+  const size_t block = size_t(group) * p.blocks + b;
+  multiply<A, B>(x, walk.apart, p, p.tiles.data() + block * p.places.size() * kTileSize, sums);
+  const int32_t each = step.outputs / step.group;
+  for (int a = 0; a < A; a++)
+    for (int j = 0; j < B; j++) {
+      const int32_t o = group * each + (b + j) * kBlock, count = std::min(kBlock, each - (b + j) * kBlock);
+      for (int32_t i = 0; i < walk.rows; i++) {
+        const __m512i sixteen = _mm512_load_si512(sums + ((a * B + j) * kTileRows + i) * kBlock);
+        const int64_t row = first[a] + i * walk.next;
+        finish_wide(p, step, sixteen, block + j, row * step.outputs + o, o, count, y);
+      }
+    }
+}
+
+inline void run_some(const PackedTiles& p, const Step& step, const Walk& walk, const int64_t* first, const uint8_t* const* x,
+                     int32_t tiles, int32_t group, int32_t b, int32_t* sums, uint8_t* y) {
+  const bool two = b + 1 < p.blocks;
+  if (tiles > 1 && two) run_pair<2, 2>(p, step, walk, first, x, group, b, sums, y);
+  if (tiles > 1 && !two) run_pair<2, 1>(p, step, walk, first, x, group, b, sums, y);
+  if (tiles == 1 && two) run_pair<1, 2>(p, step, walk, first, x, group, b, sums, y);
+  if (tiles == 1 && !two) run_pair<1, 1>(p, step, walk, first, x, group, b, sums, y);
+}
+
+// Tiles that are read where the pixels lie.
+void run_direct(const Step& step, const PackedTiles& p, const Walk& walk, const uint8_t* x, int64_t sample, uint8_t* y) {
+  alignas(64) int32_t sums[4 * kTileRows * kBlock];
+  const int64_t pixels = int64_t(step.pixels.size());
+  const Configured configured(walk.rows);
+  for (int32_t g = 0; g < step.group; g++)
+    for (int32_t b = 0; b < p.blocks; b += 2)
+      for (int64_t t = 0; t < walk.tiles; t += 2) {
+        int64_t first[2];
+        const uint8_t* at[2];
+        const int32_t taken = int32_t(std::min<int64_t>(2, walk.tiles - t));
+        for (int32_t i = 0; i < taken; i++) {
+          const int64_t line = (t + i) / walk.chunks, start = start_of(walk, t + i);
+          // Lines are those of pixels, or, where the rows are samples, one line for each pixel.
+          first[i] = walk.next > 1 ? start * pixels + line : line * walk.line + start;
+          const int64_t n = first[i] / pixels;
+          at[i] = x + n * sample + step.pixels.data()[first[i] - n * pixels] + int64_t{g} * step.inputs;
+        }
+        run_some(p, step, walk, first, at, taken, g, b, sums, y);
+      }
+}
+
+// Tiles of pixels whose runs are copied side by side.
+void run_gathered(const Step& step, const PackedTiles& p, const Walk& walk, const uint8_t* x, int64_t sample, uint8_t* y) {
+  alignas(64) int32_t sums[4 * kTileRows * kBlock];
+  alignas(64) uint8_t gathered[2][kTileRows][kMostGathered * kTileBytes];
+  const int64_t pixels = int64_t(step.pixels.size());
+  const size_t length = size_t(p.steps) * 4, size = p.places.size() * kTileBytes;
+  const Configured configured(walk.rows);
+  for (int32_t g = 0; g < step.group; g++)
+    for (int64_t t = 0; t < walk.tiles; t += 2) {
+      int64_t first[2];
+      const uint8_t* at[2];
+      const int32_t taken = int32_t(std::min<int64_t>(2, walk.tiles - t));
+      for (int32_t i = 0; i < taken; i++) {
+        first[i] = start_of(walk, t + i);
+        at[i] = &gathered[i][0][0];
+        for (int32_t r = 0; r < walk.rows; r++) {
+          const int64_t row = first[i] + r, n = row / pixels;
+          const uint8_t* pixel = x + n * sample + step.pixels.data()[row - n * pixels] + int64_t{g} * step.inputs;
+          uint8_t* to = &gathered[i][0][0] + r * size;
+          for (size_t run = 0; run < p.runs.size(); run++) std::memcpy(to + run * length, pixel + p.runs.data()[run], length);
+        }
+      }
+      for (int32_t b = 0; b < p.blocks; b += 2) run_some(p, step, walk, first, at, taken, g, b, sums, y);
+    }
+}
+
+void run_product(const Plan& plan, const Step& step, const PackedTiles& p, const Memory& m) {
+  const int64_t pixels = int64_t(step.pixels.size()), rows = pixels * m.count;
+  if (p.is_gathered && rows >= kFewRows) {
+    int64_t sample = 0;
+    const uint8_t* x = padded<uint8_t>(step, m, m.tensors[step.x], uint8_t(plan.tensors[step.x].zero), &sample);
+    Walk walk = walk_of(rows, 1);
+    walk.apart = int64_t(p.places.size()) * kTileBytes;
+    run_gathered(step, p, walk, x, sample, m.tensors[step.y]);
+    return;
+  }
+  const Window& w = step.window;
+  const int64_t wide = int64_t{w.padded[1]} * step.channels, sample = wide * w.padded[0];
+  Walk lines = walk_of(p.distance < 0 ? w.output[1] : pixels, p.distance < 0 ? int64_t{w.output[0]} * m.count : m.count);
+  lines.apart = int64_t{w.strides[1]} * step.channels;
+  if (p.distance >= 0) lines.apart = p.distance;
+  if (pixels > 1 && p.distance * pixels == sample) {  // one sample goes on where the other ends
+    lines = walk_of(rows, 1);
+    lines.apart = p.distance;
+  }
+  Walk samples = walk_of(m.count, pixels);
+  samples.apart = sample;
+  samples.next = pixels;
+  const Walk& walk = samples.rows > lines.rows ? samples : lines;
+  if (p.is_gathered || walk.rows < kFewRows) {
+    run_blocks<WideTiles>(plan, step, p, m);
+    return;
+  }
+  int64_t checked = 0;
+  const uint8_t* x = padded<uint8_t>(step, m, m.tensors[step.x], uint8_t(plan.tensors[step.x].zero), &checked);
+  run_direct(step, p, walk, x, checked, m.tensors[step.y]);
+}
+
+bool run(const Plan& plan, const Step& step, const Memory& m) {
+  if (step.packed == nullptr || step.packed->is_depthwise) return run_vectors<WideTiles>(plan, step, m);
+  run_product(plan, step, static_cast<const PackedTiles&>(*step.packed), m);
+  return true;
+}
+
+}  // namespace
+
+const Kernels amx_kernels{"amx", prepare, run};
+
+}  // namespace anybit
+#if defined(ANYBIT_TARGETS)
+#pragma GCC pop_options
+#endif

@@ -1,0 +1,227 @@
+// Weights in the order in which kernels read them, and the loop over tiles of outputs: the same for all vectors.
+// Like steps.hpp it is included into each path, compiled for its processor, and nothing of it is shared.
+#pragma once
+#include <algorithm>
+
+#include "steps.hpp"
+
+namespace anybit {
+namespace {
+
+constexpr int32_t kBlock = 16;  // outputs of a block
+
+// How a product is added up.
+enum class Sums {
+  Short,  // pairs of products in 16 bits, some steps long, then in 32
+  Long,   // pairs in 16 bits, at once in 32
+  Wide,   // all in 32: pairs of products may not fit into 16 bits
+  Fours,  // four products at once in 32, by instructions that have no sums between
+};
+
+// Weights by block of 16 outputs and step of 4 terms: [outputs / 16][runs][steps][16][4], for wide sums twice as long.
+// A run is a stretch of bytes of the input that lie side by side.
+struct PackedProduct : Packed {
+  Sums sums = Sums::Long;
+  int32_t flush = 1;  // steps that fit into 16 bits
+  int32_t steps = 0;  // of 4 terms, in one run
+  int32_t blocks = 0; // of one group
+  std::vector<int32_t> runs;
+  std::vector<int8_t> bytes;
+  std::vector<int16_t> shorts;
+  // Thresholds as `sum > t`, the offset taken off: [blocks of all groups][count][16]; and in 16 bits, if they fit.
+  std::vector<int32_t> above;
+  std::vector<int16_t> above_short;
+  std::vector<uint8_t> base;
+  std::vector<int8_t> step;
+  std::vector<int32_t> offset, factor, bias;
+  std::vector<float> multiplier;
+  bool is_short = false;  // whether every sum fits into 16 bits
+  bool is_halved = false;  // whether thresholds are too many to be compared one by one
+};
+
+struct PackedDepthwise : PackedProduct {
+  PackedDepthwise() { is_depthwise = true; }
+  std::vector<int16_t> weights;  // [taps][channels, filled up to a multiple of 16]
+  int32_t wide = 0;
+};
+
+constexpr int32_t kMostCompared = 24;
+
+inline void prepare_epilogue(const Step& step, PackedProduct& p, int32_t each, int32_t groups) {
+  const Epilogue& e = step.epilogue;
+  const size_t columns = size_t(p.blocks) * groups * kBlock;
+  p.offset.assign(columns, 0);
+  p.base.assign(columns, 0);
+  p.step.assign(columns, 1);
+  p.factor.assign(columns, 1);
+  p.bias.assign(columns, 0);
+  p.multiplier.assign(columns, 1.0f);
+  p.is_halved = e.kind == EpilogueKind::Thresholds && e.count > kMostCompared;
+  const bool compared = e.kind == EpilogueKind::Thresholds && !p.is_halved;
+  if (compared) p.above.assign(columns * e.count, INT32_MAX);
+  for (int32_t o = 0; o < step.outputs; o++) {
+    const int32_t group = o / each, block = o % each / kBlock;
+    const size_t at = (size_t(group) * p.blocks + block) * kBlock + o % each % kBlock;
+    p.offset[at] = step.offset[o];
+    if (compared) {
+      p.base[at] = uint8_t(e.base[o]);
+      p.step[at] = int8_t(e.step[o]);
+      for (int32_t k = 0; k < e.count; k++) {
+        const int64_t above = int64_t{e.values[size_t(o) * e.count + k]} - 1 - step.offset[o];
+        p.above[(at / kBlock * e.count + k) * kBlock + at % kBlock] =
+            int32_t(std::clamp<int64_t>(above, INT32_MIN, INT32_MAX));
+      }
+    } else if (e.kind == EpilogueKind::Multiplier) {
+      p.factor[at] = e.factor[o];
+      p.bias[at] = e.bias[o];
+      p.multiplier[at] = e.multiplier[o];
+    }
+  }
+  p.above_short.clear();
+  if (compared && p.is_short)
+    for (int32_t t : p.above) p.above_short.push_back(int16_t(std::clamp(t, -32768, 32767)));
+}
+
+// Lays the weights of a step; `fours` says whether the processor adds four products of bytes without a sum between.
+inline void prepare_product(const Plan& plan, Step& step, bool fours) {
+  const Tensor& x = plan.tensors[step.x];
+  if (x.element != Element::Byte) return;
+  const int32_t each = step.outputs / step.group, taps = int32_t(step.taps.size());
+  const int32_t highest = 255;
+  if (step.inputs == 1 && each == 1 && step.group > 1) {
+    int64_t most = 0;
+    for (int32_t o = 0; o < step.outputs; o++) {
+      int64_t magnitude = 0;
+      for (int32_t t = 0; t < taps; t++) magnitude += std::abs(int32_t{step.weights[size_t(o) * taps + t]});
+      most = std::max(most, magnitude * std::max(x.hi, 0));
+    }
+    if (most > 32767) return;
+    auto packed = std::make_unique<PackedDepthwise>();
+    packed->wide = (step.outputs + kBlock - 1) / kBlock * kBlock;
+    packed->weights.assign(size_t(packed->wide) * taps, 0);
+    for (int32_t o = 0; o < step.outputs; o++)
+      for (int32_t t = 0; t < taps; t++) packed->weights[size_t(t) * packed->wide + o] = step.weights[size_t(o) * taps + t];
+    packed->blocks = packed->wide / kBlock;
+    packed->is_short = true;
+    prepare_epilogue(step, *packed, step.outputs, 1);
+    step.packed = std::move(packed);
+    return;
+  }
+  auto packed = std::make_unique<PackedProduct>();
+  PackedProduct& p = *packed;
+  const Window& w = step.window;
+  // Bytes of neighbouring taps lie side by side where nothing is left out between them.
+  const bool joined = step.group == 1 && w.dilations[1] == 1;
+  const int32_t length = joined ? step.inputs * w.kernel[1] : step.inputs;
+  for (int32_t t = 0; t < taps; t += joined ? w.kernel[1] : 1) p.runs.push_back(step.taps[t]);
+  p.steps = (length + 3) / 4;
+  p.blocks = (each + kBlock - 1) / kBlock;
+  // What two products next to each other, and the sums of a whole output, can come to. The bytes of a sound plan keep
+  // to the bounds of their tensor; what an unsound one makes wraps around, and harms nothing but its results.
+  const int64_t hi = std::clamp(x.hi, 0, highest);
+  int64_t pair = 0, whole = 0;
+  const size_t terms = size_t(taps) * step.inputs;
+  for (int32_t o = 0; o < step.outputs; o++) {
+    const int8_t* from = step.weights.data() + o * terms;
+    int64_t magnitude = 0;
+    for (size_t run = 0; run < p.runs.size(); run++)
+      for (int32_t k = 0; k < length; k += 2) {
+        const int8_t* two = from + run * length + k;
+        const int64_t both = std::abs(int32_t{two[0]}) + (k + 1 < length ? std::abs(int32_t{two[1]}) : 0);
+        pair = std::max(pair, both * hi);
+        magnitude += both * hi;
+      }
+    whole = std::max(whole, magnitude);
+  }
+  p.is_short = whole <= 32767;
+  const int64_t room = pair > 0 ? std::min<int64_t>(32767 / pair, 1 << 20) : 1 << 20;  // pairs that 16 bits hold
+  p.sums = fours ? Sums::Fours : room >= 4 ? Sums::Short : room >= 1 ? Sums::Long : Sums::Wide;
+  p.flush = int32_t(std::max<int64_t>(room, 1));
+  const size_t size = size_t(p.blocks) * step.group * p.runs.size() * p.steps * kBlock * 4;
+  if (p.sums == Sums::Wide)
+    p.shorts.assign(size, 0);
+  else
+    p.bytes.assign(size, 0);
+  for (int32_t o = 0; o < step.outputs; o++) {
+    const int32_t group = o / each, block = o % each / kBlock, column = o % each % kBlock;
+    for (size_t run = 0; run < p.runs.size(); run++)
+      for (int32_t k = 0; k < length; k++) {
+        const int8_t value = step.weights[o * terms + run * length + k];
+        const size_t at = ((size_t(group) * p.blocks + block) * p.runs.size() + run) * p.steps + k / 4;
+        if (p.sums == Sums::Wide)  // [step][pair of terms][16][2]
+          p.shorts[at * kBlock * 4 + k % 4 / 2 * kBlock * 2 + column * 2 + k % 2] = value;
+        else
+          p.bytes[at * kBlock * 4 + column * 4 + k % 4] = value;
+      }
+  }
+  prepare_epilogue(step, p, each, step.group);
+  step.packed = std::move(packed);
+}
+
+// What a product with these weights takes: `P` has the sums of a tile, and what becomes of those of one pixel.
+//   kRows, kWide       pixels and blocks of a tile
+//   kWideOne           blocks of a tile of one pixel
+//   Sums               16 sums of one pixel
+//   tile<N, M>(p, rows, block, sums)   sums[i * M + j]: pixel i, block + j
+//   finish(p, step, sums, block, to, first, count, y)
+template <class P, int N, int M>
+inline void run_tile(const PackedProduct& p, const Step& step, const uint8_t* const* rows, int32_t group, int32_t b,
+                     int64_t row, uint8_t* y) {
+  typename P::Sums sums[N * M];
+  const size_t block = size_t(group) * p.blocks + b;
+  P::template tile<N, M>(p, rows, block, sums);
+  const int32_t each = step.outputs / step.group;
+  for (int i = 0; i < N; i++)
+    for (int j = 0; j < M; j++) {
+      const int32_t first = group * each + (b + j) * kBlock, count = std::min(kBlock, each - (b + j) * kBlock);
+      P::finish(p, step, sums[i * M + j], block + j, (row + i) * step.outputs + first, first, count, y);
+    }
+}
+
+// All pixels of all samples, `M` blocks from block `b` of a group on.
+template <class P, int M>
+inline void run_rows(const Step& step, const PackedProduct& p, const uint8_t* x, int64_t sample, int32_t count,
+                     int32_t group, int32_t b, uint8_t* y) {
+  const uint8_t* from = x + int64_t{group} * step.inputs;
+  const int64_t pixels = static_cast<int64_t>(step.pixels.size()), rows = pixels * count;
+  int64_t row = 0, n = 0, pixel = 0;
+  while (row < rows) {
+    const uint8_t* at[P::kRows];
+    const int32_t taken = int32_t(std::min<int64_t>(P::kRows, rows - row));
+    for (int32_t i = 0; i < taken; i++) {
+      at[i] = from + n * sample + step.pixels.data()[pixel];
+      if (++pixel == pixels) pixel = 0, n++;
+    }
+    if (taken == P::kRows) {
+      run_tile<P, P::kRows, M>(p, step, at, group, b, row, y);
+    } else {
+      int32_t i = 0;
+      if constexpr (P::kRows > 4)
+        for (; i + 4 <= taken; i += 4) run_tile<P, 4, M>(p, step, at + i, group, b, row + i, y);
+      for (; i < taken; i++) run_tile<P, 1, M>(p, step, at + i, group, b, row + i, y);
+    }
+    row += taken;
+  }
+}
+
+template <class P>
+inline void run_blocks(const Plan& plan, const Step& step, const PackedProduct& p, const Memory& m) {
+  int64_t sample = 0;
+  const uint8_t fill = static_cast<uint8_t>(plan.tensors[step.x].zero);
+  const uint8_t* x = padded<uint8_t>(step, m, m.tensors[step.x], fill, &sample);
+  uint8_t* y = m.tensors[step.y];
+  const bool one = static_cast<int64_t>(step.pixels.size()) * m.count == 1;
+  for (int32_t g = 0; g < step.group; g++) {
+    int32_t b = 0;
+    if constexpr (P::kWideOne > P::kWide)
+      for (; one && b + P::kWideOne <= p.blocks; b += P::kWideOne) {
+        const uint8_t* at = x + int64_t{g} * step.inputs + step.pixels.data()[0];
+        run_tile<P, 1, P::kWideOne>(p, step, &at, g, b, 0, y);
+      }
+    for (; b + P::kWide <= p.blocks; b += P::kWide) run_rows<P, P::kWide>(step, p, x, sample, m.count, g, b, y);
+    for (; b < p.blocks; b++) run_rows<P, 1>(step, p, x, sample, m.count, g, b, y);
+  }
+}
+
+}  // namespace
+}  // namespace anybit

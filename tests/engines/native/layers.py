@@ -1,0 +1,80 @@
+"""Random products of every kind as plans: quantised, multiplied, and read again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anybit.plan import Dequantize, Element, Epilogue, Multiplier, Plan, Port, Product, Quantize, Tensor, Thresholds, Window
+
+_ONE = np.ones(1, np.float32)
+
+
+def random_layer(seed: int) -> Plan:
+    """One product, wide or narrow, with any epilogue; every fifth one has the largest bytes and weights there are."""
+    rng = np.random.default_rng(seed)
+    group = int(rng.choice([1, 1, 1, 2, 3]))
+    depthwise = seed % 7 == 0
+    inputs = 1 if depthwise else int(rng.choice([1, 3, 5, 16, 29, 64, 70, 130]))
+    group, each = (int(rng.integers(2, 70)), 1) if depthwise else (group, int(rng.choice([1, 7, 16, 17, 33, 50, 80])))
+    kernel, strides = rng.integers(1, 4, 2), rng.integers(1, 3, 2)
+    dilations, pads = rng.integers(1, 3, 2), rng.integers(0, 3, 2)
+    extents = (kernel - 1) * dilations + 1
+    size = np.maximum(rng.choice([1, 3, 5, 12, 21], 2), extents)
+    output = (size + 2 * pads - extents) // strides + 1
+    window = Window(*(tuple(map(int, pair)) for pair in (size, kernel, strides, dilations, pads, output)))
+    largest = 255 if seed % 5 == 0 else int(rng.choice([1, 3, 15, 63, 255]))
+    terms = inputs * int(kernel.prod())
+    weights = rng.integers(-128, 128, (group * each, *map(int, kernel), inputs))
+    weights = np.where(rng.random(weights.shape) < 0.3, -128, weights) if seed % 5 == 0 else weights >> int(rng.integers(0, 7))
+    offset = rng.integers(-1000, 1000, group * each)
+    bound = int(largest * np.abs(weights).reshape(len(weights), terms).sum(axis=1).max() + 1000)
+    epilogue = _epilogue(rng, group * each, bound)
+    x, pixels = int(size.prod()) * group * inputs, int(output.prod()) * group * each
+    zero = int(rng.integers(0, largest + 1))
+    held = Element.SUM if epilogue is None else Element.BYTE
+    end = -(-x // 64) * 64
+    size_of_sums = pixels * (4 if epilogue is None else 1)
+    tensors = (
+        Tensor("x", x, Element.REAL),
+        Tensor("levels", x, Element.BYTE, zero, 0, largest, 0),
+        Tensor("sums", pixels, held, 0, -bound, bound, end),
+        Tensor("y", pixels, Element.REAL),
+    )
+    bounds = np.full(group * each, bound, np.int32)
+    steps = (
+        Quantize(0, 1, 1, False, (), _ONE, np.full(1, zero, np.float32), 0, largest),
+        Product(1, 2, window, group, weights.astype(np.int8), offset.astype(np.int32), -bounds, bounds, epilogue),
+        Dequantize(2, 3, 1, False, np.ones(1), 1.0, np.zeros(1), ()),
+    )
+    arena = end + -(-size_of_sums // 64) * 64
+    return Plan(tensors, steps, (Port("x", 0, (x,)),), (Port("y", 3, (pixels,)),), arena, ())
+
+
+def samples_of(plan: Plan, count: int) -> dict[str, np.ndarray]:
+    """Whole numbers and halves, at the ends of the range and beyond."""
+    rng = np.random.default_rng(count)
+    tensor = plan.tensors[1]
+    levels = rng.integers(-2, 2 * tensor.hi + 4, (count, tensor.elements)) / 2 - tensor.zero
+    return {"x": levels.astype(np.float32)}
+
+
+def _epilogue(rng: np.random.Generator, outputs: int, bound: int) -> Epilogue | None:
+    kind = int(rng.integers(0, 4))
+    if kind == 0:
+        return None
+    if kind == 1:
+        factor, bias = rng.integers(1, 4, outputs), rng.integers(-99, 99, outputs)
+        multiplier = rng.uniform(20, 400, outputs) / bound
+        if 4 * bound > 1 << 24:
+            factor[:] = 1
+        return Epilogue(
+            multiplier=Multiplier(
+                factor.astype(np.int32), bias.astype(np.int32), multiplier.astype(np.float32), 128, 0, int(rng.integers(200, 256))
+            )
+        )
+    count = int(rng.choice([1, 2, 3, 7, 15, 24, 25, 60]))
+    step = rng.choice([-1, 1], (1, outputs))
+    base = np.where(step < 0, count, rng.integers(0, 256 - count, (1, outputs)))
+    values = np.sort(rng.integers(-bound // 2, bound // 2 + 1, (1, outputs, count)), axis=2)
+    values[:, :, -1] = np.where(rng.random((1, outputs)) < 0.2, np.iinfo(np.int32).max, values[:, :, -1])
+    return Epilogue(thresholds=Thresholds(base.astype(np.int32), step.astype(np.int32), values.astype(np.int32)))
