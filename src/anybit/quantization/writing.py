@@ -11,6 +11,7 @@ from anybit.arrays import Array
 from anybit.graph.editor import Editor
 from anybit.grid import Grid
 from anybit.ops.operator import DOMAIN
+from anybit.quantization.branches import branched_from
 from anybit.quantization.calibration import Calibrated, WeightResult
 from anybit.quantization.layers import Layer, layers_of, scale_tensor
 from anybit.quantization.ranges import Range
@@ -56,10 +57,11 @@ def _weights(
 
 def _activation(edit: Editor, model: ir.Model, value: ir.Value, found: Range) -> None:
     """A Quant that all readers of the tensor read in its place; an output of the model stays as it is."""
+    source = branched_from(value)
     quantizer = _quantizer(np.float32(found.scale), found.zero_point, found.grid)
-    made = quant_nodes(edit, value, quantizer, str(value.name))
+    readers = list(value.uses())
+    made = quant_nodes(edit, value if source is None else source, quantizer, str(value.name))
     producer = value.producer()
-    readers = [(node, position) for node, position in value.uses() if node not in made]
     if producer is None:
         first = next(node for node in model.graph)
         edit.insert(made, before=first)
@@ -67,6 +69,8 @@ def _activation(edit: Editor, model: ir.Model, value: ir.Value, found: Range) ->
         edit.insert(made, after=producer)
     for node, position in readers:
         node.replace_input_with(position, made[-1].outputs[0])
+    if source is not None and producer is not None:
+        edit.remove(producer)
 
 
 def _quantizer(scale: object, zero_point: int, grid: Grid) -> Quantizer:
