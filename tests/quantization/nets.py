@@ -88,6 +88,32 @@ def depthwise(*, seed: int = 0) -> onnx.ModelProto:
     return model(nodes, constants, inputs={"x": ["N", 2, 6, 6]}, outputs=["y"], opset=17, imports={"": 17})
 
 
+def squeezed(*, seed: int = 0) -> onnx.ModelProto:
+    """A convolution with a block of squeeze and excitation behind it, as MobileNetV3 has them."""
+    rng = np.random.default_rng(seed)
+    nodes = [
+        node("Conv", ["x", "w0", "b0"], "c0", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node("HardSwish", ["c0"], "h"),
+        node("GlobalAveragePool", ["h"], "p"),
+        node("Conv", ["p", "w1", "b1"], "c1", kernel_shape=[1, 1]),
+        node("Relu", ["c1"], "r1"),
+        node("Conv", ["r1", "w2", "b2"], "c2", kernel_shape=[1, 1]),
+        node("HardSigmoid", ["c2"], "g", alpha=1 / 6, beta=0.5),
+        node("Mul", ["h", "g"], "m"),
+        node("Conv", ["m", "w3"], "y", kernel_shape=[3, 3], group=2),
+    ]
+    constants = {
+        "w0": normal(rng, 8, 2, 3, 3),
+        "b0": normal(rng, 8, scale=0.1),
+        "w1": normal(rng, 4, 8, 1, 1),
+        "b1": normal(rng, 4, scale=0.1),
+        "w2": normal(rng, 8, 4, 1, 1),
+        "b2": normal(rng, 8, scale=0.1),
+        "w3": normal(rng, 6, 4, 3, 3),
+    }
+    return model(nodes, constants, inputs={"x": ["N", 2, 6, 6]}, outputs=["y"], opset=17, imports={"": 17})
+
+
 def attention(*, seed: int = 0, opset: int = 17, features: int = 8) -> onnx.ModelProto:
     """A block of self-attention with LayerNormalization over sequences of any length, so many features."""
     rng, n, m = np.random.default_rng(seed), features, 2 * features
@@ -141,4 +167,4 @@ def outputs_of(proto: onnx.ModelProto) -> list[str]:
     return [o.name for o in proto.graph.output]
 
 
-__all__ = ["TensorProto", "attention", "depthwise", "images", "outputs_of", "recurrent", "residual"]
+__all__ = ["TensorProto", "attention", "depthwise", "images", "outputs_of", "recurrent", "residual", "squeezed"]

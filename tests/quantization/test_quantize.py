@@ -8,7 +8,7 @@ import pytest
 import anybit
 from anybit.errors import InputError, UnsupportedError, UsageError
 from anybit.quantization import FewSamplesWarning, LayerBits, Plan, Recipe, Scales, Target, layers_of, prepare
-from tests.quantization.nets import attention, depthwise, images, recurrent, residual
+from tests.quantization.nets import attention, depthwise, images, recurrent, residual, squeezed
 
 WIDE = np.random.default_rng(7).normal(size=(40, 3, 32)).astype(np.float32)
 SEQUENCES = np.random.default_rng(5).normal(size=(40, 5, 8)).astype(np.float32)
@@ -59,7 +59,9 @@ def test_the_report_measures_the_output(quantized):
     assert sum(t.share for t in quantized.report.tensors) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("net", "x"), [(depthwise, images()), (attention, SEQUENCES), (recurrent, STEPS)])
+@pytest.mark.parametrize(
+    ("net", "x"), [(depthwise, images()), (squeezed, images()), (attention, SEQUENCES), (recurrent, STEPS)]
+)
 def test_what_is_written_is_what_was_calibrated(net, x):
     made = anybit.quantize(net(), x, Recipe(weights=3, activations=4))
     assert made.report.outputs["y"] == pytest.approx(distance(net(), made.model, x), rel=1e-3)
@@ -207,9 +209,27 @@ def test_bad_data_is_refused(data, error, text):
         anybit.quantize(residual(), data, Recipe())
 
 
-def test_constant_data_give_a_model():
-    made = anybit.quantize(residual(), np.zeros((16, 2, 6, 6), np.float32), Recipe(weights=4, activations=4))
+def test_a_gate_multiplies_what_only_pooling_reads_quantised():
+    made = anybit.quantize(squeezed(), images(), Recipe(weights=4, activations=4))
+    makers = {v.name: node for node in made.model.graph for v in node.outputs}
+    pool, gate = (next(n for n in made.model.graph if n.op_type == op) for op in ("GlobalAveragePool", "Mul"))
+    assert makers[pool.inputs[0].name].op_type == "Quant"
+    assert makers[gate.inputs[0].name].op_type == "HardSwish"
+    assert "Identity" not in {node.op_type for node in made.model.graph}
+
+
+@pytest.mark.parametrize("x", [np.zeros((16, 2, 6, 6)), np.full((16, 2, 6, 6), 3.0), images(1), images() * 1e-30])
+@pytest.mark.filterwarnings("ignore::anybit.quantization.FewSamplesWarning")
+def test_data_without_variance_give_a_model(x):
+    x = x.astype(np.float32)
+    made = anybit.quantize(residual(), x, Recipe(weights=4, activations=4))
     assert not anybit.check(made.model)
+    assert distance(residual(), made.model, x) < 0.05
+
+
+def test_numbers_whose_squares_are_infinite_are_refused():
+    with pytest.raises(InputError, match="too large on the calibration data"):
+        anybit.quantize(residual(), images() * np.float32(1e30), Recipe(weights=4, activations=4))
 
 
 def test_few_samples_are_warned_of():

@@ -13,7 +13,7 @@ from anybit.cli.app import app
 from anybit.errors import UnsupportedError, UsageError
 from anybit.quantization import Recipe, blocks_of, divergence, prepare
 from anybit.quantization.sensitivity.measurements import Answers, Subject, _Shipped
-from tests.quantization.nets import depthwise, images, residual
+from tests.quantization.nets import depthwise, images, residual, squeezed
 
 
 def test_fewer_bits_lose_more_and_labels_add_accuracy():
@@ -30,7 +30,7 @@ def test_fewer_bits_lose_more_and_labels_add_accuracy():
             assert row.kl > rows[tensor, 8].kl
 
 
-@pytest.mark.parametrize("net", [residual, depthwise])
+@pytest.mark.parametrize("net", [residual, depthwise, squeezed])
 def test_tensors_of_a_pair_correspond_whatever_their_names(net):
     quantized = anybit.quantize(net(), images(), Recipe(weights=3, activations=4)).model
     plain = anybit.sensitivity(net(), images(), quantized=quantized)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.arrays import Array
+from anybit.errors import InputError
 from anybit.graph.constants import constant
 from anybit.grid import Grid
 from anybit.quantization.accumulator import budget_of
@@ -160,7 +161,7 @@ def on_grid(rounded: Rounded, channels: npt.NDArray[np.intp]) -> Array:
 
 def _rows_of_a_sample(layer: Layer, block: Array) -> int:
     """How many rows a layer reads of one sample."""
-    return 1 if layer.rows is None else layer.rows(block[:1] if block.ndim > 1 else block, 1, 0).shape[1]
+    return 1 if layer.rows is None else layer.rows(block[:1] if block.ndim > 1 else block, 1, 0).shape[2]
 
 
 class _Pass:
@@ -309,6 +310,11 @@ class _Pass:
             x = floats.read(number)
             xq = x if quantized is floats else quantized.read(number)
             moments.add(layer, xq, x, every=every, offset=number * _STRIDE)
+        if not moments.is_finite:
+            where = f"tensor '{layer.source.name}'"
+            raise InputError(
+                "too large on the calibration data", node=where, expected="numbers whose squares are finite"
+            )
         return moments
 
     def _last_readers(self) -> Mapping[int, Sequence[ir.Value]]:

@@ -35,7 +35,7 @@ class Layer:
         matrix: The weights as (groups, K, columns).
         tensor: The weights back in their own shape.
         channels: For each group and column, the number of the output channel.
-        rows: Of what the layer reads about every n-th row, from an offset on, as (groups, rows, K); None where rounding
+        rows: Of what the layer reads about every n-th row, from an offset on, as (groups, K, rows); None where rounding
             knows nothing of it.
     """
 
@@ -117,11 +117,13 @@ def _conv(node: ir.Node) -> Layer | None:
         padded = np.pad(x, [(0, 0), (0, 0), *padding]) if any(map(any, padding)) else x
         chosen = _spread(windows.output, every, offset)
         per_group = x.shape[1] // groups
-        lead = (len(x), groups, per_group)
-        taps = [padded[(..., *seen)][(..., *chosen)].reshape(*lead, -1) for _, seen in windows.taps()]
-        stacked = np.stack(taps, axis=3) if len(taps) > 1 else taps[0][:, :, :, None]
-        # from (samples, groups, channels, taps, positions)
-        return stacked.transpose(1, 0, 4, 2, 3).reshape(groups, -1, per_group * len(taps))
+        seen = [padded[(..., *tap)][(..., *chosen)] for _, tap in windows.taps()]
+        positions = seen[0].shape[2:]
+        result = np.empty((groups, per_group, len(seen), len(x), *positions), x.dtype)
+        for number, tap in enumerate(seen):
+            by_group = tap.reshape(len(x), groups, per_group, *positions)
+            result[:, :, number] = np.moveaxis(by_group, 0, 2)
+        return result.reshape(groups, per_group * len(seen), -1)
 
     return Layer(
         node=node,
@@ -158,7 +160,7 @@ def _conv_transpose(node: ir.Node) -> Layer | None:
 
     def rows(x: Array, every: int, offset: int) -> Array:
         flat = x[(..., *_spread(x.shape[2:], every, offset))].reshape(len(x), groups, x.shape[1] // groups, -1)
-        return flat.transpose(1, 0, 3, 2).reshape(groups, -1, x.shape[1] // groups)
+        return flat.transpose(1, 2, 0, 3).reshape(groups, x.shape[1] // groups, -1)
 
     channels = np.arange(groups * shape[1]).reshape(groups, shape[1])
     return Layer(
@@ -215,7 +217,7 @@ def _dense(node: ir.Node, weights: Array, bias: ir.Value | None, *, transposed: 
         matrix=lambda w: (w.T if transposed else w)[None],
         tensor=lambda m: np.ascontiguousarray(m[0].T if transposed else m[0]),
         channels=np.arange(columns)[None],
-        rows=lambda x, every, offset: x.reshape(1, -1, x.shape[-1])[:, offset % every :: every],
+        rows=lambda x, every, offset: x.reshape(1, -1, x.shape[-1])[:, offset % every :: every].swapaxes(1, 2),
     )
 
 

@@ -20,11 +20,14 @@ _ROWS_PER_INPUT = 12
 class Moments:
     """Sums over rows xq of quantised and xf of float inputs, in float64; products of a block are summed in float32.
 
+    Products are those of what a row is away from an origin near the mean: inputs that hardly change have small ones.
+
     Attributes:
-        quantized: sum of xq xq', (G, K, K).
-        mixed: sum of xq xf', (G, K, K).
-        sum_quantized: sum of xq over the same rows, (G, K).
-        sum_float: sum of xf, (G, K).
+        quantized: sum of (xq - o)(xq - o)', (G, K, K).
+        mixed: sum of (xq - o)(xf - o)', (G, K, K).
+        sum_quantized: sum of xq - o over the same rows, (G, K).
+        sum_float: sum of xf - o, (G, K).
+        origin: o, the mean of xq over the rows of the first block, (G, K).
         rows: How many rows these are.
         mean_quantized: sum of xq over all rows, (G, K).
         mean_float: sum of xf over all rows, (G, K).
@@ -37,6 +40,7 @@ class Moments:
     sum_float: Float64s
     mean_quantized: Float64s
     mean_float: Float64s
+    origin: Float64s
     rows: int = 0
     all_rows: int = 0
 
@@ -44,26 +48,35 @@ class Moments:
     def of(cls, groups: int, inputs: int) -> Moments:
         """No rows yet."""
         square, line = (groups, inputs, inputs), (groups, inputs)
-        a, b, c, d = (np.zeros(line) for _ in range(4))
-        return cls(np.zeros(square), np.zeros(square), a, b, c, d)
+        a, b, c, d, e = (np.zeros(line) for _ in range(5))
+        return cls(np.zeros(square), np.zeros(square), a, b, c, d, e)
 
     def add(self, layer: Layer, quantized: Array, floats: Array, *, every: int, offset: int = 0) -> None:
         """Adds what a layer reads of a block: some rows to the products, all rows to the means."""
         if layer.rows is None:
             return
         xq = np.asarray(layer.rows(quantized, every, offset), np.float32)
-        xf = xq if floats is quantized else np.asarray(layer.rows(floats, every, offset), np.float32)
-        transposed = xq.swapaxes(1, 2)
-        self.quantized += transposed @ xq
-        self.mixed += transposed @ xf
-        self.sum_quantized += xq.sum(axis=1, dtype=np.float64)
-        self.sum_float += xf.sum(axis=1, dtype=np.float64)
-        self.rows += xq.shape[1]
+        if not self.rows and xq.shape[2]:
+            self.origin = xq.mean(axis=2, dtype=np.float64).astype(np.float32).astype(np.float64)
+        origin = self.origin.astype(np.float32)[:, :, None]
+        xq = xq - origin
+        xf = xq if floats is quantized else np.asarray(layer.rows(floats, every, offset), np.float32) - origin
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.quantized += xq @ xq.swapaxes(1, 2)
+            self.mixed += xq @ xf.swapaxes(1, 2)
+        self.sum_quantized += xq.sum(axis=2, dtype=np.float64)
+        self.sum_float += xf.sum(axis=2, dtype=np.float64)
+        self.rows += xq.shape[2]
         total_q, rows = _row_sums(layer, quantized)
         total_f = total_q if floats is quantized else _row_sums(layer, floats)[0]
         self.mean_quantized += total_q
         self.mean_float += total_f
         self.all_rows += rows
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether no product left the range of float32."""
+        return bool(np.isfinite(self.quantized).all() and np.isfinite(self.mixed).all())
 
     def centred(self) -> tuple[Float64s, Float64s]:
         """Covariances of xq with xq and with xf: what matters where a bias makes up for the means."""
@@ -76,8 +89,10 @@ class Moments:
 
     def plain(self) -> tuple[Float64s, Float64s]:
         """Means of products of xq with xq and with xf."""
+        h, c = self.centred()
         count = max(self.rows, 1)
-        return self.quantized / count, self.mixed / count
+        mean_q, mean_f = self.sum_quantized / count + self.origin, self.sum_float / count + self.origin
+        return h + mean_q[:, :, None] * mean_q[:, None, :], c + mean_q[:, :, None] * mean_f[:, None, :]
 
 
 def _row_sums(layer: Layer, x: Array) -> tuple[Float64s, int]:
@@ -85,7 +100,7 @@ def _row_sums(layer: Layer, x: Array) -> tuple[Float64s, int]:
     if layer.rows is None or x.ndim < 2:
         return np.zeros(0), 0
     rows = layer.rows(x.sum(axis=0, keepdims=True, dtype=np.float64), 1, 0)
-    return rows.sum(axis=1), rows.shape[1] * len(x)
+    return rows.sum(axis=2), rows.shape[2] * len(x)
 
 
 def row_step(rows: int, inputs: int) -> int:

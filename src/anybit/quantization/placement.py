@@ -13,9 +13,9 @@ from anybit.ops.registry import QUANTIZERS
 from anybit.ops.traits import MOVING
 from anybit.quantization.layers import Layer, layers_of
 
+POOLS = frozenset(("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "LpPool", "GlobalLpPool"))
 _PRODUCTS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"))
 _SUMS = frozenset(("Add", "Sub", "Sum", "Concat"))
-_POOLS = frozenset(("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "LpPool", "GlobalLpPool"))
 _KEEPING = MOVING - {"Pad"}
 _QUANTIZERS = frozenset(("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"))
 
@@ -46,7 +46,7 @@ def place(model: ir.Model) -> Placement:
     layers = [layer for node in model.graph for layer in layers_of(node)]
     wanted: dict[ir.Value, ir.Node] = {}
     for node in model.graph:
-        for value in _read_through_quantizers(node):
+        for value in read_through_quantizers(node):
             wanted.setdefault(value, node)
     on_grid: set[ir.Value] = set()
     placed: dict[ir.Value, ir.Node] = {}
@@ -60,12 +60,13 @@ def place(model: ir.Model) -> Placement:
     return Placement(tuple(layers), placed, first, last)
 
 
-def _read_through_quantizers(node: ir.Node) -> Iterator[ir.Value]:
+def read_through_quantizers(node: ir.Node) -> Iterator[ir.Value]:
+    """The computed tensors that a node reads and that get a quantiser for its sake."""
     if node.domain != "":
         return
     if node.op_type in _PRODUCTS:
         yield from (v for v in node.inputs[:2] if v is not None and _is_float_activation(v))
-    elif node.op_type in _POOLS:
+    elif node.op_type in POOLS:
         yield from (v for v in node.inputs[:1] if v is not None and _is_float_activation(v))
     elif node.op_type in _SUMS:
         moving = [v for v in node.inputs if v is not None and _is_float_activation(v)]

@@ -19,6 +19,7 @@ from anybit.graph.editor import Editor
 from anybit.graph.names import Names
 from anybit.io.load import ModelSource
 from anybit.passes.lowering.fold_batch_norm import FoldBatchNorm
+from anybit.quantization.branches import branch_pooled
 from anybit.quantization.layers import layers_of
 from anybit.quantization.placement import Placement, place
 from anybit.quantization.strip import strip_quantizers
@@ -66,6 +67,7 @@ def prepare(model: ModelSource, *, requantize: bool = False) -> Prepared:
     FoldBatchNorm(quantized=False, float_weights=True)(current)
     _give_biases(current)
     _separate(current)
+    branch_pooled(current)
     RemoveUnused()(current)
     InferShapes()(current)
     work, free = _with_free_batch(current)

@@ -18,6 +18,8 @@ Float64s = npt.NDArray[np.float64]
 _BINS = 2048
 _SAMPLED = 1 << 17  # elements of a block that are counted in the histogram; all of them bound the range
 _SHRINKS = np.concatenate([np.linspace(0.08, 0.3, 12, endpoint=False), np.linspace(0.3, 1.0, 57)])
+_COARSE = np.geomspace(0.08, 1.1, 20)
+_FINE = np.geomspace(0.88, 1.14, 14)
 _WORTH = 0.7  # an asymmetric grid is taken where its squared error is below this share of the symmetric one's
 
 
@@ -178,16 +180,19 @@ def _search(values: Float64s, counts: Float64s, grid: Grid, whole: float, scales
 
 def _asymmetric(values: Float64s, counts: Float64s, bits: int, low: float, high: float) -> Range:
     grid = Grid(bits, signed=False)
+    whole = (high - min(low, 0.0)) / grid.hi
     best = Range(grid, 1.0, 0, math.inf)
     for zero_point in range(0, grid.hi + 1, 2 if bits <= 5 else 1 << (bits - 4)):
-        needed = max(high / max(grid.hi - zero_point, 0.5), -low / max(zero_point, 0.5))
-        least = max(1e-30, min(high / max(grid.hi - zero_point, 0.5), -low / max(zero_point, 0.5)))
-        share = max(0.15, min(0.5, least / needed))
-        tried = (needed * np.linspace(share, 1.0, 24)).astype(np.float32).astype(np.float64)
-        steps = tried[:, None]
-        q = np.clip(np.rint(values / steps) + zero_point, grid.lo, grid.hi) - zero_point
-        error = (q * steps - values) ** 2 @ counts
-        chosen = int(error.argmin())
-        if error[chosen] < best.error:
-            best = Range(grid, float(tried[chosen]), zero_point, float(error[chosen]))
-    return best
+        best = _better(best, values, counts, zero_point, whole * _COARSE)
+    return _better(best, values, counts, best.zero_point, best.scale * _FINE)
+
+
+def _better(best: Range, values: Float64s, counts: Float64s, zero_point: int, scales: Float64s) -> Range:
+    """The quantiser with the zero point and the best of the scales, where it is better than the one so far."""
+    grid = best.grid
+    tried = np.maximum(scales.astype(np.float32), np.finfo(np.float32).tiny).astype(np.float64)
+    steps = tried[:, None]
+    q = np.clip(np.rint(values / steps) + zero_point, grid.lo, grid.hi) - zero_point
+    error = (q * steps - values) ** 2 @ counts
+    chosen = int(error.argmin())
+    return Range(grid, float(tried[chosen]), zero_point, float(error[chosen])) if error[chosen] < best.error else best

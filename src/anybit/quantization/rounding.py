@@ -151,18 +151,19 @@ def with_feedback(
     order = np.argsort(-np.einsum("gkk->gk", h), axis=1, kind="stable")
     sorted_h = np.take_along_axis(np.take_along_axis(h, order[:, :, None], 1), order[:, None, :], 2)
     left = np.take_along_axis(weights, order[:, :, None], 1).copy()
-    inverse = np.linalg.inv(damped(sorted_h))
-    upper = np.linalg.cholesky((inverse + inverse.swapaxes(1, 2)) / 2).swapaxes(1, 2)
+    upper = _factor_of_inverse(sorted_h)
     whole_step = scales[_by_weight(channels, weights.shape)]
     step = np.take_along_axis(whole_step, order[:, :, None], 1)
     q = np.zeros((groups, inputs, columns))
     spent = _Spent(groups, columns, budget)
+    lo, hi = float(grid.lo), float(grid.hi)
     block = 64
     for start in range(0, inputs, block):
         stop = min(start + block, inputs)
         errors = np.empty((groups, stop - start, columns))
         for k in range(start, stop):
-            rounded = spent.limited(np.clip(np.rint(left[:, k] / step[:, k]), grid.lo, grid.hi))
+            nearest = np.rint(left[:, k] / step[:, k])
+            rounded = spent.limited(np.minimum(np.maximum(nearest, lo), hi))
             q[:, k] = rounded
             error = (left[:, k] - rounded * step[:, k]) / upper[:, k, k, None]
             errors[:, k - start] = error
@@ -173,6 +174,19 @@ def with_feedback(
     integers = np.empty_like(q)
     np.put_along_axis(integers, order[:, :, None], q, 1)
     return Rounded(integers, scales, integers * whole_step)
+
+
+def _factor_of_inverse(h: Float64s) -> Float64s:
+    """U with U' U = (H + d)^-1, upper triangular; d grows where rounding errors leave H indefinite."""
+    share = _DAMPING
+    while True:
+        inverse = np.linalg.inv(damped(h, share))
+        try:
+            return np.asarray(np.linalg.cholesky((inverse + inverse.swapaxes(1, 2)) / 2).swapaxes(1, 2), np.float64)
+        except np.linalg.LinAlgError:
+            if share > h.shape[1]:
+                raise
+            share *= 10
 
 
 class _Spent:
@@ -231,9 +245,10 @@ def descended(
     q = start.integers.copy()
     step = start.scales[channels]
     diagonal = np.einsum("gkk->gk", h)
-    diagonal = np.where(diagonal > 0, diagonal, 1.0)
+    curvature = np.where(diagonal > 0, diagonal, 1.0)[:, :, None] * step[:, None]
     slope = h @ (q * step[:, None] - target)
     spent = _Spent.of(q, budget)
+    lo, hi = float(grid.lo), float(grid.hi)
     block = 32
     for _ in range(sweeps):
         moved = False
@@ -243,17 +258,18 @@ def descended(
             inner = slope[:, first:stop].copy()
             for k in range(first, stop):
                 old = q[:, k]
-                best = np.rint(old - inner[:, k - first] / (diagonal[:, k, None] * step))
-                best = np.clip(best, grid.lo, grid.hi)
+                best = np.rint(old - inner[:, k - first] / curvature[:, k])
+                best = np.minimum(np.maximum(best, lo), hi)
                 if budget is not None:
                     spent.add(old, -1)
                     best = spent.limited(best)
-                if (best == old).all():
+                steps = best - old
+                if not steps.any():
                     continue
                 moved = True
-                delta = (best - old) * step
+                delta = steps * step
                 change[:, k - first] = delta
-                inner += h[:, first:stop, k, None] * delta[:, None]
+                inner[:, k - first + 1 :] += h[:, k + 1 : stop, k, None] * delta[:, None]
                 q[:, k] = best
             if change.any():
                 slope += h[:, :, first:stop] @ change

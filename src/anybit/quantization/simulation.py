@@ -256,7 +256,7 @@ class Simulation:
                 self._moments[name] = None
                 return None
             first = stream.raw(0)
-            rows = layer.rows(first[:1] if first.ndim > 1 else first, 1, 0).shape[1] * self.samples
+            rows = layer.rows(first[:1] if first.ndim > 1 else first, 1, 0).shape[2] * self.samples
             for number, block in enumerate(stream):
                 moments.add(layer, block, block, every=row_step(rows, weights.shape[1]), offset=7 * number)
             self._moments[name] = moments.plain()[0]

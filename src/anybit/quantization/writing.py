@@ -11,6 +11,7 @@ from anybit.arrays import Array
 from anybit.graph.editor import Editor
 from anybit.grid import Grid
 from anybit.ops.operator import DOMAIN
+from anybit.quantization.branches import branched_from
 from anybit.quantization.calibration import Calibrated, WeightResult
 from anybit.quantization.layers import Layer, layers_of, scale_tensor
 from anybit.quantization.ranges import Range
@@ -56,8 +57,12 @@ def _weights(
 
 def _activation(edit: Editor, value: ir.Value, found: Range) -> None:
     """A Quant that all readers of the tensor read in its place; an output of the model stays as it is."""
+    source = branched_from(value)
     quantizer = _quantizer(np.float32(found.scale), found.zero_point, found.grid)
-    edit.insert_behind(value, quant_nodes(edit, value, quantizer, str(value.name)))
+    producer = value.producer()
+    edit.insert_behind(value, quant_nodes(edit, value if source is None else source, quantizer, str(value.name)))
+    if source is not None and producer is not None:
+        edit.remove(producer)
 
 
 def _quantizer(scale: object, zero_point: int, grid: Grid) -> Quantizer:

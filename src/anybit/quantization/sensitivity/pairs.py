@@ -19,6 +19,7 @@ from anybit.grid import Grid
 from anybit.io.load import ModelSource
 from anybit.ops.calls import is_call
 from anybit.ops.quant import QUANT, reference
+from anybit.quantization.branches import branched_from
 from anybit.quantization.layers import Layer
 from anybit.quantization.prepare import Prepared, prepare
 from anybit.quantization.ranges import Range
@@ -96,8 +97,9 @@ def paired(prepared: Prepared, quantized: ModelSource) -> Pair:
             on_weights[str(node.outputs[0].name)] = read.grid.bits
     other = prepare(quantized, requantize=True)
     activations: dict[str, StatedRange] = {}
+    copied = {str(v.name): source.name for v in other.placement.activations if (source := branched_from(v)) is not None}
     for ours, theirs in _in_order(_activations(prepared), _activations(other)):
-        quantizer = stated.get(theirs)
+        quantizer = stated.get(str(copied.get(theirs, theirs)))
         if quantizer is not None:
             activations[ours] = StatedRange(quantizer.grid or Grid(8, signed=True), 1.0, 0, 0.0, quantizer)
     weights: dict[str, tuple[int, Array]] = {}
