@@ -17,6 +17,7 @@ from tests.targets.hls4ml.feature import Feature
 from tests.targets.hls4ml.features_forks import FORKS
 from tests.targets.hls4ml.features_images import IMAGES
 from tests.targets.hls4ml.features_layers import LAYERS
+from tests.targets.hls4ml.nets import Net
 
 FEATURES = [*LAYERS, *FORKS, *IMAGES]
 REFUSED = [f for f in FEATURES if f.refused is not None]
@@ -39,6 +40,16 @@ def test_what_hls4ml_cannot_do_is_refused_by_name(feature: Feature):
     assert all(f.node for f in errors)
     assert not handover.ready
     assert handover.comparison is None
+
+
+@pytest.mark.parametrize("name", ["max pool padded", "max pool ceil", "thresholds, too many to copy"])
+def test_what_only_a_stream_cannot_do_is_refused_for_it_alone(name: str):
+    many = Net(6).quant().dense(6, 4)
+    many.op("MultiThreshold", many.const([np.arange(8)]), domain="qonnx.custom_op.general")
+    net = next((f.make() for f in FEATURES if f.name == name), many)
+    assert prepare_hls4ml(net.proto()).ready
+    handover = prepare_hls4ml(net.proto(), io_type=IoType.STREAM)
+    assert {f.rule for f in handover.findings if f.severity is Severity.ERROR} == {"stream"}
 
 
 @pytest.mark.slow
