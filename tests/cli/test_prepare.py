@@ -92,6 +92,25 @@ def test_hls4ml_writes_what_is_ready_or_says_why_not(net, tmp_path):
     assert (tmp_path / "out.onnx").exists() == (result.exit_code == 0)
 
 
+def test_hls4ml_writes_a_project_into_a_folder(net, tmp_path):
+    result = run("hls4ml", net, "-o", tmp_path / "made", "--io-type", "stream", "--reuse", "2", "--json")
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.output)
+    assert printed["output"] == str(tmp_path / "made")
+    assert printed["configuration"]["LayerName"]["MatMul_0"]["ReuseFactor"] == 2
+    assert "IOType: io_stream" in (tmp_path / "made" / "hls4ml_config.yml").read_text()
+    assert (tmp_path / "made" / "build.py").exists()
+    assert isinstance(run("hls4ml", net, "-o", tmp_path / "made", "--io-type", "fast").exception, UsageError)
+    assert run("hls4ml", net, "-o", tmp_path / "made", "--reuse", "0").exit_code == 2
+
+
+def test_hls4ml_writes_no_project_of_what_is_not_ready(softmax, tmp_path):
+    result = run("hls4ml", softmax, "-o", tmp_path / "made")
+    assert result.exit_code == 1
+    assert "cut it off with --logits" in result.output
+    assert not (tmp_path / "made").exists()
+
+
 def test_hls4ml_chooses_the_precision_by_the_range_of_the_input(net, tmp_path):
     narrow, wide = (
         json.loads(run("hls4ml", net, "-o", tmp_path / "out.onnx", "--json", "--input-range", f"x={r}").output)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from anybit.number_formats import NumberFormat
     from anybit.runtime.compare import Comparison
     from anybit.targets.handover import Handover
+    from anybit.targets.hls4ml.handover import Hls4mlHandover
+    from anybit.targets.hls4ml.project.document import Document
     from anybit.targets.project import Project
 
 LogitsOption = Annotated[
@@ -108,7 +110,7 @@ def hls4ml(
     )
     if handover.ready and output.suffix != ".onnx":
         write_hls4ml_project(handover, output)
-    _finish(handover, output, as_json=json, written=output.suffix != ".onnx")
+    _finish(handover, output, as_json=json, written=output.suffix != ".onnx", configuration=_told(handover))
 
 
 @prepare.command()
@@ -162,7 +164,21 @@ def _input_types(entries: Sequence[str]) -> dict[str, NumberFormat]:
     return {name: parse_number_format(text) for name, _, text in pairs}
 
 
-def _finish(handover: Handover, output: Path, *, as_json: bool, written: bool = False) -> None:
+def _told(handover: Hls4mlHandover) -> Document | None:
+    """What hls4ml is told of each layer."""
+    from anybit.targets.hls4ml.project.document import hls_config
+
+    return None if handover.configuration is None else hls_config(handover.configuration)
+
+
+def _finish(
+    handover: Handover,
+    output: Path,
+    *,
+    as_json: bool,
+    written: bool = False,
+    configuration: Document | None = None,
+) -> None:
     """Writes the model if it is ready and not written yet, and prints what came of it."""
     if handover.ready and not written:
         anybit.save(handover.model, output)
@@ -174,6 +190,7 @@ def _finish(handover: Handover, output: Path, *, as_json: bool, written: bool = 
                 "findings": handover.findings,
                 "comparison": handover.comparison,
                 "precision": handover.precision,
+                **({} if configuration is None else {"configuration": configuration}),
             }
         )
     else:

@@ -9,6 +9,7 @@ import pytest
 
 import anybit
 from anybit.errors import Severity
+from anybit.targets import IoType
 from anybit.targets.hls4ml.prepare import prepare_hls4ml
 from tests.environments import environment
 from tests.targets.hls4ml.emulation import REQUIREMENTS, Job, emulate
@@ -16,11 +17,19 @@ from tests.targets.hls4ml.feature import Feature
 from tests.targets.hls4ml.features_forks import FORKS
 from tests.targets.hls4ml.features_images import IMAGES
 from tests.targets.hls4ml.features_layers import LAYERS
+from tests.targets.hls4ml.nets import Net
 
 FEATURES = [*LAYERS, *FORKS, *IMAGES]
 REFUSED = [f for f in FEATURES if f.refused is not None]
 TAKEN = [f for f in FEATURES if f.refused is None]
-PARTS = 4
+PARTS = 2  # each is one run of g++: most of what they cost is the same headers again
+# Compiled in io_stream, too.
+STREAMED = (
+    *("residual 0.25", "concat", "output in the middle", "bias", "thresholds", "Abs", "rounding UP signed 1"),
+    *("conv", "conv relu conv", "conv bias", "depthwise quantised", "max pool", "average pool", "flatten", "mean"),
+    *("conv residual", "conv norm bipolar", "conv of one dimension"),
+)
+JOBS = [*((f, IoType.PARALLEL) for f in TAKEN), *((f, IoType.STREAM) for f in TAKEN if f.name in STREAMED)]
 
 
 @pytest.mark.parametrize("feature", REFUSED, ids=lambda f: f.name)
@@ -33,21 +42,32 @@ def test_what_hls4ml_cannot_do_is_refused_by_name(feature: Feature):
     assert handover.comparison is None
 
 
+@pytest.mark.parametrize("name", ["max pool padded", "max pool ceil", "thresholds, too many to copy"])
+def test_what_only_a_stream_cannot_do_is_refused_for_it_alone(name: str):
+    many = Net(6).quant().dense(6, 4)
+    many.op("MultiThreshold", many.const([np.arange(8)]), domain="qonnx.custom_op.general")
+    net = next((f.make() for f in FEATURES if f.name == name), many)
+    assert prepare_hls4ml(net.proto()).ready
+    handover = prepare_hls4ml(net.proto(), io_type=IoType.STREAM)
+    assert {f.rule for f in handover.findings if f.severity is Severity.ERROR} == {"stream"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_what_is_taken_comes_out_right(part: int, tmp_path: Path):
-    features = TAKEN[part::PARTS]
+    listed = JOBS[part::PARTS]
     jobs, expected = [], []
-    for feature in features:
+    for feature, io_type in listed:
         net = feature.make()
         proto = net.proto(*net.outputs)
         x = net.feed(step=0.0 if feature.tolerance else feature.step)
-        handover = prepare_hls4ml(proto)
+        handover = prepare_hls4ml(proto, io_type=io_type)
         assert handover.ready, (feature.name, [str(f) for f in handover.findings])
         jobs.append(Job(handover, {"x": x}))
         expected.append(list(anybit.run(proto, {"x": x}, engine="reference").values()))
-    results = emulate(jobs, environment("hls4ml", REQUIREMENTS), tmp_path)
-    wrong = [f"{f.name}: {w}" for f, e, r in zip(features, expected, results, strict=True) if (w := _wrong(f, e, r))]
+    results = emulate(jobs, environment("hls4ml", REQUIREMENTS), tmp_path, optimisation="-O0")
+    checked = zip(listed, expected, results, strict=True)
+    wrong = [f"{f.name}, {io.value}: {w}" for (f, io), e, r in checked if (w := _wrong(f, e, r))]
     assert not wrong, "\n".join(wrong)
 
 

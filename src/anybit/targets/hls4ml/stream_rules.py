@@ -9,15 +9,21 @@ import onnx_ir as ir
 from anybit.errors import Finding
 from anybit.graph.walk import label
 
+_MOST_READERS = 7  # of a stream that hls4ml copies
+_HINT = "ask for io_parallel (--io-type parallel)"
+
 
 def stream(node: ir.Node) -> Iterator[Finding]:
     """Findings about one node of a prepared model."""
-    if node.op_type == "MaxPool" and any(node.attributes.get_ints("pads", ())):
-        yield Finding(
-            rule="stream",
-            node=label(node),
-            problem="a pool with padding, which hls4ml does not have in io_stream",
-            got=f"pads {list(node.attributes.get_ints('pads', ()))}",
-            expected="none",
-            hint="ask for io_parallel (--io-type parallel)",
-        )
+    pads = list(node.attributes.get_ints("pads", ()))
+    if node.op_type == "MaxPool" and any(pads):
+        problem = "a pool with padding, which hls4ml does not have in io_stream"
+        yield Finding(rule="stream", node=label(node), problem=problem, got=f"pads {pads}", expected="none", hint=_HINT)
+    for value in node.outputs:
+        readers = len(value.uses()) + value.is_graph_output()
+        if readers > _MOST_READERS:
+            problem = "an output with more readers than hls4ml copies a stream for"
+            expected = f"up to {_MOST_READERS}"
+            yield Finding(
+                rule="stream", node=label(node), problem=problem, got=str(readers), expected=expected, hint=_HINT
+            )
