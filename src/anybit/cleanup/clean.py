@@ -7,12 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import onnx_ir as ir
 
 from anybit.arguments import checked
+from anybit.cleanup.fold_branches import FoldBranches
 from anybit.cleanup.fold_constants import FoldConstants
 from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.cleanup.fold_transpose import FoldTranspose
 from anybit.cleanup.infer_shapes import InferShapes
+from anybit.cleanup.merge_equal_nodes import MergeEqualNodes
 from anybit.cleanup.merge_initializers import MergeInitializers
+from anybit.cleanup.merge_movements import MergeMovements
 from anybit.cleanup.merge_quantizers import MergeQuantizers
+from anybit.cleanup.merge_slices import MergeSlices
 from anybit.cleanup.remove_identities import RemoveIdentities
 from anybit.cleanup.remove_unused import RemoveUnused
 from anybit.cleanup.set_batch import SetBatch
@@ -72,8 +76,12 @@ def clean_passes(
     steps += [
         FoldShapes(),
         FoldConstants(keep_quantizers=not fold_quantizers),
+        FoldBranches(),
         FoldTranspose(),
         RemoveIdentities(),
+        MergeMovements(),
+        MergeSlices(),
+        MergeEqualNodes(),
         MergeQuantizers(),
         MergeInitializers(),
         RemoveUnused(),

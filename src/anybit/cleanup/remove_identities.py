@@ -14,6 +14,7 @@ from anybit.graph.constants import constant
 from anybit.ops.zero_sign import is_negative_zero, tensors_of_told_zeros
 
 _FIRST_INFERENCE_ONLY_DROPOUT = 12  # before it, Dropout had no training mode
+_END = 2**31 - 1  # of an axis, as exporters spell it: this or more
 _FIRST_UNBOUNDED_CLIP = 11  # before it, Clip without bounds made the largest finite number of infinity
 
 
@@ -99,12 +100,24 @@ def _free_dimensions(shape: ir.Shape) -> int:
 
 
 def _slice(node: ir.Node, opset: int) -> bool:
-    """A slice with positive steps that keeps every extent keeps every element."""
+    """A slice with positive steps that keeps every extent, or takes all from first to last, keeps every element."""
+    if _takes_all(node):
+        return True
     steps = constant(node.inputs[4]) if len(node.inputs) > 4 else None
     forward = len(node.inputs) < 5 or node.inputs[4] is None or (steps is not None and bool((steps > 0).all()))
     before = node.inputs[0]
     known = before is not None and before.shape is not None and _free_dimensions(before.shape) == 0
     return forward and known and _same_shape(node, opset)
+
+
+def _takes_all(node: ir.Node) -> bool:
+    """Whether starts, ends and steps say: from 0 to the end of the axis, one by one."""
+    starts, ends = (constant(v) for v in (*node.inputs, None, None)[1:3])
+    steps = constant(node.inputs[4]) if len(node.inputs) > 4 else None
+    unit = len(node.inputs) < 5 or node.inputs[4] is None or (steps is not None and bool((steps == 1).all()))
+    if starts is None or ends is None or not unit:
+        return False
+    return bool((starts == 0).all() and (ends >= _END).all())
 
 
 def _pad(node: ir.Node, opset: int) -> bool:

@@ -9,7 +9,6 @@ import typer
 
 import anybit
 from anybit.cli.output import FINDINGS, JsonOption, print_json, print_table, progress, say
-from anybit.io.files.arrays import read_arrays
 
 
 def compare(
@@ -29,6 +28,8 @@ def compare(
     json: JsonOption = False,
 ) -> None:
     """Outputs element by element: largest difference, how many differ, in steps of the grid. Exit code 1 if any do."""
+    from anybit.io.files.arrays import read_arrays
+
     feeds = None if inputs is None else read_arrays(inputs)
     arrays = () if feeds is None else feeds.values() if isinstance(feeds, dict) else (feeds,)
     given = max((array.shape[0] for array in arrays if array.ndim), default=samples)

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import numpy.typing as npt
 import typer
 
 from anybit.errors import UsageError
-from anybit.io.files.arrays import read_arrays
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from anybit.analysis.values.input_range import InputRange
 
 RangeOption = Annotated[
@@ -69,7 +68,10 @@ def _refused(text: str) -> UsageError:
 
 
 def _of_file(name: str, path: Path) -> InputRange:
+    import numpy as np
+
     from anybit.analysis.values.input_range import InputRange
+    from anybit.io.files.arrays import read_arrays
 
     arrays = read_arrays(path)
     bounds = arrays if isinstance(arrays, Mapping) else _rows(arrays)

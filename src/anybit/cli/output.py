@@ -7,34 +7,22 @@ import enum
 import json
 import math
 import zipfile
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import numpy.typing as npt
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
 
 from anybit.cli.streams import write
 from anybit.errors import ModelFileError, visible
 from anybit.io.files.whole import whole
-from anybit.number_formats import NumberFormat
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+    from rich.console import Console
+
     from anybit.passes.apply import AppliedPass
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the figures as JSON on stdout.")]
@@ -46,6 +34,8 @@ FINDINGS = 1
 """Exit code for findings, mismatches and refusals."""
 
 _PROBE_WIDTH = 100
+_LEAST_NAME = 16  # letters that a name is not shortened below
+_BETWEEN = 2  # letters between columns
 
 
 def say(*lines: object, error: bool = False) -> None:
@@ -67,6 +57,8 @@ def print_json(value: object) -> None:
 
 
 def _plain(value: Any) -> Any:
+    from anybit.number_formats import NumberFormat
+
     # msgspec.to_builtins keeps infinities, and takes a number format apart, since it is a dataclass: no hook sees them
     match value:
         case enum.Enum():
@@ -90,18 +82,56 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints a table on stdout; numbers are aligned to the right."""
+    """Prints a table on stdout; numbers are aligned to the right, and long names shortened in the middle on a terminal.
+
+    Nothing is shortened where stdout is no terminal.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(header_style="dim", box=None, pad_edge=False)
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(cell)) for cell in row))
     console = _console()
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    for row in fitted(columns, cells, console.width) if console.is_terminal else cells:
+        table.add_row(*map(Text, row))
     with console.capture() as drawn:
         console.print(Text(_title(title), style="bold"))
         console.print(table)
     write(drawn.get())
+
+
+def fitted(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    """The cells of a table, the widest columns shortened until a line of it has at most `width` letters.
+
+    No column becomes narrower than its title, or than what tells names apart.
+    """
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    least = [max(len(title), _LEAST_NAME) for title in columns]
+    excess = sum(widths) + _BETWEEN * (len(widths) - 1) - width
+    while excess > 0:
+        spare = [have - need for have, need in zip(widths, least, strict=True)]
+        widest = max(range(len(widths)), key=lambda k: widths[k] if spare[k] > 0 else -1)
+        if spare[widest] <= 0:
+            break
+        widths[widest] -= 1
+        excess -= 1
+    return [[shortened(cell, widths[k]) for k, cell in enumerate(row)] for row in rows]
+
+
+def shortened(text: str, width: int) -> str:
+    """A text of at most `width` letters: its middle is left out, since names differ at their ends.
+
+    Example:
+        >>> shortened("encoder/layer.0/attention/output", 16)
+        'encoder…n/output'
+    """
+    if len(text) <= width:
+        return text
+    front = (width - 1) // 2
+    return f"{text[:front]}…{text[len(text) - (width - 1 - front) :]}"
 
 
 def print_long_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -135,52 +165,32 @@ def print_steps(steps: Sequence[AppliedPass], output: Path, *, as_json: bool) ->
 
 def _console() -> Console:
     """Standard output; at a fixed width where it is no terminal, so that nothing is cut off in a pipe."""
+    from rich.console import Console
+
     probe = Console(soft_wrap=False, highlight=False)
     return probe if probe.is_terminal else Console(width=_PROBE_WIDTH + 60, highlight=False)
 
 
-class _Speed(ProgressColumn):
-    """How much is done a second."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
-
-    def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:,.0f} {self._unit}/s")
-
-
-@contextmanager
-def progress(description: str, total: int | None, *, unit: str = "samples") -> Generator[Callable[[int], None]]:
+def progress(
+    description: str, total: int | None, *, unit: str = "samples"
+) -> AbstractContextManager[Callable[[int], None]]:
     """A progress bar on stderr, on a terminal only; yields the function that advances it. None: no end is known."""
-    with _bar(unit) as bar:
-        task = bar.add_task(visible(description), total=total)
-        yield lambda amount: bar.update(task, advance=amount)
+    from anybit.cli.progress_bars import progress as bar
+
+    return bar(description, total, unit=unit)
 
 
-def _bar(unit: str) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Speed(unit),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not Console(stderr=True).is_terminal,
-    )
-
-
-@contextmanager
-def progress_of(description: str, *, unit: str) -> Generator[Callable[[int, int], None]]:
+def progress_of(description: str, *, unit: str) -> AbstractContextManager[Callable[[int, int], None]]:
     """A progress bar whose function is told what is done and how much there is to do in all."""
-    with _bar(unit) as bar:
-        task = bar.add_task(visible(description), total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    from anybit.cli.progress_bars import progress_of as bar
+
+    return bar(description, unit=unit)
 
 
 def write_arrays(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
     """Writes an .npz that appears whole or not at all."""
+    import numpy as np
+
     try:
         with whole(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
             for name, array in arrays.items():  # np.savez takes not every name

@@ -11,7 +11,6 @@ import anybit
 from anybit.cli.input_ranges import RangeOption, parse_ranges
 from anybit.cli.output import ModelArgument, say
 from anybit.errors import ModelFileError
-from anybit.io.files.arrays import read_arrays
 from anybit.io.files.whole import write_whole
 
 
@@ -24,6 +23,8 @@ def report(
     input_range: RangeOption = None,
 ) -> None:
     """One self-contained page: graph, number formats, ranges, accumulators, cost, formats, findings."""
+    from anybit.io.files.arrays import read_arrays
+
     data = None if inputs is None else read_arrays(inputs)
     page = anybit.report(model, data, input_ranges=parse_ranges(input_range or ()))
     _write(output, page)

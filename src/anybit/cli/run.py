@@ -5,16 +5,16 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import numpy.typing as npt
 import typer
 
 import anybit
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress, say, write_arrays
 from anybit.errors import InputError, UsageError
-from anybit.io.files.arrays import read_arrays
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class Pixels(enum.Enum):
@@ -53,6 +53,8 @@ def run(
         raise UsageError("limit", got=limit, expected="at least 1")
     if inputs is None and not zero_inputs:
         raise UsageError("no inputs", expected="--inputs FILE, or --zero-inputs")
+    from anybit.io.files.arrays import read_arrays
+
     feeds = {} if inputs is None else read_arrays(inputs)
     session = anybit.Session(
         model,
@@ -100,6 +102,8 @@ def _statistics(name: str, array: npt.NDArray[Any]) -> dict[str, Any]:
 
 
 def _pixels(name: str, array: npt.NDArray[Any], pixels: Pixels | None) -> npt.NDArray[Any]:
+    import numpy as np
+
     if pixels is None:
         return array
     if array.dtype.kind not in "iuf" or (array.size and not (array.min() >= 0 and array.max() <= 255)):
@@ -110,6 +114,8 @@ def _pixels(name: str, array: npt.NDArray[Any], pixels: Pixels | None) -> npt.ND
 
 def _zeros(session: anybit.Session, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     """Zeros for the inputs that are not given, of as many samples as the others where the shape leaves it open."""
+    import numpy as np
+
     samples = max((a.shape[0] for a in feeds.values() if a.ndim), default=1)
     made: dict[str, npt.NDArray[Any]] = {}
     for known in (i for i in session.required if i.name not in feeds):
@@ -122,6 +128,8 @@ def _zeros(session: anybit.Session, feeds: Mapping[str, npt.NDArray[Any]]) -> di
 
 def _accuracy(scores: npt.NDArray[Any], labels: Path, limit: int | None) -> float:
     """The share of rows whose largest entry has the index that the label says."""
+    from anybit.io.files.arrays import read_arrays
+
     classes = read_arrays(labels)
     if isinstance(classes, dict) or classes.dtype.kind not in "iu":
         raise InputError("labels", node=str(labels), got="other arrays", expected="one array of integers, an .npy")

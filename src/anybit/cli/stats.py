@@ -10,7 +10,6 @@ import typer
 
 import anybit
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress
-from anybit.io.files.arrays import read_arrays
 
 if TYPE_CHECKING:
     from anybit.analysis.statistics import Histogram, TensorStatistics
@@ -30,6 +29,8 @@ def stats(
     json: JsonOption = False,
 ) -> None:
     """Histograms, used levels, dead and saturated channels of weights, and of activations on data."""
+    from anybit.io.files.arrays import read_arrays
+
     feeds = None if inputs is None else read_arrays(inputs)
     arrays = () if feeds is None else feeds.values() if isinstance(feeds, dict) else (feeds,)
     samples = max((array.shape[0] for array in arrays if array.ndim), default=1)

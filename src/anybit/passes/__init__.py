@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anybit.cleanup.convert_opset import ConvertOpset
     from anybit.cleanup.fix_defaults import FixDefaults
+    from anybit.cleanup.fold_branches import FoldBranches
     from anybit.cleanup.fold_constants import FoldConstants
     from anybit.cleanup.fold_shapes import FoldShapes
     from anybit.cleanup.fold_transpose import FoldTranspose
     from anybit.cleanup.infer_shapes import InferShapes
+    from anybit.cleanup.merge_equal_nodes import MergeEqualNodes
     from anybit.cleanup.merge_initializers import MergeInitializers
+    from anybit.cleanup.merge_movements import MergeMovements
     from anybit.cleanup.merge_quantizers import MergeQuantizers
+    from anybit.cleanup.merge_slices import MergeSlices
     from anybit.cleanup.remove_identities import RemoveIdentities
     from anybit.cleanup.remove_unused import RemoveUnused
     from anybit.cleanup.set_batch import SetBatch
@@ -77,6 +81,7 @@ _HOMES = {
     "ExtractQuantScale": "anybit.passes.lowering.extract_quant_scale",
     "FixDefaults": "anybit.cleanup.fix_defaults",
     "FoldBatchNorm": "anybit.passes.lowering.fold_batch_norm",
+    "FoldBranches": "anybit.cleanup.fold_branches",
     "FoldConstants": "anybit.cleanup.fold_constants",
     "FoldShapes": "anybit.cleanup.fold_shapes",
     "FoldTranspose": "anybit.cleanup.fold_transpose",
@@ -87,8 +92,11 @@ _HOMES = {
     "InsertQuantizers": "anybit.passes.surgery.insert_quantizers",
     "InsertTopK": "anybit.passes.surgery.insert_top_k",
     "MaskChannels": "anybit.passes.pruning.mask_channels",
+    "MergeEqualNodes": "anybit.cleanup.merge_equal_nodes",
     "MergeInitializers": "anybit.cleanup.merge_initializers",
+    "MergeMovements": "anybit.cleanup.merge_movements",
     "MergeQuantizers": "anybit.cleanup.merge_quantizers",
+    "MergeSlices": "anybit.cleanup.merge_slices",
     "NameStyle": "anybit.passes.surgery.name_tensors",
     "NameTensors": "anybit.passes.surgery.name_tensors",
     "PadToInputs": "anybit.passes.lowering.pad_to_inputs",
@@ -131,6 +139,7 @@ __all__ = [
     "ExtractQuantScale",
     "FixDefaults",
     "FoldBatchNorm",
+    "FoldBranches",
     "FoldConstants",
     "FoldShapes",
     "FoldTranspose",
@@ -141,8 +150,11 @@ __all__ = [
     "InsertQuantizers",
     "InsertTopK",
     "MaskChannels",
+    "MergeEqualNodes",
     "MergeInitializers",
+    "MergeMovements",
     "MergeQuantizers",
+    "MergeSlices",
     "NameStyle",
     "NameTensors",
     "PadToInputs",

@@ -1,0 +1,124 @@
+"""Formula: an integer in terms of unknown sizes; Formulas: the table that says what they are made of."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """coefficient * product of unknown numbers, which a table of `Formulas` numbers. Equal formulas are equal numbers.
+
+    Attributes:
+        coefficient: The known factor.
+        unknowns: Numbers of the unknown factors, ascending.
+    """
+
+    coefficient: int
+    unknowns: tuple[int, ...] = ()
+
+    @property
+    def number(self) -> int | None:
+        """The number, if it is known."""
+        return self.coefficient if not self.unknowns else None
+
+    def __mul__(self, other: Formula) -> Formula:
+        if not self.coefficient * other.coefficient:
+            return Formula(0)
+        return Formula(self.coefficient * other.coefficient, tuple(sorted(self.unknowns + other.unknowns)))
+
+    def divided_by(self, other: Formula) -> Formula | None:
+        """The quotient, if `other` divides it whatever the unknowns are."""
+        if not other.coefficient or self.coefficient % other.coefficient:
+            return None
+        left = Counter(self.unknowns)
+        left.subtract(other.unknowns)
+        if any(count < 0 for count in left.values()):
+            return None
+        return Formula(self.coefficient // other.coefficient, tuple(sorted(left.elements())))
+
+
+ONE = Formula(1)
+"""The number 1."""
+
+_Terms = dict[tuple[int, ...], int]
+
+
+class Formulas:
+    """The unknown numbers of the formulas of a model: free dimensions, sums of them, and quotients.
+
+    Equal sums are one unknown, so that formulas are compared by their numbers. An unknown that is the size of some
+    dimension is taken to be at least 1.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+        self._sums: dict[int, _Terms] = {}
+        self._positive = set[int]()
+
+    def unknown(self, key: Hashable) -> Formula:
+        """The unknown of this key."""
+        return Formula(1, (self._numbers.setdefault(key, len(self._numbers)),))
+
+    def positive(self, formula: Formula) -> bool:
+        """Whether it is known to be at least 1."""
+        return formula.coefficient > 0 and self._positive.issuperset(formula.unknowns)
+
+    def take_as_size(self, formula: Formula) -> Formula:
+        """Notes that it is the size of a dimension, so at least 1."""
+        if formula.coefficient > 0 and len(formula.unknowns) == 1:
+            self._positive.update(formula.unknowns)
+        return formula
+
+    def add(self, *formulas: Formula) -> Formula:
+        """The sum."""
+        terms: _Terms = {}
+        for formula in formulas:
+            for unknowns, coefficient in self._terms_of(formula).items():
+                terms[unknowns] = terms.get(unknowns, 0) + coefficient
+        terms = {unknowns: coefficient for unknowns, coefficient in terms.items() if coefficient}
+        if len(terms) < 2:
+            return next((Formula(coefficient, unknowns) for unknowns, coefficient in terms.items()), Formula(0))
+        common = math.gcd(*terms.values()) * (1 if terms[max(terms)] > 0 else -1)
+        terms = {unknowns: coefficient // common for unknowns, coefficient in terms.items()}
+        total = self.unknown(frozenset(terms.items()))
+        self._sums[total.unknowns[0]] = terms
+        if all(self.positive(Formula(coefficient, unknowns)) for unknowns, coefficient in terms.items()):
+            self.take_as_size(total)
+        return Formula(common, total.unknowns)
+
+    def negative(self, formula: Formula) -> Formula:
+        """The formula times -1."""
+        return Formula(-formula.coefficient, formula.unknowns)
+
+    def product(self, formulas: Iterable[Formula]) -> Formula:
+        """The product; 1 of none."""
+        result = ONE
+        for formula in formulas:
+            result *= formula
+        return result
+
+    def floor(self, dividend: Formula, divisor: Formula) -> Formula:
+        """dividend / divisor, rounded down."""
+        exact = dividend.divided_by(divisor)
+        if exact is not None:
+            return exact
+        if dividend.number is not None and divisor.number:
+            return Formula(dividend.number // divisor.number)
+        return self.unknown(("floor", dividend, divisor))
+
+    def equal(self, left: Formula, right: Formula) -> bool | None:
+        """Whether they are one number, whatever the unknowns are; None where that depends on them."""
+        difference = self.add(left, self.negative(right))
+        if difference.number is not None:
+            return difference.number == 0
+        return False if self.positive(difference) or self.positive(self.negative(difference)) else None
+
+    def _terms_of(self, formula: Formula) -> _Terms:
+        sum_of = self._sums.get(formula.unknowns[0]) if len(formula.unknowns) == 1 else None
+        if sum_of is None:
+            return {formula.unknowns: formula.coefficient} if formula.coefficient else {}
+        return {unknowns: coefficient * formula.coefficient for unknowns, coefficient in sum_of.items()}
