@@ -13,11 +13,13 @@ PACKAGES_qkeras := --editable ".[dev,qkeras]" qkeras==0.9.0 tensorflow==2.21.0 t
 	tensorflow-model-optimization==0.8.1 pyparsing==3.3.3
 PACKAGES_qonnx := --editable ".[dev]" qonnx==1.0.0 "hls4ml[onnx]==1.3.0"
 PACKAGES_ray := --editable ".[dev,ray,train]"
+PACKAGES_docs := --editable . sphinx==9.0.4 myst-parser==5.2.0 furo==2025.12.19 codespell==2.4.3
 PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
 .PHONY: demo native wheels test test-ci test-openvino test-torch test-frontends test-hgq2 test-qkeras test-qonnx test-ray \
-	test-all fuzz fuzz-nightly mutation nightly frontends-table train lint lint-torch format bench constraints clean
+	test-all fuzz fuzz-nightly mutation nightly frontends-table train lint lint-torch format bench constraints clean \
+	docs
 
 demo: $(VENV)/.installed native
 	$(BIN)/python examples/demo.py
@@ -99,6 +101,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# The site, in build/site; a warning is an error, and so is a misspelt word.
+docs: build/docs/.installed
+	build/docs/bin/python -m sphinx -W --keep-going -n -q -b html docs build/site
+	build/docs/bin/codespell README.md CONTRIBUTING.md CHANGELOG.md docs src/anybit/rules
 
 # The types of what imports PyTorch.
 lint-torch: build/torch/.installed

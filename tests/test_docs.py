@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from anybit.ops.registry import operators
+from anybit.passes.catalog import catalog
+from anybit.rules.table import RULES
+from docs.generate.command_line import commands
+from docs.generate.parts import PARTS, expanded
+from docs.generate.python_api import MODULES
+from docs.generate.tree import with_tree
+from tests import public
 from tests.models import PROJECT
-from tests.snippets import blocks_of, run_block
+from tests.snippets import blocks_of, commands_of, matches, run_block, run_command
 
 _PAGES = sorted((PROJECT / "docs").rglob("*.md"))
 _WITH_CODE = [p for p in _PAGES if blocks_of(p)]
@@ -30,21 +38,41 @@ def _prose(page: Path) -> str:
 
 def _anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub and myst make them."""
-    headings = (re.sub(r"[^\w\- ]", "", h.lower()) for h in _HEADING.findall(_prose(page)))
+    text = _FENCED.sub("", with_parts(page))
+    headings = (re.sub(r"[^\w\- ]", "", h.lower()) for h in _HEADING.findall(text))
     return {h.strip().replace(" ", "-") for h in headings}
+
+
+def with_parts(page: Path) -> str:
+    """The text of a page with the parts that need no sphinx."""
+    text = page.read_text(encoding="utf-8")
+    return text if page.parent.name == "python" else expanded(text)
 
 
 @pytest.mark.parametrize("page", _WITH_CODE, ids=_name)
 def test_the_code_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, capsys):
     stem = "page_" + re.sub(r"\W", "_", page.stem)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANYBIT_CACHE", str(tmp_path / "cache"))
     before = ""
     for number, block in enumerate(blocks_of(page)):
         name = f"{stem}_{number}"
+        if block.is_console:
+            _run_commands(block.code, _name(page))
+            continue
         run_block(before + block.code, name, tmp_path, monkeypatch)
         before = f"from {name} import *\n"  # a block goes on where the one before it ended
         printed = capsys.readouterr().out
         assert printed == (block.printed or ""), f"block {number} of {_name(page)}"
+
+
+def _run_commands(code, page):
+    commands = commands_of(code)
+    assert commands, f"{page}: no command in {code!r}"
+    for command in commands:
+        ended = run_command(command.line)
+        assert ended.returncode in (0, 1), f"{page}: {command.line}: {ended.stderr}"
+        assert matches(ended.stdout, command.printed or "...\n"), f"{page}: {command.line} prints\n{ended.stdout}"
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=_name)
@@ -73,6 +101,36 @@ def test_the_architecture_names_every_layer():
     assert {r for r in rooms if not re.search(rf"\b{r}\b", page)} == set()
     folders = {p.parent.name for p in (PROJECT / "src" / "anybit").glob("*/__init__.py")}
     assert {f for f in folders if not re.search(rf"\b{f}\b", page)} == set()
+
+
+@pytest.mark.parametrize("part", [p for p in PARTS if not p.startswith("python-")])
+def test_every_generated_part_has_text_and_stands_on_a_page(part):
+    assert PARTS[part]().strip()
+    assert any(f"<!-- generated: {part} -->" in p.read_text(encoding="utf-8") for p in _PAGES)
+
+
+def test_every_public_module_has_its_page():
+    for module in MODULES:
+        page = PROJECT / "docs" / "reference" / "python" / f"{module.rpartition('.')[2]}.md"
+        assert f"<!-- generated: python-{module} -->" in page.read_text(encoding="utf-8"), module
+    assert MODULES == public.MODULES
+
+
+def test_the_reference_has_every_command_pass_operator_and_rule():
+    command_line = PARTS["command-line"]()
+    assert [c for c in commands() if f"# {c}\n" not in command_line] == []
+    assert [p for p in catalog() if f"## {p}\n" not in PARTS["passes"]()] == []
+    assert [
+        o.name for o in operators() if f"### {o.name} of {o.domain}, version {o.since}" not in PARTS["operators"]()
+    ] == []
+    findings = PARTS["findings"]() + PARTS["errors"]()
+    assert [r.name for r in RULES if f"# {r.name}\n" not in findings] == []
+
+
+def test_the_tree_has_the_pages_of_a_list_under_its_heading():
+    page = "# Title\n\n## Part\n\n- [One](a.md): text\n- [Two](b/index.md): text, see [c](c.md)\n"
+    tree = "\n```{toctree}\n:hidden:\n:caption: Part\n\na\nb/index\n```\n"
+    assert with_tree(page) == f"{page}\n{tree}"
 
 
 def test_every_decision_has_its_four_parts():

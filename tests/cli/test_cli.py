@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from docs.generate.command_line import commands
 from tests.cli.command import anybit
 from tests.models import DIGITS, mlp, model, parameters, quant, samples
 
@@ -51,6 +52,11 @@ def test_check_exits_1_on_errors_and_0_without(files):
     assert result.returncode == 1
     (finding,) = json.loads(result.stdout)["findings"]
     assert (finding["rule"], finding["node"], finding["got"]) == ("bit-width", "Quant 'y_node'", "2.5")
+
+
+def test_check_says_how_to_learn_more_of_its_rules(files):
+    assert anybit("check", files / "bad.onnx").stdout.endswith("causes and cures: anybit explain bit-width\n")
+    assert "explain" not in anybit("check", files / "m.onnx").stdout
 
 
 @pytest.mark.parametrize("source", ["x.npz", "x.npy"])
@@ -131,6 +137,13 @@ def test_what_no_input_should_cause_is_said_to_be_a_bug(files, monkeypatch, opti
 
 def test_the_version_is_printed():
     assert anybit("--version").stdout.startswith("anybit 0.")
+
+
+def test_the_help_of_every_command_is_shown():  # brackets in it are no markup
+    for name in commands():
+        ended = anybit(*name.split()[1:], "--help")
+        assert (ended.returncode, ended.stderr) == (0, ""), name
+        assert f"{name.removeprefix('anybit')} [OPTIONS]" in ended.stdout, name
 
 
 def test_unknown_commands_and_options_exit_2():

@@ -18,6 +18,7 @@ from anybit.cli.clean import clean
 from anybit.cli.compare import compare
 from anybit.cli.convert import convert
 from anybit.cli.cost import cost
+from anybit.cli.explain import explain
 from anybit.cli.info import info
 from anybit.cli.output import say
 from anybit.cli.passes import apply, configuration, passes
@@ -54,6 +55,7 @@ app = typer.Typer(
 for command in (
     info,
     check,
+    explain,
     clean,
     passes,
     apply,

@@ -18,5 +18,6 @@ def check(model: ModelArgument, json: JsonOption = False) -> None:
         print_json({"errors": errors, "warnings": len(findings) - errors, "findings": findings})
     else:
         say(*findings, f"{errors} errors, {len(findings) - errors} warnings")
+        say(*(f"causes and cures: anybit explain {rule}" for rule in dict.fromkeys(f.rule for f in findings)))
     if errors:
         raise typer.Exit(FINDINGS)

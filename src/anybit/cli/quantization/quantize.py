@@ -40,7 +40,9 @@ def quantize(
     ] = None,
     layer: Annotated[
         list[str] | None,
-        typer.Option(help="Bits of a layer by name or pattern: NAME=WEIGHTS[/INPUT].", show_default=False),
+        typer.Option(
+            help="Bits of a layer by name or pattern: NAME=WEIGHTS, or NAME=WEIGHTS/INPUT.", show_default=False
+        ),
     ] = None,
     accumulator: Annotated[
         int | None, typer.Option(help="Bits of an accumulator that every layer must fit.", show_default=False)

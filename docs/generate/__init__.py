@@ -1,0 +1,1 @@
+"""Parts of pages that the code itself writes: they stand in a page as ``<!-- generated: NAME -->``."""

@@ -1,0 +1,273 @@
+"""The rules of `anybit.prepare_finn` and `anybit.prepare_hls4ml`: what stands in the way of the tool."""
+
+from __future__ import annotations
+
+from anybit.rules.rule import Source, rules
+
+_TIES = (
+    "A sum can lie half-way between two levels, where float32 and the tool's integers round to "
+    "different ones. It is a warning: the count says how many sums do."
+)
+
+FINN_RULES = rules(
+    Source.FINN,
+    (
+        "add-formats",
+        "An Add joins two branches of integers of different formats; FINN streams one format.",
+        "Give both quantisers one bit width and one signedness: `anybit quantize --target finn` does.",
+    ),
+    (
+        "bias",
+        "The bias of a layer is made by a quantiser, which FINN's conversion of QONNX does not take.",
+        "Hand over the dialect (the default form), in which the bias is in the thresholds.",
+    ),
+    (
+        "bipolar-only",
+        "The only quantiser is BipolarQuant, and FINN's builder looks for Quant nodes before it converts a model.",
+        "Hand over the dialect (the default form), or call FINN's conversion by hand.",
+    ),
+    (
+        "bipolar-padding",
+        "A convolution pads numbers that are -1 or 1 with 0, for which one bit has no code.",
+        "Quantise its input to two bits, or let it pad nothing.",
+    ),
+    (
+        "comparison",
+        "The prepared model gives other outputs than its source: nothing is written.",
+        "Please report it with the model: this should not happen. The finding names the output.",
+    ),
+    (
+        "default",
+        "An input has a default value, of which FINN makes a constant.",
+        "Make it a constant with the pass fix-defaults, or an input without a default.",
+    ),
+    (
+        "dynamic-shape",
+        "The shape of an input is not known; hardware is built for one shape.",
+        "Set it with `anybit clean --input-shape x=1,3,32,32`.",
+    ),
+    (
+        "flatten",
+        "A quantiser stands behind a reshape, where FINN's conversion of QONNX does not find its layer.",
+        "Put the quantiser in front of the reshape, or hand over the dialect.",
+    ),
+    (
+        "format",
+        "A layer has no form of integer products and thresholds; the finding says what is in the way.",
+        "Quantise the input and the weights of the layer, and use functions that rise or fall behind it.",
+    ),
+    (
+        "group",
+        "A convolution has groups, but is not depthwise.",
+        "Use one group, or one for each channel.",
+    ),
+    (
+        "no-form",
+        "FINN has no form of the operator.",
+        "Cut it off with `--logits` where it stands at the end, and apply it on the host.",
+    ),
+    (
+        "no-hardware",
+        "There is no layer of integers: nothing would be built.",
+        "Quantise the weights and the inputs: `anybit info` shows what is quantised.",
+    ),
+    (
+        "not-integer",
+        "A part of the model stays in real numbers, and runs on the host. It is a warning.",
+        "Quantise its input if it is meant to be hardware.",
+    ),
+    (
+        "operand",
+        "An operand of a layer is not made by a quantiser.",
+        "Quantise it, or hand over the dialect.",
+    ),
+    (
+        "parameters",
+        "The scale, zero point or bit width of a quantiser is not constant, or is none that can be read.",
+        "Export the model in evaluation mode, so that they are constants.",
+    ),
+    (
+        "pool-stride",
+        "The windows of a MaxPool overlap or leave gaps.",
+        "Make strides equal to the kernel.",
+    ),
+    (
+        "quantiser",
+        (
+            "A quantiser cannot become thresholds: it does not stand between integer layers, or a function "
+            "in front of it neither rises nor falls."
+        ),
+        "Quantise in front of and behind integer layers only, by functions that rise or fall.",
+    ),
+    (
+        "rank",
+        "A convolution is not one of images.",
+        "Apply the pass conv-1d-to-2d.",
+    ),
+    (
+        "real-between",
+        "A node of real numbers stands between two integer layers, where hardware has no place for it.",
+        "Quantise what it computes, so that thresholds can stand for it.",
+    ),
+    (
+        "real-input",
+        "A layer reads real numbers, and runs on the host. It is a warning.",
+        "State the integer format of the model's input (`--input-type`), if it has one.",
+    ),
+    (
+        "relu",
+        "A quantiser behind a Relu is signed or narrow, which FINN's conversion of QONNX refuses.",
+        "Make it unsigned and not narrow, or hand over the dialect.",
+    ),
+    (
+        "rounding",
+        "FINN rounds to nearest, whatever the mode says.",
+        "Train with ROUND, or hand over the dialect, whose thresholds have any mode in them.",
+    ),
+    (
+        "scale",
+        "The scale of an activation is no single number.",
+        "Use one scale for the tensor, or hand over the dialect.",
+    ),
+    (
+        "signed",
+        "A quantiser that is not behind a Relu is unsigned, which FINN's conversion of QONNX refuses.",
+        "Make it signed, or hand over the dialect.",
+    ),
+    ("ties", _TIES, "Use scales that are powers of two: they are exact."),
+    (
+        "width",
+        "An activation has more than 8 bits, and so more thresholds than FINN takes.",
+        "Quantise it to 8 bits or fewer.",
+    ),
+    (
+        "zero-point",
+        "A zero point is not 0.",
+        "Train with symmetric quantisers, or hand over the dialect.",
+    ),
+)
+
+HLS4ML_RULES = rules(
+    Source.HLS4ML,
+    (
+        "batch",
+        "The batch cannot be made one sample, as hls4ml needs it; the finding says which node is in the way.",
+        "Export the model for a batch of one.",
+    ),
+    (
+        "bit-width",
+        "A bit width is above what hls4ml gives a number.",
+        "Use fewer bits.",
+    ),
+    (
+        "comparison",
+        "The prepared model gives other outputs than its source: nothing is written.",
+        "Please report it with the model: this should not happen. The finding names the output.",
+    ),
+    (
+        "concat",
+        "Something other than two computed tensors is joined, or not along the last axis.",
+        "Join two at a time, along the channels with channels last.",
+    ),
+    (
+        "constant",
+        "A constant is not finite, does not fit the tensor that it meets, or is a quantised one that is no weights.",
+        "Fold it into a layer (`anybit clean`, pass fold-batch-norm), or correct its shape.",
+    ),
+    (
+        "dilation",
+        "A convolution has dilations.",
+        "Write the zeros into the kernel: hls4ml has no dilated convolution.",
+    ),
+    (
+        "float-weights",
+        "Weights have no quantiser, so that hls4ml rounds them to its default precision. It is a warning.",
+        "Quantise them, so that their format is part of the model.",
+    ),
+    (
+        "groups",
+        "A convolution has groups, but is not depthwise.",
+        "Use one group, or one for each channel.",
+    ),
+    (
+        "inputs",
+        "The model has not exactly one input.",
+        "Cut it with `anybit.surgery.extract_submodel`, or join the inputs.",
+    ),
+    (
+        "layout",
+        "A convolution, pool or transpose is not of images with channels last.",
+        "`anybit prepare hls4ml` brings most nets into this layout; what is left is named.",
+    ),
+    (
+        "narrow",
+        "An unsigned range gives up its largest integer, which hls4ml's types do not.",
+        "Use the whole range.",
+    ),
+    (
+        "operator",
+        "hls4ml does not have the operator.",
+        "Cut the model there (`anybit.surgery.extract_submodel`); `--logits` leaves a Softmax at the end out.",
+    ),
+    (
+        "output",
+        "An output is an input or a constant: no node makes it.",
+        "Remove the output, or let a node compute it.",
+    ),
+    (
+        "pool",
+        "The window of a pool has dilations or ceil mode, or an average counts a varying number of elements.",
+        "Let windows lie inside of the tensor, or count the padding.",
+    ),
+    (
+        "precision",
+        "The model needs more bits than hls4ml gives an input.",
+        "Bring constants and scales closer together, or state the ranges of the inputs.",
+    ),
+    (
+        "quantizer",
+        "The scale, zero point or bit width of a quantiser is not constant, or is none that can be read.",
+        "Export the model in evaluation mode, so that they are constants.",
+    ),
+    (
+        "rounding",
+        "A quantiser rounds by a mode that hls4ml does not have.",
+        "Use ROUND or FLOOR.",
+    ),
+    (
+        "scale",
+        "A scale is no single power of two, a zero point is not 0, or a bipolar grid has a scale other than 1.",
+        "Train with power-of-two scales, or quantise with `anybit quantize --target hls4ml`.",
+    ),
+    (
+        "shape",
+        "A shape or type is not what hls4ml takes: float32, static, and one sample.",
+        "Set shapes with `anybit clean --input-shape`; the finding names the tensor.",
+    ),
+    (
+        "size",
+        "The net is larger than any that was compared with its emulation: every layer is unrolled. It is a warning.",
+        "Expect g++ to need much memory and time; compare what it makes before you rely on it.",
+    ),
+    (
+        "slope",
+        "The slope of a LeakyRelu needs more bits than hls4ml gives it.",
+        "Use a slope with few bits: the finding names one near it.",
+    ),
+    (
+        "table",
+        "hls4ml approximates the function by a table, whose error is large.",
+        "Cut the function off with `--logits`, or replace it by one that is exact.",
+    ),
+    ("ties", _TIES, "Use scales that are powers of two: they are exact."),
+    (
+        "weights",
+        "The operands of a product stand in another order than data first, constant weights second.",
+        "Transpose the product.",
+    ),
+    (
+        "window",
+        "The window of a convolution is not written out, or the convolution has a bias of its own.",
+        "Write kernel_shape, strides and pads; the pass extract-conv-bias takes the bias out.",
+    ),
+)
