@@ -12,14 +12,16 @@ PACKAGES_hgq2 := --editable ".[dev,hgq2]" torch==2.13.0 HGQ2==0.2.0 keras==3.15.
 PACKAGES_qkeras := --editable ".[dev,qkeras]" qkeras==0.9.0 tensorflow==2.21.0 tf_keras==2.21.0 \
 	tensorflow-model-optimization==0.8.1 pyparsing==3.3.3
 PACKAGES_qonnx := --editable ".[dev]" qonnx==1.0.0 "hls4ml[onnx]==1.3.0"
+PACKAGES_da4ml := --editable ".[dev]" da4ml==0.6.0 quantizers==1.2.2
+PACKAGES_emx := emx-onnx-cgen==1.4.0
 PACKAGES_ray := --editable ".[dev,ray,train]"
 PACKAGES_docs := --editable . sphinx==9.0.4 myst-parser==5.2.0 furo==2025.12.19 codespell==2.4.3
 PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
 .PHONY: demo native wheels test test-ci test-openvino test-torch test-frontends test-hgq2 test-qkeras test-qonnx test-ray \
-	test-all fuzz fuzz-nightly mutation nightly frontends-table train lint lint-torch format bench constraints clean \
-	docs
+	test-da4ml test-all fuzz fuzz-nightly mutation nightly frontends-table train lint lint-torch format bench bench-c \
+	constraints docs clean
 
 demo: $(VENV)/.installed native
 	$(BIN)/python examples/demo.py
@@ -75,6 +77,10 @@ test-qkeras: build/qkeras/.installed
 test-qonnx: build/qonnx/.installed
 	build/qonnx/bin/python -m pytest -n auto tests/parity
 
+# Circuits of da4ml, run by its own emulation.
+test-da4ml: build/da4ml/.installed
+	build/da4ml/bin/python -m pytest -n auto tests/targets/da4ml
+
 test-ray: build/ray/.installed
 	build/ray/bin/python -m pytest tests/zoo/test_on_ray.py
 
@@ -117,6 +123,10 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.bench build/brevitas/.installed build/hls4ml/.installed
 	$(BIN)/python benchmarks/run.py
+
+# Flash and RAM of a network in C beside what another generator makes of the same one in 8 bits.
+bench-c: $(VENV)/.dev build/emx/.installed
+	$(BIN)/python benchmarks/c_size.py build/emx/bin/emx-onnx-cgen
 
 # Pins what is installed now, by name and version only.
 constraints: $(VENV)/.dev

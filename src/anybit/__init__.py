@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from anybit.runtime.session import run as run
     from anybit.runtime.verify import verify as verify
     from anybit.targets.c.prepare import prepare_c as prepare_c
+    from anybit.targets.da4ml.prepare import prepare_da4ml as prepare_da4ml
     from anybit.targets.finn.prepare import prepare_finn as prepare_finn
     from anybit.targets.hls4ml.prepare import prepare_hls4ml as prepare_hls4ml
 
@@ -79,6 +80,7 @@ _HOMES = {
     "limits": "budget",
     "load": "io.load",
     "prepare_c": "targets.c.prepare",
+    "prepare_da4ml": "targets.da4ml.prepare",
     "prepare_finn": "targets.finn.prepare",
     "prepare_hls4ml": "targets.hls4ml.prepare",
     "quantize": "quantization.quantize",
@@ -139,6 +141,7 @@ __all__ = [
     "limits",
     "load",
     "prepare_c",
+    "prepare_da4ml",
     "prepare_finn",
     "prepare_hls4ml",
     "quantize",

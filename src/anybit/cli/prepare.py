@@ -130,6 +130,20 @@ def c(
     _finish_project(anybit.prepare_c(model, name=name, logits=logits), output, as_json=json)
 
 
+@prepare.command()
+def da4ml(
+    model: ModelArgument,
+    output: FolderOption,
+    logits: LogitsOption = False,
+    json: JsonOption = False,
+) -> None:
+    """A model as a project for da4ml: the model, its vectors, and a script that makes the circuit and compares it.
+
+    Lists what is left to the caller, or what stands in the way: then nothing is written, and the exit code is 1.
+    """
+    _finish_project(anybit.prepare_da4ml(model, logits=logits), output, as_json=json)
+
+
 def _finish_project(project: Project, output: Path, *, as_json: bool) -> None:
     """Writes the folder if there is one, and prints what came of it."""
     if project.ready:

@@ -38,7 +38,7 @@ class Compiler:
         if not absent:
             return
         message = f"{self.name}: {', '.join(absent)} is not installed"
-        if os.environ.get("CI"):
+        if os.environ.get("ANYBIT_COMPILERS") == "required":
             pytest.fail(message)
         pytest.skip(message)
 
