@@ -45,8 +45,9 @@ wheels: $(VENV)/bin/python
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist dist/anybit_kernels-*-linux_*.whl
 	rm dist/anybit_kernels-*-linux_*.whl
 
+# Twice the random examples, and what is too large for CI.
 test-all: $(VENV)/.dev
-	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n auto
+	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n auto
 
 # The engine of an optional package, which `make test` skips: it takes 180 MB.
 test-openvino: $(VENV)/.dev

@@ -29,12 +29,14 @@ seeds = st.lists(st.integers(0, 255), min_size=6, max_size=6)
 _MOST_EXAMPLES = int(os.environ.get("ANYBIT_MOST_EXAMPLES", str(1 << 20)))  # mutation tests want few of each
 
 
-_IN_CI = 50  # examples of the profile of CI
+_IN_FULL = 100  # examples of the profile of `make test-all`
 
 
 def examples(count: int) -> settings:
-    """Settings of a repeatable property test with so many examples in CI, and a fifth of them in `make test`."""
-    share = min(1.0, settings.default.max_examples / _IN_CI)
+    """Settings of a repeatable property test with so many examples in `make test-all`, half of them in CI, and a tenth
+    in `make test`.
+    """
+    share = min(1.0, settings.default.max_examples / _IN_FULL)
     return settings(
         max_examples=min(max(1, round(count * share)), _MOST_EXAMPLES),
         deadline=None,
