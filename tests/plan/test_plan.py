@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -15,7 +16,7 @@ from anybit.errors import InputError, ModelFileError, UnsupportedError
 from anybit.plan import Compare, Plan, Product, Requantize, describe, execute, from_bytes, plan_of, to_bytes
 from anybit.plan.plan import reads
 from tests.integration.corpus import CORPUS, needs_corpus
-from tests.models import PROJECT, model, parameters, quant
+from tests.models import PROJECT, mlp, model, parameters, quant, samples
 from tests.plan.nets import random_net
 
 ZOO = sorted(p.parent.name for p in (PROJECT / "src" / "anybit" / "zoo" / "models").glob("*/model.onnx"))
@@ -184,6 +185,32 @@ def test_bytes_that_are_no_plan_are_refused():
     ):
         with pytest.raises(ModelFileError, match="no plan"):
             from_bytes(bad)
+
+
+@pytest.mark.parametrize(("opset", "axis"), [(21, None), (21, -1), (21, 1), (11, None), (11, 1)])
+def test_a_softmax_over_the_last_axis_belongs_to_the_plan(opset, axis):
+    source = ending_with_softmax(opset, {} if axis is None else {"axis": axis})
+    plan = plan_of(source)
+    assert [p.name for p in plan.outputs] == ["p"]
+    assert not plan.refusals
+    x = {"x": samples(5, 6)}
+    found, wanted = execute(plan, x)["p"], anybit.run(source, x, engine="reference")["p"]
+    np.testing.assert_allclose(found, wanted, rtol=2e-7, atol=0)
+    assert describe(from_bytes(to_bytes(plan))).steps[-1].kind == "softmax"
+
+
+def test_numbers_that_a_softmax_reads_and_callers_too_are_both_made():
+    source = ending_with_softmax(21, {})
+    source.graph.output.append(helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None))
+    assert [p.name for p in plan_of(source).outputs] == ["p", "y"]
+
+
+def ending_with_softmax(opset: int, attributes: dict[str, int]) -> onnx.ModelProto:
+    """An MLP whose levels are made probabilities."""
+    source = mlp(opset=opset, batch="n")
+    source.graph.node.append(helper.make_node("Softmax", ["y"], ["p"], name="softmax", **attributes))
+    source.graph.output[0].name = "p"
+    return source
 
 
 def test_what_a_plan_says():

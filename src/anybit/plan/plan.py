@@ -428,18 +428,7 @@ class Softmax:
 
 
 Step = (
-    Quantize
-    | Compare
-    | Product
-    | Requantize
-    | Table
-    | PairTable
-    | Pool
-    | Move
-    | Join
-    | Dequantize
-    | LookUp
-    | Softmax
+    Quantize | Compare | Product | Requantize | Table | PairTable | Pool | Move | Join | Dequantize | LookUp | Softmax
 )
 """One layer of a plan."""
 

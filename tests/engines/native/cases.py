@@ -38,7 +38,7 @@ def read(plan: Plan, outputs: bytes, samples: int) -> tuple[dict[str, np.ndarray
 
 
 def _case(plan: Plan, inputs: Mapping[str, np.ndarray]) -> bytes:
-    with mock.patch.object(compiling, "kernels", _Kernels), mock.patch.object(compiling, "path", lambda: ""):
+    with mock.patch.object(compiling, "kernels", _Kernels), mock.patch.object(compiling, "path", return_value=""):
         tensors, steps, ins, outs, arena, *_ = compiling.compiled(plan)
     parts = [_ints(len(tensors)), *(_list(t) for t in tensors), _ints(len(steps))]
     for kind, numbers, arrays in steps:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from anybit.plan import Dequantize, Element, Epilogue, Multiplier, Plan, Port, Product, Quantize, Tensor, Thresholds, Window
+from anybit.plan import (
+    Dequantize,
+    Element,
+    Epilogue,
+    Multiplier,
+    Plan,
+    Port,
+    Product,
+    Quantize,
+    Tensor,
+    Thresholds,
+    Window,
+)
 
 _ONE = np.ones(1, np.float32)
 
@@ -21,11 +33,15 @@ def random_layer(seed: int) -> Plan:
     extents = (kernel - 1) * dilations + 1
     size = np.maximum(rng.choice([1, 3, 5, 12, 21], 2), extents)
     output = (size + 2 * pads - extents) // strides + 1
-    window = Window(*(tuple(map(int, pair)) for pair in (size, kernel, strides, dilations, pads, output)))
+    window = Window(*((int(a), int(b)) for a, b in (size, kernel, strides, dilations, pads, output)))
     largest = 255 if seed % 5 == 0 else int(rng.choice([1, 3, 15, 63, 255]))
     terms = inputs * int(kernel.prod())
     weights = rng.integers(-128, 128, (group * each, *map(int, kernel), inputs))
-    weights = np.where(rng.random(weights.shape) < 0.3, -128, weights) if seed % 5 == 0 else weights >> int(rng.integers(0, 7))
+    weights = (
+        np.where(rng.random(weights.shape) < 0.3, -128, weights)
+        if seed % 5 == 0
+        else weights >> int(rng.integers(0, 7))
+    )
     offset = rng.integers(-1000, 1000, group * each)
     bound = int(largest * np.abs(weights).reshape(len(weights), terms).sum(axis=1).max() + 1000)
     epilogue = _epilogue(rng, group * each, bound)
@@ -69,7 +85,12 @@ def _epilogue(rng: np.random.Generator, outputs: int, bound: int) -> Epilogue | 
             factor[:] = 1
         return Epilogue(
             multiplier=Multiplier(
-                factor.astype(np.int32), bias.astype(np.int32), multiplier.astype(np.float32), 128, 0, int(rng.integers(200, 256))
+                factor.astype(np.int32),
+                bias.astype(np.int32),
+                multiplier.astype(np.float32),
+                128,
+                0,
+                int(rng.integers(200, 256)),
             )
         )
     count = int(rng.choice([1, 2, 3, 7, 15, 24, 25, 60]))

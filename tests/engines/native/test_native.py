@@ -22,7 +22,7 @@ from tests.engines.native.layers import random_layer, samples_of
 from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import PROJECT, mlp
 from tests.plan.nets import random_net
-from tests.plan.test_plan import WHOLE, ZOO, path_of, planned, planned_net
+from tests.plan.test_plan import WHOLE, ZOO, ending_with_softmax, path_of, planned, planned_net
 
 kernels = pytest.importorskip("anybit_kernels", reason="the kernels are not built: make native")
 ISAS = ("amx", "avx512vnni", "avxvnni", "avx2", "neon", "scalar")
@@ -59,6 +59,12 @@ def test_random_layers_are_run_to_the_bit(seed, isa):
     for samples in (1, 3, 18):
         x = samples_of(plan, samples)
         np.testing.assert_array_equal(net.run(x)["y"], execute(plan, x)["y"])
+
+
+def test_a_softmax_is_run_to_the_bit(isa):
+    plan = plan_of(ending_with_softmax(21, {}))
+    x = {"x": np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)}
+    np.testing.assert_array_equal(compiled(plan).run(x)["p"], execute(plan, x)["p"])
 
 
 @pytest.mark.parametrize("name", ZOO)
