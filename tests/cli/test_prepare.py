@@ -125,3 +125,23 @@ def test_hls4ml_chooses_the_precision_by_the_range_of_the_input(net, tmp_path):
 def test_hls4ml_takes_the_logits(softmax, tmp_path):
     assert run("hls4ml", softmax, "-o", tmp_path / "out.onnx").exit_code == 1
     assert run("hls4ml", softmax, "-o", tmp_path / "out.onnx", "--logits").exit_code == 0
+
+
+def test_c_writes_a_folder_and_prints_flash_and_ram(net, tmp_path):
+    result = run("c", net, "-o", tmp_path / "out", "--name", "tiny")
+    assert result.exit_code == 0, result.output
+    assert "RAM: arena on integers, bytes: " in result.output
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.[ch]")) == ["test_tiny.c", "tiny.c", "tiny.h"]
+    printed = json.loads(run("c", net, "-o", tmp_path / "out", "--json").output)
+    assert printed["figures"]["multiplications"] == 4
+
+
+def test_c_and_da4ml_write_nothing_that_is_not_exact(softmax, tmp_path):
+    for tool in ("c", "da4ml"):
+        result = run(tool, softmax, "-o", tmp_path / tool)
+        assert result.exit_code == 1
+        assert "Softmax 'probabilities'" in result.output
+        assert "nothing was written" in result.output
+        assert not (tmp_path / tool).exists()
+        assert run(tool, softmax, "-o", tmp_path / tool, "--logits").exit_code == 0
+        assert (tmp_path / tool).is_dir()

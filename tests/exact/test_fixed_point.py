@@ -1,67 +1,61 @@
-"""Fixed-point functions against the thresholds that they stand for, sum by sum."""
+"""Fixed-point counting: right for every sum, or not found."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anybit.exact.corners import Corners, widest_slope
-from anybit.exact.fixed_point import fixed_point, reached
-from tests.strategies import examples
+from anybit.exact.fixed_point import Ties, fixed_point, reached
 
 
-@given(
-    slopes=st.lists(st.floats(0.001, 3), min_size=1, max_size=3),
-    offset=st.floats(-5, 5),
-    count=st.integers(1, 15),
-    half_even=st.booleans(),
-    width=st.integers(1, 300),
-)
-@examples(150)
-def test_every_sum_reaches_as_many_thresholds(slopes, offset, count, half_even, width):
-    lo, hi = np.full(len(slopes), -width), np.full(len(slopes), width)
-    sums = np.arange(-width, width + 1)[:, None]
-    exact = sums * np.array(slopes) + offset
-    levels = np.clip(np.rint(exact) if half_even else np.floor(exact), 0, count)
-    thresholds = np.array([[np.append(sums[levels[:, c] >= k], width + 1)[0] for k in range(1, count + 1)]
-                           for c in range(len(slopes))])  # fmt: skip
-    found = fixed_point(thresholds, lo, hi)
-    assert found is not None, "lines come from a line"
-    np.testing.assert_array_equal(found.counts(sums, count), levels)
+def agrees(thresholds: np.ndarray, lo: int, hi: int) -> bool:
+    """Whether something was found; it is tried on every sum."""
+    ends = (np.full(len(thresholds), n, np.int64) for n in (lo, hi))
+    found = fixed_point(thresholds, *ends)
+    if found is None:
+        return False
+    sums = np.arange(lo, hi + 1)[:, None]
+    counts = (sums[:, :, None] >= thresholds).sum(axis=2)
+    np.testing.assert_array_equal(found.counts(sums, thresholds.shape[1]), counts)
+    return True
 
 
-@given(st.lists(st.lists(st.integers(-40, 41), min_size=1, max_size=6), min_size=1, max_size=3).filter(
-    lambda rows: len({len(r) for r in rows}) == 1))  # fmt: skip
-@examples(200)
-def test_what_is_found_for_any_thresholds_is_right(rows):
-    thresholds = np.sort(np.array(rows), axis=1)
-    lo, hi = np.full(len(rows), -40), np.full(len(rows), 40)
-    found = fixed_point(thresholds, lo, hi)
-    sums = np.arange(-40, 41)[:, None]
-    if found is not None:
-        wanted = (sums[:, :, None] >= thresholds).sum(axis=2)
-        np.testing.assert_array_equal(found.counts(sums, thresholds.shape[1]), wanted)
+@given(st.data())
+def test_whatever_is_found_is_right_for_every_sum(data):
+    count = data.draw(st.integers(1, 20))
+    rows = data.draw(st.lists(st.lists(st.integers(-300, 300), min_size=count, max_size=count), min_size=1, max_size=3))
+    agrees(np.sort(np.array(rows, np.int64), axis=1), -200, 200)
 
 
-@given(st.floats(-2, 2), st.integers(-3, 3), st.integers(1, 60))
-@examples(100)
-def test_thresholds_of_a_function_give_it_back(slope, offset, width):
+@given(st.floats(1e-3, 0.9), st.floats(-20, 20), st.integers(1, 255))
+def test_thresholds_of_a_line_are_found(slope, offset, count):
+    places = np.ceil((np.arange(1, count + 1) - offset) / slope).astype(np.int64)
+    assert agrees(places[None], -2000, 2000)
+
+
+@pytest.mark.parametrize("zero", [0, 1])
+@pytest.mark.parametrize("shift", [1, 2, 5])
+def test_ties_to_even_are_found(zero, shift):
+    sums = np.arange(-1000, 1001)
+    levels = np.clip(np.rint(sums / 2.0**shift) + zero, -7, 8).astype(int) + 7
+    thresholds = np.searchsorted(levels, np.arange(1, 16)) - 1000
+    assert agrees(thresholds[None].astype(np.int64), -1000, 1000)
+    found = fixed_point(thresholds[None].astype(np.int64), np.array([-1000]), np.array([1000]))
+    assert found is not None
+    assert found.ties is not Ties.UP or shift == 1
+
+
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=4), st.integers(-9, 9), st.integers(1, 40))
+def test_what_rises_or_falls_is_known_by_its_thresholds(offsets, factor, divisor):
+    shifts = np.array(offsets)
+
     def level(sums):
-        return np.floor(sums * slope).astype(np.int64) + offset
+        return np.clip((factor * sums + shifts) // divisor, -3, 6)
 
-    lo, hi = np.array([-width]), np.array([width])
+    lo, hi = np.full(len(shifts), -60), np.full(len(shifts), 45)
     base, step, thresholds = reached(level, lo, hi)
-    sums = np.arange(-width, width + 1)[:, None]
-    got = base + step * (sums[:, :, None] >= thresholds).sum(axis=2)
-    np.testing.assert_array_equal(got, level(sums))
-
-
-@given(st.lists(st.integers(-20, 20), min_size=2, max_size=6, unique=True))
-@examples(100)
-def test_no_slope_has_more_room_than_the_widest(places):
-    reach = np.sort(np.array([places], np.float64))
-    corners = Corners(reach, reach - 1, np.arange(1.0, reach.shape[1] + 1)[None])
-    widest, _ = corners.width(widest_slope(corners))
-    others = [corners.width(np.array([k]))[0][0] for k in np.exp2(np.linspace(-8, 3, 400))]
-    assert widest[0] >= max(others) - 1e-9 or max(others) < 0, "of slopes that leave room"
+    sums = np.arange(-60, 46)[:, None]
+    counts = (sums[:, :, None] >= thresholds).sum(axis=2)
+    np.testing.assert_array_equal(base + step * counts, level(sums))
