@@ -10,11 +10,13 @@ import typer
 
 import anybit
 from anybit.cli.input_ranges import RangeOption, parse_ranges
+from anybit.cli.input_shapes import ShapeOption, with_shapes
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_steps, print_table
 
 if TYPE_CHECKING:
     from anybit.analysis.types import TensorType
     from anybit.analysis.values.input_range import InputRanges
+    from anybit.io.load import ModelSource
 
 
 def types(
@@ -26,16 +28,18 @@ def types(
         bool, typer.Option("--legacy", help="The formats that QONNX's own inference writes: INT32 for every sum.")
     ] = False,
     input_range: RangeOption = None,
+    input_shape: ShapeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Number format, scale, zero point and layout of each tensor; with -o written into the file."""
     from anybit.analysis.roles import Role
 
+    source = with_shapes(model, input_shape or ())
     if output is not None:
-        _annotate(model, output, legacy=legacy, input_ranges=parse_ranges(input_range or ()), json=json)
+        _annotate(source, output, legacy=legacy, input_ranges=parse_ranges(input_range or ()), json=json)
         return
     stated = parse_ranges(input_range or ())
-    rows = _legacy(model, stated) if legacy else anybit.types(model, input_ranges=stated)
+    rows = _legacy(source, stated) if legacy else anybit.types(source, input_ranges=stated)
     if json:
         print_json(rows)
         return
@@ -58,7 +62,7 @@ def types(
     print_table(f"{len(shown)} tensors; {len(rows) - len(shown)} initializers are in --json", columns, cells)
 
 
-def _annotate(model: Path, output: Path, *, legacy: bool, input_ranges: InputRanges, json: bool) -> None:
+def _annotate(model: ModelSource, output: Path, *, legacy: bool, input_ranges: InputRanges, json: bool) -> None:
     from anybit.passes.types.annotate_types import AnnotateTypes
 
     applied = anybit.apply(model, [AnnotateTypes(legacy=legacy, input_ranges=input_ranges)])
@@ -66,7 +70,7 @@ def _annotate(model: Path, output: Path, *, legacy: bool, input_ranges: InputRan
     print_steps(applied.steps, output, as_json=json)
 
 
-def _legacy(model: Path, input_ranges: InputRanges) -> Sequence[TensorType]:
+def _legacy(model: ModelSource, input_ranges: InputRanges) -> Sequence[TensorType]:
     from dataclasses import replace
 
     from anybit.analysis.qonnx_types import legacy_formats
