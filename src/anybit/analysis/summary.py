@@ -135,8 +135,15 @@ def _tensor(value: ir.Value) -> TensorSummary:
     kind = "?" if value.dtype is None else value.dtype.name.lower()
     shape = "?"
     if value.shape is not None:
-        shape = f"[{', '.join(str(d) if isinstance(d, int) else d.value or '?' for d in value.shape)}]"
+        shape = f"[{', '.join(map(_dimension, value.shape))}]"
     return TensorSummary(str(value.name), kind, shape, has_default(value))
+
+
+def _dimension(size: int | ir.SymbolicDim) -> str:
+    """A number or a name of the file; onnx's inference gives the others names that say nothing."""
+    if isinstance(size, int):
+        return str(size)
+    return "?" if size.value is None or size.value.startswith("unk__") else size.value
 
 
 def _quantizers(model: ir.Model, nodes: list[ir.Node]) -> tuple[QuantizerCount, ...]:

@@ -18,6 +18,8 @@ from anybit.cli.clean import clean
 from anybit.cli.compare import compare
 from anybit.cli.convert import convert
 from anybit.cli.cost import cost
+from anybit.cli.evaluate import evaluate
+from anybit.cli.examples import examples_of
 from anybit.cli.explain import explain
 from anybit.cli.info import info
 from anybit.cli.output import say
@@ -48,7 +50,6 @@ app = typer.Typer(
     name="anybit",
     help="Arbitrary-precision quantised neural networks in ONNX: check, clean, analyse, convert, run and compare them.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # markup would take brackets in help for its own, and rich twice the time
 )
@@ -66,6 +67,7 @@ for command in (
     ranges,
     cost,
     stats,
+    evaluate,
     quantize,
     sensitivity,
     convert,
@@ -74,7 +76,7 @@ for command in (
     report,
     bench,
 ):
-    app.command()(command)
+    app.command(epilog=examples_of(command.__name__))(command)
 app.add_typer(prepare)
 app.add_typer(zoo)
 

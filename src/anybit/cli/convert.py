@@ -76,7 +76,8 @@ def convert(
     cannot be carried stays as it is and is listed as refused; the exit code is 0 if nothing is refused, else 1.
     With --standard nothing that has standard operators is refused; what is written so is listed. Notes say what stock
     ONNX Runtime computes otherwise than the file says, and which of its options helps; they leave the exit code alone.
-    With --dry-run the exit code is 1 if the format of --to refuses anything, 0 without --to.
+    With --dry-run the exit code is 1 if the format of --to refuses anything, 0 without --to; with --to only that
+    format is spoken of.
     """
     from anybit.exact.certificate import Verdict
 
@@ -151,11 +152,12 @@ def _compare(model: Path, to: str | None, *, as_json: bool) -> None:
     from anybit.formats.convert import parse_format
 
     wanted = None if to is None else parse_format(to)
-    rows = anybit.capabilities(model)
+    rows = [row for row in anybit.capabilities(model) if wanted is None or row.format is wanted]
     if as_json:
         print_json({"formats": rows})
     else:
-        print_table("What each format can carry of this model, of how many", _COLUMNS, [_cells(r) for r in rows])
+        title = "What each format can carry" if wanted is None else f"What {wanted.value} can carry"
+        print_table(f"{title} of this model, of how many", _COLUMNS, [_cells(r) for r in rows])
         for row in (r for r in rows if r.refusals):
             say("")
             _print_list(f"{row.format.value}: {len(row.refusals)} refused", row.refusals)

@@ -9,6 +9,7 @@ import typer
 
 import anybit
 from anybit.cli.input_ranges import RangeOption, parse_ranges
+from anybit.cli.input_shapes import ShapeOption, with_shapes
 from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def cost(
         bool, typer.Option("--accumulation", help="Count a*w + a + w + log2(terms) bit operations a MAC, not a*w.")
     ] = False,
     input_range: RangeOption = None,
+    input_shape: ShapeOption = None,
     json: JsonOption = False,
 ) -> None:
     """MACs, bit operations, weight and activation bits, by number formats. Exit code 1 if a figure is not known."""
@@ -40,7 +42,9 @@ def cost(
     from anybit.errors import Severity
 
     counting = BitOperations.ACCUMULATION if accumulation else BitOperations.PRODUCTS
-    result = anybit.cost(model, counting=counting, input_ranges=parse_ranges(input_range or ()))
+    result = anybit.cost(
+        with_shapes(model, input_shape or ()), counting=counting, input_ranges=parse_ranges(input_range or ())
+    )
     if json:
         print_json(_selected(result, by, sparsity=sparsity))
     else:

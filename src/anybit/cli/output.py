@@ -198,3 +198,14 @@ def write_arrays(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
                     np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
     except OSError as error:
         raise ModelFileError("cannot write the file", node=str(path), got=error.strerror or error) from error
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Writes an .npy that appears whole or not at all."""
+    import numpy as np
+
+    try:
+        with whole(path) as temporary, temporary.open("wb") as file:
+            np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
+    except OSError as error:
+        raise ModelFileError("cannot write the file", node=str(path), got=error.strerror or error) from error

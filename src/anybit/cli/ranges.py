@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import anybit
 from anybit.cli.input_ranges import RangeOption, parse_ranges
+from anybit.cli.input_shapes import ShapeOption, with_shapes
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table
 
 if TYPE_CHECKING:
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
 def ranges(
     model: ModelArgument,
     input_range: RangeOption = None,
+    input_shape: ShapeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Proven bounds of each tensor, accumulator bit widths, stuck channels."""
-    result = anybit.ranges(model, input_ranges=parse_ranges(input_range or ()))
+    result = anybit.ranges(with_shapes(model, input_shape or ()), input_ranges=parse_ranges(input_range or ()))
     if json:
         print_json(result)
     else:

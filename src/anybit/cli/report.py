@@ -9,6 +9,7 @@ import typer
 
 import anybit
 from anybit.cli.input_ranges import RangeOption, parse_ranges
+from anybit.cli.input_shapes import ShapeOption, with_shapes
 from anybit.cli.output import ModelArgument, say
 from anybit.errors import ModelFileError
 from anybit.io.files.whole import write_whole
@@ -21,12 +22,13 @@ def report(
         Path | None, typer.Option("-i", "--inputs", help=".npz or .npy to run: ranges on data beside proven ones.")
     ] = None,
     input_range: RangeOption = None,
+    input_shape: ShapeOption = None,
 ) -> None:
     """One self-contained page: graph, number formats, ranges, accumulators, cost, formats, findings."""
     from anybit.io.files.arrays import read_arrays
 
     data = None if inputs is None else read_arrays(inputs)
-    page = anybit.report(model, data, input_ranges=parse_ranges(input_range or ()))
+    page = anybit.report(with_shapes(model, input_shape or ()), data, input_ranges=parse_ranges(input_range or ()))
     _write(output, page)
     say(f"written to {output}, {len(page.encode()):,} bytes")
 

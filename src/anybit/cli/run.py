@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import anybit
-from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress, say, write_arrays
+from anybit.cli.output import (
+    JsonOption,
+    ModelArgument,
+    print_json,
+    print_table,
+    progress,
+    say,
+    write_array,
+    write_arrays,
+)
 from anybit.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +38,9 @@ def run(
     inputs: Annotated[
         Path | None, typer.Option("-i", "--inputs", help=".npz with arrays by input name, or one .npy.")
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help=".npz to write the outputs to.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help=".npz to write the outputs to, or .npy for one.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, reference, onnxruntime or openvino.")] = "auto",
     tensors: Annotated[str, typer.Option(help="Tensors inside to add: all, or names and patterns with commas.")] = "",
     batch_size: Annotated[int, typer.Option(help="Samples in one run.")] = 64,
@@ -76,7 +87,7 @@ def run(
     with progress("running", samples) as advance:
         results = run_in_batches(session, feeds, batch_size=batch_size, progress=advance)
     if output is not None:
-        write_arrays(output, results)
+        _write(output, results)
     rows = [_statistics(name, array) for name, array in results.items()]
     accuracy = None if labels is None else _accuracy(results[session.outputs[0]], labels, limit)
     if json:
@@ -87,6 +98,17 @@ def run(
         print_table(title, tuple(rows[0]) if rows else (), [tuple(row.values()) for row in rows])
         if accuracy is not None:
             say(f"accuracy {accuracy:.4%}")
+
+
+def _write(path: Path, results: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Writes all outputs, or the one that there is."""
+    if path.suffix != ".npy":
+        write_arrays(path, dict(results))
+        return
+    if len(results) != 1:
+        got = ", ".join(results)
+        raise UsageError("several outputs in one .npy", node=str(path), got=got, expected="a name that ends in .npz")
+    write_array(path, next(iter(results.values())))
 
 
 def _statistics(name: str, array: npt.NDArray[Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def _print(title: str, kind: str, tensors: Sequence[TensorStatistics]) -> None:
             t.format,
             t.lowest,
             t.highest,
-            f"{'?' if t.used_levels is None else f'{t.used_levels:,}'} of {t.levels:,}",
+            None if t.used_levels is None else f"{t.used_levels:,} of {t.levels:,}",
             f"{t.zeros:.1%}",
             None if t.saturated is None else f"{t.saturated:.1%}",
             f"{len(t.dead_channels)} of {t.channels:,}",

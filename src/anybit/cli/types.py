@@ -10,12 +10,14 @@ import typer
 
 import anybit
 from anybit.cli.input_ranges import RangeOption, parse_ranges
+from anybit.cli.input_shapes import ShapeOption, with_shapes
 from anybit.cli.output import JsonOption, ModelArgument, print_json, print_steps, print_table
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:
     from anybit.analysis.types import TensorType
     from anybit.analysis.values.input_range import InputRanges
+    from anybit.io.load import ModelSource
 
 
 def types(
@@ -33,6 +35,7 @@ def types(
         ),
     ] = False,
     input_range: RangeOption = None,
+    input_shape: ShapeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Number format, scale, zero point and layout of each tensor; with -o written into the file."""
@@ -40,19 +43,19 @@ def types(
 
     if allow_scaledint_dtypes and not legacy:
         raise UsageError("--allow-scaledint-dtypes", expected="--legacy as well: it is a setting of that inference")
-    stated = parse_ranges(input_range or ())
+    source, stated = with_shapes(model, input_shape or ()), parse_ranges(input_range or ())
     if output is not None:
         from anybit.passes.types.annotate_types import AnnotateTypes
 
         annotating = AnnotateTypes(legacy=legacy, allow_scaledint_dtypes=allow_scaledint_dtypes, input_ranges=stated)
-        applied = anybit.apply(model, [annotating])
+        applied = anybit.apply(source, [annotating])
         anybit.save(applied.model, output)
         print_steps(applied.steps, output, as_json=json)
         return
     rows = (
-        _legacy(model, stated, allow_scaledint_dtypes=allow_scaledint_dtypes)
+        _legacy(source, stated, allow_scaledint_dtypes=allow_scaledint_dtypes)
         if legacy
-        else anybit.types(model, input_ranges=stated)
+        else anybit.types(source, input_ranges=stated)
     )
     if json:
         print_json(rows)
@@ -76,7 +79,7 @@ def types(
     print_table(f"{len(shown)} tensors; {len(rows) - len(shown)} initializers are in --json", columns, cells)
 
 
-def _legacy(model: Path, input_ranges: InputRanges, *, allow_scaledint_dtypes: bool) -> Sequence[TensorType]:
+def _legacy(model: ModelSource, input_ranges: InputRanges, *, allow_scaledint_dtypes: bool) -> Sequence[TensorType]:
     from dataclasses import replace
 
     from anybit.analysis.qonnx_types import legacy_formats

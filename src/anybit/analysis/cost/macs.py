@@ -18,9 +18,20 @@ from anybit.ops.evaluate import EVALUATION_ERRORS
 from anybit.ops.finn.xnor_popcount_mat_mul import XNOR_POPCOUNT_MAT_MUL
 from anybit.ops.standard.windows import Windows
 
+_FREE = "give the shapes of the inputs: --input-shape NAME=1,3,224,224, or the pass SetInputShape"
+
 
 class Uncountable(Exception):  # noqa: N818  (not an error of the model: the figure is left open)
-    """The multiply-accumulates of a node do not follow from what is known about it; the text says why."""
+    """The multiply-accumulates of a node do not follow from what is known about it; the text says why.
+
+    Args:
+        reason: Why.
+        hint: What helps.
+    """
+
+    def __init__(self, reason: str, *, hint: str = "") -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -78,10 +89,10 @@ def known_shape(value: ir.Value | None, *, what: str) -> tuple[int, ...]:
     """
     shape = None if value is None else shape_of(value)
     if value is None or shape is None:
-        raise Uncountable(f"the rank of {what} is not known")
+        raise Uncountable(f"the rank of {what} is not known", hint=_FREE)
     sizes = tuple(d for d in shape if d is not None)
     if len(sizes) < len(shape):
-        raise Uncountable(f"dimension {shape.index(None)} of {what} '{value.name}' is not known")
+        raise Uncountable(f"dimension {shape.index(None)} of {what} '{value.name}' is not known", hint=_FREE)
     return sizes
 
 

@@ -60,7 +60,7 @@ def tally(graph: ir.Graph, operands: Operands, opsets: Mapping[str, int]) -> Tal
             result.add(_of_node(node, operands.get(node, ()), opsets))
         except Uncountable as reason:
             result.layers.append(open_layer(node, operands.get(node, ())))
-            result.findings.append(_finding(node, str(reason)))
+            result.findings.append(_finding(node, str(reason), hint=reason.hint))
     return result
 
 
