@@ -15,7 +15,7 @@ author = "the anybit authors"
 version = release = anybit.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "docs.generate.extension"]
-exclude_patterns = ["generate", "reference/schemas"]
+exclude_patterns = ["generate"]
 source_suffix = {".md": "markdown"}
 
 html_theme = "furo"

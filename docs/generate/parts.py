@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from docs.generate import command_line, findings, formats, operators, passes, python_api
+from docs.generate import command_line, findings, formats, operators, passes, python_api, schemas
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "command-line": command_line.text,
     "errors": findings.text_of_errors,
+    "card": schemas.text_of_card,
     "findings": findings.text,
     "formats": formats.text,
+    "json": schemas.text,
     "operators": operators.text,
     "passes": passes.text,
     "standard-operators": operators.text_of_standard,
