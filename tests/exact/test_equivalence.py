@@ -239,6 +239,61 @@ def test_means_whose_scale_rounds_are_not_proven_equal():
     assert anybit.verify(_mean_net(scale=0.3), _mean_net(scale=0.3)).verdict.is_proof
 
 
+def _window_net(
+    how: str, *, scale: float = 0.25, kernel=(2, 2), strides=(2, 2), weights: float = 1.0, pads=(0, 0, 0, 0)
+):
+    """Quant, the mean over windows by a pool or by a convolution of ones in front of the scale, Flatten, MatMul."""
+    known = parameters("q", scale=scale if how == "pool" else 1.0, bits=4) | parameters("wq", scale=0.125, bits=3)
+    known |= {"ones": np.full((3, 1, *kernel), weights, np.float32), "s": np.float32(scale)}
+    sizes = [
+        (4 + pads[0] + pads[2] - kernel[0]) // strides[0] + 1,
+        (6 + pads[1] + pads[3] - kernel[1]) // strides[1] + 1,
+    ]
+    known |= {"w": np.random.default_rng(0).normal(size=(3 * sizes[0] * sizes[1], 2)).astype(np.float32)}
+    known |= {"share": np.float32(scale / (kernel[0] * kernel[1]))}
+    windows = {"kernel_shape": kernel, "strides": strides, "pads": pads}
+    if how == "pool":
+        nodes = [quant("x", "q"), helper.make_node("AveragePool", ["q"], ["m"], **windows)]
+    else:
+        nodes = [
+            helper.make_node("Div", ["x", "s"], ["scaled"]),
+            quant("scaled", "q"),
+            helper.make_node("Conv", ["q", "ones"], ["sums"], group=3, **windows),
+            helper.make_node("Mul", ["sums", "share"], ["m"]),
+        ]
+    nodes += [
+        quant("w", "wq"),
+        helper.make_node("Flatten", ["m"], ["f"]),
+        helper.make_node("MatMul", ["f", "wq"], ["y"]),
+    ]
+    return model(nodes, known, inputs={"x": [2, 3, 4, 6]}, outputs=["y"])
+
+
+@pytest.mark.parametrize(("windows", "verdict"), [
+    ({}, Verdict.EXACT_BY_ENUMERATION),
+    ({"kernel": (4, 1), "strides": (1, 1)}, Verdict.EXACT_BY_ENUMERATION),
+    ({"kernel": (1, 3), "strides": (1, 1)}, Verdict.EXACT_BUT_FOR_FLOAT_ROUNDING),  # a third is rounded
+    ({"kernel": (4, 6)}, Verdict.EXACT_BUT_FOR_FLOAT_ROUNDING),
+])  # fmt: skip
+def test_a_pool_is_a_convolution_of_ones_that_is_divided(windows, verdict):
+    pool, convolution = _window_net("pool", **windows), _window_net("conv", **windows)
+    assert anybit.verify(pool, convolution).verdict is verdict
+    if verdict.is_exact:
+        x = np.random.default_rng(0).normal(size=(2, 3, 4, 6)).astype(np.float32)
+        np.testing.assert_array_equal(_run(pool, x), _run(convolution, x))
+
+
+def test_other_windows_are_not_proven_equal():
+    pool = _window_net("pool", strides=(1, 1))
+    for other in ({"strides": (2, 1)}, {"strides": (1, 1), "weights": 2.0}):
+        assert not anybit.verify(pool, _window_net("conv", **other)).verdict.is_proof
+    padded = {"kernel": (3, 3), "strides": (1, 1), "pads": (1, 1, 1, 1)}
+    assert not anybit.verify(_window_net("pool", **padded), _window_net("conv", **padded)).verdict.is_proof
+    assert not anybit.verify(_window_net("pool", scale=0.3), _window_net("conv", scale=0.3)).verdict.is_proof
+    whole = _window_net("pool", kernel=(4, 6))
+    assert not anybit.verify(whole, _window_net("conv", kernel=(4, 5), strides=(1, 1))).verdict.is_proof
+
+
 def _shuffled_sums(*, scale=0.25, first: bool, move: str = "DepthToSpace", bias: float = 0.0):
     """A convolution whose sums get their scale and bias before or behind a move of elements."""
     known = parameters("q", scale=1.0, bits=4) | parameters("wq", scale=1.0, bits=3)

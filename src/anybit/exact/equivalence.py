@@ -7,7 +7,7 @@ Inputs and outputs are matched by position.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +18,14 @@ from anybit.analysis.values.interpreter import Values, values_of
 from anybit.arrays import Array
 from anybit.exact.certificate import Certificate, TensorProof, Verdict
 from anybit.exact.integer_functions import Function, Key, Root
-from anybit.exact.step_function import too_large
+from anybit.exact.step_function import MOST_INTEGERS, without_domain
 from anybit.exact.value_numbering import NUMBERED_BY_RUNS, Numbering
 from anybit.graph.constants import has_default
 from anybit.graph.walk import label, shape_of
 from anybit.ops.calls import is_call
 
 _FLOAT_ROUNDING = 2.0**-20  # share of the largest magnitude up to which a difference is stated as a bound
+_MOST_OUTPUTS = 1 << 27  # integers of an output, over all channels, that are tried one by one: some seconds
 _ORDER = tuple(Verdict)
 
 
@@ -157,12 +158,11 @@ class _Pairing:
             return TensorProof(*names, Verdict.EXACT_BY_ENUMERATION, 0 if runs is None else runs.tried)
         if f is None or g is None or f.root.key != g.root.key:
             return TensorProof(*names, Verdict.UNDECIDED, detail="computed from tensors that are not known to be equal")
-        tables = _tables(f, g)
-        if tables is None:
+        if not _comparable(f, g, _MOST_OUTPUTS):
             return TensorProof(*names, Verdict.UNDECIDED, detail="too many integers to try")
         if (f.runs is not None or g.runs is not None) and _levels(self.a, x) != _levels(self.b, y):
             return TensorProof(*names, Verdict.UNDECIDED, detail=_first_departure(f, g))
-        return _judged(names, *tables)
+        return _judged(names, f, g)
 
 
 def _levels(numbering: Numbering, value: ir.Value) -> Key:
@@ -171,38 +171,53 @@ def _levels(numbering: Numbering, value: ir.Value) -> Key:
     return numbering.of(value).key if kernel is None else kernel.key
 
 
-def _tables(f: Function, g: Function) -> tuple[Array, Array] | None:
+def _comparable(f: Function, g: Function, most: int) -> bool:
+    """Whether two functions of one root belong to the same elements, and have few enough integers to try."""
     same = f.rank == g.rank and (f.channels == 1 or g.channels == 1 or (f.axis, f.channels) == (g.axis, g.channels))
-    if not same or too_large(f.steps) or too_large(g.steps):
-        return None
-    integers = f.steps.every()
-    with np.errstate(all="ignore"):  # overflow and NaN have defined results
-        first, second = np.broadcast_arrays(f.steps(integers), g.steps(integers))
-    return first, second
+    return same and without_domain(f.steps) is None and max(f.steps.total, g.steps.total) <= most
 
 
-def _judged(names: tuple[str, str], first: Array, second: Array) -> TensorProof:
-    if np.array_equal(first, second, equal_nan=True):
-        return TensorProof(*names, Verdict.EXACT_BY_ENUMERATION, first.size)
-    with np.errstate(invalid="ignore"):  # of infinities; NaN is no float rounding
-        gap = np.abs(first.astype(np.float64) - second.astype(np.float64))
-    largest, magnitude = float(gap.max()), float(np.abs(first[np.isfinite(first)]).max(initial=0))
+def _tables(f: Function, g: Function) -> Iterator[tuple[int, Array, Array]]:
+    """The values of two functions of one root, some rows at a time, with the number of the first row."""
+    row = 0
+    for integers in f.steps.stretches():
+        with np.errstate(all="ignore"):  # overflow and NaN have defined results
+            first, second = np.broadcast_arrays(f.steps(integers), g.steps(integers))
+        yield row, first, second
+        row += len(integers)
+
+
+def _judged(names: tuple[str, str], f: Function, g: Function) -> TensorProof:
+    tried, largest, magnitude, equal, detail = 0, 0.0, 0.0, True, ""
+    for _, first, second in _tables(f, g):
+        tried += first.size
+        magnitude = max(magnitude, float(np.abs(first[np.isfinite(first)]).max(initial=0)))
+        if np.array_equal(first, second, equal_nan=True):
+            continue
+        with np.errstate(invalid="ignore"):  # of infinities; NaN is no float rounding
+            gap = np.abs(first.astype(np.float64) - second.astype(np.float64))
+        equal, place = False, np.unravel_index(int(gap.argmax()), gap.shape)
+        if not gap[place] <= largest:
+            largest = float(gap[place])
+            detail = f"channel {place[1]}: {first[place]:g} and {second[place]:g} for one integer"
+        if np.isnan(largest):
+            break
+    if equal:
+        return TensorProof(*names, Verdict.EXACT_BY_ENUMERATION, tried)
     if largest <= _FLOAT_ROUNDING * magnitude:
-        return TensorProof(*names, Verdict.EXACT_BUT_FOR_FLOAT_ROUNDING, first.size, bound=largest)
-    row, channel = np.unravel_index(int(gap.argmax()), gap.shape)
-    detail = f"channel {channel}: {first[row, channel]:g} and {second[row, channel]:g} for one integer"
-    return TensorProof(*names, Verdict.UNDECIDED, first.size, bound=largest, detail=detail)
+        return TensorProof(*names, Verdict.EXACT_BUT_FOR_FLOAT_ROUNDING, tried, bound=largest)
+    return TensorProof(*names, Verdict.UNDECIDED, tried, bound=largest, detail=detail)
 
 
 def _first_departure(f: Function, g: Function) -> str:
     """The first integer on which two quantised functions of one root differ."""
-    tables = _tables(f, g)
-    if tables is None:
+    if not _comparable(f, g, MOST_INTEGERS):
         return "the levels differ"
-    unequal = np.argwhere(tables[0] != tables[1])
-    if not len(unequal):
-        return "equal values in other channels"
-    row, channel = (int(i) for i in unequal[0])
-    integers = np.broadcast_to(f.root.integers(f.root.lo + row), tables[0].shape[1:])
-    first, second = (float(t[row, channel]) for t in tables)
-    return f"channel {channel}: {first:g} and {second:g} for the integer {int(integers[channel])}"
+    for start, left, right in _tables(f, g):
+        unequal = np.argwhere(left != right)
+        if len(unequal):
+            row, channel = (int(i) for i in unequal[0])
+            integers = np.broadcast_to(f.root.integers(f.root.lo + start + row), left.shape[1:])
+            first, second = (float(t[row, channel]) for t in (left, right))
+            return f"channel {channel}: {first:g} and {second:g} for the integer {int(integers[channel])}"
+    return "equal values in other channels"

@@ -81,8 +81,13 @@ class StepFunction:
 
     def every(self) -> Float64s:
         """All integers, (n, channels) or (n, 1); where a channel has fewer, its largest one again."""
-        width = int((self.hi - self.lo).max(initial=-1)) + 1
-        return np.minimum(self.lo + np.arange(width)[:, None], self.hi)
+        return np.concatenate([np.zeros((0, self.lo.size)), *self.stretches()])
+
+    def stretches(self) -> Iterator[Float64s]:
+        """The same, some rows at a time."""
+        width, rows = int((self.hi - self.lo).max(initial=-1)) + 1, max(_PIECE // max(self.channels, 1), 1)
+        for start in range(0, width, rows):
+            yield np.minimum(self.lo + np.arange(start, min(start + rows, width))[:, None], self.hi)
 
     def pieces(self, integers: Float64s) -> Iterator[tuple[Float64s, Array]]:
         """The integers and their values, some rows at a time."""

@@ -21,7 +21,7 @@ from anybit.analysis.values.tensor_values import Float64s
 from anybit.arrays import Array
 from anybit.errors import Refusal
 from anybit.exact.integer_functions import NO_AXIS, Function, Key, Number, Root, digest, function_on
-from anybit.exact.integer_layers import PRODUCTS, read_product
+from anybit.exact.integer_layers import PRODUCTS, IntegerProduct, read_product
 from anybit.exact.monotone import direction, is_elementwise
 from anybit.exact.node_identity import (
     MOVES,
@@ -56,7 +56,7 @@ _COMMUTATIVE = frozenset(("Add", "Mul"))
 _MOST_PAIRS = 1 << 22
 _MOST_LEVELS = 1 << 16
 _LONGEST = 256  # nodes that one function is composed of
-_MEANS = frozenset(("GlobalAveragePool", "ReduceMean"))
+_MEANS = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean"))
 _WIDEST = 24  # bits whose integers float32 holds
 _DEEPEST = 4  # bodies inside bodies, each of which is numbered once for each kind of key
 _NOTHING = Root(b"", np.zeros(1), np.zeros(1))
@@ -89,6 +89,21 @@ class Kernel:
     scale: Float64s
     factor: int
     step: int
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Windows inside of the space of a channel; the whole space where there are no steps.
+
+    Attributes:
+        extents: Elements of a window along each axis.
+        steps: From one window to the next.
+        dilations: From one element of a window to the next.
+    """
+
+    extents: tuple[int, ...]
+    steps: tuple[int, ...] = ()
+    dilations: tuple[int, ...] = ()
 
 
 @dataclass
@@ -492,6 +507,10 @@ class Numbering:
         factor = common * kernel.factor
         ends = product.lo / factor, product.hi / factor
         step, offset = 1, np.zeros(1)
+        if is_conv and (flat == common[:, None]).all():
+            totals = self._sums_of_windows(product, kernel, factor)
+            if totals is not None:
+                return totals
         if kernel.step > 1 and not _pads(node):
             step, offset = kernel.step, kernel.lo * (flat // common[:, None]).sum(axis=1) % kernel.step
         lo, hi = (np.minimum(*ends) - offset) / step, (np.maximum(*ends) - offset) / step
@@ -540,31 +559,46 @@ class Numbering:
         return ("reshape", rest) if rest is not None else (node.op_type, attributes, *others)
 
     def _mean(self, node: ir.Node) -> Function | None:
-        """The mean over the space of each channel: the sum of its integers, divided by their number.
+        """The mean over windows of each channel: the sum of its integers, divided by their number.
 
         Scales are powers of two, so that float32 holds each level and each sum, in whatever order they are added up.
         """
         x = node.inputs[0]
         shape, kernel = (None, None) if x is None else (shape_of(x), self.kernel(x))
-        if kernel is None or not shape or None in shape[2:] or not self._is_over_space(node, len(shape)):
+        windows = None if shape is None else self._windows(node, shape)
+        if kernel is None or not shape or windows is None:
             return None
-        count = int(np.prod([d or 0 for d in shape[2:]]))
+        count = int(np.prod(windows.extents))
         exact = 0 < count * max(abs(kernel.lo), abs(kernel.hi)) <= 1 << _WIDEST
         if kernel.scale.size > 1 or np.frexp(kernel.scale[0])[0] != 0.5 or not exact:
             return None
-        root = self._root(
-            digest("total", shape[2:], kernel.key),
+        root, scale = self._totals(windows, kernel), kernel.scale
+
+        def reals(q: Float64s) -> Array:
+            return (root.integers(q) * scale / count).astype(np.float32)
+
+        made = function_on(root, reals, rank=len(shape), rising=np.ones(1))
+        return _with_runs(made) if root.hi[0] < _MOST_LEVELS else made
+
+    def _totals(self, windows: _Windows, kernel: Kernel) -> Root:
+        """What the integers of each window of a channel add up to."""
+        count = int(np.prod(windows.extents))
+        return self._root(
+            digest("total", windows, kernel.key),
             np.zeros(1),
             np.array([count * (kernel.hi - kernel.lo) / kernel.step]),
             kernel.step,
             np.array([count * kernel.lo]),
         )
-        scale = kernel.scale
 
-        def reals(q: Float64s) -> Array:
-            return (root.integers(q) * scale / count).astype(np.float32)
-
-        return function_on(root, reals, rank=len(shape), rising=np.ones(1))
+    def _windows(self, node: ir.Node, shape: Sequence[int | None]) -> _Windows | None:
+        """The windows over which a node takes means; None if they are no such windows, or reach over the edge."""
+        space = tuple(n for n in shape[2:] if n is not None)
+        if len(space) != len(shape) - 2:
+            return None
+        if node.op_type == "AveragePool":
+            return _windows_of(node, node.attributes.get_ints("kernel_shape", ()), space)
+        return _Windows(space) if self._is_over_space(node, len(shape)) else None
 
     def _is_over_space(self, node: ir.Node, rank: int) -> bool:
         """Whether a mean is taken over all axes behind the channels, which stay as axes of length 1."""
@@ -576,6 +610,26 @@ class Numbering:
             given = None if axes is None else axes.tolist()
         space = set(range(2, rank))
         return given is not None and {a % rank for a in given} == space and node.attributes.get_int("keepdims", 1) == 1
+
+    def _sums_of_windows(self, product: IntegerProduct, kernel: Kernel, factor: Float64s) -> Function | None:
+        """A convolution that adds up the elements of each window of a channel, as a mean does before it divides."""
+        node, weights = product.product, product.weights
+        x = node.inputs[0]
+        shape = None if x is None else shape_of(x)
+        if shape is None or shape[1] != product.channels or weights.shape[1] != 1 or kernel.scale.size > 1:
+            return None
+        if (factor != factor[0]).any() or (product.scale != product.scale[0]).any() or product.bias is not None:
+            return None
+        windows = _windows_of(node, weights.shape[2:], shape[2:])
+        if windows is None:
+            return None
+        root = self._totals(windows, kernel)
+
+        def reals(q: Float64s) -> Array:
+            return product.numbers.reals(root.integers(q) * factor)[:, :1]
+
+        made = function_on(root, reals, rank=len(shape), rising=np.sign(product.scale[:1] * factor[:1]))
+        return _with_runs(made) if root.hi[0] < _MOST_LEVELS else made
 
     def _pair(self, node: ir.Node) -> Function | None:
         """An element-wise function of two quantised tensors: of the number of a pair of integers."""
@@ -611,6 +665,18 @@ def _slope(node: ir.Node) -> Float64s | None:
     """The direction of MultiThreshold, whose count of thresholds never falls."""
     scale = node.attributes.get_float("out_scale", 1.0)
     return np.sign(np.asarray(scale)) if np.isfinite(scale) and scale != 0 else None
+
+
+def _windows_of(node: ir.Node, extents: Sequence[int], space: Sequence[int | None]) -> _Windows | None:
+    """The windows of a convolution or a pool that lie inside the space; None where some reach over the edge."""
+    if _pads(node) or node.attributes.get_int("ceil_mode", 0):
+        return None
+    ones = (1,) * len(extents)
+    steps = tuple(node.attributes.get_ints("strides", ones))
+    dilations = tuple(node.attributes.get_ints("dilations", ones))
+    if tuple(extents) == tuple(space) and dilations == ones:
+        return _Windows(tuple(extents))  # one window, however far the next one would be
+    return _Windows(tuple(extents), steps, dilations)
 
 
 def _pads(node: ir.Node) -> bool:

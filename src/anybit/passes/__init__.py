@@ -1,6 +1,6 @@
 """Passes: model to model, one a file. Each is an ``onnx_ir`` pass, so that they compose with those of onnx-ir.
 
-The classes of all passes are public here, those of `anybit.cleanup` included, and the enumerations among their options.
+The classes of all passes are public here, those of `anybit.cleanup` included, and the types of their options.
 `anybit.apply` also takes their names as the command line spells them. A class is imported when it is first used.
 """
 
