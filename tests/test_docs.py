@@ -7,16 +7,19 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from anybit.ops.registry import operators
 from anybit.passes.catalog import catalog
 from anybit.rules.table import RULES
 from docs.generate.command_line import commands
 from docs.generate.parts import PARTS, expanded
+from docs.generate.pictures import pictures
 from docs.generate.python_api import MODULES
 from docs.generate.tree import with_tree
 from tests import public
 from tests.models import PROJECT
+from tests.reporting.browser import CHROMIUM, DRIVER
 from tests.snippets import blocks_of, commands_of, matches, run_block, run_command
 
 _PAGES = sorted((PROJECT / "docs").rglob("*.md"))
@@ -131,6 +134,15 @@ def test_the_tree_has_the_pages_of_a_list_under_its_heading():
     page = "# Title\n\n## Part\n\n- [One](a.md): text\n- [Two](b/index.md): text, see [c](c.md)\n"
     tree = "\n```{toctree}\n:hidden:\n:caption: Part\n\na\nb/index\n```\n"
     assert with_tree(page) == f"{page}\n{tree}"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no chromium")
+def test_the_pictures_are_made_by_the_script(tmp_path):
+    made = pictures(tmp_path)
+    assert {p.name for p in made.values()} == {p.name for p in (PROJECT / "docs" / "pictures").iterdir()}
+    for file in made.values():
+        assert Image.open(file).size == Image.open(PROJECT / "docs" / "pictures" / file.name).size
 
 
 def test_every_decision_has_its_four_parts():
