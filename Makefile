@@ -20,8 +20,8 @@ PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscrip
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
 .PHONY: demo native wheels test test-ci test-openvino test-torch test-frontends test-hgq2 test-qkeras test-qonnx test-ray \
-	test-da4ml test-all fuzz fuzz-nightly mutation nightly frontends-table train lint lint-torch format bench bench-c \
-	constraints docs clean
+	test-da4ml test-all fuzz fuzz-nightly mutation nightly frontends-table train lint lint-torch format bench \
+	bench-c constraints docs clean pictures
 
 demo: $(VENV)/.installed native
 	$(BIN)/python examples/demo.py
@@ -113,6 +113,10 @@ lint: $(VENV)/.dev
 docs: build/docs/.installed
 	build/docs/bin/python -m sphinx -W --keep-going -n -q -b html docs build/site
 	build/docs/bin/codespell README.md CONTRIBUTING.md CHANGELOG.md docs src/anybit/rules
+
+# Draws the pictures of the site again; needs chromium.
+pictures: $(VENV)/.dev
+	$(BIN)/python -m docs.generate.pictures
 
 # The types of what imports PyTorch.
 lint-torch: build/torch/.installed

@@ -7,20 +7,32 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from anybit.ops.registry import operators
 from anybit.passes.catalog import catalog
 from anybit.rules.table import RULES
 from docs.generate.command_line import commands
+from docs.generate.dataflow import NotAnExpressionError, drawn, parsed
 from docs.generate.parts import PARTS, expanded
+from docs.generate.pictures import pictures
 from docs.generate.python_api import MODULES
 from docs.generate.tree import with_tree
 from tests import public
 from tests.models import PROJECT
+from tests.reporting.browser import CHROMIUM, DRIVER
 from tests.snippets import blocks_of, commands_of, matches, run_block, run_command
 
 _PAGES = sorted((PROJECT / "docs").rglob("*.md"))
 _WITH_CODE = [p for p in _PAGES if blocks_of(p)]
+_LONG = {
+    "docs/how-to/smaller-file.md",
+    "docs/how-to/stock-runtimes.md",
+    "docs/tutorials/float-to-4-bits.md",
+    "docs/tutorials/publish.md",
+    "docs/tutorials/smaller-and-faster.md",
+}
+"""Pages whose code takes more than a second or two."""
 _FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -49,7 +61,7 @@ def with_parts(page: Path) -> str:
     return text if page.parent.name == "python" else expanded(text)
 
 
-@pytest.mark.parametrize("page", _WITH_CODE, ids=_name)
+@pytest.mark.parametrize("page", [p for p in _WITH_CODE if _name(p) not in _LONG], ids=_name)
 def test_the_code_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, capsys):
     stem = "page_" + re.sub(r"\W", "_", page.stem)
     monkeypatch.chdir(tmp_path)
@@ -64,6 +76,12 @@ def test_the_code_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeyp
         before = f"from {name} import *\n"  # a block goes on where the one before it ended
         printed = capsys.readouterr().out
         assert printed == (block.printed or ""), f"block {number} of {_name(page)}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [p for p in _WITH_CODE if _name(p) in _LONG], ids=_name)
+def test_the_code_of_a_long_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, capsys):
+    test_the_code_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, capsys)
 
 
 def _run_commands(code, page):
@@ -127,10 +145,30 @@ def test_the_reference_has_every_command_pass_operator_and_rule():
     assert [r.name for r in RULES if f"# {r.name}\n" not in findings] == []
 
 
+def test_a_picture_shows_what_an_expression_computes():
+    ((name, term),) = parsed("h = Mul<axis=1>(x, [1, 2]); y = Add(h, Relu(h))")
+    assert (name, term.text, [i.text for i in term.inputs], term.depth) == ("y", "Add", ["Mul", "Relu"], 3)
+    picture = drawn("y = Add(h', b)", "before")
+    assert (picture.count("<rect"), picture.count("<path"), picture.count("<text")) == (1, 3, 4)
+    for text in ("", "y", "y = ", "f(x)", "y = f(x", "y = f(x))", "y = <script>"):
+        with pytest.raises(NotAnExpressionError):
+            parsed(text)
+
+
 def test_the_tree_has_the_pages_of_a_list_under_its_heading():
     page = "# Title\n\n## Part\n\n- [One](a.md): text\n- [Two](b/index.md): text, see [c](c.md)\n"
     tree = "\n```{toctree}\n:hidden:\n:caption: Part\n\na\nb/index\n```\n"
     assert with_tree(page) == f"{page}\n{tree}"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no chromium")
+def test_the_pictures_are_made_by_the_script(tmp_path):
+    made = pictures(tmp_path)
+    assert {p.name for p in made.values()} == {p.name for p in (PROJECT / "docs" / "pictures").iterdir()}
+    for file in made.values():
+        with Image.open(file) as new, Image.open(PROJECT / "docs" / "pictures" / file.name) as old:
+            assert new.size == old.size
 
 
 def test_every_decision_has_its_four_parts():

@@ -20,7 +20,7 @@ _BAR = re.compile(r"\|(?=[^`]*(?:`[^`]*`[^`]*)*$)")  # outside of backticks
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connects the extension."""
     app.connect("source-read", _read)
-    app.connect("autodoc-process-docstring", _process)
+    app.connect("autodoc-process-docstring", _process, priority=400)  # napoleon comes at 500
     app.connect("missing-reference", _plain)
     return {"version": "1", "parallel_read_safe": True}
 
@@ -30,8 +30,10 @@ def _read(_: Sphinx, name: str, source: list[str]) -> None:
     source[0] = with_tree(text) if name.rpartition("/")[2] == "index" else text
 
 
-def _process(_app: Sphinx, _what: str, _name: str, _value: Any, _options: Any, lines: list[str]) -> None:
+def _process(_app: Sphinx, what: str, _name: str, _value: Any, _options: Any, lines: list[str]) -> None:
     """Names in single backticks are references to Python objects, or else code; bars are no substitutions."""
+    if what in ("attribute", "data"):
+        lines.insert(0, "")  # napoleon takes what stands before a colon in the first line for the type
     lines[:] = [line if ">>>" in line else _LITERAL.sub(r":py:obj:`\1`", _BAR.sub(r"\\|", line)) for line in lines]
 
 

@@ -24,7 +24,7 @@ _SHIPPED = ("digits_mlp_1w1a", "digits_mlp_2w2a", "digits_cnn_2w2a", "friedman_m
 def text() -> str:
     """What each format carries of the model of `everything`, why not, and of some models that ship."""
     rows = anybit.capabilities(everything())
-    refused = "\n".join(f"- `{row.format.value}`: {_reasons(row)}" for row in rows if row.refusals)
+    refused = "\n".join(f"- `{row.format.value}`:\n{_reasons(row)}" for row in rows if row.refusals)
     return "\n\n".join(
         [_of_everything(rows), "## What stands in the way", refused, "## Of models that ship", _of_shipped()]
     )
@@ -44,7 +44,7 @@ def _yes(*, holds: bool) -> str:
 
 
 def _reasons(row: DialectCapability) -> str:
-    return "; ".join(dict.fromkeys(cell(_reason(r)) for r in row.refusals))
+    return "\n".join(f"  - {cell(_reason(r))}" for r in row.refusals)
 
 
 def _reason(refusal: anybit.errors.Refusal) -> str:

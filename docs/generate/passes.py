@@ -9,6 +9,7 @@ import re
 import onnx_ir as ir
 
 from anybit.passes.catalog import Option, catalog, options_of
+from docs.generate.dataflow import NotAnExpressionError, drawn
 from docs.generate.markdown import cell, table
 
 
@@ -22,8 +23,24 @@ def _pass(name: str, kind: type[ir.passes.PassBase]) -> str:
     paragraphs = [cell(p) for p in re.split(r"\n\s*\n", described.strip())]
     meanings = _meanings(attributes)
     rows = [(f"`{o.name}`", _default(o), cell(meanings.get(o.name, ""))) for o in options_of(kind).values()]
-    parts = [f"## {name}", f"In Python: `anybit.passes.{kind.__name__}`.", *paragraphs]
+    parts = [f"## {name}", f"In Python: `anybit.passes.{kind.__name__}`.", *paragraphs, *_pictures(described)]
     return "\n\n".join([*parts, table(("option", "default", ""), rows)] if rows else parts)
+
+
+def _pictures(described: str) -> list[str]:
+    """The data flow before and after, where the text has both as expressions."""
+    found = re.search(r"Before: ``([^`]+)``(?: with ``[^`]+``)?;\s+after: ``([^`]+)``", described)
+    if found is None:
+        return []
+    before, after = (" ".join(part.split()) for part in found.groups())
+    try:
+        drawings = drawn(before, "before"), drawn(after, "after")
+    except NotAnExpressionError:
+        return []
+    figures = (
+        f"<figure>{d}<figcaption>{t}</figcaption></figure>" for t, d in zip(("before", "after"), drawings, strict=True)
+    )
+    return [f'<div class="before-after">{"".join(figures)}</div>']
 
 
 def _meanings(attributes: str) -> dict[str, str]:

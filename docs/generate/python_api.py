@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import indent
 
 import anybit
+from docs.generate.examples import INTRODUCTION, examples_of
 
 _NAMES = anybit._MODULES  # noqa: SLF001  (the list of the public ones, which has no public name)
 MODULES = ("anybit", *(f"anybit.{name}" for name in sorted(_NAMES)))
@@ -21,7 +22,14 @@ _FRONTENDS = Path(anybit.__file__).parent / "frontends"
 def _text(module: str) -> str:
     """One directive a name."""
     loaded = import_module(module)
-    return "\n\n".join(_name(module, name) for name in names_of(module) if name in _FRAMEWORKS or hasattr(loaded, name))
+    examples = examples_of(module)
+    names = [name for name in names_of(module) if name in _FRAMEWORKS or hasattr(loaded, name)]
+    parts = [f"{_name(module, n)}{_example(examples[n]) if n in examples else ''}" for n in names]
+    return "\n\n".join([*([INTRODUCTION] if examples else []), *parts])
+
+
+def _example(text: str) -> str:
+    return f"\n\n```pycon\n{text}\n```"
 
 
 def names_of(module: str) -> tuple[str, ...]:
