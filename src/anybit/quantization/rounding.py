@@ -20,6 +20,7 @@ Float64s = npt.NDArray[np.float64]
 Channels = npt.NDArray[np.intp]
 
 _DAMPING = 0.01
+_DAMPING_BY_SHARE = 3.0  # of inputs to rows: with few rows an input, least squares would fit their noise
 _CANDIDATES = np.linspace(0.25, 1.05, 57)
 _SWEEPS = 4
 _REFITS = 3
@@ -78,6 +79,11 @@ def least_squares(h: Float64s, c: Float64s, weights: Float64s, *, damping: float
     """
     lhs = damped(h, damping)
     return np.asarray(np.linalg.solve(lhs, (c + (lhs - h)) @ weights), np.float64)
+
+
+def damping_of(inputs: int, rows: int) -> float:
+    """How much least squares holds on to the weights, as a share of the mean diagonal of H, for so many rows."""
+    return max(_DAMPING, _DAMPING_BY_SHARE * inputs / max(rows, 1))
 
 
 def weight_scales(
