@@ -46,7 +46,8 @@ def test_a_float_net_becomes_small_files_of_four_bits(tmp_path):
     assert percent("QDQ", printed) > percent("float", printed) - 3
     assert percent("FINN", printed) > percent("float", printed) - 5
     assert "0 of 3600 scores differ" in printed
-    sizes = {tool: int(n.replace(",", "")) for tool, n in re.findall(r"^(\S+) +.*images, (\S+) bytes", printed, re.M)}
+    found = re.findall(r"^(\S+) +.*images, (\S+) bytes", printed, re.MULTILINE)
+    sizes = {tool: int(size.replace(",", "")) for tool, size in found}
     assert sizes["QDQ"] < 0.5 * sizes["float"]
 
 
