@@ -20,7 +20,7 @@ Float64s = npt.NDArray[np.float64]
 Channels = npt.NDArray[np.intp]
 
 _DAMPING = 0.01
-_DAMPING_BY_SHARE = 3.0  # of inputs to rows: with few rows an input, least squares would fit their noise
+_DAMPING_BY_SHARE = 2.0  # of inputs to rows: with few rows an input, least squares would fit their noise
 _CANDIDATES = np.linspace(0.25, 1.05, 57)
 _SWEEPS = 4
 _REFITS = 3
