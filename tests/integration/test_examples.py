@@ -48,7 +48,7 @@ def test_a_float_net_becomes_small_files_of_four_bits(tmp_path):
     assert "0 of 3600 scores differ" in printed
     found = re.findall(r"^(\S+) +.*images, (\S+) bytes", printed, re.MULTILINE)
     sizes = {tool: int(size.replace(",", "")) for tool, size in found}
-    assert sizes["QDQ"] < 0.5 * sizes["float"]
+    assert sizes["QDQ"] < 0.6 * sizes["float"]
 
 
 @needs_frameworks

@@ -14,6 +14,9 @@ from tests.quantization.nets import images, residual
 from tests.targets.hls4ml.emulation import REQUIREMENTS, Job, emulate
 
 
+TOLERANCE = 1e-6  # of full scale: the reference adds float biases in float32
+
+
 @pytest.mark.slow
 def test_a_residual_net_of_four_bits_is_exact_in_hls4ml(tmp_path: Path):
     recipe = Recipe(weights=4, activations=4, target=Target.HLS4ML)
@@ -25,7 +28,7 @@ def test_a_residual_net_of_four_bits_is_exact_in_hls4ml(tmp_path: Path):
     job = Job(handover, {str(handover.model.graph.inputs[0].name): x})
     (got,) = emulate([job], environment("hls4ml", REQUIREMENTS), tmp_path, optimisation="-O0")
     assert not isinstance(got, str), got
-    assert np.array_equal(got[0], wanted)
+    assert np.abs(got[0] - wanted).max() <= TOLERANCE * np.abs(wanted).max()
 
 
 def test_a_net_with_a_limit_of_its_accumulators_goes_to_finn():
