@@ -13,7 +13,6 @@ from tests.environments import environment
 from tests.quantization.nets import images, residual
 from tests.targets.hls4ml.emulation import REQUIREMENTS, Job, emulate
 
-
 TOLERANCE = 1e-6  # of full scale: the reference adds float biases in float32
 
 
