@@ -94,6 +94,7 @@ def weight_scales(
     *,
     scales: Scales = Scales.FLOAT,
     per_tensor: bool = False,
+    coarse: bool = False,
 ) -> Float64s:
     """For each output channel the scale of least squared error, inputs weighted by their mean square.
 
@@ -104,6 +105,7 @@ def weight_scales(
         grid: The integers.
         scales: Which numbers a scale may be.
         per_tensor: One scale for all.
+        coarse: Whether every other scale is tried only: for searches.
     """
     channels = _by_weight(channels, weights.shape)
     index = np.zeros_like(channels) if per_tensor else channels
@@ -112,7 +114,7 @@ def weight_scales(
     np.maximum.at(largest, index.ravel(), np.abs(weights).ravel())
     largest = np.where(largest > 0, largest, 1.0)
     whole = largest / grid.hi
-    tried = [whole * c for c in _CANDIDATES]
+    tried = [whole * c for c in (_CANDIDATES[::2] if coarse else _CANDIDATES)]
     if scales is Scales.POWER_OF_TWO:
         exponents = np.ceil(np.log2(whole))
         tried = [np.exp2(exponents - d) for d in range(4)]
