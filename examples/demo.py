@@ -1,4 +1,4 @@
-"""The main jobs on one page: check, clean, run, compare, measure, convert and verify the model that ships with anybit.
+"""The main jobs on one page: check, clean, run, compare, measure, convert, verify and quantise the model that ships.
 
 A digits classifier, 2 bits for each weight and activation, trained by `training.digits_mlp_2w2a`.
 """
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import anybit
+from anybit.quantization import Recipe
 
 MODEL = Path(anybit.__file__).parent / "zoo" / "models" / "digits_mlp_2w2a" / "model.onnx"
 
@@ -49,6 +50,11 @@ def main() -> None:
         print(f"convert   to {target}: {len(converted.refusals)} nodes refused")
         certificate = anybit.verify(MODEL, converted.model)
         print(f"verify    {len(certificate.layers)} tensors: {certificate.verdict.value}")
+
+    recipe = Recipe(weights=3, activations=3, requantize=True)  # from its float weights, on images without labels
+    again = anybit.quantize(MODEL, pixels, recipe)
+    accuracy = (anybit.run(again.model, pixels)["logits"].argmax(axis=1) == labels).mean()
+    print(f"quantize  {len(again.report.tensors)} tensors to 3 bits: accuracy {accuracy:.2%}")
 
 
 if __name__ == "__main__":

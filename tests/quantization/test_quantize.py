@@ -8,7 +8,8 @@ import pytest
 import anybit
 from anybit.errors import InputError, UnsupportedError, UsageError
 from anybit.quantization import FewSamplesWarning, LayerBits, Plan, Recipe, Scales, Target, layers_of, prepare
-from tests.quantization.nets import attention, depthwise, images, recurrent, residual, squeezed
+from tests.models import model
+from tests.quantization.nets import attention, depthwise, images, node, normal, recurrent, residual, squeezed
 
 WIDE = np.random.default_rng(7).normal(size=(40, 3, 32)).astype(np.float32)
 SEQUENCES = np.random.default_rng(5).normal(size=(40, 5, 8)).astype(np.float32)
@@ -154,8 +155,8 @@ def test_power_of_two_scales():
     made = anybit.quantize(residual(), images(), Recipe(weights=4, activations=4, scales=Scales.POWER_OF_TWO))
     quants = [n for n in made.model.graph if n.op_type == "Quant"]
     assert quants
-    for node in quants:
-        assert (np.frexp(node.inputs[1].const_value.numpy())[0] == 0.5).all()
+    for quant in quants:
+        assert (np.frexp(quant.inputs[1].const_value.numpy())[0] == 0.5).all()
 
 
 @pytest.mark.parametrize("bits", [12, 16])
@@ -184,6 +185,20 @@ def test_opsets(opset):
     made = anybit.quantize(residual(opset=opset), images(), Recipe(weights=4, activations=8))
     assert not anybit.check(made.model)
     assert distance(residual(opset=opset), made.model, images()) < 0.02
+
+
+def test_factors_of_products_go_into_their_weights():
+    rng = np.random.default_rng(2)
+    constants = {"w": normal(rng, 8, 6), "b": normal(rng, 8), "v": normal(rng, 8, 3)}
+    nodes = [
+        node("Gemm", ["x", "w", "b"], "g", alpha=0.5, beta=2.0, transB=1),
+        node("Relu", ["g"], "r"),
+        node("Gemm", ["r", "v"], "y", beta=3.0),
+    ]
+    net, x = model(nodes, constants, inputs={"x": ["N", 6]}, outputs=["y"], opset=17), STEPS[:, 0]
+    made = anybit.quantize(net, x, Recipe(weights=8, activations=8))
+    assert sum(t.is_weight for t in made.report.tensors) == 2
+    assert distance(net, made.model, x) < 1e-3
 
 
 def test_a_fixed_batch_is_run_as_it_is():

@@ -27,6 +27,7 @@ from anybit.quantization.ranges import ActivationHistogram, Range, find_range
 from anybit.quantization.rounding import (
     Rounded,
     block_channels,
+    damping_of,
     error_of,
     least_squares,
     rounded_weights,
@@ -279,7 +280,7 @@ class _Pass:
             error = float(np.square(rounded.weights - weights).sum()) / max(total, 1e-30)
         else:
             h, c = moments.centred() if layer.is_corrected else moments.plain()
-            target = least_squares(h, c, weights)
+            target = least_squares(h, c, weights, damping=damping_of(weights.shape[1], moments.rows))
             rounded = rounded_weights(
                 h,
                 target,

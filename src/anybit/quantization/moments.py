@@ -62,8 +62,9 @@ class Moments:
         xq = xq - origin
         xf = xq if floats is quantized else np.asarray(layer.rows(floats, every, offset), np.float32) - origin
         with np.errstate(over="ignore", invalid="ignore"):
-            self.quantized += xq @ xq.swapaxes(1, 2)
-            self.mixed += xq @ xf.swapaxes(1, 2)
+            product = xq @ xq.swapaxes(1, 2)
+            self.quantized += product
+            self.mixed += product if xf is xq else xq @ xf.swapaxes(1, 2)
         self.sum_quantized += xq.sum(axis=2, dtype=np.float64)
         self.sum_float += xf.sum(axis=2, dtype=np.float64)
         self.rows += xq.shape[2]

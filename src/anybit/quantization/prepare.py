@@ -65,6 +65,7 @@ def prepare(model: ModelSource, *, requantize: bool = False) -> Prepared:
     if requantize:
         current = clean(strip_quantizers(current))
     FoldBatchNorm(quantized=False, float_weights=True)(current)
+    _fold_factors(current)
     _give_biases(current)
     _separate(current)
     branch_pooled(current)
@@ -89,6 +90,23 @@ def _with_free_batch(model: ir.Model) -> tuple[ir.Model, bool]:
         return model.clone(), False
     InferShapes()(work)
     return work, True
+
+
+def _fold_factors(model: ir.Model) -> None:
+    """Multiplies the factors alpha and beta of each Gemm with constant operands into these."""
+    with Editor(model, rule="quantize") as edit:
+        for node in edit.nodes("Gemm"):
+            factors = {1: node.attributes.get_float("alpha", 1.0), 2: node.attributes.get_float("beta", 1.0)}
+            read = {i: v for i, v in enumerate(node.inputs) if i and v is not None}
+            arrays = {i: constant(v) for i, v in read.items()}
+            if all(f == 1 for f in factors.values()) or any(a is None for a in arrays.values()):
+                continue
+            for position, array in arrays.items():
+                if array is not None:
+                    scaled = (array.astype(np.float64) * factors[position]).astype(array.dtype)
+                    edit.rewire(node, position, edit.constant(f"{read[position].name}/scaled", scaled))
+            for name in ("alpha", "beta"):
+                node.attributes.pop(name, None)
 
 
 def _give_biases(model: ir.Model) -> None:

@@ -20,6 +20,7 @@ Float64s = npt.NDArray[np.float64]
 Channels = npt.NDArray[np.intp]
 
 _DAMPING = 0.01
+_DAMPING_BY_SHARE = 2.0  # of inputs to rows: with few rows an input, least squares would fit their noise
 _CANDIDATES = np.linspace(0.25, 1.05, 57)
 _SWEEPS = 4
 _REFITS = 3
@@ -80,6 +81,11 @@ def least_squares(h: Float64s, c: Float64s, weights: Float64s, *, damping: float
     return np.asarray(np.linalg.solve(lhs, (c + (lhs - h)) @ weights), np.float64)
 
 
+def damping_of(inputs: int, rows: int) -> float:
+    """How much least squares holds on to the weights, as a share of the mean diagonal of H, for so many rows."""
+    return max(_DAMPING, _DAMPING_BY_SHARE * inputs / max(rows, 1))
+
+
 def weight_scales(
     weights: Float64s,
     importance: Float64s,
@@ -88,6 +94,7 @@ def weight_scales(
     *,
     scales: Scales = Scales.FLOAT,
     per_tensor: bool = False,
+    coarse: bool = False,
 ) -> Float64s:
     """For each output channel the scale of least squared error, inputs weighted by their mean square.
 
@@ -98,6 +105,7 @@ def weight_scales(
         grid: The integers.
         scales: Which numbers a scale may be.
         per_tensor: One scale for all.
+        coarse: Whether every other scale is tried only: for searches.
     """
     channels = _by_weight(channels, weights.shape)
     index = np.zeros_like(channels) if per_tensor else channels
@@ -106,7 +114,7 @@ def weight_scales(
     np.maximum.at(largest, index.ravel(), np.abs(weights).ravel())
     largest = np.where(largest > 0, largest, 1.0)
     whole = largest / grid.hi
-    tried = [whole * c for c in _CANDIDATES]
+    tried = [whole * c for c in (_CANDIDATES[::2] if coarse else _CANDIDATES)]
     if scales is Scales.POWER_OF_TWO:
         exponents = np.ceil(np.log2(whole))
         tried = [np.exp2(exponents - d) for d in range(4)]

@@ -241,7 +241,9 @@ class Simulation:
         if self._quick:
             h = damped(h, 1e-4)
             importance = np.einsum("gkk->gk", h)
-            found = weight_scales(weights, importance, layer.channels, grid, scales=scales, per_tensor=per_tensor)
+            found = weight_scales(
+                weights, importance, layer.channels, grid, scales=scales, per_tensor=per_tensor, coarse=True
+            )
             if bits >= _FINE:
                 return to_nearest(weights, found, layer.channels, grid)
             return with_feedback(h, weights, found, layer.channels, grid)

@@ -1,0 +1,129 @@
+"""Accuracy that quantisation after training costs: anybit beside ONNX Runtime's quantiser, in one run.
+
+    python benchmarks/quantize.py NET.onnx DATA.npz [--bits 8/8,4/8,4/4]
+
+DATA holds ``calibration`` (samples without labels), ``test`` and ``test_labels``; uint8 samples are divided by 255. The
+net has one input, and scores of classes as its first output. Both quantise all layers to the stated bits of weights and
+activations, each weight by output channel; times are seconds of the processor, in one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from onnxruntime import quantization as ort_quantization
+
+import anybit
+from anybit.quantization import Recipe
+
+Array = npt.NDArray[np.float32]
+_BATCH = 250
+_EQUAL = 64  # batches of one size, as ONNX Runtime's percentiles need them
+_PERCENTILE = 99.99
+
+
+def main() -> None:
+    """Prints a row for each width."""
+    arguments = _arguments()
+    with np.load(arguments.data) as file:
+        calibration, test, labels = (_samples(file[k]) for k in ("calibration", "test", "test_labels"))
+    net = onnx.load(arguments.net)
+    exact = _accuracy(net, test, labels)
+    print(f"{arguments.net.name}: float {exact:.2%} of {len(labels):,} samples, {len(calibration)} for calibration")
+    print("points lost       anybit            ONNX Runtime, percentile   share of its loss")
+    for weights, activations in arguments.bits:
+        ours, seconds = _timed(lambda w=weights, a=activations: _by_anybit(net, calibration, w, a))
+        theirs, their_seconds = _timed(lambda w=weights, a=activations: _by_onnxruntime(net, calibration, w, a))
+        lost = 100 * (exact - _accuracy(ours, test, labels))
+        their_lost = 100 * (exact - _accuracy(theirs, test, labels))
+        share = f"{lost / their_lost:.2f}" if their_lost > 0 else "-"
+        ours_text, theirs_text = (f"{p:12.2f} {t:6.1f} s" for p, t in ((lost, seconds), (their_lost, their_seconds)))
+        print(f"W{weights}A{activations}   {ours_text} {theirs_text}   {share:>12}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("net", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--bits", type=_widths, default=_widths("8/8,4/8,4/4"), help="WEIGHTS/ACTIVATIONS,...")
+    return parser.parse_args()
+
+
+def _widths(text: str) -> list[tuple[int, int]]:
+    pairs = [tuple(int(b) for b in pair.split("/")) for pair in text.split(",")]
+    return [(weights, activations) for weights, activations in pairs]
+
+
+def _samples(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    return (array / 255).astype(np.float32) if array.dtype == np.uint8 else array
+
+
+def _timed(job: Callable[[], onnx.ModelProto]) -> tuple[onnx.ModelProto, float]:
+    start = time.process_time()
+    return job(), time.process_time() - start
+
+
+def _by_anybit(net: onnx.ModelProto, calibration: Array, weights: int, activations: int) -> onnx.ModelProto:
+    made = anybit.quantize(net, calibration, Recipe(weights=weights, activations=activations))
+    return anybit.to_proto(made.model)
+
+
+def _by_onnxruntime(net: onnx.ModelProto, calibration: Array, weights: int, activations: int) -> onnx.ModelProto:
+    """As its documentation has it: shapes inferred and batch normalisation folded first, then percentiles."""
+    types = {8: "8", 4: "4"}
+    if weights not in types or activations not in types:
+        raise SystemExit("ONNX Runtime's quantiser has 4 and 8 bits")
+    with tempfile.TemporaryDirectory() as folder:
+        source, prepared, target = (Path(folder) / name for name in ("net.onnx", "prepared.onnx", "quantised.onnx"))
+        onnx.save(onnx.version_converter.convert_version(net, max(21, net.opset_import[0].version)), source)
+        ort_quantization.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        ort_quantization.quantize_static(
+            prepared,
+            target,
+            _Reader(net.graph.input[0].name, calibration),
+            quant_format=ort_quantization.QuantFormat.QDQ,
+            per_channel=True,
+            weight_type=ort_quantization.QuantType[f"QInt{types[weights]}"],
+            activation_type=ort_quantization.QuantType[f"QUInt{types[activations]}"],
+            calibrate_method=ort_quantization.CalibrationMethod.Percentile,
+            extra_options={"CalibPercentile": _PERCENTILE},
+        )
+        return onnx.load(target)
+
+
+class _Reader(ort_quantization.CalibrationDataReader):
+    def __init__(self, name: str, samples: Array) -> None:
+        self._batches: Iterator[dict[str, Array]] = iter(
+            [{name: samples[k : k + _EQUAL]} for k in range(0, len(samples) - _EQUAL + 1, _EQUAL)]
+        )
+
+    def get_next(self) -> dict[str, Array] | None:
+        """The next batch."""
+        return next(self._batches, None)
+
+
+def _accuracy(net: onnx.ModelProto, test: Array, labels: npt.NDArray[np.generic]) -> float:
+    """Of what anybit made by its session, of all others by a plain one of ONNX Runtime."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    ours = any(o.domain == "qonnx.custom_op.general" for o in net.opset_import)
+    if ours:
+        session = anybit.Session(net, engine="onnxruntime", threads=1)
+        outputs = [next(iter(session.run(test[k : k + _BATCH]).values())) for k in range(0, len(test), _BATCH)]
+    else:
+        plain = onnxruntime.InferenceSession(net.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        name = net.graph.input[0].name
+        outputs = [plain.run(None, {name: test[k : k + _BATCH]})[0] for k in range(0, len(test), _BATCH)]
+    return float((np.concatenate(outputs).argmax(axis=1) == labels).mean())
+
+
+if __name__ == "__main__":
+    main()
