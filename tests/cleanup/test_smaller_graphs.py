@@ -327,3 +327,48 @@ def test_a_quantised_weight_keeps_its_quantiser_and_annotations():
     cleaned = clean(proto)
     assert operators(cleaned) == ["Quant", "Reshape", "MatMul"]
     assert_same(proto, cleaned, x=numbers(3, 4))
+
+
+def norm(x, y, channels):
+    rng = np.random.default_rng(1)
+    values = {f"{y}_{k}": v.astype(np.float32) for k, v in (
+        ("scale", rng.normal(size=channels)), ("bias", rng.normal(size=channels)),
+        ("mean", rng.normal(size=channels)), ("var", rng.uniform(0.5, 2, channels)))}  # fmt: skip
+    return node("BatchNormalization", [x, *values], [y]), values
+
+
+def test_float_layers_take_in_what_scales_and_shifts_channels_when_they_are_told_to():
+    batch_norm, values = norm("c", "n", 4)
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], kernel_shape=[1, 1]),
+        batch_norm,
+        node("Mul", ["factor", "n"], ["m"]),
+        node("Add", ["m", "offset"], ["a"]),
+        node("ReduceMean", ["a", "axes"], ["r"], keepdims=0),
+        node("MatMul", ["r", "v"], ["p"]),
+        node("Add", ["p", "bias"], ["y"]),
+    ]
+    values |= {"w": numbers(4, 3, 1, 1), "factor": np.float32([0.7]), "offset": numbers(1, 4, 1, 1),
+               "axes": np.array([2, 3]), "v": numbers(4, 5), "bias": numbers(5)}  # fmt: skip
+    proto = model(nodes, values, inputs={"x": ["N", 3, 2, 2]}, outputs=["y"])
+    assert operators(clean(proto)) == [n.op_type for n in nodes]  # not exact, so not by default
+    fused = clean(proto, fuse_float=True)
+    assert operators(fused) == ["Conv", "ReduceMean", "Gemm"]
+    x = numbers(3, 3, 2, 2)
+    for engine in ("reference", "onnxruntime"):
+        before, after = (Session(m, engine=engine).run(x)["y"] for m in (proto, fused))
+        np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2, 2), (2,), (1, 4, 1, 2), (1, 1, 4, 1, 1)])
+def test_constants_that_vary_within_a_channel_stay(shape):
+    nodes = [node("Conv", ["x", "w"], ["c"], kernel_shape=[1, 1]), node("Mul", ["c", "k"], ["y"])]
+    proto = model(nodes, {"w": numbers(4, 3, 1, 1), "k": numbers(*shape)}, inputs={"x": ["N", 3, 2, 2]}, outputs=["y"])
+    assert operators(clean(proto, fuse_float=True)) == ["Conv", "Mul"]
+
+
+def test_a_quantised_model_is_not_fused():
+    nodes = [node("Conv", ["x", "w"], ["c"], kernel_shape=[1, 1]), node("Mul", ["c", "k"], ["m"]), quant("m", "y")]
+    values = {"w": numbers(4, 3, 1, 1), "k": np.float32(0.7)} | parameters("y")
+    proto = model(nodes, values, inputs={"x": ["N", 3, 2, 2]}, outputs=["y"])
+    assert operators(clean(proto, fuse_float=True)) == ["Conv", "Mul", "Quant"]

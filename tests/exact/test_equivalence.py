@@ -11,11 +11,11 @@ from onnx import helper, numpy_helper
 
 import anybit
 from anybit.cleanup.clean import clean
+from anybit.cleanup.fusion.fold_batch_norm import FoldBatchNorm
 from anybit.exact.certificate import Verdict
 from anybit.formats.certify import certify
 from anybit.formats.convert import translate
 from anybit.passes.apply import apply
-from anybit.passes.lowering.fold_batch_norm import FoldBatchNorm
 from tests.formats.integer.integer_models import Net, mlps
 from tests.models import mlp, model, parameters, quant
 from tests.strategies import MODES

@@ -18,6 +18,7 @@ from anybit.arrays import Array
 from anybit.graph.walk import label, shape_of
 from anybit.io.load import ModelSource
 from anybit.number_formats import NumberFormat
+from anybit.records import Record
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class UnfollowedNode:
 
 
 @dataclass(frozen=True)
-class Ranges:
+class Ranges(Record):
     """What a model's tensors can hold.
 
     Attributes:

@@ -16,6 +16,7 @@ from anybit.graph.constants import has_default
 from anybit.io.load import ModelSource, load
 from anybit.io.repair.normalize import Repair, repairs
 from anybit.ops.calls import operator_of
+from anybit.records import Record
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class QuantizerCount:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Record):
     """What a model is.
 
     Attributes:

@@ -11,6 +11,7 @@ from anybit.cleanup.fold_branches import FoldBranches
 from anybit.cleanup.fold_constants import FoldConstants
 from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.cleanup.fold_transpose import FoldTranspose
+from anybit.cleanup.fusion.fuse_linear import FuseLinear
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.merge_equal_nodes import MergeEqualNodes
 from anybit.cleanup.merge_initializers import MergeInitializers
@@ -36,6 +37,7 @@ def clean(
     batch: int | str | None = None,
     input_shapes: Mapping[str, Sequence[int | str]] | None = None,
     fold_quantizers: bool = False,
+    fuse_float: bool = False,
     skip: Iterable[str] = (),
 ) -> ir.Model:
     """A tidy copy of a model, which computes the same: sorted, shapes inferred, constants folded, dead parts gone.
@@ -46,6 +48,9 @@ def clean(
         input_shapes: Shapes to set, by input.
         fold_quantizers: Whether quantisers of weights become constants too; by default they stay, as they say what
             the weights' number format is.
+        fuse_float: Whether float layers take in the batch normalisation, factors and offsets by channel behind them.
+            This alone of all that is done is not exact: results differ in their last bits. Models with quantisers
+            are left alone.
         skip: Names of passes to leave out.
 
     Raises:
@@ -53,7 +58,9 @@ def clean(
             batch or the shapes.
         UsageError: A pass to skip is not part of the clean-up.
     """
-    steps = clean_passes(batch=batch, input_shapes=input_shapes, fold_quantizers=fold_quantizers, skip=skip)
+    steps = clean_passes(
+        batch=batch, input_shapes=input_shapes, fold_quantizers=fold_quantizers, fuse_float=fuse_float, skip=skip
+    )
     current = sound_copy(model)
     for step in steps:
         current = step(current).model
@@ -65,6 +72,7 @@ def clean_passes(
     batch: int | str | None = None,
     input_shapes: Mapping[str, Sequence[int | str]] | None = None,
     fold_quantizers: bool = False,
+    fuse_float: bool = False,
     skip: Iterable[str] = (),
 ) -> list[ir.passes.PassBase]:
     """The passes of `clean`, in order; arguments are its own."""
@@ -81,6 +89,7 @@ def clean_passes(
         RemoveIdentities(),
         MergeMovements(),
         MergeSlices(),
+        *([FuseLinear()] if fuse_float else []),
         MergeEqualNodes(),
         MergeQuantizers(),
         MergeInitializers(),

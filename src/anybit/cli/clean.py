@@ -20,6 +20,13 @@ def clean(
     fold_quantizers: Annotated[
         bool, typer.Option("--fold-quantizers", help="Make quantisers of weights constants, too.")
     ] = False,
+    fuse_float: Annotated[
+        bool,
+        typer.Option(
+            "--fuse-float",
+            help="Put batch normalisation, factors and offsets into the float layers before them; rounds elsewhere.",
+        ),
+    ] = False,
     skip: Annotated[list[str] | None, typer.Option(help="Pass to leave out; repeatable.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -30,6 +37,7 @@ def clean(
         batch=None if batch is None else _batch(batch),
         input_shapes=parse_shapes(input_shape or ()),
         fold_quantizers=fold_quantizers,
+        fuse_float=fuse_float,
         skip=skip or (),
     )
     applied = anybit.apply(model, steps)

@@ -76,6 +76,7 @@ def run(
     if not isinstance(feeds, dict):
         feeds = {session.only_input: feeds}
     feeds = {name: _pixels(name, array, pixels) for name, array in feeds.items()}
+    feeds = {name: _as_taken(session, name, array) for name, array in feeds.items()}
     if limit is not None:
         shared = {i.name for i in session.inputs if i.optional}
         feeds = {n: a if n in shared or not a.ndim else a[:limit] for n, a in feeds.items()}
@@ -98,6 +99,17 @@ def run(
         print_table(title, tuple(rows[0]) if rows else (), [tuple(row.values()) for row in rows])
         if accuracy is not None:
             say(f"accuracy {accuracy:.4%}")
+
+
+def _as_taken(session: anybit.Session, name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array as the type that the input takes, with a line that says so, where each element stays what it is."""
+    import numpy as np
+
+    wanted = next((np.dtype(i.dtype) for i in session.inputs if i.name == name), array.dtype)
+    if array.dtype == wanted or array.dtype.kind not in "fiub" or not np.can_cast(array.dtype, wanted, "safe"):
+        return array
+    say(f"input '{name}': {array.dtype} given as {wanted}, the same numbers", error=True)
+    return array.astype(wanted)
 
 
 def _write(path: Path, results: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -20,6 +20,7 @@ from anybit.errors import InputError, UsageError
 from anybit.evaluation.datasets import Block, Data, DataSet, Labels, open_data
 from anybit.evaluation.metrics import Metric, Score, ScoredSamples, Scorer, scorer_of, total
 from anybit.io.load import ModelSource
+from anybit.records import Record
 from anybit.runtime.batching import DEFAULT_BATCH, run_in_batches
 from anybit.runtime.session import Session
 
@@ -43,7 +44,7 @@ class Journal(Protocol):
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Record):
     """How right a model is.
 
     Attributes:

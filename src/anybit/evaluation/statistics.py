@@ -17,12 +17,13 @@ from anybit.cleanup.set_batch import SetBatch
 from anybit.engines.engine import Engine
 from anybit.errors import InputError, InvalidModelError, UsageError
 from anybit.io.load import ModelSource, load
+from anybit.records import Record
 from anybit.runtime.batching import DEFAULT_BATCH
 from anybit.runtime.session import Inputs, Session
 
 
 @dataclass(frozen=True)
-class Statistics:
+class Statistics(Record):
     """What the quantised tensors of a model hold.
 
     Attributes:

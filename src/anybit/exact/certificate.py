@@ -10,6 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from anybit.number_formats import NumberFormat
+from anybit.records import Record
 
 
 class Verdict(enum.Enum):
@@ -99,7 +100,7 @@ class Assumption:
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Record):
     """Whether two models mean the same for every input that both take, and that the assumptions allow.
 
     Attributes:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from anybit.errors import Diagnosis, Refusal
 from anybit.exact.certificate import Certificate
+from anybit.records import Record
 
 
 class Dialect(enum.Enum):
@@ -80,7 +81,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Conversion:
+class Conversion(Record):
     """A translated model.
 
     Attributes:
@@ -92,7 +93,7 @@ class Conversion:
         certificate: How it was compared with the source; None if it was not.
     """
 
-    model: ir.Model
+    model: ir.Model = field(repr=False)
     refusals: tuple[Refusal, ...]
     approximations: tuple[Approximation, ...]
     substitutions: tuple[Substitution, ...] = ()

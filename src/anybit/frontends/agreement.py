@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from anybit.engines.engine import Engine
 from anybit.errors import FrontEndError, UnsupportedError
 from anybit.frontends.comparison.engine import agreement_of_engine
 from anybit.frontends.comparison.lockstep import Recording, TensorAgreement, lockstep
+from anybit.records import Record
 from anybit.runtime.compare import FLOAT_TOLERANCE, Difference, difference
 from anybit.runtime.session import Session
 
@@ -110,7 +111,7 @@ def _listed(ties: Sequence[TensorAgreement]) -> str:
 
 
 @dataclass(frozen=True)
-class Imported:
+class Imported(Record):
     """A converted model and how well it agrees with its source.
 
     Attributes:
@@ -118,7 +119,7 @@ class Imported:
         agreement: The comparison that it was returned after.
     """
 
-    model: ir.Model
+    model: ir.Model = field(repr=False)
     agreement: Agreement
 
 

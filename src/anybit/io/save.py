@@ -8,7 +8,7 @@ import os
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, runtime_checkable
 
 import onnx
 import onnx_ir as ir
@@ -28,12 +28,23 @@ _PAGE = 4096  # where a tensor may be mapped
 _SMALL = 1024  # tensors below this many bytes stay in the model: shape inference reads them
 
 
+@runtime_checkable
+class HoldsModel(Protocol):
+    """What a function returns that makes a model: a conversion, an import, applied passes."""
+
+    @property
+    def model(self) -> ir.Model:
+        """The model that was made."""
+        ...
+
+
 @checked
-def save(model: ModelSource, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
+def save(model: ModelSource | HoldsModel, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
     """Writes the model; annotations, metadata and functions included. The model in memory stays as it is.
 
     Args:
-        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; or what holds one, as the result of `convert` and
+            of the readers of frameworks does.
         path: Where to; an existing file is replaced, at once and only when all is written. Links are followed; into a
             pipe or a character device the model is written in one piece.
         external_data: Whether weights go into a second file beside it, which is named by its content as
@@ -44,7 +55,7 @@ def save(model: ModelSource, path: str | os.PathLike[str], *, external_data: boo
         ModelFileError: The file cannot be written.
         InvalidModelError: A part of the model has no form in a file: a name that is no text, a tensor without values.
     """
-    model = _writable(model)
+    model = _writable(model.model if isinstance(model, HoldsModel) else model)
     target = Path(path)
     tensors = tensors_of(model)
     large = sum(t.nbytes for t in tensors) > _PROTOBUF_LIMIT

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from anybit.cleanup.fold_constants import FoldConstants
     from anybit.cleanup.fold_shapes import FoldShapes
     from anybit.cleanup.fold_transpose import FoldTranspose
+    from anybit.cleanup.fusion.batch_norm_to_affine import BatchNormToAffine
+    from anybit.cleanup.fusion.fold_batch_norm import FoldBatchNorm
+    from anybit.cleanup.fusion.fuse_linear import FuseLinear
     from anybit.cleanup.infer_shapes import InferShapes
     from anybit.cleanup.merge_equal_nodes import MergeEqualNodes
     from anybit.cleanup.merge_initializers import MergeInitializers
@@ -33,12 +36,10 @@ if TYPE_CHECKING:
     from anybit.passes.layout.quant_avg_pool_to_channels_last import QuantAvgPoolToChannelsLast
     from anybit.passes.layout.to_channels_last import ToChannelsLast
     from anybit.passes.lowering.average_pool_to_integer import AveragePoolToInteger
-    from anybit.passes.lowering.batch_norm_to_affine import BatchNormToAffine
     from anybit.passes.lowering.conv_to_matmul import ConvToMatMul
     from anybit.passes.lowering.div_to_mul import DivToMul
     from anybit.passes.lowering.extract_conv_bias import ExtractConvBias
     from anybit.passes.lowering.extract_quant_scale import ExtractQuantScale
-    from anybit.passes.lowering.fold_batch_norm import FoldBatchNorm
     from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
     from anybit.passes.lowering.pad_to_inputs import PadToInputs
     from anybit.passes.lowering.rebalance_im2col import RebalanceIm2Col
@@ -68,7 +69,7 @@ _HOMES = {
     "AnnotateTypes": "anybit.passes.types.annotate_types",
     "ApplyConfiguration": "anybit.passes.surgery.apply_configuration",
     "AveragePoolToInteger": "anybit.passes.lowering.average_pool_to_integer",
-    "BatchNormToAffine": "anybit.passes.lowering.batch_norm_to_affine",
+    "BatchNormToAffine": "anybit.cleanup.fusion.batch_norm_to_affine",
     "Conv1dTo2d": "anybit.passes.layout.conv_1d_to_2d",
     "ConvToMatMul": "anybit.passes.lowering.conv_to_matmul",
     "ConvertOpset": "anybit.cleanup.convert_opset",
@@ -80,10 +81,11 @@ _HOMES = {
     "ExtractConvBias": "anybit.passes.lowering.extract_conv_bias",
     "ExtractQuantScale": "anybit.passes.lowering.extract_quant_scale",
     "FixDefaults": "anybit.cleanup.fix_defaults",
-    "FoldBatchNorm": "anybit.passes.lowering.fold_batch_norm",
+    "FoldBatchNorm": "anybit.cleanup.fusion.fold_batch_norm",
     "FoldBranches": "anybit.cleanup.fold_branches",
     "FoldConstants": "anybit.cleanup.fold_constants",
     "FoldShapes": "anybit.cleanup.fold_shapes",
+    "FuseLinear": "anybit.cleanup.fusion.fuse_linear",
     "FoldTranspose": "anybit.cleanup.fold_transpose",
     "GemmToMatMul": "anybit.passes.lowering.gemm_to_matmul",
     "InferShapes": "anybit.cleanup.infer_shapes",
@@ -143,6 +145,7 @@ __all__ = [
     "FoldConstants",
     "FoldShapes",
     "FoldTranspose",
+    "FuseLinear",
     "GemmToMatMul",
     "InferShapes",
     "InlinePartitions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
@@ -40,7 +40,7 @@ class AppliedPass:
 class Applied:
     """A model after passes, with what each of them did."""
 
-    model: ir.Model
+    model: ir.Model = field(repr=False)
     steps: tuple[AppliedPass, ...]
 
 

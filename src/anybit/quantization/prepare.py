@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from anybit.analysis.values.interpreter import Values, analyse
 from anybit.cleanup.clean import clean
+from anybit.cleanup.fusion.fold_batch_norm import FoldBatchNorm
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.remove_unused import RemoveUnused
 from anybit.cleanup.set_batch import SetBatch
@@ -18,7 +19,6 @@ from anybit.graph.constants import constant, fed_inputs, new_initializer
 from anybit.graph.editor import Editor
 from anybit.graph.names import Names
 from anybit.io.load import ModelSource
-from anybit.passes.lowering.fold_batch_norm import FoldBatchNorm
 from anybit.quantization.branches import branch_pooled
 from anybit.quantization.layers import layers_of
 from anybit.quantization.placement import Placement, place

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from anybit.analysis.values.input_range import InputRanges
 from anybit.arguments import checked_apart
+from anybit.errors import UsageError
 from anybit.io.load import ModelSource
 from anybit.reporting.describe import describe
 from anybit.reporting.frame import environment, policy, theme
@@ -34,7 +36,7 @@ _SCRIPTS = (
 _SOURCE_MAP = "//# sourceMappingURL="  # a file beside the library's, which a page would look for
 
 
-@checked_apart("input_ranges")
+@checked_apart("data", "input_ranges")
 def report(
     model: ModelSource,
     data: Inputs | None = None,
@@ -57,12 +59,15 @@ def report(
     Raises:
         ModelFileError: The source is no ONNX model at all.
         InputError: The data does not fit the model.
-        UsageError: A range is empty, does not fit its input, or names no input.
+        UsageError: A range is empty, does not fit its input, or names no input; or data is a path, not an array.
         UnsupportedError: jinja2 is not installed; or data is given, and an operator cannot be run.
 
     Example:
         >>> html = report("model.onnx")            # doctest: +SKIP
     """
+    if isinstance(data, str | bytes | os.PathLike):
+        expected = "arrays by input name, or one array"
+        raise UsageError("data of a report", got=repr(data), expected=expected, hint="read it with numpy.load")
     template = _template()  # first: what is missing is said before the work is done
     return _rendered(template, describe(model, data, name=name, input_ranges=input_ranges))
 

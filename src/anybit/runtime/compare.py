@@ -18,6 +18,7 @@ from anybit.engines.engine import Engine
 from anybit.engines.sampling import random_inputs
 from anybit.errors import InputError, UsageError
 from anybit.io.load import ModelSource, load
+from anybit.records import Record
 from anybit.runtime.batching import DEFAULT_BATCH, run_in_batches
 from anybit.runtime.session import Inputs, Session
 
@@ -49,7 +50,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Record):
     """Two models on the same inputs.
 
     Attributes:

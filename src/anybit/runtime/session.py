@@ -76,6 +76,10 @@ class Session:
         self._short = self._backend.short if isinstance(self._backend, ShortPath) else None
         self._coupled = len(self.inputs) > 1 or self.engine is not Engine.ONNXRUNTIME
 
+    def __repr__(self) -> str:
+        inputs, outputs = ", ".join(i.name for i in self.inputs), ", ".join(self.outputs)
+        return f"<Session by {self.engine.value}: {inputs} -> {outputs}>"
+
     def run(self, inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
         """Runs the model once.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from anybit.errors import Diagnosis, Finding, Severity
+from anybit.records import Record
 from anybit.runtime.compare import Comparison
 
 
@@ -31,7 +32,7 @@ def departures(comparison: Comparison) -> tuple[Finding, ...]:
 
 
 @dataclass(frozen=True)
-class Handover:
+class Handover(Record):
     """A model prepared for a tool.
 
     Attributes:
@@ -44,7 +45,7 @@ class Handover:
             None for a tool that needs none.
     """
 
-    model: ir.Model
+    model: ir.Model = field(repr=False)
     rewrites: tuple[Rewrite, ...]
     findings: tuple[Finding, ...]
     comparison: Comparison | None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from anybit import compare, load
-from anybit.passes.lowering.batch_norm_to_affine import BatchNormToAffine
+from anybit.cleanup.fusion.batch_norm_to_affine import BatchNormToAffine
 from tests.integration.corpus import needs_corpus
 from tests.models import model
 from tests.passes.rewriting import (

@@ -12,10 +12,10 @@ from onnx import helper
 
 from anybit import compare, load
 from anybit.cleanup.fold_transpose import FoldTranspose
+from anybit.cleanup.fusion.fold_batch_norm import FoldBatchNorm
 from anybit.graph.constants import constant
 from anybit.io.save import to_proto
 from anybit.ops.registry import find_operator
-from anybit.passes.lowering.fold_batch_norm import FoldBatchNorm
 from anybit.runtime.session import Session
 from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import DOMAIN, model, parameters, quant

@@ -24,6 +24,7 @@ from anybit.errors import Finding
 from anybit.io.load import ModelSource
 from anybit.number_formats import NumberFormat
 from anybit.ops.broken import refuse_broken
+from anybit.records import Record
 
 
 class BitOperations(enum.Enum):
@@ -106,7 +107,7 @@ class OtherNodes:
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Record):
     """What one run of a model costs.
 
     Attributes:

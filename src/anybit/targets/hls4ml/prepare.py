@@ -11,6 +11,7 @@ from anybit.analysis.values.interpreter import values_of
 from anybit.arguments import checked_apart
 from anybit.cleanup.clean import clean
 from anybit.cleanup.fold_transpose import FoldTranspose
+from anybit.cleanup.fusion.batch_norm_to_affine import BatchNormToAffine
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.remove_identities import RemoveIdentities
 from anybit.cleanup.remove_unused import RemoveUnused
@@ -20,7 +21,6 @@ from anybit.graph.editor import Editor
 from anybit.io.load import ModelSource, load
 from anybit.passes.layout.conv_1d_to_2d import Conv1dTo2d
 from anybit.passes.layout.to_channels_last import ToChannelsLast
-from anybit.passes.lowering.batch_norm_to_affine import BatchNormToAffine
 from anybit.passes.lowering.extract_conv_bias import ExtractConvBias
 from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
 from anybit.passes.surgery.unique_parameters import UniqueParameters

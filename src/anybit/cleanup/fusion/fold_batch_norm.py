@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.arrays import Array
+from anybit.cleanup.fusion.batch_norm_to_affine import Affine, become_add
 from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
@@ -16,13 +17,12 @@ from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import call_of, is_call, operator_of
 from anybit.ops.operator import Operator, widened
 from anybit.ops.quant import QUANT
-from anybit.passes.lowering.batch_norm_to_affine import Affine, become_add
 
 _LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
-class _FoldPlan:
+class FoldPlan:
     """What takes the place of weights and bias: a scale only where a quantiser makes the weights."""
 
     linear: ir.Node
@@ -61,14 +61,15 @@ class FoldBatchNorm(ir.passes.InPlacePass):
             edit.require_broadcasting(nodes)
             infer_missing(model, [n.inputs[0] for n in nodes])
             for node in nodes:
-                plan = self._plan(node, model.opset_imports)
+                plan = self.plan(node, model.opset_imports)
                 if isinstance(plan, Refusal):
                     edit.leave(node, plan)
                     continue
-                _apply(edit, node, plan)
+                apply_plan(edit, node, plan)
         return edit.result()
 
-    def _plan(self, node: ir.Node, opset_imports: dict[str, int]) -> _FoldPlan | Refusal:
+    def plan(self, node: ir.Node, opset_imports: dict[str, int]) -> FoldPlan | Refusal:
+        """What folds a node, or why it stays."""
         x = node.inputs[0]
         linear = None if x is None else x.producer()
         if x is None or linear is None or linear.domain != "" or linear.op_type not in _LINEAR:
@@ -84,7 +85,7 @@ class FoldBatchNorm(ir.passes.InPlacePass):
         source = linear.inputs[1]
         weights = constant(source)
         if weights is not None:
-            return self._float(linear, weights, affine, bias)
+            return self.float_plan(linear, weights, affine, bias)
         quantizer = None if source is None else source.producer()
         operator = None if quantizer is None else operator_of(quantizer, opset_imports)
         if quantizer is None or operator is None or not is_call(quantizer, QUANT, BIPOLAR_QUANT):
@@ -94,7 +95,8 @@ class FoldBatchNorm(ir.passes.InPlacePass):
             return Refusal(problem="the weights are quantised", hint="set the option `quantized`")
         return _quantized(linear, quantizer, operator, affine, bias)
 
-    def _float(self, linear: ir.Node, weights: Array, affine: Affine, bias: Array) -> _FoldPlan | Refusal:
+    def float_plan(self, linear: ir.Node, weights: Array, affine: Affine, bias: Array) -> FoldPlan | Refusal:
+        """Weights times the factor of their channel, rounded once."""
         if not self.float_weights or weights.dtype.kind != "f":
             return Refusal(problem="the weights are plain constants", hint="set the option `float_weights`")
         factor = affine.along_weights(linear, weights.shape)
@@ -104,12 +106,12 @@ class FoldBatchNorm(ir.passes.InPlacePass):
             product = (weights.astype(np.float64) * factor).astype(weights.dtype)
         if not np.isfinite(product).all():
             return Refusal(problem="a folded weight overflows", expected=f"range of {weights.dtype}")
-        return _FoldPlan(linear, product, None, bias)
+        return FoldPlan(linear, product, None, bias)
 
 
 def _quantized(
     linear: ir.Node, quantizer: ir.Node, operator: Operator, affine: Affine, bias: Array
-) -> _FoldPlan | Refusal:
+) -> FoldPlan | Refusal:
     arrays = [a for v in quantizer.inputs if (a := constant(v)) is not None]
     if len(arrays) != len(operator.inputs) or arrays[1].dtype.kind != "f":
         return Refusal(problem="the quantiser of the weights is not constant", got=quantizer.op_type)
@@ -150,10 +152,11 @@ def _quantized(
             got=f"{int((~right).sum())} that are not on the grid once negated or rescaled",
             hint="a narrow grid can be negated",
         )
-    return _FoldPlan(linear, result, new_scale, bias)
+    return FoldPlan(linear, result, new_scale, bias)
 
 
-def _apply(edit: Editor, node: ir.Node, plan: _FoldPlan) -> None:
+def apply_plan(edit: Editor, node: ir.Node, plan: FoldPlan) -> None:
+    """Gives the layer its new weights and bias, and removes the node behind it."""
     linear, old = plan.linear, plan.linear.inputs[1]
     quantizer = None if old is None else old.producer()
     if old is None:

@@ -1,0 +1,1 @@
+"""Layers of one operator that were several: fusions that round elsewhere than what they replace."""
