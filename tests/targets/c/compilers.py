@@ -24,12 +24,14 @@ class Compiler:
         command: Its command, and options besides the strict ones.
         runner: What stands before a program.
         size: The command that measures an object.
+        startup: A further source of programs: what the processor reads when it starts.
     """
 
     name: str
     command: tuple[str, ...]
     runner: tuple[str, ...] = ()
     size: str = "size"
+    startup: str = ""
 
     def need(self) -> None:
         """Skips a test where it is not installed; in CI the test fails."""
@@ -44,7 +46,11 @@ class Compiler:
 
     def program(self, sources: Sequence[Path], output: Path, *options: str) -> Path:
         """Compiles and links a program; warnings are errors."""
-        run([*self.command, *STRICT, *options, *map(str, sources), "-o", str(output)])
+        further: list[str] = []
+        if self.startup:
+            output.with_suffix(".startup.c").write_text(self.startup)
+            further.append(str(output.with_suffix(".startup.c")))
+        run([*self.command, *STRICT, *options, *map(str, sources), *further, "-o", str(output)])
         return output
 
     def output(self, program: Path) -> str:
@@ -58,15 +64,20 @@ class Compiler:
         return text + data, data + bss
 
 
+_VECTORS = "-Wl,--section-start=.vectors=0"  # where the processor looks for its stack and its first instruction
+
 GCC = Compiler("gcc", ("gcc", "-O1", *SANITIZERS))
 CLANG = Compiler("clang", ("clang", "-O1", *SANITIZERS))
 ARM = Compiler("gcc for Arm", ("arm-linux-gnueabihf-gcc", "-Os", "-static"), ("qemu-arm",))
 RISCV = Compiler("gcc for RISC-V", ("riscv64-linux-gnu-gcc", "-Os", "-static"), ("qemu-riscv64",))
 CORTEX = Compiler(
     "gcc for Cortex-M",
-    ("arm-none-eabi-gcc", "-Os", "-mcpu=cortex-m3", "-mthumb", "--specs=rdimon.specs"),
+    ("arm-none-eabi-gcc", "-Os", "-mcpu=cortex-m3", "-mthumb", "--specs=rdimon.specs", _VECTORS),
     ("qemu-system-arm", "-M", "mps2-an385", "-nographic", "-semihosting-config", "enable=on,target=native", "-kernel"),
     "arm-none-eabi-size",
+    "extern void _start(void);\n"
+    'void (*const vectors[])(void) __attribute__((section(".vectors"), used)) = {\n'
+    "    (void (*)(void))0x20400000u, _start\n};\n",
 )
 COMPILERS = (GCC, CLANG, ARM, RISCV, CORTEX)
 

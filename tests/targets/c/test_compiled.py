@@ -52,7 +52,7 @@ def prepared(name: str) -> Project:
     if name.startswith("net_"):
         return anybit.prepare_c(random_net(int(name[4:])), name=name)
     place = MODELS / name if name in WHOLE else CORPUS / name
-    return anybit.prepare_c(place / "model.onnx", name=name)
+    return anybit.prepare_c(place / "model.onnx", name=name, logits=True)
 
 
 def run_together(projects: list[Project], compiler: Compiler, folder: Path, *options: str) -> str:

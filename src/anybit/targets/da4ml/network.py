@@ -246,7 +246,7 @@ class _Reader:
         attributes = call_of(node, operator).attributes
         sizes = tuple(n for n in shape if n is not None)
         scale, zero_point, bits = (np.broadcast_to(a, sizes) for a in known)
-        signed, narrow = int(attributes["signed"]), int(attributes["narrow"])
+        signed, narrow = bool(attributes["signed"]), 1.0 if attributes["narrow"] else 0.0
         if not fixed.is_power_of_two(scale).all():
             return Refusal(
                 problem="a scale that is no power of two", node=label(node), got=f"{scale.flat[0]:g}", expected="2^n"
