@@ -17,7 +17,8 @@ PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscrip
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
 .PHONY: demo native wheels test test-ci test-openvino test-torch test-frontends test-hgq2 test-qkeras test-qonnx test-ray \
-	test-all fuzz fuzz-nightly mutation nightly frontends-table train lint lint-torch format bench constraints clean
+	test-all fuzz fuzz-nightly mutation nightly frontends-table hardware-table test-finn train \
+	lint lint-torch format bench constraints clean
 
 demo: $(VENV)/.installed native
 	$(BIN)/python examples/demo.py
@@ -75,6 +76,15 @@ test-qonnx: build/qonnx/.installed
 
 test-ray: build/ray/.installed
 	build/ray/bin/python -m pytest tests/zoo/test_on_ray.py
+
+# Every model for every hardware target: ready or refused, by which rule; WORDS="cnv residual" for some. Where FINN_PYTHON
+# names a Python that has FINN and qonnx (FINN_PYTHONPATH their folders), its projects are built to the estimates.
+hardware-table: $(VENV)/.dev
+	$(BIN)/python -W ignore -m tests.hardware $(WORDS)
+
+# One project of each kind, built by the real tool.
+test-finn: $(VENV)/.dev
+	FINN_PYTHON="$(FINN_PYTHON)" $(BIN)/python -m pytest -n auto tests/targets/finn/test_project.py
 
 # Damaged models through every public function, for ten minutes from a new seed; what escapes is kept in build/fuzz.
 fuzz: $(VENV)/.dev

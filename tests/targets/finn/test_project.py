@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +13,10 @@ from anybit.errors import ModelFileError, UsageError
 from anybit.number_formats import parse_number_format
 from anybit.targets import write_finn_project
 from anybit.targets.finn.project.steps import steps_of
+from tests.hardware.finn_rows import build, python
 from tests.targets.finn.nets import NETS
 from tests.targets.hls4ml.nets import Net
 
-FINN = os.environ.get("FINN_PYTHON")  # a Python that has FINN, whose import needs an environment of its own
 FILES = {"model.onnx", "build.py", "input.npy", "expected_output.npy"}
 
 
@@ -118,19 +116,10 @@ def test_an_input_of_integers_is_stated_in_the_file(tmp_path):
     assert set(np.unique(x)) <= set(range(-8, 8))
 
 
-@pytest.mark.skipif(FINN is None, reason="FINN_PYTHON names no Python that has FINN; make test-finn FINN_PYTHON=...")
+@pytest.mark.skipif(python() is None, reason="FINN_PYTHON names no Python that has FINN")
 @pytest.mark.parametrize("name", NETS)
 def test_finn_builds_it_and_computes_the_same(name: str, tmp_path: Path):
     write_finn_project(handover(NETS[name].make), tmp_path / "p", target_fps=1000)
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    environment["PYTHONPATH"] = os.environ.get("FINN_PYTHONPATH", "")
-    done = subprocess.run(
-        [str(FINN), "-W", "ignore", "build.py"],
-        cwd=tmp_path / "p",
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = build(tmp_path / "p")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "estimated_throughput_fps" in done.stdout

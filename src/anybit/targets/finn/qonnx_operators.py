@@ -165,7 +165,7 @@ class _Walk:
 
     def _affine(self, node: ir.Node, x: ir.Value, kind: _Kind) -> Iterator[Finding]:
         by_channel = any(c.size > 1 for v in node.inputs if v is not None and (c := constant(v)) is not None)
-        if kind is _Kind.LEVELS and node.outputs[0].uses() or (kind is _Kind.STATED and by_channel):
+        if (kind is _Kind.LEVELS and node.outputs[0].uses()) or (kind is _Kind.STATED and by_channel):
             yield _finding("levels", node, "arithmetic on levels, with no product in front of it", got=node.op_type)
         if node.op_type == "Div" and node.inputs[1] is x:
             yield _finding("no-form", node, "FINN's own steps have no form of a division by a tensor", got=x.name)
