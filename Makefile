@@ -21,7 +21,7 @@ PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
 .PHONY: demo native wheels test test-ci test-openvino test-torch test-frontends test-hgq2 test-qkeras test-qonnx test-ray \
 	test-da4ml test-all fuzz fuzz-nightly mutation nightly frontends-table train lint lint-torch format bench \
-	bench-c constraints docs clean pictures
+	bench-c constraints docs clean pictures hardware-table test-finn
 
 demo: $(VENV)/.installed native
 	$(BIN)/python examples/demo.py
@@ -84,6 +84,15 @@ test-da4ml: build/da4ml/.installed
 
 test-ray: build/ray/.installed
 	build/ray/bin/python -m pytest tests/zoo/test_on_ray.py
+
+# Every model for every hardware target: ready or refused, by which rule; WORDS="cnv residual" for some. Where FINN_PYTHON
+# names a Python that has FINN and qonnx (FINN_PYTHONPATH their folders), its projects are built to the estimates.
+hardware-table: $(VENV)/.dev
+	$(BIN)/python -W ignore -m tests.hardware $(WORDS)
+
+# One project of each kind, built by the real tool.
+test-finn: $(VENV)/.dev
+	FINN_PYTHON="$(FINN_PYTHON)" $(BIN)/python -m pytest -n auto tests/targets/finn/test_project.py
 
 # Damaged models through every public function, for ten minutes from a new seed; what escapes is kept in build/fuzz.
 fuzz: $(VENV)/.dev

@@ -61,6 +61,13 @@ def test_finn_writes_nothing_that_is_not(softmax, tmp_path):
     assert run("finn", softmax, "-o", tmp_path / "out.onnx", "--logits").exit_code == 0
 
 
+def test_finn_writes_a_project_into_a_folder(net, tmp_path):
+    result = run("finn", net, "-o", tmp_path / "p", "--board", "Pynq-Z2", "--target-fps", 50, "--clock-ns", 5)
+    assert result.exit_code == 0, result.output
+    assert {f.name for f in (tmp_path / "p").iterdir()} >= {"model.onnx", "build.py"}
+    assert "'Pynq-Z2'" in (tmp_path / "p/build.py").read_text()
+
+
 def test_finn_in_json(net, tmp_path):
     result = run("finn", net, "-o", tmp_path / "out.onnx", "--json")
     printed = json.loads(result.output)

@@ -15,6 +15,7 @@ from anybit.graph.annotations import annotated_number_format
 from anybit.number_formats import IntFormat, parse_number_format
 from anybit.targets.finn.prepare import FinnForm, prepare_finn
 from tests.models import DOMAIN, model, parameters, quant
+from tests.targets.hls4ml.nets import Net, flipped, then
 
 
 def net(
@@ -148,14 +149,16 @@ def image(*, bipolar: bool = False, group: int = 1, pads=(0, 0, 0, 0), channels:
     [
         ({"bipolar": True, "pads": (1, 1, 1, 1)}, "bipolar-padding"),
         ({"group": 2}, "group"),
-        ({"pool": (1, 1)}, "pool-stride"),
+        ({"pool": (3, 3)}, "pool-stride"),
     ],
 )
 def test_what_finn_has_no_layer_for_is_named(features, rule: str):
     assert rules(prepare_finn(image(**features))) == {rule}
 
 
-@pytest.mark.parametrize("features", [{}, {"group": 4, "pads": (1, 1, 1, 1)}, {"pool": (2, 2)}, {"bipolar": True}])
+@pytest.mark.parametrize(
+    "features", [{}, {"group": 4, "pads": (1, 1, 1, 1)}, {"pool": (2, 2)}, {"pool": (1, 1)}, {"bipolar": True}]
+)
 def test_images_are_taken(features):
     handover = prepare_finn(image(**features))
     assert handover.ready
@@ -252,3 +255,79 @@ def test_an_input_of_bytes_is_one_of_integers():
     assert handover.ready, handover.findings
     product = next(n for n in handover.model.graph if n.op_type == "MatMul")
     assert annotated_number_format(product.inputs[0]) == IntFormat(8, signed=False)
+
+
+def ready(net: Net) -> set[str]:
+    return rules(prepare_finn(net.proto(*net.outputs), form=FinnForm.QONNX))
+
+
+def _requantised(second: Net) -> Net:
+    return second.quant().dense(4, 3)
+
+
+@pytest.mark.parametrize("op_type", "Abs Elu Erf Exp Selu Sigmoid Softplus Softsign Sqrt Tanh LeakyRelu".split())
+def test_float_functions_are_none_that_finn_reads(op_type: str):
+    assert ready(_requantised(Net(6).quant().dense(6, 4).op(op_type))) == {"no-form"}
+
+
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        (lambda: Net(6).quant().dense(6, 4, np.linspace(0.1, 0.2, 6).reshape(6, 1)), "weight-scale"),
+        (lambda: Net(6).quant(bits=1).dense(6, 4), "one-bit"),
+        (lambda: Net(6).quant().dense(6, 4).bipolar(0.5), "scale"),
+        (lambda: Net(4, 6, 6).quant().conv(4, 4, group=2), "group"),
+        (lambda: Net(4, 6, 6).quant().conv(4, 4, group=4), "group"),
+        (lambda: Net(4, 6).quant().conv(4, 4, kernel=(3,)), "rank"),
+        (lambda: Net(4, 6).quant().dense(6, 4), "rank"),
+        (lambda: Net(4, 6, 6).quant().conv(4, 4).quant().op("GlobalAveragePool"), "no-form"),
+        (lambda: _fork(Net(6).quant(), "Add", 0.25, 0.5), "join"),
+        (lambda: _fork(Net(6).quant(), "Add", 0.25, 0.25), "join"),
+        (lambda: _fork(Net(6).quant(), "Mul", 0.25, 0.25), "join"),
+        (lambda: flipped(Net(6).quant().dense(6, 4), "Div", 2.0), "no-form"),
+        (lambda: Net(6).quant().dense(6, 4).op("Relu"), "relu"),
+        (lambda: Net(4, 6, 6).quant().op("MaxPool", kernel_shape=[2, 2], strides=[1, 1]).conv(4, 4), "pool"),
+        (
+            lambda: Net(4, 5, 5).quant().op("MaxPool", kernel_shape=[2, 2], strides=[2, 2]).conv(4, 4, kernel=(1, 1)),
+            "pool",
+        ),
+        (lambda: then(Net(4).quant(), "Mul", [1, 2, 1, 0.5]).bipolar().dense(4, 3), "levels"),
+        (lambda: Net(6).quant(), "no-hardware"),
+        (lambda: Net(6).dense(6, 4), "no-hardware"),
+    ],
+)
+def test_what_finn_gets_wrong_is_not_on_the_list(make, rule: str):
+    assert rule in ready(make())
+
+
+def _fork(net: Net, op_type: str, *scales: float) -> Net:
+    at, made = net.at, []
+    for scale in scales:
+        net.at = at
+        made.append(net.dense(6, 4).quant(scale).at)
+    return net.op(op_type, made[0])
+
+
+def test_trunc_is_not_on_the_list():
+    nodes = [helper.make_node("Trunc", ["sums", "y_scale", "y_zeropt", "y_bits", "y_bits"], ["y"], domain=DOMAIN)]
+    assert "no-form" in rules(prepare_finn(net(nodes, parameters("y")), form=FinnForm.QONNX))
+
+
+def test_a_stated_input_needs_no_quantiser_in_finns_own_reading():
+    source = net([quant("sums", "y")], parameters("y", scale=2.0), head=False)
+    handover = prepare_finn(source, form=FinnForm.QONNX, input_types={"x": parse_number_format("INT8")})
+    assert handover.ready, handover.findings
+    assert "real-input" not in rules(handover, Severity.WARNING)
+
+
+def test_a_first_product_of_real_numbers_runs_on_the_host():
+    handover = prepare_finn(Net(6).dense(6, 4).quant().dense(4, 3).proto(), form=FinnForm.QONNX)
+    assert handover.ready, handover.findings
+    assert "real-input" in rules(handover, Severity.WARNING)
+
+
+def test_scalar_arithmetic_on_a_stated_input_moves_behind_the_product():
+    source = then(then(Net(6), "Add", 1.0), "Div", 2.0).dense(6, 4, bits=2).quant().dense(4, 3).proto()
+    handover = prepare_finn(source, form=FinnForm.QONNX, input_types={"x": parse_number_format("BIPOLAR")})
+    assert handover.ready, handover.findings
+    assert "real-input" not in rules(handover, Severity.WARNING)

@@ -17,6 +17,7 @@ from anybit.graph.walk import label, reads, shape_of
 from anybit.number_formats import BipolarFormat, NumberFormat
 from anybit.ops.calls import is_call
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.targets.finn.pools import windows_of
 
 MAC = frozenset(("Conv", "Gemm", "MatMul"))
 _HARDWARE = frozenset("Add Concat Conv Flatten MatMul MaxPool Mul Reshape Transpose".split()) | {MULTI_THRESHOLD.name}
@@ -199,14 +200,12 @@ def _of_add(node: ir.Node) -> Iterable[Finding]:
 
 
 def _of_pool(node: ir.Node) -> Iterable[Finding]:
-    kernel, strides = node.attributes.get("kernel_shape"), node.attributes.get("strides")
-    sizes = () if kernel is None else tuple(kernel.as_ints())
-    steps = (1,) * len(sizes) if strides is None else tuple(strides.as_ints())
-    if sizes != steps:
+    kernel, strides = windows_of(node)
+    if any(k < s for k, s in zip(kernel, strides, strict=True)):
         yield Finding(
             rule="pool-stride",
-            problem="windows of a MaxPool that overlap or leave gaps",
+            problem="windows of a MaxPool that leave gaps",
             node=label(node),
-            got=f"kernel {list(sizes)}, strides {list(steps)}",
-            expected="strides equal to the kernel",
+            got=f"kernel {list(kernel)}, strides {list(strides)}",
+            expected="strides of the kernel's size or less",
         )

@@ -14,21 +14,21 @@ from anybit.graph.walk import label, shape_of
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import is_call, operator_of
 from anybit.ops.evaluate import known_value
-from anybit.ops.float_quant import FLOAT_QUANT
 from anybit.ops.quant import QUANT
 from anybit.ops.trunc import TRUNC
 from anybit.quantizers.quantizer import Quantizer, read_quant
 from anybit.rounding import Rounding
+from anybit.targets.finn.qonnx_operators import check_operators
 
 _MOST_BITS = 8
 _HALF = 0.5
-_WITHOUT_FORM = frozenset((FLOAT_QUANT.name, "LogSoftmax", "Softmax", "TopK"))
 _MOVES = frozenset("Flatten Identity MaxPool Reshape Squeeze Transpose Unsqueeze".split())
 
 
 def check_qonnx(model: ir.Model) -> list[Finding]:
     """What stands in the way of FINN's ingestion of a hub model, and what comes out otherwise."""
-    findings = [f for node in model.graph.all_nodes() for f in _of_node(node, model)]
+    findings = check_operators(model)
+    findings += [f for node in model.graph.all_nodes() for f in _of_node(node, model)]
     nodes = list(model.graph.all_nodes())
     if any(is_call(n, BIPOLAR_QUANT) for n in nodes) and not any(is_call(n, QUANT, TRUNC) for n in nodes):
         findings.append(
@@ -54,8 +54,6 @@ def check_qonnx(model: ir.Model) -> list[Finding]:
 
 
 def _of_node(node: ir.Node, model: ir.Model) -> Iterator[Finding]:
-    if node.op_type in _WITHOUT_FORM:
-        yield _finding("no-form", node, "FINN has no form of this operator")
     if node.domain == "" and node.op_type in PRODUCTS:
         yield from _of_product(node, model)
     biases = node.inputs if node.op_type == "Add" else node.inputs[2:3] if node.op_type == "Conv" else ()
@@ -101,10 +99,13 @@ def _of_quantizer(node: ir.Node, quantizer: Quantizer) -> Iterable[Finding]:
 
 
 def _of_activation(node: ir.Node, quantizer: Quantizer) -> Iterable[Finding]:
+    if quantizer.is_bipolar:
+        yield from _of_bipolar(node, quantizer)
+        return
     grid = quantizer.grid
     if quantizer.scale.size > 1 and np.ptp(quantizer.scale):
         yield _finding("scale", node, "scale of an activation", got=quantizer.scale.shape, expected="one number")
-    if grid is None or quantizer.is_bipolar:
+    if grid is None:
         return
     if grid.bits > _MOST_BITS:
         yield _finding("width", node, "bit width of an activation", got=grid.bits, expected=f"at most {_MOST_BITS}")
@@ -123,14 +124,36 @@ def _of_activation(node: ir.Node, quantizer: Quantizer) -> Iterable[Finding]:
         )
 
 
+def _of_bipolar(node: ir.Node, quantizer: Quantizer) -> Iterable[Finding]:
+    if not is_call(node, BIPOLAR_QUANT):
+        yield _finding("one-bit", node, "a signed quantiser of one bit", expected="BipolarQuant")
+    if (quantizer.scale != 1).any():
+        yield _finding("scale", node, "scale of a bipolar activation", got=quantizer.scale, expected="1")
+
+
 def _of_product(node: ir.Node, model: ir.Model) -> Iterable[Finding]:
-    for value in node.inputs[:2]:
+    for position, value in enumerate(node.inputs[:2]):
         source = value
         while source is not None and (maker := source.producer()) is not None and maker.op_type in _MOVES:
             source = maker.inputs[0]
         maker = None if source is None else source.producer()
         operator = None if maker is None else operator_of(maker, model.opset_imports)
-        if operator is None:
+        if operator is None and not (position == 0 and _comes_from_inputs(value)):
             yield _finding(
                 "operand", node, "an operand that no quantiser makes", got="" if value is None else value.name
             )
+
+
+def _comes_from_inputs(value: ir.Value | None) -> bool:
+    """Whether a tensor is real numbers, or stated integers, that no product is in: the host computes those."""
+    waiting, seen = [value], set[ir.Value]()
+    while waiting:
+        at = waiting.pop()
+        if at is None or at in seen:
+            continue
+        seen.add(at)
+        maker = at.producer()
+        if maker is not None and (maker.op_type in PRODUCTS or maker.domain != ""):
+            return False
+        waiting += [] if maker is None else maker.inputs
+    return True

@@ -105,6 +105,7 @@ def _arrange(has: _Features) -> list[str]:
     if has.image:
         moves = ["MakeMaxPoolNHWC"] if has.streaming_pool or has.window_pool else []
         moves += ["MakeScaleResizeNHWC"] if has.resize else []
+        steps += ["MakeConcatNHWC"] if has.concat else []
         moves.append("AbsorbTransposeIntoMultiThreshold")
         moves += ["MoveTransposePastFork"] if has.fork else []
         moves += ["MoveTransposePastJoinAdd"] if has.join else []

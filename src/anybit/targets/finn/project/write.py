@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.errors import ModelFileError, UsageError
+from anybit.formats.thresholds.write import remaining_quantizers
 from anybit.io.files.temporary import folder_beside
 from anybit.io.files.whole import put_folder
 from anybit.io.save import save
@@ -76,6 +77,11 @@ def write_finn_project(
 def _refuse(handover: Handover, *, board: str | None, target_fps: int | None, clock_ns: float, samples: int) -> None:
     if not handover.ready:
         raise UsageError("something stands in the way of this model", expected="a hand-over that is ready")
+    if remaining_quantizers(handover.model):
+        raise UsageError(
+            "a project of a model with quantisers",
+            expected="FINN's dialect; of the form qonnx, FINN's own steps build an .onnx file",
+        )
     if board is not None and _BOARD.match(board) is None:
         raise UsageError("name of a board", got=repr(board), expected="letters, digits, - and _, such as Pynq-Z2")
     if target_fps is not None and target_fps < 1:

@@ -1,0 +1,204 @@
+"""check_operators: the operators, and their shapes, that FINN's own steps make hardware of in a QONNX model.
+
+An allow-list, measured on FINN 0.10.1+ (main 39f0c9a6) with its default step list, up to the estimates: whatever is not
+here stops a step, leaves a piece of the network outside of the one partition that FINN builds, or comes out wrong.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from anybit.errors import Finding, Severity
+from anybit.exact.integer_layers import PRODUCTS
+from anybit.graph.annotations import annotated_number_format
+from anybit.graph.constants import constant
+from anybit.graph.walk import label, reads, shape_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import is_call
+from anybit.ops.evaluate import known_value
+from anybit.ops.quant import QUANT
+from anybit.targets.finn.pools import streams, windows_of
+
+_AFFINE = frozenset(("Add", "BatchNormalization", "Div", "Mul", "Sub"))
+_RESHAPING = frozenset(("Flatten", "Reshape"))
+_MATRIX, _IMAGE = 2, 4
+_TWICE = 2
+
+
+class _Kind(enum.Enum):
+    """What a tensor is to FINN."""
+
+    REAL = "real"
+    """What the host computes: nothing of the hardware is in it."""
+    STATED = "stated"
+    """Integers that are fed, and scalar arithmetic on them, which FINN moves behind the first product."""
+    LEVELS = "levels"
+    """Integers times a scale, as a quantiser makes them."""
+    SUMS = "sums"
+    """What a layer hands to the thresholds of the next quantiser."""
+
+
+def check_operators(model: ir.Model) -> list[Finding]:
+    """What stands in the way of the operators of a hub model, each node named."""
+    walk = _Walk(model)
+    findings = [f for node in model.graph for f in walk.node(node)]
+    if not walk.has_hardware:
+        findings.append(
+            Finding(
+                rule="no-hardware",
+                problem="there is no product of integers",
+                hint="quantise weights and inputs, or state the integer format of an input (--input-type)",
+            )
+        )
+    return findings
+
+
+def _finding(rule: str, node: ir.Node, problem: str, *, got: object = "", expected: str = "") -> Finding:
+    return Finding(
+        rule=rule,
+        problem=problem,
+        node=label(node),
+        got=str(got),
+        expected=expected,
+        hint="hand over the dialect (--form dialect), whose build.py has the steps for what it takes",
+    )
+
+
+class _Walk:
+    """The graph from inputs to outputs.
+
+    Attributes:
+        has_hardware: Whether there was a product of integers.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self._model = model
+        self._kinds: dict[ir.Value, _Kind] = {}
+        self.has_hardware = False
+        for value in model.graph.inputs:
+            stated = annotated_number_format(value)
+            self._kinds[value] = _Kind.STATED if stated is not None and stated.is_integer else _Kind.REAL
+
+    def node(self, node: ir.Node) -> Iterator[Finding]:
+        """What stands in the way of one node."""
+        flowing = [v for v in reads(node) if v in self._kinds]
+        if not flowing:
+            return
+        kinds = [self._kinds[v] for v in flowing]
+        for output in node.outputs:
+            self._kinds[output] = self._made(node, kinds)
+        yield from self._of(node, flowing, kinds)
+        yield from self._forks(node)
+
+    def _made(self, node: ir.Node, kinds: list[_Kind]) -> _Kind:
+        if is_call(node, QUANT, BIPOLAR_QUANT):
+            return _Kind.LEVELS
+        if all(k is _Kind.REAL for k in kinds):
+            return _Kind.REAL
+        keeps = node.op_type in _RESHAPING or node.op_type in ("MaxPool", "Identity", "Dropout")
+        if keeps or (node.op_type in _AFFINE and kinds[0] is _Kind.STATED):
+            return kinds[0]
+        return _Kind.SUMS
+
+    def _of(self, node: ir.Node, flowing: list[ir.Value], kinds: list[_Kind]) -> Iterator[Finding]:
+        if is_call(node, QUANT, BIPOLAR_QUANT) or node.op_type in ("Identity", "Dropout"):
+            return
+        if len(flowing) > 1:
+            yield _finding("join", node, "FINN's own steps have no layer for two tensors", got=node.op_type)
+            return
+        real = kinds[0] is _Kind.REAL
+        if node.domain == "" and node.op_type in PRODUCTS:
+            yield from self._product(node, flowing[0], real=real)
+        elif node.domain == "" and node.op_type in _AFFINE:
+            yield from self._affine(node, flowing[0], kinds[0])
+        elif node.domain == "" and node.op_type == "Relu":
+            yield from self._relu(node)
+        elif node.domain == "" and node.op_type in _RESHAPING:
+            yield from _reshape(node, real=real)
+        elif node.domain == "" and node.op_type == "MaxPool":
+            yield from _max_pool(node, kinds[0])
+        else:
+            yield _finding("no-form", node, "FINN's own steps have no form of this operator", got=node.op_type)
+
+    def _product(self, node: ir.Node, x: ir.Value, *, real: bool) -> Iterator[Finding]:
+        weights = node.inputs[1]
+        if x is weights or weights is None or known_value(weights, self._model.opset_imports) is None:
+            yield _finding("join", node, "FINN's own steps have no layer for two tensors", got=node.op_type)
+            return
+        if real:
+            yield Finding(
+                rule="real-input",
+                problem="it reads real numbers, and runs on the host",
+                node=label(node),
+                hint="state the integer format of the model's input (--input-type), if it has one",
+                severity=Severity.WARNING,
+            )
+            return
+        self.has_hardware = True
+        rank = len(shape_of(x) or ())
+        expected = _IMAGE if node.op_type == "Conv" else _MATRIX
+        if rank != expected:
+            yield _finding("rank", node, "axes of what a product reads", got=rank, expected=str(expected))
+        if node.op_type == "Conv" and node.attributes.get_int("group", 1) != 1:
+            group = node.attributes.get_int("group", 1)
+            yield _finding("group", node, "groups of a convolution", got=group, expected="1")
+        yield from self._weight_scale(node, weights)
+
+    def _weight_scale(self, node: ir.Node, weights: ir.Value) -> Iterator[Finding]:
+        maker = weights.producer()
+        scale = constant(maker.inputs[1]) if maker is not None and is_call(maker, QUANT, BIPOLAR_QUANT) else None
+        if scale is None or scale.size == 1 or not np.ptp(scale):
+            return
+        across = 0 if node.op_type == "Conv" else scale.ndim - 1
+        if any(n != 1 for axis, n in enumerate(scale.shape) if axis != across):
+            yield _finding(
+                "weight-scale",
+                node,
+                "scales of its weights",
+                got=f"of shape {list(scale.shape)}",
+                expected="one number, or one for each output channel",
+            )
+
+    def _affine(self, node: ir.Node, x: ir.Value, kind: _Kind) -> Iterator[Finding]:
+        by_channel = any(c.size > 1 for v in node.inputs if v is not None and (c := constant(v)) is not None)
+        if (kind is _Kind.LEVELS and node.outputs[0].uses()) or (kind is _Kind.STATED and by_channel):
+            yield _finding("levels", node, "arithmetic on levels, with no product in front of it", got=node.op_type)
+        if node.op_type == "Div" and node.inputs[1] is x:
+            yield _finding("no-form", node, "FINN's own steps have no form of a division by a tensor", got=x.name)
+
+    def _relu(self, node: ir.Node) -> Iterator[Finding]:
+        behind = [user for user, _ in node.outputs[0].uses()]
+        if not behind or any(not is_call(user, QUANT, BIPOLAR_QUANT) for user in behind):
+            yield _finding("relu", node, "a Relu that no quantiser follows", expected="an unsigned Quant behind it")
+
+    def _forks(self, node: ir.Node) -> Iterator[Finding]:
+        for output in node.outputs:
+            if self._kinds[output] is not _Kind.REAL and len(output.uses()) + output.is_graph_output() >= _TWICE:
+                yield _finding(
+                    "fork", node, "FINN's own steps have no layer for a fork", got=f"readers of {output.name}"
+                )
+
+
+def _reshape(node: ir.Node, *, real: bool) -> Iterator[Finding]:
+    before, after = (None if v is None else shape_of(v) for v in (node.inputs[0], node.outputs[0]))
+    if real or (before is not None and after is not None and len(after) == _MATRIX and before[0] == after[0]):
+        return
+    yield _finding("reshape", node, "a reshape", got=f"{before} to {after}", expected="a matrix of one row an image")
+
+
+def _max_pool(node: ir.Node, kind: _Kind) -> Iterator[Finding]:
+    if kind not in (_Kind.LEVELS, _Kind.STATED):
+        yield _finding("pool", node, "a MaxPool of what is not quantised", expected="a quantiser in front of it")
+    if not streams(node):
+        kernel, strides = windows_of(node)
+        yield _finding(
+            "pool",
+            node,
+            "windows of a MaxPool",
+            got=f"kernel {list(kernel)}, strides {list(strides)}",
+            expected="strides equal to the kernel, no padding, and images that windows fill",
+        )

@@ -1,0 +1,99 @@
+"""Small nets, each with one thing that needs steps of its own in FINN's builder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tests.targets.hls4ml.nets import Net, then
+
+
+@dataclass(frozen=True)
+class Case:
+    """A net, and the steps that FINN needs for it.
+
+    Attributes:
+        make: Builds it.
+        needs: Some of its steps.
+        needs_not: Steps that it has not.
+        executable: Whether FINN can execute its hardware layers.
+    """
+
+    make: Callable[[], Net]
+    needs: frozenset[str] = frozenset()
+    needs_not: frozenset[str] = frozenset()
+    executable: bool = True
+
+
+def _residual(net: Net, channels: int) -> Net:
+    at = net.at
+    left = net.conv(channels, channels, kernel=(1, 1)).quant(0.25).at
+    net.at = at
+    return net.conv(channels, channels, kernel=(1, 1)).quant(0.25).add(left)
+
+
+def _image() -> Net:
+    return Net(3, 6, 6).quant().conv(3, 4).quant()
+
+
+def _head(net: Net, size: int, features: int) -> Net:
+    return net.op("Reshape", net.const([1, features], np.int64)).dense(features, 3) if size else net
+
+
+def _pooled(strides: int, **attributes: object) -> Net:
+    net = _image().op("MaxPool", kernel_shape=[2, 2], strides=[strides, strides], **attributes)
+    return net.conv(4, 4, kernel=(1, 1)).quant()
+
+
+def _joined() -> Net:
+    net = _image()
+    at = net.at
+    left = net.conv(4, 4, kernel=(1, 1)).quant().at
+    net.at = at
+    net.conv(4, 2, kernel=(1, 1)).quant()
+    net.op("Concat", left, axis=1)
+    return net.conv(6, 4, kernel=(1, 1)).quant()
+
+
+NETS = {
+    "mlp": Case(
+        lambda: then(Net(6).quant().dense(6, 4).quant().dense(4, 3), "Add", [0.3, -0.2, 1]),
+        needs=frozenset(["InferQuantizedMatrixVectorActivation", "InferThresholdingLayer"]),
+        needs_not=frozenset(["LowerConvsToMatMul", "InferConvInpGen", "InferAddStreamsLayer", "InferPool"]),
+    ),
+    "bipolar": Case(
+        lambda: Net(6).bipolar().dense(6, 5, bits=0).bipolar().dense(5, 3, bits=0),
+        needs=frozenset(["ConvertBipolarMatMulToXnorPopcount", "InferBinaryMatrixVectorActivation"]),
+    ),
+    "convolution": Case(
+        lambda: _image().conv(4, 4, pads=[1, 1, 1, 1], strides=[2, 2]).quant(),
+        needs=frozenset(["LowerConvsToMatMul", "InferConvInpGen", "AbsorbTransposeIntoMultiThreshold"]),
+        needs_not=frozenset(["InferVectorVectorActivation", "InferDuplicateStreamsLayer"]),
+    ),
+    "depthwise": Case(
+        lambda: _image().conv(4, 4, group=4).quant().conv(4, 5, kernel=(1, 1)).quant(),
+        needs=frozenset(["InferVectorVectorActivation"]),
+    ),
+    "pool": Case(
+        lambda: _pooled(2),
+        needs=frozenset(["MakeMaxPoolNHWC", "InferStreamingMaxPool"]),
+        needs_not=frozenset(["InferPool"]),
+    ),
+    "overlapping pool": Case(
+        lambda: _pooled(1), needs=frozenset(["InferPool"]), needs_not=frozenset(["InferStreamingMaxPool"])
+    ),
+    "residual": Case(
+        lambda: _residual(_image(), 4).quant(0.5),
+        needs=frozenset(["InferAddStreamsLayer", "InferDuplicateStreamsLayer", "MoveTransposePastJoinAdd"]),
+    ),
+    "concat": Case(_joined, needs=frozenset(["InferConcatLayer", "InferDuplicateStreamsLayer"])),
+    "flattened image": Case(
+        lambda: _head(_image(), 4, 64).quant(), needs=frozenset(["RemoveCNVtoFCFlatten"]), executable=False
+    ),
+    "flattened pixel": Case(
+        lambda: _head(_image().conv(4, 4, kernel=(4, 4)).quant(), 1, 4).quant(),
+        needs=frozenset(["RemoveCNVtoFCFlatten"]),
+    ),
+}
