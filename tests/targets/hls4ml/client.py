@@ -1,8 +1,7 @@
 """Runs hls4ml on many models: a script for hls4ml's own environment, which knows nothing of anybit.
 
-    python client.py jobs.json OPTIMISATION
+    python client.py jobs.json
 
-OPTIMISATION is what the compiler is told: -O1, or -O0 for nets whose unrolled loops it would take long over.
 jobs.json is a list of jobs ``{"model", "inputs", "names", "outputs", "config", "io_type"}``: a model file, an .npz with
 an array for each input, the .npz to write, what hls4ml is told. Each model is converted; then all are compiled into one
 library, each in a namespace of its own, as most of the time of a compiler goes into the headers that they share.
@@ -28,7 +27,7 @@ import hls4ml
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
-_COMPILER = ["g++", "-std=c++17", "-fPIC", "-w", "-fno-gnu-unique", "-shared"]
+_COMPILER = ["g++", "-std=c++17", "-fPIC", "-w", "-fno-gnu-unique", "-shared", "-O0"]
 _SHARED = ("ap_fixed.h", "ap_int.h", "hls_stream.h", "nnet_utils/nnet_helpers.h", "nnet_utils/nnet_types.h")
 _OWN = "nnet_utils/nnet_code_gen.h"  # the only one of nnet_utils that is made for the model
 _WRITTEN = "(?:myproject|parameters|defines|weights)"  # what is a project's own, beside that header
@@ -89,7 +88,6 @@ def compiled(projects: dict[int, tuple[object, Path]], folder: Path) -> ctypes.C
     library = folder / "all.so"
     command = [
         *_COMPILER,
-        sys.argv[2],
         f"-I{first}/ap_types",
         f"-I{first}",
         str(folder / "all.cpp"),

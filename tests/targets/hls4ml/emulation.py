@@ -26,9 +26,7 @@ class Job:
     inputs: dict[str, npt.NDArray[np.float32]]
 
 
-def emulate(
-    jobs: list[Job], python: Path, folder: Path, *, optimisation: str = "-O1"
-) -> list[list[npt.NDArray[np.float64]] | str]:
+def emulate(jobs: list[Job], python: Path, folder: Path) -> list[list[npt.NDArray[np.float64]] | str]:
     """For each job the outputs of all samples, flat; or the error that hls4ml or its compiler ended with."""
     listed = []
     for number, job in enumerate(jobs):
@@ -47,7 +45,7 @@ def emulate(
             }
         )
     (folder / "jobs.json").write_text(json.dumps(listed))
-    run_script(python, CLIENT, str(folder / "jobs.json"), optimisation, timeout=1800)
+    run_script(python, CLIENT, str(folder / "jobs.json"), timeout=1800)
     return [_result(Path(job["outputs"])) for job in listed]
 
 

@@ -82,7 +82,7 @@ def _run(ready: list[tuple[Row, Hls4mlHandover]], folder: Path, python: Path, sa
     drawn = [draw(handover, samples) for _, handover in ready]
     names = [str(h.model.graph.inputs[0].name) for _, h in ready]
     jobs = [Job(h, {n: x}) for (_, h), n, (x, _) in zip(ready, names, drawn, strict=True)]
-    results = emulate(jobs, python, folder, optimisation="-O0")
+    results = emulate(jobs, python, folder)
     for (row, _), (_, expected), actual in zip(ready, drawn, results, strict=True):
         if isinstance(actual, str):
             note = actual.strip().splitlines()[-1]

@@ -65,7 +65,7 @@ def test_what_is_taken_comes_out_right(part: int, tmp_path: Path):
         assert handover.ready, (feature.name, [str(f) for f in handover.findings])
         jobs.append(Job(handover, {"x": x}))
         expected.append(list(anybit.run(proto, {"x": x}, engine="reference").values()))
-    results = emulate(jobs, environment("hls4ml", REQUIREMENTS), tmp_path, optimisation="-O0")
+    results = emulate(jobs, environment("hls4ml", REQUIREMENTS), tmp_path)
     checked = zip(listed, expected, results, strict=True)
     wrong = [f"{f.name}, {io.value}: {w}" for (f, io), e, r in checked if (w := _wrong(f, e, r))]
     assert not wrong, "\n".join(wrong)

@@ -10,6 +10,7 @@ import pytest
 import anybit
 from anybit.engines.sampling import random_inputs
 from anybit.errors import Severity
+from anybit.targets import IoType
 from anybit.targets.hls4ml.prepare import prepare_hls4ml
 from anybit.targets.logits import cut_softmax
 from tests.environments import environment
@@ -45,7 +46,8 @@ EMULATED = (
     "zoo_floor_weights/model_baked.onnx",
     "zoo_rounding_modes/model_qcdq.onnx",
 )
-EMULATED_LARGE = ("trunc_avgpool_floor/model.onnx", "trunc_avgpool_round/model.onnx")
+STREAMED = ("legacy_bv0103_mixnet/model.onnx", "trunc_avgpool_floor/model.onnx")
+EMULATED_LARGE = ("trunc_avgpool_round/model.onnx",)
 LARGE = ("mobilenetv1_4w4a_224", "mobilenetv1_w05_4w4a_96", "resnet18_4w4a")
 TOLERANCE = 1e-6  # of full scale; 1e-3 is asked for
 
@@ -85,26 +87,31 @@ def test_a_net_beyond_all_that_was_tried_is_said_to_be():
 
 @pytest.mark.slow
 def test_hls4ml_computes_what_is_taken(tmp_path: Path):
-    _emulate([*sorted(ZOO.glob("*.onnx")), *(CORPUS / name for name in EMULATED)], tmp_path, optimisation="-O1")
+    _emulate([*sorted(ZOO.glob("*.onnx")), *(CORPUS / name for name in EMULATED)], tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EMULATED_LARGE)
 def test_hls4ml_computes_larger_nets(name: str, tmp_path: Path):
-    _emulate([CORPUS / name], tmp_path, optimisation="-O0")
+    _emulate([CORPUS / name], tmp_path)
 
 
-def _emulate(paths: list[Path], folder: Path, *, optimisation: str) -> None:
+@pytest.mark.slow
+def test_hls4ml_computes_streams(tmp_path: Path):
+    _emulate([*sorted(ZOO.glob("*.onnx")), *(CORPUS / name for name in STREAMED)], tmp_path, io_type=IoType.STREAM)
+
+
+def _emulate(paths: list[Path], folder: Path, *, io_type: IoType = IoType.PARALLEL) -> None:
     jobs, expected = [], []
     for path in paths:
         source = anybit.clean(path)
         cut_softmax(source)
         x = np.float32(Case(path).inputs[:8]) if path.parent.parent == CORPUS else _drawn(path)
-        handover = prepare_hls4ml(path, logits=True)
+        handover = prepare_hls4ml(path, logits=True, io_type=io_type)
         jobs.append(Job(handover, {str(handover.model.graph.inputs[0].name): x}))
         (outputs,) = anybit.run(source, x, engine="reference").values()
         expected.append(outputs.reshape(len(x), -1))
-    results = emulate(jobs, environment("hls4ml", REQUIREMENTS), folder, optimisation=optimisation)
+    results = emulate(jobs, environment("hls4ml", REQUIREMENTS), folder)
     for wanted, got in zip(expected, results, strict=True):
         assert not isinstance(got, str), got
         assert (wanted.argmax(1) == got[0].argmax(1)).all()

@@ -165,16 +165,22 @@ class _Formats:
         accum = FixedType.between(_least(known), _most(known), fraction)
         return {"bias": _of_constant(offset, fraction), "accum": accum, "result": AUTO}
 
-    def _summed(self, node: ir.Node, accumulator: FixedType) -> FixedType:
-        """The sums as they are; before a binary quantiser with the fraction of the threshold that they meet."""
+    def _summed(self, node: ir.Node, accumulator: FixedType) -> FixedType | str:
+        """The sums as they are; before a binary quantiser in a type that holds the thresholds that they meet, too."""
         readers = [user for user, _ in node.outputs[0].uses()]
-        while len(readers) == 1 and split(readers[0]) is not None:
+        while len(readers) == 1 and (split(readers[0]) is not None or readers[0].op_type in _MOVES):
             readers = [user for user, _ in readers[0].outputs[0].uses()]
-        if len(readers) != 1 or not is_call(readers[0], BIPOLAR_QUANT):
+        value = readers[0].inputs[0] if len(readers) == 1 and is_call(readers[0], BIPOLAR_QUANT) else None
+        if value is None:
             return accumulator
+        chain, known = Chain.of(value), self.values[node.outputs[0]]
+        if not chain.factor.all():
+            return AUTO
+        thresholds = -chain.offset / chain.factor
+        lo, hi = min(_least(known), float(thresholds.min())), max(_most(known), float(thresholds.max()))
         fraction = max(self.default.fraction_bits, accumulator.fraction_bits)
-        integer_bits = accumulator.integer_bits + (not accumulator.signed)
-        return FixedType(integer_bits + fraction, integer_bits, signed=True)
+        made = FixedType.between(min(lo, -1.0), hi, fraction)
+        return made if made.width <= _WIDEST else AUTO
 
     def _merged_bias(self, node: ir.Node, accumulator: FixedType) -> tuple[ir.Node, Float64s] | None:
         """The one addition between a dense layer and a quantiser, which hls4ml makes its bias, if it is as coarse."""
@@ -236,10 +242,12 @@ class _Formats:
     def _affine(self, node: ir.Node) -> dict[str, FixedType | str]:
         """Scale and bias of arithmetic with constants, those of the steps before it included."""
         chain = Chain.of(node.outputs[0])
-        return {
-            "scale": _of_constant(chain.factor, constant_bits(chain.factor)),
-            "bias": _of_constant(chain.offset, max(constant_bits(chain.offset), 0)),
-        }
+        return {"scale": self._constant(chain.factor), "bias": self._constant(chain.offset)}
+
+    def _constant(self, array: Float64s) -> FixedType:
+        """All bits of a constant, or those of the default type, but 20 significant ones at least."""
+        bits = max(constant_bits(array), self.default.fraction_bits)
+        return _of_constant(array, max(min(fraction_bits(np.atleast_1d(array)), bits), 0))
 
     def _exact(self, known: TensorValues) -> FixedType | None:
         """The narrowest type that holds a tensor on a grid of binary steps exactly."""
