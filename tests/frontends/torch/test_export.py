@@ -319,3 +319,32 @@ def test_example_inputs():
         from_torch(nn.Identity(), ())
     with pytest.raises(FrontEndError, match=r"no common batch.*dynamic_batch=False"):
         from_torch(nn.Bilinear(1, 1, 1), (torch.zeros(2, 1), torch.zeros(3, 1)))
+
+
+class Sliced(nn.Module):
+    """Layers of which all but the first are run, as nets of transformers run theirs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(Scaled(s) for s in (0.1, 0.13, 0.17))
+
+    def forward(self, x):
+        for layer in self.layers[1:]:
+            x = layer(x)
+        return x
+
+
+class Scaled(nn.Module):
+    def __init__(self, scale):
+        super().__init__()
+        self.dense, self.scale = nn.Linear(4, 4), scale
+
+    def forward(self, x):
+        return quant(self.dense(x), torch.tensor(self.scale), torch.tensor(0.0), 6)
+
+
+def test_layers_in_a_slice_of_a_list():
+    torch.manual_seed(0)
+    found = from_torch(Sliced(), torch.randn(3, 4), quiet=True)
+    assert found.agreement.holds
+    assert {t.layer for t in found.agreement.tensors} >= {"layers.1", "layers.1.dense", "layers.2", "layers.2.dense"}

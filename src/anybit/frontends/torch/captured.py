@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from torch import fx
 
 from anybit.arrays import Array
 from anybit.errors import FrontEndError
+
+_SLICED = re.compile(r"\.slice\((\d+|None), (?:-?\d+|None), (\d+|None)\)\.(\d+)")
 
 
 @dataclass
@@ -168,7 +171,13 @@ def path_of(node: fx.Node) -> str:
     stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
     path = str(next(reversed(stack.values()))[0]) if stack else ""
     path = path.removeprefix("L['self'].").removeprefix("L__self__.")
-    return path.removesuffix(".export_handler")
+    return _SLICED.sub(_index, path).removesuffix(".export_handler")
+
+
+def _index(found: re.Match[str]) -> str:
+    """The index in the whole ModuleList of what is the n-th of a slice of it, which torch.export names by both."""
+    start, step, index = (0 if part == "None" else int(part) for part in found.group(1, 2, 3))
+    return f".{start + (step or 1) * index}"
 
 
 def attribute(module: torch.nn.Module, path: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from torch.export.graph_signature import (
 )
 
 from anybit.frontends.torch.captured import Captured, attribute
+
+_NO_IDENTIFIER = re.compile(r"\W")
 
 
 def program_of(captured: Captured) -> torch.export.ExportedProgram | None:
@@ -60,10 +63,13 @@ def program_of(captured: Captured) -> torch.export.ExportedProgram | None:
 
 
 def _placeholders(graph: fx.Graph, state: dict[str, torch.Tensor], mode: Any) -> dict[str, fx.Node]:
-    """An input of the graph for each constant, by its path; numbered, as `a.b` and `a_b` may both be there."""
+    """An input of the graph for each constant, by its path; numbered, as `a.b` and `a_b` may both be there.
+
+    What stands in a slice of a ModuleList has a path that is no identifier.
+    """
     made: dict[str, fx.Node] = {}
     for path, tensor in state.items():
-        made[path] = graph.placeholder(f"constant_{len(made)}_{path.replace('.', '_')}")
+        made[path] = graph.placeholder(f"constant_{len(made)}_{_NO_IDENTIFIER.sub('_', path)}")
         made[path].meta["val"] = mode.from_tensor(tensor.detach(), static_shapes=True)
     return made
 
