@@ -74,12 +74,37 @@ inline __m128i multiplied(const PackedProduct& p, const Epilogue& e, size_t bloc
   return bytes_of(shortened(levels));
 }
 
+// Many thresholds: the line says about how many are reached, and the two next to it how many.
+inline __m128i estimated(const PackedProduct& p, const Epilogue& e, size_t block, const __m256i* sums) {
+  const int32_t length = e.count + 2;
+  __m256i reached[2];
+  for (int j = 0; j < 2; j++) {
+    const size_t at = block * kBlock + 8 * j;
+    const __m256 line = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[j]), _mm256_loadu_ps(p.slope.data() + at)),
+                                      _mm256_loadu_ps(p.start.data() + at));
+    const __m256 kept = _mm256_min_ps(_mm256_max_ps(line, _mm256_setzero_ps()), _mm256_loadu_ps(p.most.data() + at));
+    const __m256i about = _mm256_cvtps_epi32(kept);
+    const __m256i rows = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(length));
+    const __m256i place = _mm256_add_epi32(rows, about);
+    const int* places = p.places.data() + at * length;
+    const __m256i first = _mm256_cmpgt_epi32(sums[j], _mm256_i32gather_epi32(places, place, 4));
+    const __m256i second = _mm256_cmpgt_epi32(sums[j], _mm256_i32gather_epi32(places + 1, place, 4));
+    const __m256i less = _mm256_sub_epi32(about, _mm256_set1_epi32(1));
+    reached[j] = _mm256_sub_epi32(_mm256_sub_epi32(less, first), second);  // what is true is -1
+  }
+  return counted(p, block, bytes_of(shortened(reached)));
+}
+
 // What becomes of 16 sums of one pixel.
 inline void finish_sums(const PackedProduct& p, const Step& step, const __m256i* sums, size_t block, int64_t to,
                         int32_t first, int32_t count, uint8_t* y) {
   const Epilogue& e = step.epilogue;
   if (e.kind == EpilogueKind::Thresholds && !p.is_halved) {
     store_bytes(y + to, compared(p, e, block, sums), count);
+    return;
+  }
+  if (p.is_halved && p.is_estimated) {
+    store_bytes(y + to, estimated(p, e, block, sums), count);
     return;
   }
   if (e.kind == EpilogueKind::Multiplier) {

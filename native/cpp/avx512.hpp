@@ -25,6 +25,13 @@ inline void finish_wide(const PackedProduct& p, const Step& step, __m512i sums, 
     store_bytes(y + to, counted(p, block, _mm512_cvtepi32_epi8(reached)), count);
     return;
   }
+  if (p.is_halved && p.is_estimated) {
+    alignas(64) int32_t each[kBlock];
+    _mm512_store_si512(each, sums);
+    const __m256i halves[2] = {_mm256_load_si256((const __m256i*)each), _mm256_load_si256((const __m256i*)(each + 8))};
+    store_bytes(y + to, estimated(p, e, block, halves), count);
+    return;
+  }
   sums = _mm512_add_epi32(sums, _mm512_loadu_si512(p.offset.data() + at));
   if (e.kind == EpilogueKind::Multiplier) {
     const __m512 lo = _mm512_set1_ps(float(e.lo - e.zero)), hi = _mm512_set1_ps(float(e.hi - e.zero));

@@ -35,6 +35,11 @@ struct PackedProduct : Packed {
   std::vector<int8_t> step;
   std::vector<int32_t> offset, factor, bias;
   std::vector<float> multiplier;
+  // Many thresholds: about how many are reached, by a line, which is never more than one off; and each channel's
+  // thresholds, as `sum > t`, with one that every sum reaches before them and one that none reaches behind.
+  std::vector<float> slope, start, most;
+  std::vector<int32_t> places;  // [columns][count + 2]
+  bool is_estimated = false;
   bool is_short = false;  // whether every sum fits into 16 bits
   bool is_halved = false;  // whether thresholds are too many to be compared one by one
 };
@@ -46,6 +51,59 @@ struct PackedDepthwise : PackedProduct {
 };
 
 constexpr int32_t kMostCompared = 24;
+
+// About how many thresholds a sum reaches. Kernels do the same operations: each is rounded alone.
+inline int32_t estimate(const PackedProduct& p, size_t column, int32_t sum) {
+  const float line = static_cast<float>(sum) * p.slope[column] + p.start[column];
+  const float most = p.most[column];
+  return static_cast<int32_t>(std::nearbyint(line > most ? most : line > 0 ? line : 0.0f));
+}
+
+// A line through the thresholds of a channel, and whether it is nowhere more than one off: as it never falls, it is
+// enough to look at both sides of each threshold.
+inline bool estimate_column(PackedProduct& p, size_t column, int32_t count) {
+  const int32_t* above = p.places.data() + column * (count + 2) + 1;
+  int32_t reachable = 0;
+  while (reachable < count && above[reachable] != INT32_MAX) reachable++;
+  p.most[column] = static_cast<float>(reachable);
+  if (reachable == 0) return true;
+  const double length = static_cast<double>(above[reachable - 1]) - above[0];
+  const double slope = length > 0 ? (reachable - 1) / length : 0;
+  p.slope[column] = static_cast<float>(slope);
+  p.start[column] = static_cast<float>(0.5 - (above[0] + 1.0) * slope);
+  for (int32_t k = 0; k < reachable; k++) {
+    const int32_t before = above[k], behind = before + 1;  // before is not INT32_MAX
+    int32_t least = k, reached = k + 1;
+    while (least > 0 && above[least - 1] == before) least--;
+    while (reached < reachable && above[reached] == before) reached++;
+    if (std::abs(estimate(p, column, before) - least) > 1 || std::abs(estimate(p, column, behind) - reached) > 1) return false;
+  }
+  return true;
+}
+
+inline void prepare_estimates(const Step& step, PackedProduct& p, int32_t each) {
+  const Epilogue& e = step.epilogue;
+  const size_t columns = p.offset.size();
+  p.slope.assign(columns, 0.0f);
+  p.start.assign(columns, 0.0f);
+  p.most.assign(columns, 0.0f);
+  p.places.assign(columns * (e.count + 2), INT32_MAX);
+  p.is_estimated = columns * (e.count + 2) < size_t{1} << 30;
+  for (int32_t o = 0; o < step.outputs && p.is_estimated; o++) {
+    const size_t at = (size_t(o / each) * p.blocks + o % each / kBlock) * kBlock + o % each % kBlock;
+    int32_t* places = p.places.data() + at * (e.count + 2);
+    places[0] = INT32_MIN;
+    for (int32_t k = 0; k < e.count; k++) {
+      const int64_t above = int64_t{e.values[size_t(o) * e.count + k]} - 1 - step.offset[o];
+      places[k + 1] = e.values[size_t(o) * e.count + k] == INT32_MAX
+                          ? INT32_MAX
+                          : int32_t(std::clamp<int64_t>(above, INT32_MIN, INT32_MAX));
+    }
+    p.base[at] = uint8_t(e.base[o]);
+    p.step[at] = int8_t(e.step[o]);
+    p.is_estimated = estimate_column(p, at, e.count);
+  }
+}
 
 inline void prepare_epilogue(const Step& step, PackedProduct& p, int32_t each, int32_t groups) {
   const Epilogue& e = step.epilogue;
@@ -77,6 +135,7 @@ inline void prepare_epilogue(const Step& step, PackedProduct& p, int32_t each, i
       p.multiplier[at] = e.multiplier[o];
     }
   }
+  if (p.is_halved) prepare_estimates(step, p, each);
   p.above_short.clear();
   if (compared && p.is_short)
     for (int32_t t : p.above) p.above_short.push_back(int16_t(std::clamp(t, -32768, 32767)));

@@ -205,6 +205,41 @@ def test_numbers_that_a_softmax_reads_and_callers_too_are_both_made():
     assert [p.name for p in plan_of(source).outputs] == ["p", "y"]
 
 
+def test_a_quantiser_behind_a_pool_that_changes_nothing_is_no_step():
+    rng = np.random.default_rng(3)
+    weights = rng.integers(-127, 128, (5, 1, 3, 3)).astype(np.int8)
+    numbers = {"ws": np.float32(0.01), "wz": np.int8(0), "w": weights}
+    for name, scale, zero in (("x", 1 / 255, 0), ("h", 0.05, 0), ("p", 0.05, 0), ("y", 0.031, 117)):
+        numbers |= {f"{name}s": np.float32(scale), f"{name}z": np.uint8(zero)}
+    nodes = [
+        *_rounded("x", "xq"),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"]),
+        helper.make_node("Conv", ["xq", "wd"], ["h"], pads=[1, 1, 1, 1]),
+        *_rounded("h", "hq"),
+        helper.make_node("MaxPool", ["hq"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        *_rounded("p", "pq"),
+        helper.make_node("Conv", ["pq", "wd2"], ["y"]),
+        *_rounded("y", "out"),
+    ]
+    second = rng.integers(-127, 128, (3, 5, 1, 1)).astype(np.int8)
+    nodes.insert(-3, helper.make_node("DequantizeLinear", ["w2", "ws", "wz"], ["wd2"]))
+    source = model(nodes, numbers | {"w2": second}, inputs={"x": ["n", 1, 6, 6]}, outputs=["out"])
+    plan = plan_of(source)
+    assert [type(s).__name__ for s in plan.steps[:4]] == ["Quantize", "Product", "Pool", "Product"]
+    found, known = both(source, plan, {"x": rng.random((40, 1, 6, 6)).astype(np.float32)})
+    for output, array in found.items():
+        np.testing.assert_allclose(array, known[output], rtol=0, atol=2e-6)
+
+
+def _rounded(name: str, output: str) -> list[onnx.NodeProto]:
+    """A tensor brought to the levels of a byte, with its own scale and zero point."""
+    numbers = [f"{name}s", f"{name}z"]
+    return [
+        helper.make_node("QuantizeLinear", [name, *numbers], [f"{name}b"]),
+        helper.make_node("DequantizeLinear", [f"{name}b", *numbers], [output]),
+    ]
+
+
 def ending_with_softmax(opset: int, attributes: dict[str, int]) -> onnx.ModelProto:
     """An MLP whose levels are made probabilities."""
     source = mlp(opset=opset, batch="n")

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from anybit.plan.memory import Life, place
-from anybit.plan.plan import Join, Move, Plan, Product, Requantize, Step, Tensor, reads
+from anybit.plan.plan import Join, Move, Plan, Product, Requantize, Step, Table, Tensor, reads
 
 _ALIGNMENT = 64
 
 
 def finished(plan: Plan) -> Plan:
     """The plan as it is executed."""
-    steps = _used(plan.steps, {p.tensor for p in plan.outputs})
+    made = {p.tensor for p in plan.outputs}
+    steps = _without_identities(_used(plan.steps, made), plan.tensors, made)
     steps = _with_moves_in_weights(_with_epilogues(steps), plan.tensors)
     kept = sorted({t for s in steps for t in (*reads(s), s.y)} | {p.tensor for p in plan.outputs})
     number = {old: new for new, old in enumerate(kept)}
@@ -35,6 +36,32 @@ def _used(steps: Sequence[Step], outputs: set[int]) -> list[Step]:
             kept.append(step)
             needed.update(reads(step))
     return kept[::-1]
+
+
+def _without_identities(steps: Sequence[Step], tensors: Sequence[Tensor], held: set[int]) -> list[Step]:
+    """Steps without tables that change no byte, such as those of a quantiser behind a pool."""
+    same: dict[int, int] = {}
+    kept: list[Step] = []
+    for step in steps:
+        changed = _renumbered(step, _Renamed(same))
+        if isinstance(changed, Table) and changed.y not in held and _is_identity(changed, tensors):
+            same[changed.y] = changed.x
+        else:
+            kept.append(changed)
+    return kept
+
+
+class _Renamed(dict[int, int]):
+    """Numbers of tensors, those that are not named being the same."""
+
+    def __missing__(self, key: int) -> int:
+        return key
+
+
+def _is_identity(step: Table, tensors: Sequence[Tensor]) -> bool:
+    x, y = tensors[step.x], tensors[step.y]
+    bytes_ = np.arange(x.lo, x.hi + 1)
+    return x.zero == y.zero and bool((step.table[:, x.lo : x.hi + 1] == bytes_).all())
 
 
 def _with_epilogues(steps: Sequence[Step]) -> list[Step]:

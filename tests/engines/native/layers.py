@@ -93,9 +93,12 @@ def _epilogue(rng: np.random.Generator, outputs: int, bound: int) -> Epilogue | 
                 int(rng.integers(200, 256)),
             )
         )
-    count = int(rng.choice([1, 2, 3, 7, 15, 24, 25, 60]))
+    count = int(rng.choice([1, 2, 3, 7, 15, 24, 25, 60, 200]))
     step = rng.choice([-1, 1], (1, outputs))
     base = np.where(step < 0, count, rng.integers(0, 256 - count, (1, outputs)))
     values = np.sort(rng.integers(-bound // 2, bound // 2 + 1, (1, outputs, count)), axis=2)
+    if count > 24 and rng.random() < 0.7:  # nearly on a line, as those of a quantiser of 8 bits are
+        line = np.linspace(-bound // 3, bound // 3, count) + rng.integers(-bound // 9, bound // 9 + 1, (1, outputs, 1))
+        values = np.sort(np.rint(line + rng.uniform(-0.3, 0.3, values.shape) * bound / count).astype(np.int64), axis=2)
     values[:, :, -1] = np.where(rng.random((1, outputs)) < 0.2, np.iinfo(np.int32).max, values[:, :, -1])
     return Epilogue(thresholds=Thresholds(base.astype(np.int32), step.astype(np.int32), values.astype(np.int32)))

@@ -25,10 +25,10 @@ pytestmark = pytest.mark.slow
 
 SOURCES = PROJECT / "native" / "cpp"
 HERE = Path(__file__).parent
-FLAGS = ("-std=c++20", "-O0", "-ffp-contract=off", "-w", f"-I{SOURCES}", f"-I{HERE}")
+FLAGS = ("-std=c++20", "-ffp-contract=off", "-w", f"-I{SOURCES}", f"-I{HERE}")
 COMMON = ("read", "compile", "execute", "isa", "selftest", "scalar")
 VECTORS = ("amx", "avx512vnni", "avxvnni")
-EMULATED = ("-mavx2", '-DANYBIT_EMULATED="emulated.hpp"')
+EMULATED = ("-O0", "-mavx2", '-DANYBIT_EMULATED="emulated.hpp"')
 # What must stand in the machine code of a path, and what must not where it could reach other paths.
 INSTRUCTIONS = {
     "amx": ("tdpbusd", "ldtilecfg", "tilerelease", "vpdpbusd"),
@@ -69,17 +69,17 @@ def arm(tmp_path_factory):
     """The driver for aarch64."""
     if shutil.which("aarch64-linux-gnu-g++") is None or shutil.which("qemu-aarch64") is None:
         pytest.skip("no compiler or no emulator for aarch64: g++-aarch64-linux-gnu, qemu-user")
-    return _built("aarch64-linux-gnu-g++", (*COMMON, "neon"), tmp_path_factory.mktemp("arm"), "-static")
+    return _built("aarch64-linux-gnu-g++", (*COMMON, "neon"), tmp_path_factory.mktemp("arm"), "-O1", "-static")
 
 
 @pytest.fixture(scope="module")
 def written():
     """Plans with inputs: random layers, random nets, shipped models."""
-    found = [(plan, samples_of(plan, n)) for plan in map(random_layer, range(80)) for n in (1, 3, 18)]
-    nets = [*map(planned_net, range(30)), planned("digits_cnn_2w2a"), planned("digits_cnn_4w4a")]
+    found = [(plan, samples_of(plan, n)) for plan in map(random_layer, range(60)) for n in (1, 18)]
+    nets = [*map(planned_net, range(12)), planned("digits_cnn_2w2a"), planned("digits_cnn_4w4a")]
     for seed, plan in enumerate(nets):
         rng = np.random.default_rng(seed)
-        for samples in (1, 5, 17):
+        for samples in (1, 17):
             x = {p.name: (rng.normal(size=(samples, *p.shape)) * 3).astype(np.float32) for p in plan.inputs}
             found.append((plan, x))
     return found, cases.written(found), [execute(plan, x) for plan, x in found]
@@ -99,9 +99,8 @@ def test_vector_paths_are_exact_on_emulated_instructions(path, emulated, written
     _compared(_run(emulated, path, given=written[1]), written)
 
 
-@pytest.mark.parametrize("path", ["neon", "scalar"])
-def test_neon_is_exact_on_an_emulated_processor(path, arm, written):
-    _compared(_run("qemu-aarch64", arm, path, given=written[1]), written)
+def test_neon_is_exact_on_an_emulated_processor(arm, written):
+    _compared(_run("qemu-aarch64", arm, "neon", given=written[1]), written)
 
 
 def test_no_path_departs_where_instructions_are_right(emulated):
@@ -122,7 +121,7 @@ def test_the_instructions_of_a_path_are_really_made_and_stay_in_it(path, tmp_pat
     if shutil.which("g++") is None or shutil.which("objdump") is None:
         pytest.skip("no g++ or no objdump")
     made = tmp_path / "made.o"
-    _run("g++", *FLAGS, "-O3", "-fPIC", "-c", SOURCES / f"{path}.cpp", "-o", made)
+    _run("g++", *FLAGS, "-O1", "-fPIC", "-c", SOURCES / f"{path}.cpp", "-o", made)
     code = _run("objdump", "-d", "--no-show-raw-insn", made).decode()
     for instruction in INSTRUCTIONS[path]:
         assert instruction in code
