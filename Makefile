@@ -16,7 +16,7 @@ PACKAGES_ray := --editable ".[dev,ray,train]"
 PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
-.PHONY: demo native wheels test test-ci test-openvino test-torch test-frontends test-hgq2 test-qkeras test-qonnx test-ray \
+.PHONY: demo dist native wheels test test-ci test-openvino test-torch test-frontends test-hgq2 test-qkeras test-qonnx test-ray \
 	test-all fuzz fuzz-nightly mutation nightly frontends-table train lint lint-torch format bench constraints clean
 
 demo: $(VENV)/.installed native
@@ -28,6 +28,13 @@ test: $(VENV)/.dev native
 # What CI runs: five times the random examples, browsers, hls4ml and the large real models too.
 test-ci: $(VENV)/.dev native
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n auto -m "not large"
+
+# The packages for PyPI, as it would take them.
+dist: $(VENV)/.installed
+	$(PIP) build twine
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 # The kernels, where there is a C++ compiler; says in one line which path runs.
 native: $(VENV)/.native
