@@ -19,14 +19,9 @@ PACKAGES_docs := --editable . sphinx==9.0.4 myst-parser==5.2.0 furo==2025.12.19 
 PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
-<<<<<<< HEAD
-.PHONY: demo native wheels test test-ci test-openvino test-torch test-frontends test-hgq2 test-qkeras test-qonnx test-ray \
-	test-da4ml test-all fuzz fuzz-nightly mutation nightly frontends-table train lint lint-torch format bench \
-	bench-c constraints docs clean pictures hardware-table test-finn
-=======
-.PHONY: demo dist native wheels test test-ci test-openvino test-torch test-frontends test-hgq2 test-qkeras test-qonnx test-ray \
-	test-all fuzz fuzz-nightly mutation nightly frontends-table train lint lint-torch format bench constraints clean
->>>>>>> slim
+.PHONY: demo dist native wheels test test-ci test-openvino test-torch test-frontends test-hgq2 test-qkeras test-qonnx \
+	test-ray test-da4ml test-finn test-all fuzz fuzz-nightly mutation nightly frontends-table hardware-table train lint \
+	lint-torch format bench bench-c constraints docs pictures clean
 
 demo: $(VENV)/.installed native
 	$(BIN)/python examples/demo.py
