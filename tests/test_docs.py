@@ -145,6 +145,27 @@ def test_the_reference_has_every_command_pass_operator_and_rule():
     assert [r.name for r in RULES if f"# {r.name}\n" not in findings] == []
 
 
+@pytest.mark.parametrize(
+    ("printed", "expected", "fits"),
+    [
+        ("a\nb \nc\n", "a\nb\nc\n", True),
+        ("a\nb\nc\n", "a\n...\n", True),
+        ("1.25 ms\n", "... ms\n", True),
+        ("a\nb\n", "a\n", False),
+        ("a\nb\n", "...\nc\n", False),
+        ("", "a\n", False),
+    ],
+)
+def test_what_a_command_prints_is_held_against_its_page(printed, expected, fits):
+    assert matches(printed, expected) is fits
+
+
+def test_commands_of_a_console_block_may_go_over_lines():
+    first, second = commands_of("$ anybit check m.onnx\n0 errors\n$ anybit zoo add \\\n    m.onnx\n")
+    assert (first.line, first.printed) == ("anybit check m.onnx", "0 errors\n")
+    assert second.line.split() == ["anybit", "zoo", "add", "m.onnx"]
+
+
 def test_a_picture_shows_what_an_expression_computes():
     ((name, term),) = parsed("h = Mul<axis=1>(x, [1, 2]); y = Add(h, Relu(h))")
     assert (name, term.text, [i.text for i in term.inputs], term.depth) == ("y", "Add", ["Mul", "Relu"], 3)
