@@ -35,6 +35,10 @@ from anybit.io.repair.normalize import Repair
 from anybit.passes.apply import Applied, AppliedPass
 from anybit.runtime.compare import Comparison, Difference
 from anybit.targets.handover import Handover, Rewrite
+from anybit.targets.hls4ml.handover import Hls4mlHandover
+from anybit.targets.hls4ml.project.configure import Hls4mlConfiguration, Hls4mlLayer
+from anybit.targets.hls4ml.project.fixed_type import FixedType
+from anybit.targets.hls4ml.project.reuse import HlsStrategy
 from anybit.targets.project import Project
 
 __all__ = [
@@ -61,9 +65,14 @@ __all__ = [
     "Difference",
     "Evaluation",
     "Figures",
+    "FixedType",
     "FormatCost",
     "Handover",
     "Histogram",
+    "Hls4mlConfiguration",
+    "Hls4mlHandover",
+    "Hls4mlLayer",
+    "HlsStrategy",
     "Imported",
     "IntegerGrid",
     "IntegerRange",

@@ -16,7 +16,7 @@ from anybit.targets import IoType
 from anybit.targets.hls4ml.handover import Hls4mlHandover
 from anybit.targets.hls4ml.prepare import prepare_hls4ml
 from anybit.targets.hls4ml.project.fixed_type import FixedType, fraction_bits
-from anybit.targets.hls4ml.project.reuse import Strategy, reuse_of
+from anybit.targets.hls4ml.project.reuse import HlsStrategy, reuse_of
 from tests.integration.corpus import CORPUS, ZOO, needs_corpus
 from tests.models import PROJECT
 from tests.targets.hls4ml.nets import Net, then
@@ -69,12 +69,12 @@ def test_a_factor_is_one_that_hls4ml_builds_and_the_largest_within_the_target(in
     assert builds(factor)
     if target is not None:
         assert factor == max(f for f in range(1, min(target, inputs * outputs) + 1) if builds(f))
-    assert (strategy is Strategy.LATENCY) == (factor == 1 and inputs * outputs <= 4096)
+    assert (strategy is HlsStrategy.LATENCY) == (factor == 1 and inputs * outputs <= 4096)
 
 
 def test_a_large_layer_is_reused_without_being_asked_for():
-    assert reuse_of(784, 64, None) == (14, Strategy.RESOURCE)  # 3584 multipliers; 8 would leave 6272
-    assert reuse_of(64, 64, None) == (1, Strategy.LATENCY)
+    assert reuse_of(784, 64, None) == (14, HlsStrategy.RESOURCE)  # 3584 multipliers; 8 would leave 6272
+    assert reuse_of(64, 64, None) == (1, HlsStrategy.LATENCY)
 
 
 def test_an_input_has_the_type_of_the_quantiser_that_alone_reads_it():
@@ -111,7 +111,7 @@ def test_reuse_is_what_was_asked_for():
     handover = prepare_hls4ml(Net(6).quant().dense(6, 4).proto(), reuse=4)
     assert handover.configuration is not None
     assert [(layer.reuse, layer.strategy) for layer in handover.configuration.layers if layer.reuse] == [
-        (3, Strategy.RESOURCE)
+        (3, HlsStrategy.RESOURCE)
     ]
     with pytest.raises(UsageError, match="reuse"):
         prepare_hls4ml(Net(6).quant().dense(6, 4).proto(), reuse=0)

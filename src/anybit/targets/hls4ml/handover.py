@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import TensorValues
 from anybit.targets.handover import Handover
-from anybit.targets.hls4ml.project.configure import Configuration
+from anybit.targets.hls4ml.project.configure import Hls4mlConfiguration
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,6 @@ class Hls4mlHandover(Handover):
         fed: What the input is fed; None likewise.
     """
 
-    configuration: Configuration | None = None
+    configuration: Hls4mlConfiguration | None = None
     source: ir.Model | None = None
     fed: TensorValues | None = None

@@ -20,8 +20,8 @@ from anybit.ops.quant import QUANT
 from anybit.quantizers.quantizer import read_quant
 from anybit.targets.hls4ml.io_type import IoType
 from anybit.targets.hls4ml.precision import constant_bits
-from anybit.targets.hls4ml.project.fixed_type import FixedType, fraction_bits, grid_fraction_bits
-from anybit.targets.hls4ml.project.reuse import Strategy, reuse_of
+from anybit.targets.hls4ml.project.fixed_type import FixedType, fraction_bits, grid_fraction_bits, type_of_quantizer
+from anybit.targets.hls4ml.project.reuse import HlsStrategy, reuse_of
 from anybit.targets.hls4ml.repairs import PRODUCTS, Chain, is_power_of_two, split
 
 AUTO = "auto"
@@ -36,7 +36,7 @@ _SLACK = 1  # bits that a bias may add to the fraction of an accumulator that it
 
 
 @dataclass(frozen=True)
-class Layer:
+class Hls4mlLayer:
     """What hls4ml is told of one layer.
 
     Attributes:
@@ -50,12 +50,12 @@ class Layer:
     name: str
     precision: Mapping[str, FixedType | str]
     reuse: int | None = None
-    strategy: Strategy | None = None
+    strategy: HlsStrategy | None = None
     proven: int | None = None
 
 
 @dataclass(frozen=True)
-class Configuration:
+class Hls4mlConfiguration:
     """What hls4ml is told of a model.
 
     Attributes:
@@ -68,12 +68,12 @@ class Configuration:
     io_type: IoType
     default: FixedType
     reuse: int | None = None
-    layers: tuple[Layer, ...] = field(default=())
+    layers: tuple[Hls4mlLayer, ...] = field(default=())
 
 
 def configure(
     model: ir.Model, values: Values, *, default: FixedType, io_type: IoType, reuse: int | None = None
-) -> Configuration:
+) -> Hls4mlConfiguration:
     """The configuration with which hls4ml computes the prepared model without a bit that is not needed.
 
     Args:
@@ -86,7 +86,7 @@ def configure(
     formats = _Formats(model, values, default)
     layers = [formats.input(v) for v in model.graph.inputs]
     layers += [formats.layer(n, reuse) for n in model.graph if constant(n.inputs[0]) is None]
-    return Configuration(io_type, default, reuse, tuple(layers))
+    return Hls4mlConfiguration(io_type, default, reuse, tuple(layers))
 
 
 @dataclass(frozen=True)
@@ -103,26 +103,26 @@ class _Formats:
     values: Values
     default: FixedType
 
-    def input(self, value: ir.Value) -> Layer:
+    def input(self, value: ir.Value) -> Hls4mlLayer:
         """The input has the type of its integers, or of the quantiser that alone reads it, or of its range."""
         known = self.values[value]
         exact = self._exact(known)
         if exact is None:
             exact = self._of_reader(value)
-        return Layer(str(value.name), {"result": exact or self._rounded(known)})
+        return Hls4mlLayer(str(value.name), {"result": exact or self._rounded(known)})
 
-    def layer(self, node: ir.Node, reuse: int | None) -> Layer:
+    def layer(self, node: ir.Node, reuse: int | None) -> Hls4mlLayer:
         """What one node is told."""
         name = str(node.name)
         if node.op_type in PRODUCTS:
             return self._product(node, reuse)
         if split(node) is not None:
-            return Layer(name, {**self._affine(node), "result": self._result(node)})
+            return Hls4mlLayer(name, {**self._affine(node), "result": self._result(node)})
         if node.op_type == "MaxPool":
-            return Layer(name, {"accum": AUTO, "result": AUTO})
+            return Hls4mlLayer(name, {"accum": AUTO, "result": AUTO})
         if node.op_type in _LOSSLESS or is_call(node, QUANT, BIPOLAR_QUANT):
-            return Layer(name, {"result": AUTO})
-        return Layer(name, {"result": self._result(node)})
+            return Hls4mlLayer(name, {"result": AUTO})
+        return Hls4mlLayer(name, {"result": self._result(node)})
 
     def _result(self, node: ir.Node) -> FixedType | str:
         """What a layer hands on: left to the quantiser or arithmetic behind it, where hls4ml makes one of both."""
@@ -137,19 +137,19 @@ class _Formats:
         known = self.values[value]
         return self._exact(known) or self._rounded(known)
 
-    def _product(self, node: ir.Node, reuse: int | None) -> Layer:
+    def _product(self, node: ir.Node, reuse: int | None) -> Hls4mlLayer:
         weights = node.inputs[1]
         factor, strategy = reuse_of(*_size(node), reuse)
         if node.op_type == "Conv" and node.attributes.get_int("group", 1) != 1:
-            factor, strategy = 1, Strategy.LATENCY  # depthwise
+            factor, strategy = 1, HlsStrategy.LATENCY  # depthwise
         accumulator = None if weights is None else self._accumulator(node, weights)
         if accumulator is None or weights is None:
             unknown: dict[str, FixedType | str] = dict.fromkeys(("weight", "bias", "accum", "result"), AUTO)
-            return Layer(str(node.name), unknown, factor, strategy)
+            return Hls4mlLayer(str(node.name), unknown, factor, strategy)
         known = self.values.accumulators.get(node)
         proven = None if known is None else known.proven.format.bits
         sums = self._sums(node, accumulator)
-        return Layer(str(node.name), {"weight": self._weight(weights), **sums}, factor, strategy, proven)
+        return Hls4mlLayer(str(node.name), {"weight": self._weight(weights), **sums}, factor, strategy, proven)
 
     def _sums(self, node: ir.Node, accumulator: FixedType) -> dict[str, FixedType | str]:
         """The types of what is added up, and of what is handed on."""
@@ -228,7 +228,7 @@ class _Formats:
         if quantize is None:
             return _of_short(constant(weights)) or AUTO
         quantizer = read_quant(quantize, self.model)
-        known = None if isinstance(quantizer, Refusal) else FixedType.of_quantizer(quantizer)
+        known = None if isinstance(quantizer, Refusal) else type_of_quantizer(quantizer)
         return AUTO if known is None else known
 
     def _weight_fraction(self, weights: ir.Value) -> int | None:
@@ -272,7 +272,7 @@ class _Formats:
         if reader is None or not is_call(reader, QUANT):
             return None
         quantizer = read_quant(reader, self.model)
-        return None if isinstance(quantizer, Refusal) else FixedType.of_quantizer(quantizer)
+        return None if isinstance(quantizer, Refusal) else type_of_quantizer(quantizer)
 
 
 def _of_constant(array: Float64s, bits: int) -> FixedType:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from anybit.targets.hls4ml.project.configure import AUTO, Configuration, Layer
+from anybit.targets.hls4ml.project.configure import AUTO, Hls4mlConfiguration, Hls4mlLayer
 
 MODEL_FILE, CONFIGURATION_FILE = "model.onnx", "hls4ml_config.yml"
 _PLAIN = re.compile(r"[A-Z][A-Za-z]+(_\d+)?")  # keys that YAML takes for nothing but text
@@ -16,7 +16,7 @@ Document = Mapping[str, "Document | str | int"]
 """Nested mappings of texts and integers."""
 
 
-def document(configuration: Configuration) -> Document:
+def document(configuration: Hls4mlConfiguration) -> Document:
     """What hls4ml's ``convert_from_config`` takes, and its ``hls4ml convert -c``; paths are those in the project."""
     return {
         "OnnxModel": MODEL_FILE,
@@ -28,7 +28,7 @@ def document(configuration: Configuration) -> Document:
     }
 
 
-def hls_config(configuration: Configuration) -> Document:
+def hls_config(configuration: Hls4mlConfiguration) -> Document:
     """What hls4ml's ``convert_from_onnx_model`` takes as its ``hls_config``."""
     return {
         "Model": {
@@ -54,7 +54,7 @@ def yaml(content: Document) -> str:
     return "\n".join(_lines(content, ""))
 
 
-def _layer(layer: Layer) -> Document:
+def _layer(layer: Hls4mlLayer) -> Document:
     precision = {name: str(known) for name, known in layer.precision.items()}
     reuse = {} if layer.reuse is None else {"ReuseFactor": layer.reuse}
     strategy = {} if layer.strategy is None else {"Strategy": layer.strategy.value}

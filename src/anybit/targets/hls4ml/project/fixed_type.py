@@ -58,16 +58,16 @@ class FixedType:
         width = max(high.bit_length() + signed, (-low - 1).bit_length() + 1 if signed else 1, 1)
         return cls(width, width - fraction_bits, signed)
 
-    @classmethod
-    def of_quantizer(cls, quantizer: Quantizer) -> FixedType | None:
-        """What hls4ml makes of a quantiser of one power-of-two scale and zero point 0; None where it has no grid."""
-        grid = quantizer.grid
-        if grid is None or quantizer.is_bipolar or quantizer.rounding not in _ROUNDING:
-            return None
-        saturation = "SAT_SYM" if grid.narrow else "SAT"
-        exponent = math.frexp(float(quantizer.scale.reshape(-1)[0]))[1] - 1
-        mode = f"{_ROUNDING[quantizer.rounding]},{saturation}"
-        return cls(grid.bits, grid.bits + exponent, grid.signed, mode)
+
+def type_of_quantizer(quantizer: Quantizer) -> FixedType | None:
+    """What hls4ml makes of a quantiser of one power-of-two scale and zero point 0; None where it has no grid."""
+    grid = quantizer.grid
+    if grid is None or quantizer.is_bipolar or quantizer.rounding not in _ROUNDING:
+        return None
+    saturation = "SAT_SYM" if grid.narrow else "SAT"
+    exponent = math.frexp(float(quantizer.scale.reshape(-1)[0]))[1] - 1
+    mode = f"{_ROUNDING[quantizer.rounding]},{saturation}"
+    return FixedType(grid.bits, grid.bits + exponent, grid.signed, mode)
 
 
 def fraction_bits(array: Float64s) -> int:

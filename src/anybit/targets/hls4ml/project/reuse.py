@@ -8,7 +8,7 @@ import math
 _MOST_MULTIPLIERS = 4096  # of a layer that is unrolled: what HLS compilers take
 
 
-class Strategy(enum.Enum):
+class HlsStrategy(enum.Enum):
     """How hls4ml writes the products of a layer."""
 
     LATENCY = "Latency"
@@ -17,7 +17,7 @@ class Strategy(enum.Enum):
     """Multipliers that read their weights from memory."""
 
 
-def reuse_of(inputs: int, outputs: int, target: int | None) -> tuple[int, Strategy]:
+def reuse_of(inputs: int, outputs: int, target: int | None) -> tuple[int, HlsStrategy]:
     """The reuse factor of a layer of inputs * outputs products, and its strategy.
 
     With a target, the largest factor up to it that hls4ml can build: no layer takes longer than asked for. Without one
@@ -36,7 +36,7 @@ def reuse_of(inputs: int, outputs: int, target: int | None) -> tuple[int, Strate
     else:
         factor = next(f for f in factors if products / f <= _MOST_MULTIPLIERS or f == products)
     small = factor == 1 and products <= _MOST_MULTIPLIERS
-    return factor, Strategy.LATENCY if small else Strategy.RESOURCE
+    return factor, HlsStrategy.LATENCY if small else HlsStrategy.RESOURCE
 
 
 def _factors(inputs: int, outputs: int) -> list[int]:
