@@ -47,12 +47,12 @@ def _pooled(strides: int, **attributes: object) -> Net:
     return net.conv(4, 4, kernel=(1, 1)).quant()
 
 
-def _joined() -> Net:
+def joined(bits: int = 4) -> Net:
     net = _image()
     at = net.at
     left = net.conv(4, 4, kernel=(1, 1)).quant().at
     net.at = at
-    net.conv(4, 2, kernel=(1, 1)).quant()
+    net.conv(4, 2, kernel=(1, 1)).quant(bits=bits)
     net.op("Concat", left, axis=1)
     return net.conv(6, 4, kernel=(1, 1)).quant()
 
@@ -88,9 +88,15 @@ NETS = {
         lambda: _residual(_image(), 4).quant(0.5),
         needs=frozenset(["InferAddStreamsLayer", "InferDuplicateStreamsLayer", "MoveTransposePastJoinAdd"]),
     ),
-    "concat": Case(_joined, needs=frozenset(["InferConcatLayer", "InferDuplicateStreamsLayer"])),
+    "concat": Case(joined, needs=frozenset(["InferConcatLayer", "InferDuplicateStreamsLayer"])),
     "flattened image": Case(
         lambda: _head(_image(), 4, 64).quant(), needs=frozenset(["RemoveCNVtoFCFlatten"]), executable=False
+    ),
+    "one dimension": Case(
+        lambda: _head(
+            Net(3, 8).quant().conv(3, 4, kernel=(3,), pads=[1, 1]).quant().conv(4, 4, kernel=(8,)).quant(), 1, 4
+        ).quant(),
+        needs=frozenset(["LowerConvsToMatMul", "InferConvInpGen"]),
     ),
     "flattened pixel": Case(
         lambda: _head(_image().conv(4, 4, kernel=(4, 4)).quant(), 1, 4).quant(),

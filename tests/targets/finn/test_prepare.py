@@ -15,6 +15,7 @@ from anybit.graph.annotations import annotated_number_format
 from anybit.number_formats import IntFormat, parse_number_format
 from anybit.targets.finn.prepare import FinnForm, prepare_finn
 from tests.models import DOMAIN, model, parameters, quant
+from tests.targets.finn.nets import joined
 from tests.targets.hls4ml.nets import Net, flipped, then
 
 
@@ -331,3 +332,29 @@ def test_scalar_arithmetic_on_a_stated_input_moves_behind_the_product():
     handover = prepare_finn(source, form=FinnForm.QONNX, input_types={"x": parse_number_format("BIPOLAR")})
     assert handover.ready, handover.findings
     assert "real-input" not in rules(handover, Severity.WARNING)
+
+
+def test_a_convolution_of_one_dimension_becomes_one_of_images():
+    source = Net(3, 8).quant().conv(3, 4, kernel=(3,)).quant().conv(4, 4, kernel=(6,)).quant()
+    source.op("Flatten").dense(4, 3)
+    handover = prepare_finn(source.proto())
+    assert handover.ready, handover.findings
+    assert handover.comparison is not None
+    assert handover.comparison.equal
+    assert {len(n.outputs[0].shape) for n in handover.model.graph if n.op_type == "Conv"} == {4}
+    assert "Squeeze" not in [n.op_type for n in handover.model.graph]
+
+
+def test_joined_tensors_have_one_format():
+    assert rules(prepare_finn(joined(bits=3).proto())) == {"concat-formats"}
+    assert prepare_finn(joined().proto()).ready
+
+
+def test_a_resize_is_exact_in_the_dialect_and_refused_for_finn():
+    net = Net(3, 4, 4).quant().conv(3, 4, kernel=(1, 1)).quant()
+    net.op("Resize", "", net.const([1, 1, 2, 2]), mode="nearest", coordinate_transformation_mode="asymmetric")
+    source = net.conv(4, 2).quant().proto()
+    converted = anybit.convert(source, to="finn")
+    assert not converted.refusals
+    assert anybit.compare(source, converted.model).equal
+    assert rules(prepare_finn(source)) == {"real-between"}

@@ -17,8 +17,8 @@ from anybit.graph.walk import label, shape_of
 from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, known_value
 from anybit.ops.traits import MOVING, Movement, standard
 
-MOVES = MOVING | {"Pad"}
-"""Operators whose output holds elements of their first input, and zeros."""
+MOVES = MOVING | {"Pad", "Resize"}
+"""Operators whose output holds elements of their first input, and zeros; a Resize only if it takes the nearest."""
 ORDERED = standard(lambda t: t.movement is Movement.MAXIMUM)
 """Those that compare elements: they commute with functions that rise."""
 
@@ -51,6 +51,8 @@ def map_of(node: ir.Node, axis: int | None, channels: int, opsets: Mapping[str, 
     unclear = Refusal(problem="it is not known where it moves channels", node=label(node))
     if len(node.outputs) != 1 or shape is None or (node.op_type == "Pad" and _pads(node, axis, opsets)):
         return unclear
+    if node.op_type == "Resize" and not _takes_nearest(node):
+        return unclear
     if axis is None or channels == 1 or node.op_type == "Pad":
         return Map(axis, np.arange(channels))
     if None in shape[1:]:
@@ -72,6 +74,12 @@ def map_of(node: ir.Node, axis: int | None, channels: int, opsets: Mapping[str, 
     first: list[int | slice] = [0] * moved.ndim
     first[varying[0]] = slice(None)
     return Map(varying[0], moved[tuple(first)].astype(np.int64))
+
+
+def _takes_nearest(node: ir.Node) -> bool:
+    """Whether all that a Resize makes are elements of its input."""
+    where = node.attributes.get_string("coordinate_transformation_mode", "half_pixel")
+    return node.attributes.get_string("mode", "nearest") == "nearest" and where != "tf_crop_and_resize"
 
 
 def _pads(node: ir.Node, axis: int | None, opsets: Mapping[str, int]) -> bool:

@@ -97,6 +97,9 @@ def _order(model: ir.Model, reasons: Mapping[str, str]) -> Iterator[Finding]:
                 yield _between(cut, node, reasons)
         elif flowing:
             culprits.update(dict.fromkeys(node.outputs, cut or node))
+            if is_call(node, MULTI_THRESHOLD) and cut is not None and cut not in named:
+                named.add(cut)  # FINN makes hardware of it in some versions, and finds the stretch cut in two
+                yield _between(cut, node, reasons)
         elif node.op_type in MAC or is_call(node, MULTI_THRESHOLD):
             yield _on_host(node, reasons)
     if not hardware:
@@ -138,6 +141,8 @@ def _of_node(node: ir.Node) -> Iterable[Finding]:
         yield from _of_conv(node)
     if node.op_type == "Add" and is_hardware(node):
         yield from _of_add(node)
+    if node.op_type == "Concat" and is_hardware(node):
+        yield from _of_concat(node)
     if node.op_type == "MaxPool" and is_hardware(node):
         yield from _of_pool(node)
 
@@ -196,6 +201,19 @@ def _of_add(node: ir.Node) -> Iterable[Finding]:
             got=", ".join(map(str, formats)),
             expected="one format",
             hint="give both quantisers one bit width and signedness",
+        )
+
+
+def _of_concat(node: ir.Node) -> Iterable[Finding]:
+    formats = [format_of(v) for v in node.inputs]
+    if any(f != formats[0] for f in formats):
+        yield Finding(
+            rule="concat-formats",
+            problem="it joins integers of different formats",
+            node=label(node),
+            got=", ".join(map(str, formats)),
+            expected="one format",
+            hint="give all quantisers one bit width and signedness",
         )
 
 

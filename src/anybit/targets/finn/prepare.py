@@ -22,12 +22,14 @@ from anybit.number_formats import NumberFormat
 from anybit.ops.calls import operator_of
 from anybit.ops.operator import DOMAIN
 from anybit.ops.trunc import TRUNC
+from anybit.passes.layout.conv_1d_to_2d import Conv1dTo2d
 from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
 from anybit.runtime.compare import Comparison, compare
 from anybit.targets.finn.attributes import write_attributes
 from anybit.targets.finn.dialect_rules import check_dialect
 from anybit.targets.finn.inputs import tie_inputs
 from anybit.targets.finn.qonnx_rules import check_qonnx
+from anybit.targets.finn.squeezes import flatten_images
 from anybit.targets.finn.ties import round_sums_once, warning_of
 from anybit.targets.handover import Handover, Rewrite, departures
 from anybit.targets.logits import cut_softmax
@@ -77,6 +79,8 @@ def prepare_finn(
         rewrites += cut_softmax(hub)
     source = hub.clone()
     if form is FinnForm.DIALECT:
+        Conv1dTo2d()(hub)
+        rewrites += flatten_images(hub)
         findings += _write(hub, source, rewrites)
     else:
         GemmToMatMul()(hub)
