@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import html
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 _MOST_ROWS = 30  # of a table inside a record
 
@@ -48,8 +49,9 @@ def _fields_of(record: Any) -> list[tuple[str, Any]]:
 
 def _rows(value: object) -> tuple[Any, ...]:
     """The records of a field that holds nothing else."""
-    is_sequence = isinstance(value, tuple | list) and bool(value)
-    rows: tuple[Any, ...] = tuple(value) if is_sequence else ()  # pyright: ignore[reportUnknownArgumentType]
+    if not isinstance(value, tuple | list):
+        return ()
+    rows = tuple(cast("Sequence[Any]", value))
     return rows if all(dataclasses.is_dataclass(r) for r in rows) else ()
 
 
