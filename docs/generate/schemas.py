@@ -30,7 +30,7 @@ from anybit.results import (
     TensorType,
     Verdict,
 )
-from anybit.rules.rule import Source
+from anybit.rules.rule import RuleOrigin
 from docs.generate.json_schema import schema_of
 from docs.generate.markdown import cell, table
 
@@ -51,7 +51,7 @@ class Explained(TypedDict):
     """One rule, of ``anybit explain``."""
 
     rule: str
-    source: Source
+    source: RuleOrigin
     cause: str
     cure: str
 

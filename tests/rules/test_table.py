@@ -11,7 +11,7 @@ import pytest
 
 import anybit
 from anybit.passes.catalog import catalog
-from anybit.rules.rule import Source
+from anybit.rules.rule import RuleOrigin
 from anybit.rules.table import RULES, rules_of
 from tests.cli.command import anybit as run
 from tests.models import PROJECT
@@ -60,17 +60,17 @@ def _of(*folders: str) -> list[Path]:
     return [p for f in folders for p in sorted((_SOURCE / f).rglob("*.py"))]
 
 
-def _names(*sources: Source) -> set[str]:
+def _names(*sources: RuleOrigin) -> set[str]:
     return {rule.name for rule in RULES if rule.source in sources}
 
 
 def test_every_rule_of_check_is_explained():
     written = _rules_in([p for p in _of(*_OF_CHECK) if "cost" not in p.parts])
-    missing = {r: f for r, f in written.items() if r not in _names(Source.CHECK, Source.REPAIR)}
+    missing = {r: f for r, f in written.items() if r not in _names(RuleOrigin.CHECK, RuleOrigin.REPAIR)}
     assert not missing, "add them to src/anybit/rules/"
 
 
-@pytest.mark.parametrize(("folder", "source"), [("finn", Source.FINN), ("hls4ml", Source.HLS4ML)])
+@pytest.mark.parametrize(("folder", "source"), [("finn", RuleOrigin.FINN), ("hls4ml", RuleOrigin.HLS4ML)])
 def test_every_rule_of_a_target_is_explained(folder, source):
     written = _rules_in(_of(f"targets/{folder}")) | _rules_in([_SOURCE / "targets" / "handover.py"])
     assert {r: f for r, f in written.items() if r not in _names(source)} == {}, (
@@ -86,7 +86,7 @@ def test_no_rule_is_explained_that_nothing_names():
 
 def test_every_error_is_explained():
     errors = {n for n in names_of(anybit.errors) if n.endswith("Error")}
-    assert _names(Source.ERROR) == errors
+    assert _names(RuleOrigin.ERROR) == errors
 
 
 def test_a_rule_stands_once_for_each_source_and_says_cause_and_cure():

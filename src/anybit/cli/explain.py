@@ -44,7 +44,7 @@ def explain(
 
 def _found(name: str) -> tuple[Rule, ...]:
     from anybit.passes.catalog import catalog
-    from anybit.rules.rule import Rule, Source
+    from anybit.rules.rule import Rule, RuleOrigin
     from anybit.rules.table import RULES, rules_of
 
     found = rules_of(name)
@@ -52,7 +52,7 @@ def _found(name: str) -> tuple[Rule, ...]:
     if kind is not None:
         text = " ".join((inspect.getdoc(kind) or "").partition("\nAttributes:")[0].split())
         cure = "A note of the pass says why it left a node as it was: nothing has to be done."
-        found = (*found, Rule(name=name.strip("[]"), source=Source.APPLY, cause=text, cure=cure))
+        found = (*found, Rule(name=name.strip("[]"), source=RuleOrigin.APPLY, cause=text, cure=cure))
     if not found:
         names = sorted({r.name for r in RULES} | set(catalog()))
         near = get_close_matches(name, names, n=3)

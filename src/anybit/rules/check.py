@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from anybit.rules.rule import Source, rules
+from anybit.rules.rule import RuleOrigin, rules
 
 CHECK_RULES = rules(
-    Source.CHECK,
+    RuleOrigin.CHECK,
     (
         "annotation",
         (

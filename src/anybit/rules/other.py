@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from anybit.rules.rule import Source, rules
+from anybit.rules.rule import RuleOrigin, rules
 
 OTHER_RULES = (
     *rules(
-        Source.COST,
+        RuleOrigin.COST,
         (
             "cost",
             (
@@ -17,7 +17,7 @@ OTHER_RULES = (
         ),
     ),
     *rules(
-        Source.REPORT,
+        RuleOrigin.REPORT,
         (
             "range",
             "The analysis of values did not follow a node: its output has the widest bounds.",
@@ -27,7 +27,7 @@ OTHER_RULES = (
 )
 
 ERROR_RULES = rules(
-    Source.ERROR,
+    RuleOrigin.ERROR,
     (
         "AnybitError",
         (

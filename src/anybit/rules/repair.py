@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from anybit.rules.rule import Source, rules
+from anybit.rules.rule import RuleOrigin, rules
 
 _SAVED = "Nothing has to be done. A saved model has the repair in it."
 
 REPAIR_RULES = rules(
-    Source.REPAIR,
+    RuleOrigin.REPAIR,
     ("domain", "Operators of another domain are read as those of `qonnx.custom_op.general`.", _SAVED),
     ("name", "An operator has another name for the same meaning, such as IntQuant for Quant.", _SAVED),
     ("rounding", "A rounding mode is spelt in another way, such as HALF_EVEN for ROUND.", _SAVED),

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 
-class Source(enum.Enum):
+class RuleOrigin(enum.Enum):
     """What names a rule; a name may mean different things to different ones."""
 
     CHECK = "anybit check"
@@ -31,11 +31,11 @@ class Rule:
     """
 
     name: str
-    source: Source
+    source: RuleOrigin
     cause: str
     cure: str
 
 
-def rules(source: Source, *entries: tuple[str, str, str]) -> tuple[Rule, ...]:
+def rules(source: RuleOrigin, *entries: tuple[str, str, str]) -> tuple[Rule, ...]:
     """Rules of one source, of entries of name, cause and cure."""
     return tuple(Rule(name=name, source=source, cause=cause, cure=cure) for name, cause, cure in entries)

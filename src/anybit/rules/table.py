@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from anybit.rules.check import CHECK_RULES
 from anybit.rules.other import ERROR_RULES, OTHER_RULES
 from anybit.rules.repair import REPAIR_RULES
-from anybit.rules.rule import Rule, Source
+from anybit.rules.rule import Rule, RuleOrigin
 from anybit.rules.targets import FINN_RULES, HLS4ML_RULES
 
 RULES: tuple[Rule, ...] = (*CHECK_RULES, *REPAIR_RULES, *OTHER_RULES, *FINN_RULES, *HLS4ML_RULES, *ERROR_RULES)
@@ -25,9 +25,9 @@ def rules_of(name: str) -> tuple[Rule, ...]:
     return tuple(rule for rule in RULES if rule.name.lower() == wanted)
 
 
-def by_source(rules: Iterable[Rule]) -> Mapping[Source, tuple[Rule, ...]]:
+def by_source(rules: Iterable[Rule]) -> Mapping[RuleOrigin, tuple[Rule, ...]]:
     """The rules of each source."""
-    found: dict[Source, tuple[Rule, ...]] = {}
+    found: dict[RuleOrigin, tuple[Rule, ...]] = {}
     for rule in rules:
         found[rule.source] = (*found.get(rule.source, ()), rule)
     return found

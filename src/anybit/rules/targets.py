@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anybit.rules.rule import Source, rules
+from anybit.rules.rule import RuleOrigin, rules
 
 _TIES = (
     "A sum can lie half-way between two levels, where float32 and the tool's integers round to "
@@ -10,7 +10,7 @@ _TIES = (
 )
 
 FINN_RULES = rules(
-    Source.FINN,
+    RuleOrigin.FINN,
     (
         "add-formats",
         "An Add joins two branches of integers of different formats; FINN streams one format.",
@@ -148,7 +148,7 @@ FINN_RULES = rules(
 )
 
 HLS4ML_RULES = rules(
-    Source.HLS4ML,
+    RuleOrigin.HLS4ML,
     (
         "batch",
         "The batch cannot be made one sample, as hls4ml needs it; the finding says which node is in the way.",

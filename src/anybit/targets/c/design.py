@@ -23,13 +23,13 @@ from anybit.plan.plan import (
     Window,
     reads,
 )
-from anybit.targets.c.levels import Levels, levels_of
+from anybit.targets.c.levels import LevelRule, levels_of
 
 _ALIGNMENT = 4
 
 
 @dataclass(frozen=True)
-class Layer:
+class FusedStep:
     """A step of the integer part.
 
     Attributes:
@@ -39,7 +39,7 @@ class Layer:
     """
 
     step: Step
-    levels: Levels | None = None
+    levels: LevelRule | None = None
     pool: Window | None = None
 
 
@@ -60,7 +60,7 @@ class Design:
     """
 
     tensors: tuple[Tensor, ...]
-    layers: tuple[Layer, ...]
+    layers: tuple[FusedStep, ...]
     quantizers: tuple[Quantize | Compare, ...]
     dequantizers: tuple[Dequantize | LookUp, ...]
     inputs: tuple[int, ...]
@@ -96,23 +96,23 @@ def _size(places: tuple[Place, ...]) -> int:
     return max((p.end for p in places), default=0)
 
 
-def _lives(plan: Plan, layers: list[Layer], held: set[int]) -> list[Life]:
+def _lives(plan: Plan, layers: list[FusedStep], held: set[int]) -> list[Life]:
     first = {layer.step.y: i for i, layer in enumerate(layers)}
     last = {t: i for i, layer in enumerate(layers) for t in (*reads(layer.step), layer.step.y)}
     return [Life(t, plan.tensors[t].nbytes, first[t], last[t]) for t in first if t not in held]
 
 
-def _layer(step: Step, plan: Plan) -> Layer:
+def _layer(step: Step, plan: Plan) -> FusedStep:
     if isinstance(step, Product) and step.epilogue is not None:
-        return Layer(step, levels_of(step.epilogue, step.lo, step.hi))
+        return FusedStep(step, levels_of(step.epilogue, step.lo, step.hi))
     if isinstance(step, Requantize):
         x = plan.tensors[step.x]
         lo, hi = (np.full(step.channels, n, np.int32) for n in (x.lo, x.hi))
-        return Layer(step, levels_of(step.epilogue, lo, hi))
-    return Layer(step)
+        return FusedStep(step, levels_of(step.epilogue, lo, hi))
+    return FusedStep(step)
 
 
-def _with_pools(layers: list[Layer], outputs: set[int]) -> list[Layer]:
+def _with_pools(layers: list[FusedStep], outputs: set[int]) -> list[FusedStep]:
     """Products that take the largest of each window themselves, and make the levels of that, where no sum is lost.
 
     Windows that overlap would ask for sums more than once. The largest sum has the largest level where levels rise.
@@ -121,21 +121,21 @@ def _with_pools(layers: list[Layer], outputs: set[int]) -> list[Layer]:
     for layer in layers:
         for tensor in reads(layer.step):
             users[tensor] = users.get(tensor, 0) + 1
-    made: dict[int, Layer] = {}
+    made: dict[int, FusedStep] = {}
     for layer in layers:
         step, before = layer.step, made.get(reads(layer.step)[0])
         private = before is not None and users[before.step.y] == 1 and before.step.y not in outputs
         if before is not None and private and _takes(before, layer):
             del made[before.step.y]
             window = step.window if isinstance(step, Pool) else before.pool
-            longer = Layer(replace(before.step, y=step.y), layer.levels or before.levels, window)
+            longer = FusedStep(replace(before.step, y=step.y), layer.levels or before.levels, window)
             made[step.y] = longer
         else:
             made[step.y] = layer
     return list(made.values())
 
 
-def _takes(product: Layer, layer: Layer) -> bool:
+def _takes(product: FusedStep, layer: FusedStep) -> bool:
     """Whether a product can do a pool, or make the levels behind one, itself."""
     step = layer.step
     if not isinstance(product.step, Product):

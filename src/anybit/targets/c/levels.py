@@ -1,4 +1,4 @@
-"""Levels: how bytes come from sums in C, by thresholds or by a multiplication that is exact; whichever is smaller."""
+"""LevelRule: how bytes come from sums in C, by thresholds or by a multiplication that is exact; whichever is smaller."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LARGEST = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
-class Levels:
+class LevelRule:
     """byte = base + step * k, k being the number of thresholds that a sum reaches.
 
     Rows are channels, or channels of each selecting byte in turn.
@@ -42,7 +42,7 @@ class Levels:
         return bool((self.step > 0).all())
 
 
-def levels_of(epilogue: Epilogue, lo: Int32s, hi: Int32s) -> Levels:
+def levels_of(epilogue: Epilogue, lo: Int32s, hi: Int32s) -> LevelRule:
     """How the bytes of an epilogue are computed.
 
     Args:
@@ -67,8 +67,8 @@ def levels_of(epilogue: Epilogue, lo: Int32s, hi: Int32s) -> Levels:
     line = fixed_point(thresholds, low, high) if thresholds.size else None
     narrow = line is not None and _is_narrow(line, low, high)
     if line is not None and _size(line.multiplier) + _size(line.bias) < _size(thresholds):
-        return Levels(base, step, thresholds.shape[1], None, line, narrow)
-    return Levels(base, step, thresholds.shape[1], thresholds, None, is_narrow=False)
+        return LevelRule(base, step, thresholds.shape[1], None, line, narrow)
+    return LevelRule(base, step, thresholds.shape[1], thresholds, None, is_narrow=False)
 
 
 def _stepped(by: Multiplier, lo: Int64s, hi: Int64s) -> tuple[Int64s, Int64s, Int64s]:

@@ -25,7 +25,7 @@ from anybit.runtime.compare import FLOAT_TOLERANCE, Comparison, difference
 from anybit.runtime.session import Session
 from anybit.targets.c.design import Design, design_of
 from anybit.targets.c.names import given_name, project_name
-from anybit.targets.c.render import Source, source_of
+from anybit.targets.c.render import SourceText, source_of
 from anybit.targets.c.steps import rendered
 from anybit.targets.c.vectors import samples_of, test_program
 from anybit.targets.handover import Rewrite, departures
@@ -111,7 +111,7 @@ def _written(name: str, title: str, hub: ir.Model, plan: Plan, rewrites: list[Re
     return Project(name, files, tuple(rewrites), (), _figures(plan, design, source, comparison))
 
 
-def _figures(plan: Plan, design: Design, source: Source, comparison: Comparison) -> dict[str, int | float | str]:
+def _figures(plan: Plan, design: Design, source: SourceText, comparison: Comparison) -> dict[str, int | float | str]:
     return {
         "flash: constants, bytes": source.constants,
         "flash: constants of the float part, bytes": source.float_constants,

@@ -33,7 +33,7 @@ class Ports:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceText:
     """A design as C.
 
     Attributes:
@@ -51,7 +51,7 @@ class Source:
     float_constants: int
 
 
-def source_of(name: str, plan: Plan, design: Design, title: str) -> Source:
+def source_of(name: str, plan: Plan, design: Design, title: str) -> SourceText:
     """Header and source of a design.
 
     Args:
@@ -96,7 +96,7 @@ def source_of(name: str, plan: Plan, design: Design, title: str) -> Source:
         float_steps=[*quantizers, *dequantizers],
         **_calls(name, design, ports),
     )
-    return Source(header, source, ports, constants, float_constants)
+    return SourceText(header, source, ports, constants, float_constants)
 
 
 def _ports(plan: Plan, design: Design) -> Ports:

@@ -32,8 +32,8 @@ from anybit.plan.plan import (
 )
 from anybit.targets.c import arrays
 from anybit.targets.c.arrays import integer_table, literal
-from anybit.targets.c.design import Design, Layer, is_byte
-from anybit.targets.c.levels import Levels
+from anybit.targets.c.design import Design, FusedStep, is_byte
+from anybit.targets.c.levels import LevelRule
 from anybit.targets.c.loops import loops_of
 from anybit.targets.c.names import comment
 from anybit.targets.c.packing import packed
@@ -89,14 +89,14 @@ class Writer:
         """The type of a tensor's elements."""
         return "uint8_t" if is_byte(self.design.tensors[tensor]) else "int32_t"
 
-    def layer(self, number: int, layer: Layer) -> str:
+    def layer(self, number: int, layer: FusedStep) -> str:
         """One step of the integer part as C."""
         template, context = self._step(layer, number)
         tensor = self.design.tensors[layer.step.y]
         told = comment(f"{tensor.name}: {_kind(layer.step)}")
         return rendered(template, n=self.name, number=number, comment=told, **context)
 
-    def _step(self, layer: Layer, number: int) -> tuple[str, dict[str, Any]]:
+    def _step(self, layer: FusedStep, number: int) -> tuple[str, dict[str, Any]]:
         """The template of a step, and what it shows."""
         match layer.step:
             case Product() as step:
@@ -116,7 +116,7 @@ class Writer:
             case _:
                 raise TypeError(f"no step of the integer part: {type(layer.step).__name__}")
 
-    def _product(self, step: Product, layer: Layer, number: int) -> tuple[str, dict[str, Any]]:
+    def _product(self, step: Product, layer: FusedStep, number: int) -> tuple[str, dict[str, Any]]:
         weights = self._table("weights", number, packed(step.weights, step.bits))
         x_type = self.type_of(step.x)
         variant = f"{step.bits}{'' if x_type == 'uint8_t' else '_wide'}"
@@ -138,7 +138,7 @@ class Writer:
             "variant": variant,
         }
 
-    def _requantize(self, step: Requantize, layer: Layer, number: int) -> tuple[str, dict[str, Any]]:
+    def _requantize(self, step: Requantize, layer: FusedStep, number: int) -> tuple[str, dict[str, Any]]:
         levels, tables = self._levels(layer.levels, number)
         return "requantize.c.jinja", {
             "tables": tables,
@@ -279,7 +279,7 @@ class Writer:
         self.tables.append(table)
         return table
 
-    def _levels(self, levels: Levels | None, number: int) -> tuple[Mapping[str, Any] | None, list[arrays.Table]]:
+    def _levels(self, levels: LevelRule | None, number: int) -> tuple[Mapping[str, Any] | None, list[arrays.Table]]:
         """What the function from sums to levels shows, and its tables."""
         if levels is None:
             return None, []

@@ -44,7 +44,7 @@ class _Kind(enum.Enum):
 
 def check_operators(model: ir.Model) -> list[Finding]:
     """What stands in the way of the operators of a hub model, each node named."""
-    walk = _Walk(model)
+    walk = _OperatorWalk(model)
     findings = [f for node in model.graph for f in walk.node(node)]
     if not walk.has_hardware:
         findings.append(
@@ -68,7 +68,7 @@ def _finding(rule: str, node: ir.Node, problem: str, *, got: object = "", expect
     )
 
 
-class _Walk:
+class _OperatorWalk:
     """The graph from inputs to outputs.
 
     Attributes:
