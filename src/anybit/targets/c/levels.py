@@ -1,4 +1,4 @@
-"""LevelRule: how bytes come from sums in C, by thresholds or by a multiplication that is exact; whichever is smaller."""
+"""LevelRule: how bytes come from sums in C, by thresholds or by an exact multiplication; whichever is smaller."""
 
 from __future__ import annotations
 
