@@ -1,4 +1,4 @@
-"""JSON Schema of what a command prints with ``--json``, from the annotation of the value: see `anybit.cli.output`."""
+"""JSON Schema of what a command prints with ``--json``, from the annotation of the value."""
 
 from __future__ import annotations
 

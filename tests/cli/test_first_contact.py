@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import anybit
 from anybit.cli.app import app
-from anybit.cli.output import fitted, shortened
+from anybit.cli.terminal.output import fitted, shortened
 from tests.models import DIGITS, model
 
 runner = CliRunner()

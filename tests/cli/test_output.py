@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anybit.cli.output import print_long_table, print_table
+from anybit.cli.terminal.output import print_long_table, print_table
 
 
 @pytest.mark.parametrize("name", ["a\\[b]", "\\[/x]", "[/x]", "[bold]x", "a\\", ":smile:", "größe 🎉"])

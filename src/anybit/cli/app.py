@@ -19,10 +19,8 @@ from anybit.cli.compare import compare
 from anybit.cli.convert import convert
 from anybit.cli.cost import cost
 from anybit.cli.evaluate import evaluate
-from anybit.cli.examples import examples_of
 from anybit.cli.explain import explain
 from anybit.cli.info import info
-from anybit.cli.output import say
 from anybit.cli.passes import apply, configuration, passes
 from anybit.cli.plan import plan
 from anybit.cli.prepare import prepare
@@ -32,7 +30,9 @@ from anybit.cli.ranges import ranges
 from anybit.cli.report import report
 from anybit.cli.run import run
 from anybit.cli.stats import stats
-from anybit.cli.streams import standard_streams
+from anybit.cli.terminal.examples import examples_of
+from anybit.cli.terminal.output import say
+from anybit.cli.terminal.streams import standard_streams
 from anybit.cli.types import types
 from anybit.cli.verify import verify
 from anybit.cli.zoo import zoo

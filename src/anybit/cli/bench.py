@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import anybit
-from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, progress, say
+from anybit.cli.terminal.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, progress, say
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 import anybit
-from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, say
+from anybit.cli.terminal.output import FINDINGS, JsonOption, ModelArgument, print_json, say
 
 
 def check(model: ModelArgument, json: JsonOption = False) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 import anybit
-from anybit.cli.input_shapes import ShapeOption, parse_shapes
-from anybit.cli.output import JsonOption, ModelArgument, OutputOption, print_steps
+from anybit.cli.options.input_shapes import ShapeOption, parse_shapes
+from anybit.cli.terminal.output import JsonOption, ModelArgument, OutputOption, print_steps
 from anybit.errors import UsageError
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import anybit
-from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, say
+from anybit.cli.terminal.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, say
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:

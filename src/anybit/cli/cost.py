@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import anybit
-from anybit.cli.input_ranges import RangeOption, parse_ranges
-from anybit.cli.input_shapes import ShapeOption, with_shapes
-from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, say
+from anybit.cli.options.input_ranges import RangeOption, parse_ranges
+from anybit.cli.options.input_shapes import ShapeOption, with_shapes
+from anybit.cli.terminal.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, say
 
 if TYPE_CHECKING:
     from anybit.analysis.cost.cost import Cost, Figures, PartCost

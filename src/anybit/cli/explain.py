@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anybit.cli.output import JsonOption, print_json, say
+from anybit.cli.terminal.output import JsonOption, print_json, say
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:

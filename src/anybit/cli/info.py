@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anybit
-from anybit.cli.input_ranges import RangeOption, parse_ranges
-from anybit.cli.input_shapes import ShapeOption, with_shapes
-from anybit.cli.output import JsonOption, ModelArgument, print_json, say, shortened
+from anybit.cli.options.input_ranges import RangeOption, parse_ranges
+from anybit.cli.options.input_shapes import ShapeOption, with_shapes
+from anybit.cli.terminal.output import JsonOption, ModelArgument, print_json, say, shortened
 
 if TYPE_CHECKING:
     from anybit.analysis.cost.cost import Cost

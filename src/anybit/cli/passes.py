@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import anybit
-from anybit.cli.output import (
+from anybit.cli.terminal.output import (
     FINDINGS,
     JsonOption,
     ModelArgument,

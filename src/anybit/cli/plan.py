@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, say
+from anybit.cli.terminal.output import FINDINGS, JsonOption, ModelArgument, print_json, print_table, say
 
 
 def plan(model: ModelArgument, json: JsonOption = False) -> None:

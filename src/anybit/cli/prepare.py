@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import anybit
-from anybit.cli.input_ranges import RangeOption, parse_ranges
-from anybit.cli.output import FINDINGS, JsonOption, ModelArgument, OutputOption, print_json, say
+from anybit.cli.options.input_ranges import RangeOption, parse_ranges
+from anybit.cli.terminal.output import FINDINGS, JsonOption, ModelArgument, OutputOption, print_json, say
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:

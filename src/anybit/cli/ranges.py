@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anybit
-from anybit.cli.input_ranges import RangeOption, parse_ranges
-from anybit.cli.input_shapes import ShapeOption, with_shapes
-from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table
+from anybit.cli.options.input_ranges import RangeOption, parse_ranges
+from anybit.cli.options.input_shapes import ShapeOption, with_shapes
+from anybit.cli.terminal.output import JsonOption, ModelArgument, print_json, print_table
 
 if TYPE_CHECKING:
     from anybit.analysis.ranges import Ranges

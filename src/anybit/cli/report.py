@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 import anybit
-from anybit.cli.input_ranges import RangeOption, parse_ranges
-from anybit.cli.input_shapes import ShapeOption, with_shapes
-from anybit.cli.output import ModelArgument, say
+from anybit.cli.options.input_ranges import RangeOption, parse_ranges
+from anybit.cli.options.input_shapes import ShapeOption, with_shapes
+from anybit.cli.terminal.output import ModelArgument, say
 from anybit.errors import ModelFileError
 from anybit.io.files.whole import write_whole
 

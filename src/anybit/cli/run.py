@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import anybit
-from anybit.cli.output import (
+from anybit.cli.terminal.output import (
     JsonOption,
     ModelArgument,
     print_json,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import anybit
-from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress
+from anybit.cli.terminal.output import JsonOption, ModelArgument, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from anybit.analysis.statistics import Histogram, TensorStatistics

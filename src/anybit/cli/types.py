@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import anybit
-from anybit.cli.input_ranges import RangeOption, parse_ranges
-from anybit.cli.input_shapes import ShapeOption, with_shapes
-from anybit.cli.output import JsonOption, ModelArgument, print_json, print_steps, print_table
+from anybit.cli.options.input_ranges import RangeOption, parse_ranges
+from anybit.cli.options.input_shapes import ShapeOption, with_shapes
+from anybit.cli.terminal.output import JsonOption, ModelArgument, print_json, print_steps, print_table
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:

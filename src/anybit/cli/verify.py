@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import anybit
-from anybit.cli.output import FINDINGS, JsonOption, print_json, print_table, say, write_arrays
+from anybit.cli.terminal.output import FINDINGS, JsonOption, print_json, print_table, say, write_arrays
 
 
 def verify(

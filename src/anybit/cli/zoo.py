@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anybit.cli.output import (
+from anybit.cli.run import run as run_model
+from anybit.cli.terminal.output import (
     FINDINGS,
     JsonOption,
     ModelArgument,
@@ -17,7 +18,6 @@ from anybit.cli.output import (
     progress,
     say,
 )
-from anybit.cli.run import run as run_model
 from anybit.cli.zoo_tables import flat, plain, print_added, print_evaluation, print_reproduction, row
 from anybit.errors import UsageError
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from anybit.cli.output import FINDINGS, print_json, print_table, say
+from anybit.cli.terminal.output import FINDINGS, print_json, print_table, say
 
 if TYPE_CHECKING:
     from anybit.evaluation.evaluate import Evaluation

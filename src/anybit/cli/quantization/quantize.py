@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import anybit
-from anybit.cli.output import JsonOption, ModelArgument, OutputOption, print_json, print_table, progress_of, say
 from anybit.cli.quantization.sensitivity import widths
+from anybit.cli.terminal.output import (
+    JsonOption,
+    ModelArgument,
+    OutputOption,
+    print_json,
+    print_table,
+    progress_of,
+    say,
+)
 from anybit.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import anybit
-from anybit.cli.output import JsonOption, ModelArgument, print_json, print_table, progress_of
+from anybit.cli.terminal.output import JsonOption, ModelArgument, print_json, print_table, progress_of
 from anybit.errors import UsageError
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anybit.cli.streams import write
+from anybit.cli.terminal.streams import write
 from anybit.errors import ModelFileError, visible
 from anybit.io.files.whole import whole
 
@@ -175,14 +175,14 @@ def progress(
     description: str, total: int | None, *, unit: str = "samples"
 ) -> AbstractContextManager[Callable[[int], None]]:
     """A progress bar on stderr, on a terminal only; yields the function that advances it. None: no end is known."""
-    from anybit.cli.progress_bars import progress as bar
+    from anybit.cli.terminal.progress_bars import progress as bar
 
     return bar(description, total, unit=unit)
 
 
 def progress_of(description: str, *, unit: str) -> AbstractContextManager[Callable[[int, int], None]]:
     """A progress bar whose function is told what is done and how much there is to do in all."""
-    from anybit.cli.progress_bars import progress_of as bar
+    from anybit.cli.terminal.progress_bars import progress_of as bar
 
     return bar(description, unit=unit)
 
