@@ -5,6 +5,7 @@ from __future__ import annotations
 _EXAMPLES = {
     "info": ("info model.onnx", "info model.onnx --input-shape x=1,3,224,224"),
     "check": ("check model.onnx",),
+    "explain": ("explain", "explain bit-width"),
     "clean": ("clean model.onnx -o clean.onnx", "clean model.onnx -o clean.onnx --batch dynamic"),
     "passes": ("passes",),
     "apply": ("apply model.onnx -p fold-constants -p fold-batch-norm:float_weights=true -o folded.onnx",),
