@@ -348,3 +348,13 @@ def test_layers_in_a_slice_of_a_list():
     found = from_torch(Sliced(), torch.randn(3, 4), quiet=True)
     assert found.agreement.holds
     assert {t.layer for t in found.agreement.tensors} >= {"layers.1", "layers.1.dense", "layers.2", "layers.2.dense"}
+
+
+def test_a_float_convolution_takes_up_the_normalisation_behind_it():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), Scaled(0.1))
+    net[1].running_mean.normal_()
+    net[1].running_var.uniform_(0.5, 2)
+    found = from_torch(net, torch.randn(2, 2, 6, 6), quiet=True)
+    assert found.agreement.holds
+    assert operators(found.model)[:2] == ["Conv", "Relu"]

@@ -18,6 +18,7 @@ from anybit.frontends.torch.capture import quietly
 from anybit.frontends.torch.captured import Captured, attribute, path_of
 
 _ATEN: Any = torch.ops.aten
+_CONVOLUTIONS = frozenset((_ATEN.conv1d.default, _ATEN.conv2d.default, _ATEN.conv3d.default))
 _SINGLE_OPERATIONS = frozenset(
     (
         _ATEN.add.Tensor,
@@ -82,10 +83,10 @@ class Traced:
     def _constants(self) -> dict[str, Array]:
         """The constants of the translated graph, by the names that the model has them by."""
         found: dict[str, Array] = {}
-        module = self.captured.module
+        module, folded = self.captured.module, self._folded()
         for node in module.graph.nodes:
             name = str(node.target)
-            if node.op == "get_attr" and name in self.model.graph.initializers:
+            if node.op == "get_attr" and name in self.model.graph.initializers and name not in folded:
                 value = attribute(module, name)
                 if isinstance(value, torch.Tensor):
                     found[name] = _array(value)
@@ -93,6 +94,20 @@ class Traced:
             made = self.nodes.get(str(clip.outputs[0].name)) if clip.op_type == "Clip" and clip.domain == "" else None
             if made is not None and made.target is _ATEN.minimum.default:
                 found |= self._bounds(clip, made)
+        return found
+
+    def _folded(self) -> set[str]:
+        """Float parameters of convolutions into which torch's exporter puts the batch normalisation behind.
+
+        They are others than the module's; what the two make together is compared behind the normalisation.
+        """
+        kept = _before_normalization(self.model)
+        found: set[str] = set()
+        for node in self.captured.module.graph.nodes:
+            source: Any = node.args[0] if node.target is _ATEN.batch_norm.default else None
+            if isinstance(source, fx.Node) and source.target in _CONVOLUTIONS and len(source.users) == 1:
+                names = {str(a.target) for a in source.args[1:3] if isinstance(a, fx.Node) and a.op == "get_attr"}
+                found |= set() if names & kept else names
         return found
 
     def _bounds(self, clip: ir.Node, made: fx.Node) -> dict[str, Array]:
@@ -113,6 +128,13 @@ class Traced:
             if node.op == "get_attr"
             for user in reversed(list(node.users))
         }
+
+
+def _before_normalization(model: ir.Model) -> set[str]:
+    """The parameters of what a BatchNormalization reads."""
+    readers = [n.inputs[0] for n in model.graph if n.op_type == "BatchNormalization"]
+    producers = [v.producer() for v in readers if v is not None]
+    return {str(v.name) for n in producers if n is not None for v in n.inputs[1:] if v is not None}
 
 
 class _Recorder(fx.Interpreter):
