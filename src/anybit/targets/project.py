@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from anybit.io.files.temporary import folder_beside
 from anybit.io.files.whole import put_folder
 from anybit.targets.handover import Rewrite
 
-_MARK = ".anybit-project"
+_MARK = ".anybit-project"  # in each folder, so that no other one is replaced
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,29 @@ class Project:
         """
         if not self.ready:
             raise ModelFileError("no project to write", node=str(folder), got=str(self.findings[0]))
-        try:
-            place = Path(os.path.realpath(folder))
-            if place.exists() and not (place.is_dir() and ((place / _MARK).is_file() or not any(place.iterdir()))):
-                raise ModelFileError("no earlier project", node=str(folder), expected="a new or empty folder")
-            with folder_beside(place) as temporary:
-                for name, content in {_MARK: b"", **self.files}.items():
-                    (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-                    (temporary / name).write_bytes(content)
-                put_folder(temporary, place)
-        except (OSError, ValueError) as error:
-            got = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise ModelFileError("cannot write the folder", node=str(folder), got=got) from error
+        with project_folder(folder) as temporary:
+            for name, content in self.files.items():
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                (temporary / name).write_bytes(content)
+
+
+@contextmanager
+def project_folder(folder: str | os.PathLike[str]) -> Generator[Path]:
+    """An empty folder to fill, which takes its place when the block ends well; an earlier project there is replaced.
+
+    Raises:
+        ModelFileError: There is something else at the place, or it cannot be written.
+    """
+    try:
+        place = Path(os.path.realpath(folder))
+        if place.exists() and not (place.is_dir() and ((place / _MARK).is_file() or not any(place.iterdir()))):
+            raise ModelFileError("no earlier project", node=str(folder), expected="a new or empty folder")
+    except (OSError, ValueError) as error:
+        raise ModelFileError("cannot write the folder", node=str(folder), got=error) from error
+    try:
+        with folder_beside(place) as temporary:
+            (temporary / _MARK).touch()
+            yield temporary
+            put_folder(temporary, place)
+    except OSError as error:
+        raise ModelFileError("cannot write the folder", node=str(folder), got=error.strerror or str(error)) from error

@@ -17,7 +17,7 @@ from tests.hardware.finn_rows import build, python
 from tests.targets.finn.nets import NETS
 from tests.targets.hls4ml.nets import Net
 
-FILES = {"model.onnx", "build.py", "input.npy", "expected_output.npy"}
+FILES = {".anybit-project", "model.onnx", "build.py", "input.npy", "expected_output.npy"}
 
 
 def handover(make: Callable[[], Net]):
@@ -52,12 +52,12 @@ def test_an_earlier_project_is_replaced_and_nothing_else(tmp_path):
     write_finn_project(made, tmp_path / "p", target_fps=7)
     assert "TARGET_FPS = 7\n" in (tmp_path / "p/build.py").read_text()
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.txt").write_text("mine")
-    with pytest.raises(UsageError, match="something else"):
+    (tmp_path / "other" / "build.py").write_text("mine")
+    with pytest.raises(ModelFileError, match="no earlier project"):
         write_finn_project(made, tmp_path / "other")
-    assert [f.name for f in (tmp_path / "other").iterdir()] == ["thesis.txt"]
+    assert [f.name for f in (tmp_path / "other").iterdir()] == ["build.py"]
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UsageError, match="something else"):
+    with pytest.raises(ModelFileError, match="no earlier project"):
         write_finn_project(made, tmp_path / "file")
     with pytest.raises(ModelFileError):
         write_finn_project(made, tmp_path / "file" / "p")
@@ -97,7 +97,7 @@ def test_several_outputs_are_not_compared(tmp_path):
     net.quant(0.25)
     net.outputs = (first, net.at)
     write_finn_project(handover(lambda: net), tmp_path / "p")
-    assert {f.name for f in (tmp_path / "p").iterdir()} == {"model.onnx", "build.py"}
+    assert {f.name for f in (tmp_path / "p").iterdir()} == {".anybit-project", "model.onnx", "build.py"}
 
 
 @pytest.mark.parametrize("name", NETS)

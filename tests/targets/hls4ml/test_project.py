@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import anybit
-from anybit.errors import AnybitError, UsageError
+from anybit.errors import AnybitError, ModelFileError
 from anybit.targets import IoType, write_hls4ml_project
 from anybit.targets.hls4ml.prepare import prepare_hls4ml
 from tests.environments import environment
@@ -19,7 +19,7 @@ from tests.targets.hls4ml.emulation import REQUIREMENTS
 from tests.targets.hls4ml.nets import Net
 
 SHIPPED = PROJECT / "src" / "anybit" / "zoo" / "models"
-FILES = {"build.py", "expected_output.npy", "hls4ml_config.yml", "input.npy", "model.onnx"}
+FILES = {".anybit-project", "build.py", "expected_output.npy", "hls4ml_config.yml", "input.npy", "model.onnx"}
 _QUICK_COMPILER = (
     '#!/bin/sh\nfor a; do shift; [ "$a" = -O3 ] && a=-O0; set -- "$@" "$a"; done\nexec /usr/bin/g++ "$@"\n'
 )
@@ -56,11 +56,11 @@ def test_an_earlier_project_is_replaced_and_nothing_else_is(tmp_path):
     assert {p.name for p in (tmp_path / "made").iterdir()} == FILES
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="holds something else"):
+    with pytest.raises(ModelFileError, match="no earlier project"):
         write_hls4ml_project(handover, tmp_path / "other")
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["mine.txt"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="holds something else"):
+    with pytest.raises(ModelFileError, match="no earlier project"):
         write_hls4ml_project(handover, tmp_path / "file")
 
 

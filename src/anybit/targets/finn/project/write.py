@@ -6,22 +6,20 @@ import os
 import re
 from collections.abc import Sequence
 from importlib import resources
-from pathlib import Path
 from string import Template
 
 import numpy as np
 import onnx_ir as ir
 
 from anybit.arrays import Array
-from anybit.errors import ModelFileError, UsageError
+from anybit.errors import UsageError
 from anybit.formats.thresholds.write import remaining_quantizers
-from anybit.io.files.temporary import folder_beside
-from anybit.io.files.whole import put_folder
 from anybit.io.save import save
 from anybit.runtime.session import Session
 from anybit.targets.finn.inputs import tie_inputs
 from anybit.targets.finn.project.steps import Steps, steps_of
 from anybit.targets.handover import Handover
+from anybit.targets.project import project_folder
 
 _SCRIPT, _BUILD, _MODEL = "build_script.txt", "build.py", "model.onnx"
 _PART = "xc7z020clg400-1"
@@ -53,25 +51,17 @@ def write_finn_project(
         samples: How many inputs to draw, half of them on thresholds.
 
     Raises:
-        UsageError: Something stands in the way of the model, an option is out of range, or the folder holds
-            something else.
-        ModelFileError: The folder cannot be written.
+        UsageError: Something stands in the way of the model, or an option is out of range.
+        ModelFileError: The folder holds something else, or cannot be written.
     """
-    place = Path(os.path.realpath(folder))
     _refuse(handover, board=board, target_fps=target_fps, clock_ns=clock_ns, samples=samples)
-    if not _is_free(place):
-        raise UsageError("the folder holds something else", got=str(folder), expected="a new one or an earlier project")
     script = _script(steps_of(handover.model), board=board, target_fps=target_fps, clock_ns=clock_ns)
     arrays = _samples(handover.model, samples)
-    try:
-        with folder_beside(place) as temporary:
-            save(handover.model, temporary / _MODEL, external_data=False)
-            (temporary / _BUILD).write_text(script, "utf-8")
-            for name, array in arrays.items():
-                np.save(temporary / name, array, allow_pickle=False)
-            put_folder(temporary, place)
-    except OSError as error:
-        raise ModelFileError("cannot write the project", node=str(folder), got=error.strerror or str(error)) from error
+    with project_folder(folder) as temporary:
+        save(handover.model, temporary / _MODEL, external_data=False)
+        (temporary / _BUILD).write_text(script, "utf-8")
+        for name, array in arrays.items():
+            np.save(temporary / name, array, allow_pickle=False)
 
 
 def _refuse(handover: Handover, *, board: str | None, target_fps: int | None, clock_ns: float, samples: int) -> None:
@@ -90,12 +80,6 @@ def _refuse(handover: Handover, *, board: str | None, target_fps: int | None, cl
         raise UsageError("period of the clock in ns", got=clock_ns, expected="a positive number")
     if samples < 1:
         raise UsageError("number of samples", got=samples, expected="at least 1")
-
-
-def _is_free(place: Path) -> bool:
-    if not place.exists():
-        return True
-    return place.is_dir() and (((place / _BUILD).is_file() and (place / _MODEL).is_file()) or not any(place.iterdir()))
 
 
 def _script(steps: Steps, *, board: str | None, target_fps: int | None, clock_ns: float) -> str:

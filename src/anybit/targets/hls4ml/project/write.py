@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from anybit.arrays import Array
-from anybit.errors import ModelFileError, UsageError
-from anybit.io.files.temporary import folder_beside
-from anybit.io.files.whole import put_folder
+from anybit.errors import UsageError
 from anybit.io.save import save
 from anybit.targets.hls4ml.handover import Hls4mlHandover
 from anybit.targets.hls4ml.project.document import CONFIGURATION_FILE, MODEL_FILE, document, yaml
 from anybit.targets.hls4ml.project.samples import draw
+from anybit.targets.project import project_folder
 
 _SCRIPT = "build_script.txt"
 
@@ -32,34 +31,21 @@ def write_hls4ml_project(handover: Hls4mlHandover, folder: str | os.PathLike[str
         samples: How many inputs to draw (see `draw`).
 
     Raises:
-        UsageError: Something stands in the way of the model, or the folder holds something else.
-        ModelFileError: The folder cannot be written.
+        UsageError: Something stands in the way of the model, or there are no samples to draw.
+        ModelFileError: The folder holds something else, or cannot be written.
     """
-    place = Path(os.path.realpath(folder))
     configuration = handover.configuration
     if not handover.ready or configuration is None:
         raise UsageError("something stands in the way of this model", expected="a hand-over that is ready")
     if samples < 1:
         raise UsageError("number of samples", got=samples, expected="at least 1")
-    if not _is_free(place):
-        raise UsageError("the folder holds something else", got=str(folder), expected="a new one or an earlier project")
     inputs, outputs = draw(handover, samples)
-    try:
-        with folder_beside(place) as temporary:
-            save(handover.model, temporary / MODEL_FILE, external_data=False)
-            (temporary / CONFIGURATION_FILE).write_text(yaml(document(configuration)) + "\n", "utf-8")
-            script = resources.files("anybit.targets.hls4ml.project").joinpath(_SCRIPT).read_text("utf-8")
-            (temporary / "build.py").write_text(script, "utf-8")
-            _write_samples(temporary, inputs, outputs)
-            put_folder(temporary, place)
-    except OSError as error:
-        raise ModelFileError("cannot write the project", node=str(folder), got=error.strerror or str(error)) from error
-
-
-def _is_free(place: Path) -> bool:
-    if not place.exists():
-        return True
-    return place.is_dir() and ((place / CONFIGURATION_FILE).is_file() or not any(place.iterdir()))
+    with project_folder(folder) as temporary:
+        save(handover.model, temporary / MODEL_FILE, external_data=False)
+        (temporary / CONFIGURATION_FILE).write_text(yaml(document(configuration)) + "\n", "utf-8")
+        script = resources.files("anybit.targets.hls4ml.project").joinpath(_SCRIPT).read_text("utf-8")
+        (temporary / "build.py").write_text(script, "utf-8")
+        _write_samples(temporary, inputs, outputs)
 
 
 def _write_samples(folder: Path, inputs: Array, outputs: tuple[Array, ...]) -> None:
