@@ -1,7 +1,8 @@
 """python -m tests.hardware: the table of models and hardware targets; 1 if a row is ready and not right.
 
 WORD ... for models whose name holds one of them; --target NAME for one target; --json FILE to keep the rows.
-FINN_PYTHON names a Python that has FINN (FINN_PYTHONPATH its path), by which projects are then built.
+FINN_PYTHON names a Python that has FINN (FINN_PYTHONPATH its path), HLS4ML_PYTHON and DA4ML_PYTHON one that has hls4ml
+and da4ml: projects are then built and run. C is compiled and run where there is a compiler.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from anybit.errors import AnybitError
-from tests.hardware import finn_rows, hls4ml_rows
+from tests.hardware import finn_rows, hls4ml_rows, project_rows
 from tests.hardware.row import Row
 from tests.hardware.sources import Source, sources
 
 # A target contributes its rows by one function.
-TARGETS: Mapping[str, Callable[[Source], Iterator[Row]]] = {"finn": finn_rows.rows, "hls4ml": hls4ml_rows.rows}
+TARGETS: Mapping[str, Callable[[Source], Iterator[Row]]] = {
+    "finn": finn_rows.rows,
+    "hls4ml": hls4ml_rows.rows,
+    "c": project_rows.c_rows,
+    "da4ml": project_rows.da4ml_rows,
+}
 
 
 def rows_of(source: Source, target: str) -> Iterator[Row]:

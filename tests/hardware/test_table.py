@@ -11,7 +11,10 @@ WORDS = ("finn: mlp", "feature/gemm", "feature/Selu", "scale by row")
 def test_every_target_has_rows_for_a_model():
     for source in chosen(WORDS):
         rows = [r for target in TARGETS for r in rows_of(source, target)]
-        assert {(r.target, r.form) for r in rows} >= {("finn", "dialect"), ("finn", "qonnx"), ("hls4ml", "qonnx")}
+        assert {(r.target, r.form) for r in rows} >= {
+            ("finn", "dialect"), ("finn", "qonnx"), ("hls4ml", "qonnx"), ("c", "c99"), ("da4ml", "circuit"),
+        }  # fmt: skip
+        assert {r.io for r in rows if r.target == "hls4ml"} == {"parallel", "stream"}
         assert not [line(r) for r in rows if r.is_bad]
         assert all(r.widths for r in rows if r.target == "finn" and r.form == "dialect" and r.verdict == "ready")
 
