@@ -32,6 +32,7 @@ from anybit.formats.dialect import Approximation, Conversion, Note, Remedy, Subs
 from anybit.frontends.agreement import Agreement, AgreementVerdict, Imported, Scatter
 from anybit.frontends.comparison.lockstep import TensorAgreement
 from anybit.io.repair.normalize import Repair
+from anybit.io.save import HoldsModel
 from anybit.passes.apply import Applied, AppliedPass
 from anybit.runtime.compare import Comparison, Difference
 from anybit.targets.handover import Handover, Rewrite
@@ -73,6 +74,7 @@ __all__ = [
     "Hls4mlHandover",
     "Hls4mlLayer",
     "HlsStrategy",
+    "HoldsModel",
     "Imported",
     "IntegerGrid",
     "IntegerRange",

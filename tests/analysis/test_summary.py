@@ -242,4 +242,4 @@ def test_info_marks_inputs_with_a_default(tmp_path, capsys):
     save(load(proto), tmp_path / "m.onnx")
     assert [t.optional for t in info(tmp_path / "m.onnx").inputs] == [False, True]
     print_info(tmp_path / "m.onnx")
-    assert "input with a default" in capsys.readouterr().out
+    assert "(has a default)" in capsys.readouterr().out

@@ -37,6 +37,11 @@ FINN_RULES = rules(
         "Please report it with the model: this should not happen. The finding names the output.",
     ),
     (
+        "concat-formats",
+        "A Concat joins integers of different formats; FINN streams one format.",
+        "Give all quantisers one bit width and one signedness.",
+    ),
+    (
         "default",
         "An input has a default value, of which FINN makes a constant.",
         "Make it a constant with the pass fix-defaults, or an input without a default.",
@@ -52,6 +57,11 @@ FINN_RULES = rules(
         "Put the quantiser in front of the reshape, or hand over the dialect.",
     ),
     (
+        "fork",
+        "Several layers read one tensor, and FINN's default steps have no layer that copies a stream.",
+        "Hand over the dialect (the default form), whose build.py has the steps for what it takes.",
+    ),
+    (
         "format",
         "A layer has no form of integer products and thresholds; the finding says what is in the way.",
         "Quantise the input and the weights of the layer, and use functions that rise or fall behind it.",
@@ -60,6 +70,16 @@ FINN_RULES = rules(
         "group",
         "A convolution has groups, but is not depthwise.",
         "Use one group, or one for each channel.",
+    ),
+    (
+        "join",
+        "A layer reads two computed tensors, as a residual does, which FINN's default steps make no hardware of.",
+        "Hand over the dialect (the default form), whose build.py has the steps for what it takes.",
+    ),
+    (
+        "levels",
+        "Arithmetic stands on levels with no product in front of it, where FINN's default steps do not move it.",
+        "Hand over the dialect (the default form), whose build.py has the steps for what it takes.",
     ),
     (
         "no-form",
@@ -77,6 +97,11 @@ FINN_RULES = rules(
         "Quantise its input if it is meant to be hardware.",
     ),
     (
+        "one-bit",
+        "An activation has a signed quantiser of one bit, of which FINN makes other numbers.",
+        "Use BipolarQuant.",
+    ),
+    (
         "operand",
         "An operand of a layer is not made by a quantiser.",
         "Quantise it, or hand over the dialect.",
@@ -85,6 +110,11 @@ FINN_RULES = rules(
         "parameters",
         "The scale, zero point or bit width of a quantiser is not constant, or is none that can be read.",
         "Export the model in evaluation mode, so that they are constants.",
+    ),
+    (
+        "pool",
+        "A MaxPool reads what is not quantised, or its windows overlap; FINN's default steps take neither.",
+        "Hand over the dialect (the default form), whose build.py has the steps for what it takes.",
     ),
     (
         "pool-stride",
@@ -120,6 +150,11 @@ FINN_RULES = rules(
         "Make it unsigned and not narrow, or hand over the dialect.",
     ),
     (
+        "reshape",
+        "A reshape gives something else than a matrix of one row an image.",
+        "Flatten each image, or hand over the dialect (the default form).",
+    ),
+    (
         "rounding",
         "FINN rounds to nearest, whatever the mode says.",
         "Train with ROUND, or hand over the dialect, whose thresholds have any mode in them.",
@@ -135,6 +170,11 @@ FINN_RULES = rules(
         "Make it signed, or hand over the dialect.",
     ),
     ("ties", _TIES, "Use scales that are powers of two: they are exact."),
+    (
+        "weight-scale",
+        "The scales of the weights of a layer vary within an output channel.",
+        "Use one scale, or one for each output channel.",
+    ),
     (
         "width",
         "An activation has more than 8 bits, and so more thresholds than FINN takes.",
@@ -253,6 +293,11 @@ HLS4ML_RULES = rules(
         "slope",
         "The slope of a LeakyRelu needs more bits than hls4ml gives it.",
         "Use a slope with few bits: the finding names one near it.",
+    ),
+    (
+        "stream",
+        "In io_stream hls4ml pads no pools, and copies a stream for at most seven readers.",
+        "Ask for io_parallel: `--io-type parallel`.",
     ),
     (
         "table",

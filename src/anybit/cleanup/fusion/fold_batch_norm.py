@@ -31,6 +31,9 @@ class FoldPlan:
     bias: Array
 
 
+_PLAIN = Refusal(problem="the weights are plain constants", hint="set the option `float_weights`")
+
+
 @dataclass(frozen=True)
 class FoldBatchNorm(ir.passes.InPlacePass):
     """Folds BatchNormalization into the Conv, ConvTranspose, Gemm or MatMul before it, where nothing else reads that.
@@ -61,52 +64,54 @@ class FoldBatchNorm(ir.passes.InPlacePass):
             edit.require_broadcasting(nodes)
             infer_missing(model, [n.inputs[0] for n in nodes])
             for node in nodes:
-                plan = self.plan(node, model.opset_imports)
+                plan = plan_of(self, node, model.opset_imports)
                 if isinstance(plan, Refusal):
                     edit.leave(node, plan)
                     continue
                 apply_plan(edit, node, plan)
         return edit.result()
 
-    def plan(self, node: ir.Node, opset_imports: dict[str, int]) -> FoldPlan | Refusal:
-        """What folds a node, or why it stays."""
-        x = node.inputs[0]
-        linear = None if x is None else x.producer()
-        if x is None or linear is None or linear.domain != "" or linear.op_type not in _LINEAR:
-            return Refusal(problem="no linear operator is before it", expected=", ".join(_LINEAR))
-        if len(x.uses()) != 1 or x.is_graph_output() or linear.graph is not node.graph:
-            return Refusal(problem="the tensor before it is also used elsewhere", got=f"tensor '{x.name}'")
-        affine = Affine.of(node)
-        if isinstance(affine, Refusal):
-            return affine
-        bias = affine.bias_of(linear)
-        if isinstance(bias, Refusal):
-            return bias
-        source = linear.inputs[1]
-        weights = constant(source)
-        if weights is not None:
-            return self.float_plan(linear, weights, affine, bias)
-        quantizer = None if source is None else source.producer()
-        operator = None if quantizer is None else operator_of(quantizer, opset_imports)
-        if quantizer is None or operator is None or not is_call(quantizer, QUANT, BIPOLAR_QUANT):
-            got = "computed weights" if quantizer is None else quantizer.op_type
-            return Refusal(problem="its weights are made by something else", got=got, expected="Quant, BipolarQuant")
-        if not self.quantized:
-            return Refusal(problem="the weights are quantised", hint="set the option `quantized`")
-        return _quantized(linear, quantizer, operator, affine, bias)
 
-    def float_plan(self, linear: ir.Node, weights: Array, affine: Affine, bias: Array) -> FoldPlan | Refusal:
-        """Weights times the factor of their channel, rounded once."""
-        if not self.float_weights or weights.dtype.kind != "f":
-            return Refusal(problem="the weights are plain constants", hint="set the option `float_weights`")
-        factor = affine.along_weights(linear, weights.shape)
-        if isinstance(factor, Refusal):
-            return factor
-        with np.errstate(over="ignore"):
-            product = (weights.astype(np.float64) * factor).astype(weights.dtype)
-        if not np.isfinite(product).all():
-            return Refusal(problem="a folded weight overflows", expected=f"range of {weights.dtype}")
-        return FoldPlan(linear, product, None, bias)
+def plan_of(options: FoldBatchNorm, node: ir.Node, opset_imports: dict[str, int]) -> FoldPlan | Refusal:
+    """What folds a node, or why it stays."""
+    x = node.inputs[0]
+    linear = None if x is None else x.producer()
+    if x is None or linear is None or linear.domain != "" or linear.op_type not in _LINEAR:
+        return Refusal(problem="no linear operator is before it", expected=", ".join(_LINEAR))
+    if len(x.uses()) != 1 or x.is_graph_output() or linear.graph is not node.graph:
+        return Refusal(problem="the tensor before it is also used elsewhere", got=f"tensor '{x.name}'")
+    affine = Affine.of(node)
+    if isinstance(affine, Refusal):
+        return affine
+    bias = affine.bias_of(linear)
+    if isinstance(bias, Refusal):
+        return bias
+    source = linear.inputs[1]
+    weights = constant(source)
+    if weights is not None:
+        return float_plan(linear, weights, affine, bias) if options.float_weights else _PLAIN
+    quantizer = None if source is None else source.producer()
+    operator = None if quantizer is None else operator_of(quantizer, opset_imports)
+    if quantizer is None or operator is None or not is_call(quantizer, QUANT, BIPOLAR_QUANT):
+        got = "computed weights" if quantizer is None else quantizer.op_type
+        return Refusal(problem="its weights are made by something else", got=got, expected="Quant, BipolarQuant")
+    if not options.quantized:
+        return Refusal(problem="the weights are quantised", hint="set the option `quantized`")
+    return _quantized(linear, quantizer, operator, affine, bias)
+
+
+def float_plan(linear: ir.Node, weights: Array, affine: Affine, bias: Array) -> FoldPlan | Refusal:
+    """Weights times the factor of their channel, rounded once."""
+    if weights.dtype.kind != "f":
+        return _PLAIN
+    factor = affine.along_weights(linear, weights.shape)
+    if isinstance(factor, Refusal):
+        return factor
+    with np.errstate(over="ignore"):
+        product = (weights.astype(np.float64) * factor).astype(weights.dtype)
+    if not np.isfinite(product).all():
+        return Refusal(problem="a folded weight overflows", expected=f"range of {weights.dtype}")
+    return FoldPlan(linear, product, None, bias)
 
 
 def _quantized(

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from anybit.arrays import Array, as_float64
 from anybit.cleanup.fusion.batch_norm_to_affine import Affine
-from anybit.cleanup.fusion.fold_batch_norm import FoldBatchNorm, FoldPlan, apply_plan
+from anybit.cleanup.fusion.fold_batch_norm import FoldBatchNorm, FoldPlan, apply_plan, float_plan, plan_of
 from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
@@ -48,9 +48,8 @@ class FuseLinear(ir.passes.InPlacePass):
 
 
 def _fuse(edit: Editor, node: ir.Node, opset_imports: dict[str, int]) -> None:
-    fold = FoldBatchNorm(quantized=False, float_weights=True)
     if node.op_type == "BatchNormalization":
-        plan = fold.plan(node, opset_imports)
+        plan = plan_of(FoldBatchNorm(quantized=False, float_weights=True), node, opset_imports)
         if isinstance(plan, FoldPlan) and plan.linear.op_type in _LINEAR:
             apply_plan(edit, node, plan)
         return
@@ -66,7 +65,7 @@ def _fuse(edit: Editor, node: ir.Node, opset_imports: dict[str, int]) -> None:
     bias = None if affine is None else affine.bias_of(linear)
     if weights is None or affine is None or bias is None or isinstance(bias, Refusal):
         return
-    folded = fold.float_plan(linear, weights, affine, bias)
+    folded = float_plan(linear, weights, affine, bias)
     if isinstance(folded, FoldPlan):
         apply_plan(edit, node, folded)
 
