@@ -29,7 +29,7 @@ demo: $(VENV)/.installed native
 test: $(VENV)/.dev native
 	$(BIN)/python -m pytest -n auto -m "not slow and not large"
 
-# What CI runs: five times the random examples, browsers, hls4ml and the large real models too.
+# What CI runs: two and a half times the random examples, browsers, hls4ml and the large real models too.
 test-ci: $(VENV)/.dev native
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n auto -m "not large"
 
@@ -52,7 +52,7 @@ wheels: $(VENV)/bin/python
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist dist/anybit_kernels-*-linux_*.whl
 	rm dist/anybit_kernels-*-linux_*.whl
 
-# Twice the random examples, and what is too large for CI.
+# Four times the random examples of CI, and what is too large for it.
 test-all: $(VENV)/.dev
 	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n auto
 

@@ -29,14 +29,14 @@ seeds = st.lists(st.integers(0, 255), min_size=6, max_size=6)
 _MOST_EXAMPLES = int(os.environ.get("ANYBIT_MOST_EXAMPLES", str(1 << 20)))  # mutation tests want few of each
 
 
-_IN_FULL = 100  # examples of the profile of `make test-all`
+_SHARES = {10: 0.1, 50: 0.25}  # of the examples, by those of the profile: `make test` and CI
 
 
 def examples(count: int) -> settings:
-    """Settings of a repeatable property test with so many examples in `make test-all`, half of them in CI, and a tenth
-    in `make test`.
+    """Settings of a repeatable property test with so many examples in `make test-all`, a quarter of them in CI, and a
+    tenth in `make test`.
     """
-    share = min(1.0, settings.default.max_examples / _IN_FULL)
+    share = _SHARES.get(settings.default.max_examples, 1.0)
     return settings(
         max_examples=min(max(1, round(count * share)), _MOST_EXAMPLES),
         deadline=None,
