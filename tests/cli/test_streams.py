@@ -83,7 +83,7 @@ from importlib import import_module
 import anybit
 from anybit.cli.app import main
 for module in pkgutil.walk_packages(anybit.__path__, "anybit."):  # once, not in every process
-    if not any(part in module.name for part in (".frontends", ".train", "__main__", "openvino", "on_ray")):
+    if not any(part in module.name for part in (".frontends", ".train", "__main__", "openvino", "on_ray", "da4ml.tracer")):
         import_module(module.name)
 for command in json.loads(sys.argv[1]):
     sys.stdout.flush()

@@ -37,7 +37,7 @@ def check_sound(
     """
     values = analyse(model, input_ranges=input_ranges)
     known = {str(v.name): t for v, t in values.tensors.items()}
-    data = model.SerializeToString(deterministic=True)
+    data = anybit.to_proto(model).SerializeToString(deterministic=True)
     sessions = [_session(data, e, "all") for e in engines]
     sessions += [_session(data, e, "") for e in engines if e != "reference"]
     rng = np.random.default_rng(seed)

@@ -16,11 +16,12 @@ from anybit.engines.sampling import random_inputs
 from anybit.errors import Diagnosis, Finding, UnsupportedError
 from anybit.formats.convert import to_hub
 from anybit.graph.constants import has_default
+from anybit.graph.walk import label
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
 from anybit.plan.build import plan_of_prepared
 from anybit.plan.execute import execute
-from anybit.plan.plan import Plan, Product, Quantize
+from anybit.plan.plan import Plan, Product, Quantize, Softmax
 from anybit.runtime.compare import FLOAT_TOLERANCE, Comparison, difference
 from anybit.runtime.session import Session
 from anybit.targets.c.design import Design, design_of
@@ -86,11 +87,22 @@ def _plan(hub: ir.Model, findings: list[Finding]) -> Plan | None:
         for v in hub.graph.outputs
         if v.name not in made
     ]
+    if any(isinstance(s, Softmax) for s in plan.steps):
+        findings += [_softmax(n) for n in hub.graph if n.op_type == "Softmax"]
     for step in plan.steps:
         if isinstance(step, Product) and step.weights.size * step.bits >= _MOST_BITS:
             where = f"tensor '{plan.tensors[step.y].name}'"
             findings.append(Finding(rule="size", problem="too many weights in one layer", node=where))
     return plan
+
+
+def _softmax(node: ir.Node) -> Finding:
+    return Finding(
+        rule="softmax",
+        problem="exponentials of float numbers, which no two C libraries round alike",
+        node=label(node),
+        hint="cut it off: --logits",
+    )
 
 
 def _written(name: str, title: str, hub: ir.Model, plan: Plan, rewrites: list[Rewrite]) -> Project:
