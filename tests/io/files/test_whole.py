@@ -15,7 +15,7 @@ import pytest
 from anybit import load, save
 from anybit.errors import ModelFileError
 from anybit.io.files.temporary import file_beside, folder_beside
-from anybit.io.files.whole import put_folder, whole, write_whole
+from anybit.io.files.whole import destination, put_folder, whole, write_whole
 from tests.models import mlp
 
 CONTENT = b"new" * 1000
@@ -138,6 +138,13 @@ def test_any_name_that_the_file_system_takes(tmp_path, name):
         write_whole(tmp_path / name, content)
     assert (tmp_path / name).read_bytes() == CONTENT
     assert names(tmp_path) == [name]
+
+
+def test_a_file_that_another_writer_replaces_between_two_looks_is_still_a_place(tmp_path, monkeypatch):
+    (tmp_path / "m.onnx").write_bytes(b"")
+    same = iter([False, True])
+    monkeypatch.setattr(Path, "samefile", lambda *_: next(same))
+    assert destination(tmp_path / "m.onnx") == tmp_path / "m.onnx"
 
 
 def test_an_error_leaves_all_as_it_was(tmp_path):

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 
 from anybit.io.files.temporary import file_beside
 
+_LOOKS = 100  # at a file that others replace meanwhile
 _PERMISSIONS = 0o777
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of linux/fs.h
 
@@ -77,6 +78,11 @@ def write_whole(target: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def _is_at(place: Path, target: Path) -> bool:
+    """Whether a place holds the file of a path; another writer may replace it between two looks at it."""
+    return place.exists() and place.samefile(target)
+
+
 def destination(target: Path) -> Path | None:
     """Where a file of this path is, all links followed; None for a pipe or a character device.
 
@@ -96,7 +102,7 @@ def destination(target: Path) -> Path | None:
         return None
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "neither a file nor a pipe")
-    if not place.exists() or not place.samefile(target):  # reached by an open descriptor, in /dev/fd
+    if not any(_is_at(place, target) for _ in range(_LOOKS)):  # reached by an open descriptor, in /dev/fd
         raise OSError(errno.EINVAL, "a file that has no name any more")
     return place
 
