@@ -83,7 +83,8 @@ from importlib import import_module
 import anybit
 from anybit.cli.app import main
 for module in pkgutil.walk_packages(anybit.__path__, "anybit."):  # once, not in every process
-    if not any(part in module.name for part in (".frontends", ".train", "__main__", "openvino", "on_ray", "da4ml.tracer")):
+    apart = (".frontends", ".train", "__main__", "openvino", "on_ray", "da4ml.tracer")
+    if not any(part in module.name for part in apart):
         import_module(module.name)
 for command in json.loads(sys.argv[1]):
     sys.stdout.flush()
