@@ -28,14 +28,16 @@ _KEY = "said"
 _REMOVING = frozenset(
     ("fold-constants", "fold-shapes", "merge-initializers", "merge-quantizers", "remove-identities", "remove-unused")
 )
-_ADDING = frozenset(("insert-identity", "insert-top-k"))  # nodes that stand for none
+_ADDING = frozenset(("insert-identity", "insert-quantizers", "insert-top-k"))  # nodes that stand for none
 _OPTIONS = {
     "convert-opset": "convert-opset:version=22",
     "expose-tensors": "expose-tensors:tensors=r",
     "extract-quant-scale": "extract-quant-scale",
     "fold-batch-norm": "fold-batch-norm:float_weights=true",
+    "insert-quantizers": 'insert-quantizers:tensors={"h":{"bits":4,"scale":0.5}}',
     "insert-top-k": "insert-top-k:k=1",
     "prune-by-magnitude": "prune-by-magnitude:sparsity=0.5",
+    "rebalance-im2col": "rebalance-im2col:channels=2",
     "set-batch": "set-batch:batch=2",
     "set-input-shape": 'set-input-shape:shapes={"x":[1,3,16,16]}',
     "sub-to-add": "sub-to-add:dynamic=true",
