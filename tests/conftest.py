@@ -14,14 +14,17 @@ settings.register_profile("nightly", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-# Real models of more than a second for each test: `make test` leaves them to CI.
-_LARGE_MODELS = ("mobilenetv1_", "resnet18_4w4a", "transformer_4w8a")
+# Real models of more than a second for each test: `make test` leaves them to CI, and some CI to `make test-all`.
+_SLOW_MODELS = ("resnet18_4w4a", "transformer_4w8a")
+_LARGE_MODELS = ("mobilenetv1_",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if any(name in item.nodeid for name in _LARGE_MODELS):
+        if any(name in item.nodeid for name in _SLOW_MODELS):
             item.add_marker(pytest.mark.slow)
+        if any(name in item.nodeid for name in _LARGE_MODELS):
+            item.add_marker(pytest.mark.large)
 
 
 def pytest_report_header() -> str:
