@@ -251,8 +251,8 @@ HLS4ML_RULES = rules(
     ),
     (
         "output",
-        "An output is an input or a constant: no node makes it.",
-        "Remove the output, or let a node compute it.",
+        "An output is an input, a quantised input or a constant: no layer makes it.",
+        "Remove the output, or let a layer compute it.",
     ),
     (
         "pool",

@@ -34,7 +34,7 @@ def _quantizers() -> list[Feature]:
     found.add("one feature in", lambda: Net(1).quant().dense(1, 4))
     found.add("one feature out", lambda: Net(6).quant().dense(6, 1).quant().dense(1, 3))
     found.add("one odd feature out", lambda: Net(6).quant(0.3).dense(6, 1, 0.11), tolerance=CLOSE)
-    found.add("quantiser alone", lambda: Net(6).quant())
+    found.add("quantiser alone", lambda: Net(6).quant(), refused="output")
     found.add("quantiser of 16 bits", lambda: Net(6).quant(2.0**-12, bits=16).dense(6, 4))
     found.add("narrow unsigned", lambda: Net(6).quant(bits=3, signed=0, narrow=1).dense(6, 4))
     found.add(

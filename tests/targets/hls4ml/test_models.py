@@ -31,9 +31,7 @@ REFUSED = {
     "quant_lstm_weightonly": {"batch"},
     "transformer_4w8a": {"operator", "shape", "weights", "table"},
     "zoo_asym_ternary": {"table"},
-    "zoo_rounding_modes": {"rounding"},
 }
-TAKEN_NEVERTHELESS = ("zoo_rounding_modes/model_qcdq.onnx",)  # a QCDQ export rounds to nearest whatever it was
 EMULATED = (
     "jet_mlp_6b/model.onnx",
     "jet_mlp_6b/model_qcdq.onnx",
@@ -44,6 +42,7 @@ EMULATED = (
     "tfc_2w2a/model_qcdq.onnx",
     "zoo_bias_wide/model_dynamo.onnx",
     "zoo_floor_weights/model_baked.onnx",
+    "zoo_rounding_modes/model.onnx",
     "zoo_rounding_modes/model_qcdq.onnx",
 )
 STREAMED = ("legacy_bv0103_mixnet/model.onnx", "trunc_avgpool_floor/model.onnx")
@@ -59,7 +58,7 @@ def _files(*, large: bool) -> list[Case]:
 def _check(case: Case) -> None:
     handover = prepare_hls4ml(case.path, logits=True)
     rules = {f.rule for f in handover.findings if f.severity is Severity.ERROR}
-    expected = set() if case.name in TAKEN_NEVERTHELESS else REFUSED.get(case.path.parent.name, set())
+    expected = REFUSED.get(case.path.parent.name, set())
     assert handover.ready is not bool(expected)
     assert rules <= expected
     if handover.ready:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from anybit.errors import Finding, Severity
 from anybit.graph.constants import constant, fed_inputs
 from anybit.graph.walk import label, shape_of
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import is_call
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.operator import DOMAIN
@@ -69,12 +70,16 @@ def _interface(graph: ir.Graph) -> Iterator[Finding]:
     seen: set[ir.Value] = set()
     for value in graph.outputs:
         maker = value.producer()
-        if maker is None or constant(value) is not None or value in seen:
-            where = f"output '{value.name}'"
-            yield Finding(
-                rule="output", problem="no node of its own makes it", node=where, expected="a computed tensor"
-            )
+        if maker is None or constant(value) is not None or value in seen or _quantizes_an_input(maker):
+            where, problem = f"output '{value.name}'", "no layer of its own makes it"
+            yield Finding(rule="output", problem=problem, node=where, expected="a computed tensor")
         seen.add(value)
+
+
+def _quantizes_an_input(node: ir.Node) -> bool:
+    """Whether hls4ml makes no layer of a node: it gives the input the format of its quantiser."""
+    x = node.inputs[0] if is_call(node, QUANT, BIPOLAR_QUANT) else None
+    return x is not None and x.is_graph_input()
 
 
 def _size(graph: ir.Graph) -> Iterator[Finding]:
