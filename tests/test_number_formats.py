@@ -247,7 +247,7 @@ small_formats = [
 
 
 @cache
-def _numbers(number_format: NumberFormat) -> list[Fraction]:
+def _neighbours(number_format: NumberFormat) -> list[Fraction]:
     """All numbers of a small format, in order."""
     grid = np.unique(np.arange(-1024, 1025) * np.ldexp(1.0, [[-9], [-4], [0]]))
     return [Fraction(float(v)) for v in grid[number_format.allows(grid)]]
@@ -256,7 +256,7 @@ def _numbers(number_format: NumberFormat) -> list[Fraction]:
 @given(made=st.sampled_from(small_formats), value=st.floats(-600, 600, width=32), rounding=st.sampled_from(Rounding))
 @examples(300)
 def test_nearest_is_a_neighbour_by_the_rule(made: NumberFormat, value: float, rounding: Rounding) -> None:
-    numbers, exact = _numbers(made), Fraction(value)
+    numbers, exact = _neighbours(made), Fraction(value)
     got = Fraction(float(made.nearest(value, rounding=rounding)))
     below, above = [n for n in numbers if n <= exact], [n for n in numbers if n >= exact]
     if not below or not above:
