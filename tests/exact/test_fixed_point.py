@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,8 +35,15 @@ def test_whatever_is_found_is_right_for_every_sum(data):
 
 @given(st.floats(1e-3, 0.9), st.floats(-20, 20), st.integers(1, 255))
 def test_thresholds_of_a_line_are_found(slope, offset, count):
-    places = np.ceil((np.arange(1, count + 1) - offset) / slope).astype(np.int64)
-    assert agrees(places[None], -2000, 2000)
+    # Exactly: quotients in float64 that are whole, or not by a hair, belong to no line.
+    places = [math.ceil((k - Fraction(offset)) / Fraction(slope)) for k in range(1, count + 1)]
+    assert agrees(np.array([places], np.int64), -2000, 2000)
+
+
+def test_thresholds_of_a_slope_that_is_no_binary_number_are_found():
+    for slope, offset in itertools.product((0.1, 0.3, 0.7, 0.9, 1 / 3), (0.0, 0.1, -0.1, 5.0, -20.0)):
+        places = [math.ceil((k - Fraction(offset)) / Fraction(slope)) for k in range(1, 256)]
+        assert agrees(np.array([places], np.int64), -2000, 2000), (slope, offset)
 
 
 @pytest.mark.parametrize("zero", [0, 1])
