@@ -139,7 +139,10 @@ def test_the_reference_has_every_command_pass_operator_and_rule():
     assert [c for c in commands() if f"# {c}\n" not in command_line] == []
     assert [p for p in catalog() if f"## {p}\n" not in PARTS["passes"]()] == []
     assert [
-        o.name for o in operators() if f"### {o.name} of {o.domain}, version {o.since}" not in PARTS["operators"]()
+        o.name
+        for o in operators()
+        if o.domain.startswith("qonnx.")  # other tests register operators in domains of their own
+        and f"### {o.name} of {o.domain}, version {o.since}" not in PARTS["operators"]()
     ] == []
     findings = PARTS["findings"]() + PARTS["errors"]()
     assert [r.name for r in RULES if f"# {r.name}\n" not in findings] == []

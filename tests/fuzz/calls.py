@@ -23,6 +23,7 @@ from anybit.engines.sampling import random_inputs
 from anybit.errors import ModelFileError
 from anybit.graph.names import all_values
 from anybit.passes.catalog import catalog
+from anybit.passes.surgery.insert_quantizers import QuantizerSettings
 from tests.fuzz.data_files import DATA_FILES
 
 _SAMPLES = 2
@@ -171,7 +172,10 @@ def _run_by(engine: anybit.engines.Engine) -> Call:
 def _apply(name: str) -> Call:
     options: dict[str, dict[str, Any]] = {
         "expose-tensors": {"tensors": ("h",)},
+        "insert-quantizers": {"tensors": {"*": QuantizerSettings(bits=4, scale=0.5)}},
         "prune-by-magnitude": {"sparsity": 0.5},
+        "quantize-parameters": {"number_format": "FIXED<8,4>"},
+        "rebalance-im2col": {"channels": 2},
         "set-input-shape": {"shapes": {"x": (2, 4)}},
     }
     step = catalog()[name](**options.get(name, {}))
@@ -227,6 +231,8 @@ OTHERS: Mapping[str, Call] = {
     "surgery.inline_submodel": _inline,
     "load large": _load_large,
     "surgery.merge_models": _merge,
+    "prepare_c": lambda mutant: anybit.prepare_c(mutant.source),
+    "prepare_da4ml": lambda mutant: anybit.prepare_da4ml(mutant.source),
     "prepare_finn": lambda mutant: anybit.prepare_finn(mutant.source),
     "prepare_hls4ml": lambda mutant: anybit.prepare_hls4ml(mutant.source),
     "quantize": lambda mutant: anybit.quantize(mutant.source, random_inputs(mutant.source, 16)),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +10,7 @@ from onnx import helper
 import anybit
 from anybit.errors import InvalidModelError, ModelFileError, UsageError
 from anybit.passes import CreatePartitions, InlinePartitions
+from tests.counting import calls
 from tests.models import mlp, model, samples
 
 
@@ -139,14 +138,11 @@ def test_nothing_to_do_and_names_that_are_taken():
 
 
 def test_many_partitions_of_a_long_chain_are_linear():
-    def seconds(count: int) -> float:
+    def cost(count: int) -> int:
         nodes = [helper.make_node("Neg", [f"t{i}"], [f"t{i + 1}"], f"n{i}") for i in range(count)]
         loaded = anybit.load(model(nodes, {}, inputs={"t0": [1]}, outputs=[f"t{count}"]))
         tens = {f"p{k}": [f"n{i}" for i in range(10 * k, 10 * k + 10)] for k in range(count // 10)}
-        start = time.process_time()
-        CreatePartitions(tens)(loaded)
-        InlinePartitions()(loaded)
-        return time.process_time() - start
+        return calls(lambda: InlinePartitions()(CreatePartitions(tens)(loaded).model))
 
-    seconds(100)
-    assert seconds(1000) < 4 * 3 * seconds(250) + 0.1
+    cost(10)
+    assert cost(1000) < 5 * cost(250)
