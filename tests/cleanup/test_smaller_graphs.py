@@ -48,12 +48,31 @@ class TestFormulas:
         assert left == right
         assert table.equal(left, right) is True
 
-    def test_sizes_are_at_least_one(self):
+    @given(st.lists(st.integers(-3, 3), min_size=6, max_size=6), st.integers(0, 1))
+    def test_what_is_decided_holds_for_all_sizes(self, coefficients, by):
+        table, sizes = Formulas(), range(4)
+        x, y = (table.take_as_size(table.unknown(key)) for key in "xy")
+        (a, b, c), (d, e, f) = (tuple(Formula(k) for k in part) for part in (coefficients[:3], coefficients[3:]))
+        left, right = table.add(a * x, b * x * y, c), table.add(d * x, e * y, f)
+        p, q, r, s, t, u = coefficients
+        differences = {p * n + q * n * m + r - (s * n + t * m + u) for n in sizes for m in sizes}
+        lowest = table.lowest(table.add(left, table.negative(right)))
+        assert lowest is None or lowest <= min(differences)
+        assert table.equal(left, right) in (None, *({d == 0 for d in differences} if len(differences) == 1 else ()),
+                                            *((False,) if 0 not in differences else ()))  # fmt: skip
+        reached = {d >= by for d in differences}
+        assert table.exceeds(left, right, by=by) in (None, *(reached if len(reached) == 1 else ()))
+
+    def test_sizes_may_be_zero(self):
         table = Formulas()
         n = table.take_as_size(table.unknown("n"))
-        assert table.equal(n, Formula(0)) is False
+        assert table.equal(n, Formula(0)) is None
+        assert table.equal(n, Formula(-1)) is False
+        assert table.exceeds(n, Formula(0)) is None
+        assert table.exceeds(n, Formula(0), by=0) is True
+        assert table.exceeds(Formula(0), n) is False
         assert table.equal(n, Formula(1)) is None
-        assert table.equal(table.add(n, Formula(1)), Formula(1)) is False
+        assert table.equal(table.add(n, Formula(1)), Formula(0)) is False
         assert table.equal(n * Formula(3), Formula(2)) is None
 
     def test_a_quotient_is_exact_or_unknown(self):
@@ -284,6 +303,31 @@ def test_a_branch_that_depends_on_a_free_size_stays():
     assert "If" in operators(cleaned)
     for n in (1, 2):
         assert_same(proto, cleaned, x=numbers(n, 3))
+
+
+@pytest.mark.parametrize("compared", ["Greater", "Equal", "Less", "Cast"])
+def test_comparisons_hold_for_empty_dimensions(compared):
+    test = [node("Cast", ["n"], ["c"], to=TensorProto.BOOL)] if compared == "Cast" else [
+        node(compared, ["n", "limit"], ["c"])]  # fmt: skip
+    nodes = [
+        node("Shape", ["x"], ["s"]),
+        node("Gather", ["s", "zero"], ["n"]),
+        *test,
+        node(
+            "If",
+            ["c"],
+            ["y"],
+            then_branch=branch("then", node("ReduceProd", ["x"], ["b"], keepdims=0)),
+            else_branch=branch("else", node("ReduceSum", ["x"], ["b"], keepdims=0)),
+        ),
+    ]
+    values = {"zero": np.array([0]), "limit": np.array([0 if compared != "Less" else 1])}
+    proto = model(nodes, values, inputs={"x": ["N", 3]}, outputs=["y"])
+    cleaned = clean(proto)
+    for n in (0, 1, 2):
+        x = numbers(n, 3)
+        before, after = (Session(m, engine="reference").run(x)["y"] for m in (proto, cleaned))
+        np.testing.assert_array_equal(before, after)
 
 
 def test_names_of_two_branches_do_not_meet():

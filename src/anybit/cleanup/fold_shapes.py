@@ -27,7 +27,8 @@ class FoldShapes(ir.passes.InPlacePass):
     after: ``Reshape(x, [1, -1])``. Sizes are followed as formulas in the free dimensions of the inputs, through
     arithmetic, comparisons and operators that change shapes; with ``float[N,1,28,28] x`` the target is ``[0, -1]``:
     a Reshape is told numbers, which sizes stay, and that one size is what is left.
-    A shape that only the file states is not known. Free dimensions are taken to be at least 1.
+    A shape that only the file states is not known. Comparisons are decided for empty dimensions, too; a size that a
+    Reshape or Expand is given, or that divides another one, is taken to be at least 1.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

@@ -54,7 +54,7 @@ def _truth(sizes: SymbolicSizes) -> Callable[[Formula | None], Formula | None]:
     def truth(formula: Formula | None) -> Formula | None:
         if formula is None or formula.number is not None:
             return None if formula is None else Formula(int(formula.number != 0))
-        return ONE if sizes.formulas.positive(formula) else None
+        return None if sizes.formulas.equal(formula, _ZERO) is None else ONE
 
     return truth
 
@@ -133,13 +133,8 @@ def _order(*, swapped: bool, reached: bool) -> _Pairwise:
 
     def combine(a: Formula, b: Formula, sizes: SymbolicSizes) -> Formula | None:
         left, right = (b, a) if swapped else (a, b)
-        formulas = sizes.formulas
-        difference = formulas.add(left, formulas.negative(right))
-        if difference.number is not None:
-            return Formula(int(difference.number >= (0 if reached else 1)))
-        if formulas.positive(difference):
-            return ONE
-        return _ZERO if formulas.positive(formulas.negative(difference)) else None
+        exceeds = sizes.formulas.exceeds(left, right, by=0 if reached else 1)
+        return None if exceeds is None else Formula(int(exceeds))
 
     return combine
 

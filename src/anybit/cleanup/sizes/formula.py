@@ -51,7 +51,8 @@ class Formulas:
     """The unknown numbers of the formulas of a model: free dimensions, sums of them, and quotients.
 
     Equal sums are one unknown, so that formulas are compared by their numbers. An unknown that is the size of some
-    dimension is taken to be at least 1.
+    dimension is taken to be at least 1 where it is a divisor or an element of the shape that a tensor is given; what
+    is decided for good, such as a comparison, holds where it is 0, too.
     """
 
     def __init__(self) -> None:
@@ -64,11 +65,11 @@ class Formulas:
         return Formula(1, (self._numbers.setdefault(key, len(self._numbers)),))
 
     def positive(self, formula: Formula) -> bool:
-        """Whether it is known to be at least 1."""
+        """Whether it is at least 1, if no size is 0."""
         return formula.coefficient > 0 and self._positive.issuperset(formula.unknowns)
 
     def take_as_size(self, formula: Formula) -> Formula:
-        """Notes that it is the size of a dimension, so at least 1."""
+        """Notes that it is the size of a dimension."""
         if formula.coefficient > 0 and len(formula.unknowns) == 1:
             self._positive.update(formula.unknowns)
         return formula
@@ -110,12 +111,33 @@ class Formulas:
             return Formula(dividend.number // divisor.number)
         return self.unknown(("floor", dividend, divisor))
 
+    def lowest(self, formula: Formula) -> int | None:
+        """A number that it never falls below, even where sizes are 0; None if none is known."""
+        if not formula.unknowns:
+            return formula.coefficient
+        if formula.coefficient < 0:
+            return None
+        terms = self._sums.get(formula.unknowns[0]) if len(formula.unknowns) == 1 else None
+        bounds = [self.lowest(Formula(coefficient, unknowns)) for unknowns, coefficient in (terms or {}).items()]
+        known = [b for b in bounds if b is not None]
+        lowest = [0] if self._positive.issuperset(formula.unknowns) else []
+        lowest += [sum(known)] if terms and len(known) == len(bounds) else []
+        return formula.coefficient * max(lowest) if lowest else None
+
+    def exceeds(self, left: Formula, right: Formula, *, by: int = 1) -> bool | None:
+        """Whether left >= right + by, whatever the unknowns are; None where that depends on them."""
+        difference = self.add(left, self.negative(right))
+        least, least_opposite = self.lowest(difference), self.lowest(self.negative(difference))
+        if least is not None and least >= by:
+            return True
+        return False if least_opposite is not None and least_opposite > -by else None
+
     def equal(self, left: Formula, right: Formula) -> bool | None:
         """Whether they are one number, whatever the unknowns are; None where that depends on them."""
         difference = self.add(left, self.negative(right))
         if difference.number is not None:
             return difference.number == 0
-        return False if self.positive(difference) or self.positive(self.negative(difference)) else None
+        return False if self.exceeds(left, right) or self.exceeds(right, left) else None
 
     def _terms_of(self, formula: Formula) -> _Terms:
         sum_of = self._sums.get(formula.unknowns[0]) if len(formula.unknowns) == 1 else None
