@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
-from anybit import Session, clean, load
+from anybit import Session, clean, load, to_proto
 from anybit.cleanup.fold_branches import FoldBranches
 from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.cleanup.merge_equal_nodes import MergeEqualNodes
@@ -325,8 +326,8 @@ def test_comparisons_hold_for_empty_dimensions(compared):
     proto = model(nodes, values, inputs={"x": ["N", 3]}, outputs=["y"])
     cleaned = clean(proto)
     for n in (0, 1, 2):
-        x = numbers(n, 3)
-        before, after = (Session(m, engine="reference").run(x)["y"] for m in (proto, cleaned))
+        x = {"x": numbers(n, 3)}  # anybit's own engines clean what they run
+        before, after = (ReferenceEvaluator(m).run(None, x)[0] for m in (proto, to_proto(cleaned)))
         np.testing.assert_array_equal(before, after)
 
 
