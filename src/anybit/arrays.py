@@ -1,4 +1,4 @@
-"""Arrays from files, whose NaN may be signalling ones."""
+"""Arrays of numbers: as float64, and the bits of floating-point numbers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,30 @@ def as_float64(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     array: npt.NDArray[Any] = np.asarray(values)
     with np.errstate(invalid="ignore"):
         return array.astype(np.float64)
+
+
+def is_power_of_two(values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether each number is a positive power of two.
+
+    Example:
+        >>> is_power_of_two([0.25, 1.0, 3.0, -2.0, 0.0])
+        array([ True,  True, False, False, False])
+    """
+    mantissa, _ = np.frexp(as_float64(values))
+    return np.asarray(mantissa == 0.5)
+
+
+def lowest_bit(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The largest power of two of which each finite number is a multiple; infinity for 0.
+
+    Example:
+        >>> lowest_bit([0.75, 24.0, -5.0, 0.0])
+        array([0.25, 8.  , 1.  ,  inf])
+    """
+    array = as_float64(values)
+    mantissa, exponent = np.frexp(array)
+    whole = np.abs(mantissa * 2.0**53).astype(np.int64)
+    return np.where(array == 0, np.inf, np.ldexp((whole & -whole).astype(np.float64), exponent - 53))
 
 
 Array = npt.NDArray[Any]

@@ -27,7 +27,13 @@ LogitsOption = Annotated[
 ]
 
 FolderOption = Annotated[
-    Path, typer.Option("-o", "--output", help="Folder to write: a new one, or an earlier project.", show_default=False)
+    Path,
+    typer.Option(
+        "-o",
+        "--output",
+        help="Folder to write: a new one, or an earlier project as it was written.",
+        show_default=False,
+    ),
 ]
 
 prepare = typer.Typer(
@@ -100,13 +106,10 @@ def hls4ml(
     any other is a folder: the model, hls4ml_config.yml with the number formats and the reuse of each layer, build.py,
     which converts, compiles and compares, and the inputs and outputs that it compares.
     """
-    from anybit.targets import IoType, write_hls4ml_project
+    from anybit.targets import write_hls4ml_project
 
-    kinds = {kind.value: kind for kind in IoType}
-    if io_type not in kinds:
-        raise UsageError("--io-type", got=repr(io_type), expected=", ".join(kinds))
     handover = anybit.prepare_hls4ml(
-        model, input_ranges=parse_ranges(input_range or ()), logits=logits, io_type=kinds[io_type], reuse=reuse
+        model, input_ranges=parse_ranges(input_range or ()), logits=logits, io_type=io_type, reuse=reuse
     )
     if handover.ready and output.suffix != ".onnx":
         write_hls4ml_project(handover, output)

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from anybit.analysis.values.interpreter import Values
 from anybit.analysis.values.tensor_values import Float64s
-from anybit.arrays import Array
+from anybit.arrays import Array, is_power_of_two
 from anybit.errors import Refusal
 from anybit.exact.integer_functions import NO_AXIS, Function, Key, Number, Root, digest, function_on
 from anybit.exact.integer_layers import PRODUCTS, IntegerProduct, read_product
@@ -570,7 +570,7 @@ class Numbering:
             return None
         count = int(np.prod(windows.extents))
         exact = 0 < count * max(abs(kernel.lo), abs(kernel.hi)) <= 1 << _WIDEST
-        if kernel.scale.size > 1 or np.frexp(kernel.scale[0])[0] != 0.5 or not exact:
+        if kernel.scale.size > 1 or not is_power_of_two(kernel.scale).all() or not exact:
             return None
         root, scale = self._totals(windows, kernel), kernel.scale
 

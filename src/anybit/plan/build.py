@@ -20,7 +20,7 @@ from anybit.exact.numbers import Floats, Integers
 from anybit.exact.thresholds import steps_of
 from anybit.formats.convert import to_hub
 from anybit.formats.thresholds import moves
-from anybit.formats.thresholds.numbers import has_one_sign, inexact, is_power_of_two
+from anybit.formats.thresholds.numbers import has_one_sign, inexact, is_scaled_exactly
 from anybit.formats.thresholds.rows import SAME, is_open
 from anybit.graph.attributes import values_of_attributes
 from anybit.graph.walk import label, reads
@@ -432,7 +432,7 @@ class _Builder:
         sums = replace(
             numbers, value=output, lo=lo, hi=hi, divisor=numbers.divisor * count, parity=None, mac=None, total=None
         )
-        if not is_power_of_two(numbers):
+        if not is_scaled_exactly(numbers):
             magnitude = float(np.maximum(-lo, hi).max())
             one_sign = has_one_sign(numbers)
             sums = inexact(sums, magnitude=magnitude, relative=0.0, steps=0.0, one_sign=one_sign)

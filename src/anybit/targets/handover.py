@@ -16,6 +16,19 @@ class Rewrite(Diagnosis):
     """What was changed so that the tool takes a node; the model means the same before and after."""
 
 
+def finding_of(found: Diagnosis, *, rule: str, severity: Severity = Severity.ERROR) -> Finding:
+    """A diagnosis as a finding of a rule."""
+    return Finding(
+        rule=rule,
+        problem=found.problem,
+        node=found.node,
+        got=found.got,
+        expected=found.expected,
+        hint=found.hint,
+        severity=severity,
+    )
+
+
 def departures(comparison: Comparison) -> tuple[Finding, ...]:
     """The error that a prepared model departs from its source, where it does."""
     if comparison.equal:

@@ -6,7 +6,6 @@ and AVX-VNNI, `emulated.hpp` the tiles of AMX, qemu (qemu-user, g++-aarch64-linu
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import pytest
 from anybit.plan import execute
 from tests.engines.native import cases
 from tests.engines.native.layers import random_layer, samples_of
+from tests.installed import need
 from tests.models import PROJECT
 from tests.plan.test_plan import planned, planned_net
 
@@ -57,8 +57,9 @@ def _built(compiler: str, names: Sequence[str], folder: Path, *flags: str) -> Pa
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory):
     """The driver on emulated instructions."""
-    if shutil.which("g++") is None or not Path("/usr/include/simde").exists():
-        pytest.skip("no g++, or no SIMDe: libsimde-dev")
+    need("g++", why="instructions by SIMDe")
+    if not Path("/usr/include/simde").exists():
+        pytest.skip("no SIMDe: libsimde-dev")
     if " avx2 " not in Path("/proc/cpuinfo").read_text():
         pytest.skip("SIMDe is compiled for AVX2, which this processor has not")
     return _built("g++", (*COMMON, *VECTORS), tmp_path_factory.mktemp("emulated"), *EMULATED)
@@ -67,8 +68,7 @@ def emulated(tmp_path_factory):
 @pytest.fixture(scope="module")
 def arm(tmp_path_factory):
     """The driver for aarch64."""
-    if shutil.which("aarch64-linux-gnu-g++") is None or shutil.which("qemu-aarch64") is None:
-        pytest.skip("no compiler or no emulator for aarch64: g++-aarch64-linux-gnu, qemu-user")
+    need("aarch64-linux-gnu-g++", "qemu-aarch64", why="NEON")
     return _built("aarch64-linux-gnu-g++", (*COMMON, "neon"), tmp_path_factory.mktemp("arm"), "-O1", "-static")
 
 
@@ -118,8 +118,7 @@ def test_a_path_whose_instructions_are_wrong_is_found_out(emulated):
 
 @pytest.mark.parametrize("path", VECTORS)
 def test_the_instructions_of_a_path_are_really_made_and_stay_in_it(path, tmp_path):
-    if shutil.which("g++") is None or shutil.which("objdump") is None:
-        pytest.skip("no g++ or no objdump")
+    need("g++", "objdump", why="instructions of a path")
     made = tmp_path / "made.o"
     _run("g++", *FLAGS, "-O1", "-fPIC", "-c", SOURCES / f"{path}.cpp", "-o", made)
     code = _run("objdump", "-d", "--no-show-raw-insn", made).decode()

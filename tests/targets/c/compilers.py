@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.installed import need
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Werror", "-pedantic")
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -35,14 +35,7 @@ class Compiler:
 
     def need(self) -> None:
         """Skips a test where it is not installed; in CI the test fails."""
-        needed = [self.command[0], self.size, *self.runner[:1]]
-        absent = [c for c in needed if shutil.which(c) is None]
-        if not absent:
-            return
-        message = f"{self.name}: {', '.join(absent)} is not installed"
-        if os.environ.get("ANYBIT_COMPILERS") == "required":
-            pytest.fail(message)
-        pytest.skip(message)
+        need(self.command[0], self.size, *self.runner[:1], why=self.name)
 
     def program(self, sources: Sequence[Path], output: Path, *options: str) -> Path:
         """Compiles and links a program; warnings are errors."""

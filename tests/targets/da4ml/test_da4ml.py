@@ -23,7 +23,7 @@ from da4ml.trace import comb_trace
 def differences(source, folder) -> int:
     anybit.prepare_da4ml(source).write(folder)
     circuit = comb_trace(*trace_model(Network.load(folder / "model.onnx")))
-    found, expected = circuit.predict(np.load(folder / "inputs.npy")), np.load(folder / "expected_output.npy")
+    found, expected = circuit.predict(np.load(folder / "input.npy")), np.load(folder / "expected_output.npy")
     assert found.shape == expected.shape
     return int((found != expected).sum())
 

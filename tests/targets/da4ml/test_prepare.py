@@ -50,8 +50,8 @@ def evaluated(network: Network, levels: np.ndarray) -> np.ndarray:
 def checked(source):
     project = anybit.prepare_da4ml(source)
     assert project.ready, project.findings
-    assert set(project.files) == {"model.onnx", "inputs.npy", "expected_output.npy", "build.py"}
-    levels, expected = (np.load(io.BytesIO(project.files[n])) for n in ("inputs.npy", "expected_output.npy"))
+    assert set(project.files) == {"model.onnx", "input.npy", "expected_output.npy", "build.py"}
+    levels, expected = (np.load(io.BytesIO(project.files[n])) for n in ("input.npy", "expected_output.npy"))
     network = Network.load(project.files["model.onnx"])
     np.testing.assert_array_equal(evaluated(network, levels), expected)
     return network, levels

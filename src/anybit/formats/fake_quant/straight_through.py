@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.interpreter import Values, values_of
+from anybit.arrays import is_power_of_two
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import Refusal
 from anybit.formats.zero_signs import Told, keep_positive_zeros
@@ -20,7 +21,6 @@ from anybit.quantizers.clip_fusion import before_clip, clip_limits
 from anybit.quantizers.quantizer import Quantizer, read_quant
 
 _EXACT = float(1 << 23)  # steps of a grid up to which differences from it are exact in float32
-_HALF = 0.5  # the mantissa of a power of two
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _fits(quantizer: Quantizer, held: tuple[float, float]) -> bool:
     """Whether steps are powers of two, and numbers beyond those between which x is held are quantised as these."""
     ends = [quantizer(np.asarray(e, np.float32)) for pair in zip(held, (-np.inf, np.inf), strict=True) for e in pair]
     same = np.array_equal(ends[0], ends[1]) and np.array_equal(ends[2], ends[3])
-    return same and quantizer.is_half_even and bool((np.frexp(quantizer.scale)[0] == _HALF).all())
+    return same and quantizer.is_half_even and bool(is_power_of_two(quantizer.scale).all())
 
 
 def _held(value: ir.Value, x: ir.Value | None, depth: int = 4) -> tuple[float, float] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from anybit.arrays import Array
+from anybit.arrays import Array, is_power_of_two
 from anybit.formats.dialect import Note, Remedy
 from anybit.formats.integer.storage import LARGEST_SUM
 from anybit.formats.stock_runtime.forms import bias_of, is_exact_bias, is_taken_for_blocks
@@ -20,7 +20,6 @@ from anybit.ops.registry import QUANTIZERS
 
 PRODUCTS = frozenset(("Conv", "Gemm", "MatMul"))
 STEP = "levels at ties, by one step"
-POWER = 0.5
 """The significand of powers of two."""
 
 _PAIR = 32767  # sums of two products that kernels without VNNI hold
@@ -207,7 +206,7 @@ def scaled_product(place: Place) -> Iterator[Note]:
         return
     product = source(node.inputs[0]) if len(node.inputs) > 1 else None
     scale = constant(node.inputs[1]) if product is not None and product.op_type == "MatMul" else None
-    if scale is None or scale.size != 1 or (np.frexp(scale)[0] == POWER).all():
+    if scale is None or scale.size != 1 or is_power_of_two(scale).all():
         return
     problem = "stock ONNX Runtime multiplies the product before it by 1 / scale (MatMulScaleFusion)"
     yield place.note(problem, got=STEP, remedy=Remedy.BASIC)

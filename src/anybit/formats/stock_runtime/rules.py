@@ -8,10 +8,11 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import Float64s
+from anybit.arrays import is_power_of_two
 from anybit.formats.dialect import Note, Remedy
 from anybit.formats.stock_runtime.forms import pair_before
 from anybit.formats.stock_runtime.graph import BELOW_BYTES, MOVES, Linear, Place, dequantized, quantizer_behind
-from anybit.formats.stock_runtime.products import POWER, PRODUCTS, STEP, is_by_column, takes_bias
+from anybit.formats.stock_runtime.products import PRODUCTS, STEP, is_by_column, takes_bias
 from anybit.graph.walk import shape_of
 
 _POOLS = frozenset(("AveragePool", "GlobalAveragePool"))
@@ -144,7 +145,7 @@ def _terms(node: ir.Node, x: Linear, other: Linear | None) -> list[Float64s] | N
 def _has_ties(terms: Sequence[Float64s], step: float) -> bool:
     """Whether small whole multiples are, but for rounding, halves of the step, and not so without any rounding."""
     scales = np.concatenate([*terms, [step]])
-    if (np.frexp(scales)[0] == POWER).all():  # all powers of two: nothing is rounded
+    if is_power_of_two(scales).all():  # all powers of two: nothing is rounded
         return False
     n = np.arange(-_MOST, _MOST + 1)
     ratios = [t / step for t in terms]

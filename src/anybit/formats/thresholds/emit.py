@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import Float64s, smallest_format
-from anybit.arrays import Array
+from anybit.arrays import Array, is_power_of_two
 from anybit.exact.chain import Chain
 from anybit.exact.numbers import Floats, Integers, Pairs
 from anybit.formats.thresholds.rows import Levels, Rows
@@ -23,7 +23,6 @@ from anybit.ops.operator import DOMAIN
 
 LAYOUTS = {(3, 1): "NCW", (4, 1): "NCHW", (5, 1): "NCDHW", (3, 2): "NWC", (4, 3): "NHWC", (5, 4): "NDHWC"}
 """The layout of a tensor of more than two axes, by rank and axis of channels."""
-_HALF = 0.5  # the significand of powers of two
 _LEAST_SIGNED_BITS = 2
 
 
@@ -168,7 +167,7 @@ class Written:
 
 def _is_kept_by_scale(numbers: Integers) -> bool:
     """Whether the numbers times their scale are what the hub's own sum or mean is, bit for bit."""
-    return numbers.is_exact and np.frexp(numbers.divisor)[0] == _HALF
+    return numbers.is_exact and bool(is_power_of_two(numbers.divisor))
 
 
 def laid(by_channel: Array, axis: int | None, like: ir.Value) -> Array:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from anybit.analysis.values.interpreter import Values
 from anybit.analysis.values.tensor_values import Float64s
+from anybit.arrays import is_power_of_two
 from anybit.errors import Refusal
 from anybit.exact.chain import Chain, chain_of
 from anybit.exact.numbers import Floats, Integers, Pairs
@@ -23,7 +24,6 @@ _FLOAT_ROUNDING = 2.0**-21  # of a mean or sum: three roundings to float32 of wh
 _SUBNORMAL = 2.0**-149  # what these roundings may be off by besides, where they are of numbers next to 0
 LARGEST_SUM = 1 << 24
 """Below it float32 holds every whole number."""
-_HALF = 0.5  # the significand of powers of two
 
 
 @dataclass
@@ -110,7 +110,7 @@ class Numbers:
         shift = np.rint(steps)
         lo, hi = numbers.lo + shift, numbers.hi + shift
         distance = np.abs(steps - shift) > (0.0 if exactly else SAME) * np.abs(steps)
-        if distance.any() or (exactly and not is_power_of_two(numbers)):
+        if distance.any() or (exactly and not is_scaled_exactly(numbers)):
             return Refusal(
                 problem="it reads sums to which a bias is added that is no whole number of steps of their scale",
                 node=label(before),
@@ -169,7 +169,7 @@ class Numbers:
             a.hi * p + b.hi * q,
             total=pairs.total,
         )
-        if not (is_power_of_two(a) and is_power_of_two(b)):
+        if not (is_scaled_exactly(a) and is_scaled_exactly(b)):
             numbers = inexact(
                 numbers,
                 magnitude=float((_largest(a) * p + _largest(b) * q).max()),
@@ -185,9 +185,9 @@ class Numbers:
         return numbers
 
 
-def is_power_of_two(numbers: Integers) -> bool:
+def is_scaled_exactly(numbers: Integers) -> bool:
     """Whether float32 computes with what they stand for exactly."""
-    return numbers.is_exact and numbers.divisor == 1 and bool((np.frexp(numbers.scale)[0] == _HALF).all())
+    return numbers.is_exact and numbers.divisor == 1 and bool(is_power_of_two(numbers.scale).all())
 
 
 def has_one_sign(*parts: Integers) -> bool:

@@ -11,7 +11,7 @@ from anybit.errors import Refusal
 from anybit.exact.integer_layers import IntegerProduct, read_product
 from anybit.exact.numbers import Integers
 from anybit.formats.thresholds.moves import window_of
-from anybit.formats.thresholds.numbers import LARGEST_SUM, Numbers, has_one_sign, inexact, is_power_of_two
+from anybit.formats.thresholds.numbers import LARGEST_SUM, Numbers, has_one_sign, inexact, is_scaled_exactly
 from anybit.formats.thresholds.rows import SAME
 from anybit.graph.walk import label, shape_of
 from anybit.number_formats import IntFormat
@@ -106,7 +106,7 @@ class Sums:
         sums = replace(
             numbers, value=value, lo=lo, hi=hi, divisor=numbers.divisor * count, parity=None, mac=None, total=None
         )
-        if not is_power_of_two(numbers):
+        if not is_scaled_exactly(numbers):
             sums = inexact(
                 sums,
                 magnitude=float(np.maximum(-lo, hi).max()),

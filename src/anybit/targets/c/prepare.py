@@ -13,9 +13,8 @@ from anybit.arrays import Array
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.set_batch import SetBatch
 from anybit.engines.sampling import random_inputs
-from anybit.errors import Diagnosis, Finding, UnsupportedError
+from anybit.errors import Finding, UnsupportedError
 from anybit.formats.convert import to_hub
-from anybit.graph.constants import has_default
 from anybit.graph.walk import label
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
@@ -29,7 +28,8 @@ from anybit.targets.c.names import given_name, project_name
 from anybit.targets.c.render import SourceText, source_of
 from anybit.targets.c.steps import rendered
 from anybit.targets.c.vectors import samples_of, test_program
-from anybit.targets.handover import Rewrite, departures
+from anybit.targets.defaults import overridable_inputs
+from anybit.targets.handover import Rewrite, departures, finding_of
 from anybit.targets.logits import cut_softmax
 from anybit.targets.project import Project
 
@@ -54,8 +54,8 @@ def prepare_c(model: ModelSource, *, name: str | None = None, logits: bool = Fal
     hub, outcome = to_hub(sound_copy(model))
     title = _title(model, hub)
     chosen = chosen or project_name(title)
-    findings = [_finding("format", r) for r in outcome.refusals]
-    findings += [_overridable(v) for v in hub.graph.inputs if has_default(v)]
+    findings = [finding_of(r, rule="format") for r in outcome.refusals]
+    findings += overridable_inputs(hub)
     rewrites = cut_softmax(hub) if logits else []
     InferShapes()(hub)
     SetBatch("batch")(hub)
@@ -78,9 +78,9 @@ def _plan(hub: ir.Model, findings: list[Finding]) -> Plan | None:
     try:
         plan = plan_of_prepared(hub)
     except UnsupportedError as error:
-        findings.append(_finding("no-plan", error.diagnosis))
+        findings.append(finding_of(error.diagnosis, rule="no-plan"))
         return None
-    findings += [_finding("no-plan", r) for r in plan.refusals]
+    findings += [finding_of(r, rule="no-plan") for r in plan.refusals]
     made = {p.name for p in plan.outputs}
     findings += [
         Finding(rule="no-plan", problem="no integer layer makes it", node=f"output '{v.name}'")
@@ -151,19 +151,3 @@ def _compared(hub: ir.Model, plan: Plan, inputs: Mapping[str, Array]) -> Compari
     values = {str(v.name): v for v in hub.graph.outputs}
     outputs = tuple(difference(n, known[n], a, values[n], FLOAT_TOLERANCE) for n, a in found.items())
     return Comparison(len(next(iter(inputs.values()))), FLOAT_TOLERANCE, outputs)
-
-
-def _overridable(value: ir.Value) -> Finding:
-    return Finding(
-        rule="default",
-        problem="an input that has a default",
-        node=f"input '{value.name}'",
-        expected="an input, or a constant",
-        hint="make it a constant with fix-defaults",
-    )
-
-
-def _finding(rule: str, found: Diagnosis) -> Finding:
-    return Finding(
-        rule=rule, problem=found.problem, node=found.node, got=found.got, expected=found.expected, hint=found.hint
-    )

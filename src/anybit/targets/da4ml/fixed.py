@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from anybit.analysis.values.tensor_values import Float64s
-from anybit.arrays import Array
+from anybit.arrays import Array, lowest_bit
 
 LARGEST = 2.0**24
 """Multiples that float32 holds, each of them: up to here no sum is rounded."""
@@ -37,21 +36,12 @@ class Bounds:
 def bounds_of(number: Array) -> Bounds:
     """Those of constants: the step of each is its lowest bit."""
     exact = np.asarray(number, np.float64)
-    return Bounds(exact, exact, lowest_bit(exact))
+    return Bounds(exact, exact, step_of(exact))
 
 
-def lowest_bit(number: Float64s) -> Float64s:
+def step_of(number: Float64s) -> Float64s:
     """The largest power of two of which each number is a multiple; 2^64 for 0."""
-    mantissa, exponent = np.frexp(number)
-    whole = np.abs(mantissa * 2.0**53).astype(np.int64)
-    low = (whole & -whole).astype(np.float64)
-    return np.where(number == 0, 2.0**64, np.ldexp(low, exponent - 53))
-
-
-def is_power_of_two(number: Array) -> npt.NDArray[np.bool_]:
-    """Whether each number is a power of two."""
-    exact = np.asarray(number, np.float64)
-    return (exact > 0) & (lowest_bit(exact) == exact)
+    return np.minimum(lowest_bit(number), 2.0**64)
 
 
 def total(a: Bounds, b: Bounds) -> Bounds:
@@ -67,7 +57,7 @@ def negative(a: Bounds) -> Bounds:
 def scaled(a: Bounds, by: Float64s) -> Bounds:
     """Of a product with constants."""
     ends = np.stack([a.lo * by, a.hi * by])
-    return Bounds(ends.min(axis=0), ends.max(axis=0), a.step * lowest_bit(by))
+    return Bounds(ends.min(axis=0), ends.max(axis=0), a.step * step_of(by))
 
 
 def product(a: Bounds, weights: Float64s) -> tuple[Bounds, float]:
@@ -75,7 +65,7 @@ def product(a: Bounds, weights: Float64s) -> tuple[Bounds, float]:
     above, below = np.maximum(weights, 0), np.minimum(weights, 0)
     lo, hi = a.lo @ above + a.hi @ below, a.hi @ above + a.lo @ below
     used = np.abs(weights) > 0
-    each = a.step[..., :, None] * lowest_bit(weights)
+    each = a.step[..., :, None] * step_of(weights)
     step = np.where(used, each, np.inf).min(axis=-2)
     step = np.where(np.isinf(step), 1.0, step)
     parts = np.maximum(np.abs(a.lo), np.abs(a.hi)) @ np.abs(weights) / step

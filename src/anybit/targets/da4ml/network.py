@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.arguments import checked
-from anybit.arrays import Array
+from anybit.arrays import Array, is_power_of_two
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.set_batch import SetBatch
 from anybit.errors import InvalidModelError, Refusal
@@ -247,7 +247,7 @@ class _Reader:
         sizes = tuple(n for n in shape if n is not None)
         scale, zero_point, bits = (np.broadcast_to(a, sizes) for a in known)
         signed, narrow = bool(attributes["signed"]), 1.0 if attributes["narrow"] else 0.0
-        if not fixed.is_power_of_two(scale).all():
+        if not is_power_of_two(scale).all():
             return Refusal(
                 problem="a scale that is no power of two", node=label(node), got=f"{scale.flat[0]:g}", expected="2^n"
             )
@@ -313,7 +313,7 @@ def _multiply(reader: _Reader, node: ir.Node) -> Refusal | None:
         a, b = b, a
     if not isinstance(a, Bounds) or isinstance(b, Bounds):
         return Refusal(problem="a product of two tensors", node=label(node))
-    if node.op_type == "Div" and not fixed.is_power_of_two(b).all():
+    if node.op_type == "Div" and not is_power_of_two(b).all():
         return Refusal(problem="a quotient that is no power of two", node=label(node))
     factor = 1 / b if node.op_type == "Div" else b
     floored = reader.floors.get(_name(node, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from importlib import resources
 
 import numpy as np
 import onnx_ir as ir
@@ -10,15 +11,13 @@ import onnx_ir as ir
 from anybit.arguments import checked
 from anybit.arrays import Array
 from anybit.engines.sampling import random_inputs
-from anybit.errors import Diagnosis, Finding
-from anybit.graph.constants import has_default
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
 from anybit.io.save import to_proto
 from anybit.runtime.session import Session
 from anybit.targets.da4ml.network import Network, hub_of, network_of
-from anybit.targets.da4ml.project import BUILD
-from anybit.targets.handover import Rewrite
+from anybit.targets.defaults import overridable_inputs
+from anybit.targets.handover import Rewrite, finding_of
 from anybit.targets.logits import cut_softmax
 from anybit.targets.project import Project
 
@@ -41,24 +40,20 @@ def prepare_da4ml(model: ModelSource, *, logits: bool = False) -> Project:
         InvalidModelError: `check` finds an error in it other than an unknown operator, or samples cannot be told apart.
     """
     hub = hub_of(sound_copy(model))
-    findings = [
-        Finding(rule="default", problem="an input that has a default", node=f"input '{v.name}'", hint="fix-defaults")
-        for v in hub.graph.inputs
-        if has_default(v)
-    ]
+    findings = overridable_inputs(hub)
     rewrites = cut_softmax(hub) if logits else []
     network, head = network_of(hub)
     if isinstance(network, tuple):
-        findings += [_finding(r) for r in network]
+        findings += [finding_of(r, rule="not-exact") for r in network]
     if findings or isinstance(network, tuple):
         return Project("da4ml", {}, tuple(rewrites), tuple(findings))
     rewrites += [Rewrite(problem="left to the caller: the circuit begins behind it", node=node) for node in head]
     levels, outputs = _vectors(hub, network)
     files = {
         "model.onnx": to_proto(hub).SerializeToString(),
-        "inputs.npy": _npy(levels),
+        "input.npy": _npy(levels),
         "expected_output.npy": _npy(outputs),
-        "build.py": BUILD.encode("ascii"),
+        "build.py": resources.files("anybit.targets.da4ml").joinpath("build_script.txt").read_bytes(),
     }
     figures = {
         "inputs of the circuit": levels.shape[1],
@@ -86,14 +81,3 @@ def _npy(array: Array) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     return stream.getvalue()
-
-
-def _finding(found: Diagnosis) -> Finding:
-    return Finding(
-        rule="not-exact",
-        problem=found.problem,
-        node=found.node,
-        got=found.got,
-        expected=found.expected,
-        hint=found.hint,
-    )

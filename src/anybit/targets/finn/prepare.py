@@ -10,11 +10,10 @@ import onnx_ir as ir
 from anybit.arguments import checked
 from anybit.cleanup.remove_identities import RemoveIdentities
 from anybit.cleanup.set_batch import SetBatch
-from anybit.errors import AnybitError, Finding, InvalidModelError, Refusal, Severity, UsageError
+from anybit.errors import AnybitError, Finding, InvalidModelError, Severity, UsageError
 from anybit.formats.convert import to_hub
 from anybit.formats.thresholds.write import write_layers
 from anybit.graph.annotations import annotate_number_format
-from anybit.graph.constants import has_default
 from anybit.graph.walk import label, shape_of
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
@@ -25,13 +24,14 @@ from anybit.ops.trunc import TRUNC
 from anybit.passes.layout.conv_1d_to_2d import Conv1dTo2d
 from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
 from anybit.runtime.compare import Comparison, compare
+from anybit.targets.defaults import overridable_inputs
 from anybit.targets.finn.attributes import write_attributes
 from anybit.targets.finn.dialect_rules import check_dialect
 from anybit.targets.finn.inputs import tie_inputs
 from anybit.targets.finn.qonnx_rules import check_qonnx
 from anybit.targets.finn.squeezes import flatten_images
 from anybit.targets.finn.ties import round_sums_once, warning_of
-from anybit.targets.handover import Handover, Rewrite, departures
+from anybit.targets.handover import Handover, Rewrite, departures, finding_of
 from anybit.targets.logits import cut_softmax
 
 _SAMPLES = 8
@@ -71,8 +71,8 @@ def prepare_finn(
     form = _form(form)
     hub, outcome = to_hub(_with_batch_one(sound_copy(model)))
     rewrites: list[Rewrite] = []
-    findings = [_finding("format", r) for r in outcome.refusals]
-    findings += [_overridable(v) for v in hub.graph.inputs if has_default(v)]
+    findings = [finding_of(r, rule="format") for r in outcome.refusals]
+    findings += overridable_inputs(hub)
     _state_inputs(hub, input_types or {}, rewrites)
     RemoveIdentities()(hub)
     if logits:
@@ -144,29 +144,7 @@ def _write(model: ir.Model, source: ir.Model, rewrites: list[Rewrite]) -> list[F
     named, told = {f.node for f in findings}, {f.got for f in findings}
     left = [r for r in outcome.refusals if r.node not in named and reasons[r.node] not in told]
     warned = [warning_of(layer.node, layer.ties) for layer in layers if layer.ties is not None]
-    return findings + warned + [_finding("not-integer", r, Severity.WARNING) for r in left]
-
-
-def _overridable(value: ir.Value) -> Finding:
-    return Finding(
-        rule="default",
-        problem="FINN makes a constant of an input that has a default",
-        node=f"input '{value.name}'",
-        expected="an input, or a constant",
-        hint="make it a constant with fix-defaults",
-    )
-
-
-def _finding(rule: str, refusal: Refusal, severity: Severity = Severity.ERROR) -> Finding:
-    return Finding(
-        rule=rule,
-        problem=refusal.problem,
-        node=refusal.node,
-        got=refusal.got,
-        expected=refusal.expected,
-        hint=refusal.hint,
-        severity=severity,
-    )
+    return findings + warned + [finding_of(r, rule="not-integer", severity=Severity.WARNING) for r in left]
 
 
 def _set_version(model: ir.Model) -> None:

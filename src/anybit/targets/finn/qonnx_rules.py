@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import is_power_of_two
 from anybit.errors import Finding, Refusal, Severity
 from anybit.exact.integer_layers import PRODUCTS
 from anybit.graph.constants import constant
@@ -21,7 +22,6 @@ from anybit.rounding import Rounding
 from anybit.targets.finn.qonnx_operators import check_operators
 
 _MOST_BITS = 8
-_HALF = 0.5
 _MOVES = frozenset("Flatten Identity MaxPool Reshape Squeeze Transpose Unsqueeze".split())
 
 
@@ -117,8 +117,7 @@ def _of_activation(node: ir.Node, quantizer: Quantizer) -> Iterable[Finding]:
         yield _finding("signed", node, "a quantiser that is not behind Relu", got=grid, expected="signed")
     if before is not None and before.op_type in ("Flatten", "Reshape"):
         yield _finding("flatten", node, "a quantiser behind a reshape", got=label(before), expected="in front of it")
-    exponent = np.frexp(quantizer.scale)[0]
-    if (exponent == _HALF).all():
+    if is_power_of_two(quantizer.scale).all():
         yield _finding(
             "ties", node, "numbers half-way between two levels go up in FINN, and to the even level here", warn=True
         )

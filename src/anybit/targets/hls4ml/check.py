@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import is_power_of_two
 from anybit.errors import Finding, Severity
 from anybit.graph.constants import constant, fed_inputs
 from anybit.graph.walk import label, shape_of
@@ -18,7 +19,7 @@ from anybit.ops.operator import DOMAIN
 from anybit.ops.quant import QUANT
 from anybit.targets.hls4ml.io_type import IoType
 from anybit.targets.hls4ml.project.fixed_type import FixedType
-from anybit.targets.hls4ml.repairs import affine, is_power_of_two, split
+from anybit.targets.hls4ml.repairs import affine, split
 from anybit.targets.hls4ml.rules import RULES, unknown
 from anybit.targets.hls4ml.stream_rules import stream
 
@@ -121,7 +122,7 @@ def _ties(node: ir.Node) -> Iterator[Finding]:
     """A warning where a scale that is no power of two stands before a quantiser."""
     step = affine(node.inputs[0]) if is_call(node, QUANT) and node.inputs else None
     known = split(step)
-    if step is None or known is None or step.op_type not in ("Mul", "Div") or is_power_of_two(np.abs(known[1])):
+    if step is None or known is None or step.op_type not in ("Mul", "Div") or is_power_of_two(np.abs(known[1])).all():
         return
     yield Finding(
         rule="ties",

@@ -14,12 +14,12 @@ import onnx_ir as ir
 from anybit.analysis.values.input_range import InputRanges
 from anybit.analysis.values.interpreter import Values
 from anybit.analysis.values.stated_formats import of_annotation
-from anybit.arrays import Array, as_float64
+from anybit.arrays import Array, as_float64, is_power_of_two
 from anybit.graph.constants import constant
 from anybit.ops.calls import is_call
 from anybit.ops.quant import QUANT
 from anybit.targets.hls4ml.project.fixed_type import FixedType
-from anybit.targets.hls4ml.repairs import PRODUCTS, affine, is_power_of_two, split
+from anybit.targets.hls4ml.repairs import PRODUCTS, affine, split
 
 _UNKNOWN_RANGE = (-(2.0**15), 2.0**15 - 1)  # of an input, if none is stated
 _GUARD_BITS = 24  # behind a quantiser's step: as many as a float32 input has
@@ -83,7 +83,7 @@ def _fraction_bits(node: ir.Node, values: Values, factors: dict[ir.Value, float]
         return _GUARD_BITS - _exponent(constant(node.inputs[1]))
     if node.op_type in _DEFAULT_TYPED:
         grid = values[node.outputs[0]].grid
-        return 0 if grid is None or not is_power_of_two(grid.scale) else -_exponent(grid.scale)
+        return 0 if grid is None or not is_power_of_two(grid.scale).all() else -_exponent(grid.scale)
     if node.op_type in PRODUCTS:
         array = constant(node.inputs[1])
         return 0 if array is None else constant_bits(array)

@@ -15,7 +15,7 @@ from anybit.cleanup.fusion.batch_norm_to_affine import BatchNormToAffine
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.remove_identities import RemoveIdentities
 from anybit.cleanup.remove_unused import RemoveUnused
-from anybit.errors import Finding, InvalidModelError, Severity, UsageError
+from anybit.errors import InvalidModelError, Severity, UsageError
 from anybit.formats.convert import to_hub
 from anybit.graph.editor import Editor
 from anybit.io.load import ModelSource, load
@@ -25,7 +25,7 @@ from anybit.passes.lowering.extract_conv_bias import ExtractConvBias
 from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
 from anybit.passes.surgery.unique_parameters import UniqueParameters
 from anybit.runtime.compare import compare
-from anybit.targets.handover import Rewrite, departures
+from anybit.targets.handover import Rewrite, departures, finding_of
 from anybit.targets.hls4ml.check import check_prepared
 from anybit.targets.hls4ml.handover import Hls4mlHandover
 from anybit.targets.hls4ml.io_type import IoType
@@ -102,7 +102,7 @@ def prepare_hls4ml(
     *,
     input_ranges: InputRanges | None = None,
     logits: bool = False,
-    io_type: IoType = IoType.PARALLEL,
+    io_type: IoType | str = IoType.PARALLEL,
     reuse: int | None = None,
 ) -> Hls4mlHandover:
     """A copy of the model that hls4ml 1.3 (with its qonnx 1.0) takes as it is, and computes as it is meant.
@@ -121,8 +121,10 @@ def prepare_hls4ml(
 
     Raises:
         ModelFileError: The model cannot be read.
-        UsageError: A range is empty, does not fit its input, or names no input; or `reuse` is below 1.
+        UsageError: A range is empty, does not fit its input, or names no input; `reuse` is below 1,
+            or there is no such `io_type`.
     """
+    travel = _io_type(io_type)
     if reuse is not None and reuse < 1:
         raise UsageError("reuse", got=reuse, expected="1 or more")
     source = load(model)
@@ -131,14 +133,12 @@ def prepare_hls4ml(
     try:
         hub = clean(hub, batch=1)
     except InvalidModelError as error:
-        known = error.diagnosis
-        finding = Finding(rule="batch", problem=known.problem, node=known.node, got=known.got, expected=known.expected)
-        return Hls4mlHandover(hub, (), (finding,), None)
+        return Hls4mlHandover(hub, (), (finding_of(error.diagnosis, rule="batch"),), None)
     done: list[Rewrite] = []
     if logits:
         done += cut_softmax(hub)
     before = hub.clone()
-    for stage in (*_STAGES, *_LAST_STAGES[io_type]):
+    for stage in (*_STAGES, *_LAST_STAGES[travel]):
         if isinstance(stage, ir.passes.PassBase):
             stage(hub)
             continue
@@ -149,12 +149,19 @@ def prepare_hls4ml(
     ranges = {new: stated[old] for old, new in inputs if old in stated}
     values = values_of(hub, input_ranges=ranges_of(hub, ranges))
     precision = recommend(hub, values)
-    findings = check_prepared(hub, precision, io_type)
+    findings = check_prepared(hub, precision, travel)
     if any(f.severity is Severity.ERROR for f in findings):
         return Hls4mlHandover(hub, tuple(done), findings, None, str(precision))
     comparison = compare(before, hub)
     if not any(f.rule == "ties" for f in findings):  # where they are warned of, inputs on boundaries may depart
         findings += departures(comparison)
-    configuration = configure(hub, values, default=precision, io_type=io_type, reuse=reuse)
+    configuration = configure(hub, values, default=precision, io_type=travel, reuse=reuse)
     fed = values[hub.graph.inputs[0]]
     return Hls4mlHandover(hub, tuple(done), findings, comparison, str(precision), configuration, before, fed)
+
+
+def _io_type(given: IoType | str) -> IoType:
+    try:
+        return IoType(given)
+    except ValueError:
+        raise UsageError("io_type", got=repr(given), expected=", ".join(t.value for t in IoType)) from None

@@ -228,17 +228,6 @@ class Chain:
         return bool((self.factor == 1).all() and (self.offset == 0).all())
 
 
-def is_power_of_two(array: Array) -> bool:
-    """Whether all elements are positive powers of two.
-
-    Example:
-        >>> is_power_of_two(np.array([0.25, 8.0])), is_power_of_two(np.array([3.0])), is_power_of_two(np.array(-2.0))
-        (True, False, False)
-    """
-    mantissa, _ = np.frexp(array.astype(np.float64))
-    return bool((mantissa == 0.5).all())  # frexp's mantissa of a power of two
-
-
 def compact(array: Array) -> Array:
     """The array as a scalar where all its elements are equal."""
     return array.reshape(-1)[0].reshape(()) if array.size and (array == array.flat[0]).all() else array

@@ -26,7 +26,7 @@ from anybit.analysis.values.tensor_values import (
     checked_grid,
     smallest_format,
 )
-from anybit.arrays import Array
+from anybit.arrays import Array, as_float64, is_power_of_two, lowest_bit
 from anybit.number_formats import NumberFormat
 
 Choose = Callable[..., Any]
@@ -179,7 +179,7 @@ def _is_exact(scales: Sequence[Float64s], bounds: Sums, dtype: np.dtype[Any]) ->
     if dtype.kind != "f":
         return True
     info, largest = np.finfo(dtype), float(bounds.magnitude.max(initial=0))
-    powers = all((np.frexp(scale)[0] == 0.5).all() for scale in scales)
+    powers = all(is_power_of_two(scale).all() for scale in scales)
     smallest, step = (float(np.prod([f(scale) for scale in scales])) for f in (np.min, np.max))
     return (
         powers
@@ -293,14 +293,12 @@ def _dyadic(operand: Operand, constant: Array) -> _Integers | None:
     if constant.dtype.kind != "f" or not np.isfinite(constant).all():
         return None
     known = operand.lay(constant, np.min)
-    mantissa, exponent = np.frexp(known.astype(np.float64).ravel()[np.flatnonzero(known)])
-    if not mantissa.size:
+    nonzero = as_float64(known)[known != 0]
+    if not nonzero.size:
         factor = Factor(known, known)
         return _Integers(np.ones((1,) * known.ndim), factor, factor, smallest_format(0, 0))
-    whole = (mantissa * 2.0**53).astype(np.int64)
-    trailing = np.frexp((whole & -whole).astype(np.float64))[1] - 1  # place of the lowest bit that is set
-    lowest = int((exponent - 53 + trailing).min())
-    if int(exponent.max()) - lowest >= _WIDEST_DYADIC:
+    lowest = int(np.frexp(lowest_bit(nonzero).min())[1]) - 1
+    if int(np.frexp(nonzero)[1].max()) - lowest >= _WIDEST_DYADIC:
         return None
     integers = np.ldexp(known.astype(np.float64), -lowest).astype(np.float32)
     factor = Factor(integers, integers)

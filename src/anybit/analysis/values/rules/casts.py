@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import IntegerGrid, TensorValues, bounded, integers, of_dtype
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
+from anybit.arrays import is_power_of_two
 
 
 def cast(site: NodeContext) -> TensorValues:
@@ -69,9 +70,8 @@ def _is_exact(grid: IntegerGrid, source: np.dtype[Any], target: np.dtype[Any]) -
     is_short = bool((largest <= 2.0 ** (info.nmant + 1)).all())
     if target != np.float16:
         return is_short
-    mantissa, _ = np.frexp(grid.scale)
     in_range = (grid.scale >= float(info.smallest_subnormal)) & (largest * grid.scale <= float(info.max))
-    return is_short and grid.is_centred and bool(((mantissa == 0.5) & in_range).all())
+    return is_short and grid.is_centred and bool((is_power_of_two(grid.scale) & in_range).all())
 
 
 RULES: Rules = {"Cast": cast, "CastLike": cast}

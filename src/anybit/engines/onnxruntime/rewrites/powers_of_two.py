@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from anybit.arrays import is_power_of_two
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
@@ -86,8 +87,8 @@ def _power_of_two(node: ir.Node, model: ir.Model) -> float | None:
     if quantizer.scale.size != 1 or quantizer.zero_point.any() or quantizer.is_bipolar:
         return None
     scale = float(quantizer.scale.reshape(()))
-    mantissa, exponent = np.frexp(scale)
-    return scale if mantissa == 0.5 and exponent != 1 and abs(exponent) <= _LARGEST_EXPONENT else None
+    exponent = int(np.frexp(scale)[1])
+    return scale if is_power_of_two(scale) and scale != 1 and abs(exponent) <= _LARGEST_EXPONENT else None
 
 
 def _sources(node: ir.Node) -> list[_Operand] | None:

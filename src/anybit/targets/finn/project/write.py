@@ -39,11 +39,12 @@ def write_finn_project(
 
     ``python build.py``, in an environment that has FINN, runs its builder to the estimates and compares what it
     computes behind each step with the expected output. A model of several inputs or outputs has no such files: FINN
-    compares one of each. The folder appears, or an earlier project is replaced, when all of it is there.
+    compares one of each. The folder appears when all of it is there; an earlier project is replaced where no file in it
+    was changed or added.
 
     Args:
         handover: Of `prepare_finn`, in the dialect.
-        folder: New, empty, or an earlier project.
+        folder: New, empty, or an earlier project as it was written.
         board: Name of a board that FINN knows, such as Pynq-Z2; None for an estimate on that board's device.
         target_fps: Images a second that the folding of the layers is to reach; None leaves every layer as small as
             it can be.

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from anybit.analysis.values.interpreter import Values
 from anybit.analysis.values.tensor_values import Float64s, TensorValues
-from anybit.arrays import Array, as_float64
+from anybit.arrays import Array, as_float64, is_power_of_two
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.graph.walk import shape_of
@@ -22,7 +22,7 @@ from anybit.targets.hls4ml.io_type import IoType
 from anybit.targets.hls4ml.precision import constant_bits
 from anybit.targets.hls4ml.project.fixed_type import FixedType, fraction_bits, grid_fraction_bits, type_of_quantizer
 from anybit.targets.hls4ml.project.reuse import HlsStrategy, reuse_of
-from anybit.targets.hls4ml.repairs import PRODUCTS, Chain, is_power_of_two, split
+from anybit.targets.hls4ml.repairs import PRODUCTS, Chain, split
 
 AUTO = "auto"
 """hls4ml chooses: without loss, or what the quantiser behind a layer makes."""
@@ -205,7 +205,7 @@ class _Formats:
         if x is None or w is None or not known.is_bounded:
             return None
         grid = self.values.accumulators.get(node)
-        rounded = grid is None or not is_power_of_two(grid.scale)
+        rounded = grid is None or not is_power_of_two(grid.scale).all()
         lo, hi = (b * (1 + rounded * _ROUNDED) for b in (_least(known), _most(known)))
         exact = FixedType.between(lo, hi, x + w)
         return exact if exact.width <= _WIDEST else None
@@ -251,7 +251,7 @@ class _Formats:
 
     def _exact(self, known: TensorValues) -> FixedType | None:
         """The narrowest type that holds a tensor on a grid of binary steps exactly."""
-        if known.grid is None or not known.is_bounded or not is_power_of_two(known.grid.scale):
+        if known.grid is None or not known.is_bounded or not is_power_of_two(known.grid.scale).all():
             return None
         exact = FixedType.between(_least(known), _most(known), grid_fraction_bits(known.grid))
         return exact if exact.width <= _WIDEST else None

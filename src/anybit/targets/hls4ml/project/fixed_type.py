@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from anybit.analysis.values.tensor_values import Float64s, IntegerGrid
+from anybit.arrays import lowest_bit
 from anybit.quantizers.quantizer import Quantizer
 from anybit.rounding import Rounding
 
-_MANTISSA = 53  # bits of a float64
 _ROUNDING = {Rounding.ROUND: "RND_CONV", Rounding.FLOOR: "TRN"}
 
 
@@ -80,10 +80,7 @@ def fraction_bits(array: Float64s) -> int:
     nonzero = array[array != 0]
     if not nonzero.size:
         return 0
-    mantissa, exponent = np.frexp(nonzero)
-    integers = (np.abs(mantissa) * 2.0**_MANTISSA).astype(np.int64)
-    trailing = np.log2((integers & -integers).astype(np.float64)).astype(np.int64)
-    return int((_MANTISSA - trailing - exponent).max())
+    return 1 - int(np.frexp(lowest_bit(nonzero).min())[1])
 
 
 def grid_fraction_bits(grid: IntegerGrid) -> int:

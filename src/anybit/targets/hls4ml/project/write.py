@@ -23,11 +23,11 @@ def write_hls4ml_project(handover: Hls4mlHandover, folder: str | os.PathLike[str
     """Writes model.onnx, hls4ml_config.yml, build.py, input.npy and expected_output.npy into a folder.
 
     ``python build.py``, in an environment that has hls4ml, converts, compiles, compares and prints the figures. The
-    folder appears, or an earlier project is replaced, when all of it is there.
+    folder appears when all of it is there; an earlier project is replaced where no file in it was changed or added.
 
     Args:
         handover: Of `prepare_hls4ml`.
-        folder: New, empty, or an earlier project.
+        folder: New, empty, or an earlier project as it was written.
         samples: How many inputs to draw (see `draw`).
 
     Raises:

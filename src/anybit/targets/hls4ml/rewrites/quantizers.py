@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from anybit.arrays import Array
+from anybit.arrays import Array, is_power_of_two
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
@@ -16,7 +16,7 @@ from anybit.ops.calls import is_call
 from anybit.ops.operator import DOMAIN
 from anybit.ops.quant import QUANT
 from anybit.quantizers.quantizer import Quantizer, read_quant
-from anybit.targets.hls4ml.repairs import Repairs, Step, compact, is_power_of_two, quant_step
+from anybit.targets.hls4ml.repairs import Repairs, Step, compact, quant_step
 
 
 def rewrite_quantizers(repairs: Repairs) -> None:
@@ -36,7 +36,8 @@ def rewrite_quantizers(repairs: Repairs) -> None:
 
 def is_fixed_point(quantizer: Quantizer) -> bool:
     """Whether the grid is one of ap_fixed: one scale that is a power of two, zero point 0."""
-    return compact(quantizer.scale).ndim == 0 and is_power_of_two(quantizer.scale) and not quantizer.zero_point.any()
+    one_scale = compact(quantizer.scale).ndim == 0 and not quantizer.zero_point.any()
+    return one_scale and bool(is_power_of_two(quantizer.scale).all())
 
 
 def _rewrite(repairs: Repairs, node: ir.Node, x: ir.Value, quantizer: Quantizer) -> None:

@@ -9,13 +9,14 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import Float64s
+from anybit.arrays import is_power_of_two
 from anybit.graph.constants import constant
 from anybit.graph.walk import shape_of
 from anybit.ops.calls import call_of, is_call, operator_of
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.rounding import Rounding
 from anybit.targets.hls4ml.project.fixed_type import fraction_bits
-from anybit.targets.hls4ml.repairs import Repairs, Step, is_power_of_two, quant_step
+from anybit.targets.hls4ml.repairs import Repairs, Step, quant_step
 
 _MOST_STEPS = 15  # comparisons of one node
 _MOST_BITS = 20  # behind the point of a threshold: hls4ml gets those exactly
@@ -60,7 +61,7 @@ def _scaled(scale: float, bias: float, steps: int) -> list[Step]:
     """Size and offset of the steps; on a binary grid a quantiser tells it to what follows."""
     made = [Step("Mul", (np.asarray(scale, np.float32),))] if scale != 1 else []
     made += [Step("Add", (np.asarray(bias, np.float32),))] if bias else []
-    if not is_power_of_two(np.asarray(scale)) or bias % scale:
+    if not is_power_of_two(np.asarray(scale)).all() or bias % scale:
         return made
     first = round(bias / scale)
     return [*made, quant_step(first, first + steps, scale=np.asarray(scale, np.float32))]
