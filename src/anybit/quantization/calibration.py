@@ -232,15 +232,16 @@ class _Pass:
                 self._round(layer)
         if not segment.outputs:
             return
-        changed = segment.layers or any(v in self.replaced for node in segment.nodes for v in node.inputs)
-        same = not changed and all(self.quantized[v] is self.floats[v] for v in segment.inputs)
-        plain, rounded = segment.backend(), None if same else segment.backend(self.replaced)
+        arrays = {v: self.replaced[v] for node in segment.nodes for v in node.inputs if v in self.replaced}
+        same = not arrays and all(self.quantized[v] is self.floats[v] for v in segment.inputs)
+        backend = segment.backend(fed=arrays)
+        before, after = ({str(v.name): a for v, a in of.items()} for of in ({v: constant(v) for v in arrays}, arrays))
         made = [_Made.of(value, self.spill, same=same) for value in segment.outputs]
         for number in range(self._blocks(segment)):
-            floats = plain.run({str(v.name): self.floats[v].read(number) for v in segment.inputs})
+            floats = backend.run({str(v.name): self.floats[v].read(number) for v in segment.inputs} | before)
             again = floats
-            if rounded is not None:
-                again = rounded.run({str(v.name): self.quantized[v].read(number) for v in segment.inputs})
+            if not same:
+                again = backend.run({str(v.name): self.quantized[v].read(number) for v in segment.inputs} | after)
             for one, a, b in zip(made, floats, again, strict=True):
                 one.add(a, b, counted=str(one.value.name) in self.activations)
         for one in made:

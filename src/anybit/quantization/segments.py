@@ -8,7 +8,6 @@ from functools import cached_property
 
 import onnx_ir as ir
 
-from anybit.arrays import Array
 from anybit.engines.onnxruntime.backend import OrtBackend
 from anybit.engines.onnxruntime.lower import lower
 from anybit.graph.walk import reads, subgraphs
@@ -35,22 +34,17 @@ class Segment:
     layers: tuple[Layer, ...]
     model: ir.Model
 
-    def backend(self, replaced: Mapping[ir.Value, Array] | None = None) -> OrtBackend:
-        """What runs the segment, with other arrays in the place of some constants."""
-        given = replaced or {}
+    def backend(self, *, fed: Collection[ir.Value] = ()) -> OrtBackend:
+        """What runs the segment; some of its constants may be fed as its inputs are."""
         view = ir.GraphView(
-            self.inputs,
+            (*self.inputs, *fed),
             self.outputs,
             nodes=self.nodes,
-            initializers=self._constants,
+            initializers=[v for v in self._constants if v not in fed],
             name="segment",
             opset_imports=self.model.graph.opset_imports,
         )
         graph = view.clone()
-        names = {str(v.name): a for v, a in given.items()}
-        for name, array in names.items():
-            if name in graph.initializers:
-                graph.initializers[name].const_value = ir.tensor(array, name=name)
         model = ir.Model(graph, ir_version=_IR_VERSION)
         return OrtBackend(lower(model, integer=False, layers=False), [str(v.name) for v in self.outputs], threads=1)
 

@@ -73,7 +73,7 @@ class Simulation:
         wanted = {layer.node for layer in prepared.placement.layers}
         self._segments = segments_of(prepared.work, self._placed, wanted)
         self._backends: dict[int, OrtBackend] = {}
-        self._quantized: dict[tuple[int, tuple[tuple[str, int], ...]], OrtBackend] = {}
+        self._fed: dict[int, OrtBackend] = {}
         self._histograms: dict[ir.Value, ActivationHistogram] = {}
         self._ranges: dict[tuple[str, int], Range] = {}
         self._rounded: dict[tuple[str, int], Rounded] = {}
@@ -199,13 +199,13 @@ class Simulation:
     ) -> None:
         if not segment.outputs:
             return
-        backend = self._backend(number) if not own else self._with_weights(number, segment, own)
+        backend, arrays = self._with_weights(number, segment, own) if own else (self._backend(number), {})
         made: list[list[Array]] = [[] for _ in segment.outputs]
         for index in range(max((len(self._streams[v]) for v in segment.inputs), default=1)):
             feeds = {
                 str(v.name): moved[v][index] if v in moved else self._streams[v].read(index) for v in segment.inputs
             }
-            for place, array in enumerate(backend.run(feeds)):
+            for place, array in enumerate(backend.run(feeds | arrays)):
                 made[place].append(array)
         for value, arrays in zip(segment.outputs, made, strict=True):
             name = str(value.name)
@@ -217,16 +217,18 @@ class Simulation:
             self._backends[number] = self._segments[number].backend()
         return self._backends[number]
 
-    def _with_weights(self, number: int, segment: Segment, own: Mapping[str, int]) -> OrtBackend:
-        key = (number, tuple(sorted(own.items())))
-        if key not in self._quantized:
-            replaced: dict[ir.Value, Array] = {}
-            for name, bits in own.items():
-                layer = self._layers[name]
-                made = layer.tensor(self.rounded(name, bits).weights)
-                replaced[layer.weights] = np.ascontiguousarray(made, np.float32)
-            self._quantized[key] = segment.backend(replaced)
-        return self._quantized[key]
+    def _with_weights(
+        self, number: int, segment: Segment, own: Mapping[str, int]
+    ) -> tuple[OrtBackend, dict[str, Array]]:
+        """What runs the segment with its weights as inputs, and these: those of `own` are quantised."""
+        weights = [layer.weights for layer in segment.layers]
+        if number not in self._fed:
+            self._fed[number] = segment.backend(fed=weights)
+        arrays = {str(v.name): known for v in weights if (known := constant(v)) is not None}
+        for name, bits in own.items():
+            made = self._layers[name].tensor(self.rounded(name, bits).weights)
+            arrays[name] = np.ascontiguousarray(made, np.float32)
+        return self._fed[number], arrays
 
     def _round(self, layer: Layer, bits: int) -> Rounded:
         array = constant(layer.weights)
