@@ -399,3 +399,76 @@ def test_a_constant_that_is_a_signalling_nan_is_compared_without_a_warning():
     signalling = np.array([0x7F800001], np.uint32).view(np.float32)
     proto = model([helper.make_node("Identity", ["c"], ["y"])], {"c": signalling}, inputs={"x": [1]}, outputs=["y"])
     assert anybit.verify(proto, proto).verdict.is_proof
+
+
+def _rows(table: np.ndarray, *, tail: int = 1, axes_as_input: bool = False, levels: bool = False) -> onnx.ModelProto:
+    """Rows of a quantised table, times a weight, quantised, and their mean; `levels`: rows in whole numbers."""
+    scale = np.float32(0.3)
+    nodes = [quant("table", "t"), helper.make_node("Gather", ["t", "i"], ["rows"])]
+    x, factor = "rows", 1.0
+    if levels:
+        nodes += [helper.make_node("Div", ["rows", "scale"], ["divided"]), quant("divided", "codes")]
+        x, factor = "codes", scale
+    mean = helper.make_node("ReduceMean", ["q", "axes"] if axes_as_input else ["q"], ["y"], keepdims=0)
+    if not axes_as_input:
+        mean.attribute.append(helper.make_attribute("axes", [1]))
+    nodes += [
+        quant("w", "wq"),
+        helper.make_node("MatMul", [x, "wq"], ["sums"]),
+        helper.make_node("Mul", ["sums", "factor"], ["scaled"]),
+        quant("scaled", "q"),
+        mean,
+    ]
+    weights = np.float32([[1, -2], [3, tail]])
+    values = {"table": table, "w": weights, "scale": scale, "factor": np.float32(factor), "axes": np.array([1])}
+    for name, step, bits in (("t", scale, 4.0), ("wq", 1.0, 4.0), ("codes", 1.0, 4.0), ("q", 0.7, 6.0)):
+        values |= parameters(name, scale=step, bits=bits)
+    proto = model(nodes, values, inputs={"i": [1, 2]}, outputs=["y"], input_type=onnx.TensorProto.INT64)
+    proto.opset_import[0].version = 18 if axes_as_input else 17
+    return proto
+
+
+TABLE = np.float32([[0.3, -0.9], [0.0, 0.6], [1.5, 0.0]])
+SIGNED = np.where(TABLE == 0, np.float32(-0.01), TABLE)  # which is quantised to -0
+
+
+@pytest.mark.parametrize("table", [TABLE, SIGNED])
+def test_rows_are_followed_whatever_the_sign_of_zeros_in_the_table(table):
+    assert certify(_rows(table), _rows(TABLE, levels=True)).verdict.is_exact
+    assert not certify(_rows(table), _rows(TABLE, tail=2, levels=True)).verdict.is_proof
+
+
+def test_what_became_an_input_in_a_later_opset_is_the_same():
+    old, new = _rows(TABLE), _rows(TABLE, axes_as_input=True)
+    assert certify(old, new).verdict is Verdict.EXACT_BY_CONSTRUCTION
+    assert certify(new, old).verdict is Verdict.EXACT_BY_CONSTRUCTION
+    assert not certify(old, _rows(TABLE, tail=3, axes_as_input=True)).verdict.is_proof
+
+
+def _dense(*, quantized: bool, threshold: float = 1.5) -> onnx.ModelProto:
+    """Levels times a weight that is quantised in the file, or stored as the floats that come of it; then one step."""
+    weights, scale = np.float32([[2, -1], [1, 3]]), np.float32(0.3)
+    w = [quant("w", "wq")] if quantized else []
+    nodes = [
+        quant("x", "xq"),
+        *w,
+        helper.make_node("MatMul", ["xq", "wq" if quantized else "w"], ["sums"]),
+        helper.make_node("Relu", ["sums"], ["r"]) if quantized else helper.make_node(
+            "MultiThreshold", ["sums", "rows"], ["y"], domain="qonnx.custom_op.general"),
+        *([quant("r", "y")] if quantized else []),
+    ]  # fmt: skip
+    values = {"w": (weights * scale).astype(np.float32), "rows": np.float32([[0.5, threshold, 2.5]] * 2)}
+    values |= parameters("xq", scale=0.7, bits=3.0) | parameters("wq", scale=scale, bits=4.0)
+    values |= parameters("y", scale=1.0, bits=3.0)
+    return model(nodes, values, inputs={"x": [1, 2]}, outputs=["y"])
+
+
+def test_a_product_of_stored_floats_is_the_function_that_it_is_in_the_other_model():
+    thresholds = certify(_dense(quantized=True), _dense(quantized=False))
+    assert thresholds.verdict.is_exact
+    assert certify(_dense(quantized=False), _dense(quantized=True)).verdict.is_exact
+    departing = certify(_dense(quantized=True), _dense(quantized=False, threshold=1.9))
+    assert not departing.verdict.is_proof
+    rng = np.random.default_rng(0)
+    for x in rng.uniform(-4, 4, (200, 1, 2)).astype(np.float32):
+        np.testing.assert_array_equal(*(_run(_dense(quantized=q), x) for q in (True, False)))

@@ -65,7 +65,7 @@ def test_a_sigmoid_is_decided_alike_by_all_three(walked: bool, monkeypatch: pyte
     assert not outcome.refusals
     assert made[-1].proof is proof
 
-    numbering = Numbering(values, {})
+    numbering = Numbering(values, {}, {})
     function = numbering.of(hub.graph.outputs[0]).function
     assert function is not None
     assert function.steps.proof is (Proof.COMPOSITION if walked else Proof.NONE)

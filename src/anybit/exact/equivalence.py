@@ -46,13 +46,23 @@ def certify_hubs(first: ir.Model, second: ir.Model, *, notes: Sequence[str] = ()
     if problem:
         return Certificate(Verdict.UNDECIDED, (), (TensorProof("", "", Verdict.UNDECIDED, detail=problem),), notes)
     values = values_of(first), values_of(second)
-    certificate = _certified(*values, notes, tabulate=False)
-    return certificate if certificate.verdict.is_proof else _certified(*values, notes, tabulate=True)
+    shared = _Shared()
+    certificate = _certified(*values, notes, shared, tabulate=False)
+    return certificate if certificate.verdict.is_proof else _certified(*values, notes, shared, tabulate=True)
 
 
-def _certified(first: Values, second: Values, notes: tuple[str, ...], *, tabulate: bool) -> Certificate:
-    roots: dict[Key, Root] = {}
-    pairing = _Pairing(*(Numbering(values, roots, tabulate) for values in (first, second)))
+@dataclass(frozen=True)
+class _Shared:
+    """What the numberings of two models share, see `Numbering`."""
+
+    roots: dict[Key, Root] = field(default_factory=dict[Key, Root])
+    functions: dict[Key, Function] = field(default_factory=dict[Key, Function])
+
+
+def _certified(
+    first: Values, second: Values, notes: tuple[str, ...], shared: _Shared, *, tabulate: bool
+) -> Certificate:
+    pairing = _Pairing(*(Numbering(v, shared.roots, shared.functions, tabulate) for v in (first, second)))
     pairs = zip(first.model.graph.outputs, second.model.graph.outputs, strict=True)
     layers = tuple(pairing.layer(node) for node in _quantizers(pairing.a))
     outputs = tuple(pairing.output(x, y) for x, y in pairs)

@@ -113,12 +113,15 @@ class Numbering:
     Attributes:
         values: Analysis of the model.
         roots: Integers by what they are computed from; shared between the models that are compared.
+        functions: Functions of integers by structure, shared likewise: a tensor that one model computes from integers
+            is the same function where the other one computes it from floats in the same way.
         tabulate: Whether a function of integers that is not quantised is evaluated for all of them where it goes into
             an operator that is no function of them, so that two ways to compute the same numbers get one key.
     """
 
     values: Values
     roots: dict[Key, Root]
+    functions: dict[Key, Function]
     tabulate: bool = False
     numbers: dict[ir.Value, Number] = field(default_factory=dict[ir.Value, Number])
     constants: dict[ir.Value, Array | None] = field(default_factory=dict[ir.Value, Array | None])
@@ -208,9 +211,14 @@ class Numbering:
             self.numbers[node.outputs[0]] = self.of(node.inputs[0])
             return
         function = self._function_of(node)
+        structure = self._structure(node, _Kind.STRUCTURE)
+        if function is not None:
+            self.functions.setdefault(structure, function)
+        elif len(node.outputs) == 1:
+            function = self.functions.get(structure)
         if function is None and self.tabulate:
             self._tabulate(node.inputs)
-        key, structure, bits = (self._structure(node, kind) for kind in (_Kind.NUMBERS, _Kind.STRUCTURE, _Kind.BITS))
+        key, bits = (self._structure(node, kind) for kind in (_Kind.NUMBERS, _Kind.BITS))
         for index, output in enumerate(node.outputs):
             keys = _output(key, index), _output(structure, index), _output(bits, index)
             self.numbers[output] = Number(*keys, node=node)
@@ -379,7 +387,7 @@ class Numbering:
         if grid.scale.size > 1 or not grid.is_centred:
             return None
         scale = grid.scale.reshape(-1)
-        integers = np.rint(table.astype(np.float64) / scale)
+        integers = np.rint(table.astype(np.float64) / scale) + 0.0
         if ((integers * scale).astype(table.dtype) != table).any() or np.ptp(integers) >= _MOST_LEVELS:
             return None
         key = digest("rows", attributes_of(node, self.opsets), integers, self.of(node.inputs[1]).key)

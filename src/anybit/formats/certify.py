@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import onnx_ir as ir
 
 from anybit.analysis.values.stated_formats import of_annotation
+from anybit.cleanup.convert_opset import ConvertOpset
+from anybit.errors import UnsupportedError, UsageError
 from anybit.exact.certificate import Assumption, Certificate
 from anybit.exact.equivalence import certify_hubs
 from anybit.formats.convert import to_hub
@@ -75,4 +78,14 @@ def _stated(value: ir.Value) -> NumberFormat | None:
 def _certified(a: ir.Model, b: ir.Model) -> Certificate:
     (first, of_first), (second, of_second) = to_hub(a), to_hub(b)
     refusals = (*of_first.refusals, *of_second.refusals)
+    _meet(first, second)
     return certify_hubs(first, second, notes=[f"not read: {refusal}" for refusal in refusals])
+
+
+def _meet(first: ir.Model, second: ir.Model) -> None:
+    """Brings the model of the older opset to the other's: what was an attribute may have become an input since."""
+    opsets = [model.graph.opset_imports.get("", 0) for model in (first, second)]
+    if 0 in opsets or opsets[0] == opsets[1]:
+        return
+    with suppress(UnsupportedError, UsageError):  # then it stays as it is, and less is proven
+        ConvertOpset(max(opsets))(first if opsets[0] < opsets[1] else second)

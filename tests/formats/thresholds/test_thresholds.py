@@ -600,3 +600,15 @@ def test_infinite_inputs_have_the_levels_of_the_source(scale: float, factor: flo
     x = np.array([-np.inf, -largest, -scale, -1, 0, 1, scale, largest, np.inf], np.float32)[:, None]
     mine, theirs = (anybit.Session(m, engine="reference").run({"x": x})["y"] for m in (result, source))
     np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("bits", [[3.0, 3.0], [3.0, 2.0], [2.0, 8.0]])
+@pytest.mark.parametrize("signed", [0, 1])
+def test_channels_of_different_levels_have_those_of_the_source_at_infinity_or_are_refused(bits, signed):
+    known = parameters("y", scale=0.5) | {"y_bits": np.float32([bits])}
+    source = model([quant("x", "y", signed=signed)], known, inputs={"x": ["N", 2]}, outputs=["y"])
+    result, refusals, _ = written(source)
+    assert bool(refusals) is (bits[0] != bits[1])
+    x = np.repeat(np.float32([-np.inf, -200, -0.6, 0, 0.6, 200, np.inf])[:, None], 2, axis=1)
+    mine, theirs = (anybit.Session(m, engine="reference").run({"x": x})["y"] for m in (result, source))
+    np.testing.assert_array_equal(mine, theirs)

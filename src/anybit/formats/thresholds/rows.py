@@ -113,7 +113,13 @@ def rows_of(
         thresholds = np.where(np.isfinite(thresholds), reals, thresholds)
         with np.errstate(invalid="ignore"):
             beyond = np.where(np.broadcast_to(steps.sign, chain.channels) > 0, -np.inf, np.inf).astype(np.float32)
-            at_infinity = levels_of(chain, beyond[None], scale)[0]
+            at_infinity, opposite = levels_of(chain, np.stack([beyond, -beyond]), scale)
+        if ((thresholds == np.inf) & (levels.above_lowest[None, :] > opposite[:, None])).any():
+            return Refusal(
+                problem="channels of different levels, of floats: infinity reaches every level that one of them has",
+                node=function.node,
+                hint="quantise all channels to levels of one format",
+            )
         thresholds = _above_infinity(levels, at_infinity, thresholds)
     elif root.parity is not None:
         thresholds = thresholds + (thresholds - root.parity) % 2
