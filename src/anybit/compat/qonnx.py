@@ -18,11 +18,12 @@ import onnx
 import onnx_ir as ir
 from onnx import helper, numpy_helper
 
+from anybit.compat.data_type import DataType
 from anybit.errors import UsageError
 from anybit.graph.annotations import parse_layout, parse_sparsity
 from anybit.io.load import load
 from anybit.io.save import save, to_proto
-from anybit.number_formats import FixedFormat, NumberFormat, ScaledIntFormat, parse_number_format
+from anybit.number_formats import parse_number_format
 from anybit.ops.registry import find_operator
 from anybit.passes.apply import apply
 from anybit.passes.catalog import parse_pass
@@ -37,63 +38,6 @@ class Transformation(Protocol):
     """What `ModelWrapper.transform` applies until it says that it changed nothing."""
 
     def apply(self, model: Any) -> tuple[Any, bool]: ...
-
-
-class DataType:
-    """A number format with the methods of the package's: ``DataType["INT4"].bitwidth()``.
-
-    Args:
-        number_format: The format, see `anybit.NumberFormat`.
-    """
-
-    def __init__(self, number_format: NumberFormat) -> None:
-        self.number_format = number_format
-
-    def __class_getitem__(cls, name: str) -> DataType:
-        return cls(parse_number_format(name))
-
-    def __str__(self) -> str:
-        return str(self.number_format)
-
-    __repr__ = get_canonical_name = __str__
-    name = property(__str__)
-
-    def __eq__(self, other: object) -> bool:
-        return self.name == str(other) if hasattr(other, "get_canonical_name") else self.name == other
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def bitwidth(self) -> int:
-        return self.number_format.bits
-
-    def min(self) -> float:
-        return _number(self.number_format.min)
-
-    def max(self) -> float:
-        return _number(self.number_format.max)
-
-    def signed(self) -> bool:
-        return self.number_format.min < 0
-
-    def allowed(self, value: npt.ArrayLike) -> bool | npt.NDArray[np.bool_]:
-        inside = self.number_format.allows(value)
-        return inside if np.ndim(value) else bool(inside)
-
-    def is_integer(self) -> bool:
-        return self.number_format.is_integer and not self.is_fixed_point()
-
-    def is_fixed_point(self) -> bool:
-        return isinstance(self.number_format, FixedFormat)
-
-    def get_num_possible_values(self) -> int:
-        if isinstance(self.number_format, FixedFormat | ScaledIntFormat):
-            return 2**self.number_format.bits
-        return int(self.number_format.max - self.number_format.min) + 1 - (self.name == "BIPOLAR")
-
-
-def _number(exact: Any) -> float:
-    return int(exact) if exact.denominator == 1 else float(exact)
 
 
 class CustomOp:
