@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from anybit.errors import UsageError
 from anybit.number_formats import (
+    FLOAT32,
     FixedFormat,
     NumberFormat,
     ScaledIntFormat,
@@ -109,7 +110,8 @@ class DataType:
     @staticmethod
     def get_smallest_possible(value: float) -> DataType:
         """The format of fewest bits that has the integer; FLOAT32 of what is none."""
-        return DataType["FLOAT32"] if value % 1 else DataType(smallest_number_format(np.array([int(value)])))
+        number_format = FLOAT32 if value % 1 else smallest_number_format(np.array([int(value)]))
+        return DataType(number_format)
 
 
 def _number(exact: Fraction) -> float:
