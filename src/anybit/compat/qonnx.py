@@ -19,6 +19,7 @@ import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from anybit.compat.data_type import DataType
+from anybit.compat.graph_cleanup import clean_graph
 from anybit.errors import UsageError
 from anybit.graph.annotations import parse_layout, parse_sparsity
 from anybit.io.load import load
@@ -26,12 +27,10 @@ from anybit.io.save import save, to_proto
 from anybit.number_formats import parse_number_format
 from anybit.ops.registry import find_operator
 from anybit.passes.apply import apply
-from anybit.passes.catalog import parse_pass
 
 _T = TypeVar("_T")
 _FORMAT, _LAYOUT, _SPARSITY = "finn_datatype", "tensor_layout", "tensor_sparsity"
 _CUSTOM = ("qonnx.", "finn")
-_CLEANUP = ("fix-defaults", "remove-unused", "sort-nodes", "unique-parameters:operators=[]")
 
 
 class Transformation(Protocol):
@@ -80,9 +79,9 @@ class ModelWrapper:
     ) -> None:
         del fix_missing_initializer_valueinfo
         if isinstance(onnx_model_proto, onnx.ModelProto):
-            self._proto = copy.deepcopy(onnx_model_proto) if make_deepcopy else onnx_model_proto
+            self._model_proto = copy.deepcopy(onnx_model_proto) if make_deepcopy else onnx_model_proto
         else:
-            self._proto = to_proto(load(onnx_model_proto))
+            self._model_proto = to_proto(load(onnx_model_proto))
         self.fix_float64, self._given = fix_float64, 0
         self.temporary_fix_oldstyle_domain()
 
@@ -94,22 +93,22 @@ class ModelWrapper:
 
     @property
     def graph(self) -> onnx.GraphProto:
-        return self._proto.graph
+        return self._model_proto.graph
 
     @graph.setter
     def graph(self, value: onnx.GraphProto) -> None:
-        self._proto.graph.CopyFrom(value)
+        self._model_proto.graph.CopyFrom(value)
 
     @property
     def model(self) -> onnx.ModelProto:
-        return self._proto
+        return self._model_proto
 
     @model.setter
     def model(self, value: onnx.ModelProto) -> None:
-        self._proto = value
+        self._model_proto = value
 
     def save(self, filename: str | os.PathLike[str]) -> None:
-        save(self._proto, Path(filename))
+        save(self._model_proto, Path(filename))
 
     def analysis(self, analysis_fxn: Callable[..., _T], apply_to_subgraphs: bool = False) -> _T:
         return analysis_fxn(self, True) if apply_to_subgraphs else analysis_fxn(self)
@@ -125,9 +124,9 @@ class ModelWrapper:
         """A transformation of the package or of a script until it changes nothing; a pass of anybit, once."""
         made = copy.deepcopy(self) if make_deepcopy else self
         if self.fix_float64:
-            made._proto.CopyFrom(to_proto(apply(made._proto, ["double-to-float"]).model))
+            made._model_proto.CopyFrom(to_proto(apply(made._model_proto, ["double-to-float"]).model))
         if isinstance(transformation, str | ir.passes.PassBase):  # it visits subgraphs by itself
-            made._proto.CopyFrom(to_proto(apply(made._proto, [transformation]).model))
+            made._model_proto.CopyFrom(to_proto(apply(made._model_proto, [transformation]).model))
             return made
         options = (make_deepcopy, cleanup, True, use_preorder_traversal)
         if apply_to_subgraphs and not use_preorder_traversal:
@@ -148,14 +147,11 @@ class ModelWrapper:
             attribute.g.CopyFrom(inner.graph)
 
     def cleanup(self) -> ModelWrapper:
-        read = load(self._proto)  # not checked: between the steps of a script a model may be no sound one
-        for step in _CLEANUP:
-            parse_pass(step)(read)
-        self._proto.CopyFrom(to_proto(read))
+        clean_graph(self.graph)
         return self
 
     def make_subgraph_modelwrapper(self, subgraph: onnx.GraphProto) -> ModelWrapper:
-        return ModelWrapper(helper.make_model(subgraph, opset_imports=list(self._proto.opset_import)))
+        return ModelWrapper(helper.make_model(subgraph, opset_imports=list(self._model_proto.opset_import)))
 
     def get_metadata_prop(self, key: str) -> str | None:
         return next((p.value for p in self.graph.metadata_props if p.key == key), None)
@@ -165,11 +161,11 @@ class ModelWrapper:
         (self.graph.metadata_props.add(key=key) if known is None else known).value = value
 
     def get_opset_imports(self) -> dict[str, int]:
-        return {o.domain: o.version for o in self._proto.opset_import}
+        return {o.domain: o.version for o in self._model_proto.opset_import}
 
     def set_opset_import(self, domain: str, version: int) -> None:
-        known = next((o for o in self._proto.opset_import if o.domain == domain), None)
-        (self._proto.opset_import.add(domain=domain) if known is None else known).version = version
+        known = next((o for o in self._model_proto.opset_import if o.domain == domain), None)
+        (self._model_proto.opset_import.add(domain=domain) if known is None else known).version = version
 
     def _infos(self) -> Iterator[onnx.ValueInfoProto]:
         yield from (*self.graph.value_info, *self.graph.input, *self.graph.output)
