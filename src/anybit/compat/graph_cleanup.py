@@ -1,4 +1,4 @@
-"""clean_graph: what `ModelWrapper.transform` leaves in order behind each transformation.
+"""clean_graph, describe_initializers: what `ModelWrapper.transform` leaves in order behind each transformation.
 
 It works on the ``onnx.GraphProto`` itself: between the steps of a script a graph may be no sound one yet, with an
 initializer still to come or an operator that no file may have.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import onnx
+from onnx import helper
 
 from anybit.graph.names import Names
 
@@ -34,6 +35,15 @@ def clean_graph(graph: onnx.GraphProto) -> None:
         if node.domain == "" and node.op_type in _COMMUTATIVE:
             node.input[:] = sorted(node.input, key=stored.__contains__)
     _separate_initializers(graph, used)
+    describe_initializers(graph)
+
+
+def describe_initializers(graph: onnx.GraphProto) -> None:
+    """Gives each initializer that has none a ``ValueInfoProto``: the package runs nodes one by one with them."""
+    known = {v.name for v in (*graph.input, *graph.output, *graph.value_info)}
+    for stored in graph.initializer:
+        if stored.name not in known:
+            graph.value_info.append(helper.make_tensor_value_info(stored.name, stored.data_type, stored.dims))
 
 
 def _keep(entries: Any, wanted: Callable[[Any], bool]) -> None:

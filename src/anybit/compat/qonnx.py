@@ -19,7 +19,7 @@ import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from anybit.compat.data_type import DataType
-from anybit.compat.graph_cleanup import clean_graph
+from anybit.compat.graph_cleanup import clean_graph, describe_initializers
 from anybit.errors import UsageError
 from anybit.graph.annotations import parse_layout, parse_sparsity
 from anybit.io.load import load
@@ -67,7 +67,7 @@ class ModelWrapper:
         onnx_model_proto: Path, bytes or ``onnx.ModelProto``; an ``onnx_ir.Model`` is taken, too.
         make_deepcopy: Work on a copy of the ``onnx.ModelProto``, else edits are seen in it.
         fix_float64: Make float64 tensors float32 before each transformation.
-        fix_missing_initializer_valueinfo: Has no effect: shapes of initializers are always known.
+        fix_missing_initializer_valueinfo: Give initializers a ``ValueInfoProto``, which the package's functions read.
     """
 
     def __init__(
@@ -77,13 +77,14 @@ class ModelWrapper:
         fix_float64: bool = False,
         fix_missing_initializer_valueinfo: bool = True,
     ) -> None:
-        del fix_missing_initializer_valueinfo
         if isinstance(onnx_model_proto, onnx.ModelProto):
             self._model_proto = copy.deepcopy(onnx_model_proto) if make_deepcopy else onnx_model_proto
         else:
             self._model_proto = to_proto(load(onnx_model_proto))
         self.fix_float64, self._given = fix_float64, 0
         self.temporary_fix_oldstyle_domain()
+        if fix_missing_initializer_valueinfo:
+            describe_initializers(self.graph)
 
     def temporary_fix_oldstyle_domain(self) -> None:
         for node in self.graph.node:
@@ -191,7 +192,8 @@ class ModelWrapper:
         return next((i for i in self._infos() if i.name == tensor_name), None)
 
     def get_tensor_shape(self, tensor_name: str, fix_missing_init_shape: bool = False) -> list[int] | None:
-        del fix_missing_init_shape
+        if fix_missing_init_shape:
+            describe_initializers(self.graph)
         info, stored = self.get_tensor_valueinfo(tensor_name), self._stored(tensor_name)
         if info is not None and info.type.tensor_type.HasField("shape"):
             return [d.dim_value for d in info.type.tensor_type.shape.dim]
@@ -204,7 +206,8 @@ class ModelWrapper:
         (self.graph.value_info.add() if info is None else info).CopyFrom(made)
 
     def check_all_tensor_shapes_specified(self, fix_missing_init_shape: bool = False) -> bool:
-        del fix_missing_init_shape
+        if fix_missing_init_shape:
+            describe_initializers(self.graph)
         names = {t for n in self.graph.node for t in (*n.input, *n.output) if t}
         return all(self.get_tensor_shape(name) is not None for name in names)
 

@@ -8,6 +8,7 @@ import pkgutil
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from enum import Enum
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -114,7 +115,13 @@ def _value(text: str, kind: Any, where: str) -> Any:
     for reading in _readings(text):
         with suppress(msgspec.ValidationError):
             return msgspec.convert(reading, kind, str_keys=True)  # keys of JSON are texts
-    raise UsageError(where, got=repr(text), expected=getattr(kind, "__name__", str(kind)))
+    expected = getattr(kind, "__name__", str(kind))
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        members = {member.name.lower(): member for member in kind}  # of an enumeration of numbers, which say little
+        if text.lower() in members:
+            return members[text.lower()]
+        expected = ", ".join(members if issubclass(kind, int) else [str(member.value) for member in kind])
+    raise UsageError(where, got=repr(text), expected=expected)
 
 
 def _readings(text: str) -> Iterator[Any]:
