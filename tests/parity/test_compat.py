@@ -11,6 +11,8 @@ import inspect
 import numpy as np
 import onnx
 import qonnx.core.modelwrapper
+from onnx import helper
+from qonnx.core.onnx_exec import execute_onnx
 from qonnx.transformation.batchnorm_to_affine import BatchNormToAffine
 from qonnx.transformation.fold_constants import FoldConstants
 from qonnx.transformation.gemm_to_matmul import GemmToMatMul
@@ -32,7 +34,7 @@ import anybit
 from anybit.compat.qonnx import DataType, ModelWrapper
 from anybit.errors import UsageError
 from tests.integration.corpus import CORPUS, needs_corpus
-from tests.models import mlp, samples
+from tests.models import mlp, model, samples
 
 TRANSFORMATIONS = (
     InferShapes, InferDataTypes, InferDataLayouts, FoldConstants, GiveUniqueNodeNames, GiveReadableTensorNames,
@@ -188,6 +190,52 @@ def test_passes_of_anybit_and_of_scripts():
     assert wrapper.graph.node[0].name == "xq_node"
     x = samples(1, 6)
     np.testing.assert_array_equal(anybit.run(wrapper.transform(Renamed()).model, x)["y"], anybit.run(mlp(), x)["y"])
+
+
+def unsound(opset: int = 11):
+    """x -> Conv(w) -> Clip -> y, whose weights a script sets later; out of order, with a node that nothing reads."""
+    nodes = [
+        helper.make_node("Clip", ["h"], ["y"], "clip"),
+        helper.make_node("Conv", ["x", "w"], ["h"], "conv", kernel_shape=[1, 1]),
+        helper.make_node("Neg", ["h"], ["unread"], "neg"),
+    ]
+    inputs = [helper.make_tensor_value_info(n, 1, s) for n, s in {"x": [1, 2, 3, 3], "w": [4, 2, 1, 1]}.items()]
+    graph = helper.make_graph(nodes, "g", inputs[:1], [helper.make_tensor_value_info("y", 1, [1, 4, 3, 3])])
+    graph.value_info.append(inputs[1])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def test_a_model_may_be_unsound_between_the_steps_of_a_script():
+    w = np.random.default_rng(0).normal(size=(4, 2, 1, 1)).astype(np.float32)
+    outputs = []
+    for wrapper in both(unsound()):
+        made = wrapper.transform(GiveUniqueNodeNames())
+        assert [n.op_type for n in made.graph.node] in (["Conv", "Clip", "Neg"], ["Conv", "Neg", "Clip"])
+        made.set_initializer("w", w)
+        made = made.transform(InferShapes())
+        outputs.append(execute_onnx(made, {"x": np.ones((1, 2, 3, 3), np.float32)})["y"])
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_the_package_runs_what_the_wrapper_cleaned():
+    """Node by node, which needs a value info of each initializer; shared ones are copied."""
+    nodes = [
+        helper.make_node("Add", ["c", "x"], ["a"], "first"),
+        helper.make_node("Mul", ["a", "c"], ["m"], "second"),
+        helper.make_node("Sub", ["m", "c"], ["y"], "third"),
+    ]
+    proto, x = model(nodes, {"c": np.float32([1, 2])}, inputs={"x": [2]}, outputs=["y"]), np.float32([3, -4])
+    proto.graph.output[0].type.tensor_type.shape.dim.add(dim_value=2)
+    proto.graph.quantization_annotation.add(tensor_name="c").quant_parameter_tensor_names.add(
+        key="finn_datatype", value="UINT2"
+    )
+    theirs, ours = (w.transform(InferShapes()) for w in both(proto))
+    assert [list(n.input)[:1] for n in ours.graph.node] == [["x"], ["a"], ["m"]]
+    parameters = {n.input[1] for n in ours.graph.node}
+    assert len(parameters) == 3
+    assert {ours.get_tensor_datatype(p).name for p in parameters} == {"UINT2"}
+    np.testing.assert_array_equal(execute_onnx(ours, {"x": x})["y"], execute_onnx(theirs, {"x": x})["y"])
+    np.testing.assert_array_equal(execute_onnx(ours, {"x": x})["y"], np.float32([3, -6]))
 
 
 def test_hls4mls_front_end_reads_it(tmp_path):

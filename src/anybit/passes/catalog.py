@@ -117,10 +117,10 @@ def _value(text: str, kind: Any, where: str) -> Any:
             return msgspec.convert(reading, kind, str_keys=True)  # keys of JSON are texts
     expected = getattr(kind, "__name__", str(kind))
     if isinstance(kind, type) and issubclass(kind, Enum):
-        members = {member.name.lower(): member for member in kind}  # of an enumeration of numbers, which say little
-        if text.lower() in members:
-            return members[text.lower()]
-        expected = ", ".join(members if issubclass(kind, int) else [str(member.value) for member in kind])
+        members = {str(m.value if isinstance(m.value, str) else m.name.lower()): m for m in kind}
+        if text in members:
+            return members[text]
+        expected = ", ".join(members)
     raise UsageError(where, got=repr(text), expected=expected)
 
 
