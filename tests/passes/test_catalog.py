@@ -62,7 +62,9 @@ def test_mappings_are_read_from_json():
         ('set-input-shape:shapes={"x": [1.5]}', "shapes"),
         ("insert-identity:side=middle", "got 'middle', expected before, after"),
         ("conv-1d-to-2d:unit=depth", "got 'depth', expected height, width"),
-        ("expose-tensors", "tensors=..."),
+        ("expose-tensors", "got none, expected tensors=..."),
+        ('insert-quantizers:tensors={"h": {}}', "missing required field `bits`"),
+        ('mask-channels:tensors={"w": [1]}', "Expected `object`, got `array`"),
     ],
 )
 def test_what_makes_no_sense_is_refused(text, message):
