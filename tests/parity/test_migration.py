@@ -11,13 +11,22 @@ import pkgutil
 import re
 from importlib import import_module
 from importlib.metadata import distribution
+from typing import Any
 
+import numpy as np
+import onnx_ir
 import qonnx.transformation
+from qonnx.analysis import topology
+from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.base import Transformation
+from qonnx.transformation.infer_shapes import InferShapes
+from qonnx.util import basic
 
+import anybit
 from anybit.passes.catalog import catalog, parse_pass
-from tests.models import PROJECT
+from tests.models import PROJECT, mlp
+from tests.passes.surgery.test_partitions import diamond
 
 PAGE = (PROJECT / "docs" / "migration-from-qonnx.md").read_text()
 
@@ -56,3 +65,59 @@ def test_every_pass_that_is_named_exists():
     for text in re.findall(r"`([a-z0-9-]+:[a-z_]+=[^`]*)`", "\n".join(table("Transformations").values())):
         if "DIR" not in text and "..." not in text:
             parse_pass(text)
+
+
+@pytest.mark.parametrize("module", ["util.basic", "util.config", "util.onnx", "analysis.topology", "util.cleanup"])
+def test_every_helper_has_a_row(module):
+    found = {
+        name
+        for name, value in vars(import_module(f"qonnx.{module}")).items()
+        if inspect.isfunction(value) and value.__module__ == f"qonnx.{module}" and not name.startswith("_")
+    }
+    rows = {name.strip() for cell in table("Analyses and helpers") for name in cell.split(",")}
+    assert found - {"main"} <= rows | {"cleanup"}, "the last is a command line"
+    assert found
+
+
+def test_helpers_that_are_one_line_compute_the_same():
+    """The lines of the page, run beside the package's functions."""
+    lines, rng = table("Analyses and helpers"), np.random.default_rng(0)
+
+    def line(name: str, place: int = 0, **values: Any) -> Any:
+        return eval(lines[name].split("`")[2 * place + 1], {"np": np, **values})  # noqa: S307 - our own page
+
+    for x, factor in ((1, 4), (4, 4), (9, 4), (7, 1)):
+        assert line("roundup_to_integer_multiple", x=x, factor=factor) == basic.roundup_to_integer_multiple(x, factor)
+    array, w = rng.normal(size=(3, 6)).astype(np.float32), rng.integers(-4, 4, (5, 3)).astype(np.float32)
+    for multiples in ((2, 4), (3, 6), (7, 1)):
+        np.testing.assert_array_equal(
+            line("pad_tensor_to_multiple_of", array=array, multiples=multiples),
+            basic.pad_tensor_to_multiple_of(array, multiples),
+        )
+    np.testing.assert_array_equal(
+        line("interleave_matrix_outer_dim_from_partitions", matrix=array, parts=3),
+        basic.interleave_matrix_outer_dim_from_partitions(array, 3),
+    )
+    for name in ("INT4", "UINT3", "BIPOLAR"):
+        theirs = DataType[name]
+        ends = [line("calculate_matvec_accumulator_range", k, w=w, lo=theirs.min(), hi=theirs.max()) for k in (1, 2)]
+        assert tuple(ends) == basic.calculate_matvec_accumulator_range(w, theirs)
+    one, other = DataType["INT4"], DataType["INT3"]
+    p = [a * b for a in (one.min(), one.max()) for b in (other.min(), other.max())]
+    ends = [line("calculate_signed_dot_prod_range", k, n=7, p=p) for k in (0, 1)]
+    assert tuple(ends) == basic.calculate_signed_dot_prod_range(one, other, 7)
+
+
+@pytest.mark.parametrize("proto", [mlp(), diamond()], ids=["chain", "fork"])
+def test_questions_about_a_graph_have_the_same_answers(proto):
+    """The lines of the page for the package's analyses of the graph."""
+    wrapper = ModelWrapper(proto).transform(InferShapes())
+    m = anybit.apply(wrapper.model, ["infer-shapes"]).model
+    given = [*m.graph.inputs, *m.graph.initializers.values()]
+    values = {v.name: v for v in [*given, *(o for n in m.graph for o in n.outputs)]}
+    lines = table("Analyses and helpers")
+    scope = {"values": values, "m": m, "onnx_ir": onnx_ir}
+    for name in ("is_linear", "all_tensors_f32"):
+        assert eval(lines[name].split("`")[1], scope) == getattr(topology, name)(wrapper)[name], name  # noqa: S307
+    fanouts = eval(lines["get_per_tensor_fanouts"].split("`")[1], scope)  # noqa: S307
+    assert fanouts == {k: v for k, v in topology.get_per_tensor_fanouts(wrapper).items() if k}

@@ -35,6 +35,7 @@ def test_every_pass_has_a_summary_and_is_a_frozen_dataclass():
         ('expose-tensors:tensors=["a",12]', {"tensors": ("a", "12")}),
         ("insert-identity:side=before", {"side": Side.BEFORE}),
         ("conv-1d-to-2d:unit=2", {"unit": UnitAxis.HEIGHT}),
+        ("conv-1d-to-2d:unit=width", {"unit": UnitAxis.WIDTH}),
         ("insert-top-k:output=7", {"output": "7"}),
     ],
 )
@@ -59,8 +60,11 @@ def test_mappings_are_read_from_json():
         ("fold-constants:max_elements=true", "got 'true', expected int"),
         ("fold-constants:keep_quantizers=1", "keep_quantizers"),
         ('set-input-shape:shapes={"x": [1.5]}', "shapes"),
-        ("insert-identity:side=middle", "side"),
-        ("expose-tensors", "tensors=..."),
+        ("insert-identity:side=middle", "got 'middle', expected before, after"),
+        ("conv-1d-to-2d:unit=depth", "got 'depth', expected height, width"),
+        ("expose-tensors", "got none, expected tensors=..."),
+        ('insert-quantizers:tensors={"h": {}}', "missing required field `bits`"),
+        ('mask-channels:tensors={"w": [1]}', "Expected `object`, got `array`"),
     ],
 )
 def test_what_makes_no_sense_is_refused(text, message):

@@ -31,9 +31,17 @@ from anybit.number_formats import (
     ScaledIntFormat,
 )
 from anybit.ops.calls import call_of, is_call, operator_of
+from anybit.ops.channels_last.batch_normalization import BATCH_NORMALIZATION
+from anybit.ops.channels_last.conv import CONV
+from anybit.ops.channels_last.max_pool import MAX_POOL
+from anybit.ops.finn.debug_marker import DEBUG_MARKER
+from anybit.ops.finn.max_pool_nhwc import MAX_POOL_NHWC
+from anybit.ops.finn.xnor_popcount_mat_mul import XNOR_POPCOUNT_MAT_MUL
+from anybit.ops.im2col import IM2COL
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.operator import Operator
 from anybit.ops.quant import QUANT
+from anybit.ops.quant_avg_pool import QUANT_AVG_POOL
 from anybit.ops.trunc import TRUNC
 
 _ACCUMULATING = frozenset("MatMul Gemm Conv Add Sub Mul".split())
@@ -41,6 +49,7 @@ _PASSING = frozenset(
     """Clip Concat Expand Flatten Gather GatherElements GatherND GlobalMaxPool Identity MaxPool Pad Reshape Scatter
     ScatterElements ScatterND Slice Squeeze Tile Transpose Unsqueeze""".split()
 )
+_PASSING_OPERATORS = (IM2COL, DEBUG_MARKER, MAX_POOL_NHWC, MAX_POOL, BATCH_NORMALIZATION, CONV)
 _RESIZING = frozenset(("Resize", "Upsample"))
 _ACCUMULATOR_BITS = 32
 
@@ -88,9 +97,10 @@ def _by_element_type(value: ir.Value) -> NumberFormat:
 
 def _result(node: ir.Node, operands: Sequence[NumberFormat], model: ir.Model) -> NumberFormat:
     operator = operator_of(node, model.opset_imports)
-    if operator is not None:
-        return _of_quantizer(node, operator)
     first, plain = operands[0] if operands else FLOAT32, _by_element_type(node.outputs[0])
+    if operator is not None:
+        passed = any(operator is known for known in _PASSING_OPERATORS)
+        return first if passed else _of_quantizer(node, operator)
     if node.domain != "" or plain not in (FLOAT16, FLOAT32):
         return plain
     if node.op_type in _ACCUMULATING:
@@ -114,11 +124,15 @@ def _mode(node: ir.Node) -> str:
 
 
 def _of_quantizer(node: ir.Node, operator: Operator) -> NumberFormat:
-    """An integer format at scale 1, SCALEDINT at any other; FLOAT32 where it does not read the parameters."""
+    """The stated format of integers, SCALEDINT of scaled ones; FLOAT32 where it does not read the parameters."""
+    if operator is XNOR_POPCOUNT_MAT_MUL:
+        return IntFormat(_ACCUMULATOR_BITS, signed=False)
     call = call_of(node, operator)
     stated = operator.number_format(call)
     if stated is None or is_call(node, TRUNC):
         return FLOAT32
+    if operator is QUANT_AVG_POOL:
+        return stated
     if operator is MULTI_THRESHOLD:
         steps = [call.attributes[a] for a in ("out_scale", "out_bias")]
         whole = all(isinstance(s, float) and s.is_integer() for s in steps)

@@ -18,82 +18,25 @@ import onnx
 import onnx_ir as ir
 from onnx import helper, numpy_helper
 
+from anybit.compat.data_type import DataType
+from anybit.compat.graph_cleanup import clean_graph, describe_initializers
 from anybit.errors import UsageError
 from anybit.graph.annotations import parse_layout, parse_sparsity
 from anybit.io.load import load
 from anybit.io.save import save, to_proto
-from anybit.number_formats import FixedFormat, NumberFormat, ScaledIntFormat, parse_number_format
+from anybit.number_formats import parse_number_format
 from anybit.ops.registry import find_operator
 from anybit.passes.apply import apply
-from anybit.passes.catalog import parse_pass
 
 _T = TypeVar("_T")
 _FORMAT, _LAYOUT, _SPARSITY = "finn_datatype", "tensor_layout", "tensor_sparsity"
 _CUSTOM = ("qonnx.", "finn")
-_CLEANUP = ("fix-defaults", "remove-unused", "sort-nodes", "unique-parameters:operators=[]")
 
 
 class Transformation(Protocol):
     """What `ModelWrapper.transform` applies until it says that it changed nothing."""
 
     def apply(self, model: Any) -> tuple[Any, bool]: ...
-
-
-class DataType:
-    """A number format with the methods of the package's: ``DataType["INT4"].bitwidth()``.
-
-    Args:
-        number_format: The format, see `anybit.NumberFormat`.
-    """
-
-    def __init__(self, number_format: NumberFormat) -> None:
-        self.number_format = number_format
-
-    def __class_getitem__(cls, name: str) -> DataType:
-        return cls(parse_number_format(name))
-
-    def __str__(self) -> str:
-        return str(self.number_format)
-
-    __repr__ = get_canonical_name = __str__
-    name = property(__str__)
-
-    def __eq__(self, other: object) -> bool:
-        return self.name == str(other) if hasattr(other, "get_canonical_name") else self.name == other
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def bitwidth(self) -> int:
-        return self.number_format.bits
-
-    def min(self) -> float:
-        return _number(self.number_format.min)
-
-    def max(self) -> float:
-        return _number(self.number_format.max)
-
-    def signed(self) -> bool:
-        return self.number_format.min < 0
-
-    def allowed(self, value: npt.ArrayLike) -> bool | npt.NDArray[np.bool_]:
-        inside = self.number_format.allows(value)
-        return inside if np.ndim(value) else bool(inside)
-
-    def is_integer(self) -> bool:
-        return self.number_format.is_integer and not self.is_fixed_point()
-
-    def is_fixed_point(self) -> bool:
-        return isinstance(self.number_format, FixedFormat)
-
-    def get_num_possible_values(self) -> int:
-        if isinstance(self.number_format, FixedFormat | ScaledIntFormat):
-            return 2**self.number_format.bits
-        return int(self.number_format.max - self.number_format.min) + 1 - (self.name == "BIPOLAR")
-
-
-def _number(exact: Any) -> float:
-    return int(exact) if exact.denominator == 1 else float(exact)
 
 
 class CustomOp:
@@ -124,7 +67,7 @@ class ModelWrapper:
         onnx_model_proto: Path, bytes or ``onnx.ModelProto``; an ``onnx_ir.Model`` is taken, too.
         make_deepcopy: Work on a copy of the ``onnx.ModelProto``, else edits are seen in it.
         fix_float64: Make float64 tensors float32 before each transformation.
-        fix_missing_initializer_valueinfo: Has no effect: shapes of initializers are always known.
+        fix_missing_initializer_valueinfo: Give initializers a ``ValueInfoProto``, which the package's functions read.
     """
 
     def __init__(
@@ -134,13 +77,14 @@ class ModelWrapper:
         fix_float64: bool = False,
         fix_missing_initializer_valueinfo: bool = True,
     ) -> None:
-        del fix_missing_initializer_valueinfo
         if isinstance(onnx_model_proto, onnx.ModelProto):
-            self._proto = copy.deepcopy(onnx_model_proto) if make_deepcopy else onnx_model_proto
+            self._model_proto = copy.deepcopy(onnx_model_proto) if make_deepcopy else onnx_model_proto
         else:
-            self._proto = to_proto(load(onnx_model_proto))
+            self._model_proto = to_proto(load(onnx_model_proto))
         self.fix_float64, self._given = fix_float64, 0
         self.temporary_fix_oldstyle_domain()
+        if fix_missing_initializer_valueinfo:
+            describe_initializers(self.graph)
 
     def temporary_fix_oldstyle_domain(self) -> None:
         for node in self.graph.node:
@@ -150,22 +94,22 @@ class ModelWrapper:
 
     @property
     def graph(self) -> onnx.GraphProto:
-        return self._proto.graph
+        return self._model_proto.graph
 
     @graph.setter
     def graph(self, value: onnx.GraphProto) -> None:
-        self._proto.graph.CopyFrom(value)
+        self._model_proto.graph.CopyFrom(value)
 
     @property
     def model(self) -> onnx.ModelProto:
-        return self._proto
+        return self._model_proto
 
     @model.setter
     def model(self, value: onnx.ModelProto) -> None:
-        self._proto = value
+        self._model_proto = value
 
     def save(self, filename: str | os.PathLike[str]) -> None:
-        save(self._proto, Path(filename))
+        save(self._model_proto, Path(filename))
 
     def analysis(self, analysis_fxn: Callable[..., _T], apply_to_subgraphs: bool = False) -> _T:
         return analysis_fxn(self, True) if apply_to_subgraphs else analysis_fxn(self)
@@ -181,9 +125,9 @@ class ModelWrapper:
         """A transformation of the package or of a script until it changes nothing; a pass of anybit, once."""
         made = copy.deepcopy(self) if make_deepcopy else self
         if self.fix_float64:
-            made._proto.CopyFrom(to_proto(apply(made._proto, ["double-to-float"]).model))
+            made._model_proto.CopyFrom(to_proto(apply(made._model_proto, ["double-to-float"]).model))
         if isinstance(transformation, str | ir.passes.PassBase):  # it visits subgraphs by itself
-            made._proto.CopyFrom(to_proto(apply(made._proto, [transformation]).model))
+            made._model_proto.CopyFrom(to_proto(apply(made._model_proto, [transformation]).model))
             return made
         options = (make_deepcopy, cleanup, True, use_preorder_traversal)
         if apply_to_subgraphs and not use_preorder_traversal:
@@ -204,14 +148,11 @@ class ModelWrapper:
             attribute.g.CopyFrom(inner.graph)
 
     def cleanup(self) -> ModelWrapper:
-        read = load(self._proto)  # not checked: between the steps of a script a model may be no sound one
-        for step in _CLEANUP:
-            parse_pass(step)(read)
-        self._proto.CopyFrom(to_proto(read))
+        clean_graph(self.graph)
         return self
 
     def make_subgraph_modelwrapper(self, subgraph: onnx.GraphProto) -> ModelWrapper:
-        return ModelWrapper(helper.make_model(subgraph, opset_imports=list(self._proto.opset_import)))
+        return ModelWrapper(helper.make_model(subgraph, opset_imports=list(self._model_proto.opset_import)))
 
     def get_metadata_prop(self, key: str) -> str | None:
         return next((p.value for p in self.graph.metadata_props if p.key == key), None)
@@ -221,11 +162,11 @@ class ModelWrapper:
         (self.graph.metadata_props.add(key=key) if known is None else known).value = value
 
     def get_opset_imports(self) -> dict[str, int]:
-        return {o.domain: o.version for o in self._proto.opset_import}
+        return {o.domain: o.version for o in self._model_proto.opset_import}
 
     def set_opset_import(self, domain: str, version: int) -> None:
-        known = next((o for o in self._proto.opset_import if o.domain == domain), None)
-        (self._proto.opset_import.add(domain=domain) if known is None else known).version = version
+        known = next((o for o in self._model_proto.opset_import if o.domain == domain), None)
+        (self._model_proto.opset_import.add(domain=domain) if known is None else known).version = version
 
     def _infos(self) -> Iterator[onnx.ValueInfoProto]:
         yield from (*self.graph.value_info, *self.graph.input, *self.graph.output)
@@ -251,7 +192,8 @@ class ModelWrapper:
         return next((i for i in self._infos() if i.name == tensor_name), None)
 
     def get_tensor_shape(self, tensor_name: str, fix_missing_init_shape: bool = False) -> list[int] | None:
-        del fix_missing_init_shape
+        if fix_missing_init_shape:
+            describe_initializers(self.graph)
         info, stored = self.get_tensor_valueinfo(tensor_name), self._stored(tensor_name)
         if info is not None and info.type.tensor_type.HasField("shape"):
             return [d.dim_value for d in info.type.tensor_type.shape.dim]
@@ -264,7 +206,8 @@ class ModelWrapper:
         (self.graph.value_info.add() if info is None else info).CopyFrom(made)
 
     def check_all_tensor_shapes_specified(self, fix_missing_init_shape: bool = False) -> bool:
-        del fix_missing_init_shape
+        if fix_missing_init_shape:
+            describe_initializers(self.graph)
         names = {t for n in self.graph.node for t in (*n.input, *n.output) if t}
         return all(self.get_tensor_shape(name) is not None for name in names)
 

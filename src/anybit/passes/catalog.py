@@ -7,7 +7,7 @@ import json
 import pkgutil
 import typing
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from enum import Enum
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -59,11 +59,10 @@ def parse_pass(text: str) -> ir.passes.PassBase:
             expected = ", ".join(f"{f}=..." for f in fields) or "no options"
             raise UsageError(f"option of {name}", got=repr(entry), expected=expected)
         values[field.strip()] = _value(value.strip(), fields[field.strip()].type, f"{name}: {field.strip()}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        required = [f.name for f in fields.values() if f.required]
-        raise UsageError(f"options of {name}", got=error, expected=", ".join(f"{f}=..." for f in required)) from None
+    missing = [f.name for f in fields.values() if f.required and f.name not in values]
+    if missing:
+        raise UsageError(f"options of {name}", got=options or "none", expected=", ".join(f"{f}=..." for f in missing))
+    return kind(**values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +110,19 @@ def _split(text: str) -> list[str]:
 
 
 def _value(text: str, kind: Any, where: str) -> Any:
+    problems = list[msgspec.ValidationError]()
     for reading in _readings(text):
-        with suppress(msgspec.ValidationError):
+        try:
             return msgspec.convert(reading, kind, str_keys=True)  # keys of JSON are texts
-    raise UsageError(where, got=repr(text), expected=getattr(kind, "__name__", str(kind)))
+        except msgspec.ValidationError as problem:
+            problems.append(problem)
+    expected = kind.__name__ if isinstance(kind, type) else f"the type of the option: {problems[0]}"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        members = {str(m.value if isinstance(m.value, str) else m.name.lower()): m for m in kind}
+        if text in members:
+            return members[text]
+        expected = ", ".join(members)
+    raise UsageError(where, got=repr(text), expected=expected)
 
 
 def _readings(text: str) -> Iterator[Any]:

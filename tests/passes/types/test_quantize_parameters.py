@@ -66,7 +66,9 @@ def test_each_constant_is_the_nearest_of_its_format(setting, scale, name, roundi
 
 def test_what_cannot_be_rounded_is_refused():
     with pytest.raises(UsageError, match=r"no such tensor.*'q'"):
-        QuantizeParameters(tensors={"q": "INT4"})(applied(_scaled(), QuantizeParameters()))
+        applied(_scaled(), QuantizeParameters(tensors={"q": "INT4"}))
+    with pytest.raises(UsageError, match="got no format, expected number_format"):
+        applied(_scaled(), QuantizeParameters())
     with pytest.raises(UsageError, match=r"tensor 'c'.*NaN"):
         applied(_scaled(scale=np.float32([1, 2, np.nan])), QuantizeParameters("INT4"))
     with pytest.raises(UsageError, match="unknown number format"):

@@ -43,8 +43,11 @@ class QuantizeParameters(ir.passes.InPlacePass):
         """Applies the pass.
 
         Raises:
-            UsageError: A format is none, no constant has a name, or a constant is not floating point or has NaN.
+            UsageError: No format is stated, or one is none; no constant has a name, or one is not floating point or has
+                NaN.
         """
+        if self.number_format is None and not self.tensors:
+            raise UsageError("quantize-parameters", got="no format", expected="number_format=..., or tensors=...")
         with Editor(model, rule="quantize-parameters") as edit:
             for value, number_format in self._formats(model).items():
                 self._round(edit, value, number_format)
