@@ -194,6 +194,16 @@ def test_an_operator_that_its_opset_does_not_have_has_the_form_of_another_versio
     assert any(f"{op_type} 'node'" in line for line in _errors(proto))
 
 
+@pytest.mark.parametrize("opset", [-1, 0, 255])
+@pytest.mark.parametrize("op_type", ["Shape", "Reshape", "Expand", "Tile", "ConstantOfShape", "Resize", "Split", "Relu"])
+def test_an_operator_without_inputs_at_an_unknown_opset_is_listed(op_type, opset):
+    proto = model([helper.make_node(op_type, [], ["y"], "node")], {}, inputs={"x": [2, 3]}, outputs=["y"])
+    proto.opset_import[0].version = opset
+    assert _errors(proto)
+    with pytest.raises(AnybitError):
+        anybit.load(proto)
+
+
 def test_an_operator_of_an_older_version_is_still_read():
     node = helper.make_node("Upsample", ["x"], ["y"], "node", scales=[1.0, 2.0], mode="nearest")  # as of opset 7
     proto = model([node], {}, inputs={"x": [2, 3]}, outputs=["y"], opset=13)

@@ -16,7 +16,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 from onnx.defs import OpSchema
 from onnx.shape_inference import InferenceContext
 
-from anybit.ops.standard_schemas import standard_schema
+from anybit.ops.standard_schemas import newest_opset, standard_schema
 
 _DOMAIN = "anybit.inference"
 _UNKNOWN = "Unknown"
@@ -92,7 +92,7 @@ def _guard_lengths(graph: GraphProto | FunctionProto, short: Container[str], whe
         for body in bodies(node):
             covered |= _guard_lengths(body, short, f"{where}:{position}")
         kind = node.op_type if not node.domain and node.output else ""
-        if (kind == "Shape" and node.input[0] in short) or (
+        if (kind == "Shape" and all(n in short for n in node.input[:1])) or (
             kind in _SAME_ELEMENTS and counts.issuperset(node.input[:1])
         ):
             counts.update(node.output)
@@ -163,7 +163,8 @@ def _guard(nodes: Any, constants: set[str], version: int, where: str) -> bool:
             vectors.update(node.output)
         elif node.op_type in _NEEDS:
             index, op_type = _NEEDS[node.op_type]
-            places.append(_Place(position, [index], op_type, _MOST_AXES))
+            if index < len(node.input):
+                places.append(_Place(position, [index], op_type, _MOST_AXES))
     for place in reversed(places):
         _put_before(nodes, place, where)
     return changed or bool(places)
@@ -202,7 +203,7 @@ def _lacks_inputs(node: NodeProto, version: int) -> bool:
 @cache
 def _needed(op_type: str, version: int) -> tuple[int, frozenset[int]]:
     """The least number of inputs of a standard operator, and which may not be left out."""
-    schema = standard_schema(op_type, version)
+    schema = standard_schema(op_type, min(version, newest_opset()))  # onnx takes newer ones for the newest
     if schema is None:
         return 0, frozenset()
     single = OpSchema.FormalParameterOption.Single
