@@ -195,7 +195,7 @@ def test_an_operator_that_its_opset_does_not_have_has_the_form_of_another_versio
 
 
 @pytest.mark.parametrize("opset", [-1, 0, 255])
-@pytest.mark.parametrize("op_type", ["Shape", "Reshape", "Expand", "Tile", "ConstantOfShape", "Resize", "Split", "Relu"])
+@pytest.mark.parametrize("op_type", ["Shape", "Expand", "Slice", "GatherND", "ConstantOfShape", "Split", "Relu"])
 def test_an_operator_without_inputs_at_an_unknown_opset_is_listed(op_type, opset):
     proto = model([helper.make_node(op_type, [], ["y"], "node")], {}, inputs={"x": [2, 3]}, outputs=["y"])
     proto.opset_import[0].version = opset

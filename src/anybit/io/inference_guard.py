@@ -161,10 +161,9 @@ def _guard(nodes: Any, constants: set[str], version: int, where: str) -> bool:
             changed = True
         elif _makes_vector(node, vectors):
             vectors.update(node.output)
-        elif node.op_type in _NEEDS:
+        elif node.op_type in _NEEDS and _NEEDS[node.op_type][0] < len(node.input):
             index, op_type = _NEEDS[node.op_type]
-            if index < len(node.input):
-                places.append(_Place(position, [index], op_type, _MOST_AXES))
+            places.append(_Place(position, [index], op_type, _MOST_AXES))
     for place in reversed(places):
         _put_before(nodes, place, where)
     return changed or bool(places)

@@ -8,12 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.arrays import Array
+from anybit.errors import InputError
+from anybit.graph.walk import label
 from anybit.quantization.layers import Layer
 
 Float64s = npt.NDArray[np.float64]
 
 _ROWS = 8192  # rows that are enough for a layer of few inputs
 _ROWS_PER_INPUT = 12
+_GROUPED = ("Conv", "ConvTranspose")
 
 
 @dataclass
@@ -52,10 +55,19 @@ class Moments:
         return cls(np.zeros(square), np.zeros(square), a, b, c, d, e)
 
     def add(self, layer: Layer, quantized: Array, floats: Array, *, every: int, offset: int = 0) -> None:
-        """Adds what a layer reads of a block: some rows to the products, all rows to the means."""
+        """Adds what a layer reads of a block: some rows to the products, all rows to the means.
+
+        Raises:
+            InputError: It does not fit the weights.
+        """
         if layer.rows is None:
             return
+        groups, inputs = self.origin.shape
+        if layer.node.op_type in _GROUPED and quantized.shape[1] % groups:
+            raise _misfit(layer, f"{quantized.shape[1]} channels", f"a multiple of {groups}")
         xq = np.asarray(layer.rows(quantized, every, offset), np.float32)
+        if xq.shape[1] != inputs:
+            raise _misfit(layer, f"{xq.shape[1]} numbers", f"{inputs}, as a row of the weights has")
         if not self.rows and xq.shape[2]:
             self.origin = xq.mean(axis=2, dtype=np.float64).astype(np.float32).astype(np.float64)
         origin = self.origin.astype(np.float32)[:, :, None]
@@ -107,3 +119,7 @@ def _row_sums(layer: Layer, x: Array) -> tuple[Float64s, int]:
 def row_step(rows: int, inputs: int) -> int:
     """Every how many rows one is enough, of so many in all, for a layer of so many inputs."""
     return max(1, rows // max(_ROWS, _ROWS_PER_INPUT * inputs))
+
+
+def _misfit(layer: Layer, got: str, expected: str) -> InputError:
+    return InputError("the input does not fit the weights", node=label(layer.node), got=got, expected=expected)

@@ -40,6 +40,8 @@ STANDARD: Mapping[str, _Rule] = {
     "DeformConv": convolution.deform_conv,
     "ConvInteger": convolution.conv_integer,
     "QLinearConv": convolution.qlinear_conv,
+    "Gemm": matrix_products.gemm,
+    "MatMul": matrix_products.matmul,
     "MatMulInteger": matrix_products.matmul_integer,
     "QLinearMatMul": matrix_products.qlinear_matmul,
     "AveragePool": pooling.pool,
