@@ -8,15 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.arrays import Array
-from anybit.errors import InputError
-from anybit.graph.walk import label
-from anybit.quantization.layers import Layer
+from anybit.quantization.layers import Layer, misfit
 
 Float64s = npt.NDArray[np.float64]
 
 _ROWS = 8192  # rows that are enough for a layer of few inputs
 _ROWS_PER_INPUT = 12
-_GROUPED = ("Conv", "ConvTranspose")
 
 
 @dataclass
@@ -62,12 +59,9 @@ class Moments:
         """
         if layer.rows is None:
             return
-        groups, inputs = self.origin.shape
-        if layer.node.op_type in _GROUPED and quantized.shape[1] % groups:
-            raise _misfit(layer, f"{quantized.shape[1]} channels", f"a multiple of {groups}")
         xq = np.asarray(layer.rows(quantized, every, offset), np.float32)
-        if xq.shape[1] != inputs:
-            raise _misfit(layer, f"{xq.shape[1]} numbers", f"{inputs}, as a row of the weights has")
+        if xq.shape[1] != self.origin.shape[1]:
+            raise misfit(layer.node, f"{xq.shape[1]} numbers", f"{self.origin.shape[1]}, as a row of the weights has")
         if not self.rows and xq.shape[2]:
             self.origin = xq.mean(axis=2, dtype=np.float64).astype(np.float32).astype(np.float64)
         origin = self.origin.astype(np.float32)[:, :, None]
@@ -119,7 +113,3 @@ def _row_sums(layer: Layer, x: Array) -> tuple[Float64s, int]:
 def row_step(rows: int, inputs: int) -> int:
     """Every how many rows one is enough, of so many in all, for a layer of so many inputs."""
     return max(1, rows // max(_ROWS, _ROWS_PER_INPUT * inputs))
-
-
-def _misfit(layer: Layer, got: str, expected: str) -> InputError:
-    return InputError("the input does not fit the weights", node=label(layer.node), got=got, expected=expected)
