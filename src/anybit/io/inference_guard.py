@@ -6,6 +6,7 @@ copy of the model that inference is given, where a covered node is one that it d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +29,8 @@ _UNTYPED = frozenset(("DictVectorizer", "LabelEncoder", "TreeEnsemble"))  # of a
 # The input that must have no negative size; the shape, of which Expand made an axis for each element before version 13.
 _NEEDS = {"Slice": (0, _NOT_NEGATIVE), "GatherND": (1, _NOT_NEGATIVE), "Expand": (1, _NOT_LONG)}
 _MOST_AXES = 1 << 10
+_TERM = rb"[A-Za-z ]*(\.\.\.[A-Za-z ]*)?"
+_EQUATION = re.compile(_TERM + rb"((,|->)" + _TERM + rb")*")
 # What propagates data makes a dimension for each element of a vector of known length.
 _PROPAGATES = frozenset(
     "Add Cast Concat Div Gather MeanVarianceNormalization Mul Size Slice Squeeze Sub Unsqueeze".split()
@@ -214,9 +217,9 @@ def _integer(node: NodeProto, name: str, default: int) -> int:
 
 
 def _einsum(node: NodeProto) -> bool:
-    """A hyphen that is no arrow: inference never returns."""
+    """Anything but terms of letters and at most one ellipsis: inference never returns."""
     equation = next((a.s for a in node.attribute if a.name == "equation"), b"")
-    return b"-" in equation.replace(b"->", b"")
+    return _EQUATION.fullmatch(equation) is None
 
 
 def _layer_normalization(node: NodeProto) -> bool:
