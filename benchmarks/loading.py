@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import sys
 import tempfile
@@ -52,6 +53,7 @@ def _row(name: str, paths: Sequence[Path], *, rounds: int = _ROUNDS) -> Row:
     for path in paths:  # what is imported or cached once is neither's
         load(path)
     for number in range(2 * rounds):
+        gc.collect()  # nobody pays for the models of the round before
         with nullcontext() if number % 2 else _without_validation():
             start = time.process_time()
             for path in paths:
