@@ -60,6 +60,11 @@ def share(benchmark: str, measure: str, operations: float, peak: float) -> Row:
     return Row(benchmark, measure, figure=f"{operations / 1e9:,.0f} G operations/s, {operations / peak:.0%}")
 
 
+def at_most_share(benchmark: str, measure: str, part: float, parts: str, goal: float) -> Row:
+    """A part of a whole that is measured against a limit; `parts` says what it consists of."""
+    return Row(benchmark, measure, f"{part:.1%}", "", parts, f"< {goal:.0%}", _met(goal, part < goal))
+
+
 def memory(benchmark: str, measure: str, peak: float, weights: float, goal: float | None = None) -> Row:
     """A peak of resident memory, all in bytes."""
     wanted = "" if goal is None else f"< {goal / 1e6:,.0f} MB"

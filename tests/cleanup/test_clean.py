@@ -332,7 +332,7 @@ def test_real_models_compute_the_same_after_cleaning(path):
 @pytest.mark.parametrize(
     ("op_type", "constants", "attributes"),
     [
-        ("Reshape", {"a": samples(4, 4), "b": np.array([3, 3])}, {}),
+        ("Reshape", {"a": samples(4, 4), "b": np.array([4, 3])}, {}),
         ("Gather", {"a": samples(4, 4), "b": np.array(9)}, {}),
         ("Concat", {"a": samples(4, 4), "b": samples(4, 3)}, {"axis": 0}),
         ("Add", {"a": samples(4, 4), "b": samples(3, 3)}, {}),

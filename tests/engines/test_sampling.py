@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,6 +71,24 @@ def test_bytes_are_drawn_over_their_range():
     x = random_inputs(source, 64)["x"]
     assert x.dtype == np.int8
     assert (x.min(), x.max()) == (-128, 127)
+
+
+@pytest.mark.parametrize(
+    "name", [d.name for d in ir.DataType if d.is_floating_point() or (d.is_integer() and d.itemsize <= 2)]
+)
+def test_every_type_of_number_is_drawn(name: str):
+    dtype = ir.DataType[name]
+    source = model(
+        [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)],
+        {},
+        inputs={"x": [1, 64]},
+        outputs=["y"],
+        input_type=dtype.value,
+    )
+    x = random_inputs(source, 64)["x"]
+    assert x.dtype == dtype.numpy()
+    assert np.isfinite(x.astype(np.float64)).all()
+    assert np.unique(x.astype(np.float64)).size > 3
 
 
 def test_free_dimensions():

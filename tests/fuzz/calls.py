@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 
 import anybit
 import anybit.cli.app
+from anybit.cli.terminal.output import write_arrays
 from anybit.engines.sampling import random_inputs
 from anybit.errors import ModelFileError
 from anybit.graph.names import all_values
@@ -27,28 +28,38 @@ from anybit.passes.surgery.insert_quantizers import QuantizerSettings
 from tests.fuzz.data_files import DATA_FILES
 
 _SAMPLES = 2
-_COMMANDS = (
-    "info",
-    "check",
-    "types",
-    "ranges",
-    "cost",
-    "stats",
-    "clean",
-    "convert",
-    "report",
-    "run",
-    "verify",
-    "compare",
-)
-_EXTRA = {  # what a command needs besides the model; {out} is a path that may be written
-    "clean": ("-o", "{out}"),
-    "convert": ("--to", "qcdq", "-o", "{out}"),
-    "report": ("-o", "{out}"),
-    "run": ("-i", "{out}.npz", "--engine", "reference"),
-    "verify": ("{model}",),
-    "compare": ("{model}", "--samples", "2"),
+_CALIBRATION = 16  # samples to quantise on
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "apply": ("{model}", "-o", "{out}", "-p", "fold-branches", "-p", "set-batch:batch=2"),
+    "bench": ("{model}", "--rounds", "1", "--batch-size", "1", "--no-peers"),
+    "check": ("{model}",),
+    "clean": ("{model}", "-o", "{out}"),
+    "compare": ("{model}", "{model}", "--samples", "2"),
+    "configuration": ("{model}",),
+    "convert": ("{model}", "--to", "qcdq", "-o", "{out}"),
+    "cost": ("{model}",),
+    "evaluate": ("{model}", "--data", "{data}", "--labels", "labels", "--workers", "1"),
+    "explain": ("{text}",),
+    "info": ("{model}",),
+    "passes": (),
+    "plan": ("{model}",),
+    "prepare c": ("{model}", "-o", "{folder}"),
+    "prepare da4ml": ("{model}", "-o", "{folder}"),
+    "prepare finn": ("{model}", "-o", "{out}.onnx"),
+    "prepare hls4ml": ("{model}", "-o", "{folder}"),
+    "quantize": ("{model}", "-o", "{out}", "--calibration", "{data}", "--weights", "4"),
+    "ranges": ("{model}",),
+    "report": ("{model}", "-o", "{out}"),
+    "run": ("{model}", "-i", "{data}", "--engine", "reference"),
+    "sensitivity": ("{model}", "--data", "{data}", "--bits", "2,8", "--samples", "4"),
+    "stats": ("{model}",),
+    "types": ("{model}",),
+    "verify": ("{model}", "{model}"),
 }
+"""The commands, and what each is given: {model} is the file, {data} inputs for it, the rest may be written.
+
+`zoo` takes models by name; it is called with a damaged catalogue and cache.
+"""
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,22 @@ class Mutant:
         path = self.folder / "model.onnx"
         path.write_bytes(self.data)
         return path
+
+    @cached_property
+    def inputs(self) -> Path:
+        """Inputs that fit the model where some can be drawn, and labels, as a file."""
+        path = self.folder / "inputs.npz"
+        try:
+            drawn = random_inputs(self.source, _CALIBRATION)
+        except (anybit.AnybitError, ModelFileError):
+            drawn = {"x": np.zeros((_CALIBRATION, 2), np.float32)}
+        write_arrays(path, {"labels": np.zeros(_CALIBRATION, np.int64), **drawn})
+        return path
+
+    @cached_property
+    def text(self) -> str:
+        """Some text of the file."""
+        return "".join(chr(byte) for byte in self.data[:: max(len(self.data) // 8, 1)]) or "-"
 
     @cached_property
     def loaded(self) -> ir.Model:
@@ -188,8 +215,14 @@ def _convert(to: anybit.Dialect, **options: Any) -> Call:
 
 def _command(name: str) -> Call:
     def call(mutant: Mutant) -> object:
-        paths = {"model": str(mutant.path), "out": str(mutant.folder / "written")}
-        arguments = ["anybit", name, str(mutant.path), *(a.format(**paths) for a in _EXTRA.get(name, ()))]
+        place = {
+            "model": str(mutant.path),
+            "data": str(mutant.inputs),
+            "out": str(mutant.folder / "written"),
+            "folder": str(mutant.folder / f"project {name}"),
+            "text": mutant.text,
+        }
+        arguments = ["anybit", *name.split(), *(a.format(**place) for a in COMMANDS[name])]
         out = io.StringIO()
         with (
             mock.patch.object(sys, "argv", arguments),
@@ -235,7 +268,7 @@ OTHERS: Mapping[str, Call] = {
     "prepare_da4ml": lambda mutant: anybit.prepare_da4ml(mutant.source),
     "prepare_finn": lambda mutant: anybit.prepare_finn(mutant.source),
     "prepare_hls4ml": lambda mutant: anybit.prepare_hls4ml(mutant.source),
-    "quantize": lambda mutant: anybit.quantize(mutant.source, random_inputs(mutant.source, 16)),
+    "quantize": lambda mutant: anybit.quantize(mutant.source, random_inputs(mutant.source, _CALIBRATION)),
     "ranges": lambda mutant: anybit.ranges(mutant.source),
     "repairs": lambda mutant: anybit.repairs(mutant.loaded),
     "report": lambda mutant: anybit.report(mutant.source),
@@ -243,7 +276,7 @@ OTHERS: Mapping[str, Call] = {
     "run auto": _run_by(anybit.engines.Engine.AUTO),
     "Session": lambda mutant: anybit.Session(mutant.source, tensors="all"),
     "save": _save,
-    "sensitivity": lambda mutant: anybit.sensitivity(mutant.source, random_inputs(mutant.source, 16)),
+    "sensitivity": lambda mutant: anybit.sensitivity(mutant.source, random_inputs(mutant.source, _CALIBRATION)),
     "surgery.configuration": lambda mutant: anybit.surgery.configuration(mutant.source),
     "save unread": _save_unread,
     "stats": _stats,
@@ -261,7 +294,7 @@ OTHERS: Mapping[str, Call] = {
     "types": lambda mutant: anybit.types(mutant.source),
     "verify": lambda mutant: anybit.verify(mutant.source, mutant.source, samples=_SAMPLES),
     **{f"apply {name}": _apply(name) for name in catalog()},
-    **{f"anybit {name}": _command(name) for name in _COMMANDS},
+    **{f"anybit {name}": _command(name) for name in COMMANDS},
     **{name: _data(call) for name, call in DATA_FILES.items()},
 }
 """The other public functions and commands, and a sound model with damaged data."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import settings
 
 import anybit
-from tests.fuzz.calls import CALLS, FIRST, NO_MODEL, Mutant, is_expected
+import anybit.cli.app
+from tests.fuzz.calls import CALLS, COMMANDS, FIRST, NO_MODEL, Mutant, is_expected
 from tests.fuzz.mutate import mutated
 from tests.fuzz.runner import fuzz
 from tests.fuzz.seeds import small_seeds
@@ -22,6 +24,13 @@ MUTANTS = settings.default.max_examples * 40  # 2,000 in CI
 def test_every_public_function_is_called():
     called = {name.split()[0] for name in CALLS}
     assert {*anybit.__all__, *public_functions()} - called == NO_MODEL
+
+
+def test_every_command_is_called():
+    commands = dict(typer.main.get_command(anybit.cli.app.app).commands)
+    del commands["zoo"]  # it takes models by name
+    prepare = commands.pop("prepare")
+    assert {*COMMANDS} == {*commands, *(f"prepare {name}" for name in prepare.commands)}
 
 
 @pytest.fixture(scope="module")

@@ -96,10 +96,10 @@ def work(connection: Connection, plan: Plan, start: int, step: int, end: int) ->
     with tempfile.TemporaryDirectory() as folder, anybit.limits(memory=MEMORY, loop_steps=LOOP_STEPS):
         os.chdir(folder)
         for index in range(start, end, step):
-            data = mutated(seeds, plan.key(index))
+            mutant = Mutant(mutated(seeds, plan.key(index)), index, Path(folder))
             for name in plan.calls(index):
                 connection.send((index, name))
-                escape = attempt(Mutant(data, index, Path(folder)), name)
+                escape = attempt(mutant, name)
                 if escape is not None:
                     connection.send(escape)
                 if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > LARGEST_RESIDENT:

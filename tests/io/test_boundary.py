@@ -181,6 +181,35 @@ def test_a_model_that_cannot_be_walked_or_called_says_why(kind):
         assert any(text in f"{f.node}: {f.text}" for f in describe(source).findings)
 
 
+@pytest.mark.parametrize(
+    ("op_type", "opset", "inputs"),
+    [("LayerNormalization", 13, []), ("Gelu", 13, []), ("Mish", 11, []), ("Upsample", 13, []), ("Scatter", 13, ["x"])],
+)
+def test_an_operator_that_its_opset_does_not_have_has_the_form_of_another_version(op_type, opset, inputs):
+    node = helper.make_node(op_type, inputs, ["y"], "node")
+    proto = model([node], {}, inputs={"x": [2, 3]}, outputs=["y"], opset=opset)
+    with pytest.raises(InvalidModelError, match="number of inputs") as error:
+        anybit.load(proto)
+    assert f"{op_type} 'node'" in str(error.value)
+    assert any(f"{op_type} 'node'" in line for line in _errors(proto))
+
+
+@pytest.mark.parametrize("opset", [-1, 0, 255])
+@pytest.mark.parametrize("op_type", ["Shape", "Expand", "Slice", "GatherND", "ConstantOfShape", "Split", "Relu"])
+def test_an_operator_without_inputs_at_an_unknown_opset_is_listed(op_type, opset):
+    proto = model([helper.make_node(op_type, [], ["y"], "node")], {}, inputs={"x": [2, 3]}, outputs=["y"])
+    proto.opset_import[0].version = opset
+    assert _errors(proto)
+    with pytest.raises(AnybitError):
+        anybit.load(proto)
+
+
+def test_an_operator_of_an_older_version_is_still_read():
+    node = helper.make_node("Upsample", ["x"], ["y"], "node", scales=[1.0, 2.0], mode="nearest")  # as of opset 7
+    proto = model([node], {}, inputs={"x": [2, 3]}, outputs=["y"], opset=13)
+    assert len(anybit.load(proto).graph) == 1
+
+
 def test_all_that_is_wrong_is_listed_at_once():
     proto = mlp()
     proto.graph.initializer.append(proto.graph.initializer[0])

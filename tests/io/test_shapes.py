@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +235,16 @@ FATAL = {
         [4],
     ),
     "Einsum of half an arrow": ([helper.make_node("Einsum", ["x", "x"], ["y"], equation="-")], {}, [2]),
+    **{
+        f"Einsum of {equation.replace('.', 'dot')!a} and {rank} axes": (
+            [helper.make_node("Einsum", ["x"], ["y"], equation=equation)],
+            {},
+            [2] * rank,
+        )
+        for equation, rank in product(
+            ("\u00e9", "1", "i1", "i>j", ".", "....", "i.j", "...i...", "......->"), (0, 1, 2)
+        )
+    },
     "LayerNormalization along an axis beyond an int": (
         [helper.make_node("LayerNormalization", ["x", "g"], ["y"], axis=1 << 31)],
         {"g": np.ones(2, np.float32)},

@@ -279,3 +279,23 @@ def test_iterables_of_batches_are_data():
     batches = [({"x": images()[k : k + 12]}, np.zeros(12)) for k in range(0, 48, 12)]
     made = anybit.quantize(residual(), iter(batches), Recipe(weights=4, activations=4))
     assert made.report.samples == 48
+
+
+@pytest.mark.parametrize(
+    ("op_type", "weights", "attributes"),
+    [
+        ("MatMul", (6, 4), {}),
+        ("Gemm", (6, 4), {}),
+        ("Conv", (4, 6, 1, 1), {}),
+        ("Conv", (4, 3, 1, 1), {"group": 2}),
+        ("ConvTranspose", (6, 4, 1, 1), {}),
+        ("ConvTranspose", (6, 2, 1, 1), {"group": 2}),
+    ],
+)
+def test_data_of_a_free_size_that_does_not_fit_the_weights_is_refused(op_type, weights, attributes):
+    image = ["H", "W"] if len(weights) > 2 else []
+    nodes = [node(op_type, ["x", "w"], "y", **attributes)]
+    constants = {"w": np.ones(weights, np.float32)}
+    source = model(nodes, constants, inputs={"x": ["N", "C", *image]}, outputs=["y"])
+    with pytest.raises(InputError, match=f"{op_type} 'y': the input does not fit the weights"):
+        anybit.quantize(source, {"x": np.ones((16, 5, *(3 for _ in image)), np.float32)})

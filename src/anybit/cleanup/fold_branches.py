@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from anybit.graph.constants import constant
 from anybit.graph.names import Names, all_values
+from anybit.graph.walk import all_nodes
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class FoldBranches(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified, names = False, Names.of_tensors(model)
-        pending = [n for n in model.graph.all_nodes() if _taken(n) is not None]
+        pending = [n for n in all_nodes(model.graph) if _taken(n) is not None]
         for node in pending:
             branch = _taken(node)
             if branch is not None and node.graph is not None and _can_stand_for(node, branch):

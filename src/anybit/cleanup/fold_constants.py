@@ -13,7 +13,7 @@ from anybit.errors import Finding, Severity
 from anybit.graph.constants import constant, is_replaceable, replace_by_constant
 from anybit.graph.editor import EditResult
 from anybit.graph.names import Names
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node
 
 _QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
@@ -44,7 +44,7 @@ class FoldConstants(ir.passes.InPlacePass):
         modified, notes = False, list[Finding]()
         names = Names.of_tensors(model)
         left = current_limits().memory
-        for node in list(graph.all_nodes()):
+        for node in list(all_nodes(graph)):
             if not all(is_replaceable(graph, o) for o in node.outputs):
                 continue
             try:

@@ -14,6 +14,7 @@ from anybit.cleanup.sizes.model import reshape_target, sizes_of
 from anybit.cleanup.sizes.symbolic import SymbolicSizes
 from anybit.graph.constants import constant, drop_unused, is_replaceable, new_initializer, replace_by_constant
 from anybit.graph.names import Names
+from anybit.graph.walk import all_nodes
 
 _ROUNDS = 8  # what becomes known by what was folded takes another one; more would make the pass slow
 _FIRST_TARGET_OPSET = 5  # before it, the target of a Reshape was an attribute
@@ -36,7 +37,7 @@ class FoldShapes(ir.passes.InPlacePass):
         for _ in range(_ROUNDS):
             sizes = sizes_of(model)
             names = Names.of_tensors(model)
-            folded = [n for n in list(model.graph.all_nodes()) if _fold(model.graph, n, sizes, names)]
+            folded = [n for n in list(all_nodes(model.graph)) if _fold(model.graph, n, sizes, names)]
             if not folded:
                 break
             FoldConstants()(model)

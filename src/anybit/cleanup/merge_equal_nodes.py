@@ -10,7 +10,7 @@ import onnx_ir as ir
 from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
-from anybit.graph.walk import subgraphs
+from anybit.graph.walk import all_nodes, subgraphs
 from anybit.ops.traits import NO_TRAITS, STANDARD
 
 _SMALL = 1024  # bytes of constants that are compared by their elements
@@ -29,7 +29,7 @@ class MergeEqualNodes(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         with Editor(model, rule="merge-equal-nodes") as edit:
             first: dict[Hashable, ir.Node] = {}
-            for node in list(model.graph.all_nodes()):
+            for node in list(all_nodes(model.graph)):
                 if not _is_comparable(node):
                     continue
                 kept = first.setdefault(_key(node), node)

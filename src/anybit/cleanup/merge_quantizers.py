@@ -15,6 +15,7 @@ from anybit.errors import Refusal
 from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
+from anybit.graph.walk import all_nodes
 from anybit.grid import Grid
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import call_of, is_call, operator_of
@@ -43,7 +44,7 @@ class MergeQuantizers(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         with Editor(model, rule="merge-quantizers") as edit:
-            nodes = [n for n in model.graph.all_nodes() if is_call(n, *QUANTIZERS) and len(n.outputs) == 1]
+            nodes = [n for n in all_nodes(model.graph) if is_call(n, *QUANTIZERS) and len(n.outputs) == 1]
             infer_missing(model, [n.inputs[0] for n in nodes if _follows_its_like(n)])
             known: dict[ir.Node, _Key] = {}
             first: dict[_Key, ir.Value] = {}

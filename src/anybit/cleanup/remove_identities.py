@@ -11,6 +11,7 @@ import onnx_ir as ir
 from anybit.arrays import Array
 from anybit.graph.bypass import bypass
 from anybit.graph.constants import constant
+from anybit.graph.walk import all_nodes
 from anybit.ops.zero_sign import is_negative_zero, tensors_of_told_zeros
 
 _FIRST_INFERENCE_ONLY_DROPOUT = 12  # before it, Dropout had no training mode
@@ -32,7 +33,7 @@ class RemoveIdentities(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         opset = model.opset_imports.get("", 1)
         modified, told = False, tensors_of_told_zeros(model)
-        for node in list(model.graph.all_nodes()):
+        for node in list(all_nodes(model.graph)):
             position = _same_input(node, opset) if node.domain == "" else None
             if position is not None and node.outputs[0] in told and _changes_zeros(node, 1 - position):
                 continue

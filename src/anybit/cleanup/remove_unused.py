@@ -9,7 +9,7 @@ from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPa
 
 from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.names import all_values
-from anybit.graph.walk import subgraphs
+from anybit.graph.walk import all_nodes, subgraphs
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ def _only_named(graph: ir.Graph) -> list[ir.Value]:
 
 def _remove_dead(graph: ir.Graph | ir.Function) -> bool:
     """Removes nodes whose outputs nothing reads, and then those before them; in any order of the nodes."""
-    pending = list(graph.all_nodes())
+    pending = list(all_nodes(graph))
     modified = False
     while pending:
         node = pending.pop()
         if node.graph is None or any(o.uses() or o.is_graph_output() for o in node.outputs):
             continue
         # onnx-ir leaves what the subgraphs of a removed node capture as used, and these nodes in their graphs.
-        inner = [node, *(n for g in subgraphs(node) for n in g.all_nodes())]
+        inner = [node, *(n for g in subgraphs(node) for n in all_nodes(g))]
         pending += [p for n in inner for v in n.inputs if v is not None and (p := v.producer()) is not None]
         for one in inner[1:]:
             one.resize_inputs(0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.graph.order import sort
+from anybit.graph.walk import all_nodes
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class SortNodes(ir.passes.InPlacePass):
         """
         modified = False
         for graph in (model.graph, *(f.graph for f in model.functions.values())):
-            before = list(graph.all_nodes())
+            before = list(all_nodes(graph))
             sort(graph)
-            modified |= before != list(graph.all_nodes())
+            modified |= before != list(all_nodes(graph))
         return ir.passes.PassResult(model, modified)

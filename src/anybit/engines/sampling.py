@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -79,7 +80,7 @@ def near_zero(inputs: Mapping[str, npt.NDArray[Any]], *, seed: int = 0) -> dict[
 
 def finite(numbers: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """The numbers in a float type; those beyond it become its largest number."""
-    limits = np.finfo(dtype)
+    limits = ml_dtypes.finfo(dtype)
     return np.clip(numbers, float(limits.min), float(limits.max)).astype(dtype)
 
 
@@ -122,9 +123,9 @@ def _draw(
         lo, hi = (float(np.clip(b, -_LARGEST, _LARGEST)) for b in (stated.lo.min(), stated.hi.max()))
         numbers = within_stated_format(generator.uniform(lo, hi, shape), value)
         return finite(numbers, dtype) if dtype.kind == "f" else numbers.astype(dtype)
-    if dtype.kind == "f":
+    if value.dtype is not None and value.dtype.is_floating_point():
         return finite(_floats(value, shape, generator, opset_imports), dtype)
-    if dtype.kind in "iu":
+    if value.dtype is not None and value.dtype.is_integer():
         lo, hi = _limits(value, dtype)
         return generator.integers(lo, hi, shape).astype(dtype)
     if dtype.kind == "b":
@@ -189,5 +190,5 @@ def _limits(value: ir.Value, dtype: np.dtype[Any]) -> tuple[int, int]:
             return 0, int(table.shape[axis])
     if dtype.itemsize > _BYTES:
         return 0, 2
-    limits = np.iinfo(dtype)
+    limits = ml_dtypes.iinfo(dtype)
     return int(limits.min), int(limits.max) + 1

@@ -13,7 +13,7 @@ from anybit.arrays import Array
 from anybit.errors import Finding, InvalidModelError, Refusal, Severity
 from anybit.graph.builder import NodeBuilder
 from anybit.graph.origins import Origins
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 
 _BROADCASTING_OPSET = 7  # from here on arithmetic broadcasts like numpy
 
@@ -106,7 +106,7 @@ class Editor(NodeBuilder):
 
     def nodes(self, *op_types: str) -> list[ir.Node]:
         """The standard nodes of these types, in all graphs, in order."""
-        return [n for n in self.model.graph.all_nodes() if n.domain == "" and n.op_type in op_types]
+        return [n for n in all_nodes(self.model.graph) if n.domain == "" and n.op_type in op_types]
 
     def require_broadcasting(self, nodes: Sequence[ir.Node]) -> None:
         """Raises, if there are nodes to rewrite, where the model's opset has no arithmetic that broadcasts.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import onnx_ir as ir
 
 from anybit.errors import UsageError
+from anybit.graph.walk import all_graphs
 
 
 class Names:
@@ -35,7 +36,7 @@ class Names:
 
 def all_values(graph: ir.Graph) -> Iterator[ir.Value]:
     """Every tensor that the graph or one of its subgraphs defines."""
-    for inner in (graph, *graph.subgraphs()):
+    for inner in all_graphs(graph):
         yield from inner.inputs
         yield from (v for v in inner.initializers.values() if not v.is_graph_input())
         for node in inner:

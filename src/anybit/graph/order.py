@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from anybit.errors import InvalidModelError
-from anybit.graph.walk import is_undefined, label, reads
+from anybit.graph.walk import all_graphs, all_nodes, is_undefined, label, reads
 
 
 def read_too_early(graph: ir.Graph) -> list[tuple[ir.Node, ir.Value]]:
@@ -37,11 +37,11 @@ def refuse_undefined(graph: ir.Graph) -> None:
     Raises:
         InvalidModelError: With the node that reads it, or the output that it is.
     """
-    for node in graph.all_nodes():
+    for node in all_nodes(graph):
         for value in node.inputs:
             if value is not None and is_undefined(value):
                 raise InvalidModelError(f"input '{value.name}' comes from nowhere", node=label(node))
-    for part in (graph, *graph.subgraphs()):
+    for part in all_graphs(graph):
         for value in part.outputs:
             if is_undefined(value):
                 raise InvalidModelError("a graph output comes from nowhere", node=f"output '{value.name}'")
@@ -49,7 +49,7 @@ def refuse_undefined(graph: ir.Graph) -> None:
 
 def cycle_of(graph: ir.Graph) -> list[ir.Node]:
     """Nodes that each read what the one before makes, the first what the last makes; empty if there are none."""
-    for part in (graph, *graph.subgraphs()):
+    for part in all_graphs(graph):
         before = _before(part)
         left = _not_sortable(before)
         if left:

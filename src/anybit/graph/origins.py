@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from anybit.graph.walk import all_nodes
+
 _Place = tuple[ir.Graph | ir.Function | None, str]
 
 
@@ -33,7 +35,7 @@ class Origins:
     def __init__(self, model: ir.Model) -> None:
         self._model = model
         self._stated: dict[ir.Node, list[ir.Node]] = {}
-        nodes = list(model.graph.all_nodes())
+        nodes = list(all_nodes(model.graph))
         self._old = {n: _trace(n) for n in nodes} if any(n.metadata_props or n.doc_string for n in nodes) else {}
 
     def state(self, made: Iterable[ir.Node], old: ir.Node) -> None:
@@ -74,7 +76,7 @@ class _Heirs:
         replaced: Mapping[ir.Value, ir.Value],
     ) -> None:
         self._old, self._stated, self._replaced = old, stated, replaced
-        self._present = set(model.graph.all_nodes())
+        self._present = set(all_nodes(model.graph))
         self._makers: dict[_Place, ir.Node] = {(n.graph, o.name): n for n in self._present for o in n.outputs if o.name}
         places = {place for trace in old.values() for place in trace.places}
         self._settled = {n for nodes in stated.values() for n in nodes}

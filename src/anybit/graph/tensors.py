@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import onnx_ir as ir
 
-from anybit.graph.walk import label
+from anybit.graph.walk import all_graphs, all_nodes, label
 
 Change = Callable[[str, ir.TensorProtocol], ir.TensorProtocol]
 """What stands for a tensor, given how messages name it; the tensor itself where it stays."""
@@ -21,13 +21,13 @@ def replace_tensors(model: ir.Model, change: Change) -> None:
         _replace_attributes(function.attributes, f"function '{function.name}'", change)
     for graph in (model.graph, *(f.graph for f in functions), *(g for a in defaults for g in _graphs_of(a))):
         replace_initializers(graph, change)
-        for node in graph.all_nodes():
+        for node in all_nodes(graph):
             _replace_attributes(node.attributes, label(node), change)
 
 
 def replace_initializers(graph: ir.Graph, change: Change) -> None:
     """Applies `change` to the initializers of a graph and of those inside its nodes, in place."""
-    for inner in (graph, *graph.subgraphs()):
+    for inner in all_graphs(graph):
         for value in inner.initializers.values():
             if value.const_value is not None:
                 value.const_value = change(f"initializer '{value.name}'", value.const_value)

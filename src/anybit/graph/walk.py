@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 _OPERATOR = "anybit/operator"  # key of a node's `meta`
+_GRAPH, _GRAPHS = ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS
 _NUMBERS = frozenset(int(t) for t in ir.DataType)
 
 
@@ -79,10 +80,25 @@ def shape_of(value: ir.Value) -> tuple[int | None, ...] | None:
 
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
     """The graphs that are attributes of the node."""
-    for attribute in node.attributes.values():
-        if attribute.is_ref():
-            continue
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
+    for attribute in node.attributes.data.values():
+        kind = attribute.type
+        if kind in (_GRAPH, _GRAPHS) and not attribute.is_ref():
+            yield from (attribute.as_graph(),) if kind == _GRAPH else attribute.as_graphs()
+
+
+def all_nodes(graph: ir.Graph | ir.Function) -> Iterator[ir.Node]:
+    """The nodes of a graph, each followed by those of the graphs inside it; several times as fast as onnx-ir's own."""
+    for node in graph:
+        yield node
+        if node.attributes.data:
+            for inner in subgraphs(node):
+                yield from all_nodes(inner)
+
+
+def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
+    """The graph and those inside its nodes."""
+    yield graph
+    for node in graph:
+        if node.attributes.data:
+            for inner in subgraphs(node):
+                yield from all_graphs(inner)

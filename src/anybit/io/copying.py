@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from anybit.graph.walk import all_graphs
 from anybit.io.repair.normalize import ORDER, REPAIRS, note_order, repairs, sort_graphs
 
 
@@ -24,7 +25,7 @@ def copied(source: ir.Model) -> ir.Model | None:
 def _copied_in_order(source: ir.Model) -> ir.Model | None:
     """A sorted copy; the nodes of the source are sorted for as long as it takes, and then as they were."""
     tops = [source.graph, *(f.graph for f in source.functions.values())]
-    graphs = [graph for top in tops for graph in (top, *top.subgraphs())]
+    graphs = [graph for top in tops for graph in all_graphs(top)]
     nodes = [list(graph) for graph in graphs]
     try:
         early = sort_graphs(source)

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from anybit.errors import Finding, Severity, UsageError
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.io.opset import NEWEST
 from anybit.io.shapes import infer_shapes
 from anybit.ops.calls import findings_of, operator_of
@@ -115,13 +115,13 @@ def embedded(model: ir.Model) -> frozenset[ir.OperatorIdentifier]:
         rest = inlined(rest)
     except (*INLINING_ERRORS, RuntimeError):  # RuntimeError: it cannot be copied
         return frozenset()
-    for node in rest.graph.all_nodes():
+    for node in all_nodes(rest.graph):
         key = node.op_identifier()
         if key in halves and not _fits(node, rest.opset_imports, half=halves[key]):
             del halves[key]
     helpers = {k for key in halves for k in _contents_of(model, key, half=halves[key])} - halves.keys()
     kept = [f for key, f in model.functions.items() if key not in halves and key not in helpers]
-    needed = {n.op_identifier() for graph in (model.graph, *kept) for n in graph.all_nodes()}
+    needed = {n.op_identifier() for graph in (model.graph, *kept) for n in all_nodes(graph)}
     return frozenset(halves.keys() | (helpers - needed))
 
 
@@ -252,7 +252,7 @@ def _wrap_for_float16(body: onnx.FunctionProto) -> None:
 def _calls(
     graph: ir.Graph | ir.Function, imports: dict[str, int], model: ir.Model
 ) -> Iterator[tuple[ir.Node, Operator]]:
-    for node in graph.all_nodes():
+    for node in all_nodes(graph):
         operator = None if node.op_identifier() in model.functions else operator_of(node, imports)
         if operator is not None:
             yield node, operator
@@ -260,7 +260,7 @@ def _calls(
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
     for graph in (model.graph, *model.functions.values()):
-        yield from graph.all_nodes()
+        yield from all_nodes(graph)
 
 
 def _is_plain(mode: ir.Attr) -> bool:

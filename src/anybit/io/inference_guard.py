@@ -6,6 +6,7 @@ copy of the model that inference is given, where a covered node is one that it d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +17,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 from onnx.defs import OpSchema
 from onnx.shape_inference import InferenceContext
 
-from anybit.ops.standard_schemas import standard_schema
+from anybit.ops.standard_schemas import newest_opset, standard_schema
 
 _DOMAIN = "anybit.inference"
 _UNKNOWN = "Unknown"
@@ -28,6 +29,8 @@ _UNTYPED = frozenset(("DictVectorizer", "LabelEncoder", "TreeEnsemble"))  # of a
 # The input that must have no negative size; the shape, of which Expand made an axis for each element before version 13.
 _NEEDS = {"Slice": (0, _NOT_NEGATIVE), "GatherND": (1, _NOT_NEGATIVE), "Expand": (1, _NOT_LONG)}
 _MOST_AXES = 1 << 10
+_TERM = rb"[A-Za-z ]*(\.\.\.[A-Za-z ]*)?"
+_EQUATION = re.compile(_TERM + rb"((,|->)" + _TERM + rb")*")
 # What propagates data makes a dimension for each element of a vector of known length.
 _PROPAGATES = frozenset(
     "Add Cast Concat Div Gather MeanVarianceNormalization Mul Size Slice Squeeze Sub Unsqueeze".split()
@@ -92,7 +95,7 @@ def _guard_lengths(graph: GraphProto | FunctionProto, short: Container[str], whe
         for body in bodies(node):
             covered |= _guard_lengths(body, short, f"{where}:{position}")
         kind = node.op_type if not node.domain and node.output else ""
-        if (kind == "Shape" and node.input[0] in short) or (
+        if (kind == "Shape" and all(n in short for n in node.input[:1])) or (
             kind in _SAME_ELEMENTS and counts.issuperset(node.input[:1])
         ):
             counts.update(node.output)
@@ -161,7 +164,7 @@ def _guard(nodes: Any, constants: set[str], version: int, where: str) -> bool:
             changed = True
         elif _makes_vector(node, vectors):
             vectors.update(node.output)
-        elif node.op_type in _NEEDS:
+        elif node.op_type in _NEEDS and _NEEDS[node.op_type][0] < len(node.input):
             index, op_type = _NEEDS[node.op_type]
             places.append(_Place(position, [index], op_type, _MOST_AXES))
     for place in reversed(places):
@@ -202,7 +205,7 @@ def _lacks_inputs(node: NodeProto, version: int) -> bool:
 @cache
 def _needed(op_type: str, version: int) -> tuple[int, frozenset[int]]:
     """The least number of inputs of a standard operator, and which may not be left out."""
-    schema = standard_schema(op_type, version)
+    schema = standard_schema(op_type, min(version, newest_opset()))  # onnx takes newer ones for the newest
     if schema is None:
         return 0, frozenset()
     single = OpSchema.FormalParameterOption.Single
@@ -214,9 +217,9 @@ def _integer(node: NodeProto, name: str, default: int) -> int:
 
 
 def _einsum(node: NodeProto) -> bool:
-    """A hyphen that is no arrow: inference never returns."""
+    """Anything but terms of letters and at most one ellipsis: inference never returns."""
     equation = next((a.s for a in node.attribute if a.name == "equation"), b"")
-    return b"-" in equation.replace(b"->", b"")
+    return _EQUATION.fullmatch(equation) is None
 
 
 def _layer_normalization(node: NodeProto) -> bool:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from anybit.errors import UnsupportedError, UsageError
 from anybit.graph.names import Names, all_values
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.io.opset_adapters import ADAPTERS, Site
 from anybit.io.shapes import infer_shapes
 from anybit.ops.standard_schemas import newest_opset, standard_schema
@@ -89,7 +89,7 @@ def _check_versions(old: int, new: int) -> None:
 
 
 def _standard_nodes(graph: ir.Graph | ir.Function, model: ir.Model) -> Iterator[ir.Node]:
-    for node in list(graph.all_nodes()):
+    for node in list(all_nodes(graph)):
         if node.domain == "" and node.op_identifier() not in model.functions:
             yield node
 

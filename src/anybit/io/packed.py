@@ -17,6 +17,7 @@ from anybit.arrays import Array
 from anybit.errors import UsageError
 from anybit.graph.constants import constant, new_initializer
 from anybit.graph.names import Names
+from anybit.graph.walk import all_nodes
 
 PACKED = "anybit/packed"
 """Key of the metadata of a node that makes packed weights; what it says is checked by the nodes themselves."""
@@ -66,7 +67,7 @@ class Packer:
     def __init__(self, model: ir.Model) -> None:
         self._model = model
         self._names = Names.of_tensors(model)
-        self._node_names = Names({n.name for n in model.graph.all_nodes() if n.name})
+        self._node_names = Names({n.name for n in all_nodes(model.graph) if n.name})
         self._first: dict[ir.Graph, ir.Node] = {}
 
     def write(self, old: ir.Value, integers: Array, scale: ir.Value, zero_point: ir.Value | None) -> None:
@@ -118,7 +119,7 @@ class Packer:
 
 def unpack(model: ir.Model) -> None:
     """Makes initializers of packed weights, in place; nodes that only look like it stay."""
-    for node in list(model.graph.all_nodes()):
+    for node in list(all_nodes(model.graph)):
         if PACKED not in node.metadata_props or not isinstance(node.graph, ir.Graph):
             continue
         packed = _read(node)

@@ -24,7 +24,7 @@ from onnx import TensorProto
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
-from anybit.graph.walk import numbered_type
+from anybit.graph.walk import all_nodes, numbered_type
 from anybit.io.inference_guard import LONGEST_VECTOR, bodies, cover, guard, guard_lengths, own_nodes
 from anybit.ops.schemas import register_schemas
 
@@ -251,7 +251,7 @@ def _settle(model: ir.Model, derived: _Types) -> Inference:
 def _behind_unknown(model: ir.Model) -> set[ir.Value]:
     """What depends on an operator that onnx does not know."""
     found = set[ir.Value]()
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         known = not node.domain or node.op_identifier() in model.functions or onnx.defs.has(node.op_type, node.domain)
         if not known or any(v in found for v in node.inputs):
             found.update(node.outputs)
@@ -260,7 +260,7 @@ def _behind_unknown(model: ir.Model) -> set[ir.Value]:
 
 def _inner_values(graph: ir.Graph) -> Iterator[ir.Value]:
     """What nodes make, and the inputs of subgraphs."""
-    for node in graph.all_nodes():
+    for node in all_nodes(graph):
         yield from node.outputs
     for inner in graph.subgraphs():
         yield from inner.inputs

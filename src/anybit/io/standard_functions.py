@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
+from anybit.graph.walk import all_nodes
 from anybit.io.opset import convert_in_place
 from anybit.io.shapes import infer_shapes
 from anybit.ops.standard_schemas import standard_schema
@@ -28,7 +29,7 @@ def decompose(model: ir.Model, wanted: Callable[[ir.Node], bool]) -> None:
         UnsupportedError: A function cannot be brought to the opset of the model.
     """
     for _ in range(_DEPTH):
-        nodes = [n for n in model.graph.all_nodes() if n.domain == "" and wanted(n)]
+        nodes = [n for n in all_nodes(model.graph) if n.domain == "" and wanted(n)]
         if not sum(_call(model, node, k) for k, node in enumerate(nodes)):
             return
         convert_in_place(model, model.opset_imports[""])

@@ -7,11 +7,13 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 import onnx_ir as ir
 
 from anybit.errors import Finding, InvalidModelError, Severity
+from anybit.graph.walk import all_nodes
 from anybit.ops.calls import findings_of, form_findings, operator_of
 from anybit.ops.standard.checks.registry import findings_of_standard, form_findings_of_standard
 from anybit.ops.standard.checks.signature import ELEMENT_TYPES
 
 _COVERED = "broken"
+_HOLD_GRAPHS = (int(ir.AttributeType.GRAPH), int(ir.AttributeType.GRAPHS))
 
 
 def findings_of_node(node: ir.Node, opset_imports: Mapping[str, int]) -> Iterable[Finding]:
@@ -25,12 +27,13 @@ def broken_calls(model: ir.Model) -> Iterator[tuple[ir.Node, Finding]]:
 
     All that `load` returns is without them, and what reads nodes takes that for granted.
     """
-    roots = [(model.graph, model.opset_imports), *((f.graph, f.opset_imports) for f in model.functions.values())]
+    functions = model.functions
+    roots = [(model.graph, model.opset_imports), *((f.graph, f.opset_imports) for f in functions.values())]
     for root, imports in roots:
         sound = set[Hashable]()  # calls of one form need one look
-        for node in root.all_nodes():
+        for node in all_nodes(root):
             form = _form(node)
-            if form in sound or node.op_identifier() in model.functions:
+            if form in sound or (functions and node.op_identifier() in functions):
                 continue
             findings = list(_form_findings(node, imports))
             yield from ((node, finding) for finding in findings)
@@ -53,7 +56,7 @@ def cover_broken(model: ir.Model) -> None:
     Args:
         model: Model without model-local functions, whose shapes are inferred.
     """
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         if any(f.severity is Severity.ERROR for f in findings_of_node(node, model.opset_imports)):
             _cover(node)
             model.opset_imports[_COVERED] = 1
@@ -67,10 +70,11 @@ def _cover(node: ir.Node) -> None:
 def _form(node: ir.Node) -> Hashable:
     """What decides whether inputs, outputs and attributes are as they should be; the node itself if that is more."""
     kinds: list[Hashable] = []
-    for name, attribute in node.attributes.items() if node.attributes else ():
-        if attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+    for name, attribute in node.attributes.data.items():
+        kind, value = int(attribute.type), attribute.value
+        if kind in _HOLD_GRAPHS:
             return node
-        kinds.append((name, attribute.type, attribute.value if name in ELEMENT_TYPES else type(attribute.value)))
+        kinds.append((name, kind, value if name in ELEMENT_TYPES else type(value)))
     missing = tuple([value is None for value in node.inputs])
     return node.domain, node.op_type, len(node.outputs), missing, tuple(kinds)
 
@@ -89,7 +93,7 @@ def refuse_broken(model: ir.Model) -> None:
     Raises:
         InvalidModelError: With the node, what is there and what should be.
     """
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         for finding in findings_of_node(node, model.opset_imports):
             if finding.severity is Severity.ERROR:
                 raise error_of(finding)

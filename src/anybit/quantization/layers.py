@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from anybit.arrays import Array
+from anybit.errors import InputError
 from anybit.graph.constants import constant
 from anybit.graph.walk import label
 from anybit.ops.standard.windows import Windows
@@ -116,7 +117,7 @@ def _conv(node: ir.Node) -> Layer | None:
         padding = windows.padding(x.shape[2:])
         padded = np.pad(x, [(0, 0), (0, 0), *padding]) if any(map(any, padding)) else x
         chosen = _spread(windows.output, every, offset)
-        per_group = x.shape[1] // groups
+        per_group = _channels_of_a_group(node, x, groups)
         seen = [padded[(..., *tap)][(..., *chosen)] for _, tap in windows.taps()]
         positions = seen[0].shape[2:]
         result = np.empty((groups, per_group, len(seen), len(x), *positions), x.dtype)
@@ -136,6 +137,17 @@ def _conv(node: ir.Node) -> Layer | None:
         channels=np.arange(outputs).reshape(groups, -1),
         rows=rows,
     )
+
+
+def _channels_of_a_group(node: ir.Node, x: Array, groups: int) -> int:
+    if x.shape[1] % groups:
+        raise misfit(node, f"{x.shape[1]} channels", f"a multiple of {groups}")
+    return x.shape[1] // groups
+
+
+def misfit(node: ir.Node, got: str, expected: str) -> InputError:
+    """The error that the data of a layer are not those of its weights."""
+    return InputError("the input does not fit the weights", node=label(node), got=got, expected=expected)
 
 
 def _spread(sizes: Sequence[int], every: int, offset: int) -> tuple[slice, ...]:
@@ -159,8 +171,9 @@ def _conv_transpose(node: ir.Node) -> Layer | None:
     taps = int(np.prod(shape[2:]))
 
     def rows(x: Array, every: int, offset: int) -> Array:
-        flat = x[(..., *_spread(x.shape[2:], every, offset))].reshape(len(x), groups, x.shape[1] // groups, -1)
-        return flat.transpose(1, 2, 0, 3).reshape(groups, x.shape[1] // groups, -1)
+        per_group = _channels_of_a_group(node, x, groups)
+        flat = x[(..., *_spread(x.shape[2:], every, offset))].reshape(len(x), groups, per_group, -1)
+        return flat.transpose(1, 2, 0, 3).reshape(groups, per_group, -1)
 
     channels = np.arange(groups * shape[1]).reshape(groups, shape[1])
     return Layer(

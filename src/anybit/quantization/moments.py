@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.arrays import Array
-from anybit.quantization.layers import Layer
+from anybit.quantization.layers import Layer, misfit
 
 Float64s = npt.NDArray[np.float64]
 
@@ -52,10 +52,16 @@ class Moments:
         return cls(np.zeros(square), np.zeros(square), a, b, c, d, e)
 
     def add(self, layer: Layer, quantized: Array, floats: Array, *, every: int, offset: int = 0) -> None:
-        """Adds what a layer reads of a block: some rows to the products, all rows to the means."""
+        """Adds what a layer reads of a block: some rows to the products, all rows to the means.
+
+        Raises:
+            InputError: It does not fit the weights.
+        """
         if layer.rows is None:
             return
         xq = np.asarray(layer.rows(quantized, every, offset), np.float32)
+        if xq.shape[1] != self.origin.shape[1]:
+            raise misfit(layer.node, f"{xq.shape[1]} numbers", f"{self.origin.shape[1]}, as a row of the weights has")
         if not self.rows and xq.shape[2]:
             self.origin = xq.mean(axis=2, dtype=np.float64).astype(np.float32).astype(np.float64)
         origin = self.origin.astype(np.float32)[:, :, None]

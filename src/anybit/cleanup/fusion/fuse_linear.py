@@ -14,7 +14,7 @@ from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
-from anybit.graph.walk import shape_of
+from anybit.graph.walk import all_nodes, shape_of
 
 _LINEAR = ("Conv", "ConvTranspose", "Gemm")
 _SCALING = ("Add", "BatchNormalization", "Mul")
@@ -35,7 +35,7 @@ class FuseLinear(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         with Editor(model, rule="fuse-linear") as edit:
             nodes = edit.nodes(*_SCALING)
-            quantizer = next((n for n in model.graph.all_nodes() if n.domain != "" or n.op_type in _QUANTIZING), None)
+            quantizer = next((n for n in all_nodes(model.graph) if n.domain != "" or n.op_type in _QUANTIZING), None)
             if quantizer is not None and nodes:
                 refusal = Refusal(problem="the model is quantised", got=quantizer.op_type, expected="a float model")
                 edit.leave(nodes[0], refusal)

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from anybit.errors import AnybitError, Finding, Severity
 from anybit.graph.annotations import annotated_layout, annotated_number_format, annotated_sparsity
 from anybit.graph.constants import constant
-from anybit.graph.walk import element_name
+from anybit.graph.walk import all_graphs, element_name
 from anybit.io.repair.lost_annotations import LOST_ANNOTATIONS
 from anybit.number_formats import FLOAT32, IntFormat, NumberFormat, ScaledIntFormat
 
@@ -28,7 +28,7 @@ _BINARY = IntFormat(1, signed=False)
 def annotation_findings(model: ir.Model) -> Iterator[Finding]:
     """What is wrong with the annotations of a loaded model, those of tensors in subgraphs included."""
     yield from model.meta.get(LOST_ANNOTATIONS, ())
-    for graph in (model.graph, *model.graph.subgraphs()):
+    for graph in all_graphs(model.graph):
         outputs = (o for node in graph for o in node.outputs)
         for value in dict.fromkeys((*graph.inputs, *graph.initializers.values(), *outputs)):
             yield from _value(value)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from anybit.errors import Finding, Severity
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.io.checks.annotations import annotation_findings
 from anybit.io.checks.structure import opset_finding, structure_findings
 from anybit.io.functions import INLINING_ERRORS
@@ -64,12 +64,12 @@ def findings_of_model(model: ir.Model) -> Iterator[Finding]:
     yield from structure_findings(model)
     for graph in (model.graph, *(f.graph for f in model.functions.values())):
         yield from _node_names(graph)
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         yield from _node(node, model.opset_imports, functions)
     inside = [
         finding
         for function in model.functions.values()
-        for node in function.all_nodes()
+        for node in all_nodes(function)
         for finding in _node(node, {**model.opset_imports, **function.opset_imports}, functions)
     ]
     yield from (*inside, *_called(model, inside))
@@ -83,13 +83,13 @@ def _called(model: ir.Model, known: Iterable[Finding]) -> Iterator[Finding]:
         return
     try:
         copy = model.clone()
-        own = set(copy.graph.all_nodes())
+        own = set(all_nodes(copy.graph))
         InlinePass()(copy)
     except (*INLINING_ERRORS, RuntimeError):
         return  # a tensor that nothing makes, or a function that cannot be inlined
     infer_shapes(copy, data_propagation=True)
     told = {replace(f, node="") for f in known}
-    for node in copy.graph.all_nodes():
+    for node in all_nodes(copy.graph):
         found = () if node in own else _node(node, copy.opset_imports, ())
         yield from (f for f in found if replace(f, node="") not in told)
 

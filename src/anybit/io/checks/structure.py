@@ -13,7 +13,7 @@ import onnx_ir as ir
 from anybit.budget import current_limits
 from anybit.errors import Finding
 from anybit.graph.order import cycle_of
-from anybit.graph.walk import is_undefined, label
+from anybit.graph.walk import all_nodes, is_undefined, label
 from anybit.io.checks.protobuf import nameless, repeated, tensor_name
 from anybit.ops.standard_schemas import newest_opset
 
@@ -82,7 +82,7 @@ class _Walk:
         for node in graph:
             if not seen.issuperset(node.inputs):
                 yield from self._unseen(node)
-            if node.attributes:
+            if node.attributes.data:
                 yield from self._inside(node)
             if functions and (function := functions.get(node.op_identifier())) is not None:
                 yield from _misfit(node, function)
@@ -103,7 +103,7 @@ class _Walk:
                 self._unsorted = True
 
     def _inside(self, node: ir.Node) -> Iterator[Finding]:
-        for attribute in node.attributes.values():
+        for attribute in node.attributes.data.values():
             if attribute.is_ref():
                 yield from self._reference(attribute, label(node))
             elif attribute.type in _GRAPHS:
@@ -151,12 +151,12 @@ def size_findings(model: ir.Model) -> Iterator[Finding]:
     sizes: dict[ir.OperatorIdentifier, int] = {}
 
     def size(root: ir.Graph) -> int:
-        return sum(1 if (key := n.op_identifier()) not in model.functions else sizes[key] for n in root.all_nodes())
+        return sum(1 if (key := n.op_identifier()) not in model.functions else sizes[key] for n in all_nodes(root))
 
     waiting = list(model.functions)
     while waiting:
         key = waiting[-1]
-        needed = {n.op_identifier() for n in model.functions[key].all_nodes()} & model.functions.keys() - sizes.keys()
+        needed = {n.op_identifier() for n in all_nodes(model.functions[key])} & model.functions.keys() - sizes.keys()
         if needed:
             waiting += needed
             continue
@@ -176,7 +176,7 @@ def size_findings(model: ir.Model) -> Iterator[Finding]:
 def _recursion(model: ir.Model) -> Iterator[Finding]:
     """Functions that call themselves, at once or by others."""
     called = {
-        key: {n.op_identifier() for n in f.all_nodes()} & model.functions.keys() for key, f in model.functions.items()
+        key: {n.op_identifier() for n in all_nodes(f)} & model.functions.keys() for key, f in model.functions.items()
     }
     done = set[ir.OperatorIdentifier]()
     for start in called:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import onnx_ir as ir
 
+from anybit.graph.walk import all_graphs, all_nodes
+
 # What exporters call every free dimension, whatever its size; with a number behind it as in unk__1.
 _PLACEHOLDER = re.compile(
     r"(none|null|nan|unk|unknown|undefined|dyn|dynamic|any|free|var|variable)?[\W\d_]*", re.IGNORECASE
@@ -45,7 +47,7 @@ def repair_dimensions(model: ir.Model, record: Callable[[str, str], None]) -> No
 
 def _values(model: ir.Model) -> Iterator[ir.Value]:
     for graph in (model.graph, *(f.graph for f in model.functions.values())):
-        for part in (graph, *graph.subgraphs()):
+        for part in all_graphs(graph):
             yield from part.inputs
             for node in part:
                 yield from node.outputs
@@ -53,7 +55,7 @@ def _values(model: ir.Model) -> Iterator[ir.Value]:
 
 def _type_attributes(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Attr]]:
     for graph in (model.graph, *(f.graph for f in model.functions.values())):
-        for node in graph.all_nodes():
+        for node in all_nodes(graph):
             kinds = (a for a in node.attributes.values() if a.type == ir.AttributeType.TYPE_PROTO and not a.is_ref())
             yield from ((node, kind) for kind in kinds)
 

@@ -15,7 +15,7 @@ from anybit.errors import Finding, InvalidModelError, Severity, UsageError
 from anybit.graph.constants import constant, new_initializer
 from anybit.graph.names import Names
 from anybit.graph.order import read_too_early, sort
-from anybit.graph.walk import label
+from anybit.graph.walk import all_graphs, all_nodes, label
 from anybit.io.functions import drop_embedded
 from anybit.io.packed import unpack
 from anybit.io.repair.defaults import read_defaults
@@ -117,10 +117,10 @@ def normalize(model: ir.Model, *, overridable: bool | None = None) -> ir.Model:
         done[rule] = Repair(rule, text if known is None else known.text, 1 if known is None else known.count + 1)
 
     drop_embedded(model)
-    everything = [n for graph in (model.graph, *model.functions.values()) for n in graph.all_nodes()]
+    everything = [n for graph in (model.graph, *model.functions.values()) for n in all_nodes(graph)]
     # A call of a model-local function means what the function says, whatever its name.
     nodes = [n for n in everything if n.op_identifier() not in model.functions]
-    own = sum(n.op_identifier() not in model.functions for n in model.graph.all_nodes())
+    own = sum(n.op_identifier() not in model.functions for n in all_nodes(model.graph))
     _name_graph(model, record)
     _domains(model, nodes, {domain for domain, _, _ in model.functions}, record)
     _opset_imports(model, everything, nodes, record)
@@ -175,7 +175,7 @@ def _domains(model: ir.Model, nodes: Sequence[ir.Node], called: set[str], record
 def _drop_undefined(model: ir.Model, everything: Sequence[ir.Node], record: _Record) -> None:
     """A stated element type of UNDEFINED says nothing."""
     roots = (model.graph, *(f.graph for f in model.functions.values()))
-    inputs = [v for root in roots for graph in (root, *root.subgraphs()) for v in graph.inputs]
+    inputs = [v for root in roots for graph in all_graphs(root) for v in graph.inputs]
     for value in (*inputs, *(o for node in everything for o in node.outputs)):
         if value.dtype == ir.DataType.UNDEFINED:
             value.type = None

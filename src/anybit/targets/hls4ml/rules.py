@@ -154,7 +154,7 @@ def leaky_relu(node: ir.Node, model: ir.Model) -> Findings:
     slope = node.attributes.get_float("alpha", 0.01)
     scaled = abs(slope) * 2.0 ** (_SLOPE_BITS - np.frexp(slope)[1])
     if scaled != np.rint(scaled) or not 0 <= slope <= 1:
-        near = f"{round(slope * 128) / 128:g}"
+        near = f"{np.rint(np.clip(np.nan_to_num(slope), 0, 1) * 2**_SLOPE_BITS) / 2**_SLOPE_BITS:g}"
         yield _finding("slope", node, "slope", got=f"{slope:g}", expected=f"at most {_SLOPE_BITS} bits, such as {near}")
 
 

@@ -189,6 +189,27 @@ def _matrices() -> Iterator[Variant]:
         ((a, signed(5), unsigned(), signed(5)), "zero-point-shape"),
     ):
         yield Variant("MatMulInteger", inputs, rule=rule)
+    for shapes, rule in (
+        (((3, 5), (4, 7)), "operand-shape"),
+        (((2, 2, 255), (2, 3)), "operand-shape"),
+        (((4,), (5,)), "operand-shape"),
+        (((2, 3, 5), (3, 5, 7)), "operand-shape"),
+        (((), (5,)), "operand-shape"),
+    ):
+        for dtype in (np.float32, np.int64):
+            yield Variant("MatMul", tuple(np.ones(s, dtype) for s in shapes), rule=rule)
+    for shapes, attributes, rule in (
+        (((3, 5), (4, 7)), {}, "operand-shape"),
+        (((3, 5), (5, 7)), {"transA": 1}, "operand-shape"),
+        (((3, 5), (5, 7)), {"transB": 1}, "operand-shape"),
+        (((2, 3, 5), (5, 7)), {}, "operand-shape"),
+        (((5,), (5, 7)), {}, "operand-shape"),
+        (((3, 5), (5, 7), (3,)), {}, "bias-shape"),
+        (((3, 5), (5, 7), (1, 3, 7)), {}, "bias-shape"),
+        (((5, 3), (7, 5), (7, 3)), {"transA": 1, "transB": 1}, "bias-shape"),
+    ):
+        for opset in (11, 21):
+            yield Variant("Gemm", tuple(np.ones(s, np.float32) for s in shapes), attributes, opset, rule=rule)
     good = (a, floats(), unsigned(), b, floats(), signed(), floats(), unsigned())
     text = "scale and zero point have the same shape"
     half = floats(dtype=np.float16)

@@ -156,8 +156,15 @@ def matrices(draw: st.DrawFn) -> Variant:
     left, right = draw(_BYTES), draw(_BYTES)
     column = draw(st.sampled_from([(), (1,), (*batch, 1, n)] + [(n,)] * (not batch)))
     one = draw(st.sampled_from([(), (1,)]))
-    kind = draw(st.sampled_from(["MatMulInteger", "QLinearMatMul", "QGemm", "DynamicQuantizeMatMul"]))
+    kind = draw(st.sampled_from(["MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "QGemm", "DynamicQuantizeMatMul"]))
     match kind:
+        case "MatMul":
+            return Variant(kind, (_ones(a, np.float32), _ones(b if draw(st.booleans()) else b[-2:], np.float32)))
+        case "Gemm":
+            flags = {name: draw(st.integers(0, 1)) for name in ("transA", "transB")}
+            sides = [s[::-1] if f else s for s, f in zip(((m, k), (k, n)), flags.values(), strict=True)]
+            bias = draw(st.sampled_from([(), (1,), (n,), (m, 1), (1, n), (m, n)]))
+            return Variant(kind, tuple(_ones(s, np.float32) for s in (*sides, bias)), flags)
         case "MatMulInteger":
             return Variant(kind, (_ones(a, left), _ones(b, right), _ones(one, left), _ones(column, right)))
         case "QLinearMatMul":

@@ -1,4 +1,4 @@
-"""Rules of QLinearMatMul, MatMulInteger and of ONNX Runtime's products of bytes.
+"""Rules of MatMul, Gemm, QLinearMatMul, MatMulInteger and of ONNX Runtime's products of bytes.
 
     y = a (.., M, K) @ b (.., K, N);  by row of a: [M] or (.., M, 1);  by column of b: [N] or (.., 1, N)
 
@@ -8,7 +8,7 @@ there is nothing by row of a.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from anybit.errors import Finding
 from anybit.ops.standard.checks.call import Shape, StandardCall
@@ -23,6 +23,16 @@ from anybit.ops.standard.checks.parameters import (
     rule_of,
     written,
 )
+
+
+def matmul(call: StandardCall) -> Iterator[Finding]:
+    """Rules of MatMul."""
+    yield from _product(call, "A", "B")
+
+
+def gemm(call: StandardCall) -> Iterator[Finding]:
+    """Rules of Gemm: two matrices, either of them transposed, and what is added."""
+    yield from _matrices(call)
 
 
 def matmul_integer(call: StandardCall) -> Iterator[Finding]:
@@ -60,16 +70,9 @@ def matmul_integer_16(call: StandardCall) -> Iterator[Finding]:
 
 def qgemm(call: StandardCall) -> Iterator[Finding]:
     """Rules of ONNX Runtime's QGemm: two matrices, either of them transposed."""
-    sides: list[Shape] = []
-    for name, flag in (("A", "transA"), ("B", "transB")):
-        shape = call.shapes.get(name, (None, None))
-        if len(shape) != len("MK"):
-            yield call.finding("operand-shape", f"rank of {name}", got=len(shape), expected="2")
-            return
-        sides.append(shape[::-1] if call.integer(flag) else shape)
-    (rows, inner), (terms, columns) = sides
-    if None not in (inner, terms) and inner != terms:
-        yield call.finding("operand-shape", "rows of B", got=terms, expected=f"{inner}, the columns of A")
+    if not (yield from _matrices(call)):
+        return
+    columns = dimension(call.shapes.get("B"), 0 if call.integer("transB") else 1)
     yield from check_single(call, "a_scale", "a_zero_point", "y_scale", "y_zero_point")
     for name in ("b_scale", "b_zero_point"):
         yield from check_vector(call, name, columns, "columns of B")
@@ -80,10 +83,25 @@ def qgemm(call: StandardCall) -> Iterator[Finding]:
         yield call.finding(
             "inputs", "y_scale and y_zero_point", got=f"only {given}", expected="both or none", hint=hint
         )
+
+
+def _matrices(call: StandardCall) -> Generator[Finding, None, bool]:
+    """The factors of Gemm and what is added to their product; returns whether both factors are matrices."""
+    sides: list[Shape] = []
+    for name, flag in (("A", "transA"), ("B", "transB")):
+        shape = call.shapes.get(name, (None, None))
+        if len(shape) != len("MK"):
+            yield call.finding("operand-shape", f"rank of {name}", got=len(shape), expected="2")
+            return False
+        sides.append(shape[::-1] if call.integer(flag) else shape)
+    (rows, inner), (terms, columns) = sides
+    if None not in (inner, terms) and inner != terms:
+        yield call.finding("operand-shape", "rows of B", got=terms, expected=f"{inner}, the columns of A")
     addend = call.shapes.get("C")
     if addend is not None and not _broadcasts(addend, (rows, columns)):
         expected = f"a shape that broadcasts to {written((rows, columns))}"
         yield call.finding("bias-shape", "shape of C", got=written(addend), expected=expected)
+    return True
 
 
 def _broadcasts(shape: Shape, whole: Shape) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 
 import onnx_ir as ir
 
@@ -21,7 +22,13 @@ from anybit.ops.standard.checks import (
 )
 from anybit.ops.standard.checks.call import StandardCall, standard_call
 from anybit.ops.standard.checks.contrib_schemas import contrib_signature
-from anybit.ops.standard.checks.signature import Signature, form_findings, signature_findings, standard_signature
+from anybit.ops.standard.checks.signature import (
+    Signature,
+    form_findings,
+    signature_findings,
+    standard_signature,
+    standard_signatures,
+)
 
 _Rule = Callable[[StandardCall], Iterable[Finding]]
 
@@ -33,6 +40,8 @@ STANDARD: Mapping[str, _Rule] = {
     "DeformConv": convolution.deform_conv,
     "ConvInteger": convolution.conv_integer,
     "QLinearConv": convolution.qlinear_conv,
+    "Gemm": matrix_products.gemm,
+    "MatMul": matrix_products.matmul,
     "MatMulInteger": matrix_products.matmul_integer,
     "QLinearMatMul": matrix_products.qlinear_matmul,
     "AveragePool": pooling.pool,
@@ -92,11 +101,15 @@ def findings_of_standard(node: ir.Node, opset_imports: Mapping[str, int]) -> Ite
 
 
 def form_findings_of_standard(node: ir.Node, opset_imports: Mapping[str, int]) -> Iterator[Finding]:
-    """Inputs, outputs, attributes and bodies of such a call that are missing, too many or of another kind."""
+    """Inputs, outputs, attributes and bodies of such a call that are missing, too many or of another kind.
+
+    A standard operator that its opset does not have yet, or no longer, has the form of one of its versions.
+    """
     signature = _signature(node, opset_imports)
-    if signature is not None:
-        yield from form_findings(node, signature)
-        yield from control_flow.body_findings(node, signature)
+    signatures = (signature,) if signature is not None else () if node.domain else standard_signatures(node.op_type)
+    found = [[*form_findings(node, s), *control_flow.body_findings(node, s)] for s in signatures]
+    if all(found):
+        yield from chain.from_iterable(found[:1])
 
 
 def _signature(node: ir.Node, opset_imports: Mapping[str, int]) -> Signature | None:

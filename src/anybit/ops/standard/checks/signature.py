@@ -83,6 +83,19 @@ def standard_signature(op_type: str, opset: int) -> Signature | None:
     return None if schema is None else signature_of(schema, f"opset {opset}")
 
 
+@cache
+def standard_signatures(op_type: str) -> tuple[Signature, ...]:
+    """The signatures of all versions of a standard operator, the newest first."""
+    schemas = [s for s in _all_schemas() if s.name == op_type]
+    ordered = sorted(schemas, key=lambda s: s.since_version, reverse=True)
+    return tuple(signature_of(s, f"opset {s.since_version}") for s in ordered)
+
+
+@cache
+def _all_schemas() -> tuple[OpSchema, ...]:
+    return tuple(s for s in onnx.defs.get_all_schemas_with_history() if not s.domain and not s.deprecated)
+
+
 def _formal(parameter: OpSchema.FormalParameter) -> Formal:
     mixed = parameter.option == OpSchema.FormalParameterOption.Variadic and not parameter.is_homogeneous
     types = frozenset(t.removeprefix("tensor(").removesuffix(")") for t in parameter.types)
