@@ -7,7 +7,8 @@ is tried twice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from anybit.errors import Refusal
 from anybit.exact.step_function import Proof, StepFunction, not_a_number, too_large, undecidable
 
 _MOST_STEPS = 1 << 22  # over all channels
+_FEW_LEVELS, _MANY_LEVELS = 32, 1 << 10  # between which guesses of where the steps are save time
+_KNOWN_STEPS = 8  # about so many, and twice so many, are found first
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,17 @@ def _ranks(channels: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
 
 def _halved(function: StepFunction) -> Runs | Refusal:
     lo, hi = function.ends
-    channels = np.arange(function.channels)
     at_lo, at_hi = function(np.stack([lo, hi]))
-    starts: list[tuple[npt.NDArray[np.intp], Float64s, Array]] = [(channels, lo, at_lo)]
-    below, above, left, right, tried = lo, hi, at_lo, at_hi, 2 * function.channels
+    likely = _likely(function, at_lo, at_hi)
+    if isinstance(likely, Refusal):
+        return likely
+    places, before = likely
+    channels, places = _ordered([*places, lo, hi])
+    known = _at(function, channels, places)
+    starts: list[tuple[npt.NDArray[np.intp], Float64s, Array]] = [(np.arange(function.channels), lo, at_lo)]
+    together = channels[1:] == channels[:-1]
+    channels, below, above = channels[1:][together], places[:-1][together], places[1:][together]
+    left, right, tried = known[:-1][together], known[1:][together], before + len(known)
     steps = 0
     while True:
         if np.isnan(left).any() or np.isnan(right).any():
@@ -110,12 +120,51 @@ def _halved(function: StepFunction) -> Runs | Refusal:
     return _laid(where[order], places[order], values[order], function.channels, tried)
 
 
+def _likely(function: StepFunction, at_lo: Array, at_hi: Array) -> tuple[list[Float64s], int] | Refusal:
+    """Integers, rows of one a channel, on both sides of likely steps of many whole levels; and how many were tried.
+
+    A few steps are found by halving. Those between two of them are taken to lie evenly, as those of a line do, so that
+    most need not be found by halving from afar; where they do not lie there, nothing but time is lost.
+    """
+    lo, hi = function.ends
+    height = np.abs(at_hi.astype(np.float64) - at_lo)
+    if not _FEW_LEVELS < height.max(initial=0.0) < _MANY_LEVELS:  # NaN is neither
+        return [], 0
+
+    def coarse(integers: Float64s) -> Array:
+        part = np.abs(function.evaluate(integers) - at_lo) * (_KNOWN_STEPS / np.maximum(height, 1.0))
+        return np.floor(part) + np.ceil(part)  # the first step and the last one are among these
+
+    known = _halved(replace(function, evaluate=coarse, direction=np.ones(function.channels)))
+    if isinstance(known, Refusal):
+        return known
+    places = np.minimum(known.starts, hi)
+    values = function(places)
+    between = np.arange(1, np.ceil(height.max() / _KNOWN_STEPS) + 1)[:, None, None]
+    count = np.maximum(np.abs(np.diff(values, axis=0)), 1.0)
+    steps = places[:-1] - 0.5 + np.minimum(between / count, 1.0) * np.diff(places, axis=0)
+    near = steps.reshape(-1, function.channels)
+    beside = np.clip(np.ceil(np.concatenate([near - 1.5, near + 0.5])), lo, hi)
+    return list(beside), known.tried + values.size
+
+
+def _ordered(rows: Sequence[Float64s]) -> tuple[npt.NDArray[np.intp], Float64s]:
+    """Integers, a row of one for each channel, as a list by channel, ascending, each once."""
+    ascending = np.sort(np.stack(rows, axis=1), axis=1)
+    once = np.ones(ascending.shape, np.bool_)
+    once[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
+    channels, columns = np.nonzero(once)
+    return channels, ascending[channels, columns]
+
+
 def _alternating(first: Array, second: Array) -> Array:
     return np.stack([first, second], axis=1).reshape(-1)
 
 
 def _at(function: StepFunction, channels: npt.NDArray[np.intp], integers: Float64s) -> Array:
     """The values of some integers, each of one channel, entries being ordered by channel."""
+    if not len(channels):
+        return np.zeros(0)
     rank = _ranks(channels, function.channels)
     table = np.tile(function.ends[0], (int(rank.max()) + 1, 1))
     table[rank, channels] = integers

@@ -16,6 +16,7 @@ from anybit.cleanup.set_batch import SetBatch
 from anybit.errors import InvalidModelError, Refusal, UnsupportedError
 from anybit.exact.chain import Chain, chain_of, is_private, thresholded
 from anybit.exact.integer_layers import PRODUCTS, IntegerProduct, read_product
+from anybit.exact.monotone import is_elementwise
 from anybit.exact.numbers import Floats, Integers
 from anybit.exact.thresholds import steps_of
 from anybit.formats.convert import to_hub
@@ -58,6 +59,8 @@ from anybit.plan.plan import (
 )
 
 _BYTES = 256
+_AVERAGES, _MAXIMA = frozenset(("AveragePool", "GlobalAveragePool")), frozenset(("MaxPool", "GlobalMaxPool"))
+_NOT_ALL = "not all of the model is carried by integers of a byte"
 _MOST_TABLE = 1 << 22  # bytes of a table of pairs
 _MOST_NUMBERS = 1 << 20  # of a table of reals
 _LARGEST = float((1 << 31) - 1)
@@ -81,16 +84,37 @@ def plan_of(model: ModelSource) -> Plan:
     return plan_of_prepared(hub)
 
 
-def plan_of_prepared(model: ir.Model) -> Plan:
+def plan_of_prepared(model: ir.Model, *, whole: bool = False) -> Plan:
     """The same for a hub model without model-local functions whose shapes are known and whose batch is free.
 
+    Args:
+        model: The model.
+        whole: Whether nothing is gained unless every node is carried: the search ends at the first that is not.
+
     Raises:
-        UnsupportedError: As `plan_of`.
+        UnsupportedError: As `plan_of`; if `whole`, a node is not carried.
     """
-    builder = _Builder(model, values_of(model))
+    if whole:
+        _require_steps(model)
+    builder = _Builder(model, values_of(model), whole=whole)
     builder.walk()
     builder.expose_outputs()
     return builder.plan()
+
+
+def _require_steps(model: ir.Model) -> None:
+    """Refuses a model with an operator that no plan carries, which can be told before anything is known of it."""
+    known = PRODUCTS | moves.MOVES | _AVERAGES | _MAXIMA | {"Concat", "Softmax"}
+    varying: set[ir.Value] = set(model.graph.inputs)
+    for node in model.graph:
+        if varying.isdisjoint(reads(node)):
+            continue
+        varying.update(node.outputs)
+        positions = [i for i, v in enumerate(node.inputs) if v in varying]
+        if node.domain != "" or node.op_type in known or len(positions) == 2:
+            continue
+        if len(positions) != 1 or not is_elementwise(node, positions[0], model.opset_imports):
+            raise UnsupportedError(_NOT_ALL, node=label(node), got=node.op_type)
 
 
 @dataclass
@@ -106,6 +130,7 @@ class _Builder:
         inputs: Reals that the plan reads, by tensor of the model.
         outputs: Reals that it makes, likewise.
         refusals: Why nodes are no part of it.
+        whole: Whether a node that is no part of it ends the walk.
     """
 
     model: ir.Model
@@ -116,6 +141,7 @@ class _Builder:
     inputs: dict[ir.Value, Port] = field(default_factory=dict[ir.Value, Port])
     outputs: dict[ir.Value, Port] = field(default_factory=dict[ir.Value, Port])
     refusals: dict[ir.Node, Refusal] = field(default_factory=dict[ir.Node, Refusal])
+    whole: bool = False
     _behind: set[ir.Value] = field(default_factory=set[ir.Value])
 
     def __post_init__(self) -> None:
@@ -125,9 +151,8 @@ class _Builder:
         self._rules: dict[str, Callable[[ir.Node], Refusal | None]] = {
             **dict.fromkeys(PRODUCTS, self._product),
             **dict.fromkeys(moves.MOVES, self._move),
-            **dict.fromkeys(("AveragePool", "GlobalAveragePool"), self._average),
-            "MaxPool": self._max_pool,
-            "GlobalMaxPool": self._max_pool,
+            **dict.fromkeys(_AVERAGES, self._average),
+            **dict.fromkeys(_MAXIMA, self._max_pool),
             "Concat": self._concat,
         }
 
@@ -140,6 +165,8 @@ class _Builder:
                 continue
             self._varying.update(node.outputs)
             found = self._node(node)
+            if found is not None and self.whole and node.op_type != "Softmax":  # which may be the last step
+                raise UnsupportedError(_NOT_ALL, got=str(found))
             if found is not None:
                 self._leave(node, found)
 

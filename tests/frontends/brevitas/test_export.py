@@ -204,6 +204,24 @@ def test_embedding_and_attention():
     assert operators(model).count("Quant") == 16
 
 
+class WeightAlone(nn.Module):
+    """A layer that never runs: what it is part of reads its weight, as windowed attention of torchvision does."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter = qnn.QuantIdentity(return_quant_tensor=True)
+        self.unrun = qnn.QuantLinear(4, 3, bias=True, bias_quant=bq.Int16Bias)
+        self.last = qnn.QuantLinear(3, 2, bias=True, weight_bit_width=4)
+
+    def forward(self, x):
+        return self.last(nn.functional.linear(self.enter(x).value, self.unrun.weight, self.unrun.bias))
+
+
+def test_a_layer_that_never_runs_has_no_quantisers():
+    model = exported(WeightAlone(), torch.randn(3, 4))
+    assert operators(model).count("Quant") == 2
+
+
 class Recurrent(nn.Module):
     def __init__(self):
         super().__init__()

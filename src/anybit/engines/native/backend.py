@@ -132,7 +132,7 @@ def native_backend(model: ir.Model, outputs: Sequence[str], *, threads: int | No
     hub, _ = to_hub(model)
     InferShapes()(hub)
     SetBatch(_BATCH)(hub)
-    plan = plan_of_prepared(hub)
+    plan = plan_of_prepared(hub, whole=whole)
     made, read = {p.name for p in plan.outputs}, {p.name for p in plan.inputs}
     given = {str(v.name) for v in hub.graph.inputs}
     if whole and not (read <= given and made >= set(outputs)):

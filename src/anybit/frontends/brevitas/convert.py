@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,9 +14,8 @@ from brevitas.export.manager import (
     _cache_inp_out,  # pyright: ignore[reportPrivateUsage]  as Brevitas' own managers do
     _override_act_caching_mode,  # pyright: ignore[reportPrivateUsage]
     _set_proxy_export_handler,  # pyright: ignore[reportPrivateUsage]
-    _set_proxy_export_mode,  # pyright: ignore[reportPrivateUsage]
 )
-from brevitas.proxy.quant_proxy import QuantProxyFromInjector
+from brevitas.proxy.quant_proxy import QuantProxyFromInjector, QuantProxyProtocol
 from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase
 from brevitas.quant_tensor import QuantTensor
 
@@ -30,6 +30,7 @@ from anybit.frontends.torch.calls import compared_on
 from anybit.frontends.torch.capture import quietly, run_once
 from anybit.frontends.torch.convert import hub_model
 from anybit.frontends.torch.copies import copied, evaluated
+from anybit.frontends.torch.failure import failure
 from anybit.frontends.torch.flat import flat
 
 
@@ -102,7 +103,15 @@ class _Manager(BaseManager):
 
     @classmethod
     def set_export_mode(cls, model: torch.nn.Module, enabled: bool) -> None:  # noqa: FBT001  Brevitas' signature
-        _set_proxy_export_mode(model, enabled)
+        for path, child in model.named_modules():
+            if not isinstance(child, QuantProxyProtocol) or not hasattr(child, "export_mode"):
+                continue
+            try:
+                child.export_mode = enabled
+            except FrontEndError:
+                raise
+            except Exception as error:  # Brevitas asserts, and raises what it raises
+                raise failure("a quantiser that cannot be frozen", error, path=path) from error
 
     @classmethod
     def set_export_handler(cls, module: torch.nn.Module) -> None:
@@ -114,10 +123,24 @@ def _prepare(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> None:
     _check(module)
     with torch.no_grad(), quietly():
         module.apply(_Manager.set_export_handler)
-        _cache_inp_out(module, *inputs)
+        with _running(module) as run:
+            _cache_inp_out(module, *inputs)
         _Manager.set_export_mode(module, enabled=True)
-        _bake(module)
+        _bake(module, run)
         module.apply(lambda m: _override_act_caching_mode(m, enabled=False))
+
+
+@contextmanager
+def _running(module: torch.nn.Module) -> Generator[set[torch.nn.Module]]:
+    """The quantisers that run: a layer whose weight is read by what it is part of need not."""
+    run: set[torch.nn.Module] = set()
+    proxies = [m for m in module.modules() if isinstance(m, QuantProxyFromInjector)]
+    hooks = [p.register_forward_pre_hook(lambda proxy, _: run.add(proxy)) for p in proxies]
+    try:
+        yield run
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _check(module: torch.nn.Module) -> None:
@@ -140,8 +163,9 @@ def _check(module: torch.nn.Module) -> None:
             )
 
 
-def _bake(module: torch.nn.Module) -> None:
-    """Gives each layer a handler of its own, and puts its weights on their grid."""
+def _bake(module: torch.nn.Module, run: Collection[torch.nn.Module]) -> None:
+    """Gives each layer a handler of its own, and puts its weights on their grid if its quantiser runs."""
+    idle = {id(m.export_handler) for m in module.modules() if isinstance(m, QuantProxyFromInjector) and m not in run}
     for proxy in [m for m in module.modules() if isinstance(m, QuantProxyFromInjector)]:
         shared: Any = proxy.export_handler
         if not isinstance(shared, Weights):
@@ -157,5 +181,6 @@ def _bake(module: torch.nn.Module) -> None:
         layer = handler.layers[0] if handler.layers else None
         if layer is None or readers[id(layer.weight)] > 1 or layer.weight.shape != handler.values[0].shape:
             continue  # shared, or in groups
-        if "weight" in dict(layer.named_parameters(recurse=False)):  # else it is computed of others
+        computed = "weight" not in dict(layer.named_parameters(recurse=False))
+        if not computed and id(handler) not in idle:
             handler.bake()

@@ -122,9 +122,15 @@ class Biases(BaseHandler):
         self.arithmetic = module.tensor_quant
         self.rounding = rounding_of(self.arithmetic)
         self.takes_scale = module.requires_input_scale
-        self.meaning = _integer(module, _Called(module), self.arithmetic)
+        # A layer whose weight alone is read by what it is part of never runs, and its bias has no scale.
+        runs = not self.takes_scale or module.scale() is not None
+        self.meaning = _integer(module, _Called(module), self.arithmetic) if runs else None
 
     def forward(self, x: torch.Tensor, scale: torch.Tensor | None = None) -> tuple[Any, ...]:
+        if self.meaning is None:
+            raise FrontEndError(
+                "a quantiser of a bias that does not run on the example", hint="give an example that it does"
+            )
         given = () if scale is None or not self.takes_scale else (scale,)
         y, *parameters = self.arithmetic(x, *given)
         meaning = replace(self.meaning, scale=parameters[0])  # that of this call: a layer may run on several grids
