@@ -14,7 +14,7 @@ void prepare(const Plan& plan, Step& step) {
   if (step.kind == Kind::Product) prepare_product(plan, step, true);
 }
 
-bool run(const Plan& plan, const Step& step, const Memory& m) { return run_vectors<WideTiles>(plan, step, m); }
+bool run(const Plan& plan, const Step& step, const Memory& m) { return run_wide(plan, step, m); }
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 // execute: the steps of a plan, one group of samples after the other, on so many threads as one likes.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <new>
 #include <system_error>
@@ -35,7 +36,16 @@ class Buffer {
 thread_local Buffer buffer;
 thread_local std::vector<uint8_t*> places;
 
-bool run_group(const Plan& plan, const Ports& ports, int64_t first, int32_t count) {
+bool run_timed(const Plan& plan, const Memory& held, int64_t* nanoseconds) {
+  for (const Step& step : plan.steps) {
+    const auto start = std::chrono::steady_clock::now();
+    if (!plan.kernels->run(plan, step, held)) return false;
+    *nanoseconds++ += std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count();
+  }
+  return true;
+}
+
+bool run_group(const Plan& plan, const Ports& ports, int64_t first, int32_t count, int64_t* nanoseconds) {
   const size_t arena = static_cast<size_t>(plan.arena) * count + kSlack;
   uint8_t* memory = buffer.of((arena + 63) / 64 * 64 + static_cast<size_t>(plan.scratch) * count + kSlack);
   places.resize(plan.tensors.size());
@@ -51,6 +61,7 @@ bool run_group(const Plan& plan, const Ports& ports, int64_t first, int32_t coun
     places[port.tensor] = reinterpret_cast<uint8_t*>(ports.outputs[i] + first * plan.tensors[port.tensor].elements);
   }
   const Memory held{places.data(), memory + (arena + 63) / 64 * 64, count};
+  if (nanoseconds != nullptr) return run_timed(plan, held, nanoseconds);
   for (const Step& step : plan.steps)
     if (!plan.kernels->run(plan, step, held)) return false;
   return true;
@@ -58,10 +69,11 @@ bool run_group(const Plan& plan, const Ports& ports, int64_t first, int32_t coun
 
 }  // namespace
 
-bool execute(const Plan& plan, const Ports& ports, int64_t samples, int threads) {
+bool execute(const Plan& plan, const Ports& ports, int64_t samples, int threads, int64_t* nanoseconds) {
   // A thread costs what some million products do.
   const int64_t worth = 1 + plan.macs * std::min<int64_t>(samples, 1 << 20) / (1 << 22);
   threads = static_cast<int>(std::min<int64_t>(std::max(threads, 1), worth));
+  if (nanoseconds != nullptr) threads = 1;
   const int64_t each = (samples + threads - 1) / threads;
   const int32_t size = static_cast<int32_t>(std::clamp<int64_t>(each, 1, plan.group));
   const int64_t groups = (samples + size - 1) / size;
@@ -71,7 +83,7 @@ bool execute(const Plan& plan, const Ports& ports, int64_t samples, int threads)
     try {
       for (int64_t i = next++; i < groups && good; i = next++) {
         const int64_t first = i * size;
-        if (!run_group(plan, ports, first, static_cast<int32_t>(std::min<int64_t>(size, samples - first)))) good = false;
+        if (!run_group(plan, ports, first, static_cast<int32_t>(std::min<int64_t>(size, samples - first)), nanoseconds)) good = false;
       }
     } catch (const std::bad_alloc&) {
       exhausted = true;

@@ -138,6 +138,7 @@ const std::vector<const Kernels*>& usable_kernels();     // the best one first
 const std::vector<const Kernels*>& departing_kernels();  // those that the processor has, and whose results are wrong
 
 void finish(Plan& plan);  // checks that the parts fit together; throws Invalid
-bool execute(const Plan& plan, const Ports& ports, int64_t samples, int threads);
+// `nanoseconds`, where it is given, has a place for each step, to which the time of the step is added; one thread then.
+bool execute(const Plan& plan, const Ports& ports, int64_t samples, int threads, int64_t* nanoseconds = nullptr);
 
 }  // namespace anybit
