@@ -26,9 +26,8 @@ struct PackedTiles : PackedProduct {
 };
 
 void prepare(const Plan& plan, Step& step) {
-  if (step.kind != Kind::Product) return;
-  prepare_product(plan, step, true);
-  if (step.packed == nullptr || step.packed->is_depthwise) return;
+  prepare_wide(plan, step);
+  if (step.kind != Kind::Product || step.packed == nullptr || step.packed->is_depthwise) return;
   auto packed = std::make_unique<PackedTiles>(std::move(static_cast<PackedProduct&>(*step.packed)));
   PackedTiles& p = *packed;
   const int32_t runs = int32_t(p.runs.size()), steps = runs * p.steps;
@@ -305,14 +304,14 @@ void run_product(const Plan& plan, const Step& step, const PackedTiles& p, const
 }
 
 bool run(const Plan& plan, const Step& step, const Memory& m) {
-  if (step.packed == nullptr || step.packed->is_depthwise) return run_wide(plan, step, m);
+  if (step.kind != Kind::Product || step.packed == nullptr || step.packed->is_depthwise) return run_wide(plan, step, m);
   run_product(plan, step, static_cast<const PackedTiles&>(*step.packed), m);
   return true;
 }
 
 }  // namespace
 
-const Kernels amx_kernels{"amx", prepare, run};
+const Kernels amx_kernels{"amx", 16, prepare, run};
 
 }  // namespace anybit
 #if defined(ANYBIT_TARGETS)

@@ -229,10 +229,6 @@ struct WideTiles {
   }
 };
 
-struct Weights {
-  __m512i all;
-};
-
 // Two neighbouring blocks of channels of two pixels at a time, row by row, so that what a row sees stays close.
 template <int kTaps>
 inline void run_depthwise_rows(const Plan& plan, const Step& step, const PackedDepthwise& p, const Memory& m) {
@@ -241,21 +237,21 @@ inline void run_depthwise_rows(const Plan& plan, const Step& step, const PackedD
   const int64_t pixels = int64_t(step.pixels.size()), line = step.window.output[1];
   const int32_t taps = kTaps > 0 ? kTaps : int32_t(step.taps.size());
   const int32_t *pixel = step.pixels.data(), *tap = step.taps.data();
-  const auto sums_of = [&](const uint8_t* at, const __m512i* w) __attribute__((always_inline)) {
+  __m512i held[kTaps > 0 ? kTaps : 1];  // few weights
+  const auto sums_of = [&](const uint8_t* at, const int16_t* w) __attribute__((always_inline)) {
     __m512i sum = _mm512_setzero_si512();
 #pragma GCC unroll 9
     for (int32_t t = 0; t < taps; t++) {  // 32 bytes may reach into the slack behind the input
       const __m512i seen = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i*)(at + tap[t])));
-      sum = _mm512_add_epi16(sum, _mm512_mullo_epi16(seen, w[t]));
+      const __m512i by = kTaps > 0 ? held[kTaps > 0 ? t : 0] : _mm512_loadu_si512(w + int64_t{t} * p.wide);
+      sum = _mm512_add_epi16(sum, _mm512_mullo_epi16(seen, by));
     }
     return sum;
   };
-  std::vector<Weights> held(kTaps > 0 ? 0 : taps);
-  __m512i few[kTaps > 0 ? kTaps : 1];
   for (int64_t row = 0; row < pixels / line * m.count; row++)
     for (int32_t c = 0; c < step.outputs; c += 2 * kBlock) {
-      __m512i* w = kTaps > 0 ? few : &held.data()->all;
-      for (int32_t t = 0; t < taps; t++) w[t] = _mm512_loadu_si512(p.weights.data() + int64_t{t} * p.wide + c);
+      const int16_t* w = p.weights.data() + c;
+      for (int32_t t = 0; t < kTaps; t++) held[t] = _mm512_loadu_si512(w + int64_t{t} * p.wide);
       const Columns columns = columns_of(p, step.epilogue, size_t(c) / kBlock, 2);
       const int64_t first = row * line, n = first / pixels;
       const uint8_t* in = x + n * sample + c;
@@ -278,12 +274,30 @@ inline void run_depthwise_wide(const Plan& plan, const Step& step, const PackedD
 
 constexpr int32_t kMostSearched = 15;  // thresholds that a vector holds, with one that nothing reaches
 
+// Thresholds of reals, by rows of 16.
+struct PackedCompare : Packed {
+  std::vector<float> thresholds;
+};
+
+inline void prepare_compare(Step& step) {
+  if (step.count > kMostSearched) return;
+  auto packed = std::make_unique<PackedCompare>();
+  packed->thresholds.assign(step.base.size() * 16, NAN);
+  for (size_t row = 0; row < step.base.size(); row++)
+    for (int32_t k = 0; k < step.count; k++) packed->thresholds[row * 16 + k] = step.thresholds[row * step.count + k];
+  step.packed = std::move(packed);
+}
+
+inline void prepare_wide(const Plan& plan, Step& step) {
+  if (step.kind == Kind::Product) prepare_product(plan, step, true);
+  if (step.kind == Kind::Compare) prepare_compare(step);
+}
+
 // Levels of sixteen reals by thresholds of one channel, halving what is left four times.
 inline __m128i searched_sixteen(const Step& step, const float* x, int32_t channel, bool& good) {
   const int32_t row = step.base.size() > 1 ? channel : 0;
-  alignas(64) float t[16];
-  for (int32_t k = 0; k < 16; k++) t[k] = k < step.count ? step.thresholds.data()[int64_t{row} * step.count + k] : NAN;
-  const __m512 thresholds = _mm512_load_ps(t), reals = _mm512_loadu_ps(x);
+  const float* t = static_cast<const PackedCompare&>(*step.packed).thresholds.data();
+  const __m512 thresholds = _mm512_loadu_ps(t + int64_t{row} * 16), reals = _mm512_loadu_ps(x);
   good &= _mm512_cmp_ps_mask(reals, reals, _CMP_UNORD_Q) == 0;
   __m512i reached = _mm512_setzero_si512();
   for (int32_t half = 8; half > 0; half /= 2) {
@@ -326,7 +340,7 @@ inline void run_small_pairs(const Plan& plan, const Step& step, const Memory& m)
 }
 
 inline bool run_wide(const Plan& plan, const Step& step, const Memory& m) {
-  if (step.kind == Kind::Compare && step.count <= kMostSearched)
+  if (step.kind == Kind::Compare && step.packed != nullptr)
     return levels_of_reals(plan, step, m, step.base.size() == 1,
                            [&](const float* x, int32_t c, bool& good) { return searched_sixteen(step, x, c, good); }, run_compare);
   if (step.kind == Kind::PairTable && step.rows <= 16 && step.columns <= 16 &&

@@ -10,15 +10,11 @@
 namespace anybit {
 namespace {
 
-void prepare(const Plan& plan, Step& step) {
-  if (step.kind == Kind::Product) prepare_product(plan, step, true);
-}
-
 bool run(const Plan& plan, const Step& step, const Memory& m) { return run_wide(plan, step, m); }
 
 }  // namespace
 
-const Kernels avx512vnni_kernels{"avx512vnni", prepare, run};
+const Kernels avx512vnni_kernels{"avx512vnni", 1, prepare_wide, run};
 
 }  // namespace anybit
 #if defined(ANYBIT_TARGETS)

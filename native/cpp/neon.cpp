@@ -134,7 +134,7 @@ bool run(const Plan& plan, const Step& step, const Memory& m) {
 
 }  // namespace
 
-const Kernels neon_kernels{"neon", prepare, run};
+const Kernels neon_kernels{"neon", 1, prepare, run};
 
 }  // namespace anybit
 #if defined(ANYBIT_TARGETS)
