@@ -5,7 +5,7 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
 #endif
-#include "avx512.hpp"
+#include "few_bits.hpp"
 
 namespace anybit {
 namespace {
@@ -26,7 +26,7 @@ struct PackedTiles : PackedProduct {
 };
 
 void prepare(const Plan& plan, Step& step) {
-  prepare_wide(plan, step);
+  prepare_by_vectors(plan, step);
   if (step.kind != Kind::Product || step.packed == nullptr || step.packed->is_depthwise) return;
   auto packed = std::make_unique<PackedTiles>(std::move(static_cast<PackedProduct&>(*step.packed)));
   PackedTiles& p = *packed;
@@ -295,7 +295,7 @@ void run_product(const Plan& plan, const Step& step, const PackedTiles& p, const
   samples.next = pixels;
   const Walk& walk = samples.rows > lines.rows ? samples : lines;
   if (p.is_gathered || walk.rows < kFewRows) {
-    run_blocks<WideTiles>(plan, step, p, m);
+    run_by_vectors(plan, step, m);
     return;
   }
   int64_t checked = 0;
@@ -304,7 +304,7 @@ void run_product(const Plan& plan, const Step& step, const PackedTiles& p, const
 }
 
 bool run(const Plan& plan, const Step& step, const Memory& m) {
-  if (step.kind != Kind::Product || step.packed == nullptr || step.packed->is_depthwise) return run_wide(plan, step, m);
+  if (step.kind != Kind::Product || step.packed == nullptr || step.packed->is_depthwise) return run_by_vectors(plan, step, m);
   run_product(plan, step, static_cast<const PackedTiles&>(*step.packed), m);
   return true;
 }

@@ -112,8 +112,6 @@ inline __m128i lined(const PackedProduct& p, size_t block, const __m256i* sums) 
   return kept_between(p, block, bytes_of(shortened(levels)));
 }
 
-constexpr int32_t kFewThresholds = 3;  // that are compared in 16 bits as fast as a line gives the level
-
 // What becomes of 16 sums of one pixel.
 inline void finish_sums(const PackedProduct& p, const Step& step, const __m256i* sums, size_t block, int64_t to,
                         int32_t first, int32_t count, uint8_t* y) {

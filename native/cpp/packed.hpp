@@ -18,6 +18,13 @@ enum class Sums {
   Fours,  // four products at once in 32, by instructions that have no sums between
 };
 
+// Weights of few bits, a number k of `bits` bits standing for scale * k - shift: [blocks][lines][64], where a line has
+// those of 8 / bits steps of 64, each in its own bits of the bytes. Empty where there are none.
+struct FewBits {
+  std::vector<uint8_t> lines;
+  int32_t bits = 8, scale = 1, shift = 0;
+};
+
 // Weights by block of 16 outputs and step of 4 terms: [outputs / 16][runs][steps][16][4], for wide sums twice as long.
 // A run is a stretch of bytes of the input that lie side by side.
 struct PackedProduct : Packed {
@@ -28,6 +35,7 @@ struct PackedProduct : Packed {
   std::vector<int32_t> runs;
   std::vector<int8_t> bytes;
   std::vector<int16_t> shorts;
+  FewBits few_bits;
   // Thresholds as `sum > t`, the offset taken off: [blocks of all groups][count][16]; and in 16 bits, if they fit.
   std::vector<int32_t> above;
   std::vector<int16_t> above_short;
@@ -60,6 +68,7 @@ struct PackedDepthwise : PackedProduct {
 };
 
 constexpr int32_t kMostCompared = 24;
+constexpr int32_t kFewThresholds = 3;  // that are compared in 16 bits as fast as a line gives the level
 
 // A line y = slope * x + start, and by how much it passes above and below what it must.
 struct Line {

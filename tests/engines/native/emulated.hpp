@@ -4,6 +4,7 @@
 #include <simde/x86/avx2.h>
 #include <simde/x86/avx512/add.h>
 #include <simde/x86/avx512/adds.h>
+#include <simde/x86/avx512/and.h>
 #include <simde/x86/avx512/broadcast.h>
 #include <simde/x86/avx512/cast.h>
 #include <simde/x86/avx512/cmp.h>
@@ -25,6 +26,7 @@
 #include <simde/x86/avx512/setr.h>
 #include <simde/x86/avx512/setzero.h>
 #include <simde/x86/avx512/shuffle.h>
+#include <simde/x86/avx512/srli.h>
 #include <simde/x86/avx512/store.h>
 #include <simde/x86/avx512/storeu.h>
 #include <simde/x86/avx512/sub.h>

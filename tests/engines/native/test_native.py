@@ -24,8 +24,10 @@ from anybit.plan import (
     PairTable,
     Plan,
     Port,
+    Product,
     Quantize,
     Tensor,
+    Window,
     execute,
     plan_of,
 )
@@ -70,6 +72,35 @@ def test_random_layers_are_run_to_the_bit(seed, isa):
     for samples in (1, 3, 18):
         x = samples_of(plan, samples)
         np.testing.assert_array_equal(net.run(x)["y"], execute(plan, x)["y"])
+
+
+@pytest.mark.parametrize(("lo", "hi"), [(-1, 1), (-2, 1), (-8, 7), (-9, 7), (0, 0)])
+@pytest.mark.parametrize("inputs", [700, 4099])
+def test_a_vector_by_a_matrix_of_few_bits_is_run_to_the_bit(lo, hi, inputs, isa):
+    rng = np.random.default_rng(inputs)
+    outputs = 411
+    weights = rng.integers(lo, hi + 1, (outputs, 1, 1, inputs)).astype(np.int8)
+    if lo == -1:
+        weights[weights == 0] = 1
+    weights[0] = lo
+    offset = rng.integers(-99, 99, outputs).astype(np.int32)
+    bounds = np.full(outputs, 1 << 30, np.int32)
+    tensors = (
+        Tensor("x", inputs, Element.REAL),
+        Tensor("levels", inputs, Element.BYTE, 7, 0, 255, 0),
+        Tensor("sums", outputs, Element.SUM, 0, -(1 << 30), 1 << 30, 4160),
+        Tensor("y", outputs, Element.REAL),
+    )
+    one = np.ones(1, np.float32)
+    steps = (
+        Quantize(0, 1, 1, False, (), one, 7 * one, 0, 255),
+        Product(1, 2, Window((1, 1)), 1, weights, offset, -bounds, bounds),
+        Dequantize(2, 3, 1, False, np.ones(1), 1.0, np.zeros(1), ()),
+    )
+    plan = Plan(tensors, steps, (Port("x", 0, (inputs,)),), (Port("y", 3, (outputs,)),), 6080, ())
+    for samples in (1, 2, 17):
+        x = {"x": rng.integers(-7, 300, (samples, inputs)).astype(np.float32)}
+        np.testing.assert_array_equal(compiled(plan).run(x)["y"], execute(plan, x)["y"])
 
 
 @pytest.mark.parametrize("size", [30, 80, 100])
