@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from report import Row, at_least
+import numpy as np
+from report import Row, at_least, rate, share
 
 from anybit.benchmarking.timing import alternate
-from anybit.engines.native.compile import ISA, NO_PATH, kernels
+from anybit.engines.native.compile import ISA, NO_PATH, compiled, kernels
 from anybit.engines.sampling import random_inputs
 from anybit.errors import UnsupportedError
 from anybit.io.load import load
-from anybit.plan import plan_of
+from anybit.plan import (
+    Dequantize,
+    Element,
+    Epilogue,
+    Plan,
+    Port,
+    Product,
+    Quantize,
+    Tensor,
+    Thresholds,
+    Window,
+    plan_of,
+)
 from anybit.runtime.session import Session
 from models import JET, SHARED, TFC
 
@@ -26,9 +39,11 @@ _MODELS: dict[str, Path] = {
     "jet tagging": JET,
     "CNV 2W2A": _CORPUS / "cnv_2w2a" / "model.onnx",
     "MobileNetV1 0.5x 4W4A, 96": _CORPUS / "mobilenetv1_w05_4w4a_96" / "model.onnx",
+    "MobileNetV1 4W4A, 224": _CORPUS / "mobilenetv1_4w4a_224" / "model.onnx",
     "ResNet-18 4W4A": _CORPUS / "resnet18_4w4a" / "model.onnx",
 }
 _BATCHES = (1, 64)
+_RUNS = 15  # of which the shortest counts
 _SLOW = 1 << 26  # multiplications from which on few rounds do
 
 
@@ -46,6 +61,7 @@ def rows() -> Iterator[Row]:
         macs = plan_of(path).macs
         for batch in _BATCHES if macs < _SLOW else _BATCHES[:1]:
             yield from _compared(name, path, paths, batch, rounds=21 if macs < _SLOW else 5)
+    yield from _layers("CNV 2W2A", _MODELS["CNV 2W2A"], paths, batch=64)
 
 
 def _compared(name: str, path: Path, paths: tuple[str, ...], batch: int, *, rounds: int) -> Iterator[Row]:
@@ -70,8 +86,58 @@ def _compared(name: str, path: Path, paths: tuple[str, ...], batch: int, *, roun
             )
 
 
+def _layers(name: str, path: Path, paths: tuple[str, ...], *, batch: int) -> Iterator[Row]:
+    """Each product by each path: operations a second, and their share of what a large convolution reaches."""
+    if not path.exists():
+        return
+    plan, large = plan_of(path), _large_product()
+    for isa in paths:
+        with _path(isa):
+            peak = max(_rates(large, batch))
+            rates = _rates(plan, batch)
+        yield rate("native", f"a large convolution, {isa}", peak)
+        products = [s for s in plan.steps if isinstance(s, Product)]
+        for step, operations in zip(products, rates, strict=True):
+            outputs, rows, columns, inputs = step.weights.shape
+            layer = f"{rows}x{columns}, {inputs} to {outputs}"
+            yield share("native", f"{name}, batch {batch}, {layer}, {isa}", operations, peak)
+
+
+def _rates(plan: Plan, batch: int) -> list[float]:
+    """Operations a second of each product of a plan, by its shortest of some runs."""
+    net, rng = compiled(plan), np.random.default_rng(0)
+    inputs = {p.name: rng.random((batch, *p.shape), np.float32) for p in plan.inputs}
+    spent = np.array([net.times(inputs) for _ in range(_RUNS)]).min(axis=0) / 1e9
+    products = ((s, t) for s, t in zip(plan.steps, spent, strict=True) if isinstance(s, Product))
+    return [2 * s.macs * batch / max(float(t), 1e-9) for s, t in products]
+
+
+def _large_product() -> Plan:
+    """A convolution of many terms and full tiles, whose weights stay in the cache: what a path can reach."""
+    rng, one, none = np.random.default_rng(0), np.ones(1, np.float32), np.zeros(1, np.float32)
+    size, inputs, outputs = 16, 256, 64
+    weights = rng.integers(-8, 8, (outputs, 3, 3, inputs)).astype(np.int8)
+    offset, bounds = np.zeros(outputs, np.int32), np.full(outputs, 8 * 15 * 9 * inputs, np.int32)
+    rows = np.zeros((1, outputs), np.int32)
+    levels = Epilogue(thresholds=Thresholds(rows, rows + 1, rows[..., None]))
+    x, y = size * size * inputs, size * size * outputs
+    tensors = (
+        Tensor("x", x, Element.REAL),
+        Tensor("levels", x, Element.BYTE, 0, 0, 15, 0),
+        Tensor("signs", y, Element.BYTE, 0, 0, 1, x),
+        Tensor("y", y, Element.REAL),
+    )
+    window = Window((size, size), (3, 3), pads=(1, 1), output=(size, size))
+    steps = (
+        Quantize(0, 1, 1, channels_first=False, steps=(), scale=one, zero_point=none, lo=0, hi=15),
+        Product(1, 2, window, 1, weights, offset, -bounds, bounds, levels),
+        Dequantize(2, 3, 1, channels_first=False, scale=np.ones(1), divisor=1.0, bias=np.zeros(1), steps=()),
+    )
+    return Plan(tensors, steps, (Port("x", 0, (x,)),), (Port("y", 3, (y,)),), x + y, ())
+
+
 @contextmanager
-def _path(isa: str) -> Iterator[None]:
+def _path(isa: str) -> Generator[None]:
     kept = os.environ.get(ISA)
     os.environ[ISA] = isa
     try:

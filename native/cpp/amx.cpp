@@ -5,7 +5,7 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
 #endif
-#include "avx512.hpp"
+#include "few_bits.hpp"
 
 namespace anybit {
 namespace {
@@ -26,9 +26,8 @@ struct PackedTiles : PackedProduct {
 };
 
 void prepare(const Plan& plan, Step& step) {
-  if (step.kind != Kind::Product) return;
-  prepare_product(plan, step, true);
-  if (step.packed == nullptr || step.packed->is_depthwise) return;
+  prepare_by_vectors(plan, step);
+  if (step.kind != Kind::Product || step.packed == nullptr || step.packed->is_depthwise) return;
   auto packed = std::make_unique<PackedTiles>(std::move(static_cast<PackedProduct&>(*step.packed)));
   PackedTiles& p = *packed;
   const int32_t runs = int32_t(p.runs.size()), steps = runs * p.steps;
@@ -138,77 +137,137 @@ inline int64_t start_of(const Walk& walk, int64_t tile) {
   return std::min(tile % walk.chunks * walk.rows, walk.line - walk.rows);
 }
 
-template <int A, int B>
-inline void run_pair(const PackedTiles& p, const Step& step, const Walk& walk, const int64_t* first, const uint8_t* const* x,
-                     int32_t group, int32_t b, int32_t* sums, uint8_t* y) {
-  const size_t block = size_t(group) * p.blocks + b;
-  multiply<A, B>(x, walk.apart, p, p.tiles.data() + block * p.places.size() * kTileSize, sums);
-  const int32_t each = step.outputs / step.group;
-  for (int a = 0; a < A; a++)
-    for (int j = 0; j < B; j++) {
-      const int32_t o = group * each + (b + j) * kBlock, count = std::min(kBlock, each - (b + j) * kBlock);
-      for (int32_t i = 0; i < walk.rows; i++) {
-        const __m512i sixteen = _mm512_load_si512(sums + ((a * B + j) * kTileRows + i) * kBlock);
-        const int64_t row = first[a] + i * walk.next;
-        finish_wide(p, step, sixteen, block + j, row * step.outputs + o, o, count, y);
-      }
-    }
+// A tile of pixels: where the bytes of its first row lie, and which pixel that is.
+struct Place {
+  const uint8_t* at;
+  int64_t first;
+};
+
+// One or two tiles whose sums wait to become bytes: [tiles][blocks][16][16].
+struct Waiting {
+  alignas(64) int32_t sums[4 * kTileRows * kBlock];
+  int64_t first[2];
+  int tiles = 0;
+};
+
+// Where the columns of one or two blocks of a group are written.
+struct Target {
+  size_t block;
+  int blocks;
+  int32_t first, count;  // outputs
+  Columns columns;
+  uint8_t* y;
+};
+
+template <bool kLined>
+inline void finish_two(const Step& step, const Walk& walk, const Target& to, const int32_t* sums, int64_t first) {
+  for (int32_t i = 0; i < walk.rows; i += 2) {
+    const int32_t next = std::min(i + 1, walk.rows - 1);
+    const __m512i four[4] = {
+        _mm512_load_si512(sums + i * kBlock), _mm512_load_si512(sums + (kTileRows + i) * kBlock),
+        _mm512_load_si512(sums + next * kBlock), _mm512_load_si512(sums + (kTileRows + next) * kBlock)};
+    uint8_t* y = to.y + (first + i * walk.next) * step.outputs + to.first;
+    finish_rows<kLined>(four, to.columns, y, y + (next - i) * walk.next * step.outputs, to.count);
+  }
 }
 
-inline void run_some(const PackedTiles& p, const Step& step, const Walk& walk, const int64_t* first, const uint8_t* const* x,
-                     int32_t tiles, int32_t group, int32_t b, int32_t* sums, uint8_t* y) {
-  const bool two = b + 1 < p.blocks;
-  if (tiles > 1 && two) run_pair<2, 2>(p, step, walk, first, x, group, b, sums, y);
-  if (tiles > 1 && !two) run_pair<2, 1>(p, step, walk, first, x, group, b, sums, y);
-  if (tiles == 1 && two) run_pair<1, 2>(p, step, walk, first, x, group, b, sums, y);
-  if (tiles == 1 && !two) run_pair<1, 1>(p, step, walk, first, x, group, b, sums, y);
+inline void finish_waiting(const PackedTiles& p, const Step& step, const Walk& walk, const Target& to, Waiting& waiting) {
+  for (int a = 0; a < waiting.tiles; a++) {
+    const int32_t* sums = waiting.sums + a * to.blocks * kTileRows * kBlock;
+    if (to.columns.is_fast && to.blocks == 2) {
+      (to.columns.is_lined ? finish_two<true> : finish_two<false>)(step, walk, to, sums, waiting.first[a]);
+      continue;
+    }
+    for (int j = 0; j < to.blocks; j++)
+      for (int32_t i = 0; i < walk.rows; i++) {
+        const __m512i sixteen = _mm512_load_si512(sums + (j * kTileRows + i) * kBlock);
+        const int32_t o = to.first + j * kBlock;
+        finish_wide(p, step, sixteen, to.block + j, (waiting.first[a] + i * walk.next) * step.outputs + o, o,
+                    std::min(kBlock, to.count - j * kBlock), to.y);
+      }
+  }
+  waiting.tiles = 0;
 }
+
+// All tiles by one or two blocks: while tiles are multiplied, vectors finish those before them.
+template <int B>
+inline void run_places(const PackedTiles& p, const Step& step, const Walk& walk, const Place* places, int64_t tiles,
+                       int64_t apart, const Target& to) {
+  Waiting waiting[2];
+  const int8_t* w = p.tiles.data() + to.block * p.places.size() * kTileSize;
+  int turn = 0;
+  for (int64_t t = 0; t < tiles; t += 2, turn ^= 1) {
+    const int taken = int(std::min<int64_t>(2, tiles - t));
+    const uint8_t* x[2] = {places[t].at, places[t + taken - 1].at};
+    (taken == 2 ? multiply<2, B> : multiply<1, B>)(x, apart, p, w, waiting[turn].sums);
+    for (int i = 0; i < taken; i++) waiting[turn].first[i] = places[t + i].first;
+    waiting[turn].tiles = taken;
+    finish_waiting(p, step, walk, to, waiting[turn ^ 1]);
+  }
+  finish_waiting(p, step, walk, to, waiting[turn ^ 1]);
+}
+
+inline void run_blocks_of(const PackedTiles& p, const Step& step, const Walk& walk, const Place* places, int64_t tiles,
+                          int64_t apart, int32_t group, uint8_t* y) {
+  const int32_t each = step.outputs / step.group;
+  for (int32_t b = 0; b < p.blocks; b += 2) {
+    Target to{size_t(group) * p.blocks + b, std::min(2, p.blocks - b), group * each + b * kBlock, each - b * kBlock, {}, y};
+    to.columns = columns_of(p, step.epilogue, to.block, to.blocks);
+    (to.blocks == 2 ? run_places<2> : run_places<1>)(p, step, walk, places, tiles, apart, to);
+  }
+}
+
+constexpr int64_t kTilesTogether = 64;  // whose bytes are read for one pair of blocks after the other
 
 // Tiles that are read where the pixels lie.
 void run_direct(const Step& step, const PackedTiles& p, const Walk& walk, const uint8_t* x, int64_t sample, uint8_t* y) {
-  alignas(64) int32_t sums[4 * kTileRows * kBlock];
   const int64_t pixels = int64_t(step.pixels.size());
   const Configured configured(walk.rows);
+  Place places[kTilesTogether];
   for (int32_t g = 0; g < step.group; g++)
-    for (int32_t b = 0; b < p.blocks; b += 2)
-      for (int64_t t = 0; t < walk.tiles; t += 2) {
-        int64_t first[2];
-        const uint8_t* at[2];
-        const int32_t taken = int32_t(std::min<int64_t>(2, walk.tiles - t));
-        for (int32_t i = 0; i < taken; i++) {
-          const int64_t line = (t + i) / walk.chunks, start = start_of(walk, t + i);
-          // Lines are those of pixels, or, where the rows are samples, one line for each pixel.
-          first[i] = walk.next > 1 ? start * pixels + line : line * walk.line + start;
-          const int64_t n = first[i] / pixels;
-          at[i] = x + n * sample + step.pixels.data()[first[i] - n * pixels] + int64_t{g} * step.inputs;
-        }
-        run_some(p, step, walk, first, at, taken, g, b, sums, y);
+    for (int64_t t = 0; t < walk.tiles; t += kTilesTogether) {
+      const int64_t taken = std::min(kTilesTogether, walk.tiles - t);
+      for (int64_t i = 0; i < taken; i++) {
+        const int64_t line = (t + i) / walk.chunks, start = start_of(walk, t + i);
+        // Lines are those of pixels, or, where the rows are samples, one line for each pixel.
+        const int64_t first = walk.next > 1 ? start * pixels + line : line * walk.line + start, n = first / pixels;
+        places[i] = {x + n * sample + step.pixels.data()[first - n * pixels] + int64_t{g} * step.inputs, first};
       }
+      run_blocks_of(p, step, walk, places, taken, walk.apart, g, y);
+    }
 }
 
-// Tiles of pixels whose runs are copied side by side.
+constexpr int64_t kGathered = int64_t{2} * kTileRows * kMostGathered * kTileBytes;  // bytes
+
+// Tiles of pixels whose runs are copied side by side, 16 bytes at a time: what a copy adds is overwritten by the next,
+// or meets weights of 0.
 void run_gathered(const Step& step, const PackedTiles& p, const Walk& walk, const uint8_t* x, int64_t sample, uint8_t* y) {
-  alignas(64) int32_t sums[4 * kTileRows * kBlock];
-  alignas(64) uint8_t gathered[2][kTileRows][kMostGathered * kTileBytes];
-  const int64_t pixels = int64_t(step.pixels.size());
-  const size_t length = size_t(p.steps) * 4, size = p.places.size() * kTileBytes;
+  alignas(64) uint8_t gathered[kGathered + kTileBytes];
+  const int64_t pixels = int64_t(step.pixels.size()), size = int64_t(p.places.size()) * kTileBytes;
+  const int64_t together = std::min(kTilesTogether, kGathered / (size * kTileRows));
+  const int32_t length = p.steps * 4;
   const Configured configured(walk.rows);
+  Place places[kTilesTogether];
   for (int32_t g = 0; g < step.group; g++)
-    for (int64_t t = 0; t < walk.tiles; t += 2) {
-      int64_t first[2];
-      const uint8_t* at[2];
-      const int32_t taken = int32_t(std::min<int64_t>(2, walk.tiles - t));
-      for (int32_t i = 0; i < taken; i++) {
-        first[i] = start_of(walk, t + i);
-        at[i] = &gathered[i][0][0];
-        for (int32_t r = 0; r < walk.rows; r++) {
-          const int64_t row = first[i] + r, n = row / pixels;
-          const uint8_t* pixel = x + n * sample + step.pixels.data()[row - n * pixels] + int64_t{g} * step.inputs;
-          uint8_t* to = &gathered[i][0][0] + r * size;
-          for (size_t run = 0; run < p.runs.size(); run++) std::memcpy(to + run * length, pixel + p.runs.data()[run], length);
+    for (int64_t t = 0; t < walk.tiles; t += together) {
+      const int64_t taken = std::min(together, walk.tiles - t);
+      uint8_t* to = gathered;
+      for (int64_t i = 0; i < taken; i++) {
+        const int64_t first = start_of(walk, t + i);
+        places[i] = {to, first};
+        int64_t n = first / pixels, pixel = first - n * pixels;
+        for (int32_t r = 0; r < walk.rows; r++, to += size) {
+          const uint8_t* from = x + n * sample + step.pixels.data()[pixel] + int64_t{g} * step.inputs;
+          uint8_t* run_to = to;
+          for (int32_t run : p.runs) {
+            for (int32_t k = 0; k < length; k += 16)
+              _mm_storeu_si128((__m128i*)(run_to + k), _mm_loadu_si128((const __m128i*)(from + run + k)));
+            run_to += length;
+          }
+          if (++pixel == pixels) pixel = 0, n++;
         }
       }
-      for (int32_t b = 0; b < p.blocks; b += 2) run_some(p, step, walk, first, at, taken, g, b, sums, y);
+      run_blocks_of(p, step, walk, places, taken, size, g, y);
     }
 }
 
@@ -236,7 +295,7 @@ void run_product(const Plan& plan, const Step& step, const PackedTiles& p, const
   samples.next = pixels;
   const Walk& walk = samples.rows > lines.rows ? samples : lines;
   if (p.is_gathered || walk.rows < kFewRows) {
-    run_blocks<WideTiles>(plan, step, p, m);
+    run_by_vectors(plan, step, m);
     return;
   }
   int64_t checked = 0;
@@ -245,14 +304,14 @@ void run_product(const Plan& plan, const Step& step, const PackedTiles& p, const
 }
 
 bool run(const Plan& plan, const Step& step, const Memory& m) {
-  if (step.packed == nullptr || step.packed->is_depthwise) return run_vectors<WideTiles>(plan, step, m);
+  if (step.kind != Kind::Product || step.packed == nullptr || step.packed->is_depthwise) return run_by_vectors(plan, step, m);
   run_product(plan, step, static_cast<const PackedTiles&>(*step.packed), m);
   return true;
 }
 
 }  // namespace
 
-const Kernels amx_kernels{"amx", prepare, run};
+const Kernels amx_kernels{"amx", 16, prepare, run};
 
 }  // namespace anybit
 #if defined(ANYBIT_TARGETS)

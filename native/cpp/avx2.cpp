@@ -119,7 +119,7 @@ bool run(const Plan& plan, const Step& step, const Memory& m) { return run_vecto
 
 }  // namespace
 
-const Kernels avx2_kernels{"avx2", prepare, run};
+const Kernels avx2_kernels{"avx2", 1, prepare, run};
 
 }  // namespace anybit
 #if defined(ANYBIT_TARGETS)

@@ -95,10 +95,31 @@ inline __m128i estimated(const PackedProduct& p, const Epilogue& e, size_t block
   return counted(p, block, bytes_of(shortened(reached)));
 }
 
+// Bytes kept between the least and the highest of their channels.
+inline __m128i kept_between(const PackedProduct& p, size_t block, __m128i levels) {
+  const __m128i least = _mm_loadu_si128((const __m128i*)(p.least.data() + block * kBlock));
+  const __m128i highest = _mm_loadu_si128((const __m128i*)(p.highest.data() + block * kBlock));
+  return _mm_min_epu8(_mm_max_epu8(levels, least), highest);
+}
+
+inline __m128i lined(const PackedProduct& p, size_t block, const __m256i* sums) {
+  __m256i levels[2];
+  for (int j = 0; j < 2; j++) {
+    const size_t at = block * kBlock + 8 * j;
+    const __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[j]), _mm256_loadu_ps(p.line_slope.data() + at));
+    levels[j] = _mm256_cvtps_epi32(_mm256_add_ps(v, _mm256_loadu_ps(p.line_start.data() + at)));
+  }
+  return kept_between(p, block, bytes_of(shortened(levels)));
+}
+
 // What becomes of 16 sums of one pixel.
 inline void finish_sums(const PackedProduct& p, const Step& step, const __m256i* sums, size_t block, int64_t to,
                         int32_t first, int32_t count, uint8_t* y) {
   const Epilogue& e = step.epilogue;
+  if (p.is_lined && !(p.is_short && e.count <= kFewThresholds)) {
+    store_bytes(y + to, lined(p, block, sums), count);
+    return;
+  }
   if (e.kind == EpilogueKind::Thresholds && !p.is_halved) {
     store_bytes(y + to, compared(p, e, block, sums), count);
     return;
@@ -161,60 +182,190 @@ inline __m256 after_eight(__m256 x, const std::vector<FloatStep>& steps, int32_t
   return x;
 }
 
-// Bytes of neighbouring reals of one channel, `apart` bytes from one to the next; whether each has a level.
-inline bool quantize_row(const Step& step, const float* x, uint8_t* y, int64_t count, int32_t channel, int64_t apart) {
-  const float s = step.scale.data()[step.scale.size() > 1 ? channel : 0];
-  const float z = step.zero_point.data()[step.zero_point.size() > 1 ? channel : 0];
-  const __m256 scale = _mm256_set1_ps(s), zero = _mm256_set1_ps(z);
+// Levels of sixteen reals of one channel. `good` becomes false where one has none.
+inline __m128i quantized_sixteen(const Step& step, const float* x, int32_t channel, bool& good) {
+  const __m256 scale = _mm256_set1_ps(step.scale.data()[step.scale.size() > 1 ? channel : 0]);
+  const __m256 zero = _mm256_set1_ps(step.zero_point.data()[step.zero_point.size() > 1 ? channel : 0]);
   const __m256 lo = _mm256_set1_ps(float(step.lo)), hi = _mm256_set1_ps(float(step.hi));
   const __m256i least = _mm256_set1_epi32(step.lo);
-  __m256 bad = _mm256_setzero_ps();
-  int64_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    const __m256 real = after_eight(_mm256_loadu_ps(x + i), step.arithmetic, channel);
+  __m256i levels[2];
+  for (int j = 0; j < 2; j++) {
+    const __m256 real = after_eight(_mm256_loadu_ps(x + 8 * j), step.arithmetic, channel);
     const __m256 v = _mm256_add_ps(_mm256_div_ps(real, scale), zero);
-    bad = _mm256_or_ps(bad, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-    const __m256i level = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v, lo), hi));
-    const __m256i stored = _mm256_sub_epi32(level, least);
-    const __m128i shorts = _mm_packus_epi32(_mm256_castsi256_si128(stored), _mm256_extracti128_si256(stored, 1));
-    const __m128i bytes = _mm_packus_epi16(shorts, shorts);
-    if (apart == 1) {
-      _mm_storel_epi64((__m128i*)(y + i), bytes);
-      continue;
-    }
-    alignas(16) uint8_t kept[16];
-    _mm_store_si128((__m128i*)kept, bytes);
-    for (int k = 0; k < 8; k++) y[(i + k) * apart] = kept[k];
+    good &= _mm256_movemask_ps(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)) == 0;
+    levels[j] = _mm256_sub_epi32(_mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v, lo), hi)), least);
   }
-  bool good = _mm256_movemask_ps(bad) == 0;
-  for (; i < count; i++) {
-    const float v = after(x[i], step.arithmetic, channel) / s + z;
-    good &= v == v;
-    const float top = float(step.hi), bottom = float(step.lo), clipped = v > top ? top : v > bottom ? v : bottom;
-    y[i * apart] = uint8_t(int32_t(std::nearbyint(clipped)) - step.lo);
+  return bytes_of(shortened(levels));
+}
+
+// Likewise by thresholds.
+inline __m128i compared_sixteen(const Step& step, const float* x, int32_t channel, bool& good) {
+  const int32_t row = step.base.size() > 1 ? channel : 0;
+  const float* t = step.thresholds.data() + int64_t{row} * step.count;
+  __m256i reached[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  const __m256 reals[2] = {_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8)};
+  for (int j = 0; j < 2; j++) good &= _mm256_movemask_ps(_mm256_cmp_ps(reals[j], reals[j], _CMP_UNORD_Q)) == 0;
+  for (int32_t k = 0; k < step.count; k++) {
+    const __m256 least = _mm256_set1_ps(t[k]);
+    for (int j = 0; j < 2; j++)
+      reached[j] = _mm256_sub_epi32(reached[j], _mm256_castps_si256(_mm256_cmp_ps(reals[j], least, _CMP_GE_OQ)));
+  }
+  const __m128i bytes = bytes_of(shortened(reached)), base = _mm_set1_epi8(char(step.base.data()[row]));
+  return step.step.data()[row] > 0 ? _mm_add_epi8(base, bytes) : _mm_sub_epi8(base, bytes);
+}
+
+// Rows of 16 bytes become columns.
+inline void transpose(__m128i* rows) {
+  for (int round = 0; round < 4; round++) {
+    __m128i mixed[16];
+    for (int i = 0; i < 8; i++) {
+      mixed[2 * i] = _mm_unpacklo_epi8(rows[i], rows[i + 8]);
+      mixed[2 * i + 1] = _mm_unpackhi_epi8(rows[i], rows[i + 8]);
+    }
+    for (int i = 0; i < 16; i++) rows[i] = mixed[i];
+  }
+}
+
+// Bytes of 16 positions of up to 16 channels: y is where the first one goes. Few channels are written four bytes at a
+// time, each over what the one before wrote too much, but for the last position.
+inline void store_positions(__m128i* rows, uint8_t* y, int32_t channels, int32_t count) {
+  transpose(rows);
+  if (count == kBlock) {
+    for (int i = 0; i < 16; i++) _mm_storeu_si128((__m128i*)(y + int64_t{i} * channels), rows[i]);
+    return;
+  }
+  for (int i = 0; i < 16; i++) {
+    alignas(16) uint8_t kept[16];
+    _mm_store_si128((__m128i*)kept, rows[i]);
+    if (channels <= 4 && i < 15)
+      std::memcpy(y + i * channels, kept, 4);
+    else
+      std::memcpy(y + int64_t{i} * channels, kept, size_t(count));
+  }
+}
+
+// Bytes of the reals of one sample, [channels][positions]; F gives those of 16.
+template <class F>
+inline bool levels_of_planes(const Step& step, const float* x, uint8_t* y, int64_t positions, F&& f) {
+  bool good = true;
+  for (int64_t p = 0; p < positions; p += 16) {
+    const int64_t from = std::min(p, positions - 16);
+    for (int32_t c = 0; c < step.channels; c += kBlock) {
+      const int32_t count = std::min(kBlock, step.channels - c);
+      __m128i rows[16];
+      for (int32_t i = 0; i < 16; i++) rows[i] = i < count ? f(x + (c + i) * positions + from, c + i, good) : _mm_setzero_si128();
+      store_positions(rows, y + from * step.channels + c, step.channels, count);
+    }
   }
   return good;
 }
 
-inline bool run_quantize_fast(const Plan& plan, const Step& step, const Memory& m) {
+// Bytes of neighbouring reals of one channel. The last ones go by a copy.
+template <class F>
+inline bool levels_of_row(const float* x, uint8_t* y, int64_t count, F&& f) {
+  bool good = true;
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16) _mm_storeu_si128((__m128i*)(y + i), f(x + i, 0, good));
+  if (i == count) return good;
+  float rest[16] = {};
+  std::memcpy(rest, x + i, size_t(count - i) * sizeof(float));
+  for (int64_t k = count - i; k < 16; k++) rest[k] = rest[0];
+  store_bytes(y + i, f(rest, 0, good), int32_t(count - i));
+  return good;
+}
+
+// Bytes of reals: by planes, by one row where all channels are alike, else by `plain`.
+template <class F>
+inline bool levels_of_reals(const Plan& plan, const Step& step, const Memory& m, bool uniform, F&& f,
+                            bool (*plain)(const Plan&, const Step&, const Memory&)) {
   const float* x = real_input(m, step.x);
   uint8_t* y = m.tensors[step.y];
   const int64_t elements = plan.tensors[step.x].elements, positions = elements / step.channels;
-  bool uniform = step.scale.size() == 1 && step.zero_point.size() == 1;
-  for (const FloatStep& s : step.arithmetic) uniform &= s.numbers.size() == 1;
   if (step.channels_first && step.channels > 1 && positions > 1) {
+    if (positions < 16) return plain(plan, step, m);
     bool good = true;
-    for (int32_t n = 0; n < m.count; n++)
-      for (int32_t c = 0; c < step.channels; c++)
-        good &= quantize_row(step, x + n * elements + c * positions, y + n * elements + c, positions, c, step.channels);
+    for (int32_t n = 0; n < m.count; n++) good &= levels_of_planes(step, x + n * elements, y + n * elements, positions, f);
     return good;
   }
-  return uniform ? quantize_row(step, x, y, elements * m.count, 0, 1) : run_quantize(plan, step, m);
+  return uniform ? levels_of_row(x, y, elements * m.count, f) : plain(plan, step, m);
+}
+
+inline bool run_quantize_fast(const Plan& plan, const Step& step, const Memory& m) {
+  bool uniform = step.scale.size() == 1 && step.zero_point.size() == 1;
+  for (const FloatStep& s : step.arithmetic) uniform &= s.numbers.size() == 1;
+  return levels_of_reals(plan, step, m, uniform,
+                         [&](const float* x, int32_t c, bool& good) { return quantized_sixteen(step, x, c, good); }, run_quantize);
+}
+
+inline bool run_compare_fast(const Plan& plan, const Step& step, const Memory& m) {
+  return levels_of_reals(plan, step, m, step.base.size() == 1,
+                         [&](const float* x, int32_t c, bool& good) { return compared_sixteen(step, x, c, good); }, run_compare);
+}
+
+// The largest bytes of windows.
+inline void run_largest(const Step& step, const Memory& m) {
+  int64_t sample = 0;
+  const uint8_t* x = padded<uint8_t>(step, m, m.tensors[step.x], 0, &sample);
+  uint8_t* y = m.tensors[step.y];
+  const int64_t pixels = int64_t(step.pixels.size());
+  const int32_t channels = step.channels, taps = int32_t(step.taps.size());
+  const int32_t *pixel = step.pixels.data(), *tap = step.taps.data();
+  for (int32_t n = 0; n < m.count; n++, x += sample)
+    for (int64_t p = 0; p < pixels; p++, y += channels)
+      for (int32_t c = 0; c < channels; c += 32) {  // 32 bytes may reach into the slack behind the input
+        const uint8_t* at = x + pixel[p] + c;
+        __m256i most = _mm256_loadu_si256((const __m256i*)(at + tap[0]));
+        for (int32_t t = 1; t < taps; t++) most = _mm256_max_epu8(most, _mm256_loadu_si256((const __m256i*)(at + tap[t])));
+        if (c + 32 <= channels) {
+          _mm256_storeu_si256((__m256i*)(y + c), most);
+          continue;
+        }
+        alignas(32) uint8_t kept[32];
+        _mm256_store_si256((__m256i*)kept, most);
+        std::memcpy(y + c, kept, size_t(channels - c));
+      }
+}
+
+constexpr int32_t kMostAdded = 65535 / 255;  // bytes whose sum fits into 16 bits
+
+// The sums of the levels of windows of not too many taps.
+inline void run_sums(const Plan& plan, const Step& step, const Memory& m) {
+  int64_t sample = 0;
+  const int32_t zero = plan.tensors[step.x].zero, channels = step.channels, taps = int32_t(step.taps.size());
+  const uint8_t* x = padded<uint8_t>(step, m, m.tensors[step.x], uint8_t(zero), &sample);
+  int32_t* y = reinterpret_cast<int32_t*>(m.tensors[step.y]);
+  const int64_t pixels = int64_t(step.pixels.size());
+  const __m256i zeros = _mm256_set1_epi32(zero * taps);
+  for (int32_t n = 0; n < m.count; n++, x += sample)
+    for (int64_t p = 0; p < pixels; p++, y += channels)
+      for (int32_t c = 0; c < channels; c += kBlock) {
+        const uint8_t* at = x + step.pixels.data()[p] + c;
+        __m256i sum = _mm256_setzero_si256();
+        for (int32_t t = 0; t < taps; t++)
+          sum = _mm256_add_epi16(sum, _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)(at + step.taps.data()[t]))));
+        alignas(32) int32_t kept[kBlock];
+        _mm256_store_si256((__m256i*)kept, _mm256_sub_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(sum)), zeros));
+        _mm256_store_si256((__m256i*)(kept + 8), _mm256_sub_epi32(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(sum, 1)), zeros));
+        std::memcpy(y + c, kept, size_t(std::min(kBlock, channels - c)) * sizeof(int32_t));
+      }
+}
+
+// What of the steps around products has vectors; false where there are none for it.
+inline bool run_around(const Plan& plan, const Step& step, const Memory& m) {
+  if (step.kind != Kind::Pool || plan.tensors[step.x].element != Element::Byte) return false;
+  if (!step.maximum && int32_t(step.taps.size()) > kMostAdded) return false;
+  if (step.maximum)
+    run_largest(step, m);
+  else
+    run_sums(plan, step, m);
+  return true;
 }
 
 template <class Tiles>
 inline bool run_vectors(const Plan& plan, const Step& step, const Memory& m) {
   if (step.kind == Kind::Quantize) return run_quantize_fast(plan, step, m);
+  if (step.kind == Kind::Compare) return run_compare_fast(plan, step, m);
+  if (run_around(plan, step, m)) return true;
   if (step.packed == nullptr) return run_plain(plan, step, m);
   if (step.packed->is_depthwise)
     run_depthwise(plan, step, static_cast<const PackedDepthwise&>(*step.packed), m);

@@ -9,11 +9,107 @@ inline void store_sixteen(uint8_t* to, __m512i levels, int32_t count) {
   store_bytes(to, _mm512_cvtepi32_epi8(levels), count);
 }
 
+// What makes bytes of the sums of up to two blocks without asking channel by channel: by lines, or by multipliers
+// whose results fit into 32 bits before they are clipped.
+struct Columns {
+  bool is_fast = false, is_lined = false, has_factor = false;
+  __m512i before[2], factor[2];  // added to a sum, and what it is multiplied by
+  __m512 slope[2], start[2];
+  __m512i zero, least, highest;  // of 16 bits, and of bytes as `bytes_of_four` has them
+};
+
+inline __m512i twice(const uint8_t* first, const uint8_t* second) {
+  alignas(64) uint8_t bytes[64];
+  for (int half = 0; half < 64; half += 32) {
+    std::memcpy(bytes + half, first, kBlock);
+    std::memcpy(bytes + half + kBlock, second, kBlock);
+  }
+  return _mm512_load_si512(bytes);
+}
+
+// The columns of `blocks` blocks, one or two.
+inline Columns columns_of(const PackedProduct& p, const Epilogue& e, size_t block, int blocks) {
+  Columns c;
+  c.is_lined = p.is_lined;
+  c.is_fast = p.is_lined || p.is_scaled;
+  if (!c.is_fast) return c;
+  c.has_factor = p.has_factor;
+  for (int j = 0; j < 2; j++) {
+    const size_t at = (block + std::min(j, blocks - 1)) * kBlock;
+    if (c.is_lined) {
+      c.slope[j] = _mm512_loadu_ps(p.line_slope.data() + at);
+      c.start[j] = _mm512_loadu_ps(p.line_start.data() + at);
+    } else {
+      c.before[j] = _mm512_loadu_si512(p.before.data() + at);
+      c.factor[j] = _mm512_loadu_si512(p.factor.data() + at);
+      c.slope[j] = _mm512_loadu_ps(p.multiplier.data() + at);
+    }
+  }
+  if (c.is_lined) {
+    const size_t first = block * kBlock, second = (block + blocks - 1) * kBlock;
+    c.least = twice(p.least.data() + first, p.least.data() + second);
+    c.highest = twice(p.highest.data() + first, p.highest.data() + second);
+  } else {
+    c.zero = _mm512_set1_epi32(int32_t(uint32_t(uint16_t(e.zero)) * 0x10001u));
+    c.least = _mm512_set1_epi32(int32_t(uint32_t(e.lo) * 0x1010101u));
+    c.highest = _mm512_set1_epi32(int32_t(uint32_t(e.hi) * 0x1010101u));
+  }
+  return c;
+}
+
+template <bool kLined>
+inline __m512i rounded_level(__m512i sums, const Columns& c, int j) {
+  if constexpr (kLined) return _mm512_cvtps_epi32(_mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), c.slope[j]), c.start[j]));
+  if (c.has_factor) sums = _mm512_mullo_epi32(sums, c.factor[j]);
+  return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(sums, c.before[j])), c.slope[j]));
+}
+
+// The levels of four times 16 sums, side by side; those of the first and the third are of the first block.
+template <bool kLined>
+inline __m512i bytes_of_four(__m512i a, __m512i b, __m512i second_a, __m512i second_b, const Columns& c) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  __m512i first = _mm512_packs_epi32(rounded_level<kLined>(a, c, 0), rounded_level<kLined>(b, c, 1));
+  __m512i second = _mm512_packs_epi32(rounded_level<kLined>(second_a, c, 0), rounded_level<kLined>(second_b, c, 1));
+  if constexpr (!kLined) {
+    first = _mm512_adds_epi16(first, c.zero);
+    second = _mm512_adds_epi16(second, c.zero);
+  }
+  const __m512i bytes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second));
+  return _mm512_min_epu8(_mm512_max_epu8(bytes, c.least), c.highest);
+}
+
+inline void store_half(uint8_t* to, __m256i bytes, int32_t count) {
+  if (count >= 2 * kBlock) {
+    _mm256_storeu_si256((__m256i*)to, bytes);
+    return;
+  }
+  alignas(32) uint8_t kept[2 * kBlock];
+  _mm256_store_si256((__m256i*)kept, bytes);
+  std::memcpy(to, kept, size_t(count));
+}
+
+// The bytes of two rows of sums, [row][block], `count` of each row.
+template <bool kLined>
+inline void finish_rows(const __m512i* sums, const Columns& c, uint8_t* y, uint8_t* second_y, int32_t count) {
+  const __m512i bytes = bytes_of_four<kLined>(sums[0], sums[1], sums[2], sums[3], c);
+  store_half(y, _mm512_castsi512_si256(bytes), count);
+  store_half(second_y, _mm512_extracti64x4_epi64(bytes, 1), count);
+}
+
 // What becomes of 16 sums of one pixel.
 inline void finish_wide(const PackedProduct& p, const Step& step, __m512i sums, size_t block, int64_t to, int32_t first,
                         int32_t count, uint8_t* y) {
   const Epilogue& e = step.epilogue;
   const size_t at = block * kBlock;
+  if (p.is_lined) {
+    const __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(p.line_slope.data() + at));
+    const __m512i levels = _mm512_cvtps_epi32(_mm512_add_ps(v, _mm512_loadu_ps(p.line_start.data() + at)));
+    alignas(64) int32_t each[kBlock];
+    _mm512_store_si512(each, levels);
+    const __m256i halves[2] = {_mm256_load_si256((const __m256i*)each), _mm256_load_si256((const __m256i*)(each + 8))};
+    store_bytes(y + to, kept_between(p, block, bytes_of(shortened(halves))), count);
+    return;
+  }
   if (e.kind == EpilogueKind::Thresholds && !p.is_halved) {
     const int32_t* t = p.above.data() + at * e.count;
     const __m512i one = _mm512_set1_epi32(1);
@@ -48,6 +144,20 @@ inline void finish_wide(const PackedProduct& p, const Step& step, __m512i sums, 
     std::memcpy(reinterpret_cast<int32_t*>(y) + to, kept, size_t(count) * 4);
   else
     for (int32_t c = 0; c < count; c++) y[to + c] = level(e, kept[c], first + c, first + c);
+}
+
+// The bytes of two pixels, of two blocks each.
+inline void finish_pair(const PackedProduct& p, const Step& step, const Columns& c, const __m512i* sums, size_t block,
+                        int64_t pixel, int64_t next, int32_t first, int32_t left, uint8_t* y) {
+  if (c.is_fast) {
+    uint8_t* at = y + pixel * step.outputs + first;
+    (c.is_lined ? finish_rows<true> : finish_rows<false>)(sums, c, at, at + (next - pixel) * step.outputs, left);
+    return;
+  }
+  for (int i = 0; i < 2; i++)
+    for (int j = 0; j < 2 && j * kBlock < left; j++)
+      finish_wide(p, step, sums[2 * i + j], block + j, (i == 0 ? pixel : next) * step.outputs + first + j * kBlock,
+                  first + j * kBlock, std::min(kBlock, left - j * kBlock), y);
 }
 
 inline __m512i broadcast_wide(const uint8_t* p) {
@@ -99,7 +209,151 @@ struct WideTiles {
                      int32_t count, uint8_t* y) {
     finish_wide(p, step, sums.all, block, to, first, count, y);
   }
+
+  // `left` outputs of the group are those of the first block and behind it.
+  template <int N, int M>
+  static void finish_tile(const PackedProduct& p, const Step& step, const Sums* sums, size_t block, int64_t to,
+                          int32_t first, int32_t left, uint8_t* y) {
+    if constexpr (M == 2 && N % 2 == 0) {
+      const Columns c = columns_of(p, step.epilogue, block, 2);
+      for (int i = 0; i < N; i += 2) {
+        const __m512i four[4] = {sums[i * M].all, sums[i * M + 1].all, sums[i * M + 2].all, sums[i * M + 3].all};
+        finish_pair(p, step, c, four, block, to / step.outputs + i, to / step.outputs + i + 1, first, left, y);
+      }
+      return;
+    }
+    for (int i = 0; i < N; i++)
+      for (int j = 0; j < M; j++)
+        finish_wide(p, step, sums[i * M + j].all, block + j, to + int64_t{i} * step.outputs + j * kBlock, first + j * kBlock,
+                    std::min(kBlock, left - j * kBlock), y);
+  }
 };
+
+// Two neighbouring blocks of channels of two pixels at a time, row by row, so that what a row sees stays close.
+template <int kTaps>
+inline void run_depthwise_rows(const Plan& plan, const Step& step, const PackedDepthwise& p, const Memory& m) {
+  int64_t sample = 0;
+  const uint8_t* x = padded<uint8_t>(step, m, m.tensors[step.x], uint8_t(plan.tensors[step.x].zero), &sample);
+  const int64_t pixels = int64_t(step.pixels.size()), line = step.window.output[1];
+  const int32_t taps = kTaps > 0 ? kTaps : int32_t(step.taps.size());
+  const int32_t *pixel = step.pixels.data(), *tap = step.taps.data();
+  __m512i held[kTaps > 0 ? kTaps : 1];  // few weights
+  const auto sums_of = [&](const uint8_t* at, const int16_t* w) __attribute__((always_inline)) {
+    __m512i sum = _mm512_setzero_si512();
+#pragma GCC unroll 9
+    for (int32_t t = 0; t < taps; t++) {  // 32 bytes may reach into the slack behind the input
+      const __m512i seen = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i*)(at + tap[t])));
+      const __m512i by = kTaps > 0 ? held[kTaps > 0 ? t : 0] : _mm512_loadu_si512(w + int64_t{t} * p.wide);
+      sum = _mm512_add_epi16(sum, _mm512_mullo_epi16(seen, by));
+    }
+    return sum;
+  };
+  for (int64_t row = 0; row < pixels / line * m.count; row++)
+    for (int32_t c = 0; c < step.outputs; c += 2 * kBlock) {
+      const int16_t* w = p.weights.data() + c;
+      for (int32_t t = 0; t < kTaps; t++) held[t] = _mm512_loadu_si512(w + int64_t{t} * p.wide);
+      const Columns columns = columns_of(p, step.epilogue, size_t(c) / kBlock, 2);
+      const int64_t first = row * line, n = first / pixels;
+      const uint8_t* in = x + n * sample + c;
+      for (int64_t i = 0; i < line; i += 2) {
+        const int64_t next = std::min(i + 1, line - 1), at = first - n * pixels;
+        const __m512i a = sums_of(in + pixel[at + i], w), b = sums_of(in + pixel[at + next], w);
+        const __m512i four[4] = {_mm512_cvtepi16_epi32(_mm512_castsi512_si256(a)), _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(a, 1)),
+                                 _mm512_cvtepi16_epi32(_mm512_castsi512_si256(b)), _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(b, 1))};
+        finish_pair(p, step, columns, four, size_t(c) / kBlock, first + i, first + next, c, step.outputs - c, m.tensors[step.y]);
+      }
+    }
+}
+
+inline void run_depthwise_wide(const Plan& plan, const Step& step, const PackedDepthwise& p, const Memory& m) {
+  if (step.taps.size() == 9)
+    run_depthwise_rows<9>(plan, step, p, m);
+  else
+    run_depthwise_rows<0>(plan, step, p, m);
+}
+
+constexpr int32_t kMostSearched = 15;  // thresholds that a vector holds, with one that nothing reaches
+
+// Thresholds of reals, by rows of 16.
+struct PackedCompare : Packed {
+  std::vector<float> thresholds;
+};
+
+inline void prepare_compare(Step& step) {
+  if (step.count > kMostSearched) return;
+  auto packed = std::make_unique<PackedCompare>();
+  packed->thresholds.assign(step.base.size() * 16, NAN);
+  for (size_t row = 0; row < step.base.size(); row++)
+    for (int32_t k = 0; k < step.count; k++) packed->thresholds[row * 16 + k] = step.thresholds[row * step.count + k];
+  step.packed = std::move(packed);
+}
+
+inline void prepare_wide(const Plan& plan, Step& step) {
+  if (step.kind == Kind::Product) prepare_product(plan, step, true);
+  if (step.kind == Kind::Compare) prepare_compare(step);
+}
+
+// Levels of sixteen reals by thresholds of one channel, halving what is left four times.
+inline __m128i searched_sixteen(const Step& step, const float* x, int32_t channel, bool& good) {
+  const int32_t row = step.base.size() > 1 ? channel : 0;
+  const float* t = static_cast<const PackedCompare&>(*step.packed).thresholds.data();
+  const __m512 thresholds = _mm512_loadu_ps(t + int64_t{row} * 16), reals = _mm512_loadu_ps(x);
+  good &= _mm512_cmp_ps_mask(reals, reals, _CMP_UNORD_Q) == 0;
+  __m512i reached = _mm512_setzero_si512();
+  for (int32_t half = 8; half > 0; half /= 2) {
+    const __m512i upto = _mm512_add_epi32(reached, _mm512_set1_epi32(half));
+    const __m512 least = _mm512_permutexvar_ps(_mm512_sub_epi32(upto, _mm512_set1_epi32(1)), thresholds);
+    reached = _mm512_mask_mov_epi32(reached, _mm512_cmp_ps_mask(reals, least, _CMP_GE_OQ), upto);
+  }
+  const __m128i bytes = _mm512_cvtepi32_epi8(reached), base = _mm_set1_epi8(char(step.base.data()[row]));
+  return step.step.data()[row] > 0 ? _mm_add_epi8(base, bytes) : _mm_sub_epi8(base, bytes);
+}
+
+// Pairs of levels by a table of at most 16 x 16, row by row.
+inline void run_small_pairs(const Plan& plan, const Step& step, const Memory& m) {
+  const uint8_t *a = m.tensors[step.a], *b = m.tensors[step.b];
+  uint8_t* y = m.tensors[step.y];
+  const int64_t elements = plan.tensors[step.y].elements * m.count;
+  alignas(16) uint8_t table[16][16] = {};
+  for (int32_t r = 0; r < step.rows; r++) std::memcpy(table[r], step.table.data() + r * step.columns, size_t(step.columns));
+  __m512i rows[16];
+  for (int r = 0; r < 16; r++) rows[r] = _mm512_broadcast_i32x4(_mm_load_si128((const __m128i*)table[r]));
+  const __m512i last_row = _mm512_set1_epi32(int32_t((step.rows - 1) * 0x1010101));
+  const __m512i last_column = _mm512_set1_epi32(int32_t((step.columns - 1) * 0x1010101));
+  for (int64_t i = 0; i < elements; i += 64) {  // 64 bytes may reach into the slack behind the inputs
+    const __m512i row = _mm512_min_epu8(_mm512_loadu_si512(a + i), last_row);
+    const __m512i column = _mm512_min_epu8(_mm512_loadu_si512(b + i), last_column);
+    __m512i found = _mm512_setzero_si512(), number = _mm512_setzero_si512();
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; r++) {
+      found = _mm512_mask_shuffle_epi8(found, _mm512_cmpeq_epi8_mask(row, number), rows[r], column);
+      number = _mm512_add_epi8(number, _mm512_set1_epi32(0x1010101));
+    }
+    if (i + 64 <= elements) {
+      _mm512_storeu_si512(y + i, found);
+      continue;
+    }
+    alignas(64) uint8_t kept[64];
+    _mm512_store_si512(kept, found);
+    std::memcpy(y + i, kept, size_t(elements - i));
+  }
+}
+
+inline bool run_wide(const Plan& plan, const Step& step, const Memory& m) {
+  if (step.kind == Kind::Compare && step.packed != nullptr)
+    return levels_of_reals(plan, step, m, step.base.size() == 1,
+                           [&](const float* x, int32_t c, bool& good) { return searched_sixteen(step, x, c, good); }, run_compare);
+  if (step.kind == Kind::PairTable && step.rows <= 16 && step.columns <= 16 &&
+      int64_t(step.table.size()) == int64_t{step.rows} * step.columns) {
+    run_small_pairs(plan, step, m);
+    return true;
+  }
+  if (step.packed != nullptr && step.packed->is_depthwise) {
+    run_depthwise_wide(plan, step, static_cast<const PackedDepthwise&>(*step.packed), m);
+    return true;
+  }
+  return run_vectors<WideTiles>(plan, step, m);
+}
 
 }  // namespace
 }  // namespace anybit

@@ -5,20 +5,16 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #endif
-#include "avx512.hpp"
+#include "few_bits.hpp"
 
 namespace anybit {
 namespace {
 
-void prepare(const Plan& plan, Step& step) {
-  if (step.kind == Kind::Product) prepare_product(plan, step, true);
-}
-
-bool run(const Plan& plan, const Step& step, const Memory& m) { return run_vectors<WideTiles>(plan, step, m); }
+bool run(const Plan& plan, const Step& step, const Memory& m) { return run_by_vectors(plan, step, m); }
 
 }  // namespace
 
-const Kernels avx512vnni_kernels{"avx512vnni", prepare, run};
+const Kernels avx512vnni_kernels{"avx512vnni", 1, prepare_by_vectors, run};
 
 }  // namespace anybit
 #if defined(ANYBIT_TARGETS)

@@ -65,7 +65,7 @@ bool run(const Plan& plan, const Step& step, const Memory& m) { return run_vecto
 
 }  // namespace
 
-const Kernels avxvnni_kernels{"avxvnni", prepare, run};
+const Kernels avxvnni_kernels{"avxvnni", 1, prepare, run};
 
 }  // namespace anybit
 #if defined(ANYBIT_TARGETS)

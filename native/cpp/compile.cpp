@@ -11,6 +11,8 @@ namespace {
 constexpr int64_t kLargest = int64_t{1} << 31;
 constexpr int64_t kCache = 192 << 10;  // bytes that the samples of one group may take
 constexpr int32_t kMostTogether = 64;
+constexpr int64_t kLateBytes = 16 << 10;  // of the tensors of one sample that steps of many samples may have
+constexpr int64_t kRowsCache = 1 << 20;   // bytes that a tensor of as many samples as a path likes may take
 
 void require(bool good, const char* problem) {
   if (!good) throw Invalid(problem);
@@ -258,6 +260,73 @@ void finish_memory(Plan& plan) {
   }
 }
 
+int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+int64_t scratch_of(const Plan& plan, const Step& step) {
+  if ((step.kind != Kind::Product && step.kind != Kind::Pool) || !step.window.is_padded()) return 0;
+  const int64_t size = plan.tensors[step.x].element == Element::Byte ? 1 : 4;
+  return int64_t{step.window.padded[0]} * step.window.padded[1] * step.channels * size;
+}
+
+std::vector<int32_t> read_by(const Step& step) {
+  std::vector<int32_t> found = step.xs;
+  for (int32_t t : {step.x, step.a, step.b, step.selector})
+    if (t >= 0) found.push_back(t);
+  return found;
+}
+
+// Places of the tensors of the late steps: of each the first one where nothing lies that lives at the same time.
+void place_late(Plan& plan) {
+  struct Life {
+    size_t first, last;
+    int64_t begin, end;
+  };
+  std::vector<Life> placed;
+  std::vector<size_t> first(plan.tensors.size(), plan.late), last(plan.tensors.size(), 0);
+  for (size_t i = plan.late; i < plan.steps.size(); i++) {
+    first[plan.steps[i].y] = last[plan.steps[i].y] = i;
+    for (int32_t t : read_by(plan.steps[i])) last[t] = i;
+  }
+  plan.late_offsets.assign(plan.tensors.size(), -1);
+  for (size_t t = 0; t < plan.tensors.size(); t++) {
+    const Tensor& tensor = plan.tensors[t];
+    if (tensor.offset < 0 || last[t] < plan.late) continue;
+    Life life{first[t], last[t], 0, aligned(tensor.bytes())};
+    for (const Life& other : placed)  // ascending
+      if (other.first <= life.last && life.first <= other.last && other.begin < life.end && life.begin < other.end)
+        life = {life.first, life.last, other.end, other.end + aligned(tensor.bytes())};
+    plan.late_offsets[t] = life.begin;
+    plan.late_arena = std::max(plan.late_arena, life.end);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), life,
+                                   [](const Life& a, const Life& b) { return a.begin < b.begin; }),
+                  life);
+  }
+}
+
+// How many samples go through which steps together.
+void finish_groups(Plan& plan) {
+  int64_t largest = 0;
+  for (const Tensor& t : plan.tensors)
+    if (t.offset >= 0) largest = std::max(largest, t.bytes());
+  const int64_t bytes = std::max<int64_t>(plan.arena + plan.scratch, 1);
+  plan.group = int32_t(std::clamp<int64_t>(kCache / bytes, 1, kMostTogether));
+  if (plan.kernels->rows * largest <= kRowsCache) plan.group = std::max(plan.group, plan.kernels->rows);
+  plan.late_group = plan.group;
+  plan.late = plan.steps.size();
+  if (plan.group == kMostTogether) return;
+  while (plan.late > 0) {
+    const Step& step = plan.steps[plan.late - 1];
+    bool is_small = scratch_of(plan, step) <= kLateBytes && plan.tensors[step.y].bytes() <= kLateBytes;
+    for (int32_t t : read_by(step)) is_small &= plan.tensors[t].bytes() <= kLateBytes;
+    if (!is_small) break;
+    plan.late--;
+  }
+  if (plan.late == plan.steps.size()) return;
+  plan.late_group = kMostTogether;
+  for (size_t i = plan.late; i < plan.steps.size(); i++) plan.late_scratch = std::max(plan.late_scratch, scratch_of(plan, plan.steps[i]));
+  place_late(plan);
+}
+
 }  // namespace
 
 void finish(Plan& plan) {
@@ -265,9 +334,8 @@ void finish(Plan& plan) {
   require(!plan.inputs.empty() && !plan.outputs.empty() && !plan.steps.empty(), "a plan of nothing");
   finish_memory(plan);
   for (Step& step : plan.steps) finish_step(plan, step);
-  plan.arena = (plan.arena + 63) / 64 * 64;
-  const int64_t bytes = std::max<int64_t>(plan.arena + plan.scratch, 1);
-  plan.group = static_cast<int32_t>(std::clamp<int64_t>(kCache / bytes, 1, kMostTogether));
+  plan.arena = aligned(plan.arena);
+  finish_groups(plan);
   for (Step& step : plan.steps) plan.kernels->prepare(plan, step);
 }
 

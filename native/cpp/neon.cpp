@@ -37,6 +37,15 @@ inline void finish_sums(const PackedProduct& p, const Step& step, const int32x4_
   const Epilogue& e = step.epilogue;
   const size_t at = block * kBlock;
   alignas(16) int32_t kept[kBlock];
+  if (p.is_lined && e.count > kFewThresholds) {
+    for (int j = 0; j < 4; j++) {
+      const float32x4_t product = vmulq_f32(vcvtq_f32_s32(sums[j]), vld1q_f32(p.line_slope.data() + at + 4 * j));
+      vst1q_s32(kept + 4 * j, vcvtnq_s32_f32(vaddq_f32(product, vld1q_f32(p.line_start.data() + at + 4 * j))));
+    }
+    for (int32_t c = 0; c < count; c++)
+      y[to + c] = uint8_t(std::clamp(kept[c], int32_t{p.least.data()[at + c]}, int32_t{p.highest.data()[at + c]}));
+    return;
+  }
   if (e.kind == EpilogueKind::Thresholds && !p.is_halved) {
     const int32_t* t = p.above.data() + at * e.count;
     for (int j = 0; j < 4; j++) {
@@ -134,7 +143,7 @@ bool run(const Plan& plan, const Step& step, const Memory& m) {
 
 }  // namespace
 
-const Kernels neon_kernels{"neon", prepare, run};
+const Kernels neon_kernels{"neon", 1, prepare, run};
 
 }  // namespace anybit
 #if defined(ANYBIT_TARGETS)

@@ -18,6 +18,13 @@ enum class Sums {
   Fours,  // four products at once in 32, by instructions that have no sums between
 };
 
+// Weights of few bits, a number k of `bits` bits standing for scale * k - shift: [blocks][lines][64], where a line has
+// those of 8 / bits steps of 64, each in its own bits of the bytes. Empty where there are none.
+struct FewBits {
+  std::vector<uint8_t> lines;
+  int32_t bits = 8, scale = 1, shift = 0;
+};
+
 // Weights by block of 16 outputs and step of 4 terms: [outputs / 16][runs][steps][16][4], for wide sums twice as long.
 // A run is a stretch of bytes of the input that lie side by side.
 struct PackedProduct : Packed {
@@ -28,6 +35,7 @@ struct PackedProduct : Packed {
   std::vector<int32_t> runs;
   std::vector<int8_t> bytes;
   std::vector<int16_t> shorts;
+  FewBits few_bits;
   // Thresholds as `sum > t`, the offset taken off: [blocks of all groups][count][16]; and in 16 bits, if they fit.
   std::vector<int32_t> above;
   std::vector<int16_t> above_short;
@@ -40,17 +48,94 @@ struct PackedProduct : Packed {
   std::vector<float> slope, start, most;
   std::vector<int32_t> places;  // [columns][count + 2]
   bool is_estimated = false;
+  // Levels as whole numbers next to a line: clip(half_even(fl(fl(sum * line_slope) + line_start)), least, highest), where
+  // a line was found that gives the level on both sides of every threshold.
+  std::vector<float> line_slope, line_start;
+  std::vector<uint8_t> least, highest;
+  bool is_lined = false;
+  // Multipliers whose results fit into 32 bits, so that they may be clipped after they are rounded: what is added to
+  // factor * sum, and whether a factor is not 1.
+  std::vector<int32_t> before;
+  bool is_scaled = false, has_factor = false;
   bool is_short = false;  // whether every sum fits into 16 bits
   bool is_halved = false;  // whether thresholds are too many to be compared one by one
 };
 
 struct PackedDepthwise : PackedProduct {
   PackedDepthwise() { is_depthwise = true; }
-  std::vector<int16_t> weights;  // [taps][channels, filled up to a multiple of 16]
+  std::vector<int16_t> weights;  // [taps][channels, filled up to a multiple of 32]
   int32_t wide = 0;
 };
 
 constexpr int32_t kMostCompared = 24;
+constexpr int32_t kFewThresholds = 3;  // that are compared in 16 bits as fast as a line gives the level
+
+// A line y = slope * x + start, and by how much it passes above and below what it must.
+struct Line {
+  double slope = 0, start = 0, width = 0;
+};
+
+// A line that is at least k + 1/2 at above[k] + 1 and at most that at above[k]: the widest of some. For a slope, the
+// starts that do are an interval; its width is a concave function of the slope, made of straight pieces, whose top is
+// looked for where the pieces at both ends of what is left meet.
+inline Line line_between(const int32_t* above, int32_t count) {
+  struct End {
+    double slope, width, rise, start;
+  };
+  const auto at = [&](double slope) {
+    double low = -1e300, high = 1e300, low_place = 0, high_place = 0;
+    for (int32_t k = 0; k < count; k++) {
+      const double place = above[k], corner = k + 0.5;
+      if (corner - slope * (place + 1) > low) low = corner - slope * (place + 1), low_place = place + 1;
+      if (corner - slope * place < high) high = corner - slope * place, high_place = place;
+    }
+    return End{slope, high - low, low_place - high_place, (low + high) / 2};
+  };
+  End left = at(0), right = at(count + 1.0), best = left.width > right.width ? left : right;
+  for (int i = 0; i < 50 && left.rise > 0 && right.rise < 0; i++) {
+    const double slope = (right.width - right.rise * right.slope - left.width + left.rise * left.slope) / (left.rise - right.rise);
+    if (!(slope > left.slope && slope < right.slope)) break;
+    const End middle = at(slope);
+    if (middle.width > best.width) best = middle;
+    if (left.width + left.rise * (slope - left.slope) - middle.width < 1e-9) break;  // the top
+    (middle.rise > 0 ? left : right) = middle;
+  }
+  return {best.slope, best.start, best.width};
+}
+
+// The level by the line: the operations of the kernels, each rounded alone.
+inline int32_t lined_level(const PackedProduct& p, size_t column, int32_t sum) {
+  const float v = std::nearbyint(static_cast<float>(sum) * p.line_slope[column] + p.line_start[column]);
+  return static_cast<int32_t>(std::clamp(v, static_cast<float>(p.least[column]), static_cast<float>(p.highest[column])));
+}
+
+// The line of a channel, and whether it gives every level: as it never turns, both sides of each threshold decide.
+inline bool line_column(PackedProduct& p, size_t column, const int32_t* above, int32_t count, int32_t base, int32_t step,
+                        int64_t largest_sum) {
+  int32_t reachable = 0;
+  while (reachable < count && above[reachable] != INT32_MAX) reachable++;
+  const int32_t last = base + step * reachable;
+  if (last < 0 || last > 255) return false;
+  p.least[column] = static_cast<uint8_t>(std::min(base, last));
+  p.highest[column] = static_cast<uint8_t>(std::max(base, last));
+  p.line_slope[column] = 0.0f;
+  p.line_start[column] = static_cast<float>(base);
+  if (reachable == 0) return true;
+  const Line line = line_between(above, reachable);
+  if (line.width <= 0) return false;
+  p.line_slope[column] = static_cast<float>(step * line.slope);
+  p.line_start[column] = static_cast<float>(base + step * line.start);
+  // What is rounded must fit into 32 bits.
+  if (!(line.slope * static_cast<double>(largest_sum) + std::abs(line.start) < 1 << 30)) return false;
+  for (int32_t k = 0; k < reachable; k++) {
+    int32_t least = k, reached = k + 1;
+    while (least > 0 && above[least - 1] == above[k]) least--;
+    while (reached < reachable && above[reached] == above[k]) reached++;
+    if (lined_level(p, column, above[k]) != base + step * least) return false;
+    if (lined_level(p, column, above[k] + 1) != base + step * reached) return false;
+  }
+  return true;
+}
 
 // About how many thresholds a sum reaches. Kernels do the same operations: each is rounded alone.
 inline int32_t estimate(const PackedProduct& p, size_t column, int32_t sum) {
@@ -81,6 +166,18 @@ inline bool estimate_column(PackedProduct& p, size_t column, int32_t count) {
   return true;
 }
 
+// Where an output stands among the columns of all blocks.
+inline size_t column_of(const PackedProduct& p, int32_t output, int32_t each) {
+  return (size_t(output / each) * p.blocks + output % each / kBlock) * kBlock + output % each % kBlock;
+}
+
+// A threshold as `sum > t`, the offset taken off the sum.
+inline int32_t above_of(const Step& step, int32_t output, int32_t k) {
+  const int32_t value = step.epilogue.values[size_t(output) * step.epilogue.count + k];
+  if (value == INT32_MAX) return INT32_MAX;
+  return int32_t(std::clamp<int64_t>(int64_t{value} - 1 - step.offset[output], INT32_MIN, INT32_MAX - 1));
+}
+
 inline void prepare_estimates(const Step& step, PackedProduct& p, int32_t each) {
   const Epilogue& e = step.epilogue;
   const size_t columns = p.offset.size();
@@ -90,22 +187,29 @@ inline void prepare_estimates(const Step& step, PackedProduct& p, int32_t each) 
   p.places.assign(columns * (e.count + 2), INT32_MAX);
   p.is_estimated = columns * (e.count + 2) < size_t{1} << 30;
   for (int32_t o = 0; o < step.outputs && p.is_estimated; o++) {
-    const size_t at = (size_t(o / each) * p.blocks + o % each / kBlock) * kBlock + o % each % kBlock;
+    const size_t at = column_of(p, o, each);
     int32_t* places = p.places.data() + at * (e.count + 2);
     places[0] = INT32_MIN;
-    for (int32_t k = 0; k < e.count; k++) {
-      const int64_t above = int64_t{e.values[size_t(o) * e.count + k]} - 1 - step.offset[o];
-      places[k + 1] = e.values[size_t(o) * e.count + k] == INT32_MAX
-                          ? INT32_MAX
-                          : int32_t(std::clamp<int64_t>(above, INT32_MIN, INT32_MAX));
-    }
+    for (int32_t k = 0; k < e.count; k++) places[k + 1] = above_of(step, o, k);
     p.base[at] = uint8_t(e.base[o]);
     p.step[at] = int8_t(e.step[o]);
     p.is_estimated = estimate_column(p, at, e.count);
   }
 }
 
-inline void prepare_epilogue(const Step& step, PackedProduct& p, int32_t each, int32_t groups) {
+inline void prepare_lines(const Step& step, PackedProduct& p, int32_t each, size_t columns, int64_t largest_sum) {
+  const Epilogue& e = step.epilogue;
+  for (auto* numbers : {&p.line_slope, &p.line_start}) numbers->assign(columns, 0.0f);
+  for (auto* levels : {&p.least, &p.highest}) levels->assign(columns, 0);
+  p.is_lined = true;
+  std::vector<int32_t> above(e.count);
+  for (int32_t o = 0; o < step.outputs && p.is_lined; o++) {
+    for (int32_t k = 0; k < e.count; k++) above[k] = above_of(step, o, k);
+    p.is_lined = line_column(p, column_of(p, o, each), above.data(), e.count, e.base[o], e.step[o], largest_sum);
+  }
+}
+
+inline void prepare_epilogue(const Step& step, PackedProduct& p, int32_t each, int32_t groups, int64_t largest_sum) {
   const Epilogue& e = step.epilogue;
   const size_t columns = size_t(p.blocks) * groups * kBlock;
   p.offset.assign(columns, 0);
@@ -113,29 +217,34 @@ inline void prepare_epilogue(const Step& step, PackedProduct& p, int32_t each, i
   p.step.assign(columns, 1);
   p.factor.assign(columns, 1);
   p.bias.assign(columns, 0);
-  p.multiplier.assign(columns, 1.0f);
+  p.multiplier.assign(columns, 0.0f);
   p.is_halved = e.kind == EpilogueKind::Thresholds && e.count > kMostCompared;
   const bool compared = e.kind == EpilogueKind::Thresholds && !p.is_halved;
   if (compared) p.above.assign(columns * e.count, INT32_MAX);
   for (int32_t o = 0; o < step.outputs; o++) {
-    const int32_t group = o / each, block = o % each / kBlock;
-    const size_t at = (size_t(group) * p.blocks + block) * kBlock + o % each % kBlock;
+    const size_t at = column_of(p, o, each);
     p.offset[at] = step.offset[o];
     if (compared) {
       p.base[at] = uint8_t(e.base[o]);
       p.step[at] = int8_t(e.step[o]);
-      for (int32_t k = 0; k < e.count; k++) {
-        const int64_t above = int64_t{e.values[size_t(o) * e.count + k]} - 1 - step.offset[o];
-        p.above[(at / kBlock * e.count + k) * kBlock + at % kBlock] =
-            int32_t(std::clamp<int64_t>(above, INT32_MIN, INT32_MAX));
-      }
+      for (int32_t k = 0; k < e.count; k++)
+        p.above[(at / kBlock * e.count + k) * kBlock + at % kBlock] = above_of(step, o, k);
     } else if (e.kind == EpilogueKind::Multiplier) {
       p.factor[at] = e.factor[o];
       p.bias[at] = e.bias[o];
       p.multiplier[at] = e.multiplier[o];
     }
   }
-  if (p.is_halved) prepare_estimates(step, p, each);
+  p.is_scaled = e.kind == EpilogueKind::Multiplier && std::abs(e.zero) <= 255;
+  if (p.is_scaled) {
+    for (size_t at = 0; at < columns; at++) {
+      p.before.push_back(int32_t(uint32_t(p.factor[at]) * uint32_t(p.offset[at]) + uint32_t(p.bias[at])));
+      p.is_scaled &= p.multiplier[at] < 0.5f;
+      p.has_factor |= p.factor[at] != 1;
+    }
+  }
+  if (e.kind == EpilogueKind::Thresholds) prepare_lines(step, p, each, columns, largest_sum);
+  if (p.is_halved && !p.is_lined) prepare_estimates(step, p, each);
   p.above_short.clear();
   if (compared && p.is_short)
     for (int32_t t : p.above) p.above_short.push_back(int16_t(std::clamp(t, -32768, 32767)));
@@ -156,13 +265,13 @@ inline void prepare_product(const Plan& plan, Step& step, bool fours) {
     }
     if (most > 32767) return;
     auto packed = std::make_unique<PackedDepthwise>();
-    packed->wide = (step.outputs + kBlock - 1) / kBlock * kBlock;
+    packed->wide = (step.outputs + 2 * kBlock - 1) / (2 * kBlock) * 2 * kBlock;
     packed->weights.assign(size_t(packed->wide) * taps, 0);
     for (int32_t o = 0; o < step.outputs; o++)
       for (int32_t t = 0; t < taps; t++) packed->weights[size_t(t) * packed->wide + o] = step.weights[size_t(o) * taps + t];
     packed->blocks = packed->wide / kBlock;
     packed->is_short = true;
-    prepare_epilogue(step, *packed, step.outputs, 1);
+    prepare_epilogue(step, *packed, step.outputs, 1, most);
     step.packed = std::move(packed);
     return;
   }
@@ -213,7 +322,7 @@ inline void prepare_product(const Plan& plan, Step& step, bool fours) {
           p.bytes[at * kBlock * 4 + column * 4 + k % 4] = value;
       }
   }
-  prepare_epilogue(step, p, each, step.group);
+  prepare_epilogue(step, p, each, step.group, whole);
   step.packed = std::move(packed);
 }
 
@@ -223,6 +332,7 @@ inline void prepare_product(const Plan& plan, Step& step, bool fours) {
 //   Sums               16 sums of one pixel
 //   tile<N, M>(p, rows, block, sums)   sums[i * M + j]: pixel i, block + j
 //   finish(p, step, sums, block, to, first, count, y)
+//   finish_tile<N, M>(p, step, sums, block, to, first, count, y), if it has it: all of them at once
 template <class P, int N, int M>
 inline void run_tile(const PackedProduct& p, const Step& step, const uint8_t* const* rows, int32_t group, int32_t b,
                      int64_t row, uint8_t* y) {
@@ -230,6 +340,11 @@ inline void run_tile(const PackedProduct& p, const Step& step, const uint8_t* co
   const size_t block = size_t(group) * p.blocks + b;
   P::template tile<N, M>(p, rows, block, sums);
   const int32_t each = step.outputs / step.group;
+  if constexpr (requires { &P::template finish_tile<N, M>; }) {
+    const int32_t first = group * each + b * kBlock;
+    P::template finish_tile<N, M>(p, step, sums, block, row * step.outputs + first, first, each - b * kBlock, y);
+    return;
+  }
   for (int i = 0; i < N; i++)
     for (int j = 0; j < M; j++) {
       const int32_t first = group * each + (b + j) * kBlock, count = std::min(kBlock, each - (b + j) * kBlock);

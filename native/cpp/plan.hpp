@@ -100,6 +100,12 @@ struct Plan {
   std::vector<Port> inputs, outputs;
   int64_t arena = 0, scratch = 0;  // bytes for one sample
   int32_t group = 1;               // samples that are run together
+  // From step `late` on tensors are small, so that more samples are run together: `late_group` of them go through the
+  // steps before it group by group, and through the others at once, in an arena of their own.
+  size_t late = 0;  // the number of steps where there are none
+  int32_t late_group = 1;
+  int64_t late_arena = 0, late_scratch = 0;
+  std::vector<int64_t> late_offsets;  // of each tensor; -1 for what is not there
   int64_t macs = 0;
   const Kernels* kernels = nullptr;
 };
@@ -122,6 +128,7 @@ struct Memory {
 // One way to run all steps. `run` gives false where a real number has no level.
 struct Kernels {
   const char* name;
+  int32_t rows;  // samples from which on products by many are worth more cache
   void (*prepare)(const Plan&, Step&);
   bool (*run)(const Plan&, const Step&, const Memory&);
 };
@@ -138,6 +145,7 @@ const std::vector<const Kernels*>& usable_kernels();     // the best one first
 const std::vector<const Kernels*>& departing_kernels();  // those that the processor has, and whose results are wrong
 
 void finish(Plan& plan);  // checks that the parts fit together; throws Invalid
-bool execute(const Plan& plan, const Ports& ports, int64_t samples, int threads);
+// `nanoseconds`, where it is given, has a place for each step, to which the time of the step is added; one thread then.
+bool execute(const Plan& plan, const Ports& ports, int64_t samples, int threads, int64_t* nanoseconds = nullptr);
 
 }  // namespace anybit

@@ -6,6 +6,6 @@ namespace {
 void prepare_nothing(const Plan&, Step&) {}
 }  // namespace
 
-const Kernels scalar_kernels{"scalar", prepare_nothing, run_plain};
+const Kernels scalar_kernels{"scalar", 1, prepare_nothing, run_plain};
 
 }  // namespace anybit

@@ -125,7 +125,7 @@ def test_a_residual_sum_of_levels_and_sums_selects_its_thresholds():
 
 def test_an_input_quantised_behind_arithmetic_that_is_no_plain_one_is_compared():
     nodes = [
-        helper.make_node("Tanh", ["x"], ["t"]),
+        helper.make_node("Relu", ["x"], ["t"]),
         quant("t", "xq"),
         quant("w", "wq"),
         helper.make_node("MatMul", ["xq", "wq"], ["y"]),

@@ -1,4 +1,4 @@
-"""Epilogues: how bytes come from sums, exact by construction or by a certified multiplier."""
+"""Epilogues: how bytes come from sums, exact by construction, or by a certified multiplier where a list is too long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from anybit.plan.plan import Epilogue, Float32s, Int32s, Multiplier, Tensor, Thr
 
 _NEVER = np.iinfo(np.int32).max
 _MOST = 1 << 21  # thresholds of one step
-_BY_COMPARISON = 15  # thresholds, up to which no multiplier is searched
 _ROOM = 127.0  # largest factor of a sum
 
 
@@ -28,11 +27,10 @@ def epilogue_of(steps: Steps, selected: int, y: Tensor, channels: int, node: str
         node: How messages name the quantiser.
     """
     count = steps.thresholds.shape[1]
-    if selected == 1 and count > _BY_COMPARISON:
-        multiplier = _multiplier(steps, y, channels)
+    if selected * channels * count > _MOST:
+        multiplier = _multiplier(steps, y, channels) if selected == 1 else None
         if multiplier is not None:
             return Epilogue(multiplier=multiplier)
-    if selected * channels * count > _MOST:
         return Refusal(problem="too many thresholds", node=node, got=f"{selected} * {channels} * {count}")
     base, step, places = _laid(steps, y.zero)
     found = np.where(np.isfinite(places), np.clip(places, -_NEVER, _NEVER), _NEVER).astype(np.int32)

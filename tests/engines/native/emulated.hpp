@@ -3,18 +3,33 @@
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx2.h>
 #include <simde/x86/avx512/add.h>
+#include <simde/x86/avx512/adds.h>
+#include <simde/x86/avx512/and.h>
+#include <simde/x86/avx512/broadcast.h>
+#include <simde/x86/avx512/cast.h>
+#include <simde/x86/avx512/cmp.h>
+#include <simde/x86/avx512/cmpeq.h>
 #include <simde/x86/avx512/cmpgt.h>
 #include <simde/x86/avx512/dpbusd.h>
+#include <simde/x86/avx512/extract.h>
 #include <simde/x86/avx512/load.h>
 #include <simde/x86/avx512/loadu.h>
 #include <simde/x86/avx512/max.h>
 #include <simde/x86/avx512/min.h>
+#include <simde/x86/avx512/mov.h>
 #include <simde/x86/avx512/mul.h>
 #include <simde/x86/avx512/mullo.h>
+#include <simde/x86/avx512/packs.h>
+#include <simde/x86/avx512/packus.h>
+#include <simde/x86/avx512/permutexvar.h>
 #include <simde/x86/avx512/set1.h>
+#include <simde/x86/avx512/setr.h>
 #include <simde/x86/avx512/setzero.h>
+#include <simde/x86/avx512/shuffle.h>
+#include <simde/x86/avx512/srli.h>
 #include <simde/x86/avx512/store.h>
 #include <simde/x86/avx512/storeu.h>
+#include <simde/x86/avx512/sub.h>
 
 #include <cstdint>
 #include <cstdio>
@@ -55,6 +70,15 @@ inline simde__m128i lowest_bytes(simde__m512i integers) {
   simde_mm512_store_si512(from, integers);
   for (int i = 0; i < 16; i++) to[i] = static_cast<uint8_t>(from[i]);
   return simde_mm_loadu_si128(reinterpret_cast<simde__m128i*>(to));
+}
+
+template <class From, class To>
+inline simde__m512i widened(simde__m256i narrow) {
+  alignas(64) From from[32 / sizeof(From)];
+  alignas(64) To to[32 / sizeof(From)];
+  simde_mm256_store_si256(reinterpret_cast<simde__m256i*>(from), narrow);
+  for (size_t i = 0; i < 32 / sizeof(From); i++) to[i] = from[i];
+  return simde_mm512_load_si512(to);
 }
 
 struct Tile {
@@ -130,12 +154,16 @@ inline void dpbusd(int sums, int a, int b) {
 
 }  // namespace emulated
 
+#undef _mm512_cvtepu8_epi16
+#undef _mm512_cvtepi16_epi32
 #undef _mm512_cvtepi32_ps
 #undef _mm512_cvtps_epi32
 #undef _mm512_cvtepi32_epi8
 #define _mm512_cvtepi32_ps(integers) emulated::reals(integers)
 #define _mm512_cvtps_epi32(reals) emulated::rounded(reals)
 #define _mm512_cvtepi32_epi8(integers) emulated::lowest_bytes(integers)
+#define _mm512_cvtepu8_epi16(bytes) (emulated::widened<uint8_t, int16_t>(bytes))
+#define _mm512_cvtepi16_epi32(shorts) (emulated::widened<int16_t, int32_t>(shorts))
 #define _tile_loadconfig(from) emulated::loadconfig(from)
 #define _tile_release() emulated::release()
 #define _tile_zero(t) emulated::zero(t)

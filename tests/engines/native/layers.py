@@ -10,6 +10,8 @@ from anybit.plan import (
     Epilogue,
     Multiplier,
     Plan,
+    Pool,
+    PoolKind,
     Port,
     Product,
     Quantize,
@@ -64,6 +66,41 @@ def random_layer(seed: int) -> Plan:
     )
     arena = end + -(-size_of_sums // 64) * 64
     return Plan(tensors, steps, (Port("x", 0, (x,)),), (Port("y", 3, (pixels,)),), arena, ())
+
+
+def narrowing(seed: int, size: int = 100) -> Plan:
+    """A large input, of which some samples fit into a cache, and small layers behind it, for which many samples do."""
+    rng = np.random.default_rng(seed)
+    kernel, channels, outputs = size // 10, 3, 24
+    first = Window((size, size), (kernel, kernel), (kernel, kernel), output=(10, 10))
+    second = Window((10, 10), (3, 3), pads=(1, 1), output=(10, 10))
+    pool = Window((10, 10), (2, 2), (2, 2), output=(5, 5))
+    third = Window((5, 5), (5, 5), output=(1, 1))
+    counts = (size * size * channels, 100 * outputs, 100 * outputs, 25 * outputs, outputs)
+    tensors, end = [Tensor("x", counts[0], Element.REAL)], 0
+    for number, count in enumerate(counts):
+        tensors.append(Tensor(f"t{number}", count, Element.BYTE, 2, 0, 7, end))
+        end += -(-count // 64) * 64
+    tensors.append(Tensor("y", outputs, Element.REAL))
+
+    def product(x: int, window: Window, inputs: int) -> Product:
+        weights = rng.integers(-2, 3, (outputs, *window.kernel, inputs)).astype(np.int8)
+        bound = int(7 * np.abs(weights.astype(int)).reshape(outputs, -1).sum(axis=1).max() + 9)
+        values = np.sort(rng.integers(-bound // 4, bound // 4, (1, outputs, 7)), axis=2).astype(np.int32)
+        zeros, ones = np.zeros((1, outputs), np.int32), np.ones((1, outputs), np.int32)
+        bounds, offset = np.full(outputs, bound, np.int32), rng.integers(-9, 9, outputs).astype(np.int32)
+        epilogue = Epilogue(thresholds=Thresholds(zeros, ones, values))
+        return Product(x, x + 1, window, 1, weights, offset, -bounds, bounds, epilogue)
+
+    steps = (
+        Quantize(0, 1, 1, False, (), _ONE, np.full(1, 2, np.float32), 0, 7),
+        product(1, first, channels),
+        product(2, second, outputs),
+        Pool(3, 4, PoolKind.MAX, outputs, pool),
+        product(4, third, outputs),
+        Dequantize(5, 6, 1, False, np.ones(1), 1.0, np.zeros(1), ()),
+    )
+    return Plan(tuple(tensors), steps, (Port("x", 0, (counts[0],)),), (Port("y", 6, (outputs,)),), end, ())
 
 
 def samples_of(plan: Plan, count: int) -> dict[str, np.ndarray]:

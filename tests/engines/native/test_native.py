@@ -17,8 +17,21 @@ from anybit.engines.native import compile as compiling
 from anybit.engines.native.compile import ISA, compiled
 from anybit.engines.sampling import random_inputs
 from anybit.errors import AnybitError, InputError, UnsupportedError, UsageError
-from anybit.plan import execute, plan_of
-from tests.engines.native.layers import random_layer, samples_of
+from anybit.plan import (
+    Compare,
+    Dequantize,
+    Element,
+    PairTable,
+    Plan,
+    Port,
+    Product,
+    Quantize,
+    Tensor,
+    Window,
+    execute,
+    plan_of,
+)
+from tests.engines.native.layers import narrowing, random_layer, samples_of
 from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import PROJECT, mlp
 from tests.plan.nets import random_net
@@ -59,6 +72,112 @@ def test_random_layers_are_run_to_the_bit(seed, isa):
     for samples in (1, 3, 18):
         x = samples_of(plan, samples)
         np.testing.assert_array_equal(net.run(x)["y"], execute(plan, x)["y"])
+
+
+@pytest.mark.parametrize(("lo", "hi"), [(-1, 1), (-2, 1), (-8, 7), (-9, 7), (0, 0)])
+@pytest.mark.parametrize("inputs", [700, 4099])
+def test_a_vector_by_a_matrix_of_few_bits_is_run_to_the_bit(lo, hi, inputs, isa):
+    rng = np.random.default_rng(inputs)
+    outputs = 411
+    weights = rng.integers(lo, hi + 1, (outputs, 1, 1, inputs)).astype(np.int8)
+    if lo == -1:
+        weights[weights == 0] = 1
+    weights[0] = lo
+    offset = rng.integers(-99, 99, outputs).astype(np.int32)
+    bounds = np.full(outputs, 1 << 30, np.int32)
+    tensors = (
+        Tensor("x", inputs, Element.REAL),
+        Tensor("levels", inputs, Element.BYTE, 7, 0, 255, 0),
+        Tensor("sums", outputs, Element.SUM, 0, -(1 << 30), 1 << 30, 4160),
+        Tensor("y", outputs, Element.REAL),
+    )
+    one = np.ones(1, np.float32)
+    steps = (
+        Quantize(0, 1, 1, False, (), one, 7 * one, 0, 255),
+        Product(1, 2, Window((1, 1)), 1, weights, offset, -bounds, bounds),
+        Dequantize(2, 3, 1, False, np.ones(1), 1.0, np.zeros(1), ()),
+    )
+    plan = Plan(tensors, steps, (Port("x", 0, (inputs,)),), (Port("y", 3, (outputs,)),), 6080, ())
+    for samples in (1, 2, 17):
+        x = {"x": rng.integers(-7, 300, (samples, inputs)).astype(np.float32)}
+        np.testing.assert_array_equal(compiled(plan).run(x)["y"], execute(plan, x)["y"])
+
+
+@pytest.mark.parametrize("size", [30, 80, 100])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_samples_that_go_through_later_layers_together_are_run_to_the_bit(size, threads, isa):
+    plan = narrowing(size, size)
+    net = compiled(plan, threads=threads)
+    for samples in (1, 15, 16, 64, 65, 150):
+        x = samples_of(plan, samples)
+        np.testing.assert_array_equal(net.run(x)["y"], execute(plan, x)["y"])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16, 21, 33])
+@pytest.mark.parametrize("count", [1, 7, 15, 16, 40])
+def test_reals_by_planes_are_compared_to_the_bit(channels, count, isa):
+    rng = np.random.default_rng(count)
+    positions = 37
+    thresholds = np.sort(rng.normal(size=(channels, count)), axis=1).astype(np.float32)
+    thresholds[:, -1] = np.where(np.arange(channels) % 3 == 1, np.nan, thresholds[:, -1])
+    step = rng.choice([-1, 1], channels).astype(np.int32)
+    base = np.where(step < 0, 200, 3).astype(np.int32)
+    elements = channels * positions
+    tensors = (
+        Tensor("x", elements, Element.REAL),
+        Tensor("levels", elements, Element.BYTE, 0, 0, 255, 0),
+        Tensor("y", elements, Element.REAL),
+    )
+    steps = (
+        Compare(0, 1, channels, True, base, step, thresholds),
+        Dequantize(1, 2, channels, True, np.ones(1), 1.0, np.zeros(1), ()),
+    )
+    arena = -(-elements // 64) * 64
+    ports = (Port("x", 0, (channels, positions)),), (Port("y", 2, (channels, positions)),)
+    plan = Plan(tensors, steps, *ports, arena, ())
+    x = rng.normal(size=(4, channels, positions)).astype(np.float32)
+    x[:, :, 0], x[:, :, 1], x[:, 0, : min(count, positions)] = np.inf, -np.inf, thresholds[0, :positions]
+    x = np.nan_to_num(x, nan=0.5, posinf=np.inf, neginf=-np.inf)
+    np.testing.assert_array_equal(compiled(plan).run({"x": x})["y"], execute(plan, {"x": x})["y"])
+    x[2, channels - 1, positions - 1] = np.nan
+    assert compiled(plan).run({"x": x}) is None
+
+
+@pytest.mark.parametrize("rows", [1, 5, 16, 40])
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_pairs_of_levels_are_run_to_the_bit(rows, by_channel, isa):
+    rng = np.random.default_rng(rows)
+    elements, channels = 7 * 23, 23
+    table = rng.integers(0, 256, (channels if by_channel else 1, rows, 16)).astype(np.uint8)
+    tensors = (
+        Tensor("x", elements, Element.REAL),
+        Tensor("z", elements, Element.REAL),
+        Tensor("a", elements, Element.BYTE, 0, 0, rows - 1, 0),
+        Tensor("b", elements, Element.BYTE, 0, 0, 15, 192),
+        Tensor("c", elements, Element.BYTE, 0, 0, 255, 384),
+        Tensor("y", elements, Element.REAL),
+    )
+    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+    steps = (
+        Quantize(0, 2, 1, False, (), one, zero, 0, rows - 1),
+        Quantize(1, 3, 1, False, (), one, zero, 0, 15),
+        PairTable(2, 3, 4, channels, table),
+        Dequantize(4, 5, 1, False, np.ones(1), 1.0, np.zeros(1), ()),
+    )
+    inputs = (Port("x", 0, (elements,)), Port("z", 1, (elements,)))
+    plan = Plan(tensors, steps, inputs, (Port("y", 5, (elements,)),), 576, ())
+    x = {name: rng.integers(0, 40, (9, elements)).astype(np.float32) for name in ("x", "z")}
+    np.testing.assert_array_equal(compiled(plan).run(x)["y"], execute(plan, x)["y"])
+
+
+def test_the_time_of_each_step_is_told(isa):
+    plan = random_layer(1)
+    net = compiled(plan, threads=2)
+    spent = net.times(samples_of(plan, 40))
+    assert len(spent) == len(plan.steps)
+    assert all(n > 0 for n in spent)
+    assert net.times({}) is None
+    assert net.times({"x": np.full((1, plan.tensors[0].elements), np.nan, np.float32)}) is None
 
 
 def test_a_softmax_is_run_to_the_bit(isa):

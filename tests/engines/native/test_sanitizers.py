@@ -50,7 +50,7 @@ def test_random_plans_under_the_sanitizers(isa, tmp_path):
     if cmake is None or shutil.which("c++") is None:
         pytest.skip("no cmake or no C++ compiler")
     build, package = tmp_path / "build", tmp_path / "package" / "anybit_kernels"
-    options = ["-DANYBIT_SANITIZE=ON", f"-DPython_EXECUTABLE={sys.executable}", "-DSKBUILD_PROJECT_VERSION=0.2.0"]
+    options = ["-DANYBIT_SANITIZE=ON", f"-DPython_EXECUTABLE={sys.executable}", "-DSKBUILD_PROJECT_VERSION=0.3.0"]
     configured = [cmake, "-S", str(PROJECT / "native"), "-B", str(build), *options]
     subprocess.run(configured, check=True, capture_output=True)
     subprocess.run([cmake, "--build", str(build)], check=True, capture_output=True)

@@ -34,7 +34,7 @@ from anybit.plan.plan import (
     Window,
 )
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 """Of the kernels that this engine is written for."""
 ISA = "ANYBIT_ISA"
 """Environment variable that picks a path of the kernels; `none` does without them."""
