@@ -27,7 +27,7 @@ EVIL = "</script><script>document.title='caught'</script><img src=x onerror=\"do
 class Page(HTMLParser):
     """The tags and links of a page; every tag that is opened must be closed."""
 
-    VOID = frozenset(("meta", "link", "img", "input", "br", "line", "circle"))
+    VOID = frozenset(("meta", "link", "img", "input", "br", "line", "circle", "rect"))
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -139,12 +139,12 @@ def test_a_model_that_cannot_be_reported_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("weights", "bits", "css"),
     [
-        ("BIPOLAR", "1 bit", "b1"),
-        ("TERNARY", "2 bits", "b2"),
-        ("INT2", "2 bits", "b2"),
-        ("INT5, INT8", "5 bits", "b6"),
-        ("UINT16", "16 bits", "b16"),
-        ("4 bits, narrow range", "4 bits", "b4"),
+        ("BIPOLAR", "1 bit", "w1"),
+        ("TERNARY", "2 bits", "w2"),
+        ("INT2", "2 bits", "w2"),
+        ("INT5, INT8", "5 bits", "w6"),
+        ("UINT16", "16 bits", "w16"),
+        ("4 bits, narrow range", "4 bits", "w4"),
         ("8-bit float, e4m3", "float", "float"),
         ("FLOAT<4,3,7>", "float", "float"),
         ("whatever", "float", "float"),

@@ -1,10 +1,10 @@
-"""Chart: where the models of a gallery stand in accuracy and in cost."""
+"""charts: where the models of a gallery stand in accuracy and in cost, a chart for each data set."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from anybit.zoo.entry import Entry
@@ -45,16 +45,26 @@ class Chart:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     points: tuple[Point, ...]
-    width: int = 1160
-    height: int = 420
-    left: int = 56
-    right: int = 1130
+    title: str = ""
+    width: int = 560
+    height: int = 300
+    left: int = 50
+    right: int = 548
     top: int = 12
-    bottom: int = 384
+    bottom: int = 264
+
+
+def charts(entries: Sequence[Entry]) -> tuple[Chart, ...]:
+    """A chart for each task and data set that has models of known accuracy and cost, those with most models first."""
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.card.data_set.name, entry.card.task), []).append(entry)
+    drawn = [replace(chart(group), title=f"{data}, {task}") for (data, task), group in groups.items()]
+    return tuple(sorted((c for c in drawn if c.points), key=lambda c: -len(c.points)))
 
 
 def chart(entries: Sequence[Entry]) -> Chart:
-    """The chart of the models whose accuracy and bit operations are known."""
+    """The chart of the models whose accuracy and bit operations are known; accuracies are of one task."""
     known = [
         (entry, cost, entry.card.claim.value)
         for entry in entries
@@ -81,10 +91,15 @@ def chart(entries: Sequence[Entry]) -> Chart:
     levels = [bottom + i * step for i in range(int((1 - bottom) / step + 1e-9) + 1)]
     placed = [(entry, x_of(cost), y_of(value)) for entry, cost, value in known]
     return Chart(
-        tuple(Tick(x_of(10.0**power), _power(power)) for power in range(low, high + 1)),
+        _thinned([Tick(x_of(10.0**power), _power(power)) for power in range(low, high + 1)]),
         tuple(Tick(y_of(level), f"{level * 100:.0f} %") for level in levels),
         tuple(_labelled(placed, frame)),
     )
+
+
+def _thinned(ticks: list[Tick]) -> tuple[Tick, ...]:
+    """At most seven of them."""
+    return tuple(ticks[:: -(-len(ticks) // 7)])
 
 
 def _labelled(placed: Sequence[tuple[Entry, float, float]], frame: Chart) -> list[Point]:
