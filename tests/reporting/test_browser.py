@@ -386,12 +386,13 @@ def test_two_models_side_by_side(chromium, folder):
     (folder / "two.html").write_text(report(after, before=before), "utf-8")
     chromium.open(folder / "two.html")
     changes = chromium.find("#view-changes").text
-    assert "W3 A2 → W2 A2" in changes
+    assert "W3 Af → W2 Af" in changes
     assert "The first tensor that departs is c2" in changes
     chromium.find("#view-changes .changes .link").click()
     panes = [f"#graph{suffix} .node.selected" for suffix in ("-before", "")]
     assert [chromium.find(p).get_attribute("data-index") for p in panes] == ["4", "4"]
-    assert "W3 A2 → W2 A2" in chromium.detail
+    assert "W3 Af → W2 Af" in chromium.detail
+    chromium.find("#zoom-fit").click()
     chromium.find('#graph-before .node[data-index="2"]').click()
     assert [chromium.find(p).get_attribute("data-index") for p in panes] == ["2", "2"]
     assert "As in the earlier model." in chromium.detail

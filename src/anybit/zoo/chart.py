@@ -15,6 +15,7 @@ _CHARACTER = 6.6  # width of one of its characters
 _BASE = 4  # from its middle down to the line that it stands on
 _RADIUS, _GAP = 7, 10  # of a point, and from its middle to its name
 _OFFSETS = (_BASE, 18, -10, 31, -23)  # from the middle of a point to the line of its name
+_STEPS, _MOST_STEPS, _TINY = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2), 6, 1e-9  # of accuracies
 _POWERS = {3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
 
 
@@ -37,6 +38,11 @@ class Point:
     label_y: float | None
     anchor: str
 
+    @property
+    def apart(self) -> bool:
+        """Whether its name stands so far above or below that a line has to lead to it."""
+        return self.label_y is not None and abs(self.label_y - _BASE - self.y) > 1
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -49,7 +55,7 @@ class Chart:
     width: int = 560
     height: int = 300
     left: int = 50
-    right: int = 548
+    right: int = 530
     top: int = 12
     bottom: int = 264
 
@@ -77,8 +83,10 @@ def chart(entries: Sequence[Entry]) -> Chart:
         return frame
     low, high = math.floor(math.log10(min(k[1] for k in known))), math.ceil(math.log10(max(k[1] for k in known)))
     high = max(high, low + 1)
-    bottom = max(0.0, math.floor(min(k[2] for k in known) * 10) / 10)
-    bottom = min(bottom, 0.9)
+    least = min(k[2] for k in known)
+    step = next(s for s in _STEPS if (1 - least) / s <= _MOST_STEPS)
+    lines = max(1, math.ceil((1 - least) / step - _TINY))
+    bottom = max(0.0, 1 - lines * step)
 
     def x_of(cost: float) -> float:
         return round(frame.left + (math.log10(cost) - low) / (high - low) * (frame.right - frame.left), 1)
@@ -86,13 +94,11 @@ def chart(entries: Sequence[Entry]) -> Chart:
     def y_of(accuracy: float) -> float:
         return round(frame.bottom - (accuracy - bottom) / (1 - bottom) * (frame.bottom - frame.top), 1)
 
-    steps = round((1 - bottom) * 20)
-    step = 0.05 * max(1, -(-steps // 8))
-    levels = [bottom + i * step for i in range(int((1 - bottom) / step + 1e-9) + 1)]
+    levels = [bottom + (1 - bottom) * i / lines for i in range(lines + 1)]
     placed = [(entry, x_of(cost), y_of(value)) for entry, cost, value in known]
     return Chart(
         _thinned([Tick(x_of(10.0**power), _power(power)) for power in range(low, high + 1)]),
-        tuple(Tick(y_of(level), f"{level * 100:.0f} %") for level in levels),
+        tuple(Tick(y_of(level), f"{round(level * 100, 1):g} %") for level in levels),
         tuple(_labelled(placed, frame)),
     )
 
