@@ -62,6 +62,19 @@ class Page:
 
         ActionChains(self.driver, duration=0).send_keys(*keys).perform()
 
+    @contextmanager
+    def screen(self, width: int, height: int, scheme: str) -> Iterator[None]:
+        """A screen of this size that prefers a colour scheme; a narrow one is a phone's."""
+        command = self.driver.execute_cdp_cmd
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        command("Emulation.setDeviceMetricsOverride", metrics)
+        command("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        try:
+            yield
+        finally:
+            command("Emulation.clearDeviceMetricsOverride", {})
+            command("Emulation.setEmulatedMedia", {"features": []})
+
     def drag(self, selector: str, dx: int, dy: int) -> None:
         from selenium.webdriver import ActionChains
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,15 +13,19 @@ import msgspec
 import numpy as np
 import pytest
 
+import anybit
 from anybit.errors import UsageError
+from anybit.reporting.describe import describe
 from anybit.zoo import site as module
 from anybit.zoo.card import CardCost, Claim, DataSet, Quantization, Source
 from anybit.zoo.catalogue import open_catalogue
-from anybit.zoo.chart import chart
+from anybit.zoo.chart import chart, charts
 from anybit.zoo.entry import Entry
 from anybit.zoo.errors import CatalogueError
+from anybit.zoo.picture import picture
 from anybit.zoo.site import write_site
 from anybit.zoo.store import Store
+from tests.models import PROJECT
 from tests.zoo.server import card_of, file_of
 
 EVIL = "</script><script>document.title='caught'</script><img src=x onerror=\"document.title='caught'\">{{ 7*7 }}"
@@ -27,7 +34,7 @@ EVIL = "</script><script>document.title='caught'</script><img src=x onerror=\"do
 class Page(HTMLParser):
     """The tags and links of a page; every tag that is opened must be closed."""
 
-    VOID = frozenset(("meta", "link", "img", "input", "br", "line", "circle"))
+    VOID = frozenset(("meta", "link", "img", "input", "br", "line", "circle", "rect"))
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -139,12 +146,12 @@ def test_a_model_that_cannot_be_reported_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("weights", "bits", "css"),
     [
-        ("BIPOLAR", "1 bit", "b1"),
-        ("TERNARY", "2 bits", "b2"),
-        ("INT2", "2 bits", "b2"),
-        ("INT5, INT8", "5 bits", "b6"),
-        ("UINT16", "16 bits", "b16"),
-        ("4 bits, narrow range", "4 bits", "b4"),
+        ("BIPOLAR", "1 bit", "w1"),
+        ("TERNARY", "2 bits", "w2"),
+        ("INT2", "2 bits", "w2"),
+        ("INT5, INT8", "5 bits", "w6"),
+        ("UINT16", "16 bits", "w16"),
+        ("4 bits, narrow range", "4 bits", "w4"),
         ("8-bit float, e4m3", "float", "float"),
         ("FLOAT<4,3,7>", "float", "float"),
         ("whatever", "float", "float"),
@@ -188,6 +195,63 @@ def test_names_lie_on_no_point_and_on_no_other_name():
         others = boxes[:30] + names[:i]
         assert not [b for b in others if left < b[1] and b[0] < right and top < b[3] and b[2] < bottom]
     assert not [p for p in chart([_entry(1000, 0.9)] * 41).points if p.label_y is not None]
+
+
+def test_accuracies_of_different_tasks_share_no_axis():
+    def entry(name, data, task, value):
+        claim = Claim(metric="accuracy", value=value)
+        card = card_of(file_of(b"x", "m"), name=name, task=task, data_set=DataSet(name=data), claim=claim)
+        return Entry(card, CardCost(bit_operations=1000))
+
+    rows = (("a", "X", "t", 0.9), ("b", "Y", "t", 0.5), ("c", "Y", "t", 0.6), ("d", "X", "u", 1))
+    drawn = charts([entry(*row) for row in rows])
+    assert [(c.title, sorted(p.entry.card.name for p in c.points)) for c in drawn] == [
+        ("Y, t", ["b", "c"]),
+        ("X, t", ["a"]),
+        ("X, u", ["d"]),
+    ]
+    assert drawn[0].y_ticks != drawn[1].y_ticks
+
+
+def test_what_is_counted_on_the_file_comes_before_what_was_published(tmp_path):
+    path = PROJECT / "src" / "anybit" / "zoo" / "models" / "digits_mlp_2w2a" / "model.onnx"
+    card = card_of(file_of(path.read_bytes(), path.as_uri()), cost=CardCost(bit_operations=7, verified=False))
+    write_site([card], tmp_path / "known", store=Store())
+    counted = f"{anybit.cost(path).dense.bit_operations:,}"
+    assert counted in (tmp_path / "known" / "index.html").read_text("utf-8")
+    text = (tmp_path / "known" / "models" / "net.html").read_text("utf-8")
+    assert counted in text
+    assert "as published" not in text.split("<h2>")[0]
+    write_site([card], tmp_path / "unknown")
+    assert counted not in (tmp_path / "unknown" / "index.html").read_text("utf-8")
+
+
+def test_a_page_has_the_graph_the_files_and_how_to_run_it(tmp_path):
+    path = PROJECT / "src" / "anybit" / "zoo" / "models" / "digits_resnet_mixed" / "model.onnx"
+    card = card_of(file_of(path.read_bytes(), path.as_uri()))
+    write_site([card], tmp_path / "site", store=Store())
+    page = Page(tmp_path / "site" / "models" / "net.html")
+    described = describe(path)
+    assert page.tags.count("rect") == len(described.blocks)
+    assert page.tags.count("line") == len(described.edges)
+    copies = [link for link in page.links if link.startswith("../files/")]
+    assert [(tmp_path / "site" / "models" / c).resolve().read_bytes() for c in copies] == [path.read_bytes()]
+    assert str(path.parent) not in (tmp_path / "site" / "models" / "net.html").read_text("utf-8")
+    drawn = picture(described)
+    places = {(b.x, b.y) for b in drawn.boxes}
+    assert len(places) == len(drawn.boxes)
+    assert all(line.x1 < line.x2 for line in drawn.lines)
+
+
+def test_the_program_of_a_page_runs(cards, tmp_path, own_cache):
+    card = next(c for c in cards if c.name == "digits_mlp_2w2a")
+    write_site([card], tmp_path / "site")
+    text = (tmp_path / "site" / "models" / f"{card.name}.html").read_text("utf-8")
+    program = html.unescape(text.rpartition("<code>import numpy")[2].partition("</code>")[0])
+    np.savez(tmp_path / "INPUTS.npz", pixels=np.zeros((2, 64), np.float32))
+    program = f"import numpy{program}\nprint([len(v) for v in outputs.values()])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[2]\n", "")
 
 
 needs_browser = pytest.mark.skipif(

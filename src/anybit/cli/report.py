@@ -18,17 +18,40 @@ from anybit.io.files.whole import write_whole
 def report(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.", show_default=False)],
+    later: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A later form of MODEL: both graphs, what changed, where results depart.", show_default=False
+        ),
+    ] = None,
     inputs: Annotated[
-        Path | None, typer.Option("-i", "--inputs", help=".npz or .npy to run: ranges on data beside proven ones.")
+        Path | None,
+        typer.Option("-i", "--inputs", "--data", help=".npz or .npy to run: ranges on data beside proven ones."),
     ] = None,
     input_range: RangeOption = None,
     input_shape: ShapeOption = None,
+    sensitivity: Annotated[
+        Path | None, typer.Option(help="What anybit sensitivity --json printed: a column, a colour, a table.")
+    ] = None,
+    front: Annotated[Path | None, typer.Option(help="What anybit quantize --front wrote: a plot.")] = None,
+    targets: Annotated[
+        bool, typer.Option("--targets/--no-targets", help="What formats, tools and native kernels take of it: slow.")
+    ] = True,
 ) -> None:
-    """One self-contained page: graph, number formats, ranges, accumulators, cost, formats, findings."""
+    """One self-contained page: graph, where the bits are, what each target takes, native plan, findings."""
     from anybit.io.files.arrays import read_arrays
+    from anybit.quantization import Front, Sensitivity
 
-    data = None if inputs is None else read_arrays(inputs)
-    page = anybit.report(with_shapes(model, input_shape or ()), data, input_ranges=parse_ranges(input_range or ()))
+    shapes = input_shape or ()
+    page = anybit.report(
+        with_shapes(model if later is None else later, shapes),
+        None if inputs is None else read_arrays(inputs),
+        input_ranges=parse_ranges(input_range or ()),
+        before=None if later is None else with_shapes(model, shapes),
+        sensitivity=None if sensitivity is None else Sensitivity.read(sensitivity),
+        front=None if front is None else Front.read(front),
+        targets=targets,
+    )
     _write(output, page)
     say(f"written to {output}, {len(page.encode()):,} bytes")
 

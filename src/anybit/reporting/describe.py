@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,13 +27,16 @@ from anybit.io.load import ModelSource, load
 from anybit.io.load import read as read_model
 from anybit.io.reading import Reading
 from anybit.ops.broken import cover_broken, cover_broken_calls
+from anybit.quantization import Front, Sensitivity
 from anybit.reporting.blocks import Partition, partition
 from anybit.reporting.facts import facts
+from anybit.reporting.losses import front_of, losses_of
 from anybit.reporting.messages import Messages
 from anybit.reporting.model import SHARES, Block, Edge, Kind, Report
 from anybit.reporting.operations import Operations, cost_of_model, parts_by_node, with_subgraphs
 from anybit.reporting.tensors import Tensors, format_text, quantized_bits, shape_text, tensors
 from anybit.reporting.text import shown
+from anybit.reporting.tools import native_plan, tools_of
 from anybit.runtime.session import Inputs
 
 
@@ -43,6 +46,9 @@ def describe(
     *,
     name: str | None = None,
     input_ranges: InputRanges | None = None,
+    sensitivity: Sensitivity | None = None,
+    front: Front | None = None,
+    targets: bool = True,
 ) -> Report:
     """Everything that the page of a model shows; the same for the same model, data and version.
 
@@ -51,6 +57,9 @@ def describe(
         data: As for `report`.
         name: As for `report`.
         input_ranges: As for `report`.
+        sensitivity: As for `report`.
+        front: As for `report`.
+        targets: Whether formats, tools and the native plan are asked, which takes most of the time.
 
     Raises:
         ModelFileError: The source is no ONNX model at all.
@@ -61,6 +70,7 @@ def describe(
     if reading.model is None or reading.findings:
         return _findings_alone(reading, _name(model, reading.model) if name is None else name)
     findings, read = check(reading.model), reading.model
+    source = read.clone()
     cover_broken_calls(read)
     flat = flattened(read)
     FoldShapes()(flat)
@@ -74,7 +84,7 @@ def describe(
     operations = Operations(known, parts, dict(zip(values.accumulators, ranges.accumulators, strict=True)))
     drawing = _Drawing(values.model, boxes, known, operations)
     summary = info(read)
-    messages = Messages(drawing.blocks_by_label())
+    messages, by_tensor = Messages(drawing.blocks_by_label()), drawing.blocks_by_tensor()
     return Report(
         name=shown(name or _name(model, read)),
         version=__version__,
@@ -88,14 +98,19 @@ def describe(
         edges=tuple(drawing.edges()),
         findings=messages.findings((*findings, *costs.findings, *_unfollowed(values))),
         shares=SHARES,
-        formats=messages.formats(capabilities(flat)),
+        formats=messages.formats(capabilities(flat)) if targets else (),
+        tools=tools_of(source, messages, input_ranges=input_ranges) if targets else (),
+        plan=native_plan(source, messages, by_tensor) if targets else None,
+        losses=None if sensitivity is None else losses_of(sensitivity, by_tensor),
+        front=() if front is None else front_of(front),
     )
 
 
 def _findings_alone(reading: Reading, name: str) -> Report:
     """The page of a model that cannot be walked says why."""
     empty = ir.Model(ir.Graph((), (), nodes=(), opset_imports={"": 21}, name="graph"), ir_version=10)
-    return replace(describe(empty, name=name), facts=(), formats=(), findings=Messages({}).findings(reading.findings))
+    findings = Messages({}).findings(reading.findings)
+    return replace(describe(empty, name=name), facts=(), formats=(), tools=(), plan=None, findings=findings)
 
 
 def _name(source: ModelSource, read: ir.Model | None) -> str:
@@ -135,20 +150,35 @@ class _Drawing:
 
     def _end(self, kind: Kind, value: ir.Value) -> Block:
         bits = self.tensors.bits(value)
-        return Block(kind, (), self.tensors.shown(value), 0, None, None, bits, has_weights=False)
+        return Block(
+            kind=kind,
+            operations=(),
+            ends=self.tensors.shown(value),
+            folded=0,
+            weight_bits=None,
+            input_bits=None,
+            output_bits=bits,
+            has_weights=False,
+            weights_mixed=False,
+            inputs_mixed=False,
+        )
 
     def _block(self, box: tuple[ir.Node, ...], folded: int) -> Block:
         shown_nodes = tuple(map(self.operations.shown, box))
         pairs = [f for n in box for f in self.operations.formats(n)]
+        weights = [quantized_bits(f.weight) for f in pairs]
+        inputs = [quantized_bits(f.activation) for f in pairs]
         return Block(
             kind=Kind.LAYER if any(o.cost for o in shown_nodes) else Kind.OTHER,
             operations=shown_nodes,
             ends=None,
             folded=folded,
-            weight_bits=_widest(quantized_bits(f.weight) for f in pairs),
-            input_bits=_widest(quantized_bits(f.activation) for f in pairs),
+            weight_bits=_widest(weights),
+            input_bits=_widest(inputs),
             output_bits=self.tensors.bits(box[-1].outputs[0]),
             has_weights=any(o.cost is not None and o.cost.dense.weight_bits != 0 for o in shown_nodes),
+            weights_mixed=len(set(weights)) > 1,
+            inputs_mixed=len(set(inputs)) > 1,
         )
 
     def edges(self) -> Iterator[Edge]:
@@ -184,8 +214,15 @@ class _Drawing:
                 found.setdefault(label(inner), self._first + index)
         return found
 
+    def blocks_by_tensor(self) -> dict[str, int]:
+        """Index of the block that makes each tensor, or that reads a constant first, by the tensor's name."""
+        found = {str(v.name): i for i, v in enumerate(self.model.graph.inputs)}
+        for node, index in self.partition.box_of.items():
+            for value in (*node.outputs, *(v for v in node.inputs if v is not None and v.is_initializer())):
+                found.setdefault(str(value.name), self._first + index)
+        return found
 
-def _widest(bits: Iterable[int | None]) -> int | None:
+
+def _widest(bits: Sequence[int | None]) -> int | None:
     """The widest of several numbers of bits; None where one of them is not quantised."""
-    known = list(bits)
-    return None if None in known else max((b for b in known if b is not None), default=None)
+    return None if None in bits else max((b for b in bits if b is not None), default=None)

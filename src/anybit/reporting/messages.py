@@ -36,6 +36,10 @@ class Messages:
         ordered = sorted(dict.fromkeys(found), key=lambda f: f.severity is not Severity.ERROR)
         return tuple(self._message(f.severity.value, f.rule, f) for f in ordered)
 
+    def refusals(self, found: Iterable[Diagnosis]) -> tuple[Message, ...]:
+        """What a format, a tool or a plan does not take, in the order of the graph."""
+        return tuple(self._message("refusal", "", r) for r in found)
+
     def formats(self, rows: Iterable[DialectCapability]) -> tuple[FormatRow, ...]:
         """What each format can say of the model."""
         return tuple(self._row(row) for row in rows)
@@ -51,8 +55,7 @@ class Messages:
             row.high_precision_output,
             "yes" if row.without_variants else "no",
         )
-        refusals = tuple(self._message("refusal", "", r) for r in row.refusals)
-        return FormatRow(_NAMES.get(row.format, row.format.value), tuple(map(str, shares)), refusals)
+        return FormatRow(_NAMES.get(row.format, row.format.value), tuple(map(str, shares)), self.refusals(row.refusals))
 
     def _message(self, severity: str, rule: str, said: Diagnosis) -> Message:
         text = Diagnosis(problem=said.problem, got=said.got, expected=said.expected, hint=said.hint)

@@ -58,6 +58,8 @@ class Block:
         input_bits: Bits of the first ones.
         output_bits: Bits of what leaves it.
         has_weights: Whether the second operands are constants.
+        weights_mixed: Whether the second operands have several widths.
+        inputs_mixed: Whether the first ones have.
     """
 
     kind: Kind
@@ -68,6 +70,8 @@ class Block:
     input_bits: int | None
     output_bits: int | None
     has_weights: bool
+    weights_mixed: bool
+    inputs_mixed: bool
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,114 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class PlanStep:
+    """One step of the integer plan, which native kernels run.
+
+    Attributes:
+        kind: What it does.
+        tensor: The tensor that it makes.
+        element: What the elements of it are.
+        macs: Multiplications for one sample.
+        weight_bits: Bit width of its weights; None where it has none.
+        epilogue: How levels come from sums.
+        block: Index of the block that it belongs to.
+    """
+
+    kind: str
+    tensor: str
+    element: str
+    macs: int
+    weight_bits: int | None
+    epilogue: str
+    block: int | None
+
+
+@dataclass(frozen=True)
+class NativePlan:
+    """What of the model native kernels run.
+
+    Attributes:
+        macs: Multiplications of the plan for one sample.
+        arena: Bytes between its layers for one sample.
+        nodes: Number of nodes that it computes.
+        steps: The layers, in order.
+        refusals: What is outside it, and why.
+    """
+
+    macs: int
+    arena: int
+    nodes: int
+    steps: tuple[PlanStep, ...]
+    refusals: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """What a hardware tool takes of the model.
+
+    Attributes:
+        name: The tool.
+        ready: Whether `anybit prepare` has a project for it.
+        rewrites: How many exact rewrites that takes.
+        messages: What stands in the way, and what a user should know.
+    """
+
+    name: str
+    ready: bool
+    rewrites: int
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the outputs lose when one tensor is quantised (see `anybit.sensitivity`).
+
+    Attributes:
+        tensor: Its name.
+        block: Index of the block that it belongs to.
+        is_weight: Whether it is a weight.
+        bits: Bit width.
+        sqnr: Signal to noise of the outputs in decibels; None where nothing is lost.
+        kl: Divergence of the classes in nats.
+        changed: Share of the samples whose class changes.
+        accuracy: Accuracy then; None without labels.
+    """
+
+    tensor: str
+    block: int | None
+    is_weight: bool
+    bits: int
+    sqnr: float | None
+    kl: float
+    changed: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The sensitivity of a model.
+
+    Attributes:
+        samples: Samples that it was measured on.
+        accuracy: Accuracy of the float model; None without labels.
+        tensors: A row for each tensor and bit width.
+    """
+
+    samples: int
+    accuracy: float | None
+    tensors: tuple[Loss, ...]
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """One plan of a Pareto front: its loss, its costs by name, and how many tensors have which bits."""
+
+    loss: float
+    costs: tuple[tuple[str, int], ...]
+    bits: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """A model, as its page shows it.
 
@@ -148,6 +260,10 @@ class Report:
         findings: What `check`, the cost and the value analysis found.
         shares: What the shares of `formats` are of.
         formats: What each format can say of it.
+        tools: What hardware tools take of it.
+        plan: What of it native kernels run; None for a model that cannot be walked.
+        losses: Its sensitivity, where that was measured.
+        front: The plans that `anybit.quantize` could choose from, where these are given.
     """
 
     name: str
@@ -163,3 +279,7 @@ class Report:
     findings: tuple[Message, ...]
     shares: tuple[str, ...]
     formats: tuple[FormatRow, ...]
+    tools: tuple[Tool, ...]
+    plan: NativePlan | None
+    losses: Losses | None
+    front: tuple[FrontPoint, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +20,7 @@ from anybit.errors import InputError, UsageError
 from anybit.io.load import ModelSource, load
 from anybit.records import Record
 from anybit.runtime.batching import DEFAULT_BATCH, run_in_batches
+from anybit.runtime.correspondence import corresponding
 from anybit.runtime.session import Inputs, Session
 
 FLOAT_TOLERANCE = 1e-5
@@ -38,6 +39,7 @@ class Difference:
         largest: Largest difference; NaN against a number counts as infinite.
         steps: The largest difference in steps of the tensor's grid, None if it lies on none.
         at: Index of the largest difference.
+        counterpart: Name of the tensor in the second model.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Difference:
     largest: float
     steps: float | None
     at: tuple[int, ...]
+    counterpart: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ def compare(
         inputs: What to feed; drawn at random (see `random_inputs`) where None, and defaults where they are left out.
         samples: How many samples to draw; more if both models run only on multiples of a batch.
         seed: Seed of the drawing.
-        layers: Whether to compare all tensors that both models name, and to report the first that departs.
+        layers: Whether to compare all tensors that correspond (see `corresponding`), and
+            to report the first that departs.
         tolerance: Share of a tensor's largest magnitude within which elements count as equal; 0 for exactly.
         engine_a: Engine of the first model.
         engine_b: Engine of the second model.
@@ -112,9 +116,9 @@ def compare(
     if tolerance < 0:
         raise UsageError("tolerance", got=tolerance, expected="0 or more")
     first, second = load(a), load(b)
-    shared = _shared_tensors(first, second) if layers else []
-    session_a = Session(first, engine=engine_a, threads=threads, tensors=shared)
-    session_b = Session(second, engine=engine_b, threads=threads, tensors=shared)
+    shared = corresponding(first, second) if layers else []
+    session_a = Session(first, engine=engine_a, threads=threads, tensors=[a for a, _ in shared])
+    session_b = Session(second, engine=engine_b, threads=threads, tensors=[b for _, b in shared])
     whole = math.lcm(session_a.piece(1) or 1, session_b.piece(1) or 1)  # the batch that the models are bound to
     feeds = _feeds(session_a, inputs, first, -(-samples // whole) * whole, seed)
     results_a = run_in_batches(session_a, feeds, batch_size=batch_size, progress=progress)
@@ -122,10 +126,14 @@ def compare(
     results_b = run_in_batches(session_b, feeds_b, batch_size=batch_size, progress=progress)
     steps = {str(v.name): v for v in (*first.graph.outputs, *(o for n in first.graph for o in n.outputs))}
     outputs = tuple(
-        difference(name, results_a[name], results_b[other], steps[name], tolerance)
+        _difference_of((name, other), results_a[name], results_b[other], steps[name], tolerance)
         for name, other in _output_pairs(session_a, session_b)
     )
-    departing = (difference(n, results_a[n], results_b[n], steps[n], tolerance) for n in shared)
+    departing = (
+        _difference_of(pair, results_a[pair[0]], results_b[pair[1]], steps[pair[0]], tolerance)
+        for pair in shared
+        if results_a[pair[0]].shape == results_b[pair[1]].shape
+    )
     return Comparison(
         samples=max((feeds[i.name].shape[0] for i in session_a.required if feeds[i.name].ndim), default=1),
         tolerance=tolerance,
@@ -134,10 +142,10 @@ def compare(
     )
 
 
-def _shared_tensors(first: ir.Model, second: ir.Model) -> list[str]:
-    """Names of the nodes' outputs that both models have, in the order of the first."""
-    other = {o.name for n in second.graph for o in n.outputs if o.name}
-    return [str(o.name) for n in first.graph for o in n.outputs if o.name in other]
+def _difference_of(
+    names: tuple[str, str], a: npt.NDArray[Any], b: npt.NDArray[Any], value: ir.Value, tolerance: float
+) -> Difference:
+    return replace(difference(names[0], a, b, value, tolerance), counterpart=names[1])
 
 
 def _feeds(

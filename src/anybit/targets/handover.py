@@ -53,7 +53,7 @@ class Handover(Record):
         rewrites: What was changed, node by node.
         findings: What stands in the way (errors), and what the tool will do otherwise than the model says (warnings).
         comparison: The prepared model against its source on random inputs and on rounding ties; None if errors left
-            nothing to compare.
+            nothing to compare, or it was not asked for.
         precision: The number format in which the tool computes what the quantisers leave open, such as fixed<48,16>;
             None for a tool that needs none.
     """

@@ -1,10 +1,10 @@
-"""Chart: where the models of a gallery stand in accuracy and in cost."""
+"""charts: where the models of a gallery stand in accuracy and in cost, a chart for each data set."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from anybit.zoo.entry import Entry
@@ -15,6 +15,7 @@ _CHARACTER = 6.6  # width of one of its characters
 _BASE = 4  # from its middle down to the line that it stands on
 _RADIUS, _GAP = 7, 10  # of a point, and from its middle to its name
 _OFFSETS = (_BASE, 18, -10, 31, -23)  # from the middle of a point to the line of its name
+_STEPS, _MOST_STEPS, _TINY = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2), 6, 1e-9  # of accuracies
 _POWERS = {3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
 
 
@@ -37,6 +38,11 @@ class Point:
     label_y: float | None
     anchor: str
 
+    @property
+    def apart(self) -> bool:
+        """Whether its name stands so far above or below that a line has to lead to it."""
+        return self.label_y is not None and abs(self.label_y - _BASE - self.y) > 1
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -45,16 +51,26 @@ class Chart:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     points: tuple[Point, ...]
-    width: int = 1160
-    height: int = 420
-    left: int = 56
-    right: int = 1130
+    title: str = ""
+    width: int = 560
+    height: int = 300
+    left: int = 50
+    right: int = 530
     top: int = 12
-    bottom: int = 384
+    bottom: int = 264
+
+
+def charts(entries: Sequence[Entry]) -> tuple[Chart, ...]:
+    """A chart for each task and data set that has models of known accuracy and cost, those with most models first."""
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.card.data_set.name, entry.card.task), []).append(entry)
+    drawn = [replace(chart(group), title=f"{data}, {task}") for (data, task), group in groups.items()]
+    return tuple(sorted((c for c in drawn if c.points), key=lambda c: -len(c.points)))
 
 
 def chart(entries: Sequence[Entry]) -> Chart:
-    """The chart of the models whose accuracy and bit operations are known."""
+    """The chart of the models whose accuracy and bit operations are known; accuracies are of one task."""
     known = [
         (entry, cost, entry.card.claim.value)
         for entry in entries
@@ -67,8 +83,10 @@ def chart(entries: Sequence[Entry]) -> Chart:
         return frame
     low, high = math.floor(math.log10(min(k[1] for k in known))), math.ceil(math.log10(max(k[1] for k in known)))
     high = max(high, low + 1)
-    bottom = max(0.0, math.floor(min(k[2] for k in known) * 10) / 10)
-    bottom = min(bottom, 0.9)
+    least = min(k[2] for k in known)
+    step = next(s for s in _STEPS if (1 - least) / s <= _MOST_STEPS)
+    lines = max(1, math.ceil((1 - least) / step - _TINY))
+    bottom = max(0.0, 1 - lines * step)
 
     def x_of(cost: float) -> float:
         return round(frame.left + (math.log10(cost) - low) / (high - low) * (frame.right - frame.left), 1)
@@ -76,15 +94,18 @@ def chart(entries: Sequence[Entry]) -> Chart:
     def y_of(accuracy: float) -> float:
         return round(frame.bottom - (accuracy - bottom) / (1 - bottom) * (frame.bottom - frame.top), 1)
 
-    steps = round((1 - bottom) * 20)
-    step = 0.05 * max(1, -(-steps // 8))
-    levels = [bottom + i * step for i in range(int((1 - bottom) / step + 1e-9) + 1)]
+    levels = [bottom + (1 - bottom) * i / lines for i in range(lines + 1)]
     placed = [(entry, x_of(cost), y_of(value)) for entry, cost, value in known]
     return Chart(
-        tuple(Tick(x_of(10.0**power), _power(power)) for power in range(low, high + 1)),
-        tuple(Tick(y_of(level), f"{level * 100:.0f} %") for level in levels),
+        _thinned([Tick(x_of(10.0**power), _power(power)) for power in range(low, high + 1)]),
+        tuple(Tick(y_of(level), f"{round(level * 100, 1):g} %") for level in levels),
         tuple(_labelled(placed, frame)),
     )
+
+
+def _thinned(ticks: list[Tick]) -> tuple[Tick, ...]:
+    """At most seven of them."""
+    return tuple(ticks[:: -(-len(ticks) // 7)])
 
 
 def _labelled(placed: Sequence[tuple[Entry, float, float]], frame: Chart) -> list[Point]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from anybit.zoo.card import Card
+from anybit.zoo.card import Card, CardCost
 
 _FLOAT = 99
 _NAMED = {"BIPOLAR": 1, "BINARY": 1, "TERNARY": 2}
@@ -13,11 +13,32 @@ _FORMAT = re.compile(r"U?INT(\d{1,2})(?!\d)|(\d{1,2})(?: bits|-bit(?! float))")
 _CLASSES = (1, 2, 3, 4, 6, 8, 16, 32)
 
 
+def colour_of(bits: int) -> str:
+    """Class of the colour of a bit width: that of the next larger one which has a colour, as in a report.
+
+    Example:
+        >>> colour_of(5)
+        'w6'
+    """
+    return next((f"w{known}" for known in _CLASSES if bits <= known), f"w{_CLASSES[-1]}")
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One card."""
+    """One card, with what was counted on its file.
+
+    Attributes:
+        card: The card.
+        counted: The cost of the model, where its file is on this machine.
+    """
 
     card: Card
+    counted: CardCost | None = None
+
+    @property
+    def cost(self) -> CardCost | None:
+        """What was counted, else what the card says."""
+        return self.counted or self.card.cost
 
     @property
     def order(self) -> int:
@@ -35,7 +56,7 @@ class Entry:
     @property
     def css(self) -> str:
         """Class of its colour: that of the next larger number of bits which has one, as in a report."""
-        return next((f"b{bits}" for bits in _CLASSES if self.order <= bits), "float")
+        return "float" if self.order == _FLOAT else colour_of(self.order)
 
     @property
     def value(self) -> str:
@@ -53,10 +74,10 @@ class Entry:
     @property
     def bit_operations(self) -> int | None:
         """Bit operations of one sample."""
-        return None if self.card.cost is None else self.card.cost.bit_operations
+        return None if self.cost is None else self.cost.bit_operations
 
     @property
     def figures(self) -> tuple[int | None, int | None, int | None]:
         """MACs, bit operations and weight bits."""
-        cost = self.card.cost
+        cost = self.cost
         return (None, None, None) if cost is None else (cost.macs, cost.bit_operations, cost.weight_bits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from anybit.errors import AnybitError, UsageError
 from anybit.io.files.temporary import folder_beside
 from anybit.io.files.whole import put_folder
+from anybit.reporting.describe import describe
 from anybit.reporting.frame import environment, policy, theme
-from anybit.reporting.page import report
-from anybit.zoo.card import Card, Role
-from anybit.zoo.chart import chart
+from anybit.reporting.page import render
+from anybit.zoo.card import Card, CardCost, File, Role
+from anybit.zoo.chart import charts
 from anybit.zoo.entry import Entry
 from anybit.zoo.errors import CatalogueError
+from anybit.zoo.picture import picture
 from anybit.zoo.store import State, Store
 
 if TYPE_CHECKING:
@@ -78,16 +81,17 @@ def write_site(
 def _write_pages(
     cards: Sequence[Card], folder: Path, store: Store | None, templates: Environment, progress: Callable[[int], None]
 ) -> WrittenSite:
-    for name in ("models", "reports"):
+    for name in ("models", "reports", "files"):
         (folder / name).mkdir()
     (folder / _MARK).touch()
-    entries = [Entry(card) for card in cards]
-    (folder / "index.html").write_text(_index(entries, templates), "utf-8")
+    entries: list[Entry] = []
     missing: list[str] = []
-    for entry in entries:
-        failure = _write_model(entry, folder, store, templates)
+    for card in cards:
+        entry, failure = _write_model(card, folder, store, templates)
+        entries.append(entry)
         missing += [failure] if failure else []
         progress(1)
+    (folder / "index.html").write_text(_index(entries, templates), "utf-8")
     return WrittenSite(len(cards) + 1, len(list((folder / "reports").iterdir())), tuple(missing))
 
 
@@ -98,7 +102,7 @@ def _index(entries: Sequence[Entry], templates: Environment) -> str:
         templates,
         "index.html",
         entries=entries,
-        chart=chart(entries),
+        charts=charts(entries),
         classes=list(shown.items()),
         columns=_COLUMNS,
         filters=(
@@ -109,28 +113,50 @@ def _index(entries: Sequence[Entry], templates: Environment) -> str:
     )
 
 
-def _write_model(entry: Entry, folder: Path, store: Store | None, templates: Environment) -> str | None:
+def _write_model(card: Card, folder: Path, store: Store | None, templates: Environment) -> tuple[Entry, str | None]:
     """Writes the page of a model, and its report if it is at hand; says why not, if it is and that failed."""
-    card, failure, html = entry.card, None, None
+    entry, failure, drawn = Entry(card), None, None
     path = None if store is None else _at_hand(card, store)
     if path is not None:
         try:
-            html = report(path, name=card.name)
+            described = describe(path, name=card.name)
         except AnybitError as error:
             failure = f"{card.name}: no report: {error}"
-    if html is not None:
-        (folder / "reports" / f"{card.name}.html").write_text(html, "utf-8")
+        else:
+            (folder / "reports" / f"{card.name}.html").write_text(render(described), "utf-8")
+            drawn = picture(described)
+            total = described.cost.dense
+            counted = CardCost(
+                macs=total.macs, bit_operations=total.bit_operations, weight_bits=total.weight_bits, verified=True
+            )
+            entry = Entry(card, None if total.bit_operations is None else counted)
     page = _page(
         templates,
         "model.html",
         entry=entry,
         card=card,
         titled=list(zip(_FIGURES, entry.figures, strict=True)),
-        report=html is not None,
+        report=drawn is not None,
+        picture=drawn,
+        files=[(file, _download(card, file, folder, store)) for file in card.files],
         commands=_commands(card),
+        program=_program(card),
     )
     (folder / "models" / f"{card.name}.html").write_text(page, "utf-8")
-    return failure
+    return entry, failure
+
+
+def _download(card: Card, file: File, folder: Path, store: Store | None) -> str | None:
+    """Where a reader of the page gets a file: the first address on the web, else a copy beside the page."""
+    web = next((u for u in file.urls if u.startswith(("https://", "http://"))), None)
+    if web is not None or store is None:
+        return web
+    state = next(s for s in store.states(card) if s.name == file.name)
+    if state.state is not State.SOUND:
+        return None
+    (folder / "files" / card.name).mkdir(exist_ok=True)
+    shutil.copyfile(state.path, folder / "files" / card.name / file.name)
+    return f"../files/{card.name}/{file.name}"
 
 
 def _at_hand(card: Card, store: Store) -> Path | None:
@@ -149,6 +175,23 @@ def _commands(card: Card) -> str:
             f"anybit zoo fetch {card.name}{unpinned}     # prints where the file is",
             f"anybit zoo evaluate {card.name}{data}",
             f'anybit run "$(anybit zoo fetch {card.name})" -i INPUTS.npz -o OUTPUTS.npz',
+        )
+    )
+
+
+def _program(card: Card) -> str:
+    unpinned = "" if card.pinned else ", accept_unpinned=True"
+    return "\n".join(
+        (
+            "import numpy as np",
+            "",
+            "import anybit",
+            "from anybit.zoo.catalogue import open_catalogue",
+            "from anybit.zoo.store import Store",
+            "",
+            f'card = open_catalogue().card("{card.name}")',
+            f"path = Store().fetch(card{unpinned})[card.model.name]",
+            'outputs = anybit.run(path, np.load("INPUTS.npz"))',
         )
     )
 

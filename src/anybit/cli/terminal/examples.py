@@ -11,7 +11,7 @@ _EXAMPLES = {
     "apply": ("apply model.onnx -p fold-constants -p fold-batch-norm:float_weights=true -o folded.onnx",),
     "configuration": ("configuration model.onnx -a kernel_shape",),
     "run": ("run model.onnx -i inputs.npz -o outputs.npz", "run model.onnx --zero-inputs -o output.npy"),
-    "compare": ("compare float.onnx int8.onnx --random 64", "compare a.onnx b.onnx -i inputs.npz --layers"),
+    "compare": ("compare float.onnx int8.onnx --samples 64", "compare a.onnx b.onnx -i inputs.npz --layers"),
     "types": ("types model.onnx", "types model.onnx -o annotated.onnx"),
     "ranges": ("ranges model.onnx --input-range x=0,1",),
     "cost": ("cost model.onnx --by layer", "cost model.onnx --input-shape x=1,3,224,224"),
@@ -22,7 +22,11 @@ _EXAMPLES = {
     "convert": ("convert model.onnx --to qcdq -o qcdq.onnx", "convert model.onnx --to qdq --dry-run"),
     "verify": ("verify model.onnx converted.onnx",),
     "plan": ("plan model.onnx",),
-    "report": ("report model.onnx -o report.html",),
+    "report": (
+        "report model.onnx -o report.html --data x.npz",
+        "report float.onnx w4.onnx -o changes.html",
+        "report model.onnx -o report.html --sensitivity sensitivity.json --front front.json",
+    ),
     "bench": ("bench model.onnx --batch-size 1,64",),
 }
 

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from anybit.errors import InputError, ModelFileError
+from anybit.io.files.json_values import read_json
 from anybit.io.files.whole import write_whole
 from anybit.quantization.allocation.budget import CostBudget
 from anybit.quantization.allocation.program import allocated
@@ -46,6 +47,15 @@ class Front:
     def to_json(self) -> str:
         """The front as JSON."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode() + "\n"
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Front:
+        """A front from a file.
+
+        Raises:
+            InputError: The file cannot be read, or holds no front.
+        """
+        return read_json(path, cls, what="Pareto front")
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the front to a file, whole or not at all.

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from anybit.arguments import checked_apart
 from anybit.errors import UnsupportedError, UsageError
 from anybit.evaluation.datasets import Data, Labels
+from anybit.io.files.json_values import read_json
 from anybit.io.load import ModelSource
 from anybit.quantization.prepare import Prepared, prepare
 from anybit.quantization.recipe import LEAST_BITS, MOST_BITS
@@ -56,9 +58,16 @@ class Sensitivity:
 
     def to_json(self) -> str:
         """The rows as JSON."""
-        import msgspec
-
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode() + "\n"
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Sensitivity:
+        """The rows from a file, as `anybit sensitivity --json` prints them.
+
+        Raises:
+            InputError: The file cannot be read, or holds no sensitivity.
+        """
+        return read_json(path, cls, what="sensitivity")
 
 
 @checked_apart("data", "labels")

@@ -1,36 +1,31 @@
 // What holds the views together: what is chosen, tabs, keys, theme.
 
-function figures(report) {
-  const { dense } = report.cost, bits = (n) => (n === null ? UNKNOWN : n >= 8192 ? `${big(n / 8)}B` : `${whole(n)} bit`);
-  const errors = report.findings.filter((f) => f.severity === "error").length;
-  const list = [["Nodes", whole(report.nodes)], ["Parameters", big(report.parameters)], ["MACs", big(dense.macs)], ["Bit operations", big(dense.bit_operations)],
-    ["Weights", bits(dense.weight_bits)], ["Activations", bits(dense.activation_bits)], ["Errors", whole(errors)]];
-  byId("figures").append(...list.map(([k, v]) => el("div", {}, el("dt", {}, k), el("dd", {}, v))));
-}
-
-function legend(report, by) {
-  const used = new Set(report.blocks.map((b) => classOfBlock(b, by)));
-  const shown = [...CLASSES, FLOAT, NONE].filter((c) => used.has(c));
-  const label = (c) => (CLASSES.includes(c) ? `${c.text} bit` : c === NONE && by === "input_bits" ? "no products" : c.text);
-  byId("classes").replaceChildren(...shown.map((c) => el("li", {}, el("i", { class: `swatch ${c.name}` }), label(c))),
-    el("li", {}, svg("svg", { class: "line", viewBox: "0 0 18 6", "aria-hidden": "true" }, svg("path", { class: "plain", d: "M0 3h18" })), "float tensor"));
+function figures({ report, before }) {
+  const bits = (n) => (n === null ? UNKNOWN : n >= 8192 ? `${big(n / 8)}B` : `${whole(n)} bit`);
+  const errors = (r) => r.findings.filter((f) => f.severity === "error").length;
+  const list = [["Nodes", (r) => whole(r.nodes)], ["Parameters", (r) => big(r.parameters)], ["MACs", (r) => big(r.cost.dense.macs)], ["Bit operations", (r) => big(r.cost.dense.bit_operations)],
+    ["Weights", (r) => bits(r.cost.dense.weight_bits)], ["Activations", (r) => bits(r.cost.dense.activation_bits)], ["Errors", (r) => whole(errors(r))]];
+  const was = (of) => before && of(before) !== of(report) && el("dd", { class: "was" }, `was ${of(before)}`);
+  byId("figures").append(...list.map(([k, of]) => el("div", {}, el("dt", {}, k), el("dd", {}, of(report)), was(of) || [])));
 }
 
 function tabs() {
-  const all = [...document.querySelectorAll("[role=tab]")];
+  const all = () => [...document.querySelectorAll("[role=tab]")];
   const open = (tab, focus) => {
-    all.forEach((t) => {
+    all().forEach((t) => {
       t.setAttribute("aria-selected", String(t === tab));
       t.tabIndex = t === tab ? 0 : -1;
       byId(t.getAttribute("aria-controls")).hidden = t !== tab;
     });
+    document.body.dataset.view = tab.id.slice(4);
+    tab.scrollIntoView({ block: "nearest", inline: "nearest" });
     if (focus) tab.focus();
   };
-  all.forEach((tab, i) => {
+  all().forEach((tab) => {
     tab.addEventListener("click", () => open(tab));
     tab.addEventListener("keydown", (e) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
-      if (step) open(all[(i + step + all.length) % all.length], true);
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key], now = all();
+      if (step) open(now[(now.indexOf(tab) + step + now.length) % now.length], true);
     });
   });
   return (name) => open(byId(`tab-${name}`));
@@ -49,34 +44,77 @@ function themes() {
   });
 }
 
+// A view with a tab of its own; a number in the tab tells how much there is.
+function view(name, content, count) {
+  byId(`view-${name}`).append(...content);
+  if (count) byId(`tab-${name}`).append(" ", el("span", { class: "count" }, whole(count)));
+}
+
+// The choices of the colouring; losses have one for each width that was tried.
+function colourings(report) {
+  const widths = noiseWidths(report.losses);
+  return [["weight_bits", "weight bits"], ["input_bits", "input bits"], ["output_bits", "output bits"],
+    ...widths.map((bits) => [`noise ${bits ?? ""}`, bits === null ? "sensitivity" : `sensitivity at ${bits} bit`])];
+}
+
 function start() {
-  const report = JSON.parse(byId("report").textContent), open = tabs();
-  let chosen = null;
+  const { report, before, changes } = JSON.parse(byId("report").textContent), open = tabs();
+  const graphs = [], select = byId("colour");
   const choose = (index) => {
-    chosen = index;
     graph.select(index);
     detail.show(index);
+    if (earlier) earlier.select(index === null ? null : changes.earlier[index]);
+    if (earlier && index !== null && changes.earlier[index] !== null) earlier.bring(changes.earlier[index]);
+  };
+  const chooseEarlier = (index) => {
+    const here = index === null ? null : changes.earlier.indexOf(index);
+    if (here !== null && here >= 0) {
+      choose(here);
+      return graph.bring(here);
+    }
+    choose(null);
+    earlier.select(index);
+    if (index !== null) detail.missing(before.blocks[index]);
   };
   const go = (index) => {
     open("graph");
     graph.focus(index);
+    graph.show(index);
   };
-  figures(report);
+  figures({ report, before });
   themes();
-  const detail = new DetailView(report, go);
-  const graph = new GraphView(report, choose);
-  const search = new Search(report, (found) => graph.highlight(found), go);
-  byId("view-cost").append(...costView(report, go));
-  byId("view-formats").append(...formatsView(report, go));
-  byId("view-findings").append(...findingsView(report, go));
-  if (report.findings.length) byId("tab-findings").append(" ", el("span", { class: "count" }, whole(report.findings.length)));
-  const colour = byId("colour"), recolour = () => { legend(report, colour.value); graph.colour(colour.value); };
-  colour.value = report.blocks.some((b) => classOfBlock(b, "weight_bits") !== NONE) ? "weight_bits" : "output_bits";
-  colour.addEventListener("change", recolour);
+  // what is broken is said before anything else
+  if (report.findings.some((f) => f.severity === "error")) {
+    byId("tabs").prepend(byId("tab-findings"));
+    open("findings");
+  } else open(before ? "changes" : "graph");
+  const detail = new DetailView(report, go, before, changes);
+  const graph = new GraphView(report, byId("pane"), "weight_bits", choose);
+  const earlier = before ? new GraphView(before, byId("pane-before"), "weight_bits", chooseEarlier) : null;
+  graphs.push(graph, ...(earlier ? [earlier] : []));
+  const search = new Search(report, (found) => graph.highlight(found), (index) => graph.show(index), go);
+  if (before) view("changes", changesView(report, before, changes, go));
+  view("cost", bitsView(report, go));
+  if (report.formats.length) view("targets", targetsView(report, go));
+  if (report.plan) view("plan", planView(report, go));
+  if (report.losses || report.front.length) view("loss", lossView(report, go));
+  view("findings", findingsView(report, go), report.findings.length);
+  select.append(...colourings(report).map(([value, text]) => el("option", { value }, text)));
+  const recolour = () => {
+    const [by, bits] = select.value.split(" ");
+    if (by === "noise") report.blocks.forEach((block, i) => { block.noise = noiseOf(report.losses, i, bits ? Number(bits) : null); });
+    byId("classes").replaceChildren(...graphLegend([...report.blocks, ...(before && by !== "noise" ? before.blocks : [])], by));
+    graphs.forEach((g) => g.report === before && by === "noise" ? g.colour("weight_bits") : g.colour(by));
+  };
+  select.value = report.blocks.some((b) => classOfBlock(b, "weight_bits") !== NONE) ? "weight_bits" : "output_bits";
+  select.addEventListener("change", recolour);
   recolour();
-  byId("zoom-in").addEventListener("click", () => graph.camera.zoom(1.25));
-  byId("zoom-out").addEventListener("click", () => graph.camera.zoom(0.8));
-  byId("zoom-fit").addEventListener("click", () => graph.camera.fit());
+  Promise.all(graphs.map((g) => g.drawn)).then(() => {
+    document.documentElement.dataset.ready = String(Math.round(performance.now()));
+  });
+  byId("zoom-in").addEventListener("click", () => graphs.forEach((g) => g.zoom(1.25)));
+  byId("zoom-out").addEventListener("click", () => graphs.forEach((g) => g.zoom(0.8)));
+  byId("zoom-fit").addEventListener("click", () => graphs.forEach((g) => g.zoom(0)));
   document.addEventListener("keydown", (e) => {
     const typing = e.target.closest("input, select, textarea");
     if (e.key === "/" && !typing) {

@@ -1,6 +1,19 @@
-// A block as it is drawn, at three distances: its width in bits; its operator; all of its operations.
+// A block as it is drawn, at several distances: its colour; its width in bits; its operator; all of its operations; and
+// nearer still, more of its names.
 
 const BOX = { width: 224, head: 40, row: 15, end: 34, letters: 30 };
+const DISTANCES = [
+  { name: "dots", from: 0 }, { name: "far", from: 0.1 }, { name: "mid", from: 0.34 }, { name: "near", from: READABLE, letters: 1 },
+  { name: "close", from: 1.5, letters: 1.5 }, { name: "closest", from: 2.6, letters: 2.5 },
+];
+const distanceOf = (k) => DISTANCES.filter((d) => k >= d.from).pop();
+
+// A text that is shortened in its middle, and longer where the letters are smaller.
+function shortened(attributes, text, letters) {
+  const node = svg("text", { ...attributes, class: `${attributes.class} shortened` }, cut(text, letters));
+  Object.assign(node, { whole: text, letters });
+  return node;
+}
 
 function sizeOfBlock(block) {
   if (block.ends) return [BOX.width, BOX.end];
@@ -20,18 +33,17 @@ function drawBlock(block, index, [x, y]) {
 }
 
 function drawEnd(block, top) {
-  const text = `${blockOperator(block)} ${cut(blockName(block), 16)}`;
-  return svg("g", { class: "near" },
-    svg("text", { class: "operator", x: 0, y: top + 15, "text-anchor": "middle" }, text),
-    svg("text", { class: "small", x: 0, y: top + 27, "text-anchor": "middle" }, cut(`${formatOf(block.ends)}  ${block.ends.shape}`, 34)));
+  return svg("g", { class: "detailed" },
+    shortened({ class: "operator", x: 0, y: top + 15, "text-anchor": "middle" }, `${blockOperator(block)} ${blockName(block)}`, 24),
+    shortened({ class: "small", x: 0, y: top + 27, "text-anchor": "middle" }, `${formatOf(block.ends)}  ${block.ends.shape}`, 34));
 }
 
 function drawHead(block, left, top, h) {
   const widths = widthsOf(block), operator = cut(blockOperator(block), widths ? 19 : 26);
   const parts = [
     svg("path", { class: "stripe", d: `M${left + 4} ${top}h3v${h}h-3a4 4 0 0 1 -4 -4v${8 - h}a4 4 0 0 1 4 -4z` }),
-    svg("text", { class: "operator near", x: left + 16, y: top + 17 }, operator),
-    svg("text", { class: "small near", x: left + 16, y: top + 31 }, cut(blockName(block), BOX.letters)),
+    svg("text", { class: "operator detailed", x: left + 16, y: top + 17 }, operator),
+    shortened({ class: "small detailed", x: left + 16, y: top + 31 }, blockName(block), BOX.letters),
     svg("text", { class: "middling", x: left + 16, y: top + Math.min(h / 2, 26) + 5 }, cut(blockOperator(block), widths ? 9 : 14)),
   ];
   const tensor = lastTensor(block);
@@ -55,7 +67,7 @@ function drawRows(block, left, top) {
   });
   if (!rows.length) return [];
   const line = svg("line", { class: "rule", x1: left + 7, x2: -left, y1: top + BOX.head, y2: top + BOX.head });
-  return [svg("g", { class: "near" }, line, rows)];
+  return [svg("g", { class: "detailed" }, line, rows)];
 }
 
 function numeral(block) {
@@ -86,5 +98,5 @@ function drawEdge(edge, index, points, labelled) {
   const plain = edge.format === "?" || /^FLOAT(16|32)$|^FLOAT<(11,52|8,7)/.test(edge.format);
   return svg("g", { class: plain ? "edge plain" : "edge", "data-index": index },
     svg("path", { d: path.join("") }),
-    labelled && svg("text", { x: mx + 6, y: my + 3 }, cut(`${edge.format}  ${edge.shape}`, 36)));
+    labelled && shortened({ class: "label", x: mx + 6, y: my + 3 }, `${edge.format}  ${edge.shape}`, 36));
 }

@@ -1,10 +1,10 @@
 // Zoom and pan: screen = scale * scene + offset.
 
-const SMALLEST = 0.16, LARGEST = 3;
+const LARGEST = 4, READABLE = 0.72;
 
 class Camera {
   constructor(root, scene, changed) {
-    Object.assign(this, { root, scene, changed, x: 0, y: 0, k: 1, width: 1, height: 1, moved: false });
+    Object.assign(this, { root, scene, changed, x: 0, y: 0, k: 1, width: 1, height: 1, moved: false, fingers: new Map() });
     root.addEventListener("wheel", (e) => this.wheel(e), { passive: false });
     root.addEventListener("pointerdown", (e) => this.grab(e));
   }
@@ -14,27 +14,23 @@ class Camera {
     return { width: box.width || 1, height: box.height || 1, left: box.left, top: box.top };
   }
 
-  // The scale at which the whole graph is in view, but not so small that no numeral can be read.
+  // The scale at which the whole graph is in view.
   get whole() {
-    return Math.max(SMALLEST, Math.min(this.view.width / this.width, this.view.height / this.height, 1));
+    return Math.min(this.view.width / this.width, this.view.height / this.height, 1);
   }
 
   limited(k) {
     return Math.min(LARGEST, Math.max(Math.min(this.whole, 0.3), k));
   }
 
+  // Any place of the graph can be brought to the middle of the view, none can be lost.
   set(x, y, k) {
-    const { width, height } = this.view;
+    const { width, height } = this.view, hold = (offset, size, room) => Math.min(room / 2, Math.max(room / 2 - size * this.k, offset));
     this.k = this.limited(k);
-    const hold = (offset, size, room) => {
-      const spare = room - size * this.k, slack = spare < 0 ? 60 : 0;
-      return Math.min(Math.max(0, spare) + slack, Math.max(Math.min(0, spare) - slack, offset));
-    };
     this.x = hold(x, this.width, width);
     this.y = hold(y, this.height, height);
-    this.scene.setAttribute("transform", `translate(${this.x} ${this.y}) scale(${this.k})`);
-    this.root.classList.toggle("far", this.k < 0.34);
-    this.root.classList.toggle("mid", this.k >= 0.34 && this.k < 0.72);
+    const place = `translate(${this.x} ${this.y}) scale(${this.k})`;
+    if (this.scene.getAttribute("transform") !== place) this.scene.setAttribute("transform", place);
     this.changed(this);
   }
 
@@ -45,20 +41,25 @@ class Camera {
   }
 
   fit() {
-    const { width, height } = this.view, k = this.whole, middle = (height / 2 - this.y) / this.k;
-    const y = this.height * k > height ? height / 2 - middle * k : (height - this.height * k) / 2;
-    this.set((width - this.width * k) / 2, y, k);
+    const { width, height } = this.view, k = this.whole;
+    this.set((width - this.width * k) / 2, (height - this.height * k) / 2, k);
   }
 
-  // The start of the graph, as large as its width allows, but readable.
+  // The whole graph if it can be read, else the start of it, as large as its width allows.
   start() {
-    const { width } = this.view, k = Math.min(1, Math.max(0.5, (width - 40) / this.width));
+    if (this.whole >= READABLE) return this.fit();
+    const { width } = this.view, k = Math.min(1, Math.max(0.5, width / this.width));
     this.set((width - this.width * k) / 2, 0, k);
   }
 
-  centre(x, y) {
+  centre(x, y, k = this.k) {
     const { width, height } = this.view;
-    this.set(width / 2 - x * this.k, height / 2 - y * this.k, this.k);
+    this.set(width / 2 - x * k, height / 2 - y * k, k);
+  }
+
+  // Brings a place to the middle, near enough to be read.
+  show(x, y) {
+    this.centre(x, y, Math.max(this.k, READABLE));
   }
 
   // Shows a box of the scene; where it is in view already nothing moves.
@@ -77,19 +78,31 @@ class Camera {
     this.set(this.x - dx * unit, this.y - dy * unit, this.k);
   }
 
+  // One pointer drags, two pinch.
   grab(e) {
     if (e.button !== 0) return;
-    const from = [e.clientX, e.clientY, this.x, this.y];
+    this.fingers.set(e.pointerId, [e.clientX, e.clientY]);
+    if (this.fingers.size > 1) return;
+    const from = [e.clientX, e.clientY];
+    let last = from;
     this.moved = false;
     const move = (m) => {
-      const dx = m.clientX - from[0], dy = m.clientY - from[1];
-      if (!this.moved && Math.abs(dx) + Math.abs(dy) < 4) return;
+      if (!this.fingers.has(m.pointerId)) return;
+      if (this.fingers.size > 1) return this.pinch(m);
+      if (!this.moved && Math.abs(m.clientX - from[0]) + Math.abs(m.clientY - from[1]) < 4) return;
       if (!this.moved) this.root.setPointerCapture(m.pointerId);
       this.moved = true;
       this.root.classList.add("dragging");
-      this.set(from[2] + dx, from[3] + dy, this.k);
+      this.set(this.x + m.clientX - last[0], this.y + m.clientY - last[1], this.k);
+      last = [m.clientX, m.clientY];
+      this.fingers.set(m.pointerId, last);
     };
-    const stop = () => {
+    const stop = (m) => {
+      this.fingers.delete(m.pointerId);
+      if (this.fingers.size) {
+        [last] = this.fingers.values();
+        return;
+      }
       this.root.removeEventListener("pointermove", move);
       this.root.removeEventListener("pointerup", stop);
       this.root.removeEventListener("pointercancel", stop);
@@ -98,5 +111,19 @@ class Camera {
     this.root.addEventListener("pointermove", move);
     this.root.addEventListener("pointerup", stop);
     this.root.addEventListener("pointercancel", stop);
+  }
+
+  pinch(e) {
+    const { left, top } = this.view, spread = () => {
+      const [[ax, ay], [bx, by]] = this.fingers.values();
+      return { size: Math.hypot(ax - bx, ay - by) || 1, at: [(ax + bx) / 2 - left, (ay + by) / 2 - top] };
+    };
+    const before = spread();
+    this.fingers.set(e.pointerId, [e.clientX, e.clientY]);
+    const after = spread();
+    this.moved = true;
+    this.x += after.at[0] - before.at[0];
+    this.y += after.at[1] - before.at[1];
+    this.zoom(after.size / before.size, after.at);
   }
 }

@@ -1,13 +1,14 @@
 // The panel beside the graph: one block, or the model where none is chosen.
 
 class DetailView {
-  constructor(report, choose) {
-    this.report = report;
-    this.choose = choose;
+  constructor(report, choose, before, changes) {
+    Object.assign(this, { report, choose, before, changes });
     this.root = byId("detail");
     this.messages = report.blocks.map(() => []);
     const formats = report.formats.flatMap((f) => f.refusals.map((r) => [r, f.format]));
-    for (const [message, from] of [...report.findings.map((f) => [f, null]), ...formats]) {
+    const tools = report.tools.flatMap((t) => t.messages.map((m) => [m, t.name]));
+    const plan = report.plan ? report.plan.refusals.map((r) => [r, "native"]) : [];
+    for (const [message, from] of [...report.findings.map((f) => [f, null]), ...formats, ...tools, ...plan]) {
       if (message.block !== null) this.messages[message.block].push([message, from]);
     }
     this.show(null);
@@ -16,6 +17,26 @@ class DetailView {
   show(index) {
     this.root.replaceChildren(...(index === null ? this.model() : this.block(this.report.blocks[index], index)));
     this.root.scrollTop = 0;
+  }
+
+  // A block of the earlier model that the later one does not have.
+  missing(block) {
+    this.root.replaceChildren(this.title(blockOperator(block), blockName(block)), el("p", { class: "hint" }, "Only the earlier model has this block."));
+  }
+
+  changed(index) {
+    if (!this.before) return [];
+    const was = this.changes.earlier[index];
+    if (was === null) return [el("p", { class: "hint" }, "The earlier model has no such block.")];
+    const list = differencesOf(this.report.blocks[index], this.before.blocks[was]);
+    return list.length ? [this.section("Changed", el("dl", { class: "change" }, list.map(([name, a, b]) => [el("dt", {}, name), el("dd", {}, el("del", {}, a || "none"), " → ", el("ins", {}, b || "none"))])))] : [el("p", { class: "hint" }, "As in the earlier model.")];
+  }
+
+  losses(index) {
+    const found = this.report.losses ? this.report.losses.tensors.filter((t) => t.block === index) : [];
+    if (!found.length) return [];
+    const rows = found.map((t) => el("tr", {}, el("th", { scope: "row" }, `${t.is_weight ? "weight" : "activation"}, ${plural(t.bits, "bit")}`), el("td", {}, noiseText(decibelsOf(t))), el("td", {}, t.accuracy === null ? "–" : percent(t.accuracy))));
+    return [this.section("Sensitivity: quantised alone", el("table", {}, el("thead", {}, el("tr", {}, ["", "outputs", "accuracy"].map((h) => el("th", { scope: "col" }, h)))), el("tbody", {}, rows)))];
   }
 
   model() {
@@ -33,13 +54,15 @@ class DetailView {
 
   block(block, index) {
     if (block.ends) {
-      return [this.title(blockOperator(block), block.ends.name), ...this.neighbours(index), ...this.tensor(block.ends)];
+      return [this.title(blockOperator(block), block.ends.name), ...this.changed(index), ...this.neighbours(index), ...this.losses(index), ...this.tensor(block.ends)];
     }
     const [first, ...rest] = block.operations;
     return [
       this.title(shortOperator(first.operator), first.name, first.operator),
+      ...this.changed(index),
       ...this.neighbours(index),
       ...this.messages[index].length ? [this.section("Findings and refusals", this.messageList(index))] : [],
+      ...this.losses(index),
       ...block.operations.filter((o) => o.cost).map((o) => this.cost(o)),
       ...this.operation(first, rest.length > 0),
       ...rest.flatMap((o) => [this.follower(o), ...this.operation(o, true)]),
@@ -100,18 +123,18 @@ class DetailView {
   }
 
   parameter(tensor, isWeight) {
-    if (tensor.held) return [this.section(isWeight ? "Weights" : "Quantised constant", longText(tensor.name), this.tensor(tensor))];
+    if (tensor.held) return [this.section(isWeight ? "Weights" : "Quantised constant", longText(tensor.name), this.tensor(tensor, WEIGHTS))];
     const range = tensor.lo === null || tensor.hi === null ? "" : `, ${real(tensor.lo)} … ${real(tensor.hi)}`;
     return [el("p", { class: "parameter" }, el("bdi", {}, cut(tensor.name, 40)), ` ${tensor.format} [${tensor.shape}]${range}`)];
   }
 
-  tensor(tensor) {
+  tensor(tensor, scale = ACTIVATIONS) {
     const { held } = tensor;
     const lines = [["Format", tensor.format], ["Shape", tensor.shape], ["Integers", tensor.integers && tensor.integer_range ? `${tensor.integers}, ${tensor.integer_range.join(" … ")}` : tensor.integers],
       ["Scale", tensor.scale], ["Zero point", tensor.zero_point === "0" ? null : tensor.zero_point], ["Stuck channels", tensor.stuck_channels || null]];
     return [
       el("dl", { class: "tensor" }, lines.filter(([, t]) => t !== null).map(([k, t]) => [el("dt", {}, k), el("dd", {}, String(t))])),
-      held ? [histogramChart(held, classOfBits(tensor.bits).name), this.counts(held)] : [],
+      held ? [histogramChart(held, classOfBits(tensor.bits, scale).name), el("ul", { class: "legend-list" }, legendItem(classOfBits(tensor.bits, scale)), held.levels <= 40 && el("li", {}, "○ level that nothing uses")), this.counts(held)] : [],
       this.range(tensor),
     ].flat().filter(Boolean);
   }

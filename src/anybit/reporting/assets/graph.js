@@ -1,24 +1,23 @@
 // The graph: drawn once, then selected, walked through, searched, coloured.
 
+const LARGE = 150; // blocks
+
 class GraphView {
-  constructor(report, chosen) {
-    this.report = report;
-    this.chosen = chosen;
-    this.root = byId("graph");
-    this.nodes = [];
-    this.places = [];
-    this.current = 0;
+  // A pane has the parts .graph, .scene, .edges, .nodes, .map and .waiting.
+  constructor(report, pane, colouring, chosen) {
+    Object.assign(this, { report, pane, colouring, chosen, nodes: [], edges: [], places: [], current: 0, selected: null });
+    this.root = pane.querySelector(".graph");
     this.next = report.blocks.map(() => []);
     this.previous = report.blocks.map(() => []);
     report.edges.forEach((e) => { this.next[e.source].push(e.target); this.previous[e.target].push(e.source); });
-    this.map = new OverviewMap(byId("map"), (x, y) => this.camera.centre(x, y));
-    this.camera = new Camera(this.root, byId("scene"), (camera) => this.map.frame(camera));
+    this.map = new OverviewMap(pane.querySelector(".map"), (x, y) => this.camera.centre(x, y));
+    this.camera = new Camera(this.root, pane.querySelector(".scene"), (camera) => this.seen(camera));
     this.root.addEventListener("keydown", (e) => this.key(e));
     this.root.addEventListener("click", (e) => this.click(e));
     this.root.addEventListener("focusin", (e) => this.focused(e));
-    new ResizeObserver(() => this.places.length && this.camera.set(this.camera.x, this.camera.y, this.camera.k)).observe(this.root);
-    const edges = report.edges.map((e) => [e.source, e.target]);
-    layout({ sizes: report.blocks.map(sizeOfBlock), edges }, (placed) => this.draw(placed));
+    this.drawn = new Promise((done) => {
+      layout({ sizes: report.blocks.map(sizeOfBlock), edges: report.edges.map((e) => [e.source, e.target]) }, (placed) => { this.draw(placed); done(); });
+    });
   }
 
   draw(placed) {
@@ -31,21 +30,77 @@ class GraphView {
       named.add(e.name);
       return drawEdge(e, i, placed.edges[i], labelled);
     });
-    byId("nodes").append(...this.nodes);
-    byId("edges").append(...this.edges);
-    this.camera.width = 24 + Math.max(0, ...placed.nodes.map(([x], i) => x + sizes[i][0] / 2));
-    this.camera.height = 24 + Math.max(0, ...placed.nodes.map(([, y], i) => y + sizes[i][1] / 2));
+    [this.camera.width, this.camera.height] = placed.size;
     this.map.draw(placed.nodes, sizes, this.camera);
-    this.colour(byId("colour").value);
+    this.colour(this.colouring);
     if (this.nodes.length) this.nodes[this.current].setAttribute("tabindex", 0);
     this.camera.start();
+    this.camera.start(); // beside the map, whose room is known now
+    this.pane.querySelector(".nodes").append(...this.nodes);
+    this.pane.querySelector(".edges").append(...this.edges);
+    this.touched = false; // until someone moves it, the view starts anew whenever its room changes
+    new ResizeObserver(([entry]) => entry.contentRect.height && (this.touched ? this.camera.set(this.camera.x, this.camera.y, this.camera.k) : this.camera.start())).observe(this.root);
+    this.root.addEventListener("pointerdown", () => { this.touched = true; });
+    this.root.addEventListener("wheel", () => { this.touched = true; });
     this.mark();
-    byId("waiting").hidden = true;
+    this.pane.querySelector(".waiting").hidden = true;
     this.root.removeAttribute("aria-busy");
-    document.documentElement.dataset.ready = String(Math.round(performance.now()));
+  }
+
+  // Shows at each distance what can be read there.
+  seen(camera) {
+    const { name, letters } = distanceOf(camera.k);
+    if (name !== this.root.dataset.distance) {
+      this.root.dataset.distance = name;
+      if (letters) [...this.nodes, ...this.edges].forEach((g) => g.querySelectorAll(".shortened").forEach((t) => { t.textContent = cut(t.whole, Math.floor(t.letters * letters)); }));
+    }
+    this.cull(camera);
+    this.map.frame(camera);
+  }
+
+  // Of a large graph only what is in view, or a view away from it, is laid out by the browser.
+  cull({ x, y, k, view: { width, height } }) {
+    if (this.nodes.length < LARGE) return;
+    const left = (-x - width) / k, right = (2 * width - x) / k, top = (-y - height) / k, bottom = (2 * height - y) / k;
+    const near = this.places.map(([px, py], i) => i === this.current || (px > left && px < right && py > top && py < bottom));
+    const toggle = (node, shown) => { if (node.hasAttribute("display") === shown) shown ? node.removeAttribute("display") : node.setAttribute("display", "none"); };
+    this.nodes.forEach((node, i) => toggle(node, near[i]));
+    this.edges.forEach((edge, i) => {
+      const { source, target } = this.report.edges[i], [, from] = this.places[source], [, to] = this.places[target];
+      toggle(edge, near[source] || near[target] || (from < bottom && to > top));
+    });
+  }
+
+  // From here on the view stays where it is put; one that was not seen yet begins at the start.
+  begin() {
+    if (!this.touched) this.camera.start();
+    this.touched = true;
+  }
+
+  // What the buttons do.
+  zoom(factor) {
+    this.begin();
+    if (factor) this.camera.zoom(factor);
+    else this.camera.fit();
+  }
+
+  // Brings a block into view without the focus of the keyboard.
+  bring(index) {
+    if (!this.nodes[index]) return;
+    this.begin();
+    this.camera.reveal(...this.places[index], ...sizeOfBlock(this.report.blocks[index]));
+  }
+
+  // Brings a block to the middle of the view.
+  show(index) {
+    if (!this.nodes[index]) return;
+    this.begin();
+    this.camera.show(...this.places[index]);
   }
 
   colour(by) {
+    this.colouring = by;
+    if (!this.nodes.length) return; // not drawn yet
     const names = this.report.blocks.map((b) => classOfBlock(b, by).name);
     this.nodes.forEach((node, i) => { node.dataset.bits = names[i]; });
     this.map.colour(names);
@@ -69,7 +124,9 @@ class GraphView {
     this.nodes[this.current].setAttribute("tabindex", -1);
     this.current = index;
     this.nodes[index].setAttribute("tabindex", 0);
+    this.begin();
     if (reveal) this.camera.reveal(...this.places[index], ...sizeOfBlock(this.report.blocks[index]));
+    this.cull(this.camera);
     this.nodes[index].focus({ preventScroll: true });
     this.chosen(index);
   }
@@ -80,13 +137,13 @@ class GraphView {
   }
 
   mark() {
-    const near = new Set(this.selected === null || this.selected === undefined ? [] : [this.selected]);
+    const near = new Set(this.selected === null ? [] : [this.selected]);
     this.nodes.forEach((node, i) => {
       node.classList.toggle("selected", near.has(i));
       if (near.has(i)) node.setAttribute("aria-pressed", "true");
       else node.removeAttribute("aria-pressed");
     });
-    (this.edges || []).forEach((edge, i) => {
+    this.edges.forEach((edge, i) => {
       const { source, target } = this.report.edges[i];
       edge.classList.toggle("touched", near.has(source) || near.has(target));
     });
@@ -107,7 +164,7 @@ class GraphView {
       Home: () => 0, End: () => this.nodes.length - 1,
       PageDown: () => this.current + 1, PageUp: () => this.current - 1,
     };
-    const zooms = { "+": () => this.camera.zoom(1.25), "=": () => this.camera.zoom(1.25), "-": () => this.camera.zoom(0.8), 0: () => this.camera.fit() };
+    const zooms = { "+": () => this.zoom(1.25), "=": () => this.zoom(1.25), "-": () => this.zoom(0.8), 0: () => this.zoom(0) };
     const act = moves[e.key] || zooms[e.key];
     if (e.key === "Enter" || e.key === " ") this.focus(this.current);
     else if (!act) return;

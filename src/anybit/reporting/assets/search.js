@@ -1,8 +1,8 @@
 // Search: every node, tensor and format by a part of its name; the first matches in a list, all of them in the graph.
 
 class Search {
-  constructor(report, found, chosen) {
-    Object.assign(this, { found, chosen, input: byId("search"), list: byId("matches"), at: -1, hits: [] });
+  constructor(report, found, previewed, chosen) {
+    Object.assign(this, { found, previewed, chosen, input: byId("search"), list: byId("matches"), at: -1, hits: [] });
     this.entries = report.blocks.flatMap(searchEntries);
     this.input.addEventListener("input", () => this.run());
     this.input.addEventListener("focus", () => this.input.value && this.run());
@@ -33,7 +33,9 @@ class Search {
     this.hits.forEach((_, i) => this.list.children[i].setAttribute("aria-selected", String(i === this.at)));
     const id = this.at < 0 ? "" : `match-${this.at}`;
     this.input.setAttribute("aria-activedescendant", id);
-    if (id) byId(id).scrollIntoView({ block: "nearest" });
+    if (!id) return;
+    byId(id).scrollIntoView({ block: "nearest" });
+    this.previewed(this.hits[this.at].block);
   }
 
   open(wanted) {

@@ -104,6 +104,7 @@ def prepare_hls4ml(
     logits: bool = False,
     io_type: IoType | str = IoType.PARALLEL,
     reuse: int | None = None,
+    compared: bool = True,
 ) -> Hls4mlHandover:
     """A copy of the model that hls4ml 1.3 (with its qonnx 1.0) takes as it is, and computes as it is meant.
 
@@ -118,6 +119,7 @@ def prepare_hls4ml(
         logits: Whether a Softmax at the end is cut off: outputs then are what it reads.
         io_type: How tensors are to travel between the layers of the project.
         reuse: Most cycles that a layer may take for one result; None leaves it to the size of the layer.
+        compared: Whether the prepared model is run beside its source, which takes most of the time for large images.
 
     Raises:
         ModelFileError: The model cannot be read.
@@ -150,7 +152,7 @@ def prepare_hls4ml(
     values = values_of(hub, input_ranges=ranges_of(hub, ranges))
     precision = recommend(hub, values)
     findings = check_prepared(hub, precision, travel)
-    if any(f.severity is Severity.ERROR for f in findings):
+    if not compared or any(f.severity is Severity.ERROR for f in findings):
         return Hls4mlHandover(hub, tuple(done), findings, None, str(precision))
     comparison = compare(before, hub)
     if not any(f.rule == "ties" for f in findings):  # where they are warned of, inputs on boundaries may depart
