@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -65,6 +66,43 @@ def test_both_proofs_give_the_same(drawn: tuple[Array, list[int], list[int], Arr
     np.testing.assert_array_equal(first.starts, second.starts)
     np.testing.assert_array_equal(first.values, second.values)
     assert first.tried <= 2 * second.tried
+
+
+_SHAPES: dict[str, Callable[[Array], Array]] = {
+    "line": lambda x: x * 0.0173 + 3.2,
+    "clipped": lambda x: np.clip(x * 0.05 + 20, 0, 255),
+    "falls": lambda x: -x * 0.02,
+    "bent": lambda x: np.maximum(x * 0.001, x * 0.03),
+    "curved": lambda x: 200 / (1 + np.exp(-x / 1000)),
+    "jumps": lambda x: np.where(x < 17, 0, 100 + x * 0.01),
+}
+
+
+@pytest.mark.parametrize("shape", _SHAPES)
+def test_steps_of_many_levels_are_those_of_every_integer(shape: str):
+    lo, hi = np.array([-6000.0, -5999.0]), np.array([6000.0, 7000.0])
+    direction = np.full(2, -1.0 if shape == "falls" else 1.0)
+    factor = np.array([1.0, 0.7])
+    function = StepFunction(
+        lo, hi, 2, lambda x: np.rint(_SHAPES[shape](x * factor)), direction=direction, proof=Proof.COMPOSITION
+    )
+    runs = runs_of(function)
+    assert_are_runs_of(runs, function)
+
+
+def test_steps_of_a_line_take_a_few_tries_each():
+    function = StepFunction(
+        np.zeros(1),
+        np.full(1, 2.0**24),
+        1,
+        lambda x: np.rint(x * 1.5e-5),
+        direction=np.ones(1),
+        proof=Proof.COMPOSITION,
+    )
+    runs = runs_of(function)
+    assert isinstance(runs, Runs)
+    assert runs.starts.size == 253
+    assert runs.tried < 6 * runs.starts.size  # halving takes sixteen
 
 
 def test_every_small_function_is_judged_as_its_values_say():

@@ -144,7 +144,7 @@ def _likely(function: StepFunction, at_lo: Array, at_hi: Array) -> tuple[list[Fl
     count = np.maximum(np.abs(np.diff(values, axis=0)), 1.0)
     steps = places[:-1] - 0.5 + np.minimum(between / count, 1.0) * np.diff(places, axis=0)
     near = steps.reshape(-1, function.channels)
-    beside = np.clip(np.ceil(np.concatenate([near - 1.5, near + 0.5])), lo, hi)
+    beside = np.clip(np.ceil(np.concatenate([near - 1.5, near + 0.5])), lo, hi) + 0.0  # keys tell zeros by their sign
     return list(beside), known.tried + values.size
 
 
