@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tests.fuzz.mutate import mutated
-from tests.fuzz.runner import fuzz
+from tests.fuzz.runner import Result, fuzz
 from tests.fuzz.seeds import nightly_seeds, small_seeds
 from tests.fuzz.worker import Escape, Plan, read_seeds
 
@@ -22,34 +22,46 @@ def main() -> None:
     others = None if arguments.others == "all" else float(arguments.others)
     plan = Plan(seeds, arguments.seed, others, only=tuple(arguments.only))
     print(f"seed {plan.seed}, {sum(1 for _ in seeds.iterdir())} models in {seeds}", flush=True)
+    keeper = _Keeper(arguments.out, plan)
     result = fuzz(
         plan,
         first=arguments.first,
         count=arguments.mutants,
         seconds=arguments.seconds,
         workers=arguments.workers,
-        report=_report,
+        report=keeper.report,
+        progress=_print_counts,
     )
-    counts = f"{result.mutants} mutants, {result.calls} calls"
-    print(f"{counts}, {len(result.escapes)} escapes from {len(result.places)} places")
+    _print_counts(result)
     for (what, place), escapes in result.places.items():
         print(f"{len(escapes):6} {what} {place}: {escapes[0].call}, mutant {escapes[0].index}")
-    _keep(arguments.out, plan, [escapes[0] for escapes in result.places.values()])
     raise SystemExit(bool(result.escapes))
 
 
-def _report(escape: Escape) -> None:
-    print(f"  {escape.index} {escape.call}: {escape.what} {escape.place}", flush=True)
+def _print_counts(result: Result) -> None:
+    counts = f"{result.mutants} mutants, {result.calls} calls"
+    print(f"{counts}, {len(result.escapes)} escapes from {len(result.places)} places", flush=True)
 
 
-def _keep(folder: Path, plan: Plan, escapes: list[Escape]) -> None:
-    """Writes the first mutant of each place, and what is known of it."""
-    seeds = read_seeds(plan.seeds) if escapes else ()
-    for number, escape in enumerate(escapes):
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"{escape.what}_{plan.seed}_{escape.index}"
-        (folder / f"{name}.onnx").write_bytes(mutated(seeds, plan.key(escape.index)))
-        (folder / f"{name}.txt").write_text(f"{escape.call} {escape.place} ({number})\n{escape.text}")
+class _Keeper:
+    """Prints each escape, and writes the first mutant of each place, at once: a run may be ended at any time."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self._folder, self._plan = folder, plan
+        self._seen = set[tuple[str, str]]()
+
+    def report(self, escape: Escape) -> None:
+        """Is called for each escape."""
+        print(f"  {escape.index} {escape.call}: {escape.what} {escape.place}", flush=True)
+        place = (escape.what, escape.place or escape.call)
+        if place in self._seen:
+            return
+        self._seen.add(place)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"{escape.what}_{self._plan.seed}_{escape.index}"
+        mutant = mutated(read_seeds(self._plan.seeds), self._plan.key(escape.index))
+        (self._folder / f"{name}.onnx").write_bytes(mutant)
+        (self._folder / f"{name}.txt").write_text(f"{escape.call} {escape.place}\n{escape.text}")
 
 
 def _arguments() -> argparse.Namespace:

@@ -13,6 +13,7 @@ from tests.fuzz.worker import Escape, Plan, work
 
 _SILENCE = 120.0  # seconds without a word from a worker, which then waits for something that never comes
 _ENDLESS = 1 << 60
+_PROGRESS = 1000
 
 
 @dataclass
@@ -40,6 +41,7 @@ def fuzz(
     seconds: float | None = None,
     workers: int = 2,
     report: Callable[[Escape], None] = lambda _: None,
+    progress: Callable[[Result], None] = lambda _: None,
 ) -> Result:
     """Runs mutants until so many were run, or so much time is over.
 
@@ -50,12 +52,13 @@ def fuzz(
         seconds: How long.
         workers: How many processes.
         report: Is told of each escape at once.
+        progress: Is told after every 1,000 mutants.
     """
     result, lock = Result(), threading.Lock()
     end = _ENDLESS if count is None else first + count
     deadline = None if seconds is None else time.monotonic() + seconds
     threads = [
-        threading.Thread(target=_watch, args=(plan, first + k, workers, end, deadline, result, lock, report))
+        threading.Thread(target=_watch, args=(plan, first + k, workers, end, deadline, result, lock, report, progress))
         for k in range(workers)
     ]
     for thread in threads:
@@ -74,6 +77,7 @@ def _watch(
     result: Result,
     lock: threading.Lock,
     report: Callable[[Escape], None],
+    progress: Callable[[Result], None],
 ) -> None:
     context = multiprocessing.get_context("spawn")
     following: int | None = start
@@ -107,8 +111,7 @@ def _watch(
                     break
                 continue
             with lock:
-                result.calls += 1
-                result.mutants += message[0] != at[0] or at[1] == "start"
+                _count(result, progress, is_first=message[0] != at[0] or at[1] == "start")
             at = message
             if deadline is not None and time.monotonic() > deadline:
                 process.kill()
@@ -118,6 +121,14 @@ def _watch(
                 result.escapes.append(died)
                 report(died)
         following = at[0] + step
+
+
+def _count(result: Result, progress: Callable[[Result], None], *, is_first: bool) -> None:
+    """Counts a call, and the mutant if it is the first call on it."""
+    result.calls += 1
+    result.mutants += is_first
+    if is_first and not result.mutants % _PROGRESS:
+        progress(result)
 
 
 def _death(code: int | None) -> str:
