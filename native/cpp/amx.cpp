@@ -161,13 +161,16 @@ struct Target {
 
 template <bool kLined>
 inline void finish_two(const Step& step, const Walk& walk, const Target& to, const int32_t* sums, int64_t first) {
-  for (int32_t i = 0; i < walk.rows; i += 2) {
-    const int32_t next = std::min(i + 1, walk.rows - 1);
+  const Columns columns = to.columns;  // of its own: what is written could be anything
+  const int32_t rows = walk.rows, count = to.count;
+  const int64_t apart = walk.next * step.outputs;
+  uint8_t* y = to.y + first * step.outputs + to.first;
+  for (int32_t i = 0; i < rows; i += 2, y += 2 * apart) {
+    const int32_t next = std::min(i + 1, rows - 1);
     const __m512i four[4] = {
         _mm512_load_si512(sums + i * kBlock), _mm512_load_si512(sums + (kTileRows + i) * kBlock),
         _mm512_load_si512(sums + next * kBlock), _mm512_load_si512(sums + (kTileRows + next) * kBlock)};
-    uint8_t* y = to.y + (first + i * walk.next) * step.outputs + to.first;
-    finish_rows<kLined>(four, to.columns, y, y + (next - i) * walk.next * step.outputs, to.count);
+    finish_rows<kLined>(four, columns, y, y + (next - i) * apart, count);
   }
 }
 
@@ -273,7 +276,11 @@ void run_gathered(const Step& step, const PackedTiles& p, const Walk& walk, cons
 
 void run_product(const Plan& plan, const Step& step, const PackedTiles& p, const Memory& m) {
   const int64_t pixels = int64_t(step.pixels.size()), rows = pixels * m.count;
-  if (p.is_gathered && rows >= kFewRows) {
+  if (rows < kFewRows) {
+    run_by_vectors(plan, step, m);
+    return;
+  }
+  if (p.is_gathered) {
     int64_t sample = 0;
     const uint8_t* x = padded<uint8_t>(step, m, m.tensors[step.x], uint8_t(plan.tensors[step.x].zero), &sample);
     Walk walk = walk_of(rows, 1);
@@ -294,7 +301,7 @@ void run_product(const Plan& plan, const Step& step, const PackedTiles& p, const
   samples.apart = sample;
   samples.next = pixels;
   const Walk& walk = samples.rows > lines.rows ? samples : lines;
-  if (p.is_gathered || walk.rows < kFewRows) {
+  if (walk.rows < kFewRows) {
     run_by_vectors(plan, step, m);
     return;
   }

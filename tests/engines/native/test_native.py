@@ -254,6 +254,21 @@ def test_arrays_of_any_kind_give_right_results_or_one_line():
             session.run(feeds)
 
 
+def test_other_code_of_the_thread_finds_the_processor_as_it_left_it(isa, monkeypatch):
+    """ONNX Runtime's products of bytes take the shape of tiles for granted that they set themselves."""
+    path = path_of("digits_cnn_4w4a")
+    native = anybit.Session(path, engine="native", threads=1)
+    monkeypatch.setenv(ISA, "none")
+    other = anybit.Session(path, threads=1)
+    assert other.engine is anybit.engines.Engine.ONNXRUNTIME
+    inputs = [random_inputs(path, batch, seed=batch) for batch in (1, 3, 16, 64, 100)]
+    wanted = [other.run(x)["logits"] for x in inputs]
+    found = [native.run(x)["logits"] for x in inputs]
+    for place in [*range(5), *reversed(range(5))]:
+        np.testing.assert_array_equal(native.run(inputs[place])["logits"], found[place])
+        np.testing.assert_array_equal(other.run(inputs[-1 - place])["logits"], wanted[-1 - place])
+
+
 def test_threads_share_a_session():
     path = path_of("digits_cnn_4w4a")
     session = anybit.Session(path, engine="native", threads=2)
