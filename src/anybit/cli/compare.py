@@ -57,8 +57,8 @@ def compare(
         print_table(f"{result.samples} samples, tolerance {result.tolerance:g} of the largest magnitude", columns, rows)
         if result.first_departure is not None:
             first = result.first_departure
-            text = f"first departure: tensor '{first.name}'{_other(first)}, {first.departing:,} of {first.elements:,} elements, "
-            say(text + f"largest {first.largest:g} at {list(first.at)}")
+            text = f"first departure: tensor '{first.name}'{_other(first)}, {first.departing:,} of {first.elements:,} "
+            say(text + f"elements, largest {first.largest:g} at {list(first.at)}")
         elif layers:
             say("no tensor departs")
     if not result.equal:
