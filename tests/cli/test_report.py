@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx
 import pytest
@@ -53,3 +55,36 @@ def test_a_folder_that_is_not_there_is_refused_by_name(file):
 
 def test_an_output_is_needed(file):
     assert anybit("report", file).returncode == 2
+
+
+def test_two_models_are_set_side_by_side(file):
+    page = file.with_name("r.html")
+    onnx.save(mlp(), file.with_name("later.onnx"))
+    result = anybit("report", file, file.with_name("later.onnx"), "-o", page, "--no-targets")
+    assert result.returncode == 0, result.stderr
+    assert "<title>m.onnx \N{RIGHTWARDS ARROW} later.onnx" in page.read_text("utf-8")
+
+
+def test_what_was_measured_goes_into_the_page(file):
+    page, losses, front = (file.with_name(n) for n in ("r.html", "s.json", "f.json"))
+    divergence = {"kl": 0.1, "error": 0.01, "changed": 0.5, "accuracy": None}
+    row = {"tensor": "xq", "is_weight": False, "bits": 4, "divergence": divergence}
+    losses.write_text(json.dumps({"samples": 8, "tensors": [row], "accuracy": None}))
+    front.write_text(json.dumps({"points": [{"loss": 0.5, "costs": {"bops": 7}, "bits": {"xq": 4}}]}))
+    result = anybit("report", file, "-o", page, "--sensitivity", losses, "--front", front, "--no-targets")
+    assert result.returncode == 0, result.stderr
+    text = page.read_text("utf-8")
+    assert '"sqnr":20.0' in text
+    assert '"front":[{"loss":0.5,"costs":[["bops",7]],"bits":[[4,1]]}]' in text
+    assert 'id="tab-targets"' not in text
+
+
+@pytest.mark.parametrize("option", ["--sensitivity", "--front"])
+@pytest.mark.parametrize("content", ["", "[]", '{"samples": "many"}', "{", '{"points": [{}]}'])
+def test_a_file_of_something_else_is_refused(file, option, content):
+    other = file.with_name("other.json")
+    other.write_text(content)
+    result = anybit("report", file, "-o", file.with_name("r.html"), option, other)
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not file.with_name("r.html").exists()

@@ -10,6 +10,9 @@ import pytest
 from onnx import helper
 
 import anybit
+from anybit.plan import plan_of
+from anybit.quantization import Divergence, Sensitivity, TensorSensitivity
+from anybit.reporting.changes import changes_of
 from anybit.reporting.describe import describe
 from anybit.reporting.model import Kind
 from tests.integration.corpus import CORPUS, needs_corpus
@@ -183,3 +186,48 @@ def test_real_models(name):
     assert sum(b.folded + len(b.operations) for b in report.blocks) <= report.nodes
     reached = {0} | {e.target for e in report.edges}
     assert reached == set(range(len(report.blocks)))  # one input, and everything follows from it
+
+
+def test_tools_and_the_native_plan_are_those_of_the_package():
+    report = describe(DIGITS / "model.onnx")
+    ready = {t.name: t.ready for t in report.tools}
+    assert ready["FINN"] == anybit.prepare_finn(DIGITS / "model.onnx").ready
+    assert ready["hls4ml"] == anybit.prepare_hls4ml(DIGITS / "model.onnx").ready
+    assert ready["C"] == anybit.prepare_c(DIGITS / "model.onnx").ready
+    plan = plan_of(DIGITS / "model.onnx")
+    assert (report.plan.macs, len(report.plan.steps)) == (plan.macs, len(plan.steps))
+    assert all(s.block is not None for s in report.plan.steps)
+
+
+def test_what_no_tool_takes_is_said_by_each():
+    report = describe(hostile())
+    assert [t.ready for t in report.tools] == [False] * 4
+    assert all(t.messages for t in report.tools)
+    assert report.plan.steps == ()
+    assert report.plan.refusals
+
+
+def test_losses_belong_to_the_blocks_of_their_tensors():
+    rows = (("x", False), ("w1", True), ("a1", False), ("elsewhere", False))
+    losses = Sensitivity(4, tuple(TensorSensitivity(n, w, 4, Divergence(0.0, 0.0, 0.0)) for n, w in rows))
+    report = describe(chain(2), sensitivity=losses, targets=False)
+    assert [t.block for t in report.losses.tensors] == [0, 2, 2, None]
+    assert report.losses.tensors[0].sqnr is None  # nothing lost: no number for JSON
+    assert (report.tools, report.plan, report.formats) == ((), None, ())
+
+
+def test_blocks_that_correspond_are_those_of_one_name_or_kind():
+    before, after = describe(chain(2), targets=False), describe(chain(3), targets=False)
+    changes = changes_of(before, after, (chain(2), chain(3)), None)
+    assert changes.earlier == (0, 1, 2, 3, None, 4)
+    assert changes.compared.random
+    assert changes.compared.outputs[0].departing
+    assert changes.compared.failure == ""
+
+
+def test_models_that_cannot_be_compared_say_why():
+    first, second = chain(1), mlp()
+    described = (describe(first, targets=False), describe(second, targets=False))
+    changes = changes_of(*described, (first, second), {"x": np.zeros((1, 8, 8, 8), np.float32)})
+    assert changes.compared.failure
+    assert changes.compared.outputs == ()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import anybit
 from anybit.cli.terminal.output import FINDINGS, JsonOption, print_json, print_table, progress, say
+
+if TYPE_CHECKING:
+    from anybit.runtime.compare import Difference
 
 
 def compare(
@@ -54,9 +57,14 @@ def compare(
         print_table(f"{result.samples} samples, tolerance {result.tolerance:g} of the largest magnitude", columns, rows)
         if result.first_departure is not None:
             first = result.first_departure
-            text = f"first departure: tensor '{first.name}', {first.departing:,} of {first.elements:,} elements, "
-            say(text + f"largest {first.largest:g} at {list(first.at)}")
+            text = f"first departure: tensor '{first.name}'{_other(first)}, {first.departing:,} of {first.elements:,} "
+            say(text + f"elements, largest {first.largest:g} at {list(first.at)}")
         elif layers:
             say("no tensor departs")
     if not result.equal:
         raise typer.Exit(FINDINGS)
+
+
+def _other(found: Difference) -> str:
+    """What the second model calls the tensor, where that is another name."""
+    return "" if found.counterpart in ("", found.name) else f" ('{found.counterpart}' in the second model)"

@@ -76,12 +76,14 @@ def aligned(
 
 
 def _tensors(model: ir.Model) -> list[tuple[str, Hashable | None]]:
-    """The tensors that depend on an input, with the kinds of those that keep their places."""
+    """The tensors that nodes make, with the kinds of those that depend on an input and keep their places."""
     roles = roles_of(model)
-    moving = [
-        (node, o) for node in model.graph for o in node.outputs if o.name and o in roles and roles[o].depends_on_data
+    return [
+        (str(o.name), _kind(node, o) if o in roles and roles[o].depends_on_data else None)
+        for node in model.graph
+        for o in node.outputs
+        if o.name
     ]
-    return [(str(o.name), _kind(node, o)) for node, o in moving]
 
 
 def _kind(node: ir.Node, value: ir.Value) -> Hashable | None:
