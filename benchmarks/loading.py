@@ -24,7 +24,7 @@ from anybit.io.load import load
 from models import SHARED, chain
 
 _SHARE = 0.1
-_ROUNDS = 15
+_ROUNDS = 7
 _CHAIN = 10_000
 _WIDTH = 16
 _VALIDATION = (
@@ -45,7 +45,7 @@ def rows() -> Iterator[Row]:
         for quantised in (False, True):
             path.write_bytes(chain(_CHAIN, _WIDTH, quantised_weights=quantised).SerializeToString())
             kind = "quantised" if quantised else "float"
-            yield _row(f"load, chain of {_CHAIN:,}, {kind} weights", [path], rounds=9)
+            yield _row(f"load, chain of {_CHAIN:,}, {kind} weights", [path], rounds=5)
 
 
 def _row(name: str, paths: Sequence[Path], *, rounds: int = _ROUNDS) -> Row:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import loading
 import native
 import numpy as np
 import onnx
@@ -256,6 +257,7 @@ _GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
     "native": native.rows,
     "build": build,
     "cleaning": cleaning,
+    "loading": loading.rows,
     "values": values.rows,
     "large": large,
 }
