@@ -106,8 +106,9 @@ class _Manager(BaseManager):
         for path, child in model.named_modules():
             if not isinstance(child, QuantProxyProtocol) or not hasattr(child, "export_mode"):
                 continue
+            proxy: Any = child
             try:
-                child.export_mode = enabled
+                proxy.export_mode = enabled
             except FrontEndError:
                 raise
             except Exception as error:  # Brevitas asserts, and raises what it raises
