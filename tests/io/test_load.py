@@ -189,3 +189,54 @@ def test_sparse_initializers_become_dense(indices):
     proto.graph.sparse_initializer[0].CopyFrom(sparse)
     with pytest.raises(ModelFileError, match="sparse"):
         load(proto)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """One field of bytes in protobuf's wire format."""
+    size, length = len(content), bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([number << 3 | 2, *length, size]) + content
+
+
+def _graph_in_two_fields(proto: onnx.ModelProto) -> bytes:
+    first, second = onnx.ModelProto(), onnx.ModelProto()
+    first.CopyFrom(proto)
+    del first.graph.initializer[2:]
+    second.graph.initializer.extend(proto.graph.initializer[2:])
+    return first.SerializeToString() + second.SerializeToString()
+
+
+def _data_twice(proto: onnx.ModelProto, *, last: int) -> bytes:
+    """The first initializer comes with other data first, of a size that stays in the file or does not."""
+    other = onnx.ModelProto()
+    other.CopyFrom(proto)
+    tensor = other.graph.initializer[0]
+    own = tensor.raw_data
+    tensor.raw_data = bytes(last)
+    twice = _field(5, tensor.SerializeToString() + _field(9, own))
+    del other.graph.initializer[0]
+    graph = twice + other.graph.SerializeToString()
+    other.ClearField("graph")
+    return other.SerializeToString() + _field(7, graph)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize(
+    "write",
+    [_graph_in_two_fields, lambda proto: _data_twice(proto, last=4096), lambda proto: _data_twice(proto, last=8)],
+)
+def test_large_files_may_split_and_repeat_fields_as_protobuf_does(tmp_path, monkeypatch, write, order):
+    nodes = [helper.make_node("Add", ["x" if i == 0 else f"h{i}", f"w{i}"], [f"h{i + 1}"]) for i in range(4)]
+    sizes = [(16, 1), (1, 1)] if order else [(1, 1), (16, 1)]  # of which one stays in the file
+    values = {f"w{i}": np.full(sizes[i % 2], i + 1, np.float32) for i in range(4)}
+    proto = model(nodes, values, inputs={"x": [16, 1]}, outputs=["h4"])
+    data = write(proto)
+    assert onnx.ModelProto.FromString(data) == proto
+    monkeypatch.setattr("anybit.io.reading._LARGE_FILE", 1)
+    monkeypatch.setattr("anybit.io.files.wire._LARGE", 64)
+    (tmp_path / "m.onnx").write_bytes(data)
+    loaded = load(tmp_path / "m.onnx")
+    for name, array in values.items():
+        np.testing.assert_array_equal(loaded.graph.initializers[name].const_value.numpy(), array)

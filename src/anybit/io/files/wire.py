@@ -48,18 +48,19 @@ def without_payloads(data: mmap.mmap) -> tuple[bytes, tuple[Payload, ...]]:
     """
     parts: list[bytes] = []
     payloads: list[Payload] = []
+    count = 0  # a graph may come in several fields, which are one after the other
     for number, kind, start, begin, end in _fields(data, 0, len(data)):
         if number == _GRAPH and kind == _BYTES:
-            graph = _slim_graph(data, begin, end, payloads)
+            graph, count = _slim_graph(data, begin, end, count, payloads)
             parts += [_tag(_GRAPH), _varint(len(graph)), graph]
         else:
             parts.append(data[start:end])
     return b"".join(parts), tuple(payloads)
 
 
-def _slim_graph(data: mmap.mmap, begin: int, end: int, payloads: list[Payload]) -> bytes:
+def _slim_graph(data: mmap.mmap, begin: int, end: int, index: int, payloads: list[Payload]) -> tuple[bytes, int]:
+    """The field without large data, and the number of initializers up to its end; `index` is that before it."""
     parts: list[bytes] = []
-    index = 0
     for number, kind, start, first, last in _fields(data, begin, end):
         if number != _INITIALIZER or kind != _BYTES:
             parts.append(data[start:last])
@@ -67,13 +68,20 @@ def _slim_graph(data: mmap.mmap, begin: int, end: int, payloads: list[Payload]) 
         tensor = _slim_tensor(data, first, last, index, payloads)
         parts += [_tag(_INITIALIZER), _varint(len(tensor)), tensor]
         index += 1
-    return b"".join(parts)
+    return b"".join(parts), index
 
 
 def _slim_tensor(data: mmap.mmap, begin: int, end: int, index: int, payloads: list[Payload]) -> bytes:
     parts: list[bytes] = []
+    raw: tuple[int, int, int] | None = None  # of several, the last one holds
     for number, kind, start, first, last in _fields(data, begin, end):
-        if number == _RAW_DATA and kind == _BYTES and last - first >= _LARGE:
+        if number == _RAW_DATA and kind == _BYTES:
+            raw = start, first, last
+        else:
+            parts.append(data[start:last])
+    if raw is not None:
+        start, first, last = raw
+        if last - first >= _LARGE:
             payloads.append(Payload(index, first, last - first))
         else:
             parts.append(data[start:last])
