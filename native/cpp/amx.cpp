@@ -21,6 +21,7 @@ struct PackedTiles : PackedProduct {
   explicit PackedTiles(PackedProduct&& product) : PackedProduct(std::move(product)) {}
   std::vector<int8_t> tiles;
   std::vector<int32_t> places;  // of each tile, how far it lies from the first byte of a pixel
+  std::vector<int32_t> stacked;  // likewise in a copy of 16 pixels, tile by tile
   bool is_gathered = false;     // whether the runs of a pixel are copied side by side
   int32_t distance = -1;        // from one pixel to the next where it is always the same; else -1
 };
@@ -44,6 +45,7 @@ void prepare(const Plan& plan, Step& step) {
     }
   for (int32_t t = 0; t < count; t++)
     p.places.push_back(p.is_gathered ? t * kTileBytes : p.runs[t / each] + t % each * kTileBytes);
+  for (int32_t t = 0; t < count; t++) p.stacked.push_back(t * kTileSize);
   if (step.pixels.size() > 1) p.distance = step.pixels[1] - step.pixels[0];
   for (size_t i = 1; i < step.pixels.size(); i++)
     if (step.pixels[i] - step.pixels[i - 1] != p.distance) p.distance = -1;
@@ -82,8 +84,8 @@ class Configured {
 
 // The sums of one or two tiles of pixels, `apart` bytes from one to the next, and one or two blocks: [A][B][16][16].
 template <int A, int B>
-inline void multiply(const uint8_t* const* x, int64_t apart, const PackedTiles& p, const int8_t* w, int32_t* sums) {
-  const int32_t count = int32_t(p.places.size());
+inline void multiply(const uint8_t* const* x, int64_t apart, const std::vector<int32_t>& places, const int8_t* w, int32_t* sums) {
+  const int32_t count = int32_t(places.size());
   const int8_t* w1 = w + int64_t{count} * kTileSize;
   fence();
   _tile_zero(0);
@@ -91,7 +93,7 @@ inline void multiply(const uint8_t* const* x, int64_t apart, const PackedTiles& 
   if constexpr (A > 1) _tile_zero(2);
   if constexpr (A > 1 && B > 1) _tile_zero(3);
   for (int32_t t = 0; t < count; t++) {
-    const int64_t at = p.places.data()[t], size = int64_t{t} * kTileSize;
+    const int64_t at = places.data()[t], size = int64_t{t} * kTileSize;
     _tile_loadd(6, w + size, kTileBytes);
     _tile_loadd(4, x[0] + at, apart);
     _tile_dpbusd(0, 4, 6);
@@ -120,6 +122,7 @@ struct Walk {
   int64_t line = 0;      // rows that lie so one after the other
   int64_t chunks = 0;    // tiles of a line
   int64_t tiles = 0;     // of all lines
+  bool is_stacked = false;  // whether tiles are copied first
 };
 
 // As few tiles as a line takes, all of as many rows.
@@ -202,7 +205,7 @@ inline void run_places(const PackedTiles& p, const Step& step, const Walk& walk,
   for (int64_t t = 0; t < tiles; t += 2, turn ^= 1) {
     const int taken = int(std::min<int64_t>(2, tiles - t));
     const uint8_t* x[2] = {places[t].at, places[t + taken - 1].at};
-    (taken == 2 ? multiply<2, B> : multiply<1, B>)(x, apart, p, w, waiting[turn].sums);
+    (taken == 2 ? multiply<2, B> : multiply<1, B>)(x, apart, walk.is_stacked ? p.stacked : p.places, w, waiting[turn].sums);
     for (int i = 0; i < taken; i++) waiting[turn].first[i] = places[t + i].first;
     waiting[turn].tiles = taken;
     finish_waiting(p, step, walk, to, waiting[turn ^ 1]);
@@ -274,6 +277,35 @@ void run_gathered(const Step& step, const PackedTiles& p, const Walk& walk, cons
     }
 }
 
+constexpr int64_t kStacked = 512 << 10;  // bytes of tiles that are copied at once
+thread_local std::vector<uint8_t> stack;
+
+// Tiles that are copied one after the other, of lines too short to fill them.
+void run_stacked(const Step& step, const PackedTiles& p, const Walk& walk, const uint8_t* x, int64_t sample, uint8_t* y) {
+  const int64_t pixels = int64_t(step.pixels.size()), size = int64_t(p.places.size()) * kTileSize;
+  const int64_t together = std::clamp<int64_t>(kStacked / size, 2, kTilesTogether);
+  stack.resize(size_t(std::min(together, walk.tiles) * size));
+  const Configured configured(walk.rows);
+  Place places[kTilesTogether];
+  for (int32_t g = 0; g < step.group; g++)
+    for (int64_t t = 0; t < walk.tiles; t += together) {
+      const int64_t taken = std::min(together, walk.tiles - t);
+      for (int64_t i = 0; i < taken; i++) {
+        uint8_t* to = stack.data() + i * size;
+        const int64_t first = start_of(walk, t + i);
+        places[i] = {to, first};
+        int64_t n = first / pixels, pixel = first - n * pixels;
+        for (int32_t r = 0; r < walk.rows; r++, to += kTileBytes) {
+          const uint8_t* from = x + n * sample + step.pixels.data()[pixel] + int64_t{g} * step.inputs;
+          for (size_t k = 0; k < p.places.size(); k++)
+            _mm512_storeu_si512(to + k * kTileSize, _mm512_loadu_si512(from + p.places.data()[k]));
+          if (++pixel == pixels) pixel = 0, n++;
+        }
+      }
+      run_blocks_of(p, step, walk, places, taken, kTileBytes, g, y);
+    }
+}
+
 void run_product(const Plan& plan, const Step& step, const PackedTiles& p, const Memory& m) {
   const int64_t pixels = int64_t(step.pixels.size()), rows = pixels * m.count;
   if (rows < kFewRows) {
@@ -301,12 +333,14 @@ void run_product(const Plan& plan, const Step& step, const PackedTiles& p, const
   samples.apart = sample;
   samples.next = pixels;
   const Walk& walk = samples.rows > lines.rows ? samples : lines;
-  if (walk.rows < kFewRows) {
-    run_by_vectors(plan, step, m);
-    return;
-  }
+  Walk stacked = walk_of(rows, 1);
+  stacked.is_stacked = true;
   int64_t checked = 0;
   const uint8_t* x = padded<uint8_t>(step, m, m.tensors[step.x], uint8_t(plan.tensors[step.x].zero), &checked);
+  if (3 * stacked.tiles <= walk.tiles) {
+    run_stacked(step, p, stacked, x, checked, m.tensors[step.y]);
+    return;
+  }
   run_direct(step, p, walk, x, checked, m.tensors[step.y]);
 }
 
