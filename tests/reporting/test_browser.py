@@ -387,7 +387,7 @@ def test_two_models_side_by_side(chromium, folder):
     chromium.open(folder / "two.html")
     changes = chromium.find("#view-changes").text
     assert "W3 Af → W2 Af" in changes
-    assert "The first tensor that departs is c2" in changes
+    assert "The first tensor that departs is wq2" in changes
     chromium.find("#view-changes .changes .link").click()
     panes = [f"#graph{suffix} .node.selected" for suffix in ("-before", "")]
     assert [chromium.find(p).get_attribute("data-index") for p in panes] == ["4", "4"]

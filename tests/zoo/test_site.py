@@ -355,3 +355,24 @@ def test_what_cannot_be_printed_is_shown(tmp_path):
         assert not [c for c in text if not c.isprintable() and c != "\n"]
         assert "turned \\u202e around" in text
     assert any("first\n\\x1b[2J\\u202e" in text for text in texts)
+
+
+@pytest.mark.slow
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 1024, 390])
+def test_nothing_leaves_the_screen(tmp_path, cards, browser, width, scheme):
+    """Each kind of page at each size, with a picture to look at under pytest's folder of temporary files."""
+    write_site(cards, tmp_path / "site")
+    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    preferred = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": preferred})
+    try:
+        for path in ("index.html", "models/TFC_2W2A.html"):
+            browser.get((tmp_path / "site" / path).as_uri())
+            assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth"), path
+            assert browser.save_screenshot(str(tmp_path / f"{Path(path).stem}.png"))
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

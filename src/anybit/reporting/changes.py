@@ -82,7 +82,8 @@ def changes_of(before: Report, after: Report, sources: tuple[ModelSource, ModelS
     """
     pairs = {b: a for a, b in aligned(_places(before), _places(after))}
     earlier = tuple(pairs.get(i) for i in range(len(after.blocks)))
-    blocks = {name: i for i, block in enumerate(after.blocks) for name in _names(block)}
+    constants = {p.name: i for i, b in enumerate(after.blocks) for o in b.operations for p in o.parameters}
+    blocks = constants | {name: i for i, block in enumerate(after.blocks) for name in _names(block)}
     return Changes(earlier, _compared(sources, data, blocks))
 
 
