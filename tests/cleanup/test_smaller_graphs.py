@@ -84,6 +84,11 @@ class TestFormulas:
         assert table.floor(Formula(7), Formula(2)) == Formula(3)
 
 
+def test_sizes_that_no_memory_holds_are_not_listed():
+    proto = model([node("Concat", ["x", "x"], ["y"], axis=0)], {}, inputs={"x": [2**40]}, outputs=["y"])
+    assert operators(clean(proto)) == ["Concat"]
+
+
 def test_a_target_that_follows_the_batch_is_constant():
     nodes = [
         node("Shape", ["x"], ["s"]),

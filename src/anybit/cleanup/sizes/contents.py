@@ -12,7 +12,7 @@ from anybit.cleanup.sizes.symbolic import Contents, ContentsRule, SymbolicSizes,
 from anybit.graph.constants import constant
 
 _ZERO = Formula(0)
-_LONGEST = 64  # filled tensor
+_LONGEST = 64  # elements of a tensor that is filled, or whose elements are not known
 _Pairwise = Callable[[Formula, Formula, SymbolicSizes], Formula | None]
 _WIDE = (ir.DataType.INT32, ir.DataType.INT64)
 
@@ -63,9 +63,12 @@ def _concat(node: ir.Node, sizes: SymbolicSizes) -> Contents | None:
     parts: list[Formula | None] = []
     for value in node.inputs:
         contents, shape = sizes.contents(value), sizes.shape(value)
-        if shape is None or len(shape) != 1 or (contents is None and shape[0].number is None):
+        if shape is None or len(shape) != 1:
             return None
-        parts += contents if contents is not None else [None] * (shape[0].number or 0)
+        length = shape[0].number
+        if contents is None and (length is None or length > _LONGEST):
+            return None
+        parts += contents if contents is not None else [None] * (length or 0)
     return tuple(parts)
 
 
