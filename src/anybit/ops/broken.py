@@ -74,7 +74,7 @@ def _form(node: ir.Node) -> Hashable:
         kind, value = int(attribute.type), attribute.value
         if kind in _HOLD_GRAPHS:
             return node
-        kinds.append((name, kind, value if name in ELEMENT_TYPES else type(value)))
+        kinds.append((name, kind, value if name in ELEMENT_TYPES and isinstance(value, int) else type(value)))
     missing = tuple([value is None for value in node.inputs])
     return node.domain, node.op_type, len(node.outputs), missing, tuple(kinds)
 

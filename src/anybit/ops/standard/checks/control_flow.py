@@ -50,9 +50,10 @@ def _loop(node: ir.Node, _: Signature) -> Iterator[Finding]:
 
 def _has_no_end(node: ir.Node, body: ir.Graph) -> bool:
     """Whether nothing limits the runs of a body whose condition is what it was, or always true."""
-    trips = constant(node.inputs[0]) if node.inputs else None
-    if node.inputs and node.inputs[0] is not None and (trips is None or not (trips >= _ENDLESS).all()):
-        return False
+    if node.inputs and node.inputs[0] is not None:
+        trips = constant(node.inputs[0])
+        if trips is None or trips.dtype.kind not in "iu" or any(int(n) < _ENDLESS for n in trips.flat[:1]):
+            return False
     condition: ir.Value | None = body.outputs[0]
     while condition is not None and (maker := condition.producer()) is not None and maker.op_type == "Identity":
         condition = maker.inputs[0] if maker.inputs else None
