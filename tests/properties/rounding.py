@@ -58,13 +58,16 @@ def undecided(
     tensors = dict(feeds) | anybit.Session(model, engine="reference", tensors="all").run(dict(feeds))
     found = {name: np.zeros(array.shape, np.bool_) for name, array in outputs.items()}
     for run in range(_RUNS):
-        noisy = _with_noise(model, tensors, np.random.default_rng([seed, run]))
+        noisy = _with_noise(model, tensors, np.random.default_rng([seed, run]), alternating=run == 0)
         for name, array in anybit.Session(noisy, engine="reference").run(dict(feeds)).items():
             found[name] |= departing(outputs[name], array)
     return found
 
 
-def _with_noise(model: onnx.ModelProto, tensors: Mapping[str, Array], rng: np.random.Generator) -> onnx.ModelProto:
+def _with_noise(
+    model: onnx.ModelProto, tensors: Mapping[str, Array], rng: np.random.Generator, *, alternating: bool
+) -> onnx.ModelProto:
+    """The model with noise on each float tensor: of random signs, or of signs that alternate and cancel in no pair."""
     noisy = onnx.ModelProto()
     noisy.CopyFrom(model)
     nodes: list[onnx.NodeProto] = []
@@ -75,7 +78,10 @@ def _with_noise(model: onnx.ModelProto, tensors: Mapping[str, Array], rng: np.ra
         if array is None or array.dtype.kind != "f" or not array.size:
             return []
         size = tolerance(array) if size is None else size
-        noise = (rng.choice([-size, size], array.shape)).astype(array.dtype)
+        signs = rng.choice([-1.0, 1.0], array.shape)
+        if alternating:
+            signs = np.where(np.arange(array.size) % 2, -1.0, 1.0).reshape(array.shape)
+        noise = (size * signs).astype(array.dtype)
         noisy.graph.initializer.append(numpy_helper.from_array(np.asarray(noise), f"{moved}/noise"))
         return [helper.make_node("Add", [own, f"{moved}/noise"], [moved], name=f"{moved}/add")]
 
