@@ -37,6 +37,7 @@ _OPTIONS = {
     "insert-quantizers": 'insert-quantizers:tensors={"h":{"bits":4,"scale":0.5}}',
     "insert-top-k": "insert-top-k:k=1",
     "prune-by-magnitude": "prune-by-magnitude:sparsity=0.5",
+    "quantize-parameters": "quantize-parameters:number_format=FIXED<8,4>",
     "rebalance-im2col": "rebalance-im2col:channels=2",
     "set-batch": "set-batch:batch=2",
     "set-input-shape": 'set-input-shape:shapes={"x":[1,3,16,16]}',

@@ -46,7 +46,7 @@ def _rules_in(files: Iterator[Path] | list[Path]) -> dict[str, str]:
             if not isinstance(node, ast.Call):
                 continue
             by_name = {k.arg: k.value for k in node.keywords}
-            if _called(node) == "Finding":
+            if _called(node) in {"Finding", "finding_of"}:
                 rules = _texts(by_name.get("rule"))
             elif _called(node) in {"finding", "_finding", "record", "Repair"} and node.args:
                 rules = _texts(node.args[0])
