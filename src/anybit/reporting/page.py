@@ -52,7 +52,7 @@ _TABS = {
 _SOURCE_MAP = "//# sourceMappingURL="  # a file beside the library's, which a page would look for
 
 
-@checked_apart("data", "input_ranges", "sensitivity", "front")
+@checked_apart("data", "input_ranges")
 def report(
     model: ModelSource,
     data: Inputs | None = None,
