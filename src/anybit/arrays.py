@@ -1,4 +1,4 @@
-"""Arrays of numbers: as float64, and the bits of floating-point numbers."""
+"""Arrays: as float64, what they hold as bytes, and the bits of floating-point numbers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ def as_float64(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     array: npt.NDArray[Any] = np.asarray(values)
     with np.errstate(invalid="ignore"):
         return array.astype(np.float64)
+
+
+def content(array: npt.NDArray[Any]) -> bytes:
+    """Bytes that are equal for equal arrays of one element type and shape, and differ for others; strings too.
+
+    Example:
+        >>> content(np.array(["a", "b"], object)) == content(np.array(["a", "b"], object))
+        True
+    """
+    return repr(array.tolist()).encode() if array.dtype.kind == "O" else np.ascontiguousarray(array).tobytes()
 
 
 def is_power_of_two(values: npt.ArrayLike) -> npt.NDArray[np.bool_]:

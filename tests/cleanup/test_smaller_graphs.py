@@ -16,6 +16,7 @@ from anybit.cleanup.merge_equal_nodes import MergeEqualNodes
 from anybit.cleanup.merge_movements import MergeMovements
 from anybit.cleanup.merge_slices import MergeSlices
 from anybit.cleanup.sizes.formula import Formula, Formulas
+from anybit.formats.certify import certify
 from tests.counting import calls
 from tests.models import model, parameters, quant
 
@@ -242,6 +243,28 @@ def test_equal_nodes_are_computed_once_but_random_ones_and_outputs_stay():
     loaded = load(model(nodes, values, inputs={"x": ["N", 2]}, outputs=["y", "z1", "z2"]))
     MergeEqualNodes()(loaded)
     assert operators(loaded) == ["Abs", "Mul", "RandomNormalLike", "RandomNormalLike", "Sum", "Neg", "Neg"]
+
+
+def _texts(first: str, second: str):
+    """Whether x is both of two texts."""
+    nodes = [node("Equal", ["x", "a"], ["p"]), node("Equal", ["x", "b"], ["q"]), node("And", ["p", "q"], ["y"])]
+    values = {"a": np.array([first], object), "b": np.array([second], object)}
+    return model(nodes, values, inputs={"x": [2]}, outputs=["y"], input_type=TensorProto.STRING)
+
+
+def test_texts_are_compared_by_what_they_say():
+    long = "text " * 9
+    assert operators(clean(_texts(long, f"{long}!"))).count("Equal") == 2
+    assert not certify(_texts(long, "b"), _texts(long, "c")).verdict.is_proof
+
+
+@pytest.mark.parametrize(("other", "same"), [("b", True), ("c", False)])
+def test_defaults_that_are_texts_are_compared_by_what_they_say(other, same):
+    one, two = (_texts("a", text) for text in ("b", other))
+    for proto in (one, two):
+        proto.graph.input.append(helper.make_tensor_value_info("b", TensorProto.STRING, [1]))
+    found = certify(load(one, overridable=True), load(two, overridable=True))
+    assert (not any("default" in proof.detail for proof in found.outputs)) is same
 
 
 def test_equal_zeros_of_different_sign_are_not_merged():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from anybit.arrays import content
 from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
@@ -59,7 +60,7 @@ def _key(node: ir.Node) -> Hashable:
 def _attribute(attribute: ir.Attr) -> str:
     if attribute.type == ir.AttributeType.TENSOR:
         tensor = attribute.as_tensor()
-        return f"{tensor.dtype} {tensor.shape} {tensor.tobytes().hex()}"
+        return f"{tensor.dtype} {tensor.shape} {content(tensor.numpy()).hex()}"
     return f"{attribute.type} {attribute.value!r}"
 
 
@@ -67,4 +68,4 @@ def _input(value: ir.Value | None) -> Hashable:
     array = constant(value)
     if array is None or array.nbytes > _SMALL or value is None or value.meta.get(ANNOTATIONS):
         return value
-    return str(array.dtype), array.shape, array.tobytes()
+    return str(array.dtype), array.shape, content(array)

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.interpreter import Values, values_of
-from anybit.arrays import Array
+from anybit.arrays import Array, content
 from anybit.exact.certificate import Certificate, TensorProof, Verdict
 from anybit.exact.integer_functions import Function, Key, Root
 from anybit.exact.step_function import MOST_INTEGERS, without_domain
@@ -103,7 +103,7 @@ def _same_default(v: ir.Value, w: ir.Value) -> bool:
     if not (has_default(v) and has_default(w)):
         return has_default(v) == has_default(w)
     x, y = v.const_value, w.const_value
-    return x is not None and y is not None and x.shape == y.shape and x.tobytes() == y.tobytes()
+    return x is not None and y is not None and x.shape == y.shape and content(x.numpy()) == content(y.numpy())
 
 
 def _quantizers(numbering: Numbering) -> list[ir.Node]:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import Float64s
-from anybit.arrays import Array
+from anybit.arrays import Array, content
 from anybit.exact.runs import Runs
 from anybit.exact.step_function import Proof, StepFunction
 
@@ -27,7 +27,7 @@ def digest(*parts: object) -> Key:
         if isinstance(part, np.ndarray):
             array: Array = part
             text = f"array {array.dtype.str} {array.shape}".encode()
-            data = np.ascontiguousarray(array).tobytes()
+            data = content(array)
         else:
             text, data = type(part).__name__.encode(), part if isinstance(part, bytes) else repr(part).encode()
         total.update(len(text).to_bytes(8) + text + len(data).to_bytes(8) + data)

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import onnx_ir as ir
 
-from anybit.arrays import Array
+from anybit.arrays import Array, content
 from anybit.errors import InvalidModelError, UnsupportedError
 from anybit.graph.attributes import values_of_attributes
 from anybit.graph.constants import constant, new_initializer
@@ -100,7 +100,7 @@ class Expander:
 
     def constant(self, array: Array) -> ir.Value:
         """An initializer that holds `array`."""
-        key = (array.dtype.str, array.shape, array.tobytes())
+        key = (array.dtype.str, array.shape, content(array))
         if key not in self._pool:
             self._pool[key] = new_initializer(self._graph, f"anybit/constant_{len(self._pool)}", array)
         return self._pool[key]
