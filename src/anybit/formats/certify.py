@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from anybit.analysis.values.stated_formats import of_annotation
 from anybit.cleanup.convert_opset import ConvertOpset
+from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import UnsupportedError, UsageError
 from anybit.exact.certificate import Assumption, Certificate
 from anybit.exact.equivalence import certify_hubs
@@ -88,4 +89,6 @@ def _meet(first: ir.Model, second: ir.Model) -> None:
     if 0 in opsets or opsets[0] == opsets[1]:
         return
     with suppress(UnsupportedError, UsageError):  # then it stays as it is, and less is proven
-        ConvertOpset(max(opsets))(first if opsets[0] < opsets[1] else second)
+        older = first if opsets[0] < opsets[1] else second
+        ConvertOpset(max(opsets))(older)
+        InferShapes()(older)

@@ -101,8 +101,8 @@ def compare(
         inputs: What to feed; drawn at random (see `random_inputs`) where None, and defaults where they are left out.
         samples: How many samples to draw; more if both models run only on multiples of a batch.
         seed: Seed of the drawing.
-        layers: Whether to compare all tensors that correspond (see `corresponding`), and
-            to report the first that departs.
+        layers: Whether to compare all tensors that correspond (see `corresponding`) and have one shape, and to report
+            the first that departs.
         tolerance: Share of a tensor's largest magnitude within which elements count as equal; 0 for exactly.
         engine_a: Engine of the first model.
         engine_b: Engine of the second model.

@@ -104,7 +104,7 @@ def chart(entries: Sequence[Entry]) -> Chart:
 
 
 def _thinned(ticks: list[Tick]) -> tuple[Tick, ...]:
-    """At most seven of them."""
+    """Every n-th tick, so that at most seven are left and their labels do not meet."""
     return tuple(ticks[:: -(-len(ticks) // 7)])
 
 

@@ -57,9 +57,7 @@ def _built(compiler: str, names: Sequence[str], folder: Path, *flags: str) -> Pa
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory):
     """The driver on emulated instructions."""
-    need("g++", why="instructions by SIMDe")
-    if not Path("/usr/include/simde").exists():
-        pytest.skip("no SIMDe: libsimde-dev")
+    need("g++", why="instructions by SIMDe, of libsimde-dev", files=[Path("/usr/include/simde")])
     if " avx2 " not in Path("/proc/cpuinfo").read_text():
         pytest.skip("SIMDe is compiled for AVX2, which this processor has not")
     return _built("g++", (*COMMON, *VECTORS), tmp_path_factory.mktemp("emulated"), *EMULATED)

@@ -58,7 +58,7 @@ class Formulas:
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}
         self._sums: dict[int, _Terms] = {}
-        self._positive = set[int]()
+        self._sizes = set[int]()
 
     def unknown(self, key: Hashable) -> Formula:
         """The unknown of this key."""
@@ -66,12 +66,12 @@ class Formulas:
 
     def positive(self, formula: Formula) -> bool:
         """Whether it is at least 1, if no size is 0."""
-        return formula.coefficient > 0 and self._positive.issuperset(formula.unknowns)
+        return formula.coefficient > 0 and self._sizes.issuperset(formula.unknowns)
 
     def take_as_size(self, formula: Formula) -> Formula:
         """Notes that it is the size of a dimension."""
         if formula.coefficient > 0 and len(formula.unknowns) == 1:
-            self._positive.update(formula.unknowns)
+            self._sizes.update(formula.unknowns)
         return formula
 
     def add(self, *formulas: Formula) -> Formula:
@@ -120,7 +120,7 @@ class Formulas:
         terms = self._sums.get(formula.unknowns[0]) if len(formula.unknowns) == 1 else None
         bounds = [self.lowest(Formula(coefficient, unknowns)) for unknowns, coefficient in (terms or {}).items()]
         known = [b for b in bounds if b is not None]
-        lowest = [0] if self._positive.issuperset(formula.unknowns) else []
+        lowest = [0] if self._sizes.issuperset(formula.unknowns) else []
         lowest += [sum(known)] if terms and len(known) == len(bounds) else []
         return formula.coefficient * max(lowest) if lowest else None
 

@@ -26,7 +26,7 @@ from anybit.ops.standard.checks.parameters import (
 
 
 def matmul(call: StandardCall) -> Iterator[Finding]:
-    """Rules of MatMul."""
+    """MatMul: the last axis of A is as long as the last but one of B, and the axes before them broadcast."""
     yield from _product(call, "A", "B")
 
 
