@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -254,3 +255,93 @@ def test_what_a_plan_says():
     assert found.steps[1].epilogue == "3 thresholds"
     assert found.macs == sum(s.macs for s in found.steps)
     assert "pixels -> logits" in str(found)
+
+
+def _weights_of_bytes():
+    return np.random.default_rng(0).integers(-127, 128, (2, 4, 4)).astype(np.int8)
+
+
+def _bytes_net(zero_points, kind=np.uint8, scale=0.03125):
+    """Two layers of QuantizeLinear and DequantizeLinear, as ONNX Runtime's quantiser writes them."""
+    weights = _weights_of_bytes()
+    nodes, values = [], {"s": np.float32(scale), "ws": np.float32(0.0078125)}
+    x = "x"
+    for i, zero_point in enumerate(zero_points):
+        values[f"z{i}"] = kind(zero_point)
+        nodes += [
+            helper.make_node("QuantizeLinear", [x, "s", f"z{i}"], [f"q{i}"]),
+            helper.make_node("DequantizeLinear", [f"q{i}", "s", f"z{i}"], [f"x{i}"]),
+        ]
+        x = f"x{i}"
+        if i < len(weights):
+            values[f"w{i}"] = weights[i]
+            nodes += [
+                helper.make_node("DequantizeLinear", [f"w{i}", "ws"], [f"w{i}r"]),
+                helper.make_node("MatMul", [x, f"w{i}r"], [f"h{i}"]),
+            ]
+            x = f"h{i}"
+    return model(nodes, values, inputs={"x": ["N", 4]}, outputs=[x])
+
+
+def _bytes_net_in_fractions(zero_points, kind, scale, x):
+    """Its results in exact arithmetic, and whether a sum of a row is on a tie of the next quantiser."""
+    weights, step = _weights_of_bytes(), Fraction(float(np.float32(scale)))
+    info, results, on_tie = np.iinfo(kind), [], []
+    with np.errstate(over="ignore"):
+        first = np.clip(np.rint(x / np.float32(scale)) + zero_points[0], info.min, info.max) - zero_points[0]
+    for levels in first.astype(int).tolist():
+        row, ties = levels, False
+        for w, zero_point in zip(weights, zero_points[1:], strict=True):
+            sums = [Fraction(sum(a * int(b) for a, b in zip(row, column, strict=True)), 128) for column in w.T]
+            ties |= any(t.denominator == 2 for t in sums)  # of the same scale before and behind
+            row = [min(max(round(t) + zero_point, info.min), info.max) - zero_point for t in sums]
+        results.append([float(np.float32(step * level)) for level in row])
+        on_tie.append(ties)
+    return np.float32(results), np.array(on_tie)
+
+
+@pytest.mark.parametrize("scale", [0.03125, 0.037])
+@pytest.mark.parametrize(
+    ("kind", "zero_points"),
+    [(np.uint8, (77, 113, 128)), (np.uint8, (0, 255, 1)), (np.uint8, (254, 0, 0)), (np.int8, (-128, 5, -1))],
+)
+def test_bytes_of_any_zero_point_are_levels(kind, zero_points, scale):
+    """As in exact arithmetic, but for ties of a scale that is no power of two, which float rounding decides."""
+    source = _bytes_net(zero_points, kind, scale)
+    plan = plan_of(source)
+    assert not plan.refusals
+    assert [p.name for p in plan.inputs] == ["x"]
+    rng = np.random.default_rng(1)
+    halves = (rng.integers(-600, 600, (200, 4)) / 2 * scale).astype(np.float32)
+    ends = np.float32([[np.inf, -np.inf, 3e38, -0.0], [1e-45, -1e-45, 255.5 * scale, -255.5 * scale]])
+    x = np.concatenate([rng.normal(scale=3, size=(200, 4)).astype(np.float32), halves, ends])
+    found, known = both(source, plan, {"x": x})
+    (output,) = found
+    exact, on_tie = _bytes_net_in_fractions(zero_points, kind, scale, x)
+    decided = ~on_tie | (scale == 0.03125)
+    assert decided.mean() > 0.8
+    np.testing.assert_array_equal(found[output][decided], exact[decided])
+    np.testing.assert_array_equal(known[output][decided], exact[decided])
+    np.testing.assert_allclose(found[output], exact, rtol=0, atol=4 * scale)
+
+
+def test_a_clip_to_no_number_of_the_quantiser_is_compared():
+    nodes = [
+        quant("x", "q"),
+        helper.make_node("Clip", ["q", "least", "most"], ["c"]),
+        quant("w", "wq"),
+        helper.make_node("MatMul", ["c", "wq"], ["y"]),
+    ]
+    constants = parameters("q", scale=0.25, bits=9) | parameters("wq", scale=0.125)
+    constants |= {"w": np.ones((3, 2), np.float32), "least": np.float32(-20), "most": np.float32(20)}
+    for least in (-20.0, -20.1):
+        constants["least"] = np.float32(least)
+        source = model(nodes, constants, inputs={"x": ["N", 3]}, outputs=["y"])
+        x = np.float32([[-30, 30, 0], [-20.06, 20.1, 1]])
+        plan = plan_of(source) if least == -20.0 else None
+        if plan is None:
+            with pytest.raises(UnsupportedError, match="no layer"):
+                plan_of(source)
+            continue
+        found, known = both(source, plan, {"x": x})
+        np.testing.assert_array_equal(found["y"], known["y"])

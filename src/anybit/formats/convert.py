@@ -108,13 +108,14 @@ def translate(
         outcome, written = write_standard(hub, outcome)
         substitutions += written
     _tidy(hub)
-    if target in STANDARD_FORMATS:
+    for_stock = target in STANDARD_FORMATS or embed_functions
+    if for_stock:
         write_stock_forms(hub)
     if pack:
         outcome += packing.pack(hub)
     if embed_functions:
         functions_of_bodies.embed_functions(hub)
-    notes = stock_notes(hub) if target in STANDARD_FORMATS or embed_functions else ()
+    notes = stock_notes(hub) if for_stock else ()
     return Conversion(hub, outcome.refusals, outcome.approximations, substitutions, notes)
 
 

@@ -15,7 +15,7 @@ from anybit.graph.tensors import replace_tensors, replaced
 from anybit.io.checks.in_memory import memory_findings
 from anybit.io.copying import copied
 from anybit.io.files.external import ExternalFiles
-from anybit.io.reading import Reading, cause, judged, parse, read_file, read_proto, unreadable
+from anybit.io.reading import Reading, cause, judged, read_bytes, read_file, read_proto, unreadable
 from anybit.io.repair.normalize import normalize
 from anybit.ops.broken import broken_calls, error_of
 
@@ -69,7 +69,7 @@ def read(
         own.CopyFrom(source)  # tensors of the model are views of its proto
         return _normalized(read_proto(own, folder, "the ModelProto"), overridable=overridable)
     if isinstance(source, bytes):
-        return _normalized(read_proto(parse(source, "the bytes"), folder, "the bytes"), overridable=overridable)
+        return _normalized(read_bytes(source, folder, "the bytes"), overridable=overridable)
     path = Path(source)
     return _normalized(read_file(path, folder or path.parent), overridable=overridable)
 

@@ -1,4 +1,4 @@
-"""read_file, read_proto: a model as onnx-ir reads it, or why it cannot be read."""
+"""read_file, read_bytes, read_proto: a model as onnx-ir reads it, or why it cannot be read."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from anybit.graph.tensors import replace_tensors
 from anybit.io.checks.protobuf import file_findings
 from anybit.io.checks.structure import size_findings, structure_findings
 from anybit.io.files.external import ExternalFiles
-from anybit.io.files.wire import OpenFile, Payload, without_payloads
+from anybit.io.files.wire import Held, OpenFile, Payload, without_payloads
 from anybit.io.repair.lost_annotations import LOST_ANNOTATIONS, lost_annotations
 from anybit.io.repair.normalize import REPAIRS, Repair
 from anybit.io.repair.sparse import make_dense
 from anybit.ops.broken import error_of
 
 _LARGE_FILE = 1 << 26  # from here on weights stay in the file
+_MIDDLING_FILE = 1 << 20  # from here on they are not copied out of its bytes
 _WHOLE_BYTES = frozenset(
     d.value for d in ir.DataType if d not in (ir.DataType.UNDEFINED, ir.DataType.STRING) and d.itemsize >= 1
 )
@@ -55,28 +56,44 @@ def read_file(path: Path, folder: Path) -> Reading:
     Raises:
         ModelFileError: The file is no ONNX model at all.
     """
+    where = str(path)
     try:
         size = path.stat().st_size
         if size == 0:
-            raise ModelFileError("the file is empty", node=str(path), expected="an ONNX model")
-        if size >= _LARGE_FILE:
-            return _read_large(path, folder)
-        return read_proto(parse(path.read_bytes(), str(path)), folder, str(path))
+            raise ModelFileError("the file is empty", node=where, expected="an ONNX model")
+        if size < _LARGE_FILE:
+            return read_bytes(path.read_bytes(), folder, where)
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return _read_slim(mapped, OpenFile(path), folder, where)
     except OSError as error:
         raise ModelFileError(
-            "cannot read the file", node=str(path), got=error.strerror or error, expected="a path of an ONNX model"
+            "cannot read the file", node=where, got=error.strerror or error, expected="a path of an ONNX model"
         ) from error
 
 
-def _read_large(path: Path, folder: Path) -> Reading:
-    """A large model whose weights stay in the file; see `anybit.io.files.wire`."""
+def read_bytes(data: bytes, folder: Path | None, where: str) -> Reading:
+    """The model of the bytes of an .onnx file, not normalised; its large tensors are views of the bytes.
+
+    Args:
+        data: The bytes.
+        folder: Where its external data is; None if that is not known.
+        where: How messages name the model.
+
+    Raises:
+        ModelFileError: The bytes are no ONNX model at all.
+    """
+    if len(data) < _MIDDLING_FILE:
+        return read_proto(_parse(data, where), folder, where)
+    return _read_slim(data, Held(data), folder, where)
+
+
+def _read_slim(data: bytes | mmap.mmap, source: OpenFile | Held, folder: Path | None, where: str) -> Reading:
+    """A model whose weights stay where they are; see `anybit.io.files.wire`."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            slim, payloads = without_payloads(mapped)
+        slim, payloads = without_payloads(data)
     except ValueError as error:
-        raise ModelFileError("not an ONNX model, or a truncated one", node=str(path), got=error) from error
-    proto = parse(slim, str(path))
-    source = OpenFile(path)
+        raise ModelFileError("not an ONNX model, or a truncated one", node=where, got=error) from error
+    proto = _parse(slim, where)
     absent: list[tuple[onnx.TensorProto, Payload]] = []
     for payload in payloads:
         tensor = proto.graph.initializer[payload.index]
@@ -84,7 +101,7 @@ def _read_large(path: Path, folder: Path) -> Reading:
             absent.append((tensor, payload))
         else:
             tensor.raw_data = source.read(payload)
-    reading = read_proto(proto, folder, str(path), sizes={t.name: p.length for t, p in absent})
+    reading = read_proto(proto, folder, where, sizes={t.name: p.length for t, p in absent})
     if reading.model is None:
         return reading
     for tensor, payload in absent:
@@ -94,7 +111,7 @@ def _read_large(path: Path, folder: Path) -> Reading:
     return reading
 
 
-def parse(data: bytes, where: str) -> onnx.ModelProto:
+def _parse(data: bytes, where: str) -> onnx.ModelProto:
     """The protobuf message in these bytes.
 
     Raises:

@@ -143,6 +143,7 @@ class _Builder:
     refusals: dict[ir.Node, Refusal] = field(default_factory=dict[ir.Node, Refusal])
     whole: bool = False
     _behind: set[ir.Value] = field(default_factory=set[ir.Value])
+    _clipped: set[ir.Value] = field(default_factory=set[ir.Value])
 
     def __post_init__(self) -> None:
         self._opsets = self.model.opset_imports
@@ -154,6 +155,7 @@ class _Builder:
             **dict.fromkeys(_AVERAGES, self._average),
             **dict.fromkeys(_MAXIMA, self._max_pool),
             "Concat": self._concat,
+            "Clip": self._clip,
         }
 
     # --- the walk
@@ -249,8 +251,27 @@ class _Builder:
             longer = behind(held, node, lambda chain: thresholded(chain, node, self._opsets))
         else:
             longer = elementwise(held, node, 0, self._opsets)
+        if isinstance(longer, Held) and self._is_clipped(node):
+            self._clipped.add(node.outputs[0])
+            return self._keep(node, longer)
         found = longer if isinstance(longer, Refusal) else self._levels(node.outputs[0], node, longer)
         return self._keep(node, found)
+
+    def _is_clipped(self, node: ir.Node) -> bool:
+        """Whether a quantiser has more levels than a byte holds, and a Clip alone reads them."""
+        value = node.outputs[0]
+        grid, users = self.values[value].grid, [user for user, _ in value.uses()]
+        if grid is None or grid.hi.max() - grid.lo.min() < _BYTES or value.is_graph_output() or len(users) != 1:
+            return False
+        return users[0].domain == "" and users[0].op_type == "Clip" and users[0].inputs[0] is value
+
+    def _clip(self, node: ir.Node) -> Refusal | None:
+        """A Clip, behind which the levels of a quantiser are those of a byte."""
+        x = node.inputs[0]
+        if x is None or x not in self._clipped:
+            return self._elementwise(node)
+        held = elementwise(self.held[x], node, 0, self._opsets)
+        return self._keep(node, held if isinstance(held, Refusal) else self._levels(node.outputs[0], node, held))
 
     def _levels(self, value: ir.Value, node: ir.Node, held: Held) -> Held | Refusal:
         """Makes the bytes of a tensor on a grid."""

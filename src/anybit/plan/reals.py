@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -41,13 +42,23 @@ def arithmetic_of(steps: Sequence[ChainStep]) -> tuple[FloatStep, ...] | None:
 
 
 def quantizer_of(chain: Chain, model: ir.Model) -> tuple[tuple[FloatStep, ...], Quantizer] | None:
-    """What a chain computes before the quantiser that it ends in, if both are simple enough to be written down."""
+    """What a chain computes before the quantiser that it ends in, if both are simple enough to be written down.
+
+    The quantiser may be followed by a Clip to two of its numbers.
+    """
     *before, last = chain.steps
+    clip = last if last.node.domain == "" and last.node.op_type == "Clip" and before else None
+    if clip is not None:
+        *before, last = before
     if not is_call(last.node, QUANT) or is_call(last.node, BIPOLAR_QUANT):
         return None
     quantizer, steps = read_quant(last.node, model), arithmetic_of(before)
     if isinstance(quantizer, Refusal) or steps is None:
         return None
+    if clip is not None:
+        quantizer = _narrowed(quantizer, clip)
+        if quantizer is None:
+            return None
     simple = (
         quantizer.rounding is Rounding.ROUND
         and not quantizer.is_bipolar
@@ -59,3 +70,19 @@ def quantizer_of(chain: Chain, model: ir.Model) -> tuple[tuple[FloatStep, ...], 
         and quantizer.scale.size in (1, chain.channels)
     )
     return (steps, quantizer) if simple else None
+
+
+def _narrowed(quantizer: Quantizer, clip: ChainStep) -> Quantizer | None:
+    """A quantiser and a Clip behind it as one quantiser; None if the bounds are none of its numbers."""
+    if {quantizer.scale.size, quantizer.zero_point.size, quantizer.lo.size, quantizer.hi.size} != {1}:
+        return None
+    scale, zero_point = quantizer.scale.reshape(()), float(quantizer.zero_point.reshape(()))
+    ends = [float(quantizer.lo.reshape(())), float(quantizer.hi.reshape(()))]
+    for index, bound in enumerate(clip.parameters[1:3]):
+        if bound is None:
+            continue
+        level = float(np.rint(bound.reshape(-1)[0] / scale + zero_point))
+        if bound.size != 1 or np.float32((level - zero_point) * scale) != bound or not ends[0] <= level <= ends[1]:
+            return None
+        ends[index] = level
+    return replace(quantizer, lo=np.asarray(ends[0]), hi=np.asarray(ends[1]), grid=None)

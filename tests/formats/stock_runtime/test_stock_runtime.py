@@ -349,3 +349,58 @@ def test_embedded_functions_are_noted_where_the_scale_becomes_a_factor_of_the_pr
         assert not departs(expected, proto, {"x": x}, remedy=Remedy.BASIC)
     assert [n.node for n in notes[0.3]] == ["Quant 'y_node'"]
     assert notes[0.25] == ()
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("spatial", [1, 2])
+@pytest.mark.parametrize(("to", "options"), [("qonnx", {"embed_functions": True}), ("qcdq", {"standard": True})])
+def test_the_factor_of_the_sums_of_a_convolution_stays_behind_them(to, options, spatial, channels, per_channel):
+    """100 * s_x * s_w / s_y is 0.5: half of the sums are on ties, and terms that are scaled alone add up beside."""
+    rng = _RNG(0)
+    scale = np.full(channels if per_channel else (), 0.0078125, np.float32)
+    values = {
+        "s_x": np.float32(0.01), "z": np.int8(0), "s_y": np.float32(0.015625), "s_w": scale,
+        "z_w": np.zeros(scale.shape, np.int8),
+        "w": rng.integers(-128, 128, (channels, 3, *[3] * spatial)).astype(np.int8),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s_x", "z"], ["q"]),
+        helper.make_node("QLinearConv", ["q", "s_x", "z", "w", "s_w", "z_w", "s_y", "z"], ["c"]),
+        helper.make_node("DequantizeLinear", ["c", "s_y", "z"], ["y"]),
+    ]
+    source = _net(nodes, values, [16, 3, *[5] * spatial])
+    x = rng.choice([-1.0, 0.0, 1.0], (16, 3, *[5] * spatial)).astype(np.float32)
+    _assert_equal_at_every_level(source, to, options, x)
+
+
+@pytest.mark.parametrize("columns", [1, 5])
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize(("to", "options"), [("qonnx", {"embed_functions": True}), ("qcdq", {"standard": True})])
+def test_the_factor_of_the_sums_of_a_product_stays_behind_them(to, options, per_channel, columns):
+    """The same of long sums, which ONNX Runtime makes of parts; those of one column are noted."""
+    rng = _RNG(0)
+    scale = np.full(columns if per_channel else (), 0.0078125, np.float32)
+    values = {
+        "s_x": np.float32(0.01), "z": np.int8(0), "s_y": np.float32(0.25), "s_w": scale,
+        "z_w": np.zeros(scale.shape, np.int8), "w": rng.integers(-9, 10, (600, columns)).astype(np.int8),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s_x", "z"], ["q"]),
+        helper.make_node("QLinearMatMul", ["q", "s_x", "z", "w", "s_w", "z_w", "s_y", "z"], ["c"]),
+        helper.make_node("DequantizeLinear", ["c", "s_y", "z"], ["y"]),
+    ]
+    source = _net(nodes, values, [64, 600])
+    x = rng.choice([-0.64, 0.0, 0.64], (64, 600)).astype(np.float32)
+    _assert_equal_at_every_level(source, to, options, x, noted=columns == 1)
+
+
+def _assert_equal_at_every_level(source, to: str, options: dict[str, bool], x: Array, *, noted: bool = False):
+    written = translate(source, to, **options)
+    assert bool(written.notes) == noted
+    proto = anybit.to_proto(written.model)
+    expected = dict(anybit.Session(source, engine="reference").run({"x": x}))
+    departing = [level for level in LEVELS if departs(expected, proto, {"x": x}, level=level)]
+    assert departing == [] or noted
+    for note in written.notes:
+        assert not departs(expected, proto, {"x": x}, remedy=note.remedy)

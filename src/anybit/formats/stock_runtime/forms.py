@@ -11,10 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from anybit.arrays import Array
+from anybit.arrays import Array, is_power_of_two
 from anybit.cleanup.convert_opset import ConvertOpset
 from anybit.errors import UnsupportedError
-from anybit.formats.stock_runtime.graph import BELOW_BYTES, BYTES, Linear, dequantized, linear_of, readers, source
+from anybit.formats.stock_runtime.graph import (
+    BELOW_BYTES,
+    BYTES,
+    Linear,
+    dequantized,
+    is_whole,
+    linear_of,
+    readers,
+    source,
+)
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
@@ -37,6 +46,8 @@ def write_stock_forms(model: ir.Model) -> None:
       product of the scales, and float weights to 8 bits.
     - Bytes that are made real and quantised again as bytes are clipped to their own range: without it the two pairs
       become one, which loses a rounding.
+    - The factor of sums of integers is the first input of Mul behind a Conv, and has a number for each column behind a
+      MatMul: elsewhere it becomes one of the weights, or of each partial sum, and sums are no integers any more.
     - Relu and Clip before QuantizeLinear of small types are written as Max and Min; see `read_stock_forms`.
     """
     plans = [p for n in model.graph.all_nodes() if (p := _plan(n)) is not None]
@@ -89,6 +100,8 @@ def _plan(node: ir.Node) -> _FormPlan | None:
             return _plan_bias(node)
         case "QuantizeLinear":
             return _plan_pair(node) or _plan_bounds(node)
+        case "Mul":
+            return _plan_factor(node)
         case _:
             return None
 
@@ -196,6 +209,37 @@ def _as_row(edit: Editor, node: ir.Node, place: int) -> None:
         edit.rewire(node, place, edit.constant(f"{old.name}/row", array[None], like=old))
 
 
+def scaled_sums(node: ir.Node) -> tuple[ir.Node, int] | None:
+    """The product whose sums of integers a Mul scales by numbers that are no powers of two, and which input they are.
+
+    Powers of two scale sums and terms alike.
+    """
+    for place, other in ((0, 1), (1, 0)) if node.domain == "" and node.op_type == "Mul" else ():
+        product, factor = source(node.inputs[other]), constant(node.inputs[place])
+        if product is None or factor is None or product.op_type not in ("Conv", "MatMul"):
+            continue
+        if all(map(is_whole, product.inputs[:2])) and not is_power_of_two(factor).all():
+            return product, place
+    return None
+
+
+def _plan_factor(node: ir.Node) -> _FormPlan | None:
+    found = scaled_sums(node)
+    if found is None:
+        return None
+    product, place = found
+    if product.op_type == "Conv":
+        return None if place == 0 else _FormPlan(1, lambda edit: _swap(edit, node))
+    return _FormPlan(1, lambda edit: _spread_number(edit, node, place))
+
+
+def _swap(edit: Editor, node: ir.Node) -> None:
+    edit.touch()
+    first, second = node.inputs
+    node.replace_input_with(0, second)
+    node.replace_input_with(1, first)
+
+
 def _plan_pair(node: ir.Node) -> _FormPlan | None:
     inner, outer = pair_before(node), linear_of(node)
     if inner is None or outer is None or not outer.is_byte:
@@ -263,12 +307,17 @@ def spread_scale(edit: Editor, node: ir.Node) -> None:
     """
     if len(node.inputs) < 2 or not (_divides_product(node) or _scales_operand(node)):
         return
-    value = node.inputs[1]
-    shape = shape_of(node.outputs[0]) or (None if node.inputs[0] is None else shape_of(node.inputs[0]))
+    _spread_number(edit, node, 1)
+
+
+def _spread_number(edit: Editor, node: ir.Node, place: int) -> None:
+    """Gives a node a number for each column, of the same value, in the place of one number."""
+    value, other = node.inputs[place], node.inputs[1 - place]
+    shape = shape_of(node.outputs[0]) or (None if other is None else shape_of(other))
     number, width = constant(value), shape[-1] if shape else None
     if number is not None and value is not None and number.size == 1 and width is not None and width > 1:
         spread = np.full(width, number.reshape(-1)[0], number.dtype)
-        node.replace_input_with(1, edit.constant(f"{value.name}s", spread))
+        node.replace_input_with(place, edit.constant(f"{value.name}s", spread))
 
 
 def _divides_product(node: ir.Node) -> bool:

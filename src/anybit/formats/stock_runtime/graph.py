@@ -16,6 +16,9 @@ from anybit.errors import Refusal
 from anybit.formats.dialect import Note, Remedy
 from anybit.graph.constants import constant
 from anybit.graph.walk import label
+from anybit.ops.bipolar_quant import BIPOLAR_QUANT
+from anybit.ops.calls import is_call
+from anybit.ops.quant import QUANT
 from anybit.quantizers.clip_fusion import clip_limits
 from anybit.quantizers.linear_parameters import Parameters, parameters_of, range_of
 from anybit.quantizers.quantizer import compact
@@ -101,6 +104,26 @@ def _stored(value: ir.Value | None) -> Array | None:
     if node is not None and node.domain == "" and node.op_type == "Clip":
         value = node.inputs[0]
     return constant(value)
+
+
+def is_whole(value: ir.Value | None) -> bool:
+    """Whether a tensor holds integers only: the graph rounds it, or a quantiser of scale 1 makes it."""
+    array = constant(value)
+    if array is not None:
+        return array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((np.rint(array) == array).all()))
+    node = None if value is None else value.producer()
+    while node is not None and node.domain == "" and node.op_type in _COPIES | MOVES and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    if node is None:
+        return False
+    if is_call(node, QUANT, BIPOLAR_QUANT) or (node.domain == "" and node.op_type == "DequantizeLinear"):
+        scale = constant(node.inputs[1])
+        return scale is not None and bool((scale == 1).all()) and (len(node.inputs) < 3 or is_whole(node.inputs[2]))
+    if node.domain != "":
+        return False
+    if node.op_type == "Clip":
+        return all(is_whole(v) for v in node.inputs if v is not None)
+    return node.op_type in ("Ceil", "Floor", "Round")
 
 
 def readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:

@@ -32,6 +32,7 @@ _RULES: tuple[Callable[[Place], Iterator[Note]], ...] = (
     stock_products.saturated_operator,
     stock_rules.ties,
     stock_products.scaled_product,
+    stock_products.scaled_sums,
 )
 
 

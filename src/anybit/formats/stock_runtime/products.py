@@ -10,6 +10,7 @@ import onnx_ir as ir
 from anybit.arrays import Array, is_power_of_two
 from anybit.formats.dialect import Note, Remedy
 from anybit.formats.integer.storage import LARGEST_SUM
+from anybit.formats.stock_runtime import forms as stock_forms
 from anybit.formats.stock_runtime.forms import bias_of, is_exact_bias, is_taken_for_blocks
 from anybit.formats.stock_runtime.graph import MOVES, Linear, Place, dequantized, linear_of, only_reader, source
 from anybit.graph.constants import constant
@@ -210,6 +211,17 @@ def scaled_product(place: Place) -> Iterator[Note]:
         return
     problem = "stock ONNX Runtime multiplies the product before it by 1 / scale (MatMulScaleFusion)"
     yield place.note(problem, got=STEP, remedy=Remedy.BASIC)
+
+
+def scaled_sums(place: Place) -> Iterator[Note]:
+    """Sums of integers that a number scales behind a MatMul: it becomes a factor of each of their parts."""
+    found = stock_forms.scaled_sums(place.node)
+    if found is None or found[0].op_type != "MatMul":
+        return
+    factor = constant(place.node.inputs[found[1]])
+    if factor is not None and factor.size == 1:
+        problem = "stock ONNX Runtime scales the parts of the sums before it (MatMulScaleFusion)"
+        yield place.note(problem, got=STEP, remedy=Remedy.BASIC)
 
 
 def _is_rounded(node: ir.Node) -> bool:

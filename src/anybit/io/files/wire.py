@@ -1,7 +1,8 @@
-"""Large .onnx files without their weights in memory: initializers stay in the file and are read when they are used.
+"""Large .onnx files without copies of their weights: initializers stay where they are until they are used.
 
-A protobuf parser holds the file's bytes and the message made of them at once. Here the file is walked by the wire
-format instead (protobuf.dev, "Encoding"): the bytes of large initializers are left out of what is parsed.
+A protobuf parser holds the file's bytes and the message made of them at once, and copies a tensor's data each time it
+is asked for it. Here the file is walked by the wire format instead (protobuf.dev, "Encoding"): the bytes of large
+initializers are left out of what is parsed. They stay in the file (`OpenFile`), or in its bytes (`Held`).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Payload:
     length: int
 
 
-def without_payloads(data: mmap.mmap) -> tuple[bytes, tuple[Payload, ...]]:
+def without_payloads(data: bytes | mmap.mmap) -> tuple[bytes, tuple[Payload, ...]]:
     """The serialised model without the raw data of large initializers, and where that data is.
 
     Raises:
@@ -58,7 +59,9 @@ def without_payloads(data: mmap.mmap) -> tuple[bytes, tuple[Payload, ...]]:
     return b"".join(parts), tuple(payloads)
 
 
-def _slim_graph(data: mmap.mmap, begin: int, end: int, index: int, payloads: list[Payload]) -> tuple[bytes, int]:
+def _slim_graph(
+    data: bytes | mmap.mmap, begin: int, end: int, index: int, payloads: list[Payload]
+) -> tuple[bytes, int]:
     """The field without large data, and the number of initializers up to its end; `index` is that before it."""
     parts: list[bytes] = []
     for number, kind, start, first, last in _fields(data, begin, end):
@@ -71,7 +74,7 @@ def _slim_graph(data: mmap.mmap, begin: int, end: int, index: int, payloads: lis
     return b"".join(parts), index
 
 
-def _slim_tensor(data: mmap.mmap, begin: int, end: int, index: int, payloads: list[Payload]) -> bytes:
+def _slim_tensor(data: bytes | mmap.mmap, begin: int, end: int, index: int, payloads: list[Payload]) -> bytes:
     parts: list[bytes] = []
     raw: tuple[int, int, int] | None = None  # of several, the last one holds
     for number, kind, start, first, last in _fields(data, begin, end):
@@ -88,7 +91,7 @@ def _slim_tensor(data: mmap.mmap, begin: int, end: int, index: int, payloads: li
     return b"".join(parts)
 
 
-def _fields(data: mmap.mmap, begin: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+def _fields(data: bytes | mmap.mmap, begin: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
     """Fields of one message: number, wire type, start of the field, begin and end of its content."""
     position = begin
     while position < end:
@@ -111,7 +114,7 @@ def _fields(data: mmap.mmap, begin: int, end: int) -> Iterator[tuple[int, int, i
         yield tag >> 3, kind, start, first, position
 
 
-def _read_varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
+def _read_varint(data: bytes | mmap.mmap, position: int, end: int) -> tuple[int, int]:
     value = shift = 0
     while position < end and shift < 64:
         byte = data[position]
@@ -133,6 +136,22 @@ def _varint(value: int) -> bytes:
 
 def _tag(number: int) -> bytes:
     return _varint(number << 3 | _BYTES)
+
+
+class Held:
+    """The bytes of a file, of which tensors are views."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, payload: Payload) -> bytes:
+        """The bytes of a payload."""
+        return self._data[payload.offset : payload.offset + payload.length]
+
+    def tensor(self, payload: Payload, name: str, dtype: ir.DataType, shape: ir.Shape) -> ir.Tensor:
+        """A tensor that is a view of the bytes."""
+        array = np.frombuffer(self._data, np.uint8, payload.length, payload.offset)
+        return ir.Tensor(array.view(dtype.numpy()).reshape(shape.numpy()), dtype=dtype, name=name)
 
 
 class OpenFile:
