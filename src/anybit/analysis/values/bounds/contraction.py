@@ -293,13 +293,16 @@ def _dyadic(operand: Operand, constant: Array) -> _Integers | None:
     if constant.dtype.kind != "f" or not np.isfinite(constant).all():
         return None
     known = operand.lay(constant, np.min)
-    nonzero = as_float64(known)[known != 0]
-    if not nonzero.size:
+    step, largest = np.inf, 0.0
+    for rows in rows_of(known.shape):  # there may be many, and the first ones mostly tell that they are none
+        block = as_float64(known[rows])
+        step, largest = min(step, lowest_bit(block).min(initial=np.inf)), max(largest, np.abs(block).max(initial=0.0))
+        if largest > 0 and np.frexp(largest)[1] - np.frexp(step)[1] + 1 >= _WIDEST_DYADIC:
+            return None
+    if largest == 0:
         factor = Factor(known, known)
         return _Integers(np.ones((1,) * known.ndim), factor, factor, smallest_format(0, 0))
-    lowest = int(np.frexp(lowest_bit(nonzero).min())[1]) - 1
-    if int(np.frexp(nonzero)[1].max()) - lowest >= _WIDEST_DYADIC:
-        return None
+    lowest = int(np.frexp(step)[1]) - 1
     integers = np.ldexp(known.astype(np.float64), -lowest).astype(np.float32)
     factor = Factor(integers, integers)
     scale = np.full((1,) * known.ndim, 2.0**lowest)
