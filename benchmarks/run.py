@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import byte_models
 import loading
 import native
 import numpy as np
@@ -258,6 +259,7 @@ _GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
     "build": build,
     "cleaning": cleaning,
     "loading": loading.rows,
+    "bytes": byte_models.rows,
     "values": values.rows,
     "large": large,
 }

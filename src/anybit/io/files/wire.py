@@ -148,7 +148,7 @@ class Held:
         """The bytes of a payload."""
         return self._data[payload.offset : payload.offset + payload.length]
 
-    def tensor(self, payload: Payload, name: str, dtype: ir.DataType, shape: ir.Shape) -> ir.Tensor:
+    def tensor(self, payload: Payload, name: str, dtype: ir.DataType, shape: ir.Shape) -> ir.TensorProtocol:
         """A tensor that is a view of the bytes."""
         array = np.frombuffer(self._data, np.uint8, payload.length, payload.offset)
         return ir.Tensor(array.view(dtype.numpy()).reshape(shape.numpy()), dtype=dtype, name=name)
