@@ -17,6 +17,7 @@ from onnxruntime import quantization as ort_quantization
 from report import Row, at_most
 
 from anybit.benchmarking.timing import alternate
+from anybit.engines.sampling import random_inputs
 from anybit.runtime.session import Session
 
 _CALIBRATION, _BATCH = 50, 64
@@ -41,9 +42,7 @@ def _row(name: str, path: Path) -> Row:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     stock = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-    (source,) = ours.inputs
-    shape = (_BATCH, *(int(d) for d in source.shape[1:]))
-    feeds = {source.name: np.random.default_rng(1).random(shape, np.float32)}
+    feeds = random_inputs(path, _BATCH)
     times = alternate({"ours": lambda: ours.run(feeds), "stock": lambda: stock.run(None, feeds)}, rounds=201)
     return at_most(name, f"stock ONNX Runtime, batch {_BATCH}", times["ours"] / _BATCH, times["stock"] / _BATCH, _GOAL)
 
