@@ -18,7 +18,7 @@ from anybit.graph.tensors import replace_tensors
 from anybit.io.checks.protobuf import file_findings
 from anybit.io.checks.structure import size_findings, structure_findings
 from anybit.io.files.external import ExternalFiles
-from anybit.io.files.wire import Held, OpenFile, Payload, without_payloads
+from anybit.io.files.wire import InMemory, OpenFile, Payload, without_payloads
 from anybit.io.repair.lost_annotations import LOST_ANNOTATIONS, lost_annotations
 from anybit.io.repair.normalize import REPAIRS, Repair
 from anybit.io.repair.sparse import make_dense
@@ -84,10 +84,10 @@ def read_bytes(data: bytes, folder: Path | None, where: str) -> Reading:
     """
     if len(data) < _MIDDLING_FILE:
         return read_proto(_parse(data, where), folder, where)
-    return _read_slim(data, Held(data), folder, where)
+    return _read_slim(data, InMemory(data), folder, where)
 
 
-def _read_slim(data: bytes | mmap.mmap, source: OpenFile | Held, folder: Path | None, where: str) -> Reading:
+def _read_slim(data: bytes | mmap.mmap, source: OpenFile | InMemory, folder: Path | None, where: str) -> Reading:
     """A model whose weights stay where they are; see `anybit.io.files.wire`."""
     try:
         slim, payloads = without_payloads(data)

@@ -2,7 +2,7 @@
 
 A protobuf parser holds the file's bytes and the message made of them at once, and copies a tensor's data each time it
 is asked for it. Here the file is walked by the wire format instead (protobuf.dev, "Encoding"): the bytes of large
-initializers are left out of what is parsed. They stay in the file (`OpenFile`), or in its bytes (`Held`).
+initializers are left out of what is parsed. They stay in the file (`OpenFile`), or in its bytes (`InMemory`).
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _tag(number: int) -> bytes:
     return _varint(number << 3 | _BYTES)
 
 
-class Held:
+class InMemory:
     """The bytes of a file, of which tensors are views."""
 
     def __init__(self, data: bytes) -> None:
