@@ -40,6 +40,40 @@ def test_a_default_that_is_written_is_the_same(op_type, given, same):
     assert (plain == written) == same
 
 
+@pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose"])
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"strides": [1], "dilations": [1], "pads": [0, 0], "kernel_shape": [3]}, True),
+        ({"strides": [2]}, False),
+        ({"dilations": [2]}, False),
+        ({"pads": [0, 1]}, False),
+    ],
+)
+def test_windows_that_are_spelt_out_are_the_same(op_type, given, same):
+    weights = {"w": np.ones((3, 3, 3), np.float32)}
+    plain, written = (attributes_of(*_first(op_type, ["x", "w"], constants=weights, **a)) for a in ({}, given))
+    assert plain is not None
+    assert written is not None
+    assert (plain == written) == same
+
+
+@pytest.mark.parametrize(("given", "same"), [([0], True), ([1], False)])
+def test_the_padding_of_an_output_that_is_spelt_out_is_the_same(given, same):
+    weights = {"w": np.ones((3, 3, 3), np.float32)}
+    nodes = [
+        _first("ConvTranspose", ["x", "w"], constants=weights, strides=[2], **a)
+        for a in ({}, {"output_padding": given})
+    ]
+    assert (attributes_of(*nodes[0]) == attributes_of(*nodes[1])) == same
+
+
+def test_a_pool_keeps_the_extents_of_its_windows():
+    extents = [attributes_of(*_first("MaxPool", ["x"], kernel_shape=k, strides=[1])) for k in ([2], [1])]
+    assert extents[0] != extents[1]
+    assert extents[0] == attributes_of(*_first("MaxPool", ["x"], kernel_shape=[2]))
+
+
 @pytest.mark.parametrize(("op_type", "opsets", "same"), [("Relu", (13, 21), True), ("Softmax", (11, 13), False)])
 def test_the_version_counts_where_the_meaning_changed(op_type, opsets, same):
     one, other = (attributes_of(*_first(op_type, ["x"], opset=o)) for o in opsets)

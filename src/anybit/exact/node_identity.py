@@ -35,6 +35,11 @@ _TIMELESS = (
     )
 )
 _IGNORED = frozenset(("momentum", "spatial", "training_mode", "consumed_inputs"))
+_WINDOWED = frozenset(("AveragePool", "Conv", "ConvTranspose", "LpPool", "MaxPool"))
+_WEIGHTED = frozenset(("Conv", "ConvTranspose"))
+"""Those whose windows have the extents of their weights."""
+_BY_AXIS = {"dilations": 1, "output_padding": 0, "pads": 0, "strides": 1}
+"""Attributes with an entry for each axis of a window, and what all entries are where the attribute is left out."""
 
 
 def is_identity(node: ir.Node) -> bool:
@@ -73,7 +78,18 @@ def attributes_of(node: ir.Node, opsets: dict[str, int]) -> dict[str, Any] | Non
     defaults = {n: _default(a) for n, a in schema.attributes.items() if a.default_value.type}
     known = {n: v for n, v in sorted((defaults | given).items()) if n not in ignored}
     known = {n: tuple(v) if isinstance(v, list) else v for n, v in known.items()}
+    if node.op_type in _WINDOWED:
+        known = {n: v for n, v in known.items() if not _goes_without_saying(node, n, v)}
     return known if node.op_type in _TIMELESS else {"version": schema.since_version} | known
+
+
+def _goes_without_saying(node: ir.Node, name: str, given: Any) -> bool:
+    """Whether an operator on windows means the same if this attribute is left out."""
+    if name in _BY_AXIS:
+        return all(entry == _BY_AXIS[name] for entry in given)
+    weights = node.inputs[1] if name == "kernel_shape" and node.op_type in _WEIGHTED else None
+    shape = None if weights is None else shape_of(weights)
+    return shape is not None and shape[2:] == given
 
 
 def bodies_of(node: ir.Node) -> list[tuple[str, ir.Graph]]:

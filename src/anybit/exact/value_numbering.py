@@ -20,7 +20,20 @@ from anybit.analysis.values.interpreter import Values
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.arrays import Array, is_power_of_two
 from anybit.errors import Refusal
-from anybit.exact.integer_functions import NO_AXIS, Function, Key, Number, Root, digest, function_on
+from anybit.exact.enclosures import around, between, decided, error_of_mean
+from anybit.exact.integer_functions import (
+    NO_AXIS,
+    Enclosure,
+    Function,
+    Kernel,
+    Key,
+    Number,
+    Root,
+    digest,
+    function_on,
+    kernel_of,
+    with_runs,
+)
 from anybit.exact.integer_layers import PRODUCTS, IntegerProduct, read_product
 from anybit.exact.monotone import direction, is_elementwise
 from anybit.exact.node_identity import (
@@ -37,8 +50,9 @@ from anybit.exact.node_identity import (
     shape_of_sample,
     stripped,
 )
-from anybit.exact.runs import Runs, compressed, runs_of
+from anybit.exact.runs import compressed
 from anybit.exact.step_function import rising_in_floats, too_large, without_domain
+from anybit.exact.windows import MEANS, Windows, pads, windows_of, windows_of_mean
 from anybit.graph.walk import shape_of
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import call_of, is_call, operator_of
@@ -56,7 +70,7 @@ _COMMUTATIVE = frozenset(("Add", "Mul"))
 _MOST_PAIRS = 1 << 22
 _MOST_LEVELS = 1 << 16
 _LONGEST = 256  # nodes that one function is composed of
-_MEANS = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean"))
+_SAME_SCALE = 2.0**-40  # share by which two ways to compute a scale in float64 may be apart
 _WIDEST = 24  # bits whose integers float32 holds
 _DEEPEST = 4  # bodies inside bodies, each of which is numbered once for each kind of key
 _NOTHING = Root(b"", np.zeros(1), np.zeros(1))
@@ -68,42 +82,6 @@ class _Kind(enum.Enum):
     NUMBERS = enum.auto()
     STRUCTURE = enum.auto()
     BITS = enum.auto()
-
-
-@dataclass(frozen=True, eq=False)
-class Kernel:
-    """The integers behind a quantised tensor: element = scale * integer, integers lo .. hi without a common factor.
-
-    Attributes:
-        key: Which integers they are.
-        lo: Smallest integer.
-        hi: Largest one.
-        scale: (1,) or (channels,).
-        factor: What was divided out of the integers of the analysis.
-        step: Common divisor of the differences between integers that occur: 2 of a bipolar tensor.
-    """
-
-    key: Key
-    lo: float
-    hi: float
-    scale: Float64s
-    factor: int
-    step: int
-
-
-@dataclass(frozen=True)
-class _Windows:
-    """Windows inside of the space of a channel; the whole space where there are no steps.
-
-    Attributes:
-        extents: Elements of a window along each axis.
-        steps: From one window to the next.
-        dilations: From one element of a window to the next.
-    """
-
-    extents: tuple[int, ...]
-    steps: tuple[int, ...] = ()
-    dilations: tuple[int, ...] = ()
 
 
 @dataclass
@@ -147,7 +125,7 @@ class Numbering:
         root = self._root(digest("levels", key), grid.lo.reshape(-1), grid.hi.reshape(-1))
         if scale.size > 1 or root.lo.size > 1 or grid.hi.max() - grid.lo.min() >= _MOST_LEVELS:
             return Number(key, key, key)
-        levels = _with_runs(
+        levels = with_runs(
             function_on(root, lambda q: (q * scale).astype(np.float32), rank=len(rank), rising=np.ones(1))
         )
         return Number(levels.content() or key, key, key, levels)
@@ -172,27 +150,21 @@ class Numbering:
     def kernel(self, value: ir.Value) -> Kernel | None:
         """The integers of a quantised tensor, all of one zero point; None if it has none."""
         function, grid = self.of(value).function, self.values[value].grid
-        if function is None or function.runs is None or grid is None:
+        return None if function is None or grid is None else kernel_of(function, grid.scale.reshape(-1))
+
+    def operand(self, value: ir.Value) -> Kernel | None:
+        """The integers that a product multiplies: those of a quantised tensor, or those that a mean stands for."""
+        rounded, grid = self.of(value).enclosure, self.values[value].grid
+        if rounded is None or rounded.integers is None:
+            return self.kernel(value)
+        kernel = kernel_of(rounded.integers, np.ones(1))
+        if kernel is None or grid is None or grid.scale.size > 1 or not grid.is_centred:
             return None
-        runs, scale = function.runs, grid.scale.reshape(-1)
-        if scale.size not in (1, function.channels):
+        units = kernel.scale * rounded.scale / grid.scale.reshape(-1)  # in which the analysis counts
+        factor = np.rint(units)
+        if not (np.abs(units / factor - 1) < _SAME_SCALE).all():
             return None
-        integers = np.rint(runs.values.astype(np.float64) / scale)
-        if not np.isfinite(integers).all() or np.abs(integers).max(initial=0) > 1 << _WIDEST:
-            return None
-        whole = integers[np.isfinite(runs.starts)]
-        factor = int(np.gcd.reduce(np.abs(whole).astype(np.int64))) or 1
-        scale, integers = scale * factor, integers / factor + 0.0
-        if ((integers * scale).astype(runs.values.dtype) != runs.values).any():
-            return None
-        starts, channels = runs.starts, function.channels
-        if (integers == integers[:, :1]).all() and (starts == starts[:, :1]).all():
-            starts, integers, channels = starts[:, :1], integers[:, :1], 1
-        steps = replace(function.steps, channels=channels)
-        key = digest("kernel", replace(function, steps=steps, runs=Runs(starts, integers, 0)).content())
-        lo, hi = float(whole.min()) / factor, float(whole.max()) / factor
-        apart = int(np.gcd.reduce(np.abs(whole / factor - lo).astype(np.int64)))
-        return Kernel(key, lo, hi, scale, factor, max(apart, 1))
+        return replace(kernel, scale=kernel.scale * rounded.scale, factor=int(factor[0]))
 
     def _constant(self, value: ir.Value | None) -> Array | None:
         if value is None:
@@ -210,7 +182,7 @@ class Numbering:
         if is_identity(node):
             self.numbers[node.outputs[0]] = self.of(node.inputs[0])
             return
-        function = self._function_of(node)
+        function, enclosure = self._followed(node)
         structure = self._structure(node, _Kind.STRUCTURE)
         if function is not None:
             self.functions.setdefault(structure, function)
@@ -221,7 +193,7 @@ class Numbering:
         key, bits = (self._structure(node, kind) for kind in (_Kind.NUMBERS, _Kind.BITS))
         for index, output in enumerate(node.outputs):
             keys = _output(key, index), _output(structure, index), _output(bits, index)
-            self.numbers[output] = Number(*keys, node=node)
+            self.numbers[output] = Number(*keys, node=node, enclosure=enclosure)
         if function is not None:
             own = self.numbers[node.outputs[0]]
             self.numbers[node.outputs[0]] = replace(own, function=function, key=function.content() or own.key)
@@ -254,6 +226,9 @@ class Numbering:
             keys = [k if a is None else digest("broadcast", plain(a)) for k, a in zip(keys, arrays, strict=True)]
         if elementwise and node.op_type in _COMMUTATIVE:
             keys.sort()
+        bias = self._constant(node.inputs[2]) if node.op_type == "Gemm" and len(keys) > 2 and not node.domain else None
+        if bias is not None:
+            keys[2] = digest("broadcast", stripped(bias))
         if node.op_type in RESHAPES and node.domain == "":
             rest = shape_of_sample(node)
             if rest is not None:
@@ -310,14 +285,15 @@ class Numbering:
             return ZeroSign.ENDED
         return zero_sign(node, place, self.opsets)
 
-    def _function_of(self, node: ir.Node) -> Function | None:
+    def _followed(self, node: ir.Node) -> tuple[Function | None, Enclosure | None]:
+        """How the elements of the output follow from integers, and between which functions of integers they lie."""
         output, first = node.outputs[0], node.inputs[0] if node.inputs else None
         if output.dtype != ir.DataType.FLOAT or first is None or first.dtype != ir.DataType.FLOAT:
-            return None
+            return None, None
         try:
-            return self._function(node)
+            return self._function(node), self._enclosure(node)
         except EVALUATION_ERRORS:
-            return None  # parameters that do not fit the channels
+            return None, None  # parameters that do not fit the channels
 
     def _function(self, node: ir.Node) -> Function | None:
         varying = [i for i, v in enumerate(node.inputs) if v is not None and self._constant(v) is None]
@@ -327,7 +303,7 @@ class Numbering:
             return self._product(node)
         if node.domain == "" and node.op_type in MOVES:
             return self._first_rows(node) if varying[:1] != [0] else self._moved(node) or self._moved_sums(node)
-        if node.domain == "" and node.op_type in _MEANS:
+        if node.domain == "" and node.op_type in MEANS:
             return self._mean(node)
         if len(varying) == 2 == len(node.inputs) and node.domain == "" and node.op_type in PAIRWISE:
             return self._pair(node)
@@ -336,6 +312,9 @@ class Numbering:
         quantizes = is_call(node, *NUMBERED_BY_RUNS)
         if is_call(node, MULTI_THRESHOLD) and varying != [0]:
             return None
+        known = decided(*self._ends(node, varying[0])) if quantizes else None
+        if known is not None:
+            return known
         function = self.of(node.inputs[varying[0]]).function or self._floats(node.inputs[varying[0]])
         made = None if function is None else self._elementwise(node, varying[0], function, quantizes=quantizes)
         if function is not None and function.root.ordinals and quantizes:
@@ -368,7 +347,7 @@ class Numbering:
         made = function_on(
             root, level, rank=function.rank, axis=function.axis, channels=function.channels, rising=direction
         )
-        return _with_runs(made)
+        return with_runs(made)
 
     def _first(self, node: ir.Node) -> Function | None:
         """Levels of a tensor that is no function of integers."""
@@ -392,9 +371,7 @@ class Numbering:
             return None
         key = digest("rows", attributes_of(node, self.opsets), integers, self.of(node.inputs[1]).key)
         root = self._root(key, np.array([integers.min()]), np.array([integers.max()]))
-        return _with_runs(
-            function_on(root, lambda q: (q * scale).astype(np.float32), rank=len(rank), rising=np.ones(1))
-        )
+        return with_runs(function_on(root, lambda q: (q * scale).astype(np.float32), rank=len(rank), rising=np.ones(1)))
 
     def _first_signs(self, node: ir.Node) -> Function | None:
         x, scale = node.inputs[0], self._constant(node.inputs[1])
@@ -407,7 +384,7 @@ class Numbering:
         def reals(q: Float64s) -> Array:
             return root.integers(q).astype(np.float32) * s
 
-        return _with_runs(function_on(root, reals, rank=len(rank), rising=np.ones(1)))
+        return with_runs(function_on(root, reals, rank=len(rank), rising=np.ones(1)))
 
     def _first_levels(self, node: ir.Node) -> Function | None:
         x, operator = node.inputs[0], operator_of(node, self.opsets)
@@ -450,7 +427,7 @@ class Numbering:
             channels=channels[1],
             rising=np.ones(1),
         )
-        return _with_runs(function) if high - low < _MOST_LEVELS else function
+        return with_runs(function) if high - low < _MOST_LEVELS else function
 
     def _root(self, key: Key, lo: Float64s, hi: Float64s, step: int = 1, offset: Float64s | None = None) -> Root:
         return self._known(Root(key, lo, hi, step, np.zeros(1) if offset is None else offset))
@@ -495,12 +472,12 @@ class Numbering:
         if runs is not None:
             values = apply(runs.values)
             return replace(made, runs=compressed(np.broadcast_to(runs.starts, values.shape), values, runs.tried))
-        return _with_runs(made) if quantizes else made
+        return with_runs(made) if quantizes else made
 
     def _product(self, node: ir.Node) -> Function | None:
         product = read_product(node, self.opsets, self.values)
         x, rank = node.inputs[0], shape_of(node.outputs[0])
-        kernel = None if x is None else self.kernel(x)
+        kernel = None if x is None else self.operand(x)
         if isinstance(product, Refusal) or kernel is None or rank is None:
             return None
         is_conv = node.op_type == "Conv"
@@ -519,7 +496,7 @@ class Numbering:
             totals = self._sums_of_windows(product, kernel, factor)
             if totals is not None:
                 return totals
-        if kernel.step > 1 and not _pads(node):
+        if kernel.step > 1 and not pads(node):
             step, offset = kernel.step, kernel.lo * (flat // common[:, None]).sum(axis=1) % kernel.step
         lo, hi = (np.minimum(*ends) - offset) / step, (np.maximum(*ends) - offset) / step
         root = self._root(key, np.ceil(lo), np.floor(hi), step, offset)
@@ -531,20 +508,55 @@ class Numbering:
 
         return function_on(root, reals, rank=len(rank), axis=axis, channels=product.channels, rising=rising)
 
-    def _moved(self, node: ir.Node) -> Function | None:
-        x, rank, how = node.inputs[0], shape_of(node.outputs[0]), self._movement(node)
-        kernel = None if x is None else self.kernel(x)
-        if kernel is None or kernel.scale.size > 1 or rank is None or how is None:
+    def _enclosure(self, node: ir.Node) -> Enclosure | None:
+        """What is known but for an error: the mean of levels whose scale float32 rounds, and what is made of it."""
+        varying = [i for i, v in enumerate(node.inputs) if v is not None and self._constant(v) is None]
+        if len(varying) != 1 or len(node.outputs) != 1 or self._zero_sign(node, varying[0]) is ZeroSign.TOLD:
             return None
-        lo, hi = np.array([0.0]), np.array([(kernel.hi - kernel.lo) / kernel.step])
-        root = self._root(digest("moved", how, kernel.key), lo, hi, kernel.step, np.array([kernel.lo]))
+        if node.domain == "" and node.op_type in MEANS:
+            return self._enclosed_mean(node)
+        if node.domain == "" and node.op_type in MOVES:
+            return self._moved_enclosure(node)
+        return None if is_call(node, *NUMBERED_BY_RUNS) else between(*self._ends(node, varying[0]))
+
+    def _ends(self, node: ir.Node, position: int) -> tuple[Function | None, Function | None]:
+        """What an element-wise node makes of both ends of what encloses its input."""
+        before = self.of(node.inputs[position]).enclosure
+        if before is None:
+            return None, None
+        quantizes = is_call(node, *NUMBERED_BY_RUNS)
+        one, other = (self._elementwise(node, position, f, quantizes=quantizes) for f in (before.lower, before.upper))
+        return one, other
+
+    def _moved(self, node: ir.Node) -> Function | None:
+        x, rank = node.inputs[0], shape_of(node.outputs[0])
+        kernel = None if x is None else self.kernel(x)
+        root = None if kernel is None else self._moved_root(node, kernel)
+        if kernel is None or root is None or rank is None:
+            return None
         scale = kernel.scale
 
         def reals(q: Float64s) -> Array:
             return (root.integers(q) * scale).astype(np.float32)
 
         function = function_on(root, reals, rank=len(rank), rising=np.ones(1))
-        return _with_runs(function) if kernel.hi - kernel.lo < _MOST_LEVELS else None
+        return with_runs(function) if kernel.hi - kernel.lo < _MOST_LEVELS else None
+
+    def _moved_enclosure(self, node: ir.Node) -> Enclosure | None:
+        before, rank = self.of(node.inputs[0]).enclosure, shape_of(node.outputs[0])
+        kernel = None if before is None or before.integers is None else kernel_of(before.integers, np.ones(1))
+        root = None if kernel is None else self._moved_root(node, kernel)
+        if before is None or kernel is None or root is None or rank is None:
+            return None
+        return around(root, float(kernel.scale[0]) * before.scale, before.error, rank=len(rank))
+
+    def _moved_root(self, node: ir.Node, kernel: Kernel) -> Root | None:
+        """The integers of a tensor whose elements are moved, if one scale holds for all of them."""
+        how = self._movement(node)
+        if how is None or kernel.scale.size > 1:
+            return None
+        lo, hi = np.array([0.0]), np.array([(kernel.hi - kernel.lo) / kernel.step])
+        return self._root(digest("moved", how, kernel.key), lo, hi, kernel.step, np.array([kernel.lo]))
 
     def _moved_sums(self, node: ir.Node) -> Function | None:
         """Moved elements of a tensor that is no quantised one: the same function of the moved integers."""
@@ -567,30 +579,43 @@ class Numbering:
         return ("reshape", rest) if rest is not None else (node.op_type, attributes, *others)
 
     def _mean(self, node: ir.Node) -> Function | None:
-        """The mean over windows of each channel: the sum of its integers, divided by their number.
+        """The mean over windows: the sum of their integers, divided by their number.
 
-        Scales are powers of two, so that float32 holds each level and each sum, in whatever order they are added up.
+        The scale is a power of two, so that float32 holds each level and each sum, in whatever order they are added up.
         """
-        x = node.inputs[0]
-        shape, kernel = (None, None) if x is None else (shape_of(x), self.kernel(x))
-        windows = None if shape is None else self._windows(node, shape)
-        if kernel is None or not shape or windows is None:
+        rank, kernel, windows = shape_of(node.outputs[0]), *self._averaged(node)
+        if kernel is None or windows is None or rank is None or not is_power_of_two(kernel.scale).all():
             return None
-        count = int(np.prod(windows.extents))
-        exact = 0 < count * max(abs(kernel.lo), abs(kernel.hi)) <= 1 << _WIDEST
-        if kernel.scale.size > 1 or not is_power_of_two(kernel.scale).all() or not exact:
-            return None
-        root, scale = self._totals(windows, kernel), kernel.scale
+        root, scale, count = self._totals(windows, kernel), kernel.scale, windows.elements
 
         def reals(q: Float64s) -> Array:
             return (root.integers(q) * scale / count).astype(np.float32)
 
-        made = function_on(root, reals, rank=len(shape), rising=np.ones(1))
-        return _with_runs(made) if root.hi[0] < _MOST_LEVELS else made
+        made = function_on(root, reals, rank=len(rank), rising=np.ones(1))
+        return with_runs(made) if root.hi[0] < _MOST_LEVELS else made
 
-    def _totals(self, windows: _Windows, kernel: Kernel) -> Root:
+    def _enclosed_mean(self, node: ir.Node) -> Enclosure | None:
+        """The same of levels with another scale, which is known but for an error."""
+        rank, kernel, windows = shape_of(node.outputs[0]), *self._averaged(node)
+        if kernel is None or windows is None or rank is None or is_power_of_two(kernel.scale).all():
+            return None
+        error = error_of_mean(kernel)
+        share = float(kernel.scale[0]) / windows.elements
+        return None if error is None else around(self._totals(windows, kernel), share, error, rank=len(rank))
+
+    def _averaged(self, node: ir.Node) -> tuple[Kernel | None, Windows | None]:
+        """The integers of which a node takes means, and over which windows; None where float32 does not add them up."""
+        x, axes = (*node.inputs, None)[:2]
+        shape, kernel = (None, None) if x is None else (shape_of(x), self.kernel(x))
+        windows = None if shape is None else windows_of_mean(node, shape, self._constant(axes))
+        if kernel is None or windows is None or kernel.scale.size > 1:
+            return None, None
+        exact = 0 < windows.elements * max(abs(kernel.lo), abs(kernel.hi)) <= 1 << _WIDEST
+        return (kernel, windows) if exact else (None, None)
+
+    def _totals(self, windows: Windows, kernel: Kernel) -> Root:
         """What the integers of each window of a channel add up to."""
-        count = int(np.prod(windows.extents))
+        count = windows.elements
         return self._root(
             digest("total", windows, kernel.key),
             np.zeros(1),
@@ -598,26 +623,6 @@ class Numbering:
             kernel.step,
             np.array([count * kernel.lo]),
         )
-
-    def _windows(self, node: ir.Node, shape: Sequence[int | None]) -> _Windows | None:
-        """The windows over which a node takes means; None if they are no such windows, or reach over the edge."""
-        space = tuple(n for n in shape[2:] if n is not None)
-        if len(space) != len(shape) - 2:
-            return None
-        if node.op_type == "AveragePool":
-            return _windows_of(node, node.attributes.get_ints("kernel_shape", ()), space)
-        return _Windows(space) if self._is_over_space(node, len(shape)) else None
-
-    def _is_over_space(self, node: ir.Node, rank: int) -> bool:
-        """Whether a mean is taken over all axes behind the channels, which stay as axes of length 1."""
-        if node.op_type == "GlobalAveragePool":
-            return True
-        given = node.attributes.get_ints("axes") if "axes" in node.attributes else None
-        if given is None and len(node.inputs) > 1:
-            axes = self._constant(node.inputs[1])
-            given = None if axes is None else axes.tolist()
-        space = set(range(2, rank))
-        return given is not None and {a % rank for a in given} == space and node.attributes.get_int("keepdims", 1) == 1
 
     def _sums_of_windows(self, product: IntegerProduct, kernel: Kernel, factor: Float64s) -> Function | None:
         """A convolution that adds up the elements of each window of a channel, as a mean does before it divides."""
@@ -628,7 +633,7 @@ class Numbering:
             return None
         if (factor != factor[0]).any() or (product.scale != product.scale[0]).any() or product.bias is not None:
             return None
-        windows = _windows_of(node, weights.shape[2:], shape[2:])
+        windows = windows_of(node, weights.shape[2:], shape[2:])
         if windows is None:
             return None
         root = self._totals(windows, kernel)
@@ -637,7 +642,7 @@ class Numbering:
             return product.numbers.reals(root.integers(q) * factor)[:, :1]
 
         made = function_on(root, reals, rank=len(shape), rising=np.sign(product.scale[:1] * factor[:1]))
-        return _with_runs(made) if root.hi[0] < _MOST_LEVELS else made
+        return with_runs(made) if root.hi[0] < _MOST_LEVELS else made
 
     def _pair(self, node: ir.Node) -> Function | None:
         """An element-wise function of two quantised tensors: of the number of a pair of integers."""
@@ -675,24 +680,6 @@ def _slope(node: ir.Node) -> Float64s | None:
     return np.sign(np.asarray(scale)) if np.isfinite(scale) and scale != 0 else None
 
 
-def _windows_of(node: ir.Node, extents: Sequence[int], space: Sequence[int | None]) -> _Windows | None:
-    """The windows of a convolution or a pool that lie inside the space; None where some reach over the edge."""
-    if _pads(node) or node.attributes.get_int("ceil_mode", 0):
-        return None
-    ones = (1,) * len(extents)
-    steps = tuple(node.attributes.get_ints("strides", ones))
-    dilations = tuple(node.attributes.get_ints("dilations", ones))
-    if tuple(extents) == tuple(space) and dilations == ones:
-        return _Windows(tuple(extents))  # one window, however far the next one would be
-    return _Windows(tuple(extents), steps, dilations)
-
-
-def _pads(node: ir.Node) -> bool:
-    """Whether some sums of a product have fewer terms than others, since a window reaches over the edge."""
-    attributes = {name: a.value for name, a in node.attributes.items()}
-    return any(attributes.get("pads", ())) or attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-
-
 def _output(key: Key, index: int) -> Key:
     """The key of one output of a node."""
     return digest(key, index)
@@ -702,8 +689,3 @@ def _uniform(array: Array) -> Array:
     """One number in place of many equal ones."""
     first = array.reshape(-1)[0]
     return np.asarray(first) if (array == first).all() else array
-
-
-def _with_runs(function: Function) -> Function:
-    runs = runs_of(function.steps)
-    return replace(function, runs=None if isinstance(runs, Refusal) else runs)
