@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from anybit.exact.node_identity import attributes_of, is_identity, keeps_shape, shape_of_sample, stripped
+from anybit.exact.node_identity import (
+    attributes_of,
+    is_identity,
+    is_neutral,
+    keeps_order,
+    keeps_shape,
+    laid_anew,
+    stripped,
+)
 from tests.formats.qdq.linear_models import loaded
 from tests.models import model, quant
 from tests.models import parameters as parameters_of
@@ -126,7 +136,40 @@ def test_broadcasting_that_enlarges_a_tensor_does_not_keep_its_shape(constant, k
 )
 def test_a_reshape_of_samples(target, expected):
     node, _ = _first("Reshape", ["x", "s"], constants={"s": np.int64(target)})
-    assert shape_of_sample(node) == expected
+    whole = tuple(np.empty((2, 3, 4)).reshape([d or 2 for d in target]).shape)
+    found = laid_anew(node, lambda _: False)
+    assert found == (node.inputs[0], ("reshape of all", whole) if expected is None else ("reshape", expected))
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"), [([0, 12], ("reshape", (12,))), ([-1, 2, 3, 4], None), ([-1, 1], None)]
+)
+def test_a_reshape_of_any_number_of_samples_has_to_keep_them_apart(target, expected):
+    node, _ = _first("Reshape", ["x", "s"], constants={"s": np.int64(target)}, shape=("N", 3, 4))
+    found = laid_anew(node, lambda _: False)
+    assert (None if found is None else found[1]) == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 1, 4), (2, 3, 1, 4), (2, 3, 1, 1), (1, 1, 1, 1)])
+def test_a_transpose_keeps_the_order_where_only_axes_of_length_1_move(shape):
+    x = np.arange(np.prod(shape)).reshape(shape)
+    for perm in itertools.permutations(range(4)):
+        node, _ = _first("Transpose", ["x"], shape=shape, perm=perm)
+        assert keeps_order(node) == np.array_equal(x.transpose(perm).reshape(-1), x.reshape(-1))
+
+
+@pytest.mark.parametrize(("op_type", "neutral"), [("Add", 0), ("Sub", 0), ("Mul", 1), ("Div", 1)])
+@pytest.mark.parametrize("first", [False, True])
+def test_an_operand_is_neutral_only_where_it_changes_no_number(op_type, neutral, first):
+    names = ["c", "x"] if first else ["x", "c"]
+    x = np.float32([[[-2, 0.3, 5, np.inf]] * 3] * 2)
+    operands = [np.full((3, 1), neutral), np.full((3, 1), neutral + 1), np.float32([neutral, 3, neutral, neutral])]
+    operands += [np.full((5, 2, 3, 4), neutral)]
+    function = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[op_type]
+    for operand in operands:
+        node, _ = _first(op_type, names, constants={"c": operand.astype(np.float32)})
+        y = function(operand.astype(np.float32), x) if first else function(x, operand.astype(np.float32))
+        assert is_neutral(node, int(first), operand) == np.array_equal(x, y)
 
 
 def test_leading_axes_of_length_1_are_no_axes():

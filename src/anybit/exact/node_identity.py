@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ _TIMELESS = (
         "Abs BatchNormalization Clip Concat GlobalAveragePool LeakyRelu Neg PRelu Relu Sigmoid Sqrt Tanh".split()
     )
 )
+_NEUTRAL = {"Add": 0, "Div": 1, "Mul": 1, "Sub": 0}
+"""The second operands that change no number."""
 _IGNORED = frozenset(("momentum", "spatial", "training_mode", "consumed_inputs"))
 _WINDOWED = frozenset(("AveragePool", "Conv", "ConvTranspose", "LpPool", "MaxPool"))
 _WEIGHTED = frozenset(("Conv", "ConvTranspose"))
@@ -52,6 +55,16 @@ def is_identity(node: ir.Node) -> bool:
         before, after = shape_of(x), shape_of(y)
         return same and before is not None and before == after and None not in before[1:]
     return node.op_type == "Identity" or (node.op_type == "Cast" and same)
+
+
+def is_neutral(node: ir.Node, position: int, operand: Array) -> bool:
+    """Whether a node of two tensors gives the numbers of the one at `position`, but for the sign of zeros."""
+    neutral = _NEUTRAL.get(node.op_type) if node.domain == "" else None
+    if neutral is None or (position == 1 and node.op_type not in ("Add", "Mul")):
+        return False
+    x = node.inputs[position]
+    shape = None if x is None else shape_of(x)
+    return shape is not None and shape == shape_of(node.outputs[0]) and bool((operand == neutral).all())
 
 
 def attributes_of(node: ir.Node, opsets: dict[str, int]) -> dict[str, Any] | None:
@@ -117,10 +130,50 @@ def stripped(array: Array) -> Array:
     return array
 
 
-def shape_of_sample(node: ir.Node) -> tuple[int | None, ...] | None:
-    """What a reshape makes of each sample; None where it is not known to keep samples apart."""
+def keeps_order(node: ir.Node) -> bool:
+    """Whether a node keeps the elements of its first input in their order: a reshape, or a move of axes of length 1."""
+    if node.domain != "" or node.op_type not in (*RESHAPES, "Transpose"):
+        return False
     x = node.inputs[0]
-    before, after = None if x is None else shape_of(x), shape_of(node.outputs[0])
+    shape = None if x is None else shape_of(x)
+    if node.op_type in RESHAPES or shape is None:
+        return node.op_type in RESHAPES
+    order = tuple(node.attributes.get_ints("perm", tuple(range(len(shape)))[::-1]))
+    long = [axis for axis in order if shape[axis] != 1]
+    return long == sorted(long)
+
+
+def laid_anew(node: ir.Node, stop: Callable[[ir.Value], bool]) -> tuple[ir.Value, tuple[object, ...]] | None:
+    """The tensor whose elements a node, and those before it, only lay out anew, and how; None where that is not known.
+
+    Each step keeps samples apart, or each has shapes that are known in full. All elements stay in their order, so that
+    the last shape says where they lie.
+
+    Args:
+        node: The last step.
+        stop: Whether to look no further than a tensor.
+    """
+    last, static, apart = node.outputs[0], True, True
+    source = last
+    while (step := source.producer()) is not None and keeps_order(step) and (source is last or not stop(source)):
+        x = step.inputs[0]
+        before, after = None if x is None else shape_of(x), shape_of(source)
+        is_static = before is not None and after is not None and None not in before + after
+        is_apart = _shape_of_sample(before, after) is not None
+        if x is None or not ((static and is_static) or (apart and is_apart)):
+            break
+        static, apart, source = static and is_static, apart and is_apart, x
+    whole = shape_of(last)
+    if source is last or whole is None:
+        return None
+    rest = _shape_of_sample(shape_of(source), whole)
+    return source, ("reshape of all", whole) if rest is None else ("reshape", rest)
+
+
+def _shape_of_sample(
+    before: tuple[int | None, ...] | None, after: tuple[int | None, ...] | None
+) -> tuple[int | None, ...] | None:
+    """What a reshape makes of each sample; None where it is not known to keep samples apart."""
     if not before or not after or None in before[1:] or None in after[1:]:
         return None
     sizes = [int(np.prod([d or 0 for d in s[1:]])) for s in (before, after)]

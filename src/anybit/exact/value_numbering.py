@@ -40,14 +40,14 @@ from anybit.exact.node_identity import (
     MOVES,
     PAIRWISE,
     REARRANGEMENTS,
-    RESHAPES,
     attributes_of,
     bodies_of,
     channels_behind,
     geometry_of,
     is_identity,
+    is_neutral,
     keeps_shape,
-    shape_of_sample,
+    laid_anew,
     stripped,
 )
 from anybit.exact.runs import compressed
@@ -194,9 +194,21 @@ class Numbering:
         for index, output in enumerate(node.outputs):
             keys = _output(key, index), _output(structure, index), _output(bits, index)
             self.numbers[output] = Number(*keys, node=node, enclosure=enclosure)
-        if function is not None:
-            own = self.numbers[node.outputs[0]]
+        own, unchanged = self.numbers[node.outputs[0]], self._unchanged(node)
+        if unchanged is not None:
+            same = self.of(unchanged)
+            numbered = replace(own, key=same.key, function=same.function, enclosure=same.enclosure)
+            self.numbers[node.outputs[0]] = numbered
+        elif function is not None:
             self.numbers[node.outputs[0]] = replace(own, function=function, key=function.content() or own.key)
+
+    def _unchanged(self, node: ir.Node) -> ir.Value | None:
+        """The input whose numbers a node with a neutral operand gives; None for other nodes."""
+        if len(node.inputs) != 2 or node.outputs[0].dtype != ir.DataType.FLOAT:
+            return None
+        operands = [self._constant(v) for v in node.inputs]
+        places = [i for i, o in enumerate(operands) if o is not None and is_neutral(node, 1 - i, o)]
+        return node.inputs[1 - places[0]] if places else None
 
     def _tabulate(self, inputs: Sequence[ir.Value | None]) -> None:
         """Keys by all their values for functions of integers that are not known as runs."""
@@ -229,10 +241,9 @@ class Numbering:
         bias = self._constant(node.inputs[2]) if node.op_type == "Gemm" and len(keys) > 2 and not node.domain else None
         if bias is not None:
             keys[2] = digest("broadcast", stripped(bias))
-        if node.op_type in RESHAPES and node.domain == "":
-            rest = shape_of_sample(node)
-            if rest is not None:
-                return digest("reshape", rest, keys[0])
+        laid = laid_anew(node, lambda value: self.of(value).function is not None)
+        if laid is not None:
+            return digest(*laid[1], self._key(laid[0], kind))
         return digest(node.domain, node.op_type, attributes, *keys)
 
     def _body(self, node: ir.Node, name: str, graph: ir.Graph, kind: _Kind) -> Key:
@@ -574,9 +585,9 @@ class Numbering:
         attributes = attributes_of(node, self.opsets)
         if attributes is None:
             return None
-        rest = shape_of_sample(node) if node.op_type in RESHAPES else None
+        laid = laid_anew(node, lambda _: True)
         others = [self.of(v).key for v in node.inputs[1:]]
-        return ("reshape", rest) if rest is not None else (node.op_type, attributes, *others)
+        return (node.op_type, attributes, *others) if laid is None else laid[1]
 
     def _mean(self, node: ir.Node) -> Function | None:
         """The mean over windows: the sum of their integers, divided by their number.
