@@ -241,10 +241,14 @@ class Numbering:
         bias = self._constant(node.inputs[2]) if node.op_type == "Gemm" and len(keys) > 2 and not node.domain else None
         if bias is not None:
             keys[2] = digest("broadcast", stripped(bias))
-        laid = laid_anew(node, lambda value: self.of(value).function is not None)
+        laid = laid_anew(node, self._is_quantized)
         if laid is not None:
             return digest(*laid[1], self._key(laid[0], kind))
         return digest(node.domain, node.op_type, attributes, *keys)
+
+    def _is_quantized(self, value: ir.Value) -> bool:
+        function = self.of(value).function
+        return function is not None and function.runs is not None
 
     def _body(self, node: ir.Node, name: str, graph: ir.Graph, kind: _Kind) -> Key:
         """The outputs of a graph inside a node, as functions of its inputs and of the tensors around it.
