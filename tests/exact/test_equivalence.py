@@ -566,3 +566,32 @@ def test_an_undecided_output_names_the_first_tensor_without_a_counterpart():
 
     (output,) = certify(proto("Softmax"), proto("LogSoftmax")).outputs
     assert output.detail == "what Softmax 'second' computes has no counterpart"
+
+
+def _parts(cuts, *, split: bool, swap: bool = False):
+    """Sums whose channels are cut in two, by one node or by two, and quantised apart."""
+    known = parameters("q", scale=0.3, bits=2) | parameters("wq", scale=1.0) | parameters("a", scale=0.7)
+    known |= {
+        "w": np.random.default_rng(5).integers(-3, 4, (3, 6)).astype(np.float32),
+        "sizes": np.int64(np.diff(cuts)),
+    }
+    nodes = [quant("x", "q"), quant("w", "wq"), helper.make_node("MatMul", ["q", "wq"], ["c"])]
+    if split:
+        nodes.append(helper.make_node("Split", ["c", "sizes"], ["p0", "p1"], axis=-1))
+    for i in range(2):
+        known |= {f"s{i}": np.int64(cuts[i : i + 1]), f"e{i}": np.int64(cuts[i + 1 : i + 2]), "axis": np.int64([1])}
+        if not split:
+            nodes.append(helper.make_node("Slice", ["c", f"s{i}", f"e{i}", "axis"], [f"p{i}"]))
+        nodes.append(quant(f"p{i}", f"l{i}", prefix="a"))
+    nodes.append(helper.make_node("Concat", ["l1", "l0"] if swap else ["l0", "l1"], ["y"], axis=1))
+    return model(nodes, known, inputs={"x": ["N", 3]}, outputs=["y"])
+
+
+@pytest.mark.parametrize("cuts", [(0, 2, 6), (0, 3, 6)])
+def test_the_parts_of_a_tensor_are_its_slices(cuts):
+    source = _parts(cuts, split=True)
+    assert certify(source, _parts(cuts, split=False)).verdict.is_exact
+    x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    for other in (_parts((0, 4, 6), split=False, swap=True), _parts(cuts, split=False, swap=True)):
+        assert not np.array_equal(_run(source, x), _run(other, x))
+        assert not certify(source, other).verdict.is_proof

@@ -16,6 +16,8 @@ from anybit.exact.node_identity import (
     keeps_order,
     keeps_shape,
     laid_anew,
+    parts_of,
+    slice_of,
     stripped,
 )
 from tests.formats.qdq.linear_models import loaded
@@ -176,3 +178,65 @@ def test_leading_axes_of_length_1_are_no_axes():
     assert stripped(np.ones((1, 1, 3, 1))).shape == (3, 1)
     assert stripped(np.ones((1, 1))).shape == ()
     assert stripped(np.ones((2, 1))).shape == (2, 1)
+
+
+@pytest.mark.parametrize("opset", [9, 21])
+@pytest.mark.parametrize(
+    ("starts", "ends", "axes", "steps"),
+    [
+        ([1], [3], [1], [1]),
+        ([-2], [2**63 - 1], [-1], [1]),
+        ([0], [-1], [2], [2]),
+        ([1, 0], [2, 100], [0, 2], [1, 3]),
+        ([0], [100], [1], [1]),
+        ([0], [1], [1], [2]),
+    ],
+)
+def test_a_slice_by_its_elements(opset, starts, ends, axes, steps):
+    x = np.arange(24).reshape(2, 3, 4)
+    given = dict(zip("seat", map(np.int64, (starts, ends, axes, steps)), strict=True))
+    if opset == 9:
+        node, _ = _first("Slice", ["x"], starts=starts, ends=ends, axes=axes, opset=opset)
+        steps = [1] * len(steps)
+    else:
+        node, _ = _first("Slice", ["x", *given], constants=given, opset=opset)
+    places = [slice(None)] * 3
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        places[axis] = slice(start, end, step)
+    found = slice_of(node, [None, *given.values()] if opset > 9 else [None])
+    assert found is not None
+    taken = x
+    for axis, begin, count, step in found:
+        taken = np.take(taken, begin + step * np.arange(count), axis)
+    np.testing.assert_array_equal(taken, x[tuple(places)])
+    assert all(count < x.shape[axis] for axis, _, count, _ in found)
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [
+        ({"s": [3], "e": [0], "a": [2], "t": [-1]}, (2, 3, 4)),
+        ({"s": [0], "e": [0], "a": [2]}, (2, 3, 4)),  # nothing
+        ({"s": [0, 1], "e": [2, 2], "a": [2, -1]}, (2, 3, 4)),  # one axis twice
+        ({"s": [0], "e": [2], "a": [0]}, ("N", 3, 4)),
+    ],
+)
+def test_a_slice_whose_elements_are_not_known(given, shape):
+    constants = {k: np.int64(v) for k, v in given.items()}
+    node, _ = _first("Slice", ["x", *given], constants=constants, shape=shape)
+    assert slice_of(node, [None, *constants.values()]) is None
+    assert slice_of(node, [None] * (1 + len(given))) is None
+
+
+def test_the_parts_of_a_split():
+    node, _ = _first("Split", ["x", "s"], constants={"s": np.int64([1, 3])}, outputs=2, axis=-1)
+    x = ir.Value(name="x", shape=ir.Shape([2, 3, 4]))
+    parts = [ir.Value(name=n, shape=ir.Shape([2, 3, k])) for n, k in (("y", 1), ("z", 3))]
+    assert parts_of(ir.node("Split", [x, node.inputs[1]], {"axis": -1}, outputs=parts)) == [
+        ((2, 0, 1, 1),),
+        ((2, 1, 3, 1),),
+    ]
+    wrong = [ir.Value(name=n, shape=ir.Shape([2, 3, k])) for n, k in (("y", 1), ("z", 2))]
+    assert parts_of(ir.node("Split", [x], {"axis": -1}, outputs=wrong)) is None
+    free = [ir.Value(name=n, shape=ir.Shape([2, 3, None])) for n in "yz"]
+    assert parts_of(ir.node("Split", [x], {"axis": -1}, outputs=free)) is None

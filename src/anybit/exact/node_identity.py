@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from anybit.ops.multi_threshold import MULTI_THRESHOLD, channel_axis
 from anybit.ops.standard_schemas import standard_schema
 from anybit.ops.traits import MOVING, Movement, standard
 
+Ranges = tuple[tuple[int, int, int, int], ...]
+"""Axis, first element, number of elements and step, for each axis of which not all elements are taken."""
 PAIRWISE = frozenset(("Add", "Div", "Max", "Min", "Mul", "Sub"))
 """Element-wise operators of two tensors."""
 RESHAPES = standard(lambda t: t.movement is Movement.ORDER) - {"Identity"}
@@ -168,6 +170,52 @@ def laid_anew(node: ir.Node, stop: Callable[[ir.Value], bool]) -> tuple[ir.Value
         return None
     rest = _shape_of_sample(shape_of(source), whole)
     return source, ("reshape of all", whole) if rest is None else ("reshape", rest)
+
+
+def slice_of(node: ir.Node, operands: Sequence[Array | None]) -> Ranges | None:
+    """Which elements a Slice takes; None where that is not known, or a step is negative.
+
+    Args:
+        node: A Slice.
+        operands: Its inputs, as far as they are known.
+    """
+    x = node.inputs[0]
+    shape = None if x is None else shape_of(x)
+    given = [None if o is None else o.reshape(-1).tolist() for o in operands[1:]]
+    if len(node.inputs) == 1:  # in old versions
+        given = [list(node.attributes.get_ints(name, ())) or None for name in ("starts", "ends", "axes")]
+    elif any(v is not None and o is None for v, o in zip(node.inputs[1:], given, strict=True)):
+        return None
+    starts, ends, axes, steps = (*given, None, None, None, None)[:4]
+    if shape is None or starts is None or ends is None:
+        return None
+    axes = [a % len(shape) for a in axes or range(len(starts))]
+    found: dict[int, tuple[int, int, int]] = {}
+    for axis, start, end, step in zip(axes, starts, ends, steps or [1] * len(starts), strict=True):
+        size = shape[axis]
+        if size is None or step < 1 or axis in found:
+            return None
+        taken = range(*slice(start, end, step).indices(size))
+        found[axis] = (taken.start, len(taken), step if len(taken) > 1 else 1)
+    if any(count == 0 for _, count, _ in found.values()):
+        return None
+    return tuple((a, *r) for a, r in sorted(found.items()) if r != (0, shape[a], 1))
+
+
+def parts_of(node: ir.Node) -> list[Ranges] | None:
+    """Which elements each output of a Split takes; None where that is not known."""
+    x = node.inputs[0]
+    shape = None if x is None else shape_of(x)
+    if shape is None:
+        return None
+    axis, begin, found = node.attributes.get_int("axis", 0) % len(shape), 0, list[Ranges]()
+    for output in node.outputs:
+        size = (shape_of(output) or (None,) * len(shape))[axis]
+        if not size:
+            return None
+        found.append(() if size == shape[axis] else ((axis, begin, size, 1),))
+        begin += size
+    return found if begin == shape[axis] else None
 
 
 def _shape_of_sample(

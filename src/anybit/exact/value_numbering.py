@@ -40,6 +40,7 @@ from anybit.exact.node_identity import (
     MOVES,
     PAIRWISE,
     REARRANGEMENTS,
+    Ranges,
     attributes_of,
     bodies_of,
     channels_behind,
@@ -48,6 +49,8 @@ from anybit.exact.node_identity import (
     is_neutral,
     keeps_shape,
     laid_anew,
+    parts_of,
+    slice_of,
     stripped,
 )
 from anybit.exact.runs import compressed
@@ -182,6 +185,12 @@ class Numbering:
         if is_identity(node):
             self.numbers[node.outputs[0]] = self.of(node.inputs[0])
             return
+        is_split = node.op_type == "Split" and node.domain == ""
+        if not (is_split and self._split(node)):
+            self._operator(node)
+
+    def _operator(self, node: ir.Node) -> None:
+        """Numbers the outputs of a node that computes something of what is not constant."""
         function, enclosure = self._followed(node)
         structure = self._structure(node, _Kind.STRUCTURE)
         if function is not None:
@@ -244,6 +253,9 @@ class Numbering:
         laid = laid_anew(node, self._is_quantized)
         if laid is not None:
             return digest(*laid[1], self._key(laid[0], kind))
+        ranges = self._slice(node)
+        if ranges is not None:
+            return digest("slice", ranges, keys[0])
         return digest(node.domain, node.op_type, attributes, *keys)
 
     def _is_quantized(self, value: ir.Value) -> bool:
@@ -317,7 +329,7 @@ class Numbering:
         if node.domain == "" and node.op_type in PRODUCTS:
             return self._product(node)
         if node.domain == "" and node.op_type in MOVES:
-            return self._first_rows(node) if varying[:1] != [0] else self._moved(node) or self._moved_sums(node)
+            return self._first_rows(node) if varying[:1] != [0] else self._moved_by(node)
         if node.domain == "" and node.op_type in MEANS:
             return self._mean(node)
         if len(varying) == 2 == len(node.inputs) and node.domain == "" and node.op_type in PAIRWISE:
@@ -543,10 +555,16 @@ class Numbering:
         one, other = (self._elementwise(node, position, f, quantizes=quantizes) for f in (before.lower, before.upper))
         return one, other
 
-    def _moved(self, node: ir.Node) -> Function | None:
-        x, rank = node.inputs[0], shape_of(node.outputs[0])
-        kernel = None if x is None else self.kernel(x)
-        root = None if kernel is None else self._moved_root(node, kernel)
+    def _moved_by(self, node: ir.Node) -> Function | None:
+        x, y, how = node.inputs[0], node.outputs[0], self._movement(node)
+        if x is None or how is None:
+            return None
+        made = self._moved(x, y, how)
+        return self._moved_sums(x, y, how) if made is None and node.op_type in REARRANGEMENTS else made
+
+    def _moved(self, x: ir.Value, y: ir.Value, how: tuple[object, ...]) -> Function | None:
+        kernel, rank = self.kernel(x), shape_of(y)
+        root = None if kernel is None else self._moved_root(kernel, how)
         if kernel is None or root is None or rank is None:
             return None
         scale = kernel.scale
@@ -558,40 +576,55 @@ class Numbering:
         return with_runs(function) if kernel.hi - kernel.lo < _MOST_LEVELS else None
 
     def _moved_enclosure(self, node: ir.Node) -> Enclosure | None:
-        before, rank = self.of(node.inputs[0]).enclosure, shape_of(node.outputs[0])
+        before, rank, how = self.of(node.inputs[0]).enclosure, shape_of(node.outputs[0]), self._movement(node)
         kernel = None if before is None or before.integers is None else kernel_of(before.integers, np.ones(1))
-        root = None if kernel is None else self._moved_root(node, kernel)
+        root = None if kernel is None or how is None else self._moved_root(kernel, how)
         if before is None or kernel is None or root is None or rank is None:
             return None
         return around(root, float(kernel.scale[0]) * before.scale, before.error, rank=len(rank))
 
-    def _moved_root(self, node: ir.Node, kernel: Kernel) -> Root | None:
+    def _moved_root(self, kernel: Kernel, how: tuple[object, ...]) -> Root | None:
         """The integers of a tensor whose elements are moved, if one scale holds for all of them."""
-        how = self._movement(node)
-        if how is None or kernel.scale.size > 1:
+        if kernel.scale.size > 1:
             return None
         lo, hi = np.array([0.0]), np.array([(kernel.hi - kernel.lo) / kernel.step])
         return self._root(digest("moved", how, kernel.key), lo, hi, kernel.step, np.array([kernel.lo]))
 
-    def _moved_sums(self, node: ir.Node) -> Function | None:
+    def _moved_sums(self, x: ir.Value, y: ir.Value, how: tuple[object, ...]) -> Function | None:
         """Moved elements of a tensor that is no quantised one: the same function of the moved integers."""
-        x, rank, how = node.inputs[0], shape_of(node.outputs[0]), self._movement(node)
-        before = None if x is None else self.of(x).function
-        if before is None or before.runs is not None or rank is None or how is None:
-            return None
-        if node.op_type not in REARRANGEMENTS:
+        before, rank = self.of(x).function, shape_of(y)
+        if before is None or before.runs is not None or rank is None:
             return None
         root = self._known(replace(before.root, key=digest("moved sums", how, before.axis, before.root.key)))
         return Function(root, before.steps, len(rank), NO_AXIS if before.channels > 1 else 1)
+
+    def _split(self, node: ir.Node) -> bool:
+        """Numbers the parts of a tensor, each as the slice that it is; False where it is not known which they are."""
+        x, parts = node.inputs[0], parts_of(node)
+        if x is None or parts is None:
+            return False
+        for output, ranges in zip(node.outputs, parts, strict=True):
+            how = ("slice", ranges)
+            made = self._moved(x, output, how)
+            function = self._moved_sums(x, output, how) if made is None and output.dtype == ir.DataType.FLOAT else made
+            key, structure, bits = (_output(digest(*how, self._key(x, kind)), 0) for kind in _Kind)
+            content = None if function is None else function.content()
+            self.numbers[output] = Number(content or key, structure, bits, function, node)
+        return True
+
+    def _slice(self, node: ir.Node) -> Ranges | None:
+        is_slice = node.op_type == "Slice" and node.domain == ""
+        return slice_of(node, [self._constant(v) for v in node.inputs]) if is_slice else None
 
     def _movement(self, node: ir.Node) -> tuple[object, ...] | None:
         """What decides where a node moves elements; None if its attributes do not say it."""
         attributes = attributes_of(node, self.opsets)
         if attributes is None:
             return None
-        laid = laid_anew(node, lambda _: True)
-        others = [self.of(v).key for v in node.inputs[1:]]
-        return (node.op_type, attributes, *others) if laid is None else laid[1]
+        laid, ranges = laid_anew(node, lambda _: True), self._slice(node)
+        if laid is not None or ranges is not None:
+            return ("slice", ranges) if laid is None else laid[1]
+        return (node.op_type, attributes, *(self.of(v).key for v in node.inputs[1:]))
 
     def _mean(self, node: ir.Node) -> Function | None:
         """The mean over windows: the sum of their integers, divided by their number.
