@@ -13,11 +13,10 @@ import numpy as np
 
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.arrays import Array
-from anybit.exact.integer_functions import Enclosure, Error, Function, Kernel, Root, function_on, with_runs
+from anybit.exact.integer_functions import MOST_LEVELS, Enclosure, Error, Function, Kernel, Root, function_on, with_runs
 
 _ROUNDING = 2.0**-21  # three roundings to float32, and as much again for additions in float32
 _MAGNITUDES = 2.0**-100, 2.0**100  # of scales, between which nothing is subnormal or overflows
-_MOST_LEVELS = 1 << 16
 
 
 def error_of_mean(levels: Kernel) -> Error | None:
@@ -45,7 +44,7 @@ def around(root: Root, scale: float, error: Error | None, *, rank: int) -> Enclo
         return function_on(root, evaluate, rank=rank, rising=np.ones(1))
 
     integers = function_on(root, root.integers, rank=rank, rising=np.ones(1))
-    known = with_runs(integers) if root.hi.max() - root.lo.min() < _MOST_LEVELS else None
+    known = with_runs(integers) if root.hi.max() - root.lo.min() < MOST_LEVELS else None
     return Enclosure(end(-1.0), end(1.0), known, scale, error)
 
 

@@ -18,8 +18,9 @@ from anybit.analysis.values.interpreter import Values, values_of
 from anybit.arrays import Array, content
 from anybit.exact.certificate import Certificate, TensorProof, Verdict
 from anybit.exact.integer_functions import Function, Key, Root
+from anybit.exact.node_functions import NUMBERED_BY_RUNS
 from anybit.exact.step_function import MOST_INTEGERS, without_domain
-from anybit.exact.value_numbering import NUMBERED_BY_RUNS, Numbering
+from anybit.exact.value_numbering import Numbering
 from anybit.graph.constants import has_default
 from anybit.graph.walk import label, shape_of
 from anybit.ops.calls import is_call

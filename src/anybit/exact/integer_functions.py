@@ -15,7 +15,10 @@ from anybit.errors import Refusal
 from anybit.exact.runs import Runs, runs_of
 from anybit.exact.step_function import Proof, StepFunction
 
-_WIDEST = 24  # bits whose integers float32 holds
+WIDEST = 24
+"""Bits whose integers float32 holds."""
+MOST_LEVELS = 1 << 16
+"""Levels of one function that are looked for."""
 NO_AXIS = 0
 """The axis of channels that lie along no axis any more, since their elements were moved."""
 Key = bytes
@@ -185,7 +188,7 @@ def kernel_of(function: Function, scale: Float64s) -> Kernel | None:
     if runs is None or scale.size not in (1, function.channels):
         return None
     integers = np.rint(runs.values.astype(np.float64) / scale)
-    if not np.isfinite(integers).all() or np.abs(integers).max(initial=0) > 1 << _WIDEST:
+    if not np.isfinite(integers).all() or np.abs(integers).max(initial=0) > 1 << WIDEST:
         return None
     whole = integers[np.isfinite(runs.starts)]
     factor = int(np.gcd.reduce(np.abs(whole).astype(np.int64))) or 1
