@@ -233,10 +233,23 @@ def test_a_mean_is_a_function_of_a_sum_of_integers(op_type):
     assert not anybit.verify(source, _mean_net(op_type="GlobalMaxPool")).verdict.is_proof
 
 
-def test_means_whose_scale_rounds_are_not_proven_equal():
-    assert not anybit.verify(_mean_net(scale=0.3), _mean_net(scale=0.3, inside=False)).verdict.is_proof
-    assert not anybit.verify(_mean_net(scale=0.3), _mean_net(scale=0.3, op_type="ReduceMean")).verdict.is_proof
-    assert anybit.verify(_mean_net(scale=0.3), _mean_net(scale=0.3)).verdict.is_proof
+def test_a_mean_in_front_of_a_product_means_the_exact_mean():
+    source = _mean_net(scale=0.3)
+    assert anybit.verify(source, _mean_net(scale=0.3, op_type="ReduceMean")).verdict is Verdict.EXACT_BY_ENUMERATION
+    for other in ({"op_type": "GlobalMaxPool"}, {"scale": 0.3001}):
+        assert not anybit.verify(source, _mean_net(**{"scale": 0.3, **other})).verdict.is_proof
+    ulp = _mean_net(scale=float(np.nextafter(np.float32(0.3), np.float32(1))), op_type="ReduceMean")
+    assert not certify(source, ulp).verdict.is_proof
+
+
+def test_means_whose_scale_rounds_are_not_proven_equal_as_such():
+    def proto(op_type: str):
+        nodes = [quant("x", "q"), helper.make_node(op_type, ["q"], ["m"], **({"axes": [2]} if "Re" in op_type else {}))]
+        nodes += [helper.make_node("Exp", ["m"], ["y"])]
+        return model(nodes, parameters("q", scale=0.3), inputs={"x": [1, 2, 5]}, outputs=["y"], opset=13)
+
+    assert not certify(proto("GlobalAveragePool"), proto("ReduceMean")).verdict.is_proof
+    assert certify(proto("ReduceMean"), proto("ReduceMean")).verdict.is_exact
 
 
 def _window_net(
@@ -289,7 +302,8 @@ def test_other_windows_are_not_proven_equal():
         assert not anybit.verify(pool, _window_net("conv", **other)).verdict.is_proof
     padded = {"kernel": (3, 3), "strides": (1, 1), "pads": (1, 1, 1, 1)}
     assert not anybit.verify(_window_net("pool", **padded), _window_net("conv", **padded)).verdict.is_proof
-    assert not anybit.verify(_window_net("pool", scale=0.3), _window_net("conv", scale=0.3)).verdict.is_proof
+    assert anybit.verify(_window_net("pool", scale=0.3), _window_net("conv", scale=0.3)).verdict.is_proof
+    assert not anybit.verify(_window_net("pool", scale=0.3), _window_net("conv", scale=0.301)).verdict.is_proof
     whole = _window_net("pool", kernel=(4, 6))
     assert not anybit.verify(whole, _window_net("conv", kernel=(4, 5), strides=(1, 1))).verdict.is_proof
 
@@ -472,3 +486,112 @@ def test_a_product_of_stored_floats_is_the_function_that_it_is_in_the_other_mode
     rng = np.random.default_rng(0)
     for x in rng.uniform(-4, 4, (200, 1, 2)).astype(np.float32):
         np.testing.assert_array_equal(*(_run(_dense(quantized=q), x) for q in (True, False)))
+
+
+def _neutral(op_type: str, operand: float, *, told: bool = False, width: int = 3):
+    """Quant, an operation with a constant on it, and one that tells -0 from +0 or not."""
+    nodes = [quant("x", "q")]
+    if op_type:
+        nodes.append(helper.make_node(op_type, ["q", "c"], ["n"]))
+    nodes.append(helper.make_node("Reciprocal" if told else "Exp", ["n" if op_type else "q"], ["r"]))
+    nodes.append(helper.make_node("Softmax", ["r"], ["y"]))
+    known = parameters("q", scale=0.3) | {"c": np.full(width, operand, np.float32)}
+    return model(nodes, known, inputs={"x": ["N", 1 if width == 5 else 3]}, outputs=["y"])
+
+
+@pytest.mark.parametrize(("op_type", "neutral"), [("Add", 0.0), ("Sub", 0.0), ("Mul", 1.0), ("Div", 1.0)])
+def test_neutral_operands_change_no_number(op_type, neutral):
+    assert certify(_neutral("", 0.0), _neutral(op_type, neutral)).verdict.is_exact
+    changed = float(np.nextafter(np.float32(neutral), np.float32(2)))
+    assert not certify(_neutral("", 0.0), _neutral(op_type, changed)).verdict.is_exact
+    assert not certify(_neutral("", 0.0, width=5), _neutral(op_type, neutral, width=5)).verdict.is_exact  # it enlarges
+
+
+def test_adding_zero_counts_where_the_sign_of_zero_is_told():
+    one, other = _neutral("", 0.0, told=True), _neutral("Add", 0.0, told=True)
+    x = np.float32([[-0.1, 0.6, 0.6]])  # the level is -0
+    assert not np.array_equal(_run(one, x), _run(other, x))
+    assert not certify(one, other).verdict.is_proof
+
+
+def _laid(*steps, opset: int = 13):
+    """Exp, and what lays its elements anew."""
+    nodes, known, last = [helper.make_node("Exp", ["x"], ["s0"])], {}, "s0"
+    for i, (op_type, target) in enumerate(steps, 1):
+        name = "y" if i == len(steps) else f"s{i}"
+        inputs, attributes = [last], {}
+        if op_type == "Transpose":
+            attributes = {"perm": target}
+        else:
+            known[f"p{i}"] = np.int64(target)
+            inputs.append(f"p{i}")
+        nodes.append(helper.make_node(op_type, inputs, [name], **attributes))
+        last = name
+    return model(nodes, known, inputs={"x": [6, 1, 2, 4]}, outputs=["y"], opset=opset)
+
+
+def test_reshapes_in_a_row_are_known_by_their_last_shape():
+    layouts = [
+        _laid(("Reshape", [1, 6, 8])),
+        _laid(("Squeeze", [1]), ("Reshape", [6, 1, 8]), ("Transpose", [1, 0, 2])),
+        _laid(("Transpose", [1, 0, 2, 3]), ("Reshape", [48]), ("Reshape", [1, 6, 8])),
+        _laid(("Transpose", [1, 2, 0, 3]), ("Reshape", [1, 6, 8])),  # moves elements
+        _laid(("Transpose", [3, 2, 1, 0]), ("Reshape", [1, 6, 8])),
+    ]
+    x = np.random.default_rng(0).normal(size=(6, 1, 2, 4)).astype(np.float32)
+    expected = _run(layouts[0], x)
+    for other in layouts[1:]:
+        assert certify(layouts[0], other).verdict.is_exact == np.array_equal(_run(other, x), expected)
+
+
+def test_a_bias_of_one_row_is_a_bias():
+    def proto(bias):
+        nodes = [helper.make_node("Exp", ["x"], ["e"]), helper.make_node("Gemm", ["e", "w", "b"], ["y"])]
+        known = {"w": np.ones((3, 2), np.float32), "b": np.float32(bias)}
+        return model(nodes, known, inputs={"x": ["N", 3]}, outputs=["y"])
+
+    assert certify(proto([1, 2]), proto([[1, 2]])).verdict.is_exact
+    assert not certify(proto([1, 2]), proto([[1, 2.0000002]])).verdict.is_exact
+    assert not certify(proto([1, 2]), proto([[1], [2]])).verdict.is_exact
+
+
+def test_an_undecided_output_names_the_first_tensor_without_a_counterpart():
+    def proto(op_type: str):
+        nodes = [
+            helper.make_node("Exp", ["x"], ["e"], name="first"),
+            helper.make_node(op_type, ["e"], ["s"], name="second"),
+            helper.make_node("Exp", ["s"], ["y"], name="third"),
+        ]
+        return model(nodes, {}, inputs={"x": ["N", 3]}, outputs=["y"])
+
+    (output,) = certify(proto("Softmax"), proto("LogSoftmax")).outputs
+    assert output.detail == "what Softmax 'second' computes has no counterpart"
+
+
+def _parts(cuts, *, split: bool, swap: bool = False):
+    """Sums whose channels are cut in two, by one node or by two, and quantised apart."""
+    known = parameters("q", scale=0.3, bits=2) | parameters("wq", scale=1.0) | parameters("a", scale=0.7)
+    known |= {
+        "w": np.random.default_rng(5).integers(-3, 4, (3, 6)).astype(np.float32),
+        "sizes": np.int64(np.diff(cuts)),
+    }
+    nodes = [quant("x", "q"), quant("w", "wq"), helper.make_node("MatMul", ["q", "wq"], ["c"])]
+    if split:
+        nodes.append(helper.make_node("Split", ["c", "sizes"], ["p0", "p1"], axis=-1))
+    for i in range(2):
+        known |= {f"s{i}": np.int64(cuts[i : i + 1]), f"e{i}": np.int64(cuts[i + 1 : i + 2]), "axis": np.int64([1])}
+        if not split:
+            nodes.append(helper.make_node("Slice", ["c", f"s{i}", f"e{i}", "axis"], [f"p{i}"]))
+        nodes.append(quant(f"p{i}", f"l{i}", prefix="a"))
+    nodes.append(helper.make_node("Concat", ["l1", "l0"] if swap else ["l0", "l1"], ["y"], axis=1))
+    return model(nodes, known, inputs={"x": ["N", 3]}, outputs=["y"])
+
+
+@pytest.mark.parametrize("cuts", [(0, 2, 6), (0, 3, 6)])
+def test_the_parts_of_a_tensor_are_its_slices(cuts):
+    source = _parts(cuts, split=True)
+    assert certify(source, _parts(cuts, split=False)).verdict.is_exact
+    x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    for other in (_parts((0, 4, 6), split=False, swap=True), _parts(cuts, split=False, swap=True)):
+        assert not np.array_equal(_run(source, x), _run(other, x))
+        assert not certify(source, other).verdict.is_proof

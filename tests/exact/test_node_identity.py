@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from anybit.exact.node_identity import attributes_of, is_identity, keeps_shape, shape_of_sample, stripped
+from anybit.exact.node_identity import (
+    attributes_of,
+    is_identity,
+    is_neutral,
+    keeps_order,
+    keeps_shape,
+    laid_anew,
+    parts_of,
+    slice_of,
+    stripped,
+)
 from tests.formats.qdq.linear_models import loaded
 from tests.models import model, quant
 from tests.models import parameters as parameters_of
@@ -38,6 +50,40 @@ def test_a_default_that_is_written_is_the_same(op_type, given, same):
     assert plain is not None
     assert written is not None
     assert (plain == written) == same
+
+
+@pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose"])
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"strides": [1], "dilations": [1], "pads": [0, 0], "kernel_shape": [3]}, True),
+        ({"strides": [2]}, False),
+        ({"dilations": [2]}, False),
+        ({"pads": [0, 1]}, False),
+    ],
+)
+def test_windows_that_are_spelt_out_are_the_same(op_type, given, same):
+    weights = {"w": np.ones((3, 3, 3), np.float32)}
+    plain, written = (attributes_of(*_first(op_type, ["x", "w"], constants=weights, **a)) for a in ({}, given))
+    assert plain is not None
+    assert written is not None
+    assert (plain == written) == same
+
+
+@pytest.mark.parametrize(("given", "same"), [([0], True), ([1], False)])
+def test_the_padding_of_an_output_that_is_spelt_out_is_the_same(given, same):
+    weights = {"w": np.ones((3, 3, 3), np.float32)}
+    nodes = [
+        _first("ConvTranspose", ["x", "w"], constants=weights, strides=[2], **a)
+        for a in ({}, {"output_padding": given})
+    ]
+    assert (attributes_of(*nodes[0]) == attributes_of(*nodes[1])) == same
+
+
+def test_a_pool_keeps_the_extents_of_its_windows():
+    extents = [attributes_of(*_first("MaxPool", ["x"], kernel_shape=k, strides=[1])) for k in ([2], [1])]
+    assert extents[0] != extents[1]
+    assert extents[0] == attributes_of(*_first("MaxPool", ["x"], kernel_shape=[2]))
 
 
 @pytest.mark.parametrize(("op_type", "opsets", "same"), [("Relu", (13, 21), True), ("Softmax", (11, 13), False)])
@@ -92,10 +138,105 @@ def test_broadcasting_that_enlarges_a_tensor_does_not_keep_its_shape(constant, k
 )
 def test_a_reshape_of_samples(target, expected):
     node, _ = _first("Reshape", ["x", "s"], constants={"s": np.int64(target)})
-    assert shape_of_sample(node) == expected
+    whole = tuple(np.empty((2, 3, 4)).reshape([d or 2 for d in target]).shape)
+    found = laid_anew(node, lambda _: False)
+    assert found == (node.inputs[0], ("reshape of all", whole) if expected is None else ("reshape", expected))
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"), [([0, 12], ("reshape", (12,))), ([-1, 2, 3, 4], None), ([-1, 1], None)]
+)
+def test_a_reshape_of_any_number_of_samples_has_to_keep_them_apart(target, expected):
+    node, _ = _first("Reshape", ["x", "s"], constants={"s": np.int64(target)}, shape=("N", 3, 4))
+    found = laid_anew(node, lambda _: False)
+    assert (None if found is None else found[1]) == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 1, 4), (2, 3, 1, 4), (2, 3, 1, 1), (1, 1, 1, 1)])
+def test_a_transpose_keeps_the_order_where_only_axes_of_length_1_move(shape):
+    x = np.arange(np.prod(shape)).reshape(shape)
+    for perm in itertools.permutations(range(4)):
+        node, _ = _first("Transpose", ["x"], shape=shape, perm=perm)
+        assert keeps_order(node) == np.array_equal(x.transpose(perm).reshape(-1), x.reshape(-1))
+
+
+@pytest.mark.parametrize(("op_type", "neutral"), [("Add", 0), ("Sub", 0), ("Mul", 1), ("Div", 1)])
+@pytest.mark.parametrize("first", [False, True])
+def test_an_operand_is_neutral_only_where_it_changes_no_number(op_type, neutral, first):
+    names = ["c", "x"] if first else ["x", "c"]
+    x = np.float32([[[-2, 0.3, 5, np.inf]] * 3] * 2)
+    operands = [np.full((3, 1), neutral), np.full((3, 1), neutral + 1), np.float32([neutral, 3, neutral, neutral])]
+    operands += [np.full((5, 2, 3, 4), neutral)]
+    function = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[op_type]
+    for operand in operands:
+        node, _ = _first(op_type, names, constants={"c": operand.astype(np.float32)})
+        y = function(operand.astype(np.float32), x) if first else function(x, operand.astype(np.float32))
+        assert is_neutral(node, int(first), operand) == np.array_equal(x, y)
 
 
 def test_leading_axes_of_length_1_are_no_axes():
     assert stripped(np.ones((1, 1, 3, 1))).shape == (3, 1)
     assert stripped(np.ones((1, 1))).shape == ()
     assert stripped(np.ones((2, 1))).shape == (2, 1)
+
+
+@pytest.mark.parametrize("opset", [9, 21])
+@pytest.mark.parametrize(
+    ("starts", "ends", "axes", "steps"),
+    [
+        ([1], [3], [1], [1]),
+        ([-2], [2**63 - 1], [-1], [1]),
+        ([0], [-1], [2], [2]),
+        ([1, 0], [2, 100], [0, 2], [1, 3]),
+        ([0], [100], [1], [1]),
+        ([0], [1], [1], [2]),
+    ],
+)
+def test_a_slice_by_its_elements(opset, starts, ends, axes, steps):
+    x = np.arange(24).reshape(2, 3, 4)
+    given = dict(zip("seat", map(np.int64, (starts, ends, axes, steps)), strict=True))
+    if opset == 9:
+        node, _ = _first("Slice", ["x"], starts=starts, ends=ends, axes=axes, opset=opset)
+        steps = [1] * len(steps)
+    else:
+        node, _ = _first("Slice", ["x", *given], constants=given, opset=opset)
+    places = [slice(None)] * 3
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        places[axis] = slice(start, end, step)
+    found = slice_of(node, [None, *given.values()] if opset > 9 else [None])
+    assert found is not None
+    taken = x
+    for axis, begin, count, step in found:
+        taken = np.take(taken, begin + step * np.arange(count), axis)
+    np.testing.assert_array_equal(taken, x[tuple(places)])
+    assert all(count < x.shape[axis] for axis, _, count, _ in found)
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [
+        ({"s": [3], "e": [0], "a": [2], "t": [-1]}, (2, 3, 4)),
+        ({"s": [0], "e": [0], "a": [2]}, (2, 3, 4)),  # nothing
+        ({"s": [0, 1], "e": [2, 2], "a": [2, -1]}, (2, 3, 4)),  # one axis twice
+        ({"s": [0], "e": [2], "a": [0]}, ("N", 3, 4)),
+    ],
+)
+def test_a_slice_whose_elements_are_not_known(given, shape):
+    constants = {k: np.int64(v) for k, v in given.items()}
+    node, _ = _first("Slice", ["x", *given], constants=constants, shape=shape)
+    assert slice_of(node, [None, *constants.values()]) is None
+    assert slice_of(node, [None] * (1 + len(given))) is None
+
+
+def test_the_parts_of_a_split():
+    node, _ = _first("Split", ["x", "s"], constants={"s": np.int64([1, 3])}, outputs=2, axis=-1)
+    x = ir.Value(name="x", shape=ir.Shape([2, 3, 4]))
+    parts = [ir.Value(name=n, shape=ir.Shape([2, 3, k])) for n, k in (("y", 1), ("z", 3))]
+    assert parts_of(ir.node("Split", [x, node.inputs[1]], {"axis": -1}, outputs=parts)) == [
+        ((2, 0, 1, 1),),
+        ((2, 1, 3, 1),),
+    ]
+    wrong = [ir.Value(name=n, shape=ir.Shape([2, 3, k])) for n, k in (("y", 1), ("z", 2))]
+    assert parts_of(ir.node("Split", [x], {"axis": -1}, outputs=wrong)) is None
+    free = [ir.Value(name=n, shape=ir.Shape([2, 3, None])) for n in "yz"]
+    assert parts_of(ir.node("Split", [x], {"axis": -1}, outputs=free)) is None

@@ -49,6 +49,36 @@ def test_wrong_exports_are_found_out(name: str, other: str):
 @needs_corpus
 def test_a_pool_on_ties_is_all_that_two_mobile_nets_differ_in():
     folder = CORPUS / "mobilenetv1_w05_4w4a_96"
-    certificate = certify(folder / "model.onnx", folder / "model_qcdq.onnx")
-    assert certificate.verdict is Verdict.UNDECIDED
+    certificate = verify(folder / "model.onnx", folder / "model_qcdq.onnx", samples=1)
+    assert certificate.verdict is Verdict.DIFFERENT
     assert [s.a.split()[0] for s in certificate.layers if not s.verdict.is_exact] == ["Trunc"]
+    assert "Trunc" in certificate.outputs[0].detail
+
+
+@needs_corpus
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [
+        ("embedding_4w/model.onnx", "integer-ops"),  # a mean whose scale is no power of two
+        ("legacy_bv0103_mixnet/model.onnx", "integer-ops"),
+        ("legacy_bv0103_mixnet/model.onnx", "finn"),  # Trunc behind such a mean
+        ("mobilenetv1_w05_4w4a_96/model.onnx", "finn"),
+        ("fp8_e4m3_ocp/model_dynamo.onnx", "qcdq"),  # a bias of one row
+    ],
+)
+def test_a_conversion_is_proven(name: str, to: str):
+    path = CORPUS / name
+    assert certify(path, translate(path, to).model).verdict.is_proof
+
+
+@needs_corpus
+@pytest.mark.parametrize("name", ["quant_lstm_weightonly/model.onnx", "transformer_4w8a/model_qcdq.onnx"])
+def test_a_cleaned_model_is_proven(name: str):
+    assert certify(CORPUS / name, clean(CORPUS / name)).verdict.is_exact
+
+
+@needs_corpus
+@pytest.mark.parametrize("name", ["espcn_deconv_4w4a", "fp8_e4m3_ocp"])
+def test_exports_that_spell_out_attributes_are_the_same(name: str):
+    certificate = certify(CORPUS / name / "model.onnx", CORPUS / name / "model_dynamo.onnx")
+    assert certificate.verdict is Verdict.EXACT_BY_CONSTRUCTION

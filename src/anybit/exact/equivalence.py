@@ -18,8 +18,9 @@ from anybit.analysis.values.interpreter import Values, values_of
 from anybit.arrays import Array, content
 from anybit.exact.certificate import Certificate, TensorProof, Verdict
 from anybit.exact.integer_functions import Function, Key, Root
+from anybit.exact.node_functions import NUMBERED_BY_RUNS
 from anybit.exact.step_function import MOST_INTEGERS, without_domain
-from anybit.exact.value_numbering import NUMBERED_BY_RUNS, Numbering
+from anybit.exact.value_numbering import Numbering
 from anybit.graph.constants import has_default
 from anybit.graph.walk import label, shape_of
 from anybit.ops.calls import is_call
@@ -153,6 +154,26 @@ class _Pairing:
         detail = "" if theirs is None else _first_departure(function, theirs)
         return TensorProof(label(node), label(other), Verdict.UNDECIDED, values, steps, detail=detail)
 
+    def _stop(self, x: ir.Value) -> str:
+        """The first tensor on the way to an output of the first model that has no counterpart in the second one."""
+        known = {number.key for number in self.b.numbers.values()}
+        open_, met = [x], set[ir.Value]()
+        stops: list[ir.Node] = []
+        while open_:
+            value = open_.pop()
+            node = value.producer()
+            if node is None or value in met or self.a.of(value).key in known:
+                continue
+            met.add(value)
+            before = [v for v in node.inputs if v is not None and v in self.a.numbers]
+            unknown = [v for v in before if self.a.of(v).key not in known and v.producer() is not None]
+            stops += [] if unknown else [node]
+            open_ += unknown
+        if not stops:
+            return "computed from tensors that are not known to be equal"
+        order = {node: place for place, node in enumerate(self.a.values.model.graph)}
+        return f"what {label(min(stops, key=lambda node: order.get(node, len(order))))} computes has no counterpart"
+
     def output(self, x: ir.Value, y: ir.Value) -> TensorProof:
         """How two outputs are shown to be equal."""
         names = str(x.name), str(y.name)
@@ -167,7 +188,7 @@ class _Pairing:
             runs = None if f is None else f.runs
             return TensorProof(*names, Verdict.EXACT_BY_ENUMERATION, 0 if runs is None else runs.tried)
         if f is None or g is None or f.root.key != g.root.key:
-            return TensorProof(*names, Verdict.UNDECIDED, detail="computed from tensors that are not known to be equal")
+            return TensorProof(*names, Verdict.UNDECIDED, detail=self._stop(x))
         if not _comparable(f, g, _MOST_OUTPUTS):
             return TensorProof(*names, Verdict.UNDECIDED, detail="too many integers to try")
         if (f.runs is not None or g.runs is not None) and _levels(self.a, x) != _levels(self.b, y):

@@ -1,19 +1,24 @@
-"""What is known of a tensor when two models are compared: keys, and the step function that its elements are."""
+"""What is known of a tensor when two models are compared: keys, and how its elements follow from integers."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.arrays import Array, content
-from anybit.exact.runs import Runs
+from anybit.errors import Refusal
+from anybit.exact.runs import Runs, runs_of
 from anybit.exact.step_function import Proof, StepFunction
 
+WIDEST = 24
+"""Bits whose integers float32 holds."""
+MOST_LEVELS = 1 << 16
+"""Levels of one function that are looked for."""
 NO_AXIS = 0
 """The axis of channels that lie along no axis any more, since their elements were moved."""
 Key = bytes
@@ -122,6 +127,84 @@ def function_on(
     return Function(root, StepFunction(root.lo, root.hi, channels, evaluate, rising, proof), rank, axis)
 
 
+def with_runs(function: Function) -> Function:
+    """The function with its runs, as far as they can be found."""
+    runs = runs_of(function.steps)
+    return replace(function, runs=None if isinstance(runs, Refusal) else runs)
+
+
+@dataclass(frozen=True)
+class Error:
+    """How far a number may be from x: by no more than relative * |x| or absolute, one of which is 0."""
+
+    relative: float = 0.0
+    absolute: float = 0.0
+
+
+@dataclass(frozen=True)
+class Enclosure:
+    """A tensor that is known but for an error: each element lies between two functions of the integers of one root.
+
+    Attributes:
+        lower: Never above the element; it rises or falls with the integers, as `upper` does.
+        upper: Never below it.
+        integers: The whole numbers that the tensor stands for, where its elements are these times `scale` but for the
+            error; None elsewhere.
+        scale: What one of them stands for.
+        error: How far an element may be from that.
+    """
+
+    lower: Function
+    upper: Function
+    integers: Function | None = None
+    scale: float = 1.0
+    error: Error | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """The integers behind a quantised tensor: element = scale * integer, integers lo .. hi without a common factor.
+
+    Attributes:
+        key: Which integers they are.
+        lo: Smallest integer.
+        hi: Largest one.
+        scale: (1,) or (channels,).
+        factor: What was divided out of the integers of the analysis.
+        step: Common divisor of the differences between integers that occur: 2 of a bipolar tensor.
+    """
+
+    key: Key
+    lo: float
+    hi: float
+    scale: Float64s
+    factor: int
+    step: int
+
+
+def kernel_of(function: Function, scale: Float64s) -> Kernel | None:
+    """The integers behind a function whose values are whole multiples of a scale, (1,) or (channels,); else None."""
+    runs = function.runs
+    if runs is None or scale.size not in (1, function.channels):
+        return None
+    integers = np.rint(runs.values.astype(np.float64) / scale)
+    if not np.isfinite(integers).all() or np.abs(integers).max(initial=0) > 1 << WIDEST:
+        return None
+    whole = integers[np.isfinite(runs.starts)]
+    factor = int(np.gcd.reduce(np.abs(whole).astype(np.int64))) or 1
+    scale, integers = scale * factor, integers / factor + 0.0
+    if ((integers * scale).astype(runs.values.dtype) != runs.values).any():
+        return None
+    starts, channels = runs.starts, function.channels
+    if (integers == integers[:, :1]).all() and (starts == starts[:, :1]).all():
+        starts, integers, channels = starts[:, :1], integers[:, :1], 1
+    steps = replace(function.steps, channels=channels)
+    key = digest("kernel", replace(function, steps=steps, runs=Runs(starts, integers, 0)).content())
+    lo, hi = float(whole.min()) / factor, float(whole.max()) / factor
+    apart = int(np.gcd.reduce(np.abs(whole / factor - lo).astype(np.int64)))
+    return Kernel(key, lo, hi, scale, factor, max(apart, 1))
+
+
 @dataclass(frozen=True)
 class Number:
     """What is known of a tensor for comparing it with those of another model.
@@ -131,6 +214,7 @@ class Number:
         structure: Two tensors of one structure are computed the same way, from the inputs on.
         bits: Two tensors of one such key hold the same numbers, and zeros of the same sign.
         function: How its elements follow from integers, where that is known.
+        enclosure: Between which functions of integers they lie, where that alone is known.
         node: The node that makes it.
     """
 
@@ -139,3 +223,4 @@ class Number:
     bits: Key
     function: Function | None = None
     node: ir.Node | None = None
+    enclosure: Enclosure | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from anybit.ops.multi_threshold import MULTI_THRESHOLD, channel_axis
 from anybit.ops.standard_schemas import standard_schema
 from anybit.ops.traits import MOVING, Movement, standard
 
+Ranges = tuple[tuple[int, int, int, int], ...]
+"""Axis, first element, number of elements and step, for each axis of which not all elements are taken."""
 PAIRWISE = frozenset(("Add", "Div", "Max", "Min", "Mul", "Sub"))
 """Element-wise operators of two tensors."""
 RESHAPES = standard(lambda t: t.movement is Movement.ORDER) - {"Identity"}
@@ -34,7 +37,14 @@ _TIMELESS = (
         "Abs BatchNormalization Clip Concat GlobalAveragePool LeakyRelu Neg PRelu Relu Sigmoid Sqrt Tanh".split()
     )
 )
+_NEUTRAL = {"Add": 0, "Div": 1, "Mul": 1, "Sub": 0}
+"""The second operands that change no number."""
 _IGNORED = frozenset(("momentum", "spatial", "training_mode", "consumed_inputs"))
+_WINDOWED = frozenset(("AveragePool", "Conv", "ConvTranspose", "LpPool", "MaxPool"))
+_WEIGHTED = frozenset(("Conv", "ConvTranspose"))
+"""Those whose windows have the extents of their weights."""
+_BY_AXIS = {"dilations": 1, "output_padding": 0, "pads": 0, "strides": 1}
+"""Attributes with an entry for each axis of a window, and what all entries are where the attribute is left out."""
 
 
 def is_identity(node: ir.Node) -> bool:
@@ -47,6 +57,16 @@ def is_identity(node: ir.Node) -> bool:
         before, after = shape_of(x), shape_of(y)
         return same and before is not None and before == after and None not in before[1:]
     return node.op_type == "Identity" or (node.op_type == "Cast" and same)
+
+
+def is_neutral(node: ir.Node, position: int, operand: Array) -> bool:
+    """Whether a node of two tensors gives the numbers of the one at `position`, but for the sign of zeros."""
+    neutral = _NEUTRAL.get(node.op_type) if node.domain == "" else None
+    if neutral is None or (position == 1 and node.op_type not in ("Add", "Mul")):
+        return False
+    x = node.inputs[position]
+    shape = None if x is None else shape_of(x)
+    return shape is not None and shape == shape_of(node.outputs[0]) and bool((operand == neutral).all())
 
 
 def attributes_of(node: ir.Node, opsets: dict[str, int]) -> dict[str, Any] | None:
@@ -73,7 +93,18 @@ def attributes_of(node: ir.Node, opsets: dict[str, int]) -> dict[str, Any] | Non
     defaults = {n: _default(a) for n, a in schema.attributes.items() if a.default_value.type}
     known = {n: v for n, v in sorted((defaults | given).items()) if n not in ignored}
     known = {n: tuple(v) if isinstance(v, list) else v for n, v in known.items()}
+    if node.op_type in _WINDOWED:
+        known = {n: v for n, v in known.items() if not _goes_without_saying(node, n, v)}
     return known if node.op_type in _TIMELESS else {"version": schema.since_version} | known
+
+
+def _goes_without_saying(node: ir.Node, name: str, given: Any) -> bool:
+    """Whether an operator on windows means the same if this attribute is left out."""
+    if name in _BY_AXIS:
+        return all(entry == _BY_AXIS[name] for entry in given)
+    weights = node.inputs[1] if name == "kernel_shape" and node.op_type in _WEIGHTED else None
+    shape = None if weights is None else shape_of(weights)
+    return shape is not None and shape[2:] == given
 
 
 def bodies_of(node: ir.Node) -> list[tuple[str, ir.Graph]]:
@@ -101,10 +132,96 @@ def stripped(array: Array) -> Array:
     return array
 
 
-def shape_of_sample(node: ir.Node) -> tuple[int | None, ...] | None:
-    """What a reshape makes of each sample; None where it is not known to keep samples apart."""
+def keeps_order(node: ir.Node) -> bool:
+    """Whether a node keeps the elements of its first input in their order: a reshape, or a move of axes of length 1."""
+    if node.domain != "" or node.op_type not in (*RESHAPES, "Transpose"):
+        return False
     x = node.inputs[0]
-    before, after = None if x is None else shape_of(x), shape_of(node.outputs[0])
+    shape = None if x is None else shape_of(x)
+    if node.op_type in RESHAPES or shape is None:
+        return node.op_type in RESHAPES
+    order = tuple(node.attributes.get_ints("perm", tuple(range(len(shape)))[::-1]))
+    long = [axis for axis in order if shape[axis] != 1]
+    return long == sorted(long)
+
+
+def laid_anew(node: ir.Node, stop: Callable[[ir.Value], bool]) -> tuple[ir.Value, tuple[object, ...]] | None:
+    """The tensor whose elements a node, and those before it, only lay out anew, and how; None where that is not known.
+
+    Each step keeps samples apart, or each has shapes that are known in full. All elements stay in their order, so that
+    the last shape says where they lie.
+
+    Args:
+        node: The last step.
+        stop: Whether to look no further than a tensor.
+    """
+    last, static, apart = node.outputs[0], True, True
+    source = last
+    while (step := source.producer()) is not None and keeps_order(step) and (source is last or not stop(source)):
+        x = step.inputs[0]
+        before, after = None if x is None else shape_of(x), shape_of(source)
+        is_static = before is not None and after is not None and None not in before + after
+        is_apart = _shape_of_sample(before, after) is not None
+        if x is None or not ((static and is_static) or (apart and is_apart)):
+            break
+        static, apart, source = static and is_static, apart and is_apart, x
+    whole = shape_of(last)
+    if source is last or whole is None:
+        return None
+    rest = _shape_of_sample(shape_of(source), whole)
+    return source, ("reshape of all", whole) if rest is None else ("reshape", rest)
+
+
+def slice_of(node: ir.Node, operands: Sequence[Array | None]) -> Ranges | None:
+    """Which elements a Slice takes; None where that is not known, or a step is negative.
+
+    Args:
+        node: A Slice.
+        operands: Its inputs, as far as they are known.
+    """
+    x = node.inputs[0]
+    shape = None if x is None else shape_of(x)
+    given = [None if o is None else o.reshape(-1).tolist() for o in operands[1:]]
+    if len(node.inputs) == 1:  # in old versions
+        given = [list(node.attributes.get_ints(name, ())) or None for name in ("starts", "ends", "axes")]
+    elif any(v is not None and o is None for v, o in zip(node.inputs[1:], given, strict=True)):
+        return None
+    starts, ends, axes, steps = (*given, None, None, None, None)[:4]
+    if shape is None or starts is None or ends is None:
+        return None
+    axes = [a % len(shape) for a in axes or range(len(starts))]
+    found: dict[int, tuple[int, int, int]] = {}
+    for axis, start, end, step in zip(axes, starts, ends, steps or [1] * len(starts), strict=True):
+        size = shape[axis]
+        if size is None or step < 1 or axis in found:
+            return None
+        taken = range(*slice(start, end, step).indices(size))
+        found[axis] = (taken.start, len(taken), step if len(taken) > 1 else 1)
+    if any(count == 0 for _, count, _ in found.values()):
+        return None
+    return tuple((a, *r) for a, r in sorted(found.items()) if r != (0, shape[a], 1))
+
+
+def parts_of(node: ir.Node) -> list[Ranges] | None:
+    """Which elements each output of a Split takes; None where that is not known."""
+    x = node.inputs[0]
+    shape = None if x is None else shape_of(x)
+    if shape is None:
+        return None
+    axis, begin, found = node.attributes.get_int("axis", 0) % len(shape), 0, list[Ranges]()
+    for output in node.outputs:
+        size = (shape_of(output) or (None,) * len(shape))[axis]
+        if not size:
+            return None
+        found.append(() if size == shape[axis] else ((axis, begin, size, 1),))
+        begin += size
+    return found if begin == shape[axis] else None
+
+
+def _shape_of_sample(
+    before: tuple[int | None, ...] | None, after: tuple[int | None, ...] | None
+) -> tuple[int | None, ...] | None:
+    """What a reshape makes of each sample; None where it is not known to keep samples apart."""
     if not before or not after or None in before[1:] or None in after[1:]:
         return None
     sizes = [int(np.prod([d or 0 for d in s[1:]])) for s in (before, after)]

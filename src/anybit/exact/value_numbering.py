@@ -16,50 +16,33 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx_ir as ir
 
-from anybit.analysis.values.interpreter import Values
-from anybit.analysis.values.tensor_values import Float64s
-from anybit.arrays import Array, is_power_of_two
-from anybit.errors import Refusal
-from anybit.exact.integer_functions import NO_AXIS, Function, Key, Number, Root, digest, function_on
-from anybit.exact.integer_layers import PRODUCTS, IntegerProduct, read_product
-from anybit.exact.monotone import direction, is_elementwise
+from anybit.exact.integer_functions import (
+    MOST_LEVELS,
+    Key,
+    Number,
+    digest,
+    function_on,
+    with_runs,
+)
+from anybit.exact.node_functions import NodeFunctions
 from anybit.exact.node_identity import (
-    MOVES,
     PAIRWISE,
-    REARRANGEMENTS,
-    RESHAPES,
     attributes_of,
     bodies_of,
-    channels_behind,
-    geometry_of,
     is_identity,
+    is_neutral,
     keeps_shape,
-    shape_of_sample,
+    laid_anew,
+    parts_of,
     stripped,
 )
-from anybit.exact.runs import Runs, compressed, runs_of
-from anybit.exact.step_function import rising_in_floats, too_large, without_domain
+from anybit.exact.step_function import too_large, without_domain
+from anybit.exact.tensor_numbers import TensorNumbers, output_key, without_zero_signs
 from anybit.graph.walk import shape_of
-from anybit.ops.bipolar_quant import BIPOLAR_QUANT
-from anybit.ops.calls import call_of, is_call, operator_of
-from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, evaluate_node, known_value
-from anybit.ops.multi_threshold import MULTI_THRESHOLD
-from anybit.ops.quant import QUANT
-from anybit.ops.quantizer_parameters import integer_bounds
-from anybit.ops.registry import QUANTIZERS
-from anybit.ops.zero_sign import ZeroSign, zero_sign
-from anybit.rounding import Rounding
+from anybit.ops.zero_sign import ZeroSign
 
-NUMBERED_BY_RUNS = (*QUANTIZERS, MULTI_THRESHOLD)
-"""Operators whose outputs are numbered by their runs."""
 _COMMUTATIVE = frozenset(("Add", "Mul"))
-_MOST_PAIRS = 1 << 22
-_MOST_LEVELS = 1 << 16
-_LONGEST = 256  # nodes that one function is composed of
-_MEANS = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean"))
-_WIDEST = 24  # bits whose integers float32 holds
 _DEEPEST = 4  # bodies inside bodies, each of which is numbered once for each kind of key
-_NOTHING = Root(b"", np.zeros(1), np.zeros(1))
 
 
 class _Kind(enum.Enum):
@@ -70,66 +53,23 @@ class _Kind(enum.Enum):
     BITS = enum.auto()
 
 
-@dataclass(frozen=True, eq=False)
-class Kernel:
-    """The integers behind a quantised tensor: element = scale * integer, integers lo .. hi without a common factor.
-
-    Attributes:
-        key: Which integers they are.
-        lo: Smallest integer.
-        hi: Largest one.
-        scale: (1,) or (channels,).
-        factor: What was divided out of the integers of the analysis.
-        step: Common divisor of the differences between integers that occur: 2 of a bipolar tensor.
-    """
-
-    key: Key
-    lo: float
-    hi: float
-    scale: Float64s
-    factor: int
-    step: int
-
-
-@dataclass(frozen=True)
-class _Windows:
-    """Windows inside of the space of a channel; the whole space where there are no steps.
-
-    Attributes:
-        extents: Elements of a window along each axis.
-        steps: From one window to the next.
-        dilations: From one element of a window to the next.
-    """
-
-    extents: tuple[int, ...]
-    steps: tuple[int, ...] = ()
-    dilations: tuple[int, ...] = ()
-
-
 @dataclass
-class Numbering:
+class Numbering(TensorNumbers):
     """Numbers the tensors of one hub model.
 
     Attributes:
-        values: Analysis of the model.
-        roots: Integers by what they are computed from; shared between the models that are compared.
-        functions: Functions of integers by structure, shared likewise: a tensor that one model computes from integers
-            is the same function where the other one computes it from floats in the same way.
         tabulate: Whether a function of integers that is not quantised is evaluated for all of them where it goes into
             an operator that is no function of them, so that two ways to compute the same numbers get one key.
     """
 
-    values: Values
-    roots: dict[Key, Root]
-    functions: dict[Key, Function]
     tabulate: bool = False
-    numbers: dict[ir.Value, Number] = field(default_factory=dict[ir.Value, Number])
-    constants: dict[ir.Value, Array | None] = field(default_factory=dict[ir.Value, Array | None])
     _scopes: dict[ir.Node, Key] = field(default_factory=dict[ir.Node, Key], init=False)
     _alike: Counter[Key] = field(default_factory=Counter[Key], init=False)
     _depth: int = field(default=0, init=False)
+    _node_functions: NodeFunctions = field(init=False)
 
     def __post_init__(self) -> None:
+        self._node_functions = NodeFunctions(self)
         graph = self.values.model.graph
         for position, value in enumerate(graph.inputs):
             key = digest("input", position, str(value.dtype), (shape_of(value) or ("unknown",))[1:])
@@ -144,73 +84,30 @@ class Numbering:
         if value.dtype != ir.DataType.FLOAT or grid is None or rank is None or not grid.is_centred:
             return Number(key, key, key)
         scale = grid.scale.reshape(-1)
-        root = self._root(digest("levels", key), grid.lo.reshape(-1), grid.hi.reshape(-1))
-        if scale.size > 1 or root.lo.size > 1 or grid.hi.max() - grid.lo.min() >= _MOST_LEVELS:
+        root = self.root(digest("levels", key), grid.lo.reshape(-1), grid.hi.reshape(-1))
+        if scale.size > 1 or root.lo.size > 1 or grid.hi.max() - grid.lo.min() >= MOST_LEVELS:
             return Number(key, key, key)
-        levels = _with_runs(
+        levels = with_runs(
             function_on(root, lambda q: (q * scale).astype(np.float32), rank=len(rank), rising=np.ones(1))
         )
         return Number(levels.content() or key, key, key, levels)
 
-    @property
-    def opsets(self) -> dict[str, int]:
-        """Version by domain."""
-        return self.values.model.opset_imports
-
-    def of(self, value: ir.Value | None) -> Number:
-        """The number of a tensor."""
-        if value is None:
-            return Number(b"absent", b"absent", b"absent")
-        if value not in self.numbers:
-            array = self._constant(value)
-            key = bits = digest("unknown", id(self), id(value))
-            if array is not None:
-                key, bits = digest("constant", _without_zero_signs(array)), digest("bits", array)
-            self.numbers[value] = Number(key, key, bits)
-        return self.numbers[value]
-
-    def kernel(self, value: ir.Value) -> Kernel | None:
-        """The integers of a quantised tensor, all of one zero point; None if it has none."""
-        function, grid = self.of(value).function, self.values[value].grid
-        if function is None or function.runs is None or grid is None:
-            return None
-        runs, scale = function.runs, grid.scale.reshape(-1)
-        if scale.size not in (1, function.channels):
-            return None
-        integers = np.rint(runs.values.astype(np.float64) / scale)
-        if not np.isfinite(integers).all() or np.abs(integers).max(initial=0) > 1 << _WIDEST:
-            return None
-        whole = integers[np.isfinite(runs.starts)]
-        factor = int(np.gcd.reduce(np.abs(whole).astype(np.int64))) or 1
-        scale, integers = scale * factor, integers / factor + 0.0
-        if ((integers * scale).astype(runs.values.dtype) != runs.values).any():
-            return None
-        starts, channels = runs.starts, function.channels
-        if (integers == integers[:, :1]).all() and (starts == starts[:, :1]).all():
-            starts, integers, channels = starts[:, :1], integers[:, :1], 1
-        steps = replace(function.steps, channels=channels)
-        key = digest("kernel", replace(function, steps=steps, runs=Runs(starts, integers, 0)).content())
-        lo, hi = float(whole.min()) / factor, float(whole.max()) / factor
-        apart = int(np.gcd.reduce(np.abs(whole / factor - lo).astype(np.int64)))
-        return Kernel(key, lo, hi, scale, factor, max(apart, 1))
-
-    def _constant(self, value: ir.Value | None) -> Array | None:
-        if value is None:
-            return None
-        if value not in self.constants:
-            self.constants[value] = known_value(value, self.opsets)
-        return self.constants[value]
-
     def _node(self, node: ir.Node) -> None:
         if node.op_type == "Constant" and node.domain == "":
             return
-        constants = [self._constant(v) for v in node.inputs]
+        constants = [self.constant(v) for v in node.inputs]
         if node.inputs and all(c is not None for c, v in zip(constants, node.inputs, strict=True) if v is not None):
             return  # `of` evaluates it
         if is_identity(node):
             self.numbers[node.outputs[0]] = self.of(node.inputs[0])
             return
-        function = self._function_of(node)
+        is_split = node.op_type == "Split" and node.domain == ""
+        if not (is_split and self._split(node)):
+            self._operator(node)
+
+    def _operator(self, node: ir.Node) -> None:
+        """Numbers the outputs of a node that computes something of what is not constant."""
+        function, enclosure = self._node_functions.followed(node)
         structure = self._structure(node, _Kind.STRUCTURE)
         if function is not None:
             self.functions.setdefault(structure, function)
@@ -220,11 +117,23 @@ class Numbering:
             self._tabulate(node.inputs)
         key, bits = (self._structure(node, kind) for kind in (_Kind.NUMBERS, _Kind.BITS))
         for index, output in enumerate(node.outputs):
-            keys = _output(key, index), _output(structure, index), _output(bits, index)
-            self.numbers[output] = Number(*keys, node=node)
-        if function is not None:
-            own = self.numbers[node.outputs[0]]
+            keys = output_key(key, index), output_key(structure, index), output_key(bits, index)
+            self.numbers[output] = Number(*keys, node=node, enclosure=enclosure)
+        own, unchanged = self.numbers[node.outputs[0]], self._unchanged(node)
+        if unchanged is not None:
+            same = self.of(unchanged)
+            numbered = replace(own, key=same.key, function=same.function, enclosure=same.enclosure)
+            self.numbers[node.outputs[0]] = numbered
+        elif function is not None:
             self.numbers[node.outputs[0]] = replace(own, function=function, key=function.content() or own.key)
+
+    def _unchanged(self, node: ir.Node) -> ir.Value | None:
+        """The input whose numbers a node with a neutral operand gives; None for other nodes."""
+        if len(node.inputs) != 2 or node.outputs[0].dtype != ir.DataType.FLOAT:
+            return None
+        operands = [self.constant(v) for v in node.inputs]
+        places = [i for i, o in enumerate(operands) if o is not None and is_neutral(node, 1 - i, o)]
+        return node.inputs[1 - places[0]] if places else None
 
     def _tabulate(self, inputs: Sequence[ir.Value | None]) -> None:
         """Keys by all their values for functions of integers that are not known as runs."""
@@ -233,7 +142,7 @@ class Numbering:
             if value is None or function is None or function.runs is not None or without_domain(function.steps):
                 continue
             if too_large(function.steps) is None:
-                values = _without_zero_signs(function.steps(function.steps.every()))
+                values = without_zero_signs(function.steps(function.steps.every()))
                 axis = function.axis if function.channels > 1 else 0
                 self.numbers[value] = replace(self.of(value), key=digest("table", function.root.key, axis, values))
 
@@ -249,16 +158,25 @@ class Numbering:
         keys = [self._key_of_input(node, place, kind) for place in range(len(node.inputs))]
         elementwise = node.op_type in PAIRWISE and node.domain == ""
         if elementwise:
-            arrays = [self._constant(v) for v in node.inputs]
+            arrays = [self.constant(v) for v in node.inputs]
             plain = stripped if keeps_shape(node) else np.asarray
             keys = [k if a is None else digest("broadcast", plain(a)) for k, a in zip(keys, arrays, strict=True)]
         if elementwise and node.op_type in _COMMUTATIVE:
             keys.sort()
-        if node.op_type in RESHAPES and node.domain == "":
-            rest = shape_of_sample(node)
-            if rest is not None:
-                return digest("reshape", rest, keys[0])
+        bias = self.constant(node.inputs[2]) if node.op_type == "Gemm" and len(keys) > 2 and not node.domain else None
+        if bias is not None:
+            keys[2] = digest("broadcast", stripped(bias))
+        laid = laid_anew(node, self._is_quantized)
+        if laid is not None:
+            return digest(*laid[1], self._key(laid[0], kind))
+        ranges = self._node_functions.slice_ranges(node)
+        if ranges is not None:
+            return digest("slice", ranges, keys[0])
         return digest(node.domain, node.op_type, attributes, *keys)
+
+    def _is_quantized(self, value: ir.Value) -> bool:
+        function = self.of(value).function
+        return function is not None and function.runs is not None
 
     def _body(self, node: ir.Node, name: str, graph: ir.Graph, kind: _Kind) -> Key:
         """The outputs of a graph inside a node, as functions of its inputs and of the tensors around it.
@@ -293,7 +211,7 @@ class Numbering:
                 return number.bits
 
     def _key_of_input(self, node: ir.Node, place: int, kind: _Kind) -> Key:
-        number, sign = self.of(node.inputs[place]), self._zero_sign(node, place)
+        number, sign = self.of(node.inputs[place]), self.zero_sign_of(node, place)
         match kind:
             case _Kind.NUMBERS:
                 return number.bits if sign is ZeroSign.TOLD else number.key
@@ -302,408 +220,16 @@ class Numbering:
             case _Kind.BITS:
                 return number.key if sign is ZeroSign.ENDED else number.bits
 
-    def _zero_sign(self, node: ir.Node, place: int) -> ZeroSign:
-        """What the node makes of the sign of zeros of an input, which may have none."""
-        value = node.inputs[place]
-        known = None if value is None else self.values.tensors.get(value)
-        if known is not None and ((known.lo > 0).all() or (known.hi < 0).all()):
-            return ZeroSign.ENDED
-        return zero_sign(node, place, self.opsets)
-
-    def _function_of(self, node: ir.Node) -> Function | None:
-        output, first = node.outputs[0], node.inputs[0] if node.inputs else None
-        if output.dtype != ir.DataType.FLOAT or first is None or first.dtype != ir.DataType.FLOAT:
-            return None
-        try:
-            return self._function(node)
-        except EVALUATION_ERRORS:
-            return None  # parameters that do not fit the channels
-
-    def _function(self, node: ir.Node) -> Function | None:
-        varying = [i for i, v in enumerate(node.inputs) if v is not None and self._constant(v) is None]
-        if any(self._zero_sign(node, i) is ZeroSign.TOLD for i in varying):
-            return None  # integers do not say which zero it is
-        if node.domain == "" and node.op_type in PRODUCTS:
-            return self._product(node)
-        if node.domain == "" and node.op_type in MOVES:
-            return self._first_rows(node) if varying[:1] != [0] else self._moved(node) or self._moved_sums(node)
-        if node.domain == "" and node.op_type in _MEANS:
-            return self._mean(node)
-        if len(varying) == 2 == len(node.inputs) and node.domain == "" and node.op_type in PAIRWISE:
-            return self._pair(node)
-        if len(varying) != 1 or len(node.outputs) != 1:
-            return None
-        quantizes = is_call(node, *NUMBERED_BY_RUNS)
-        if is_call(node, MULTI_THRESHOLD) and varying != [0]:
-            return None
-        function = self.of(node.inputs[varying[0]]).function or self._floats(node.inputs[varying[0]])
-        made = None if function is None else self._elementwise(node, varying[0], function, quantizes=quantizes)
-        if function is not None and function.root.ordinals and quantizes:
-            return self._by_level(made) or self._first(node)
-        return made
-
-    def _floats(self, value: ir.Value | None) -> Function | None:
-        """A tensor that is no function of integers, as the function of the ordinals of its own elements."""
-        rank = None if value is None or value.dtype != ir.DataType.FLOAT else shape_of(value)
-        if rank is None:
-            return None
-        steps = rising_in_floats(np.asarray, 1)
-        root = self._known(Root(digest("floats", self.of(value).key), steps.lo, steps.hi, ordinals=True))
-        return Function(root, steps, len(rank), 1)
-
-    def _by_level(self, function: Function | None) -> Function | None:
-        """A quantised function of floats as one of the number of the level, which rises with the float or falls."""
-        runs = None if function is None else function.runs
-        if function is None or runs is None:
-            return None
-        count = np.isfinite(runs.starts).sum(axis=0).astype(np.float64)
-        axis = function.axis if function.channels > 1 else NO_AXIS
-        root = self._root(digest("levels", function.root.key, axis, runs.starts), np.zeros(len(count)), count - 1)
-        values = runs.values
-
-        def level(q: Float64s) -> Array:
-            return np.take_along_axis(values, np.broadcast_to(q, (len(q), len(count))).astype(np.int64), axis=0)
-
-        direction = function.steps.direction
-        made = function_on(
-            root, level, rank=function.rank, axis=function.axis, channels=function.channels, rising=direction
-        )
-        return _with_runs(made)
-
-    def _first(self, node: ir.Node) -> Function | None:
-        """Levels of a tensor that is no function of integers."""
-        if is_call(node, QUANT):
-            return self._first_levels(node)
-        return self._first_signs(node) if is_call(node, BIPOLAR_QUANT) else None
-
-    def _first_rows(self, node: ir.Node) -> Function | None:
-        """Elements of a constant table of levels, chosen by indices."""
-        if node.op_type != "Gather":
-            return None
-        table, grid = self._constant(node.inputs[0]), self.values[node.outputs[0]].grid
-        rank = shape_of(node.outputs[0])
-        if table is None or not table.size or grid is None or rank is None:
-            return None
-        if grid.scale.size > 1 or not grid.is_centred:
-            return None
-        scale = grid.scale.reshape(-1)
-        integers = np.rint(table.astype(np.float64) / scale) + 0.0
-        if ((integers * scale).astype(table.dtype) != table).any() or np.ptp(integers) >= _MOST_LEVELS:
-            return None
-        key = digest("rows", attributes_of(node, self.opsets), integers, self.of(node.inputs[1]).key)
-        root = self._root(key, np.array([integers.min()]), np.array([integers.max()]))
-        return _with_runs(
-            function_on(root, lambda q: (q * scale).astype(np.float32), rank=len(rank), rising=np.ones(1))
-        )
-
-    def _first_signs(self, node: ir.Node) -> Function | None:
-        x, scale = node.inputs[0], self._constant(node.inputs[1])
-        rank = None if x is None else shape_of(x)
-        if scale is None or rank is None or scale.size != 1 or not float(scale.reshape(())) > 0:
-            return None
-        s = np.float32(scale.reshape(()))
-        root = self._root(digest("signs", self.of(x).key), np.zeros(1), np.ones(1), 2, -np.ones(1))
-
-        def reals(q: Float64s) -> Array:
-            return root.integers(q).astype(np.float32) * s
-
-        return _with_runs(function_on(root, reals, rank=len(rank), rising=np.ones(1)))
-
-    def _first_levels(self, node: ir.Node) -> Function | None:
-        x, operator = node.inputs[0], operator_of(node, self.opsets)
-        rank = None if x is None else shape_of(x)
-        if operator is None or rank is None:
-            return None
-        call = call_of(node, operator)
-        parameters = [self._constant(v) for v in node.inputs[1:4]]
-        if any(p is None or not p.size for p in parameters):
-            return None
-        scale, zero, bits = (_uniform(np.asarray(p)) for p in parameters)
-        if zero.size > 1 or bits.size > 1 or not (scale > 0).all():
-            return None
-        channels = channels_behind(node, 0, [None, scale], function_on(_NOTHING, np.asarray, rank=len(rank)))
-        z, width = float(zero.reshape(())) + 0.0, float(bits.reshape(()))  # -0 is 0
-        if channels is None or z != np.floor(z) or abs(z) >= 1 << _WIDEST or not 1 <= width < _WIDEST or width % 1:
-            return None
-        signed, narrow = bool(call.attributes["signed"]), bool(call.attributes["narrow"])
-        bipolar = signed and width == 1
-        low, high = (float(b) for b in integer_bounds(np.asarray(width), signed=signed, narrow=narrow))
-        low, high = (-1.0, 1.0) if bipolar else (low, high)
-        s = scale.astype(np.float32)
-        producer = None if x is None else x.producer()
-        if z <= low and producer is not None and (producer.domain, producer.op_type) == ("", "Relu"):
-            x = producer.inputs[0]  # what is below zero gets the lowest level anyway
-        own = self.of(x).key
-        quotient = own if (s == 1).all() else _output(digest("", "Div", {}, own, digest("broadcast", stripped(s))), 0)
-        rounding = Rounding.parse(str(call.attributes["rounding_mode"]))
-        key = digest("levels", quotient, z, low, high, bipolar, "" if bipolar else rounding.name)
-        if bipolar:
-            root = self._root(key, np.zeros(1), np.ones(1), 2, np.array([low - z]))
-        else:
-            root = self._root(key, np.array([low - z]), np.array([high - z]))
-        by_channel = s.reshape(-1)
-        function = function_on(
-            root,
-            lambda q: root.integers(q).astype(np.float32) * by_channel,
-            rank=len(rank),
-            axis=channels[0],
-            channels=channels[1],
-            rising=np.ones(1),
-        )
-        return _with_runs(function) if high - low < _MOST_LEVELS else function
-
-    def _root(self, key: Key, lo: Float64s, hi: Float64s, step: int = 1, offset: Float64s | None = None) -> Root:
-        return self._known(Root(key, lo, hi, step, np.zeros(1) if offset is None else offset))
-
-    def _known(self, root: Root) -> Root:
-        """The root of this key that another tensor has already, in either model; else this one."""
-        return self.roots.setdefault(root.key, root)
-
-    def _elementwise(self, node: ir.Node, position: int, function: Function, *, quantizes: bool) -> Function | None:
-        thresholds = is_call(node, MULTI_THRESHOLD)
-        if not keeps_shape(node) or not (thresholds or is_elementwise(node, position, self.opsets)):
-            return None
-        constants = [self._constant(v) for v in node.inputs]
-        placed = channels_behind(node, position, constants, function)
-        if placed is None:
-            return None
-        axis, channels = placed
-        before, kernel = replace(function, axis=axis), compiled(node, self.opsets)
-        if kernel is None or function.length >= _LONGEST:
-            return None
-
-        def apply(array: Array) -> Array:
-            if thresholds and array.shape[1] < channels:  # they do not broadcast
-                array = np.repeat(array, channels, axis=1)
-            (result,) = kernel([before.laid(array) if i == position else c for i, c in enumerate(constants)])
-            made = result.reshape(len(array), -1)
-            return np.where(np.isnan(array), made.dtype.type(np.nan), made)  # BipolarQuant makes a number of NaN
-
-        step = _slope(node) if thresholds else direction(node, position, self.opsets)
-        before_it, runs = function.steps.direction, function.runs
-        rising = None if step is None or before_it is None else np.broadcast_to(before_it * step.reshape(-1), channels)
-        inner = function.steps.evaluate
-        made = function_on(
-            function.root,
-            lambda q: apply(inner(q)),
-            rank=function.rank,
-            axis=axis,
-            channels=channels,
-            rising=rising,
-        )
-        made = replace(made, length=function.length + 1)
-        if runs is not None:
-            values = apply(runs.values)
-            return replace(made, runs=compressed(np.broadcast_to(runs.starts, values.shape), values, runs.tried))
-        return _with_runs(made) if quantizes else made
-
-    def _product(self, node: ir.Node) -> Function | None:
-        product = read_product(node, self.opsets, self.values)
-        x, rank = node.inputs[0], shape_of(node.outputs[0])
-        kernel = None if x is None else self.kernel(x)
-        if isinstance(product, Refusal) or kernel is None or rank is None:
-            return None
-        is_conv = node.op_type == "Conv"
-        by_channel = product.weights if is_conv else product.weights.T
-        flat = by_channel.reshape(product.channels, -1).astype(np.int64)
-        common = np.maximum(np.gcd.reduce(flat, axis=1), 1)
-        first = np.take_along_axis(flat, (flat != 0).argmax(axis=1)[:, None], axis=1)[:, 0]
-        common = np.where(first < 0, -common, common)
-        geometry = geometry_of(node, product) if is_conv else ("matmul",)
-        key = digest("sums", geometry, kernel.key, (flat // common[:, None]).reshape(by_channel.shape))
-        # read_product counts in units of the analysis's grid, the kernel in units without a common factor
-        factor = common * kernel.factor
-        ends = product.lo / factor, product.hi / factor
-        step, offset = 1, np.zeros(1)
-        if is_conv and (flat == common[:, None]).all():
-            totals = self._sums_of_windows(product, kernel, factor)
-            if totals is not None:
-                return totals
-        if kernel.step > 1 and not _pads(node):
-            step, offset = kernel.step, kernel.lo * (flat // common[:, None]).sum(axis=1) % kernel.step
-        lo, hi = (np.minimum(*ends) - offset) / step, (np.maximum(*ends) - offset) / step
-        root = self._root(key, np.ceil(lo), np.floor(hi), step, offset)
-        axis = 1 if is_conv else len(rank) - 1
-        rising = np.sign(product.scale * factor)
-
-        def reals(q: Float64s) -> Array:
-            return product.numbers.reals(root.integers(q) * factor)
-
-        return function_on(root, reals, rank=len(rank), axis=axis, channels=product.channels, rising=rising)
-
-    def _moved(self, node: ir.Node) -> Function | None:
-        x, rank, how = node.inputs[0], shape_of(node.outputs[0]), self._movement(node)
-        kernel = None if x is None else self.kernel(x)
-        if kernel is None or kernel.scale.size > 1 or rank is None or how is None:
-            return None
-        lo, hi = np.array([0.0]), np.array([(kernel.hi - kernel.lo) / kernel.step])
-        root = self._root(digest("moved", how, kernel.key), lo, hi, kernel.step, np.array([kernel.lo]))
-        scale = kernel.scale
-
-        def reals(q: Float64s) -> Array:
-            return (root.integers(q) * scale).astype(np.float32)
-
-        function = function_on(root, reals, rank=len(rank), rising=np.ones(1))
-        return _with_runs(function) if kernel.hi - kernel.lo < _MOST_LEVELS else None
-
-    def _moved_sums(self, node: ir.Node) -> Function | None:
-        """Moved elements of a tensor that is no quantised one: the same function of the moved integers."""
-        x, rank, how = node.inputs[0], shape_of(node.outputs[0]), self._movement(node)
-        before = None if x is None else self.of(x).function
-        if before is None or before.runs is not None or rank is None or how is None:
-            return None
-        if node.op_type not in REARRANGEMENTS:
-            return None
-        root = self._known(replace(before.root, key=digest("moved sums", how, before.axis, before.root.key)))
-        return Function(root, before.steps, len(rank), NO_AXIS if before.channels > 1 else 1)
-
-    def _movement(self, node: ir.Node) -> tuple[object, ...] | None:
-        """What decides where a node moves elements; None if its attributes do not say it."""
-        attributes = attributes_of(node, self.opsets)
-        if attributes is None:
-            return None
-        rest = shape_of_sample(node) if node.op_type in RESHAPES else None
-        others = [self.of(v).key for v in node.inputs[1:]]
-        return ("reshape", rest) if rest is not None else (node.op_type, attributes, *others)
-
-    def _mean(self, node: ir.Node) -> Function | None:
-        """The mean over windows of each channel: the sum of its integers, divided by their number.
-
-        Scales are powers of two, so that float32 holds each level and each sum, in whatever order they are added up.
-        """
-        x = node.inputs[0]
-        shape, kernel = (None, None) if x is None else (shape_of(x), self.kernel(x))
-        windows = None if shape is None else self._windows(node, shape)
-        if kernel is None or not shape or windows is None:
-            return None
-        count = int(np.prod(windows.extents))
-        exact = 0 < count * max(abs(kernel.lo), abs(kernel.hi)) <= 1 << _WIDEST
-        if kernel.scale.size > 1 or not is_power_of_two(kernel.scale).all() or not exact:
-            return None
-        root, scale = self._totals(windows, kernel), kernel.scale
-
-        def reals(q: Float64s) -> Array:
-            return (root.integers(q) * scale / count).astype(np.float32)
-
-        made = function_on(root, reals, rank=len(shape), rising=np.ones(1))
-        return _with_runs(made) if root.hi[0] < _MOST_LEVELS else made
-
-    def _totals(self, windows: _Windows, kernel: Kernel) -> Root:
-        """What the integers of each window of a channel add up to."""
-        count = int(np.prod(windows.extents))
-        return self._root(
-            digest("total", windows, kernel.key),
-            np.zeros(1),
-            np.array([count * (kernel.hi - kernel.lo) / kernel.step]),
-            kernel.step,
-            np.array([count * kernel.lo]),
-        )
-
-    def _windows(self, node: ir.Node, shape: Sequence[int | None]) -> _Windows | None:
-        """The windows over which a node takes means; None if they are no such windows, or reach over the edge."""
-        space = tuple(n for n in shape[2:] if n is not None)
-        if len(space) != len(shape) - 2:
-            return None
-        if node.op_type == "AveragePool":
-            return _windows_of(node, node.attributes.get_ints("kernel_shape", ()), space)
-        return _Windows(space) if self._is_over_space(node, len(shape)) else None
-
-    def _is_over_space(self, node: ir.Node, rank: int) -> bool:
-        """Whether a mean is taken over all axes behind the channels, which stay as axes of length 1."""
-        if node.op_type == "GlobalAveragePool":
-            return True
-        given = node.attributes.get_ints("axes") if "axes" in node.attributes else None
-        if given is None and len(node.inputs) > 1:
-            axes = self._constant(node.inputs[1])
-            given = None if axes is None else axes.tolist()
-        space = set(range(2, rank))
-        return given is not None and {a % rank for a in given} == space and node.attributes.get_int("keepdims", 1) == 1
-
-    def _sums_of_windows(self, product: IntegerProduct, kernel: Kernel, factor: Float64s) -> Function | None:
-        """A convolution that adds up the elements of each window of a channel, as a mean does before it divides."""
-        node, weights = product.product, product.weights
-        x = node.inputs[0]
-        shape = None if x is None else shape_of(x)
-        if shape is None or shape[1] != product.channels or weights.shape[1] != 1 or kernel.scale.size > 1:
-            return None
-        if (factor != factor[0]).any() or (product.scale != product.scale[0]).any() or product.bias is not None:
-            return None
-        windows = _windows_of(node, weights.shape[2:], shape[2:])
-        if windows is None:
-            return None
-        root = self._totals(windows, kernel)
-
-        def reals(q: Float64s) -> Array:
-            return product.numbers.reals(root.integers(q) * factor)[:, :1]
-
-        made = function_on(root, reals, rank=len(shape), rising=np.sign(product.scale[:1] * factor[:1]))
-        return _with_runs(made) if root.hi[0] < _MOST_LEVELS else made
-
-    def _pair(self, node: ir.Node) -> Function | None:
-        """An element-wise function of two quantised tensors: of the number of a pair of integers."""
-        first, second = (None if v is None else self.kernel(v) for v in node.inputs)
-        rank = shape_of(node.outputs[0])
-        if first is None or second is None or rank is None or first.scale.size + second.scale.size > 2:
-            return None
-        lower, upper = (first, second) if first.key <= second.key else (second, first)
-        count = (upper.hi - upper.lo) // upper.step + 1
-        pairs = ((lower.hi - lower.lo) // lower.step + 1) * count
-        if pairs > _MOST_PAIRS:
-            return None
-
-        def evaluate(q: Float64s) -> Array:
-            of_pair = {lower: lower.lo + lower.step * (q // count), upper: upper.lo + upper.step * (q % count)}
-            arrays = [(of_pair[k] * k.scale).astype(np.float32) for k in (first, second)]
-            results = evaluate_node(node, arrays, self.opsets)
-            if results is None:
-                raise ValueError(f"{node.op_type} has no reference")
-            return results[0]
-
-        root = self._root(digest("pair", lower.key, upper.key), np.zeros(1), np.array([pairs - 1]))
-        return function_on(root, evaluate, rank=len(rank))
-
-
-def _without_zero_signs(array: Array) -> Array:
-    """The same numbers, with +0 in place of -0."""
-    with np.errstate(invalid="ignore"):  # of a NaN that signals
-        return array + np.zeros((), array.dtype) if array.dtype.kind == "f" else array
-
-
-def _slope(node: ir.Node) -> Float64s | None:
-    """The direction of MultiThreshold, whose count of thresholds never falls."""
-    scale = node.attributes.get_float("out_scale", 1.0)
-    return np.sign(np.asarray(scale)) if np.isfinite(scale) and scale != 0 else None
-
-
-def _windows_of(node: ir.Node, extents: Sequence[int], space: Sequence[int | None]) -> _Windows | None:
-    """The windows of a convolution or a pool that lie inside the space; None where some reach over the edge."""
-    if _pads(node) or node.attributes.get_int("ceil_mode", 0):
-        return None
-    ones = (1,) * len(extents)
-    steps = tuple(node.attributes.get_ints("strides", ones))
-    dilations = tuple(node.attributes.get_ints("dilations", ones))
-    if tuple(extents) == tuple(space) and dilations == ones:
-        return _Windows(tuple(extents))  # one window, however far the next one would be
-    return _Windows(tuple(extents), steps, dilations)
-
-
-def _pads(node: ir.Node) -> bool:
-    """Whether some sums of a product have fewer terms than others, since a window reaches over the edge."""
-    attributes = {name: a.value for name, a in node.attributes.items()}
-    return any(attributes.get("pads", ())) or attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-
-
-def _output(key: Key, index: int) -> Key:
-    """The key of one output of a node."""
-    return digest(key, index)
-
-
-def _uniform(array: Array) -> Array:
-    """One number in place of many equal ones."""
-    first = array.reshape(-1)[0]
-    return np.asarray(first) if (array == first).all() else array
-
-
-def _with_runs(function: Function) -> Function:
-    runs = runs_of(function.steps)
-    return replace(function, runs=None if isinstance(runs, Refusal) else runs)
+    def _split(self, node: ir.Node) -> bool:
+        """Numbers the parts of a tensor, each as the slice that it is; False where it is not known which they are."""
+        x, parts = node.inputs[0], parts_of(node)
+        if x is None or parts is None:
+            return False
+        for output, ranges in zip(node.outputs, parts, strict=True):
+            how = ("slice", ranges)
+            made = self._node_functions.moved(x, output, how)
+            function = self._node_functions.moved_sums(x, output, how) if made is None else made
+            key, structure, bits = (output_key(digest(*how, self._key(x, kind)), 0) for kind in _Kind)
+            content = None if function is None else function.content()
+            self.numbers[output] = Number(content or key, structure, bits, function, node)
+        return True
