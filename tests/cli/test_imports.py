@@ -6,7 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
-from tests.models import DIGITS
+import onnx
+import pytest
+from onnx import helper
+
+from tests.models import DIGITS, model
 
 PROGRAM = """
 import sys
@@ -37,5 +41,15 @@ def test_help_loads_no_library_that_takes_time():
 
 
 def test_info_loads_no_runtime_and_traces_no_body_of_an_operator():
-    model = DIGITS / "model.onnx"
-    assert _loaded(["info", str(model)], {"onnxruntime", "onnxscript", "onnx.reference", "rich", "pooch"})[1] == []
+    heavy = {"onnxruntime", "onnxscript", "onnx.reference", "rich", "pooch", "ssl"}
+    assert _loaded(["info", str(DIGITS / "model.onnx")], heavy)[1] == []
+
+
+@pytest.mark.parametrize("domain", ["", "com.microsoft", "qonnx.custom_op.channels_last"])
+def test_what_a_script_imports_after_anybit_has_read_a_model_still_loads(domain, tmp_path):
+    proto = model([helper.make_node("Neg", ["x"], ["y"])], {}, inputs={"x": ["N", 2]}, outputs=["y"])
+    if domain:
+        proto.opset_import.append(helper.make_opsetid(domain, 1))
+    onnx.save(proto, tmp_path / "model.onnx")
+    program = f"import anybit; anybit.cost({str(tmp_path / 'model.onnx')!r}); import onnx.reference.ops, onnxscript"
+    subprocess.run([sys.executable, "-c", program], check=True)
