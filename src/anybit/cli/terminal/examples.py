@@ -42,8 +42,10 @@ _EXAMPLES = {
     "zoo verify": ("zoo verify", "zoo verify digits_mlp_2w2a"),
     "zoo evaluate": ("zoo evaluate digits_mlp_2w2a", "zoo evaluate digits_mlp_2w2a --data test.npz --labels labels"),
     "zoo add": (
-        "zoo add model.onnx -o catalogue --data test.npz --labels y --task classification --data-set MNIST "
-        "--source 'our group' --licence Apache-2.0",
+        (
+            "zoo add model.onnx -o catalogue --data test.npz --labels y --task classification --data-set MNIST "
+            "--source 'our group' --licence Apache-2.0"
+        ),
     ),
     "zoo site": ("zoo site -o gallery",),
 }
