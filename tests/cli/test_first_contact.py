@@ -82,7 +82,10 @@ def test_free_shapes_are_named_with_the_option_that_helps(free):
     left = run("cost", free)
     assert left.exit_code == 1
     assert "--input-shape" in left.stdout
-    assert "--input-shape" in run("info", free).stdout
+    assert "MACs = 108*(H - 2)*(W - 2)" in left.stdout
+    told = run("info", free).stdout
+    assert "--input-shape" in told
+    assert "108*(H - 2)*(W - 2)" in told
     given = json.loads(run("cost", free, "--input-shape", "x=1,3,5,6", "--json").stdout)
     assert given["dense"]["macs"] == 3 * 4 * 4 * 27
     for command in ("ranges", "types"):
