@@ -48,7 +48,7 @@ class Body:
         return self.traced.to_function_proto()
 
 
-def traced_when_needed(*helpers: Body) -> Callable[[Callable[..., Any]], Body]:
+def traced_when_needed(*helpers: Body) -> Callable[[Callable[..., Any]], Any]:
     """Makes a function that defines a body one.
 
     Args:
@@ -56,6 +56,6 @@ def traced_when_needed(*helpers: Body) -> Callable[[Callable[..., Any]], Body]:
 
     Returns:
         A decorator of a function of onnxscript's decorator `script`, of `op`, the operators that the body is written
-        in, and of the helpers, which returns the decorated body.
+        in, and of the helpers, which returns the decorated body. It makes a `Body`, typed as what it stands for.
     """
     return lambda define: Body(define, helpers)

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from anybit.errors import Finding
 from anybit.graph.attributes import AttributeValue
 from anybit.number_formats import NumberFormat
-from anybit.ops.body import Body
 from anybit.ops.traits import NO_TRAITS, Traits
 
 if TYPE_CHECKING:
@@ -182,7 +181,7 @@ class Operator:
     aliases: tuple[str, ...] = ()
     attributes: tuple[Attribute, ...] = ()
     outputs: tuple[str, ...] = ("Y",)
-    body: onnxscript.OnnxFunction[..., Any] | Body | None = None
+    body: onnxscript.OnnxFunction[..., Any] | None = None
     traits: Traits = NO_TRAITS
     bounds: Callable[..., Bounds] | None = None
     layout: Layout | None = None
