@@ -10,6 +10,7 @@ import typer
 import typer.main
 
 from anybit.cli.app import app
+from anybit.cli.terminal.examples import lines_of
 from docs.generate.markdown import cell, table
 
 
@@ -50,7 +51,8 @@ def _usage(title: str, command: Any) -> str:
         parts.append(table(("argument", ""), [(f"`{a.name.upper()}`", cell(a.help or "")) for a in arguments]))
     context = typer.Context(command)
     rows = [(_spelt(o, context), _default(o), cell(o.help or "")) for o in options]
-    return "\n\n".join([*parts, table(("option", "default", ""), rows)])
+    examples = "\n".join(lines_of(title.removeprefix("anybit ")))
+    return "\n\n".join([*parts, table(("option", "default", ""), rows), f"```text\n{examples}\n```"])
 
 
 def _metavar(argument: Any) -> str:

@@ -97,6 +97,7 @@ class Costed(TypedDict):
     layers: NotRequired[list[dict[str, Any]]]
     operators: NotRequired[list[dict[str, Any]]]
     others: list[OtherNodes]
+    macs_expression: NotRequired[str]
     findings: list[Finding]
 
 

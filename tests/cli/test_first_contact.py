@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import anybit
@@ -21,9 +23,25 @@ def run(*arguments):
     return runner.invoke(app, list(map(str, arguments)))
 
 
-def test_every_command_has_an_example():
-    for command in app.registered_commands:
-        assert "anybit " in (command.epilog or "")
+def _commands(group, name=()):
+    for word, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*name, word))
+        else:
+            yield (*name, word), command
+
+
+@pytest.mark.parametrize(("name", "command"), list(_commands(get_command(app))), ids=str)
+def test_every_command_has_examples_of_options_that_it_has(name, command):
+    examples = [shlex.split(line) for line in (command.epilog or "").splitlines() if "anybit" in line]
+    assert examples
+    options = {option for parameter in command.params for option in parameter.opts}
+    required = [p for p in command.params if p.required]
+    for program, *words in examples:
+        given = {word for word in words if word.startswith("-")}
+        assert (program, *words[: len(name)]) == ("anybit", *name)
+        assert given <= options
+        assert all(given & set(p.opts) or p.param_type_name == "argument" for p in required)
 
 
 def test_info_fits_a_screen_and_says_widths_macs_and_accuracy():
@@ -64,7 +82,10 @@ def test_free_shapes_are_named_with_the_option_that_helps(free):
     left = run("cost", free)
     assert left.exit_code == 1
     assert "--input-shape" in left.stdout
-    assert "--input-shape" in run("info", free).stdout
+    assert "MACs = 108*(H - 2)*(W - 2)" in left.stdout
+    told = run("info", free).stdout
+    assert "--input-shape" in told
+    assert "108*(H - 2)*(W - 2)" in told
     given = json.loads(run("cost", free, "--input-shape", "x=1,3,5,6", "--json").stdout)
     assert given["dense"]["macs"] == 3 * 4 * 4 * 27
     for command in ("ranges", "types"):

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
+
+import onnx
+import pytest
+from onnx import helper
+
+from tests.models import DIGITS, model
 
 PROGRAM = """
 import sys
@@ -18,10 +25,31 @@ print("loaded:", len(sys.modules), *sorted(set(sys.modules) & {heavy!r}))
 HEAVY = {"numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "rich", "sympy"}
 
 
+def _loaded(arguments: list[str], heavy: Iterable[str]) -> tuple[int, list[str]]:
+    """How many modules a command loads, and which of the heavy ones."""
+    program = PROGRAM.format(arguments=arguments, heavy=set(heavy))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    _, modules, *found = done.stdout.splitlines()[-1].split()
+    return int(modules), found
+
+
 def test_help_loads_no_library_that_takes_time():
     for arguments in (["--help"], ["quantize", "--help"]):
-        program = PROGRAM.format(arguments=arguments, heavy=HEAVY)
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        _, modules, *heavy = done.stdout.splitlines()[-1].split()
+        modules, heavy = _loaded(arguments, HEAVY)
         assert not heavy
-        assert int(modules) < 400
+        assert modules < 400
+
+
+def test_info_loads_no_runtime_and_traces_no_body_of_an_operator():
+    heavy = {"onnxruntime", "onnxscript", "onnx.reference", "rich", "pooch", "ssl"}
+    assert _loaded(["info", str(DIGITS / "model.onnx")], heavy)[1] == []
+
+
+@pytest.mark.parametrize("domain", ["", "com.microsoft", "qonnx.custom_op.channels_last"])
+def test_what_a_script_imports_after_anybit_has_read_a_model_still_loads(domain, tmp_path):
+    proto = model([helper.make_node("Neg", ["x"], ["y"])], {}, inputs={"x": ["N", 2]}, outputs=["y"])
+    if domain:
+        proto.opset_import.append(helper.make_opsetid(domain, 1))
+    onnx.save(proto, tmp_path / "model.onnx")
+    program = f"import anybit; anybit.cost({str(tmp_path / 'model.onnx')!r}); import onnx.reference.ops, onnxscript"
+    subprocess.run([sys.executable, "-c", program], check=True)

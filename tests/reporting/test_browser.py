@@ -355,6 +355,16 @@ def test_a_broken_file_opens_with_its_findings_first(chromium, folder):
     assert chromium.console() == []
 
 
+def test_free_dimensions_make_no_broken_file(chromium, folder):
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3])]
+    proto = model(nodes, {"w": np.ones((4, 3, 3, 3), np.float32)}, inputs={"x": [1, 3, "H", "W"]}, outputs=["y"])
+    (folder / "free.html").write_text(report(proto), "utf-8")
+    chromium.open(folder / "free.html")
+    assert chromium.find("[role=tab][aria-selected=true]").text.startswith("Graph")
+    assert "108*(H - 2)*(W - 2)" in chromium.detail
+    assert chromium.console() == []
+
+
 def test_sensitivity_is_a_colour_a_column_and_a_table_and_a_front_is_a_plot(chromium, folder):
     rows = [("a0", False, 8, 1e-4), ("wq1", True, 4, 0.05), ("wq1", True, 2, 0.5)]
     losses = Sensitivity(16, tuple(TensorSensitivity(n, w, b, Divergence(0.1, e, 0.25)) for n, w, b, e in rows))
@@ -396,6 +406,10 @@ def test_two_models_side_by_side(chromium, folder):
     chromium.find('#graph-before .node[data-index="2"]').click()
     assert [chromium.find(p).get_attribute("data-index") for p in panes] == ["2", "2"]
     assert "As in the earlier model." in chromium.detail
+    chromium.find("#tab-changes").click()
+    with chromium.screen(390, 844, "light"):
+        table, view = (chromium.find(s).rect for s in (".changes", "#view-changes"))
+        assert table["width"] <= view["width"] <= 390
     assert chromium.console() == []
 
 

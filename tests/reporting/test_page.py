@@ -11,6 +11,7 @@ from importlib.resources import files
 
 import pytest
 
+import anybit
 from anybit.reporting.describe import describe
 from anybit.reporting.page import render, report
 from tests.models import DIGITS
@@ -112,3 +113,14 @@ def test_a_page_names_the_file_and_no_folder():
 
 def test_a_described_model_can_be_drawn_later():
     assert render(describe(chain(2))) == report(chain(2))
+
+
+def test_two_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    for folder in ("before", "after"):
+        (tmp_path / folder).mkdir()
+        anybit.save(chain(2), tmp_path / folder / "model.onnx")
+    after, before = (tmp_path / folder / "model.onnx" for folder in ("after", "before"))
+    page = report(after, before=before, targets=False)
+    assert "after/model.onnx" in page
+    assert "before/model.onnx" in page
+    assert "after/model.onnx" not in report(after, targets=False)

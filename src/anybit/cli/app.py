@@ -123,6 +123,7 @@ def main() -> None:
     warnings.showwarning = _show_warning
     sys.excepthook = _show_traceback
     logging.lastResort = _Log(logging.WARNING)
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of broken models, of which `check` says more
     try:
         with standard_streams():
             app(arguments)

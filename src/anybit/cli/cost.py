@@ -60,7 +60,11 @@ def _selected(result: Cost, by: By, *, sparsity: bool) -> dict[str, Any]:
     if by is not By.TOTAL:
         name, parts = _parts(result, by)
         selected[name] = [{"name": p.name, "operator": p.operator} | _figures(p, sparsity=sparsity) for p in parts]
-    return selected | {"others": result.others, "findings": result.findings}
+    return selected | {
+        "others": result.others,
+        "macs_expression": result.macs_expression,
+        "findings": result.findings,
+    }
 
 
 def _parts(result: Cost, by: By) -> tuple[str, tuple[PartCost, ...]]:
@@ -76,6 +80,8 @@ def _print(title: str, result: Cost, by: By, *, sparsity: bool) -> None:
     names = ("MACs", "bit operations", "weight bits", "activation bits")
     rows = [(name, *values) for name, *values in zip(names, *map(_row, kinds.values()), strict=True)]
     print_table(f"{title}, {_per(result.samples)}", ("", *kinds), rows)
+    if result.macs_expression:
+        say(f"MACs = {result.macs_expression}")
     print_table("\nNumber formats", _columns(("activation", "weight"), names[:2], kinds), _formats(kinds))
     if by is not By.TOTAL:
         first = ("layer", "operator", "activation x weight") if by is By.LAYER else ("operator",)

@@ -41,6 +41,7 @@ def info(
         figures = {
             "bytes_on_disk": bytes_on_disk,
             "macs": None if cost is None else cost.dense.macs,
+            "macs_expression": "" if cost is None else cost.macs_expression,
             "macs_by_format": () if cost is None else cost.dense.formats,
             "weight_bits": None if cost is None else cost.dense.weight_bits,
             "claim": None if card is None or card.claim is None else _claim(card),
@@ -131,7 +132,8 @@ def _macs(cost: Cost | None) -> str:
         return "unknown: the model contradicts itself, see anybit check"
     total = cost.dense.macs
     if total is None:
-        return "unknown, as shapes are free: give --input-shape NAME=1,3,224,224"
+        known = shortened(cost.macs_expression, _LINE) or "unknown"
+        return f"{known}, as shapes are free: give --input-shape NAME=1,3,224,224"
     shares = [f"{f.macs / total:.0%} {f.activation} x {f.weight}" for f in cost.dense.formats] if total else []
     unit = "a run" if cost.samples is None else "a sample" if cost.samples == 1 else f"a run of {cost.samples} samples"
     return f"{total:,} {unit}: {_listed(shares)}" if shares else f"{total:,} {unit}"

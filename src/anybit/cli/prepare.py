@@ -10,6 +10,7 @@ import typer
 
 import anybit
 from anybit.cli.options.input_ranges import RangeOption, parse_ranges
+from anybit.cli.terminal.examples import examples_of
 from anybit.cli.terminal.output import FINDINGS, JsonOption, ModelArgument, OutputOption, print_json, say
 from anybit.errors import UsageError
 
@@ -42,7 +43,7 @@ prepare = typer.Typer(
 """The commands, one a tool."""
 
 
-@prepare.command()
+@prepare.command(epilog=examples_of("prepare finn"))
 def finn(
     model: ModelArgument,
     output: OutputOption,
@@ -84,7 +85,7 @@ def finn(
     _finish(handover, output, as_json=json, written=project)
 
 
-@prepare.command()
+@prepare.command(epilog=examples_of("prepare hls4ml"))
 def hls4ml(
     model: ModelArgument,
     output: OutputOption,
@@ -116,7 +117,7 @@ def hls4ml(
     _finish(handover, output, as_json=json, written=output.suffix != ".onnx", configuration=_told(handover))
 
 
-@prepare.command()
+@prepare.command(epilog=examples_of("prepare c"))
 def c(
     model: ModelArgument,
     output: FolderOption,
@@ -133,7 +134,7 @@ def c(
     _finish_project(anybit.prepare_c(model, name=name, logits=logits), output, as_json=json)
 
 
-@prepare.command()
+@prepare.command(epilog=examples_of("prepare da4ml"))
 def da4ml(
     model: ModelArgument,
     output: FolderOption,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anybit.cli.run import run as run_model
+from anybit.cli.terminal.examples import examples_of
 from anybit.cli.terminal.output import (
     FINDINGS,
     JsonOption,
@@ -42,7 +43,7 @@ TopOption = Annotated[int, typer.Option(help="A label counts among so many of th
 _MANY = 200  # rows that take a noticeable time to lay out
 
 
-@zoo.command("list")
+@zoo.command("list", epilog=examples_of("zoo list"))
 def list_models(
     catalogue: CatalogueOption = None,
     task: Annotated[str | None, typer.Option(help="Only models whose task has this text.")] = None,
@@ -59,7 +60,7 @@ def list_models(
     show(f"{len(cards):,} models", columns, [row(card) for card in cards])
 
 
-@zoo.command()
+@zoo.command(epilog=examples_of("zoo info"))
 def info(
     name: NameArgument, catalogue: CatalogueOption = None, cache: CacheOption = None, json: JsonOption = False
 ) -> None:
@@ -74,7 +75,7 @@ def info(
     )
 
 
-@zoo.command()
+@zoo.command(epilog=examples_of("zoo fetch"))
 def fetch(
     name: NameArgument,
     accept_unpinned: UnpinnedOption = False,
@@ -101,7 +102,7 @@ def _fetched(card: Card, cache: Path | None, *, accept_unpinned: bool) -> dict[s
         return dict(Store(cache).fetch(card, accept_unpinned=accept_unpinned, progress=advance))
 
 
-@zoo.command()
+@zoo.command(epilog=examples_of("zoo run"))
 def run(
     name: NameArgument,
     inputs: Annotated[Path, typer.Option("-i", "--inputs", help=".npz with arrays by input name, or one .npy.")],
@@ -118,7 +119,7 @@ def run(
     run_model(path, inputs, output, engine=engine, json=json)
 
 
-@zoo.command()
+@zoo.command(epilog=examples_of("zoo verify"))
 def verify(
     names: Annotated[
         list[str] | None, typer.Argument(help="Names; without any, all models.", show_default=False)
@@ -143,7 +144,7 @@ def verify(
         raise typer.Exit(FINDINGS)
 
 
-@zoo.command()
+@zoo.command(epilog=examples_of("zoo evaluate"))
 def evaluate(
     model: Annotated[str, typer.Argument(help="Name in the catalogue, or an ONNX file.", show_default=False)],
     data: Annotated[
@@ -196,7 +197,7 @@ def evaluate(
         print_evaluation(found)
 
 
-@zoo.command()
+@zoo.command(epilog=examples_of("zoo add"))
 def add(
     model: ModelArgument,
     data: Annotated[Path, typer.Option(help="Samples with labels: .npz, .npy or a folder of images by class.")],
@@ -249,7 +250,7 @@ def add(
         raise typer.Exit(FINDINGS)
 
 
-@zoo.command()
+@zoo.command(epilog=examples_of("zoo site"))
 def site(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to; new, or an earlier site.")],
     catalogue: CatalogueOption = None,

@@ -74,7 +74,7 @@ _Types = dict[ir.Value, tuple[ir.TypeProtocol | None, ir.Shape | None]]
 
 def infer_shapes(model: ir.Model, *, data_propagation: bool) -> Inference:
     """Sets the types and shapes that follow from the inputs, in subgraphs too; what only the file states: see above."""
-    register_schemas()
+    register_schemas({domain for scope in (model.graph, *model.functions.values()) for domain in scope.opset_imports})
     derived: _Types = {}
     try:
         inferred = _inferred(_without_weights(model), data_propagation=data_propagation)

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from onnxscript import script
 
 from anybit.arrays import Array
 from anybit.errors import Finding
 from anybit.number_formats import BipolarFormat, NumberFormat
+from anybit.ops.body import traced_when_needed
 from anybit.ops.operator import Call, Input, Operator, Types, widened
 from anybit.ops.quantizer_parameters import broadcast_to_x, check_broadcast, check_scale
-from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.traits import QUANTIZER_TRAITS
 
 
@@ -41,13 +40,18 @@ def reference(x: npt.ArrayLike, scale: npt.ArrayLike) -> Array:
         return y.astype(source.dtype)
 
 
-@script(ANYBIT, default_opset=op)
-def body(X, scale):
+@traced_when_needed()
+def body(script, op):
     """The reference in ONNX operators."""
-    s = op.CastLike(scale, X)
-    zero = op.CastLike(op.Constant(value_float=0.0), X)
-    sign = op.Where(op.GreaterOrEqual(X, zero), s, op.Neg(s))
-    return op.Where(op.IsNaN(X), X, sign)
+
+    @script
+    def body(X, scale):
+        s = op.CastLike(scale, X)
+        zero = op.CastLike(op.Constant(value_float=0.0), X)
+        sign = op.Where(op.GreaterOrEqual(X, zero), s, op.Neg(s))
+        return op.Where(op.IsNaN(X), X, sign)
+
+    return body
 
 
 def check(call: Call) -> Iterable[Finding]:

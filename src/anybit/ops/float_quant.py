@@ -9,14 +9,14 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from onnxscript import script
 
 from anybit.arrays import Array, as_float64
 from anybit.errors import Finding
 from anybit.number_formats import FloatFormat, NumberFormat
+from anybit.ops.body import traced_when_needed
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.quantizer_parameters import broadcast_to_x, check_broadcast, check_flags, check_scale, summary
-from anybit.ops.rounding_body import ANYBIT, check_rounding, op, rounded
+from anybit.ops.rounding_body import check_rounding, rounded
 from anybit.ops.traits import QUANTIZER_TRAITS
 from anybit.rounding import Rounding
 
@@ -88,50 +88,55 @@ def reference(
         return (y.astype(values.dtype) * s).astype(source.dtype)
 
 
-@script(ANYBIT, default_opset=op)
-def body(
-    X,
-    scale,
-    exponent_bitwidth,
-    mantissa_bitwidth,
-    exponent_bias,
-    max_val,
-    has_inf: int = 0,
-    has_nan: int = 0,
-    has_subnormal: int = 1,
-    saturation: int = 1,
-    rounding_mode: str = "ROUND",
-):
+@traced_when_needed(rounded)
+def body(script, op, rounded):
     """The reference in ONNX operators. ONNX has no frexp: the logarithm's floor is put right by comparison."""
-    s = op.CastLike(scale, X)
-    two = op.Cast(op.Constant(value_float=2.0), to=11)
-    one = op.Cast(op.Constant(value_float=1.0), to=11)
-    mantissa_bits = op.Cast(mantissa_bitwidth, to=11)
-    bias = op.Cast(exponent_bias, to=11)
-    largest_exponent = op.Sub(op.Sub(op.Pow(two, op.Cast(exponent_bitwidth, to=11)), one), bias)
-    significand = op.Sub(two, op.Pow(two, op.Neg(mantissa_bits)))
-    largest = op.Min(op.Mul(significand, op.Pow(two, largest_exponent)), op.Cast(max_val, to=11))
-    limit = op.Mul(two, op.Max(largest, op.Pow(two, op.Sub(one, bias))))
-    v = op.Min(op.Max(op.Cast(op.Div(X, s), to=11), op.Neg(limit)), limit)
-    magnitude = op.Abs(v)
-    guess = op.Floor(op.Div(op.Log(magnitude), op.Log(two)))
-    zero = op.Sub(one, one)
-    too_high = op.Where(op.Greater(op.Pow(two, guess), magnitude), one, zero)
-    too_low = op.Where(op.LessOrEqual(op.Pow(two, op.Add(guess, one)), magnitude), one, zero)
-    exponent = op.Max(op.Add(op.Sub(guess, too_high), too_low), op.Sub(one, bias))
-    unit = op.Pow(two, op.Sub(exponent, mantissa_bits))
-    r = op.Mul(unit, rounded(op.Div(v, unit), rounding_mode=rounding_mode))
-    clipped = op.Min(op.Max(r, op.Neg(largest)), largest)
-    if op.Cast(op.Constant(value_int=saturation), to=9):
-        y = op.Identity(clipped)
-    else:
-        infinity = op.Div(one, zero)
-        if op.Cast(op.Constant(value_int=has_inf), to=9):
-            beyond = op.Mul(op.Sign(r), infinity)
+
+    @script
+    def body(
+        X,
+        scale,
+        exponent_bitwidth,
+        mantissa_bitwidth,
+        exponent_bias,
+        max_val,
+        has_inf: int = 0,
+        has_nan: int = 0,
+        has_subnormal: int = 1,
+        saturation: int = 1,
+        rounding_mode: str = "ROUND",
+    ):
+        s = op.CastLike(scale, X)
+        two = op.Cast(op.Constant(value_float=2.0), to=11)
+        one = op.Cast(op.Constant(value_float=1.0), to=11)
+        mantissa_bits = op.Cast(mantissa_bitwidth, to=11)
+        bias = op.Cast(exponent_bias, to=11)
+        largest_exponent = op.Sub(op.Sub(op.Pow(two, op.Cast(exponent_bitwidth, to=11)), one), bias)
+        significand = op.Sub(two, op.Pow(two, op.Neg(mantissa_bits)))
+        largest = op.Min(op.Mul(significand, op.Pow(two, largest_exponent)), op.Cast(max_val, to=11))
+        limit = op.Mul(two, op.Max(largest, op.Pow(two, op.Sub(one, bias))))
+        v = op.Min(op.Max(op.Cast(op.Div(X, s), to=11), op.Neg(limit)), limit)
+        magnitude = op.Abs(v)
+        guess = op.Floor(op.Div(op.Log(magnitude), op.Log(two)))
+        zero = op.Sub(one, one)
+        too_high = op.Where(op.Greater(op.Pow(two, guess), magnitude), one, zero)
+        too_low = op.Where(op.LessOrEqual(op.Pow(two, op.Add(guess, one)), magnitude), one, zero)
+        exponent = op.Max(op.Add(op.Sub(guess, too_high), too_low), op.Sub(one, bias))
+        unit = op.Pow(two, op.Sub(exponent, mantissa_bits))
+        r = op.Mul(unit, rounded(op.Div(v, unit), rounding_mode=rounding_mode))
+        clipped = op.Min(op.Max(r, op.Neg(largest)), largest)
+        if op.Cast(op.Constant(value_int=saturation), to=9):
+            y = op.Identity(clipped)
         else:
-            beyond = op.Sub(infinity, infinity)
-        y = op.Where(op.Greater(op.Abs(r), largest), beyond, clipped)
-    return op.Mul(op.CastLike(y, X), s)
+            infinity = op.Div(one, zero)
+            if op.Cast(op.Constant(value_int=has_inf), to=9):
+                beyond = op.Mul(op.Sign(r), infinity)
+            else:
+                beyond = op.Sub(infinity, infinity)
+            y = op.Where(op.Greater(op.Abs(r), largest), beyond, clipped)
+        return op.Mul(op.CastLike(y, X), s)
+
+    return body
 
 
 def check(call: Call) -> Iterable[Finding]:

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from onnx.shape_inference import InferenceContext
-from onnxscript import script
 
 from anybit.arrays import Array
 from anybit.errors import Finding
+from anybit.ops.body import traced_when_needed
 from anybit.ops.channels_last.layout import dimensions, infer_shape
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
-from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.windows import Windows
 from anybit.ops.traits import Traits
 
@@ -73,44 +72,49 @@ def _windows(
     return Windows.of(spatial, kernel_size, {"strides": stride, "pads": pad_amount, "dilations": dilations})
 
 
-@script(ANYBIT, default_opset=op)
-def body(
-    X,
-    stride: Sequence[int],
-    kernel_size: Sequence[int],
-    input_shape: str = "",
-    pad_amount: Sequence[int] = (0, 0, 0, 0),
-    pad_value: int = 0,
-    depthwise: int = 0,
-    dilations: Sequence[int] = (1, 1),
-):
+@traced_when_needed()
+def body(script, op):
     """The reference in ONNX operators: rows are gathered, then columns."""
-    nothing = op.Constant(value_ints=[0])
-    one = op.Constant(value_ints=[1])
-    pads = op.Constant(value_ints=pad_amount)
-    before = op.Slice(pads, nothing, op.Constant(value_ints=[2]))
-    behind = op.Slice(pads, op.Constant(value_ints=[2]), op.Constant(value_ints=[4]))
-    amounts = op.Concat(nothing, before, nothing, nothing, behind, nothing, axis=0)
-    padded = op.Pad(X, amounts, op.CastLike(op.Constant(value_int=pad_value), X))
-    taps = op.Constant(value_ints=kernel_size)
-    distances = op.Constant(value_ints=dilations)
-    steps = op.Constant(value_ints=stride)
-    extents = op.Mul(op.Sub(taps, one), distances)
-    counts = op.Add(op.Div(op.Sub(op.Sub(op.Shape(padded, start=1, end=3), extents), one), steps), one)
-    zero = op.Constant(value_int=0)
-    unit = op.Constant(value_int=1)
-    down = op.Add(
-        op.Unsqueeze(op.Mul(op.Range(zero, op.Gather(counts, zero), unit), op.Gather(steps, zero)), one),
-        op.Unsqueeze(op.Mul(op.Range(zero, op.Gather(taps, zero), unit), op.Gather(distances, zero)), nothing),
-    )
-    across = op.Add(
-        op.Unsqueeze(op.Mul(op.Range(zero, op.Gather(counts, unit), unit), op.Gather(steps, unit)), one),
-        op.Unsqueeze(op.Mul(op.Range(zero, op.Gather(taps, unit), unit), op.Gather(distances, unit)), nothing),
-    )
-    windows = op.Gather(op.Gather(padded, down, axis=1), across, axis=3)
-    ordered = op.Transpose(windows, perm=[0, 1, 3, 2, 4, 5])
-    columns = op.Mul(op.ReduceProd(taps, keepdims=1), op.Shape(X, start=3))
-    return op.Reshape(ordered, op.Concat(op.Shape(X, end=1), counts, columns, axis=0), allowzero=1)
+
+    @script
+    def body(
+        X,
+        stride: Sequence[int],
+        kernel_size: Sequence[int],
+        input_shape: str = "",
+        pad_amount: Sequence[int] = (0, 0, 0, 0),
+        pad_value: int = 0,
+        depthwise: int = 0,
+        dilations: Sequence[int] = (1, 1),
+    ):
+        nothing = op.Constant(value_ints=[0])
+        one = op.Constant(value_ints=[1])
+        pads = op.Constant(value_ints=pad_amount)
+        before = op.Slice(pads, nothing, op.Constant(value_ints=[2]))
+        behind = op.Slice(pads, op.Constant(value_ints=[2]), op.Constant(value_ints=[4]))
+        amounts = op.Concat(nothing, before, nothing, nothing, behind, nothing, axis=0)
+        padded = op.Pad(X, amounts, op.CastLike(op.Constant(value_int=pad_value), X))
+        taps = op.Constant(value_ints=kernel_size)
+        distances = op.Constant(value_ints=dilations)
+        steps = op.Constant(value_ints=stride)
+        extents = op.Mul(op.Sub(taps, one), distances)
+        counts = op.Add(op.Div(op.Sub(op.Sub(op.Shape(padded, start=1, end=3), extents), one), steps), one)
+        zero = op.Constant(value_int=0)
+        unit = op.Constant(value_int=1)
+        down = op.Add(
+            op.Unsqueeze(op.Mul(op.Range(zero, op.Gather(counts, zero), unit), op.Gather(steps, zero)), one),
+            op.Unsqueeze(op.Mul(op.Range(zero, op.Gather(taps, zero), unit), op.Gather(distances, zero)), nothing),
+        )
+        across = op.Add(
+            op.Unsqueeze(op.Mul(op.Range(zero, op.Gather(counts, unit), unit), op.Gather(steps, unit)), one),
+            op.Unsqueeze(op.Mul(op.Range(zero, op.Gather(taps, unit), unit), op.Gather(distances, unit)), nothing),
+        )
+        windows = op.Gather(op.Gather(padded, down, axis=1), across, axis=3)
+        ordered = op.Transpose(windows, perm=[0, 1, 3, 2, 4, 5])
+        columns = op.Mul(op.ReduceProd(taps, keepdims=1), op.Shape(X, start=3))
+        return op.Reshape(ordered, op.Concat(op.Shape(X, end=1), counts, columns, axis=0), allowzero=1)
+
+    return body
 
 
 def infer(context: InferenceContext) -> None:

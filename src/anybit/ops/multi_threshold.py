@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, TypeProto
 from onnx.shape_inference import InferenceContext
-from onnxscript import script
 
 from anybit.arrays import Array
 from anybit.errors import Finding, UsageError
 from anybit.number_formats import NumberFormat, parse_number_format
+from anybit.ops.body import traced_when_needed
 from anybit.ops.operator import Attribute, Call, Input, Layout, Operator, Types, widened
-from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.traits import Traits
 
 _CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
@@ -91,44 +90,49 @@ def channel_axis(data_layout: str, rank: int) -> int:
     return rank - 1 if data_layout in _CHANNELS_LAST else 1
 
 
-@script(ANYBIT, default_opset=op)
-def body(
-    X,
-    thresholds,
-    out_dtype: str = "",
-    out_scale: float = 1.0,
-    out_bias: float = 0.0,
-    data_layout: str = "NCHW",
-):
+@traced_when_needed()
+def body(script, op):
     """The reference in ONNX operators: X is seen as (before, channels, behind, 1).
 
     There is one path for all layouts: engines infer the shapes of a branch that is not taken, too, and refuse them.
     """
-    shape = op.Shape(X)
-    layout = op.Constant(value_string=data_layout)
-    first = op.Constant(value_ints=[0])
-    second = op.Constant(value_ints=[1])
-    third = op.Constant(value_ints=[2])
-    last = op.Constant(value_ints=[-1])
-    end = op.Constant(value_ints=[1000])
-    is_last = op.Or(
-        op.Equal(layout, op.Constant(value_string="NHWC")),
-        op.Or(
-            op.Equal(layout, op.Constant(value_string="NWC")),
-            op.Equal(layout, op.Constant(value_string="NDHWC")),
-        ),
-    )
-    before = op.ReduceProd(op.Slice(shape, first, last), keepdims=1)
-    behind = op.ReduceProd(op.Slice(shape, third, end), keepdims=1)
-    channels_last = op.Concat(before, op.Slice(shape, last, end), second, second, axis=0)
-    channels_first = op.Concat(op.Slice(shape, first, third), behind, second, axis=0)
-    elements = op.Reshape(op.Cast(X, to=11), op.Where(is_last, channels_last, channels_first), allowzero=1)
-    rows = op.Unsqueeze(op.Cast(thresholds, to=11), op.Constant(value_ints=[0, 2]))
-    counts = op.ReduceSum(op.Cast(op.GreaterOrEqual(elements, rows), to=1), last, keepdims=0)
-    steps = op.CastLike(op.Reshape(counts, shape, allowzero=1), X)
-    scale = op.CastLike(op.Constant(value_float=out_scale), X)
-    bias = op.CastLike(op.Constant(value_float=out_bias), X)
-    return op.Add(op.Mul(steps, scale), bias)
+
+    @script
+    def body(
+        X,
+        thresholds,
+        out_dtype: str = "",
+        out_scale: float = 1.0,
+        out_bias: float = 0.0,
+        data_layout: str = "NCHW",
+    ):
+        shape = op.Shape(X)
+        layout = op.Constant(value_string=data_layout)
+        first = op.Constant(value_ints=[0])
+        second = op.Constant(value_ints=[1])
+        third = op.Constant(value_ints=[2])
+        last = op.Constant(value_ints=[-1])
+        end = op.Constant(value_ints=[1000])
+        is_last = op.Or(
+            op.Equal(layout, op.Constant(value_string="NHWC")),
+            op.Or(
+                op.Equal(layout, op.Constant(value_string="NWC")),
+                op.Equal(layout, op.Constant(value_string="NDHWC")),
+            ),
+        )
+        before = op.ReduceProd(op.Slice(shape, first, last), keepdims=1)
+        behind = op.ReduceProd(op.Slice(shape, third, end), keepdims=1)
+        channels_last = op.Concat(before, op.Slice(shape, last, end), second, second, axis=0)
+        channels_first = op.Concat(op.Slice(shape, first, third), behind, second, axis=0)
+        elements = op.Reshape(op.Cast(X, to=11), op.Where(is_last, channels_last, channels_first), allowzero=1)
+        rows = op.Unsqueeze(op.Cast(thresholds, to=11), op.Constant(value_ints=[0, 2]))
+        counts = op.ReduceSum(op.Cast(op.GreaterOrEqual(elements, rows), to=1), last, keepdims=0)
+        steps = op.CastLike(op.Reshape(counts, shape, allowzero=1), X)
+        scale = op.CastLike(op.Constant(value_float=out_scale), X)
+        bias = op.CastLike(op.Constant(value_float=out_bias), X)
+        return op.Add(op.Mul(steps, scale), bias)
+
+    return body
 
 
 def check(call: Call) -> Iterable[Finding]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnxscript import script
 
 from anybit.arrays import Array
 from anybit.errors import Finding
 from anybit.number_formats import BipolarFormat, IntFormat, NumberFormat
+from anybit.ops.body import traced_when_needed
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.quantizer_parameters import (
     broadcast_to_x,
@@ -25,7 +25,7 @@ from anybit.ops.quantizer_parameters import (
     constant_bit_width,
     integer_bounds,
 )
-from anybit.ops.rounding_body import ANYBIT, check_rounding, op, rounded
+from anybit.ops.rounding_body import check_rounding, rounded
 from anybit.ops.traits import QUANTIZER_TRAITS
 from anybit.rounding import Rounding
 
@@ -94,41 +94,46 @@ def _on_grid(
     return np.where(bits == 1, (sign - z) * s, y)
 
 
-@script(ANYBIT, default_opset=op)
-def body(X, scale, zeropt, bitwidth, signed: int = 1, narrow: int = 0, rounding_mode: str = "ROUND"):
+@traced_when_needed(rounded)
+def body(script, op, rounded):
     """The reference in ONNX operators; every condition below is constant once attributes and bit width are."""
-    s = op.CastLike(scale, X)
-    z = op.CastLike(zeropt, X)
-    v = op.Add(op.Div(X, s), z)
-    bits = op.Cast(bitwidth, to=11)
-    is_signed = op.Cast(op.Constant(value_int=signed), to=11)
-    is_narrow = op.Cast(op.Constant(value_int=narrow), to=11)
-    one = op.Cast(op.Constant(value_float=1.0), to=11)
-    levels = op.Pow(op.Cast(op.Constant(value_float=2.0), to=11), op.Sub(bits, is_signed))
-    hi = op.Sub(op.Sub(levels, one), op.Mul(is_narrow, op.Sub(one, is_signed)))
-    lo = op.Mul(is_signed, op.Sub(is_narrow, levels))
-    low = op.CastLike(lo, X)
-    high = op.CastLike(hi, X)
-    is_wide = op.Greater(bits, op.Cast(op.Constant(value_float=24.0), to=11))
-    any_wide = op.Cast(op.ReduceMax(op.Cast(is_wide, to=6), keepdims=0), to=9)
-    if any_wide:
-        r = rounded(v, rounding_mode=rounding_mode)
-        wide_q = op.Min(op.Max(op.Cast(r, to=11), lo), hi)
-        wide = op.Mul(op.Sub(wide_q, op.Cast(z, to=11)), op.Cast(s, to=11))
-        slim = op.Mul(op.Sub(op.Min(op.Max(r, low), high), z), s)
-        on_grid = op.Where(is_wide, op.CastLike(wide, X), slim)
-    else:
-        q = rounded(op.Min(op.Max(v, low), high), rounding_mode=rounding_mode)
-        on_grid = op.Mul(op.Sub(q, z), s)
-    is_bipolar = op.And(op.Equal(bits, one), op.Cast(is_signed, to=9))
-    any_bipolar = op.Cast(op.ReduceMax(op.Cast(is_bipolar, to=6), keepdims=0), to=9)
-    if any_bipolar:
-        plus = op.CastLike(one, X)
-        sign = op.Where(op.IsNaN(v), v, op.Where(op.GreaterOrEqual(v, op.Sub(plus, plus)), plus, op.Neg(plus)))
-        y = op.Where(is_bipolar, op.Mul(op.Sub(sign, z), s), on_grid)
-    else:
-        y = op.Identity(on_grid)
-    return y
+
+    @script
+    def body(X, scale, zeropt, bitwidth, signed: int = 1, narrow: int = 0, rounding_mode: str = "ROUND"):
+        s = op.CastLike(scale, X)
+        z = op.CastLike(zeropt, X)
+        v = op.Add(op.Div(X, s), z)
+        bits = op.Cast(bitwidth, to=11)
+        is_signed = op.Cast(op.Constant(value_int=signed), to=11)
+        is_narrow = op.Cast(op.Constant(value_int=narrow), to=11)
+        one = op.Cast(op.Constant(value_float=1.0), to=11)
+        levels = op.Pow(op.Cast(op.Constant(value_float=2.0), to=11), op.Sub(bits, is_signed))
+        hi = op.Sub(op.Sub(levels, one), op.Mul(is_narrow, op.Sub(one, is_signed)))
+        lo = op.Mul(is_signed, op.Sub(is_narrow, levels))
+        low = op.CastLike(lo, X)
+        high = op.CastLike(hi, X)
+        is_wide = op.Greater(bits, op.Cast(op.Constant(value_float=24.0), to=11))
+        any_wide = op.Cast(op.ReduceMax(op.Cast(is_wide, to=6), keepdims=0), to=9)
+        if any_wide:
+            r = rounded(v, rounding_mode=rounding_mode)
+            wide_q = op.Min(op.Max(op.Cast(r, to=11), lo), hi)
+            wide = op.Mul(op.Sub(wide_q, op.Cast(z, to=11)), op.Cast(s, to=11))
+            slim = op.Mul(op.Sub(op.Min(op.Max(r, low), high), z), s)
+            on_grid = op.Where(is_wide, op.CastLike(wide, X), slim)
+        else:
+            q = rounded(op.Min(op.Max(v, low), high), rounding_mode=rounding_mode)
+            on_grid = op.Mul(op.Sub(q, z), s)
+        is_bipolar = op.And(op.Equal(bits, one), op.Cast(is_signed, to=9))
+        any_bipolar = op.Cast(op.ReduceMax(op.Cast(is_bipolar, to=6), keepdims=0), to=9)
+        if any_bipolar:
+            plus = op.CastLike(one, X)
+            sign = op.Where(op.IsNaN(v), v, op.Where(op.GreaterOrEqual(v, op.Sub(plus, plus)), plus, op.Neg(plus)))
+            y = op.Where(is_bipolar, op.Mul(op.Sub(sign, z), s), on_grid)
+        else:
+            y = op.Identity(on_grid)
+        return y
+
+    return body
 
 
 def check(call: Call) -> Iterable[Finding]:

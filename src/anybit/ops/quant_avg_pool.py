@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from onnx.shape_inference import InferenceContext
-from onnxscript import script
 
 from anybit.arrays import Array
 from anybit.errors import Finding
 from anybit.number_formats import IntFormat, NumberFormat
+from anybit.ops.body import traced_when_needed
 from anybit.ops.channels_last.layout import dimensions, infer_shape
 from anybit.ops.operator import Attribute, Call, Input, Layout, Operator, Types, widened
-from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.windows import Windows
 from anybit.ops.traits import Traits
 
@@ -76,40 +75,45 @@ def reference(
     return np.moveaxis(y, (-2, -1), spatial).astype(np.asarray(x).dtype)
 
 
-@script(ANYBIT, default_opset=op)
-def body(X, stride: int, kernel: int, ibits: int, obits: int, signed: int, data_layout: str = "NCHW"):
+@traced_when_needed()
+def body(script, op):
     """The reference in ONNX operators: windows are gathered and added up in float64."""
-    double = op.Cast(X, to=11)
-    two = op.Cast(op.Constant(value_float=2.0), to=11)
-    one = op.Cast(op.Constant(value_float=1.0), to=11)
-    zero = op.Constant(value_int=0)
-    unit = op.Constant(value_int=1)
-    extent = op.Constant(value_int=kernel)
-    step = op.Constant(value_int=stride)
-    side = op.Cast(extent, to=11)
-    largest = op.Mul(op.Mul(side, side), op.Sub(op.Pow(two, op.Cast(op.Constant(value_int=ibits), to=11)), one))
-    guess = op.Round(op.Div(op.Log(largest), op.Log(two)))  # the largest sum has so many bits, or one more
-    width = op.Add(guess, op.Cast(op.LessOrEqual(op.Pow(two, guess), largest), to=11))
-    shift = op.Max(op.Sub(width, op.Cast(op.Constant(value_int=obits), to=11)), op.Sub(one, one))
-    taps = op.Unsqueeze(op.Range(zero, extent, unit), op.Constant(value_ints=[0]))
-    is_last = op.Equal(op.Constant(value_string=data_layout), op.Constant(value_string="NHWC"))
-    if is_last:
-        height_l = op.Squeeze(op.Shape(X, start=1, end=2), op.Constant(value_ints=[0]))
-        width_l = op.Squeeze(op.Shape(X, start=2, end=3), op.Constant(value_ints=[0]))
-        down_l = op.Mul(op.Range(zero, op.Add(op.Div(op.Sub(height_l, extent), step), unit), unit), step)
-        across_l = op.Mul(op.Range(zero, op.Add(op.Div(op.Sub(width_l, extent), step), unit), unit), step)
-        rows_l = op.Gather(double, op.Add(op.Unsqueeze(down_l, op.Constant(value_ints=[1])), taps), axis=1)
-        windows_l = op.Gather(rows_l, op.Add(op.Unsqueeze(across_l, op.Constant(value_ints=[1])), taps), axis=3)
-        total = op.ReduceSum(windows_l, op.Constant(value_ints=[2, 4]), keepdims=0)
-    else:
-        height = op.Squeeze(op.Shape(X, start=2, end=3), op.Constant(value_ints=[0]))
-        width_f = op.Squeeze(op.Shape(X, start=3, end=4), op.Constant(value_ints=[0]))
-        down = op.Mul(op.Range(zero, op.Add(op.Div(op.Sub(height, extent), step), unit), unit), step)
-        across = op.Mul(op.Range(zero, op.Add(op.Div(op.Sub(width_f, extent), step), unit), unit), step)
-        rows = op.Gather(double, op.Add(op.Unsqueeze(down, op.Constant(value_ints=[1])), taps), axis=2)
-        windows = op.Gather(rows, op.Add(op.Unsqueeze(across, op.Constant(value_ints=[1])), taps), axis=4)
-        total = op.ReduceSum(windows, op.Constant(value_ints=[3, 5]), keepdims=0)
-    return op.CastLike(op.Floor(op.Div(op.Round(total), op.Pow(two, shift))), X)
+
+    @script
+    def body(X, stride: int, kernel: int, ibits: int, obits: int, signed: int, data_layout: str = "NCHW"):
+        double = op.Cast(X, to=11)
+        two = op.Cast(op.Constant(value_float=2.0), to=11)
+        one = op.Cast(op.Constant(value_float=1.0), to=11)
+        zero = op.Constant(value_int=0)
+        unit = op.Constant(value_int=1)
+        extent = op.Constant(value_int=kernel)
+        step = op.Constant(value_int=stride)
+        side = op.Cast(extent, to=11)
+        largest = op.Mul(op.Mul(side, side), op.Sub(op.Pow(two, op.Cast(op.Constant(value_int=ibits), to=11)), one))
+        guess = op.Round(op.Div(op.Log(largest), op.Log(two)))  # the largest sum has so many bits, or one more
+        width = op.Add(guess, op.Cast(op.LessOrEqual(op.Pow(two, guess), largest), to=11))
+        shift = op.Max(op.Sub(width, op.Cast(op.Constant(value_int=obits), to=11)), op.Sub(one, one))
+        taps = op.Unsqueeze(op.Range(zero, extent, unit), op.Constant(value_ints=[0]))
+        is_last = op.Equal(op.Constant(value_string=data_layout), op.Constant(value_string="NHWC"))
+        if is_last:
+            height_l = op.Squeeze(op.Shape(X, start=1, end=2), op.Constant(value_ints=[0]))
+            width_l = op.Squeeze(op.Shape(X, start=2, end=3), op.Constant(value_ints=[0]))
+            down_l = op.Mul(op.Range(zero, op.Add(op.Div(op.Sub(height_l, extent), step), unit), unit), step)
+            across_l = op.Mul(op.Range(zero, op.Add(op.Div(op.Sub(width_l, extent), step), unit), unit), step)
+            rows_l = op.Gather(double, op.Add(op.Unsqueeze(down_l, op.Constant(value_ints=[1])), taps), axis=1)
+            windows_l = op.Gather(rows_l, op.Add(op.Unsqueeze(across_l, op.Constant(value_ints=[1])), taps), axis=3)
+            total = op.ReduceSum(windows_l, op.Constant(value_ints=[2, 4]), keepdims=0)
+        else:
+            height = op.Squeeze(op.Shape(X, start=2, end=3), op.Constant(value_ints=[0]))
+            width_f = op.Squeeze(op.Shape(X, start=3, end=4), op.Constant(value_ints=[0]))
+            down = op.Mul(op.Range(zero, op.Add(op.Div(op.Sub(height, extent), step), unit), unit), step)
+            across = op.Mul(op.Range(zero, op.Add(op.Div(op.Sub(width_f, extent), step), unit), unit), step)
+            rows = op.Gather(double, op.Add(op.Unsqueeze(down, op.Constant(value_ints=[1])), taps), axis=2)
+            windows = op.Gather(rows, op.Add(op.Unsqueeze(across, op.Constant(value_ints=[1])), taps), axis=4)
+            total = op.ReduceSum(windows, op.Constant(value_ints=[3, 5]), keepdims=0)
+        return op.CastLike(op.Floor(op.Div(op.Round(total), op.Pow(two, shift))), X)
+
+    return body
 
 
 def infer(context: InferenceContext) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Collection
 from functools import partial
 
 import numpy as np
@@ -19,24 +20,30 @@ from anybit.ops.registry import operators
 _known: set[tuple[str, str, int]] = set()
 
 
-def register_schemas() -> None:
-    """Registers the schema of every known operator with onnx, and of every contributed one that has a reference here.
+def register_schemas(domains: Collection[str] | None = None) -> None:
+    """Registers with onnx the schemas of every known operator, and of every contributed one that has a reference here.
 
-    Doing it again adds only what is new.
+    Doing it again adds only what is new. onnx keeps its schemas for the whole process, so this is the one global effect
+    that anybit has.
 
-    onnx keeps its schemas for the whole process, so this is the one global effect that anybit has.
+    Args:
+        domains: Domains of the operators that matter; None for all.
     """
     for operator in operators():
-        for name in (operator.name, *operator.aliases):
-            _register(name, operator.domain, operator.since, partial(_schema, name, operator))
-    for name in CONTRIBUTED:
-        _register(name, CONTRIBUTED_DOMAIN, 1, partial(contributed_schema, name))
+        if domains is None or operator.domain in domains:
+            for name in (operator.name, *operator.aliases):
+                _register(name, operator.domain, operator.since, partial(_schema, name, operator))
+    if domains is None or CONTRIBUTED_DOMAIN in domains:
+        for name in CONTRIBUTED:
+            _register(name, CONTRIBUTED_DOMAIN, 1, partial(contributed_schema, name))
 
 
 def _register(name: str, domain: str, version: int, make: Callable[[], OpSchema]) -> None:
     call = (name, domain, version)
     if call in _known:  # asking onnx for all of them takes longer than the inference of a small model
         return
+    if onnx.defs.has(name):
+        importlib.import_module("onnx.reference.ops")  # which cannot be loaded once two domains share a name
     if not _is_registered(*call):
         onnx.defs.register_schema(make())
     _known.add(call)

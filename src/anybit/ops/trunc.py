@@ -10,11 +10,11 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from onnxscript import script
 
 from anybit.arrays import Array
 from anybit.errors import Finding
 from anybit.number_formats import IntFormat, NumberFormat
+from anybit.ops.body import traced_when_needed
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.quantizer_parameters import (
     broadcast_to_x,
@@ -28,7 +28,7 @@ from anybit.ops.quantizer_parameters import (
     constant_bit_width,
     integer_bounds,
 )
-from anybit.ops.rounding_body import ANYBIT, check_rounding, op, rounded
+from anybit.ops.rounding_body import check_rounding, rounded
 from anybit.ops.traits import QUANTIZER_TRAITS
 from anybit.rounding import Rounding
 
@@ -73,16 +73,21 @@ def reference_1(
         return y.astype(source.dtype)
 
 
-@script(ANYBIT, default_opset=op)
-def body_1(X, scale, zeropt, in_bitwidth, out_bitwidth, rounding_mode: str = "FLOOR"):
+@traced_when_needed(rounded)
+def body_1(script, op, rounded):
     """Version 1 in ONNX operators."""
-    s = op.CastLike(scale, X)
-    z = op.CastLike(zeropt, X)
-    two = op.Cast(op.Constant(value_float=2.0), to=11)
-    divisor = op.CastLike(op.Pow(two, op.Sub(op.Cast(in_bitwidth, to=11), op.Cast(out_bitwidth, to=11))), X)
-    q = op.Round(op.Add(op.Div(X, s), z))
-    r = rounded(op.Div(q, divisor), rounding_mode=rounding_mode)
-    return op.Mul(op.Sub(r, z), s)
+
+    @script
+    def body_1(X, scale, zeropt, in_bitwidth, out_bitwidth, rounding_mode: str = "FLOOR"):
+        s = op.CastLike(scale, X)
+        z = op.CastLike(zeropt, X)
+        two = op.Cast(op.Constant(value_float=2.0), to=11)
+        divisor = op.CastLike(op.Pow(two, op.Sub(op.Cast(in_bitwidth, to=11), op.Cast(out_bitwidth, to=11))), X)
+        q = op.Round(op.Add(op.Div(X, s), z))
+        r = rounded(op.Div(q, divisor), rounding_mode=rounding_mode)
+        return op.Mul(op.Sub(r, z), s)
+
+    return body_1
 
 
 def reference(
@@ -147,51 +152,56 @@ def merged_integers(scale: Array, out_scale: Array) -> npt.NDArray[np.float64]:
     return np.ldexp(1.0, np.where(significand >= np.sqrt(0.5), exponent, exponent - 1))
 
 
-@script(ANYBIT, default_opset=op)
-def body(
-    X,
-    scale,
-    zeropt,
-    in_bitwidth,
-    out_scale,
-    out_bitwidth,
-    rounding_mode: str = "FLOOR",
-    signed: int = 1,
-    narrow: int = 0,
-):
+@traced_when_needed(rounded)
+def body(script, op, rounded):
     """Version 2 in ONNX operators."""
-    s = op.CastLike(scale, X)
-    z = op.CastLike(zeropt, X)
-    out_s = op.CastLike(out_scale, X)
-    two = op.Cast(op.Constant(value_float=2.0), to=11)
-    one = op.Cast(op.Constant(value_float=1.0), to=11)
-    ratio = op.Div(op.Cast(out_s, to=11), op.Cast(s, to=11))
-    guess = op.Round(op.Div(op.Log(ratio), op.Log(two)))  # off by one next to the square root of 2: put right below
-    rest = op.Div(ratio, op.Pow(two, guess))
-    too_low = op.Cast(op.GreaterOrEqual(rest, op.Sqrt(two)), to=11)
-    too_high = op.Cast(op.Less(rest, op.Sqrt(op.Div(one, two))), to=11)
-    t = op.CastLike(op.Pow(two, op.Sub(op.Add(guess, too_low), too_high)), X)
-    is_signed = op.Cast(op.Constant(value_int=signed), to=11)
-    is_narrow = op.Cast(op.Constant(value_int=narrow), to=11)
-    bits = op.Cast(out_bitwidth, to=11)
-    levels = op.Pow(two, op.Sub(bits, is_signed))
-    hi = op.Sub(op.Sub(levels, one), op.Mul(is_narrow, op.Sub(one, is_signed)))
-    lo = op.Mul(is_signed, op.Sub(is_narrow, levels))
-    low = op.CastLike(lo, X)
-    high = op.CastLike(hi, X)
-    q = op.Round(op.Add(op.Div(X, s), z))
-    r = rounded(op.Div(q, t), rounding_mode=rounding_mode)
-    z_out = op.Div(z, t)
-    slim = op.Mul(op.Sub(op.Min(op.Max(r, low), high), z_out), out_s)
-    is_wide = op.Greater(bits, op.Cast(op.Constant(value_float=24.0), to=11))
-    any_wide = op.Cast(op.ReduceMax(op.Cast(is_wide, to=6), keepdims=0), to=9)
-    if any_wide:
-        wide_q = op.Min(op.Max(op.Cast(r, to=11), lo), hi)
-        wide = op.Mul(op.Sub(wide_q, op.Cast(z_out, to=11)), op.Cast(out_s, to=11))
-        y = op.Where(is_wide, op.CastLike(wide, X), slim)
-    else:
-        y = op.Identity(slim)
-    return y
+
+    @script
+    def body(
+        X,
+        scale,
+        zeropt,
+        in_bitwidth,
+        out_scale,
+        out_bitwidth,
+        rounding_mode: str = "FLOOR",
+        signed: int = 1,
+        narrow: int = 0,
+    ):
+        s = op.CastLike(scale, X)
+        z = op.CastLike(zeropt, X)
+        out_s = op.CastLike(out_scale, X)
+        two = op.Cast(op.Constant(value_float=2.0), to=11)
+        one = op.Cast(op.Constant(value_float=1.0), to=11)
+        ratio = op.Div(op.Cast(out_s, to=11), op.Cast(s, to=11))
+        guess = op.Round(op.Div(op.Log(ratio), op.Log(two)))  # off by one next to the square root of 2: put right below
+        rest = op.Div(ratio, op.Pow(two, guess))
+        too_low = op.Cast(op.GreaterOrEqual(rest, op.Sqrt(two)), to=11)
+        too_high = op.Cast(op.Less(rest, op.Sqrt(op.Div(one, two))), to=11)
+        t = op.CastLike(op.Pow(two, op.Sub(op.Add(guess, too_low), too_high)), X)
+        is_signed = op.Cast(op.Constant(value_int=signed), to=11)
+        is_narrow = op.Cast(op.Constant(value_int=narrow), to=11)
+        bits = op.Cast(out_bitwidth, to=11)
+        levels = op.Pow(two, op.Sub(bits, is_signed))
+        hi = op.Sub(op.Sub(levels, one), op.Mul(is_narrow, op.Sub(one, is_signed)))
+        lo = op.Mul(is_signed, op.Sub(is_narrow, levels))
+        low = op.CastLike(lo, X)
+        high = op.CastLike(hi, X)
+        q = op.Round(op.Add(op.Div(X, s), z))
+        r = rounded(op.Div(q, t), rounding_mode=rounding_mode)
+        z_out = op.Div(z, t)
+        slim = op.Mul(op.Sub(op.Min(op.Max(r, low), high), z_out), out_s)
+        is_wide = op.Greater(bits, op.Cast(op.Constant(value_float=24.0), to=11))
+        any_wide = op.Cast(op.ReduceMax(op.Cast(is_wide, to=6), keepdims=0), to=9)
+        if any_wide:
+            wide_q = op.Min(op.Max(op.Cast(r, to=11), lo), hi)
+            wide = op.Mul(op.Sub(wide_q, op.Cast(z_out, to=11)), op.Cast(out_s, to=11))
+            y = op.Where(is_wide, op.CastLike(wide, X), slim)
+        else:
+            y = op.Identity(slim)
+        return y
+
+    return body
 
 
 def check_1(call: Call) -> Iterable[Finding]:

@@ -92,7 +92,7 @@ def describe(
         cost_samples=costs.samples,
         nodes=sum(summary.operators.values()),
         parameters=summary.parameters,
-        facts=facts(summary),
+        facts=facts(summary, macs=costs.macs_expression),
         cost=cost_of_model(costs),
         blocks=drawing.blocks(),
         edges=tuple(drawing.edges()),

@@ -11,8 +11,13 @@ from anybit.reporting.text import TIMES, shown
 _LONGEST_LIST = 40  # entries of one fact; the rest is counted
 
 
-def facts(summary: Summary) -> tuple[Fact, ...]:
-    """The lines, without those that would be empty."""
+def facts(summary: Summary, *, macs: str = "") -> tuple[Fact, ...]:
+    """The lines, without those that would be empty.
+
+    Args:
+        summary: The model.
+        macs: Its multiply-accumulates in terms of free dimensions, where these stay free.
+    """
     lines = (
         ("Inputs", map(_tensor, summary.inputs)),
         ("Outputs", map(_tensor, summary.outputs)),
@@ -22,10 +27,11 @@ def facts(summary: Summary) -> tuple[Fact, ...]:
         ("Stored weights", (f"{summary.parameters:,} elements, {summary.weight_bytes:,} bytes",)),
         ("Quantisers", map(_quantizers, summary.quantizers)),
         ("Operators", (f"{count:,} {TIMES} {name}" for name, count in summary.operators.items())),
+        ("Multiply-accumulates a run", (macs,)),
         ("Functions", summary.functions),
         ("Put right on loading", map(str, summary.repairs)),
     )
-    return tuple(Fact(label, text) for label, entries in lines if (text := "\n".join(_cut(entries))))
+    return tuple(Fact(label, text) for label, entries in lines if (text := "\n".join(_cut(filter(None, entries)))))
 
 
 def _cut(entries: Iterable[str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anybit.analysis.values.input_range import InputRanges
@@ -95,10 +96,11 @@ def report(
         expected = "arrays by input name, or one array"
         raise UsageError("data of a report", got=repr(data), expected=expected, hint="read it with numpy.load")
     template = _template()  # first: what is missing is said before the work is done
+    folders = _folders(model, before)
     described = describe(
         model,
         data,
-        name=name,
+        name=name or folders[0],
         input_ranges=input_ranges,
         sensitivity=sensitivity,
         front=front,
@@ -106,8 +108,18 @@ def report(
     )
     if before is None:
         return _rendered(template, described)
-    earlier = describe(before, input_ranges=input_ranges, targets=False)
+    earlier = describe(before, name=folders[1], input_ranges=input_ranges, targets=False)
     return _rendered(template, described, earlier, changes_of(earlier, described, (before, model), data))
+
+
+def _folders(model: ModelSource, before: ModelSource | None) -> tuple[str | None, str | None]:
+    """What two files of one name are called, to tell them apart: each with the folder that it is in."""
+    if not isinstance(model, str | os.PathLike) or not isinstance(before, str | os.PathLike):
+        return None, None
+    later, earlier = Path(model).resolve(), Path(before).resolve()
+    if later.name != earlier.name or later == earlier:
+        return None, None
+    return f"{later.parent.name}/{later.name}", f"{earlier.parent.name}/{earlier.name}"
 
 
 def render(described: Report) -> str:

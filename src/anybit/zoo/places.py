@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 
 def local_path(address: str) -> Path:
     """The path on this machine that a ``file:`` address names, with its escapes decoded."""
+    from urllib.request import url2pathname  # loads what speaks HTTP
+
     return Path(url2pathname(urlsplit(address).path))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from anybit.analysis.cost.expression import macs_expression
 from anybit.analysis.cost.layer import Layer, Products, Stored, reads_weights
 from anybit.analysis.cost.operand import Operand, read_operand
 from anybit.analysis.cost.sample import of_one_sample
@@ -120,6 +121,9 @@ class Cost(Record):
         operators: The same by operator.
         others: What else the model computes, by operator.
         findings: Errors: figures that are not known, and why. Warnings: what a figure rests on.
+        macs_expression: Where dimensions stay free, the multiply-accumulates in terms of them, as Python writes it: of
+            names, as in "1024*T + 64*T**2", or of input and axis, as in "27*x[2]"; empty where the number is known, or
+            does not follow from them.
     """
 
     samples: int | None
@@ -130,6 +134,7 @@ class Cost(Record):
     operators: tuple[PartCost, ...]
     others: tuple[OtherNodes, ...]
     findings: tuple[Finding, ...]
+    macs_expression: str = ""
 
 
 @checked_apart("input_ranges")
@@ -180,6 +185,7 @@ def cost_of(
         _by_operator(work.layers, counting),
         _others(work),
         (*findings, *work.findings),
+        macs_expression(model, work.layers) if any(layer.products is None for layer in work.layers) else "",
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+
+import onnx_ir as ir
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,57 @@ class Formulas:
             return difference.number == 0
         return False if self.exceeds(left, right) or self.exceeds(right, left) else None
 
+    def text(self, formula: Formula) -> str | None:
+        """The formula as Python writes it, in the names of free dimensions; None where it depends on something else.
+
+        A free dimension of an input that has no name is called ``x[2]``, by input and axis.
+
+        Example:
+            >>> formulas = Formulas()
+            >>> height = formulas.unknown("H")
+            >>> half = formulas.floor(formulas.add(height, Formula(-1)), Formula(2))
+            >>> formulas.text(formulas.add(half * height * Formula(3), Formula(5)))
+            '3*H*((H - 1)//2) + 5'
+        """
+        return self._text(formula, {number: key for key, number in self._numbers.items()})
+
+    def _text(self, formula: Formula, keys: Mapping[int, Hashable]) -> str | None:
+        terms = sorted(self._terms_of(formula).items(), key=lambda term: (-len(term[0]), term[0]))
+        texts = [self._term(coefficient, unknowns, keys) for unknowns, coefficient in terms]
+        known = [text for text in texts if text is not None]
+        return (" + ".join(known).replace("+ -", "- ") or "0") if len(known) == len(texts) else None
+
+    def _term(self, coefficient: int, unknowns: tuple[int, ...], keys: Mapping[int, Hashable]) -> str | None:
+        names = [(self._name(unknown, keys), count) for unknown, count in Counter(unknowns).items()]
+        if coefficient == 1 and len(unknowns) == 1:
+            return names[0][0]
+        factors = [_factor(name) + (f"**{count}" if count > 1 else "") for name, count in names if name is not None]
+        if len(factors) < len(names):
+            return None
+        sign = "-" if coefficient == -1 and factors else ""
+        return sign + "*".join(factors if factors and abs(coefficient) == 1 else (str(coefficient), *factors))
+
+    def _name(self, unknown: int, keys: Mapping[int, Hashable]) -> str | None:
+        match keys[unknown]:
+            case str(name):
+                return name
+            case (ir.Value() as value, int(axis)) if value.is_graph_input():
+                return f"{value.name}[{axis}]"
+            case frozenset():
+                return self._text(Formula(1, (unknown,)), keys)
+            case ("floor", Formula() as dividend, Formula() as divisor):
+                above, below = (self._text(f, keys) for f in (dividend, divisor))
+                return None if above is None or below is None else f"{_factor(above)}//{_factor(below)}"
+            case _:
+                return None
+
     def _terms_of(self, formula: Formula) -> _Terms:
         sum_of = self._sums.get(formula.unknowns[0]) if len(formula.unknowns) == 1 else None
         if sum_of is None:
             return {formula.unknowns: formula.coefficient} if formula.coefficient else {}
         return {unknowns: coefficient * formula.coefficient for unknowns, coefficient in sum_of.items()}
+
+
+def _factor(text: str) -> str:
+    """A text in brackets, if it is more than a name or a number."""
+    return f"({text})" if any(sign in text for sign in " */") else text

@@ -28,10 +28,34 @@ _EXAMPLES = {
         "report model.onnx -o report.html --sensitivity sensitivity.json --front front.json",
     ),
     "bench": ("bench model.onnx --batch-size 1,64",),
+    "prepare finn": (
+        "prepare finn model.onnx -o project --board Pynq-Z2",
+        "prepare finn model.onnx -o model_finn.onnx --input-type x=UINT8 --logits",
+    ),
+    "prepare hls4ml": ("prepare hls4ml model.onnx -o project --logits",),
+    "prepare c": ("prepare c model.onnx -o network",),
+    "prepare da4ml": ("prepare da4ml model.onnx -o circuit",),
+    "zoo list": ("zoo list", "zoo list --catalogue https://example.org/zoo/catalogue.json"),
+    "zoo info": ("zoo info digits_mlp_2w2a",),
+    "zoo fetch": ("zoo fetch digits_mlp_2w2a",),
+    "zoo run": ("zoo run digits_mlp_2w2a -i images.npy -o logits.npy",),
+    "zoo verify": ("zoo verify", "zoo verify digits_mlp_2w2a"),
+    "zoo evaluate": ("zoo evaluate digits_mlp_2w2a", "zoo evaluate digits_mlp_2w2a --data test.npz --labels labels"),
+    "zoo add": (
+        (
+            "zoo add model.onnx -o catalogue --data test.npz --labels y --task classification --data-set MNIST "
+            "--source 'our group' --licence Apache-2.0"
+        ),
+    ),
+    "zoo site": ("zoo site -o gallery",),
 }
 
 
 def examples_of(command: str) -> str:
-    """The examples of a command, a line each, as its help ends with them."""
-    lines = [f"  anybit {line}" for line in _EXAMPLES[command]]
-    return "\n".join(("\b", "Examples:", *lines))  # \b: click keeps these lines as they are
+    """The examples of a command, or of one of a group ("zoo list"), a line each, as its help ends with them."""
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines_of(command))))  # \b: click keeps the lines
+
+
+def lines_of(command: str) -> tuple[str, ...]:
+    """The examples of a command as they are typed."""
+    return tuple(f"anybit {line}" for line in _EXAMPLES[command])

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from onnxscript import script
 
 from anybit.arrays import Array
+from anybit.ops.body import traced_when_needed
 from anybit.ops.channels_last.layout import DOMAIN, channels_first, channels_last, first_body, last_body
 from anybit.ops.channels_last.max_pool import infer
 from anybit.ops.channels_last.windows import AUTO_PAD, CEIL_MODE, DILATIONS, KERNEL_SHAPE, PADS, STRIDES, check_windows
 from anybit.ops.operator import Attribute, Input, Operator, Types
-from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.pooling import average_pool
 
 
@@ -56,29 +55,34 @@ def reference(
         return channels_last(average_pool(channels_first(x), attributes), np.asarray(x).dtype)
 
 
-@script(ANYBIT, default_opset=op)
-def body(
-    X,
-    kernel_shape: Sequence[int],
-    strides: Sequence[int] = (),
-    pads: Sequence[int] = (),
-    dilations: Sequence[int] = (),
-    ceil_mode: int = 0,
-    auto_pad: str = "NOTSET",
-    count_include_pad: int = 0,
-):
+@traced_when_needed(first_body, last_body)
+def body(script, op, first_body, last_body):
     """The standard operator between two Transposes."""
-    y = op.AveragePool(
-        first_body(X),
-        kernel_shape=kernel_shape,
-        strides=strides,
-        pads=pads,
-        dilations=dilations,
-        ceil_mode=ceil_mode,
-        auto_pad=auto_pad,
-        count_include_pad=count_include_pad,
-    )
-    return last_body(y)
+
+    @script
+    def body(
+        X,
+        kernel_shape: Sequence[int],
+        strides: Sequence[int] = (),
+        pads: Sequence[int] = (),
+        dilations: Sequence[int] = (),
+        ceil_mode: int = 0,
+        auto_pad: str = "NOTSET",
+        count_include_pad: int = 0,
+    ):
+        y = op.AveragePool(
+            first_body(X),
+            kernel_shape=kernel_shape,
+            strides=strides,
+            pads=pads,
+            dilations=dilations,
+            ceil_mode=ceil_mode,
+            auto_pad=auto_pad,
+            count_include_pad=count_include_pad,
+        )
+        return last_body(y)
+
+    return body
 
 
 AVERAGE_POOL = Operator(

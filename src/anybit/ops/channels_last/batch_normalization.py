@@ -6,13 +6,12 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from onnxscript import script
 
 from anybit.arrays import Array
 from anybit.errors import Finding
+from anybit.ops.body import traced_when_needed
 from anybit.ops.channels_last.layout import DOMAIN, channels_first, channels_last, first_body, last_body
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types
-from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.linear import batch_normalization
 
 _PARAMETERS = ("scale", "B", "mean", "var")
@@ -49,11 +48,16 @@ def reference(
     return channels_last(y, np.asarray(x).dtype)
 
 
-@script(ANYBIT, default_opset=op)
-def body(X, scale, B, mean, var, epsilon: float = 1e-5, momentum: float = 0.9):
+@traced_when_needed(first_body, last_body)
+def body(script, op, first_body, last_body):
     """The standard operator between two Transposes."""
-    y = op.BatchNormalization(first_body(X), scale, B, mean, var, epsilon=epsilon, momentum=momentum)
-    return last_body(y)
+
+    @script
+    def body(X, scale, B, mean, var, epsilon: float = 1e-5, momentum: float = 0.9):
+        y = op.BatchNormalization(first_body(X), scale, B, mean, var, epsilon=epsilon, momentum=momentum)
+        return last_body(y)
+
+    return body
 
 
 def check(call: Call) -> Iterable[Finding]:

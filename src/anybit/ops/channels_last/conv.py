@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 from onnx.shape_inference import InferenceContext
-from onnxscript import script
 
 from anybit.arrays import Array
 from anybit.errors import Finding
+from anybit.ops.body import traced_when_needed
 from anybit.ops.channels_last.layout import (
     DOMAIN,
     channels_first,
@@ -23,7 +23,6 @@ from anybit.ops.channels_last.layout import (
 )
 from anybit.ops.channels_last.windows import AUTO_PAD, DILATIONS, KERNEL_SHAPE, PADS, STRIDES, check_windows
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types
-from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.convolution import conv
 
 
@@ -66,31 +65,36 @@ def reference(
     return channels_last(y, np.asarray(x).dtype)
 
 
-@script(ANYBIT, default_opset=op)
-def body(
-    X,
-    W,
-    B,
-    kernel_shape: Sequence[int],
-    strides: Sequence[int] = (),
-    pads: Sequence[int] = (),
-    dilations: Sequence[int] = (),
-    group: int = 1,
-    auto_pad: str = "NOTSET",
-):
+@traced_when_needed(first_body, last_body)
+def body(script, op, first_body, last_body):
     """The standard operator between two Transposes."""
-    y = op.Conv(
-        first_body(X),
-        first_body(W),
+
+    @script
+    def body(
+        X,
+        W,
         B,
-        kernel_shape=kernel_shape,
-        strides=strides,
-        pads=pads,
-        dilations=dilations,
-        group=group,
-        auto_pad=auto_pad,
-    )
-    return last_body(y)
+        kernel_shape: Sequence[int],
+        strides: Sequence[int] = (),
+        pads: Sequence[int] = (),
+        dilations: Sequence[int] = (),
+        group: int = 1,
+        auto_pad: str = "NOTSET",
+    ):
+        y = op.Conv(
+            first_body(X),
+            first_body(W),
+            B,
+            kernel_shape=kernel_shape,
+            strides=strides,
+            pads=pads,
+            dilations=dilations,
+            group=group,
+            auto_pad=auto_pad,
+        )
+        return last_body(y)
+
+    return body
 
 
 def infer(context: InferenceContext) -> None:

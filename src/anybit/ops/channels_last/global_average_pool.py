@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 from onnx.shape_inference import InferenceContext
-from onnxscript import script
 
 from anybit.arrays import Array
 from anybit.errors import Finding
+from anybit.ops.body import traced_when_needed
 from anybit.ops.channels_last.layout import (
     DOMAIN,
     channels_first,
@@ -21,7 +21,6 @@ from anybit.ops.channels_last.layout import (
     last_body,
 )
 from anybit.ops.operator import Call, Input, Operator, Types
-from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.pooling import global_average_pool
 
 
@@ -42,10 +41,15 @@ def reference(x: npt.ArrayLike) -> Array:
         return channels_last(global_average_pool(channels_first(x)), np.asarray(x).dtype)
 
 
-@script(ANYBIT, default_opset=op)
-def body(X):
+@traced_when_needed(first_body, last_body)
+def body(script, op, first_body, last_body):
     """The standard operator between two Transposes."""
-    return last_body(op.GlobalAveragePool(first_body(X)))
+
+    @script
+    def body(X):
+        return last_body(op.GlobalAveragePool(first_body(X)))
+
+    return body
 
 
 def infer(context: InferenceContext) -> None:

@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx.shape_inference import InferenceContext
-from onnxscript import script
 
 from anybit.arrays import Array
+from anybit.ops.body import traced_when_needed
 from anybit.ops.operator import widened
-from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.windows import Windows
 
 DOMAIN = "qonnx.custom_op.channels_last"
@@ -54,26 +53,36 @@ def channels_last(y: Array, dtype: np.dtype[Any]) -> Array:
         return np.ascontiguousarray(y.transpose(to_last(y.ndim))).astype(dtype)
 
 
-@script(ANYBIT, default_opset=op)
-def first_body(X):
+@traced_when_needed()
+def first_body(script, op):
     """`channels_first` for every rank: Transpose of (N, positions, C), the positions being one axis on the way."""
-    batch = op.Shape(X, end=1)
-    positions = op.Shape(X, start=1, end=-1)
-    channels = op.Shape(X, start=-1)
-    rows = op.Reshape(X, op.Concat(batch, op.ReduceProd(positions, keepdims=1), channels, axis=0), allowzero=1)
-    columns = op.Transpose(rows, perm=[0, 2, 1])
-    return op.Reshape(columns, op.Concat(batch, channels, positions, axis=0), allowzero=1)
+
+    @script
+    def first_body(X):
+        batch = op.Shape(X, end=1)
+        positions = op.Shape(X, start=1, end=-1)
+        channels = op.Shape(X, start=-1)
+        rows = op.Reshape(X, op.Concat(batch, op.ReduceProd(positions, keepdims=1), channels, axis=0), allowzero=1)
+        columns = op.Transpose(rows, perm=[0, 2, 1])
+        return op.Reshape(columns, op.Concat(batch, channels, positions, axis=0), allowzero=1)
+
+    return first_body
 
 
-@script(ANYBIT, default_opset=op)
-def last_body(X):
+@traced_when_needed()
+def last_body(script, op):
     """`channels_last` for every rank."""
-    batch = op.Shape(X, end=1)
-    channels = op.Shape(X, start=1, end=2)
-    positions = op.Shape(X, start=2)
-    columns = op.Reshape(X, op.Concat(batch, channels, op.ReduceProd(positions, keepdims=1), axis=0), allowzero=1)
-    rows = op.Transpose(columns, perm=[0, 2, 1])
-    return op.Reshape(rows, op.Concat(batch, positions, channels, axis=0), allowzero=1)
+
+    @script
+    def last_body(X):
+        batch = op.Shape(X, end=1)
+        channels = op.Shape(X, start=1, end=2)
+        positions = op.Shape(X, start=2)
+        columns = op.Reshape(X, op.Concat(batch, channels, op.ReduceProd(positions, keepdims=1), axis=0), allowzero=1)
+        rows = op.Transpose(columns, perm=[0, 2, 1])
+        return op.Reshape(rows, op.Concat(batch, positions, channels, axis=0), allowzero=1)
+
+    return last_body
 
 
 def dimensions(context: InferenceContext, index: int) -> Dimensions | None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from onnx.shape_inference import InferenceContext
-from onnxscript import script
 
 from anybit.arrays import Array
+from anybit.ops.body import traced_when_needed
 from anybit.ops.channels_last.layout import (
     DOMAIN,
     channels_first,
@@ -22,7 +22,6 @@ from anybit.ops.channels_last.layout import (
 )
 from anybit.ops.channels_last.windows import AUTO_PAD, CEIL_MODE, DILATIONS, KERNEL_SHAPE, PADS, STRIDES, check_windows
 from anybit.ops.operator import Input, Operator, Types
-from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.standard.pooling import max_pool
 
 
@@ -62,27 +61,32 @@ def reference(
         return channels_last(max_pool(channels_first(x), attributes), np.asarray(x).dtype)
 
 
-@script(ANYBIT, default_opset=op)
-def body(
-    X,
-    kernel_shape: Sequence[int],
-    strides: Sequence[int] = (),
-    pads: Sequence[int] = (),
-    dilations: Sequence[int] = (),
-    ceil_mode: int = 0,
-    auto_pad: str = "NOTSET",
-):
+@traced_when_needed(first_body, last_body)
+def body(script, op, first_body, last_body):
     """The standard operator between two Transposes."""
-    y = op.MaxPool(
-        first_body(X),
-        kernel_shape=kernel_shape,
-        strides=strides,
-        pads=pads,
-        dilations=dilations,
-        ceil_mode=ceil_mode,
-        auto_pad=auto_pad,
-    )
-    return last_body(y)
+
+    @script
+    def body(
+        X,
+        kernel_shape: Sequence[int],
+        strides: Sequence[int] = (),
+        pads: Sequence[int] = (),
+        dilations: Sequence[int] = (),
+        ceil_mode: int = 0,
+        auto_pad: str = "NOTSET",
+    ):
+        y = op.MaxPool(
+            first_body(X),
+            kernel_shape=kernel_shape,
+            strides=strides,
+            pads=pads,
+            dilations=dilations,
+            ceil_mode=ceil_mode,
+            auto_pad=auto_pad,
+        )
+        return last_body(y)
+
+    return body
 
 
 def infer(context: InferenceContext) -> None:

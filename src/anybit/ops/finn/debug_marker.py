@@ -6,12 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from onnxscript import script
 
 from anybit.arrays import Array
 from anybit.errors import Finding
+from anybit.ops.body import traced_when_needed
 from anybit.ops.operator import Attribute, Bounds, Call, Input, Layout, Operator, Types
-from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.traits import Monotone, Movement, Traits
 
 
@@ -30,10 +29,15 @@ def reference(x: npt.ArrayLike, *, export_debug_name: str) -> Array:
     return np.array(x)
 
 
-@script(ANYBIT, default_opset=op)
-def body(X, export_debug_name: str):
+@traced_when_needed()
+def body(script, op):
     """The operator passes X on."""
-    return op.Identity(X)
+
+    @script
+    def body(X, export_debug_name: str):
+        return op.Identity(X)
+
+    return body
 
 
 def bounds(call: Call, x: Bounds) -> Bounds:

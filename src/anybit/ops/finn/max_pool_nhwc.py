@@ -6,15 +6,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from onnxscript import script
 
 from anybit.arrays import Array
 from anybit.errors import Finding
+from anybit.ops.body import traced_when_needed
 from anybit.ops.channels_last import max_pool
 from anybit.ops.channels_last.layout import first_body, last_body
 from anybit.ops.channels_last.windows import CEIL_MODE, KERNEL_SHAPE, PADS, STRIDES, check_windows
 from anybit.ops.operator import Call, Input, Operator, Types
-from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.traits import Traits
 
 
@@ -48,17 +47,22 @@ def reference(
     return max_pool.reference(x, kernel_shape=kernel_shape, strides=strides, pads=pads, ceil_mode=ceil_mode)
 
 
-@script(ANYBIT, default_opset=op)
-def body(
-    X,
-    kernel_shape: Sequence[int],
-    strides: Sequence[int] = (),
-    pads: Sequence[int] = (),
-    ceil_mode: int = 0,
-):
+@traced_when_needed(first_body, last_body)
+def body(script, op, first_body, last_body):
     """The standard operator between two Transposes."""
-    y = op.MaxPool(first_body(X), kernel_shape=kernel_shape, strides=strides, pads=pads, ceil_mode=ceil_mode)
-    return last_body(y)
+
+    @script
+    def body(
+        X,
+        kernel_shape: Sequence[int],
+        strides: Sequence[int] = (),
+        pads: Sequence[int] = (),
+        ceil_mode: int = 0,
+    ):
+        y = op.MaxPool(first_body(X), kernel_shape=kernel_shape, strides=strides, pads=pads, ceil_mode=ceil_mode)
+        return last_body(y)
+
+    return body
 
 
 def check(call: Call) -> Iterable[Finding]:

@@ -7,13 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 from onnx.shape_inference import InferenceContext
-from onnxscript import script
 
 from anybit.arrays import Array
 from anybit.errors import Finding
+from anybit.ops.body import traced_when_needed
 from anybit.ops.channels_last.layout import dimensions, infer_shape
 from anybit.ops.operator import Bounds, Call, GridBounds, Input, Operator, Types, widened
-from anybit.ops.rounding_body import ANYBIT, op
 from anybit.ops.traits import Traits
 
 _EXACT = 2.0**11
@@ -45,15 +44,20 @@ def reference(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
     return ((signs + right.shape[0]) * 0.5).astype(np.asarray(a).dtype)
 
 
-@script(ANYBIT, default_opset=op)
-def body(A, B):
+@traced_when_needed()
+def body(script, op):
     """The reference in ONNX operators, in float64."""
-    two = op.Cast(op.Constant(value_float=2.0), to=11)
-    one = op.Cast(op.Constant(value_float=1.0), to=11)
-    left = op.Sub(op.Mul(op.Cast(A, to=11), two), one)
-    right = op.Sub(op.Mul(op.Cast(B, to=11), two), one)
-    terms = op.Cast(op.Shape(B, end=1), to=11)
-    return op.CastLike(op.Div(op.Add(op.MatMul(left, right), terms), two), A)
+
+    @script
+    def body(A, B):
+        two = op.Cast(op.Constant(value_float=2.0), to=11)
+        one = op.Cast(op.Constant(value_float=1.0), to=11)
+        left = op.Sub(op.Mul(op.Cast(A, to=11), two), one)
+        right = op.Sub(op.Mul(op.Cast(B, to=11), two), one)
+        terms = op.Cast(op.Shape(B, end=1), to=11)
+        return op.CastLike(op.Div(op.Add(op.MatMul(left, right), terms), two), A)
+
+    return body
 
 
 def infer(context: InferenceContext) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import RuntimeContextError
 
 from anybit.errors import UnsupportedError
 from anybit.graph.walk import label
 from anybit.ops.standard.kernel import Kernel
+
+if TYPE_CHECKING:
+    from onnx.reference import ReferenceEvaluator
 
 # onnx's reference has these from a later version on, with the meaning that they had before.
 _SINCE = {"QuantizeLinear": 19, "DequantizeLinear": 19}
@@ -52,6 +53,9 @@ def _canonical(node: ir.Node) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _kernel(node: bytes, opset: int, n_inputs: int, n_outputs: int) -> Kernel:
+    from onnx.reference import ReferenceEvaluator
+    from onnx.reference.op_run import RuntimeContextError
+
     proto = onnx.NodeProto.FromString(node)
     names = [f"i{k}" for k in range(n_inputs)]
     outputs = [f"o{k}" for k in range(n_outputs)]
@@ -81,6 +85,7 @@ def _typed_kernel(
     proto: onnx.NodeProto, imports: Sequence[onnx.OperatorSetIdProto], names: Sequence[str], outputs: Sequence[str]
 ) -> Kernel:
     """For operators that onnx defines by a function which depends on the types of the inputs."""
+    from onnx.reference import ReferenceEvaluator
 
     @lru_cache(maxsize=16)
     def evaluator(dtypes: tuple[Any, ...]) -> ReferenceEvaluator:

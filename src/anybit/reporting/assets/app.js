@@ -84,7 +84,8 @@ function start() {
   figures({ report, before });
   themes();
   // what is broken is said before anything else
-  if (report.findings.some((f) => f.severity === "error")) {
+  // A figure that free dimensions leave open makes no broken model.
+  if (report.findings.some((f) => f.severity === "error" && f.rule !== "cost")) {
     byId("tabs").prepend(byId("tab-findings"));
     open("findings");
   } else open(before ? "changes" : "graph");

@@ -1,0 +1,104 @@
+"""Multiply-accumulates in terms of free dimensions give what is counted once the dimensions are set."""
+
+from __future__ import annotations
+
+import ast
+import operator
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from anybit.analysis.cost.cost import cost
+from anybit.cleanup.set_input_shape import SetInputShape
+from anybit.io.load import load
+from tests.models import model
+
+_OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Pow: operator.pow,
+}
+
+
+def value(expression, **names):
+    """What an expression of integers comes to."""
+
+    def of(node):
+        match node:
+            case ast.BinOp():
+                return _OPERATORS[type(node.op)](of(node.left), of(node.right))
+            case ast.UnaryOp(op=ast.USub()):
+                return -of(node.operand)
+            case ast.Name():
+                return names[node.id]
+            case ast.Subscript():
+                return names[node.value.id][node.slice.value]
+            case _:
+                return node.value
+
+    return of(ast.parse(expression, mode="eval").body)
+
+
+def weights(*shape):
+    return np.ones(shape, np.float32)
+
+
+def convolutional():
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("MaxPool", ["a"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["p", "w2"], ["b"], kernel_shape=[1, 1], group=2),
+        helper.make_node("ConvTranspose", ["b", "w3"], ["y"], kernel_shape=[2, 2], strides=[2, 2]),
+    ]
+    constants = {"w1": weights(4, 3, 3, 3), "w2": weights(8, 2, 1, 1), "w3": weights(8, 6, 2, 2)}
+    return nodes, constants
+
+
+def attention():
+    nodes = [
+        helper.make_node("MatMul", ["x", "wq"], ["q"]),
+        helper.make_node("Transpose", ["x"], ["k"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["q", "k"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["s"]),
+        helper.make_node("MatMul", ["s", "x"], ["y"]),
+    ]
+    return nodes, {"wq": weights(8, 8)}
+
+
+@pytest.mark.parametrize("sizes", [(5, 6), (12, 9), (33, 64)])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_convolutional_net(sizes, named):
+    nodes, constants = convolutional()
+    free = ["H", "W"] if named else [None, None]
+    source = load(model(nodes, constants, inputs={"x": [1, 3, *free]}, outputs=["y"]))
+    result = cost(source)
+    assert result.dense.macs is None
+    names = dict(zip("HW", sizes, strict=True)) if named else {"x": (1, 3, *sizes)}
+    SetInputShape({"x": (1, 3, *sizes)})(source)
+    counted = cost(source)
+    assert counted.macs_expression == ""
+    assert value(result.macs_expression, **names) == counted.dense.macs
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 128])
+def test_attention_is_quadratic_in_its_tokens(tokens):
+    nodes, constants = attention()
+    source = load(model(nodes, constants, inputs={"x": [1, "T", 8]}, outputs=["y"]))
+    expression = cost(source).macs_expression
+    assert expression == "16*T**2 + 64*T"
+    SetInputShape({"x": (1, tokens, 8)})(source)
+    assert value(expression, T=tokens) == cost(source).dense.macs
+
+
+def test_nothing_is_said_where_a_size_depends_on_the_data():
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["places"]),
+        helper.make_node("Cast", ["places"], ["p"], to=1),
+        helper.make_node("MatMul", ["w", "p"], ["y"]),
+    ]
+    result = cost(model(nodes, {"w": weights(4, 2)}, inputs={"x": [3, "N"]}, outputs=["y"]))
+    assert result.dense.macs is None
+    assert result.macs_expression == ""
