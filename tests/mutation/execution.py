@@ -20,7 +20,7 @@ import pytest
 
 @dataclass(frozen=True)
 class Execution:
-    """One run of the tests of a folder without any mutant.
+    """One run of tests without any mutant.
 
     Attributes:
         seconds: Processor time of each test, traced, by its id.
@@ -49,6 +49,21 @@ class Execution:
     def _sorted(self, module: Path, tests: Iterable[str]) -> list[str]:
         own = (f"{module}::", f"test_{module.stem}.py::")
         return sorted(tests, key=lambda test: (not any(o in test for o in own), self.seconds[test], test))
+
+    @classmethod
+    def of_all(cls, parts: Iterable[Execution]) -> Execution:
+        """Runs of other tests as one."""
+        seconds: dict[str, float] = {}
+        executed: dict[str, dict[int, list[str]]] = {}
+        imported: dict[str, set[int]] = {}
+        for part in parts:
+            seconds |= part.seconds
+            for module, by_line in part.executed.items():
+                for line, tests in by_line.items():
+                    executed.setdefault(module, {}).setdefault(line, []).extend(tests)
+            for module, lines in part.imported.items():
+                imported.setdefault(module, set()).update(lines)
+        return cls(seconds, executed, {module: sorted(lines) for module, lines in imported.items()})
 
     def save(self, path: Path) -> None:
         """Written as JSON, with each id once."""

@@ -86,20 +86,26 @@ class Judge:
         return _VERDICTS.get(code, Verdict.CAUGHT)
 
     def _execution(self, folder: Path) -> Execution:
-        """What the tests of a folder execute, kept until the package or these tests change."""
+        """What the tests of a folder execute, file by file; kept until the package or the file changes."""
         if folder not in self._executions:
             modules = [p.relative_to(self.copy) for p in sorted((self.copy / _PACKAGE).rglob("*.py"))]
             judged = [str(m) for m in modules if folder_of(m) == folder]
-            files = [*judged, *(str(p.relative_to(self.copy)) for p in sorted((self.copy / folder).glob("test_*.py")))]
-            kept = self.kept / f"{'-'.join(folder.parts)}-{self._fingerprint(folder)}.json"
-            if not kept.exists() and _in_a_process(_trace, self.copy, files, frozenset(judged), kept) != 0:
-                raise RuntimeError(f"the tests of {folder} fail without a mutant")
-            self._executions[folder] = Execution.load(kept)
+            tests = [[str(p.relative_to(self.copy))] for p in sorted((self.copy / folder).glob("test_*.py"))]
+            parts = [self._traced(folder, files, frozenset(judged)) for files in (judged, *tests)]
+            self._executions[folder] = Execution.of_all(parts)
         return self._executions[folder]
 
-    def _fingerprint(self, folder: Path) -> str:
-        folders = (self.copy / "tests", self.copy / folder)
-        places = [*(self.copy / "src").rglob("*.py"), *(p for f in folders for p in f.glob("*.py"))]
+    def _traced(self, folder: Path, files: list[str], judged: frozenset[str]) -> Execution:
+        kept = self.kept / f"{'-'.join(folder.parts)}-{self._fingerprint(folder, files)}.json"
+        if not kept.exists() and _in_a_process(_trace, self.copy, files, judged, kept) not in {0, _NO_TESTS}:
+            raise RuntimeError(f"tests of {folder} fail without a mutant: {', '.join(files)}")
+        return Execution.load(kept)
+
+    def _fingerprint(self, folder: Path, files: list[str]) -> str:
+        """A name for tests, the package and what tests import."""
+        shared = [p for f in (self.copy / "tests", self.copy / folder) for p in f.glob("*.py")]
+        places = {*(self.copy / "src").rglob("*.py"), *(p for p in shared if not p.name.startswith("test_"))}
+        places |= {self.copy / f for f in files}
         contents = b"".join(str(p.relative_to(self.copy)).encode() + p.read_bytes() for p in sorted(places))
         return hashlib.sha256(contents).hexdigest()[:16]
 
@@ -171,7 +177,7 @@ def _trace(copy: Path, files: list[str], modules: frozenset[str], kept: Path) ->
     tracer.start()
     code = _run(copy, files, tracer)
     sys.settrace(None)
-    if code == 0:
+    if code in {0, _NO_TESTS}:
         tracer.execution().save(kept)
     return code
 

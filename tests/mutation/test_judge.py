@@ -92,7 +92,7 @@ def test_a_folder_that_fails_without_a_mutant_judges_nothing(tmp_path, judge):
     module = Path("src/anybit/quantizers/minifloat.py")
     (tmp_path / module).parent.mkdir()
     (tmp_path / module).write_text("X = 1\n")
-    with pytest.raises(RuntimeError, match="tests/quantizers fail without a mutant"):
+    with pytest.raises(RuntimeError, match="tests of tests/quantizers fail without a mutant: "):
         Judge(tmp_path, tmp_path / "kept", 60).judge(module, mutants_of("X = 1\n")[0])
 
 
@@ -104,6 +104,13 @@ def test_tests_of_the_module_come_first_then_the_quickest():
     assert execution.tests_of(MODULE, 8, SOURCE) == [a, c, b]  # line 9 is of the same statement
     assert execution.tests_of(MODULE, 3, SOURCE) == [c, b, a]
     assert execution.tests_of(MODULE, 7, SOURCE) == []
+
+
+def test_runs_of_two_files_are_one():
+    first = Execution({"a": 1.0}, {"m": {3: ["a"], 4: ["a"]}}, {"m": [1, 2]})
+    second = Execution({"b": 2.0}, {"m": {4: ["b"]}, "n": {5: ["b"]}}, {"m": [1], "n": [1]})
+    executed = {"m": {3: ["a"], 4: ["a", "b"]}, "n": {5: ["b"]}}
+    assert Execution.of_all([first, second]) == Execution({"a": 1.0, "b": 2.0}, executed, {"m": [1, 2], "n": [1]})
 
 
 def test_what_was_executed_is_kept(tmp_path):
