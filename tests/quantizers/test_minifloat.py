@@ -108,6 +108,8 @@ def test_other_types_are_no_minifloats(dtype):
         ((3, 4, 3, 15.5), {}),
         ((4, 3, 7, 448.0), {"rounding_mode": "FLOOR"}),
         ((5, 2, 15, 57344.0), {"has_inf": 1, "saturation": 0}),
+        ((4, 3, 7, 448.0), {"rounding_mode": "BOGUS"}),
+        ((4, 3, 7, 448.0), {"has_inf": 2}),
     ],
 )
 def test_what_no_type_has_is_refused(key, attributes):

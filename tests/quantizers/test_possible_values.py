@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -54,6 +55,16 @@ def test_channels_have_their_own_scales():
     source = _source([quant("x", "y")], parameters("y", scale=scale, bits=2))
     points = Enumeration(source).points(_value(source, "y"))
     np.testing.assert_array_equal(points.reshape(-1, 4), np.outer([-2, -1, 0, 1], scale))
+
+
+def test_a_tensor_of_unknown_rank_has_the_points_of_its_grid():
+    nodes = [quant("x", "q"), helper.make_node("Reshape", ["q", "s"], ["m"]), quant("m", "y")]
+    proto = model(nodes, parameters("q", bits=2) | parameters("y"), inputs={"x": [2, 4]}, outputs=["y"])
+    proto.graph.input.append(helper.make_tensor_value_info("s", onnx.TensorProto.INT64, ["rank"]))
+    source = loaded(proto)
+    assert _value(source, "m").shape is None
+    points = Enumeration(source).points(_value(source, "m"))
+    np.testing.assert_array_equal(points, [-1, -0.5, 0, 0.5])
 
 
 def _grid(scale: float, zero_point: float, bits: int, rounding: Rounding = Rounding.ROUND) -> Quantizer:
