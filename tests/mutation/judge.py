@@ -140,12 +140,12 @@ def _in_a_process(work: Callable[..., int], *arguments: Any) -> int | None:
     process = multiprocessing.get_context("forkserver").Process(target=_quietly, args=(work, arguments))
     process.start()
     limit = arguments[-1] * _PATIENCE if work is _test else None
-    process.join(limit)
-    if process.exitcode is None:
+    try:
+        process.join(limit)
+        return process.exitcode
+    finally:  # after the limit, or an interrupt
         process.kill()
         process.join()
-        return None
-    return process.exitcode
 
 
 def _quietly(work: Callable[..., int], arguments: tuple[Any, ...]) -> None:
