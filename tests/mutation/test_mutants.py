@@ -25,6 +25,7 @@ from tests.mutation.mutants import mutants_of
         ("def f(): return a", {"def f(): return None"}),
         ("x: Literal[1] = a", set()),
         ("raise ValueError(a + b)", set()),
+        ("x = zip(a, b, strict=True)", set()),
         ('x = f"{a + 1}"', set()),
         ("# größer\nx = '…' + a", {"x = '…' - a"}),
     ],

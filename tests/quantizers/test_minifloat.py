@@ -78,7 +78,7 @@ def test_a_pair_of_a_small_type_means_what_its_casts_do(dtype, saturate):
     """Without saturation what exceeds the type is NaN, or infinite where it has that; a type without both has none."""
     attributes = {} if saturate is None else {"saturate": saturate}
     node = ir.node("QuantizeLinear", [ir.Value(name=n) for n in "xsz"], attributes)
-    parameters = Parameters(np.ones((), np.float32), np.zeros(()))
+    parameters = Parameters(np.asarray(0.5, np.float32), np.zeros(()))
     found = minifloat_of(dtype, parameters, node)
     if saturate == 0 and dtype in _WITHOUT_NAN:
         assert isinstance(found, Refusal)
@@ -89,8 +89,9 @@ def test_a_pair_of_a_small_type_means_what_its_casts_do(dtype, saturate):
     x = np.float32([0.3, -0.3, 1, most, -4 * most, 4 * most])
     with np.errstate(all="ignore"):
         expected = (x if saturate == 0 else np.clip(x, -most, most)).astype(own).astype(np.float32)
-    np.testing.assert_array_equal(found.numbers(x).astype(np.float32), expected)
-    np.testing.assert_array_equal(found(x), expected)
+    np.testing.assert_array_equal(found.numbers(x / 2).astype(np.float32), expected)
+    np.testing.assert_array_equal(found.dequantized(found.numbers(x / 2)), expected / 2)
+    np.testing.assert_array_equal(found(x / 2), expected / 2)
     assert isinstance(minifloat_of(dtype, Parameters(parameters.scale, np.ones(())), node), Refusal)
 
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
 from anybit import Session, check
 from anybit.errors import Refusal
@@ -168,3 +168,22 @@ def test_written_minifloats_compute_what_they_do(dtype, saturate):
     assert check(source) == ()
     x = np.arange(-40, 41, dtype=np.float32) / 16
     np.testing.assert_array_equal(Session(source, engine="reference").run(x)["y"], value(x))
+
+
+@pytest.mark.parametrize("elem_type", [TensorProto.FLOAT16, TensorProto.DOUBLE])
+def test_other_float_types_are_refused(elem_type):
+    proto = model([quant("x", "y")], {}, inputs={"x": [2]}, outputs=["y"], input_type=elem_type)
+    dtype = helper.tensor_dtype_to_np_dtype(elem_type)
+    arrays = {name: np.asarray(array, dtype) for name, array in parameters("y").items()}
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+    proto.graph.output[0].type.tensor_type.elem_type = elem_type
+    refusal = read_quant(loaded(proto).graph.node(0), loaded(proto))
+    assert isinstance(refusal, Refusal)
+    assert refusal.got in ("FLOAT16", "DOUBLE")
+    assert refusal.expected == "FLOAT"
+
+
+def test_centred_grids_stay_what_they_are():
+    bipolar = Quantizer(np.float32(0.5), np.zeros(()), np.asarray(-1.0), np.asarray(1.0), grid=Grid(1))
+    assert bipolar.is_bipolar
+    assert bipolar.centred() is bipolar
