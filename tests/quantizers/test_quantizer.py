@@ -187,3 +187,14 @@ def test_centred_grids_stay_what_they_are():
     bipolar = Quantizer(np.float32(0.5), np.zeros(()), np.asarray(-1.0), np.asarray(1.0), grid=Grid(1))
     assert bipolar.is_bipolar
     assert bipolar.centred() is bipolar
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_zeros_keep_the_sign_that_the_node_gives_them(signed):
+    grid = Grid(3, signed=signed)
+    quantizer = Quantizer(
+        np.float32(0.5), np.zeros(()), np.asarray(float(grid.lo)), np.asarray(float(grid.hi)), grid=grid
+    )
+    x = np.float32([-0.1, -0.0, 0.0, 0.1])
+    expected = reference(x, np.float32(0.5), np.float32(0), 3, signed=int(signed), narrow=0, rounding_mode="ROUND")
+    np.testing.assert_array_equal(np.signbit(quantizer(x)), np.signbit(expected))
