@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
+# Tests start hundreds of processes, which take half as long again where each compiles the package by itself.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Environments of their own, under build/: frameworks and tools that the package itself does not need.
 PACKAGES_torch := --editable ".[brevitas,dev,train]" torch==2.13.0 brevitas==0.13.4 "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 PACKAGES_frontends := --editable ".[brevitas,dev]" torch==2.13.0 brevitas==0.13.4 torchvision==0.28.0 torchao==0.18.0 \
@@ -111,7 +114,8 @@ fuzz-nightly: $(VENV)/.dev
 		--seed $(or $(SEED),$(shell date +%s))
 
 # One line changed at a time in exact, quantizers, ops and analysis/values: a change that no test of its folder notices
-# wants a test. Takes hours on a busy machine: ONLY="exact/chain.py" for one module, or a folder.
+# wants a test. Seconds for each mutant, and minutes for each folder whose tests changed, to see which lines they execute,
+# which is kept in build/mutation. ONLY="exact/chain.py" for one module, or a folder; SEED=7 for other mutants.
 mutation: $(VENV)/.dev
 	$(BIN)/python -m tests.mutation --seed $(or $(SEED),0) $(if $(ONLY),--only $(ONLY))
 

@@ -21,6 +21,7 @@ from anybit.formats.convert import translate
 from anybit.results import Verdict
 from tests.formats.zero_sign_models import random_model, same_numbers, zeros_and_neighbours
 from tests.models import model, parameters, quant
+from tests.strategies import examples
 
 X = np.float32([[-0.1, -0.0, 0.1, 3.0], [-0.2, -1e-30, 0.0, -0.3]])
 FORMATS = [f.value for f in Dialect]
@@ -202,14 +203,14 @@ def test_constants_are_judged_by_their_zeros():
         np.testing.assert_array_equal(run(conversion.model), run(proto))
 
 
-@settings(max_examples=60)
-@given(st.integers(0, 1 << 32))
+@pytest.mark.parametrize("seed", range(examples(300).max_examples))
 def test_random_models_keep_their_numbers(seed):
     """Every engine, clean, every format, and back: the numbers of the reference, and no certificate of others."""
     proto = random_model(seed)
     feeds = zeros_and_neighbours(proto)
     expected = Session(proto, engine="reference").run(feeds)
-    for source, engine in itertools.product((proto, clean(proto)), ("reference", "onnxruntime", "auto")):
+    sources = itertools.product((proto, clean(proto)), ("reference", "onnxruntime", "auto"))
+    for source, engine in itertools.islice(sources, 1, None):  # the first is what is expected
         assert same_numbers(expected, Session(source, engine=engine).run(feeds))
     for target in FORMATS:
         conversion = translate(proto, target)

@@ -222,15 +222,21 @@ TELLERS: dict[str, Callable[[Builder], None]] = {
 
 
 def random_model(seed: int) -> onnx.ModelProto:
-    """x -> quantiser -> 0 to 3 operators -> an operator that may tell the sign of zero -> y."""
+    """x -> quantiser -> 0 to 3 operators -> an operator that may tell the sign of zero -> y.
+
+    Thirty seeds that follow each other have all quantisers, all tellers, each operator next to the quantiser, and none.
+    """
     b = Builder(np.random.default_rng(seed))
     if b.rng.random() < 0.3:
         b.choose(*MIDDLES.values())(b)
-    b.choose(*QUANTISERS.values())(b)
-    for _ in range(b.rng.integers(4)):
-        b.choose(*MIDDLES.values())(b)
+    turn, first = divmod(seed, len(MIDDLES) + 1)
+    [*QUANTISERS.values()][(seed + turn) % len(QUANTISERS)](b)
+    if first:
+        [*MIDDLES.values()][first - 1](b)
+        for _ in range(b.rng.integers(3)):
+            b.choose(*MIDDLES.values())(b)
     between, outputs = b.last, ["y"]
-    b.choose(*TELLERS.values())(b)
+    [*TELLERS.values()][(seed + seed // len(QUANTISERS)) % len(TELLERS)](b)
     if b.rng.random() < 0.3:
         b.put("Add", 0.0)
     b.link("Identity", [b.last], "y")

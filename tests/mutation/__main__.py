@@ -11,6 +11,7 @@ from tests.mutation.judge import ROOT, Verdict, judging
 from tests.mutation.mutants import Mutant, mutants_of
 
 _ROOMS = ("exact", "quantizers", "ops", "analysis/values")
+_PATIENCE = 5  # times the processor time, for mutants that were not decided in it
 
 
 def main() -> None:
@@ -19,15 +20,27 @@ def main() -> None:
     chosen = _chosen(arguments.only or _ROOMS, arguments.seed, arguments.mutants)
     counts: dict[str, Counter[Verdict]] = {}
     with judging(seconds=arguments.seconds) as judge:
+        undecided: list[tuple[int, Path, Mutant]] = []
         for number, (module, mutant) in enumerate(chosen[arguments.first :], arguments.first):
             verdict = judge.judge(module, mutant)
+            if verdict is Verdict.UNDECIDED:
+                undecided.append((number, module, mutant))
+            else:
+                counts.setdefault(module.parent.as_posix(), Counter())[verdict] += 1
+            _say(number, verdict, module, mutant)
+        for number, module, mutant in undecided:
+            verdict = judge.judge(module, mutant, patience=_PATIENCE)
             counts.setdefault(module.parent.as_posix(), Counter())[verdict] += 1
-            print(f"{number:4} {verdict.value:8} {module}:{mutant.line}", flush=True)
-            if verdict is Verdict.SURVIVED:
-                print(f"     - {mutant.old.strip()}\n     + {mutant.new.strip()}", flush=True)
+            _say(number, verdict, module, mutant)
     for room, verdicts in sorted(counts.items()):
         print(f"{room}: " + ", ".join(f"{count} {verdict.value}" for verdict, count in verdicts.items()))
     raise SystemExit(any(verdicts[Verdict.SURVIVED] for verdicts in counts.values()))
+
+
+def _say(number: int, verdict: Verdict, module: Path, mutant: Mutant) -> None:
+    print(f"{number:4} {verdict.value:9} {module}:{mutant.line}", flush=True)
+    if verdict in {Verdict.SURVIVED, Verdict.UNDECIDED}:
+        print(f"     - {mutant.old.strip()}\n     + {mutant.new.strip()}", flush=True)
 
 
 def _chosen(rooms: tuple[str, ...], seed: int, count: int) -> list[tuple[Path, Mutant]]:
@@ -56,7 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice of mutants")
     parser.add_argument("--first", type=int, default=0, help="number of the first mutant")
     parser.add_argument("--mutants", type=int, default=200, help="how many")
-    parser.add_argument("--seconds", type=float, default=600, help="time of the tests of one mutant")
+    parser.add_argument("--seconds", type=float, default=120, help="processor time of the tests of one mutant")
     parser.add_argument("--only", nargs="*", default=(), help="folders and modules of src/anybit")
     return parser.parse_args()
 

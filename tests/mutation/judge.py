@@ -4,34 +4,51 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import hashlib
 import multiprocessing
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.mutation.execution import Execution, Tracer
 from tests.mutation.mutants import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 _PACKAGE = Path("src/anybit")
-_HEAVY = ["numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pytest"]
+_HEAVY = ["numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pytest", "hypothesis"]
 _EXAMPLES = "20"  # of a property, at the most: a test that needs more of them to see a slip is a weak one
 _NO_TESTS = 5  # pytest's exit code
+_PATIENCE = 10  # times the processor time, and the wall clock's, that something may take
+_LEAST = 20.0  # seconds that a test may take in any case
 
 
 class Verdict(enum.Enum):
     """What became of a mutant."""
 
     CAUGHT = "caught"
+    ENDLESS = "endless"
+    """A test took more than ten times its processor time, and 20 s: who runs the tests would notice."""
     SURVIVED = "survived"
     UNDECIDED = "undecided"
-    """No test had failed when the time was over: the tests are slow, or the mutant does not end."""
+    """No test had failed when the time was over."""
+
+
+_VERDICTS: dict[int | None, Verdict] = {
+    0: Verdict.SURVIVED,
+    -signal.SIGPROF: Verdict.ENDLESS,
+    -signal.SIGXCPU: Verdict.UNDECIDED,
+    None: Verdict.UNDECIDED,
+}
 
 
 @dataclass(frozen=True)
@@ -40,31 +57,57 @@ class Judge:
 
     Attributes:
         copy: Folder of the copy.
-        seconds: Time that the tests of one mutant may take.
+        kept: Folder where what the tests execute is kept for the next run.
+        seconds: Processor time that the tests of one mutant may take.
     """
 
     copy: Path
+    kept: Path
     seconds: float
+    _executions: dict[Path, Execution] = field(default_factory=dict)
 
-    def judge(self, module: Path, mutant: Mutant) -> Verdict:
-        """The verdict on a mutant of a module, which is named by its path in the project."""
+    def judge(self, module: Path, mutant: Mutant, *, patience: float = 1) -> Verdict:
+        """The verdict on a mutant of a module, which is named by its path in the project, in so many times the time."""
         place = self.copy / module
         original = place.read_text()
+        execution = self._execution(folder_of(module))
+        tests = execution.tests_of(module, mutant.line, original)
+        if not tests:
+            return Verdict.SURVIVED
         place.write_text(mutant.of(original))
         try:
-            return self._tested(stages_of(module))
+            code = _in_a_process(_test, self.copy, tests, execution.seconds, self.seconds * patience)
         finally:
             place.write_text(original)
+            for compiled in place.parent.glob(
+                f"__pycache__/{place.stem}.*"
+            ):  # it may be as old and as long as the next
+                compiled.unlink()
+        return _VERDICTS.get(code, Verdict.CAUGHT)
 
-    def _tested(self, tests: list[list[str]]) -> Verdict:
-        process = multiprocessing.get_context("forkserver").Process(target=_test, args=(self.copy, tests))
-        process.start()
-        process.join(self.seconds)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            return Verdict.UNDECIDED
-        return Verdict.CAUGHT if process.exitcode else Verdict.SURVIVED
+    def _execution(self, folder: Path) -> Execution:
+        """What the tests of a folder execute, file by file; kept until the package or the file changes."""
+        if folder not in self._executions:
+            modules = [p.relative_to(self.copy) for p in sorted((self.copy / _PACKAGE).rglob("*.py"))]
+            judged = [str(m) for m in modules if folder_of(m) == folder]
+            tests = [[str(p.relative_to(self.copy))] for p in sorted((self.copy / folder).glob("test_*.py"))]
+            parts = [self._traced(folder, files, frozenset(judged)) for files in (judged, *tests)]
+            self._executions[folder] = Execution.of_all(parts)
+        return self._executions[folder]
+
+    def _traced(self, folder: Path, files: list[str], judged: frozenset[str]) -> Execution:
+        kept = self.kept / f"{'-'.join(folder.parts)}-{self._fingerprint(folder, files)}.json"
+        if not kept.exists() and _in_a_process(_trace, self.copy, files, judged, kept) not in {0, _NO_TESTS}:
+            raise RuntimeError(f"tests of {folder} fail without a mutant: {', '.join(files)}")
+        return Execution.load(kept)
+
+    def _fingerprint(self, folder: Path, files: list[str]) -> str:
+        """A name for tests, the package and what tests import."""
+        shared = [p for f in (self.copy / "tests", self.copy / folder) for p in f.glob("*.py")]
+        places = {*(self.copy / "src").rglob("*.py"), *(p for p in shared if not p.name.startswith("test_"))}
+        places |= {self.copy / f for f in files}
+        contents = b"".join(str(p.relative_to(self.copy)).encode() + p.read_bytes() for p in sorted(places))
+        return hashlib.sha256(contents).hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -83,34 +126,89 @@ def judging(*, seconds: float) -> Generator[Judge]:
             target = Path(folder) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)
-        yield Judge(Path(folder), seconds)
+        yield Judge(Path(folder), ROOT / "build/mutation", seconds)
 
 
-def stages_of(module: Path) -> list[list[str]]:
-    """The tests of a module in stages, the likeliest to fail first: its own, those that name it, others of its folder.
-
-    The folder of tests is that which mirrors the module's, or the nearest above that there is.
-    """
-    inside = module.relative_to(_PACKAGE)
-    folder = next(f for p in inside.parents if (ROOT / (f := Path("tests") / p) / "__init__.py").exists())
-    name = ".".join(inside.with_suffix("").parts)
-    files = sorted((ROOT / folder).glob("test_*.py"))
-    own = [p for p in files if p.stem == f"test_{module.stem}"]
-    naming = [p for p in files if p not in own and f"anybit.{name} " in p.read_text()]
-    others = [p for p in files if p not in own and p not in naming]
-    stages = [[str(p.relative_to(ROOT)) for p in stage] for stage in (own, naming, others)]
-    return [stage for stage in ([str(module), *stages[0]], *stages[1:]) if stage]
+def folder_of(module: Path) -> Path:
+    """The folder of tests that mirrors the module's, or the nearest above that there is."""
+    parents = module.relative_to(_PACKAGE).parents
+    return next(f for p in parents if (ROOT / (f := Path("tests") / p) / "__init__.py").exists())
 
 
-def _test(copy: Path, stages: list[list[str]]) -> None:
+def _in_a_process(work: Callable[..., int], *arguments: Any) -> int | None:
+    """The exit code of a process that does some work, and None if it waits longer than it may compute."""
+    process = multiprocessing.get_context("forkserver").Process(target=_quietly, args=(work, arguments))
+    process.start()
+    limit = arguments[-1] * _PATIENCE if work is _test else None
+    try:
+        process.join(limit)
+        return process.exitcode
+    finally:  # after the limit, or an interrupt
+        process.kill()
+        process.join()
+
+
+def _quietly(work: Callable[..., int], arguments: tuple[Any, ...]) -> None:
+    """Work in the copy, whose package and tests are those that it imports."""
+    copy = arguments[0]
     os.chdir(copy)
     os.environ["ANYBIT_MOST_EXAMPLES"] = _EXAMPLES
-    sys.path.insert(0, str(copy / "src"))
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(copy)]
+    sys.dont_write_bytecode = False  # each mutant would compile all others and all tests
+    sys.path[:0] = [str(copy / "src"), str(copy)]
+    for name in [n for n in sys.modules if n.split(".")[0] == "tests"]:
+        del sys.modules[name]
     with (
         Path(os.devnull).open("w") as nothing,
         contextlib.redirect_stdout(nothing),
         contextlib.redirect_stderr(nothing),
     ):
-        failed = any(pytest.main([*options, *tests]) not in {0, _NO_TESTS} for tests in stages)
-    os._exit(failed)
+        code = work(*arguments)
+    os._exit(code)
+
+
+def _run(copy: Path, files: list[str], plugin: object, *options: str) -> int:
+    known = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
+    fixed = ["-q", "-W", known, "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(copy)]
+    return pytest.main([*fixed, *options, *files], plugins=[plugin])
+
+
+def _trace(copy: Path, files: list[str], modules: frozenset[str], kept: Path) -> int:
+    tracer = Tracer(copy, modules)
+    tracer.start()
+    code = _run(copy, files, tracer)
+    sys.settrace(None)
+    if code in {0, _NO_TESTS}:
+        tracer.execution().save(kept)
+    return code
+
+
+def _test(copy: Path, tests: list[str], seconds: dict[str, float], limit: float) -> int:
+    """Whether one of the tests fails: the first few in a run of their own, as these mostly tell."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (round(limit), round(limit) + 10))
+    for some in (tests[:20], tests[20:]):
+        files = [*dict.fromkeys(test.split("::")[0] for test in some)]
+        if files and _run(copy, files, _Chosen(some, seconds), "-x") not in {0, _NO_TESTS}:
+            return 1
+    return 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """A plugin of pytest that runs tests in an order, and ends a test that takes far too long."""
+
+    tests: list[str]
+    seconds: dict[str, float]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        by_id = {item.nodeid: item for item in items}
+        items[:] = [by_id[test] for test in self.tests if test in by_id]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        signal.setitimer(signal.ITIMER_PROF, max(_LEAST, _PATIENCE * self.seconds[item.nodeid]))
+        try:
+            return (yield)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)

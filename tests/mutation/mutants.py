@@ -147,7 +147,7 @@ def _between(a: ast.expr, operator: ast.AST, b: ast.expr, lines: list[str]) -> G
 
 
 def _code(node: ast.AST) -> Generator[ast.AST]:
-    """All nodes that decide what the module does: no annotations, decorators, messages of errors or type checks."""
+    """All nodes that decide what the module does: no annotations, decorators, errors, type checks or strict zips."""
     yield node
     match node:
         case ast.AnnAssign(value=value):
@@ -156,7 +156,7 @@ def _code(node: ast.AST) -> Generator[ast.AST]:
             inside = [*arguments.defaults, *(d for d in arguments.kw_defaults if d is not None), *body]
         case ast.ClassDef(body=body):
             inside = body
-        case ast.Raise() | ast.ImportFrom() | ast.Import() | ast.JoinedStr():
+        case ast.Raise() | ast.ImportFrom() | ast.Import() | ast.JoinedStr() | ast.keyword(arg="strict"):
             inside = []
         case ast.If(test=ast.Name(id="TYPE_CHECKING")):
             inside = []

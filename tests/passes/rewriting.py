@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -136,4 +138,10 @@ def problems(done: Any) -> dict[str, str]:
 def corpus_with(*op_types: str, megabytes: float = 1) -> list[Any]:
     """Small corpus files that have one of these operators."""
     small = [c for c in corpus_files() if c.path.stat().st_size < megabytes * 1e6 and "quant_lstm" not in c.name]
-    return [c for c in small if set(op_types) & set(operators(c.path))]
+    return [c for c in small if set(op_types) & _operators_of_file(c.path)]
+
+
+@cache
+def _operators_of_file(path: Path) -> frozenset[str]:
+    """Each file is read once, as all processes that collect the tests ask a dozen times for all of them."""
+    return frozenset(operators(path))

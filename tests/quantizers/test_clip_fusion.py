@@ -86,6 +86,60 @@ def test_a_clip_behind_a_quantiser(least, most, zeropt, signed, pair):
     np.testing.assert_array_equal(both(_POINTS), expected)
 
 
+@pytest.mark.parametrize("pair", [False, True])
+@pytest.mark.parametrize(
+    ("least", "most", "zeropt", "expected"),
+    [
+        (-1.0, 1.0, 0.0, (-2, 2)),
+        (-np.inf, 0.5, 0.0, (-4, 1)),
+        (-0.5, np.inf, 2.0, (1, 3)),
+        (-9.0, 9.0, 0.0, (-4, 3)),
+        (1.5, 1.5, 0.0, (3, 3)),
+        (-0.3, 1.0, 0.0, None),  # no integer of the grid
+        (-1.0, 0.3, 0.0, None),
+        (5.0, 6.0, 0.0, None),  # leaves none of them
+    ],
+)
+def test_a_clip_behind_a_quantiser_ends_its_integers(least, most, zeropt, expected, pair):
+    behind = [_clip("q", "y")]
+    if pair:
+        behind = [helper.make_node("Max", ["q", "least"], ["m"]), helper.make_node("Min", ["m", "most"], ["y"])]
+    values = _limits(least, most) | parameters("q", scale=0.5, bits=3, zeropt=zeropt)
+    source = loaded(model([quant("x", "q"), *behind], values, inputs={"x": [4]}, outputs=["y"]))
+    found = before_clip(_node(source.graph), _quantizer(source.graph, source))
+    assert (None if found is None else (found[1].lo, found[1].hi)) == expected
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "expected"),
+    [
+        (-1.0, 0.7, (-2, 1)),  # 2 bits
+        (-0.6, 0.4, (-1, 1)),  # 2 bits, narrow
+        (-1.0, 1.0, None),  # no grid ends there
+        (-9.0, 9.0, None),  # nothing is gained
+    ],
+)
+def test_a_clip_before_a_quantiser_ends_its_integers(least, most, expected):
+    values = _limits(least, most) | parameters("q", scale=0.5, bits=3)
+    source = loaded(model([_clip("x", "c"), quant("c", "q")], values, inputs={"x": [4]}, outputs=["q"]))
+    found = behind_clip(_node(source.graph).inputs[0], _quantizer(source.graph, source))
+    assert (None if found is None else (found[1].lo, found[1].hi)) == expected
+
+
+@pytest.mark.parametrize("computed", ["least", "most"])
+def test_a_computed_bound_behind_a_quantiser_is_none(computed):
+    names = {"least": "least", "most": "most", computed: "computed"}
+    nodes = [
+        helper.make_node("ReduceMin", ["x"], ["computed"], keepdims=0),
+        quant("x", "q"),
+        helper.make_node("Max", ["q", names["least"]], ["m"]),
+        helper.make_node("Min", ["m", names["most"]], ["y"]),
+    ]
+    values = _limits(-1, 1) | parameters("q", scale=0.5, bits=3)
+    source = loaded(model(nodes, values, inputs={"x": [4]}, outputs=["y"]))
+    assert before_clip(_node(source.graph), _quantizer(source.graph, source)) is None
+
+
 def _read_twice(nodes: list[onnx.NodeProto], outputs: list[str]) -> tuple:
     values = _limits(-1, 1) | parameters("q", scale=0.5, bits=4)
     source = loaded(model(nodes, values, inputs={"x": [4]}, outputs=outputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -54,6 +55,25 @@ def test_channels_have_their_own_scales():
     source = _source([quant("x", "y")], parameters("y", scale=scale, bits=2))
     points = Enumeration(source).points(_value(source, "y"))
     np.testing.assert_array_equal(points.reshape(-1, 4), np.outer([-2, -1, 0, 1], scale))
+
+
+def test_an_input_of_a_stated_format_has_no_points():
+    """No operator of the model makes its numbers: a caller may feed any."""
+    proto = model([quant("x", "y")], parameters("y", bits=2), inputs={"x": [2, 4]}, outputs=["y"])
+    entry = proto.graph.quantization_annotation.add(tensor_name="x")
+    entry.quant_parameter_tensor_names.add(key="finn_datatype", value="INT4")
+    source = loaded(proto)
+    assert Enumeration(source).points(source.graph.inputs[0]) is None
+
+
+def test_a_tensor_of_unknown_rank_has_the_points_of_its_grid():
+    nodes = [quant("x", "q"), helper.make_node("Reshape", ["q", "s"], ["m"]), quant("m", "y")]
+    proto = model(nodes, parameters("q", bits=2) | parameters("y"), inputs={"x": [2, 4]}, outputs=["y"])
+    proto.graph.input.append(helper.make_tensor_value_info("s", onnx.TensorProto.INT64, ["rank"]))
+    source = loaded(proto)
+    assert _value(source, "m").shape is None
+    points = Enumeration(source).points(_value(source, "m"))
+    np.testing.assert_array_equal(points, [-1, -0.5, 0, 0.5])
 
 
 def _grid(scale: float, zero_point: float, bits: int, rounding: Rounding = Rounding.ROUND) -> Quantizer:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
+from anybit import Session, check
 from anybit.errors import Refusal
+from anybit.graph.builder import NodeBuilder
 from anybit.grid import Grid
 from anybit.ops.quant import reference
-from anybit.quantizers.quantizer import Quantizer, enclosing_grid, grid_between, read_quant
+from anybit.quantizers.minifloat import Minifloat, float_quant_node
+from anybit.quantizers.quantizer import Quantizer, enclosing_grid, grid_between, quant_nodes, read_quant
+from anybit.rounding import Rounding
 from tests.formats.qdq.linear_models import QuantCase, loaded, quant_cases
 from tests.models import model, parameters, quant
 from tests.strategies import examples
@@ -101,3 +109,92 @@ def test_a_computed_scale_is_no_constant():
     refusal = read_quant(source.graph.node(0), source)
     assert isinstance(refusal, Refusal)
     assert "computed" in refusal.problem
+
+
+def _written(quantizer: Quantizer, shape, opset: int = 21):
+    """A model of what `quant_nodes` gives, and the names of its operators."""
+    node = helper.make_node("Identity", ["x"], ["y"], name="old")
+    source = loaded(model([node], {}, inputs={"x": list(shape)}, outputs=["y"], opset=opset))
+    nodes = quant_nodes(NodeBuilder(source), source.graph.inputs[0], quantizer, "new")
+    source.graph.insert_before(source.graph.node("old"), nodes)
+    source.graph.node("old").replace_input_with(0, nodes[-1].outputs[0])
+    assert check(source) == ()
+    return source, [n.op_type for n in nodes]
+
+
+_BY_CHANNEL = np.asarray([[-3.0], [-1.0]])
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "opset", "operators"),
+    [
+        (-4.0, 3.0, 21, ["Quant"]),
+        (-3.0, 2.0, 21, ["Quant", "Clip"]),
+        (-3.0, 2.0, 11, ["Quant", "Clip"]),
+        (-3.0, 2.0, 10, ["Quant", "Max", "Min"]),
+        (_BY_CHANNEL, 2.0, 21, ["Quant", "Max", "Min"]),
+        (_BY_CHANNEL * 0 - 3, 2.0, 21, ["Quant", "Clip"]),
+        (0.0, 2.0, 21, ["Quant"]),  # narrow
+    ],
+)
+@pytest.mark.parametrize("rounding", [Rounding.ROUND, Rounding.FLOOR])
+@pytest.mark.parametrize("scale", [0.5, [[0.5], [0.25]], [[0.5], [0.5]]])
+@pytest.mark.parametrize("zero_point", [0.0, 1.0])
+def test_written_nodes_compute_what_the_quantiser_does(lo, hi, opset, operators, rounding, scale, zero_point):
+    made = Quantizer(np.asarray(scale, np.float32), np.asarray(zero_point), np.zeros(()), np.zeros(()), rounding)
+    quantizer = made.between(lo, hi)
+    source, written = _written(quantizer, (2, 81), opset)
+    if np.asarray(scale).size == 1 or len({*np.ravel(scale)}) == 1 or len(operators) != 2:
+        assert written == operators
+    x = np.broadcast_to(np.arange(-40, 41, dtype=np.float32) / 16, (2, 81))
+    expected = quantizer.dequantized(np.clip(rounding(x / made.scale + np.float32(zero_point)), lo, hi))
+    np.testing.assert_array_equal(Session(source, engine="reference").run(x)["y"], expected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "saturate"),
+    [
+        *itertools.product([ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT8E5M2], [True, False]),
+        (ir.DataType.FLOAT4E2M1, True),
+    ],
+)
+def test_written_minifloats_compute_what_they_do(dtype, saturate):
+    value = Minifloat(np.float32(0.5), dtype, saturate)
+    node = helper.make_node("Identity", ["x"], ["y"], name="old")
+    source = loaded(model([node], {}, inputs={"x": [81]}, outputs=["y"]))
+    node = float_quant_node(NodeBuilder(source), source.graph.inputs[0], value, "new")
+    source.graph.insert_before(source.graph.node("old"), [node])
+    source.graph.node("old").replace_input_with(0, node.outputs[0])
+    assert check(source) == ()
+    x = np.arange(-40, 41, dtype=np.float32) / 16
+    np.testing.assert_array_equal(Session(source, engine="reference").run(x)["y"], value(x))
+
+
+@pytest.mark.parametrize("elem_type", [TensorProto.FLOAT16, TensorProto.DOUBLE])
+def test_other_float_types_are_refused(elem_type):
+    proto = model([quant("x", "y")], {}, inputs={"x": [2]}, outputs=["y"], input_type=elem_type)
+    dtype = helper.tensor_dtype_to_np_dtype(elem_type)
+    arrays = {name: np.asarray(array, dtype) for name, array in parameters("y").items()}
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+    proto.graph.output[0].type.tensor_type.elem_type = elem_type
+    refusal = read_quant(loaded(proto).graph.node(0), loaded(proto))
+    assert isinstance(refusal, Refusal)
+    assert refusal.got in ("FLOAT16", "DOUBLE")
+    assert refusal.expected == "FLOAT"
+
+
+def test_centred_grids_stay_what_they_are():
+    bipolar = Quantizer(np.float32(0.5), np.zeros(()), np.asarray(-1.0), np.asarray(1.0), grid=Grid(1))
+    assert bipolar.is_bipolar
+    assert bipolar.centred() is bipolar
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_zeros_keep_the_sign_that_the_node_gives_them(signed):
+    grid = Grid(3, signed=signed)
+    quantizer = Quantizer(
+        np.float32(0.5), np.zeros(()), np.asarray(float(grid.lo)), np.asarray(float(grid.hi)), grid=grid
+    )
+    x = np.float32([-0.1, -0.0, 0.0, 0.1])
+    expected = reference(x, np.float32(0.5), np.float32(0), 3, signed=int(signed), narrow=0, rounding_mode="ROUND")
+    np.testing.assert_array_equal(np.signbit(quantizer(x)), np.signbit(expected))

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 import anybit
 from anybit.errors import UsageError
@@ -25,7 +27,7 @@ from anybit.zoo.errors import CatalogueError
 from anybit.zoo.picture import picture
 from anybit.zoo.site import write_site
 from anybit.zoo.store import Store
-from tests.models import PROJECT
+from tests.models import PROJECT, model, parameters, quant
 from tests.zoo.server import card_of, file_of
 
 EVIL = "</script><script>document.title='caught'</script><img src=x onerror=\"document.title='caught'\">{{ 7*7 }}"
@@ -227,11 +229,19 @@ def test_what_is_counted_on_the_file_comes_before_what_was_published(tmp_path):
 
 
 def test_a_page_has_the_graph_the_files_and_how_to_run_it(tmp_path):
-    path = PROJECT / "src" / "anybit" / "zoo" / "models" / "digits_resnet_mixed" / "model.onnx"
+    path = tmp_path / "source" / "model.onnx"
+    path.parent.mkdir()
+    nodes = [quant("x", "q"), quant("w", "wq", narrow=1)]
+    nodes += [helper.make_node("MatMul", [a, "wq"], [b], name=b) for a, b in (("q", "first"), ("first", "second"))]
+    nodes += [helper.make_node("Add", ["second", "q"], ["sum"]), quant("sum", "y")]  # a branch around two layers
+    constants = {"w": np.eye(4, dtype=np.float32)} | parameters("q") | parameters("wq") | parameters("y")
+    onnx.save(model(nodes, constants, inputs={"x": [1, 4]}, outputs=["y"]), path)
     card = card_of(file_of(path.read_bytes(), path.as_uri()))
     write_site([card], tmp_path / "site", store=Store())
     page = Page(tmp_path / "site" / "models" / "net.html")
     described = describe(path)
+    assert len(described.blocks) > 3
+    assert len(described.edges) > len(described.blocks) - 1
     assert page.tags.count("rect") == len(described.blocks)
     assert page.tags.count("line") == len(described.edges)
     copies = [link for link in page.links if link.startswith("../files/")]

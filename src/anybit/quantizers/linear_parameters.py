@@ -178,8 +178,9 @@ def spelling_of(parameters: Parameters, shape: tuple[int | None, ...] | None) ->
     if shape is None:
         return Refusal(problem="a scale per channel of a tensor of unknown rank")
     if len(axes) == 1:
-        rows = [np.moveaxis(p, axes[0], 0).reshape(p.shape[axes[0]], -1)[:, 0] for p in (scale, zero_point)]
-        return Spelling(rows[0], rows[1], axes[0] + len(shape) - scale.ndim)
+        (along,) = axes
+        rows = [np.moveaxis(p, along, 0).reshape(p.shape[along], -1)[:, 0] for p in (scale, zero_point)]
+        return Spelling(rows[0], rows[1], along + len(shape) - scale.ndim)
     sides = [d for d in shape if d is not None]
     if len(sides) < len(shape):
         return Refusal(problem="the scale varies along several axes of a tensor of free shape", got=str(scale.shape))

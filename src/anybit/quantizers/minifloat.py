@@ -162,8 +162,8 @@ def _equals(
 
 
 def _points(dtype: ir.DataType) -> npt.NDArray[np.float32]:
-    codes = np.arange(1 << int(dtype.bitwidth), dtype=np.uint8).view(np.uint8)
-    numbers = codes.view(dtype.numpy()).astype(np.float32) if dtype.bitwidth == 8 else _codes_of_four_bits()
+    codes = np.arange(1 << int(dtype.bitwidth), dtype=np.uint8)
+    numbers = codes.view(dtype.numpy()).astype(np.float32)
     finite = np.unique(numbers[np.isfinite(numbers)])
     largest, step = finite[-1], finite[-1] - finite[-2]
     beyond = largest + step * np.asarray([0.25, 0.5, 0.75, 1, 2, 1e4], np.float32)
@@ -173,18 +173,14 @@ def _points(dtype: ir.DataType) -> npt.NDArray[np.float32]:
     return np.concatenate([exact, *beside]).astype(np.float32)
 
 
-def _codes_of_four_bits() -> npt.NDArray[np.float32]:
-    magnitudes = np.asarray([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
-    return np.concatenate([magnitudes, -magnitudes])
-
-
 def _quantize(x: Array, dtype: ir.DataType, *, saturate: bool) -> Array:
     """QuantizeLinear with scale 1, by its reference."""
     opset = since(dtype) or 0
-    attributes = {"saturate": int(saturate)} if dtype.bitwidth == 8 else {}
-    node = ir.node("QuantizeLinear", [ir.Value(name=n) for n in ("x", "scale", "zero_point")], attributes)
+    inputs = [ir.Value(name=n) for n in ("x", "scale", "zero_point")]
+    node = ir.node("QuantizeLinear", inputs, {"saturate": int(saturate)})  # which types of less than 8 bits ignore
     zero = np.zeros((), dtype.numpy())
     results = evaluate_node(node, [x, np.ones((), np.float32), zero], {"": opset})
     if results is None:
         raise ValueError(dtype.name)
-    return results[0]
+    (quantized,) = results
+    return quantized

@@ -50,7 +50,7 @@ def check_sound(
     return values
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)  # all that one test goes through for each range
 def _session(data: bytes, engine: str, tensors: str) -> anybit.Session:
     """A session, kept for the next ranges of the same model: making one takes longer than all of its runs."""
     return anybit.Session(data, engine=engine, tensors=tensors or ())

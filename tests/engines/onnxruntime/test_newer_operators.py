@@ -51,10 +51,16 @@ def _assert_close(found: Any, expected: Any, *, tolerance: float | None = None) 
     np.testing.assert_allclose(*numbers, rtol=tolerance, atol=tolerance)
 
 
+# Subtests, since pytest would make the cases of onnx, which takes it seconds, in each process that collects tests.
 @falls_back
-@pytest.mark.parametrize("engine", ["auto", "reference"])
-@pytest.mark.parametrize("case", newer(), ids=lambda c: c.name)
-def test_the_cases_of_onnx(case: Case, engine: str) -> None:
+def test_the_cases_of_onnx(subtests: pytest.Subtests) -> None:
+    assert len(newer()) > 150
+    for case, engine in itertools.product(newer(), ["auto", "reference"]):
+        with subtests.test(case.name, engine=engine):
+            _check_case(case, engine)
+
+
+def _check_case(case: Case, engine: str) -> None:
     session = Session(case.model, engine=engine)
     if engine == "reference" and case.op_type == "Dropout" and _is_random(case):
         with pytest.raises(UnsupportedError, match="draws no random numbers"):
@@ -70,8 +76,15 @@ def test_the_cases_of_onnx(case: Case, engine: str) -> None:
 
 
 @falls_back
-@pytest.mark.parametrize("case", retyped(), ids=lambda c: c.name)
-def test_every_type_that_is_new(case: Case) -> None:
+def test_every_type_that_is_new(subtests: pytest.Subtests) -> None:
+    made = retyped()
+    assert len(made) > 150
+    for case in made:
+        with subtests.test(case.name):
+            _check_new_type(case)
+
+
+def _check_new_type(case: Case) -> None:
     results = Session(case.model).run(case.feeds)
     if _is_random(case):
         return

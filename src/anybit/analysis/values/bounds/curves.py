@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,7 @@ def of_curve(site: NodeContext, curve: Curve) -> TensorValues:
     lo = np.clip(outward(x.lo, dtype, up=False), curve.start, curve.end)
     hi = np.clip(outward(x.hi, dtype, up=True), curve.start, curve.end)
     results = [_at(site, np.asarray(p, dtype)) for p in (lo, hi, *(np.clip(t, lo, hi) for t in curve.turns))]
-    low, high = results[0], results[0]
-    for result in results[1:]:
-        low, high = np.minimum(low, result), np.maximum(high, result)
-    exact = bounded(low, high)
+    exact = bounded(reduce(np.minimum, results), reduce(np.maximum, results))
     values = loosened(exact, dtype, relative=curve.relative, absolute=curve.absolute)
     beyond = 1 + _unit(dtype) * curve.overshoot
     low, high = (np.clip(b, curve.least * beyond, curve.most * beyond) for b in (values.lo, values.hi))
