@@ -12,9 +12,9 @@ import onnx_ir as ir
 import onnxruntime
 from onnx import TensorProto, helper
 
+from anybit.ops.bodies.rounding import rounded
 from anybit.ops.expand import Expander
 from anybit.ops.operator import Operator
-from anybit.ops.rounding_body import rounded
 
 OPSETS = (helper.make_opsetid("", 21), helper.make_opsetid("anybit", 1))
 

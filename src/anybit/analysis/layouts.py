@@ -11,7 +11,7 @@ import onnx_ir as ir
 from anybit.errors import AnybitError
 from anybit.graph.annotations import annotated_layout
 from anybit.graph.constants import constant
-from anybit.graph.walk import shape_of
+from anybit.graph.walk import all_nodes, shape_of
 from anybit.ops.calls import call_of, is_call, operator_of, traits_of
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.finn.max_pool_nhwc import MAX_POOL_NHWC
@@ -62,7 +62,7 @@ def layouts_of(model: ir.Model) -> Mapping[ir.Value, LayoutNames]:
     known: dict[ir.Value, LayoutNames] = {}
     links: dict[ir.Value, list[_Link]] = {}
     seeds = [*_stated(model)]
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         seeds += _said(node, model.opset_imports)
         for link in _links(node, model.opset_imports):
             links.setdefault(link.source, []).append(link)
@@ -83,7 +83,7 @@ def layouts_of(model: ir.Model) -> Mapping[ir.Value, LayoutNames]:
 
 
 def _stated(model: ir.Model) -> Iterator[tuple[ir.Value, LayoutNames]]:
-    values = [*model.graph.inputs, *(o for n in model.graph.all_nodes() for o in n.outputs)]
+    values = [*model.graph.inputs, *(o for n in all_nodes(model.graph) for o in n.outputs)]
     for value in values:
         try:
             names = annotated_layout(value)

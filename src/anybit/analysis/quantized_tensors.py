@@ -16,7 +16,7 @@ from anybit.arrays import Array
 from anybit.errors import InvalidModelError
 from anybit.graph.annotations import annotated_layout
 from anybit.graph.constants import constant
-from anybit.graph.walk import reads
+from anybit.graph.walk import all_nodes, reads
 from anybit.number_formats import BipolarFormat, FixedFormat, FloatFormat
 from anybit.ops.calls import call_of, operator_of
 from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node
@@ -83,7 +83,7 @@ def _depends_on_data(value: ir.Value, roles: Mapping[ir.Value, Role]) -> bool:
 
 
 def _candidates(values: Values, roles: Mapping[ir.Value, Role]) -> Iterator[ir.Value]:
-    for node in values.model.graph.all_nodes():
+    for node in all_nodes(values.model.graph):
         places = weight_inputs(node)  # integers that no quantiser makes in the model
         for place, value in enumerate(node.inputs):
             if value is not None and roles.get(value) is Role.INITIALIZER:

@@ -13,6 +13,7 @@ from anybit.analysis.roles import Role, roles_of
 from anybit.arguments import checked
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.graph.constants import has_default
+from anybit.graph.walk import all_nodes
 from anybit.io.load import ModelSource, load
 from anybit.io.repair.normalize import Repair, repairs
 from anybit.ops.calls import operator_of
@@ -89,7 +90,7 @@ def info(model: ModelSource) -> Summary:
     """
     read = load(model)
     InferShapes()(read)
-    nodes = [*read.graph.all_nodes(), *(n for f in read.functions.values() for n in f.all_nodes())]
+    nodes = [*all_nodes(read.graph), *(n for f in read.functions.values() for n in all_nodes(f))]
     operators = Counter(f"{n.domain}::{n.op_type}" if n.domain else n.op_type for n in nodes)
     packed = dict(pair for n in nodes for pair in packed_elements(n))
     sizes = [(packed.get(value, size), nbytes) for value, size, nbytes in _constants(read)]
@@ -114,7 +115,7 @@ def _constants(model: ir.Model) -> Iterator[tuple[ir.Value, int, int]]:
         for graph in (root, *root.subgraphs()):
             tensors = ((v, v.const_value) for v in graph.initializers.values())
             yield from ((v, t.size, t.nbytes) for v, t in tensors if t is not None)
-        for node in root.all_nodes():
+        for node in all_nodes(root):
             if (node.domain, node.op_type) == ("", "Constant"):
                 yield from ((node.outputs[0], *_size_of(a)) for a in node.attributes.values() if not a.is_ref())
 

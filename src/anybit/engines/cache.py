@@ -35,6 +35,7 @@ from anybit.engines.onnxruntime.saturation import saturates
 from anybit.engines.prepare import Facts
 from anybit.errors import ModelFileError
 from anybit.graph.tensors import tensors_of
+from anybit.graph.walk import all_nodes
 from anybit.io.files.external import ExternalTensor
 from anybit.io.files.regular import open_regular, read_regular
 from anybit.io.files.whole import whole
@@ -166,7 +167,7 @@ def _bytes_and_folder(source: ModelSource) -> tuple[bytes | None, Path | None]:
 
 def _operators_of(model: ir.Model) -> Generator[Operator]:
     graphs = (model.graph, *(f.graph for f in model.functions.values()))
-    known = (operator_of(n, model.opset_imports) for graph in graphs for n in graph.all_nodes())
+    known = (operator_of(n, model.opset_imports) for graph in graphs for n in all_nodes(graph))
     yield from (o for o in known if o is not None)
 
 

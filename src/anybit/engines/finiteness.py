@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.graph.constants import constant, has_default
+from anybit.graph.walk import all_nodes
 from anybit.ops.calls import traits_of
 
 # They divide by a deviation, to whose square they add epsilon first.
@@ -22,7 +23,7 @@ def stays_finite(model: ir.Model) -> bool:
 
     Constants and defaults of inputs count as well: a mask of minus infinities makes NaN where it covers a whole row.
     """
-    nodes = list(model.graph.all_nodes())
+    nodes = list(all_nodes(model.graph))
     constants = [constant(v) for v in dict.fromkeys(v for n in nodes for v in n.inputs)]
     defaults = [v.const_value.numpy() for v in model.graph.inputs if v.const_value is not None and has_default(v)]
     stay = all(_stays_finite(node, model.opset_imports) for node in nodes)

@@ -22,6 +22,7 @@ from anybit.engines.onnxruntime.lower import Lowered, lower
 from anybit.engines.reference.backend import ReferenceBackend
 from anybit.errors import AnybitError, InvalidModelError, UnsupportedError, UsageError
 from anybit.graph.constants import fed_inputs, has_default
+from anybit.graph.walk import all_nodes
 from anybit.ops.broken import refuse_broken
 from anybit.ops.calls import is_call, operator_of
 from anybit.ops.finn.debug_marker import DEBUG_MARKER
@@ -282,7 +283,7 @@ def parse_engine(engine: Engine | str) -> Engine:
 def _chosen(engine: Engine, model: ir.Model) -> Engine:
     if engine is not Engine.AUTO:
         return engine
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         operator = operator_of(node, model.opset_imports)
         if operator is not None and operator.body is None:
             return Engine.REFERENCE

@@ -22,7 +22,7 @@ from anybit.errors import Refusal
 from anybit.exact.chain import Chain, chain_of, extended, levels_of, step_function_of
 from anybit.exact.numbers import Integers
 from anybit.exact.step_function import StepFunction
-from anybit.graph.walk import label, shape_of
+from anybit.graph.walk import all_nodes, label, shape_of
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import is_call
 from anybit.ops.evaluate import known_value
@@ -144,7 +144,7 @@ def find_layers(model: ir.Model, values: Values) -> tuple[list[IntegerLayer], li
     """
     layers: list[IntegerLayer] = []
     refusals: list[Refusal] = []
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         if node.domain != "" or node.op_type not in PRODUCTS:
             continue
         product = read_product(node, model.opset_imports, values)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from anybit.errors import Refusal
 from anybit.formats.dialect import Approximation, Dialect, Outcome
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import call_of, is_call, operator_of
 from anybit.ops.registry import QUANTIZERS
@@ -78,7 +78,7 @@ def compare_formats(
         writers: By format, what writes it, in place.
         unread: What of the source was not understood, which no format carries.
     """
-    quantizers = [q for n in hub.graph.all_nodes() if (q := _quantizer(n, hub)) is not None]
+    quantizers = [q for n in all_nodes(hub.graph) if (q := _quantizer(n, hub)) is not None]
     layers = _layers(hub, {q.node for q in quantizers})
     return tuple(_row(f, Outcome(unread) + write(hub.clone()), quantizers, layers) for f, write in writers.items())
 
@@ -117,7 +117,7 @@ def _quantizer(node: ir.Node, model: ir.Model) -> _Quantizer | None:
 
 def _layers(model: ir.Model, quantizers: set[ir.Node]) -> list[_Layer]:
     """The products with a quantised operand; two walks over the nodes, forwards and backwards."""
-    nodes = list(model.graph.all_nodes())
+    nodes = list(all_nodes(model.graph))
     sources: dict[ir.Value, frozenset[ir.Node]] = {}
     for node in nodes:
         moved = node.domain == "" and node.op_type in _MOVEMENT

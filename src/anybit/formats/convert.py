@@ -27,6 +27,7 @@ from anybit.formats.stock_runtime.notes import stock_notes
 from anybit.formats.thresholds import write as thresholds
 from anybit.formats.unread import causes_first, unread
 from anybit.formats.vendor_names import standard_names
+from anybit.graph.walk import all_nodes
 from anybit.io.checks.model import require_sound
 from anybit.io.load import ModelSource
 from anybit.ops.broken import cover_broken
@@ -176,5 +177,5 @@ def to_hub(model: ModelSource, *, sound: bool = True) -> tuple[ir.Model, Outcome
 def _tidy(model: ir.Model) -> None:
     """Removes what nothing reads any more, and the import of a domain that nothing is of."""
     RemoveUnused()(model)
-    if all(n.domain != DOMAIN for n in model.graph.all_nodes()):
+    if all(n.domain != DOMAIN for n in all_nodes(model.graph)):
         model.opset_imports.pop(DOMAIN, None)

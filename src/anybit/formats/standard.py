@@ -20,7 +20,7 @@ from anybit.formats.stock_runtime.forms import spread_scale
 from anybit.graph.constants import constant, is_replaceable, replace_by_constant
 from anybit.graph.editor import Editor
 from anybit.graph.names import Names
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.calls import findings_of, operator_of
 from anybit.ops.expand import Expander
 from anybit.ops.operator import DOMAIN, Operator
@@ -42,7 +42,7 @@ def write_standard(model: ir.Model, outcome: Outcome) -> tuple[Outcome, tuple[Su
     Returns:
         The refusals that remain, and what was written with standard operators.
     """
-    calls = [(n, o) for n in model.graph.all_nodes() if (o := operator_of(n, model.opset_imports)) is not None]
+    calls = [(n, o) for n in all_nodes(model.graph) if (o := operator_of(n, model.opset_imports)) is not None]
     reason = _raise_opset(model) if calls else None
     expander, names = Expander(model.graph, branches=False), Names.of_tensors(model)
     told = tensors_of_told_zeros(model) if calls else {}
@@ -63,7 +63,7 @@ def write_standard(model: ir.Model, outcome: Outcome) -> tuple[Outcome, tuple[Su
                 spread_scale(edit, new)
             got = ", ".join(dict.fromkeys(n.op_type for n in made)) or "a constant"
             written[where] = Substitution(problem="written with standard operators", node=where, got=got)
-    foreign = {label(n): n for n in model.graph.all_nodes() if n.domain not in _STANDARD}
+    foreign = {label(n): n for n in all_nodes(model.graph) if n.domain not in _STANDARD}
     for refusal in outcome.refusals:
         where = refusal.node
         if where in foreign:
@@ -84,7 +84,7 @@ def widen_bipolar_constants(model: ir.Model) -> tuple[Substitution, ...]:
     """
     with Editor(model, rule="standard") as edit:
         found: list[Substitution] = []
-        for node in list(model.graph.all_nodes()):
+        for node in list(all_nodes(model.graph)):
             array = constant(node.inputs[0]) if node.domain == DOMAIN and node.inputs else None
             quantizer = None if array is None else read_quant(node, model)
             if array is None or not isinstance(quantizer, Quantizer) or not quantizer.is_bipolar:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from anybit.errors import Refusal
 from anybit.formats.vendor_names import SPELLINGS
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 
 _FROM_DATA = "its scales are made from the data that it is given, a quantiser has constant ones"
 _FROM_BLOCKS = "each block has an exponent that is made from its data, a quantiser has constant scales"
@@ -38,14 +38,14 @@ _RUNTIME_OPERATORS = ("QLinear", "QGemm", "QAttention", "QEmbed", "QOrdered", "Q
 def unread(model: ir.Model, refused: Iterable[Refusal]) -> tuple[Refusal, ...]:
     """A refusal for each quantised operator of a vendor that is left in a model, and has none yet."""
     known = {r.node for r in refused}
-    found = [_reason(n) for n in model.graph.all_nodes()]
+    found = [_reason(n) for n in all_nodes(model.graph)]
     return tuple(r for r in found if r is not None and r.node not in known)
 
 
 def causes_first(refusals: Iterable[Refusal], model: ir.Model) -> tuple[Refusal, ...]:
     """The refusals in the order of the graph, those that name another refused node as the reason behind all others."""
     given = tuple(refusals)
-    positions = {label(n): k for k, n in enumerate(model.graph.all_nodes())} if len(given) > 1 else {}
+    positions = {label(n): k for k, n in enumerate(all_nodes(model.graph))} if len(given) > 1 else {}
     names = {r.node for r in given}
 
     def place(refusal: Refusal) -> tuple[bool, int]:

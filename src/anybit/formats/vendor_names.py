@@ -20,7 +20,7 @@ import onnx_ir as ir
 
 from anybit.errors import Refusal
 from anybit.graph.constants import new_initializer
-from anybit.graph.walk import label, name_in_messages
+from anybit.graph.walk import all_nodes, label, name_in_messages
 
 _WITH_ZERO_POINT = 3  # inputs
 _INTEGERS = frozenset(
@@ -96,7 +96,7 @@ def standard_names(model: ir.Model) -> Generator[tuple[Refusal, ...]]:
     """
     names: list[_Name] = []
     refusals: list[Refusal] = []
-    for node in list(model.graph.all_nodes()):
+    for node in list(all_nodes(model.graph)):
         spelling = SPELLINGS.get((node.domain, node.op_type))
         dtype = None if spelling is None else _integers_of(node, spelling)
         if isinstance(dtype, Refusal):
@@ -107,7 +107,7 @@ def standard_names(model: ir.Model) -> Generator[tuple[Refusal, ...]]:
     yield tuple(refusals)
     for name in names:
         _restore(name)
-    used = {n.domain for n in model.graph.all_nodes()} if names else set[str]()
+    used = {n.domain for n in all_nodes(model.graph)} if names else set[str]()
     for domain in {n.domain for n in names} - used:
         model.opset_imports.pop(domain, None)
 

@@ -48,7 +48,7 @@ def reads(node: ir.Node) -> Iterator[ir.Value]:
     yield from (v for v in node.inputs if v is not None)
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
-            for inner in attribute.as_graph().all_nodes():
+            for inner in all_nodes(attribute.as_graph()):
                 yield from (v for v in inner.inputs if v is not None)
             yield from attribute.as_graph().outputs
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from anybit.arrays import Array
 from anybit.errors import Finding
 from anybit.number_formats import BipolarFormat, NumberFormat
-from anybit.ops.body import traced_when_needed
+from anybit.ops.bodies.traced import traced_when_needed
 from anybit.ops.operator import Call, Input, Operator, Types, widened
 from anybit.ops.quantizer_parameters import broadcast_to_x, check_broadcast, check_scale
 from anybit.ops.traits import QUANTIZER_TRAITS

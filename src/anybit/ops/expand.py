@@ -17,7 +17,7 @@ from anybit.arrays import Array, content
 from anybit.errors import InvalidModelError, UnsupportedError
 from anybit.graph.attributes import values_of_attributes
 from anybit.graph.constants import constant, new_initializer
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.operator import Operator
 from anybit.ops.standard.kernels import Kernel, compile_node
 
@@ -53,7 +53,7 @@ class Expander:
         self._graph = graph
         self.branches = branches
         self._pool: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
-        self.names = {v.name for n in graph.all_nodes() for v in (*n.inputs, *n.outputs) if v is not None}
+        self.names = {v.name for n in all_nodes(graph) for v in (*n.inputs, *n.outputs) if v is not None}
         self.names.update(v.name for v in (*graph.inputs, *graph.initializers.values()))
 
     def expand(self, node: ir.Node, operator: Operator, *, zero_signs: bool = False) -> tuple[ir.Node, ...]:

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from anybit.arrays import Array, as_float64
 from anybit.errors import Finding
 from anybit.number_formats import FloatFormat, NumberFormat
-from anybit.ops.body import traced_when_needed
+from anybit.ops.bodies.rounding import check_rounding, rounded
+from anybit.ops.bodies.traced import traced_when_needed
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.quantizer_parameters import broadcast_to_x, check_broadcast, check_flags, check_scale, summary
-from anybit.ops.rounding_body import check_rounding, rounded
 from anybit.ops.traits import QUANTIZER_TRAITS
 from anybit.rounding import Rounding
 

@@ -13,7 +13,7 @@ from onnx.shape_inference import InferenceContext
 from anybit.arrays import Array
 from anybit.errors import Finding, UsageError
 from anybit.number_formats import NumberFormat, parse_number_format
-from anybit.ops.body import traced_when_needed
+from anybit.ops.bodies.traced import traced_when_needed
 from anybit.ops.operator import Attribute, Call, Input, Layout, Operator, Types, widened
 from anybit.ops.traits import Traits
 

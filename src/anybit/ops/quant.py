@@ -11,7 +11,8 @@ import numpy.typing as npt
 from anybit.arrays import Array
 from anybit.errors import Finding
 from anybit.number_formats import BipolarFormat, IntFormat, NumberFormat
-from anybit.ops.body import traced_when_needed
+from anybit.ops.bodies.rounding import check_rounding, rounded
+from anybit.ops.bodies.traced import traced_when_needed
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types, widened
 from anybit.ops.quantizer_parameters import (
     broadcast_to_x,
@@ -25,7 +26,6 @@ from anybit.ops.quantizer_parameters import (
     constant_bit_width,
     integer_bounds,
 )
-from anybit.ops.rounding_body import check_rounding, rounded
 from anybit.ops.traits import QUANTIZER_TRAITS
 from anybit.rounding import Rounding
 

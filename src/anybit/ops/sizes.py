@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from anybit.budget import current_limits
 from anybit.errors import LimitError
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.size_rules import RULES, Site, elements_of
 
 ELEMENT_BYTES = 16
@@ -57,7 +57,7 @@ def refuse_large(model: ir.Model) -> None:
     Raises:
         LimitError: With the node that makes the tensor.
     """
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         for value in node.outputs:
             if value.shape is not None and value.dtype is not None and value.shape.is_static():
                 bits = 64 if value.dtype == ir.DataType.STRING else value.dtype.bitwidth

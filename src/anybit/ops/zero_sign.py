@@ -17,7 +17,7 @@ import onnx_ir as ir
 from anybit.arrays import Array, as_float64
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.calls import operator_of
 from anybit.ops.channels_last import layout
 from anybit.ops.operator import DOMAIN
@@ -107,7 +107,7 @@ def tensors_of_told_zeros(model: ir.Model) -> dict[ir.Value, ir.Node]:
     A tensor that is not among them may have zeros of the other sign, and no output of the model is another number.
     Constants and inputs of the model are left out: their zeros have the sign that they have.
     """
-    opsets, nodes = model.opset_imports, list(model.graph.all_nodes())
+    opsets, nodes = model.opset_imports, list(all_nodes(model.graph))
     owners = {graph: node for node in nodes for graph in _subgraphs(node)}
     pending = [
         (value, node)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from anybit.arguments import checked
 from anybit.errors import Finding
 from anybit.graph.editor import EditResult
+from anybit.graph.walk import all_nodes
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
 from anybit.passes.catalog import parse_pass
@@ -74,4 +75,4 @@ def apply(model: ModelSource, passes: Iterable[ir.passes.PassBase | str]) -> App
 
 
 def _count(model: ir.Model) -> int:
-    return sum(1 for _ in model.graph.all_nodes())
+    return sum(1 for _ in all_nodes(model.graph))

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from anybit.engines.onnxruntime.backend import OrtBackend
 from anybit.engines.onnxruntime.lower import lower
-from anybit.graph.walk import reads, subgraphs
+from anybit.graph.walk import all_nodes, reads, subgraphs
 from anybit.quantization.layers import Layer, layers_of
 
 _IR_VERSION = 10
@@ -73,7 +73,7 @@ def segments_of(model: ir.Model, cuts: Collection[ir.Value], wanted: Collection[
             made = set()
         runs[-1].append(node)
         made.update(node.outputs)
-        for inner in (node, *(n for graph in subgraphs(node) for n in graph.all_nodes())):
+        for inner in (node, *(n for graph in subgraphs(node) for n in all_nodes(graph))):
             place[inner] = len(runs)
     return [_segment(model, run, wanted, place) for run in runs]
 

@@ -7,6 +7,7 @@ import onnx_ir as ir
 from anybit.cleanup.fold_constants import FoldConstants
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
+from anybit.graph.walk import all_nodes
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import is_call
 from anybit.ops.quant import QUANT
@@ -19,7 +20,7 @@ def strip_quantizers(model: ir.Model) -> ir.Model:
     """
     FoldConstants(keep_quantizers=False)(model)
     with Editor(model, rule="strip-quantizers") as edit:
-        for node in list(model.graph.all_nodes()):
+        for node in list(all_nodes(model.graph)):
             x = node.inputs[0] if node.inputs else None
             if is_call(node, QUANT, BIPOLAR_QUANT) and x is not None and constant(x) is None:
                 edit.redirect(node.outputs[0], x)

@@ -12,6 +12,7 @@ from anybit.analysis.cost.cost import Cost as ModelCost
 from anybit.analysis.cost.cost import Figures as CostFigures
 from anybit.analysis.cost.cost import FormatCost, PartCost
 from anybit.analysis.ranges import AccumulatorRange
+from anybit.graph.walk import all_nodes
 from anybit.reporting.model import Operation
 from anybit.reporting.quantities import Accumulator, Bound, Cost, Figures, Pair
 from anybit.reporting.tensors import Tensors, quantized_bits
@@ -59,7 +60,7 @@ def with_subgraphs(node: ir.Node) -> Iterator[ir.Node]:
     yield node
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
-            yield from attribute.as_graph().all_nodes()
+            yield from all_nodes(attribute.as_graph())
 
 
 def parts_by_node(model: ir.Model, cost: ModelCost) -> dict[ir.Node, tuple[PartCost, ...]]:
@@ -142,6 +143,6 @@ def _value(attribute: ir.Attr) -> str:
             text = ", ".join(f"{n:.6g}" for n in numbers[:_LARGEST_LIST])
             return f"[{text}]" if len(numbers) <= _LARGEST_LIST else f"[{text}, … {len(numbers):,}]"
         case ir.AttributeType.GRAPH:
-            return f"{sum(1 for _ in attribute.as_graph().all_nodes()):,} nodes"
+            return f"{sum(1 for _ in all_nodes(attribute.as_graph())):,} nodes"
         case _:
             return ""

@@ -13,7 +13,7 @@ from anybit.exact.certificate import Certificate, Verdict
 from anybit.formats.certify import assume_formats, certify
 from anybit.formats.convert import translate
 from anybit.formats.dialect import Conversion, Dialect
-from anybit.graph.walk import shape_of
+from anybit.graph.walk import all_nodes, shape_of
 from anybit.io.load import ModelSource, load
 from anybit.ops.traits import standard
 from anybit.runtime.counter_example import find_counter_example
@@ -106,7 +106,7 @@ def _with_note(certificate: Certificate, note: str) -> Certificate:
 def _products(model: ir.Model) -> int:
     """About how many products of two numbers one sample takes; free dimensions count as 1."""
     total = 1
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         output = shape_of(node.outputs[0]) if node.op_type in _PRODUCTS else None
         if not output:
             continue

@@ -22,6 +22,7 @@ from anybit.cleanup.fold_constants import FoldConstants
 from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import Finding
+from anybit.graph.walk import all_nodes
 from anybit.io.load import ModelSource
 from anybit.number_formats import NumberFormat
 from anybit.ops.broken import refuse_broken
@@ -212,7 +213,7 @@ def _operands(model: ir.Model, input_ranges: InputRanges | None) -> dict[ir.Node
             known[value] = read_operand(value, values)
         return None if value is None else known[value]
 
-    return {node: [of(v) for v in node.inputs] for node in model.graph.all_nodes() if reads_weights(node)}
+    return {node: [of(v) for v in node.inputs] for node in all_nodes(model.graph) if reads_weights(node)}
 
 
 def _part(name: str, node: ir.Node, layers: Sequence[Layer], counting: BitOperations) -> PartCost:

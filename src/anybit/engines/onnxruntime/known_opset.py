@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from anybit.engines.onnxruntime.rewrites.positive_zeros import FIRST_BROADCASTING_SUM
 from anybit.errors import UnsupportedError
+from anybit.graph.walk import all_nodes
 from anybit.io.opset import convert_opset, fits_opset
 from anybit.io.standard_functions import decompose
 from anybit.ops.calls import operator_of
@@ -31,14 +32,14 @@ def of_known_opset(model: ir.Model) -> ir.Model:
     """
     opset = model.opset_imports.get("", 1)
     if opset < _OLDEST:
-        ours = any(operator_of(n, model.opset_imports) is not None for n in model.graph.all_nodes())
+        ours = any(operator_of(n, model.opset_imports) is not None for n in all_nodes(model.graph))
         zeros = opset < FIRST_BROADCASTING_SUM and bool(tensors_of_told_zeros(model))
         return convert_opset(model, BODY_OPSET) if ours or zeros else model
     if opset <= BODY_OPSET:
         return model
-    if any(map(_wants_function, model.graph.all_nodes())):
+    if any(map(_wants_function, all_nodes(model.graph))):
         model = _decomposed(model, _wants_function)
-    if opset <= _NEWEST and not any(n.domain == "" and n.op_type in _OLDER_ONLY for n in model.graph.all_nodes()):
+    if opset <= _NEWEST and not any(n.domain == "" and n.op_type in _OLDER_ONLY for n in all_nodes(model.graph)):
         return model
     return _oldest(model, opset) or _oldest(_decomposed(model, _is_newer), opset) or model
 

@@ -27,7 +27,7 @@ from anybit.engines.onnxruntime.rewrites.positive_zeros import keep_positive_zer
 from anybit.engines.onnxruntime.rewrites.powers_of_two import move_powers_of_two
 from anybit.engines.onnxruntime.unfit import refuse_unfit
 from anybit.errors import ModelFileError, UnsupportedError
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.calls import operator_of
 from anybit.ops.expand import Expander
 from anybit.ops.zero_sign import tensors_of_told_zeros
@@ -88,7 +88,7 @@ def lower(model: ir.Model, *, integer: bool, layers: bool) -> Lowered:
         fold_affine_tails(model)
         integer |= finite and use_byte_quantizers(model)
     expander, told = Expander(model.graph), tensors_of_told_zeros(model)
-    for node in list(model.graph.all_nodes()):
+    for node in list(all_nodes(model.graph)):
         operator = operator_of(node, model.opset_imports)
         if operator is not None:
             expander.expand(node, operator, zero_signs=node.outputs[0] in told)
@@ -120,7 +120,7 @@ def _with_integer_products(model: ir.Model, *, layers: bool) -> tuple[ir.Model, 
 def _drop_repeated_names(graph: ir.Graph) -> None:
     """ONNX Runtime refuses a second node of the same name."""
     seen: set[str] = set()
-    for node in graph.all_nodes():
+    for node in all_nodes(graph):
         if node.name in seen:
             node.name = None
         elif node.name:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from anybit.errors import UnsupportedError
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 
 _EXCHANGED = frozenset(
     ir.DataType[name]
@@ -32,7 +32,7 @@ def refuse_unfit(model: ir.Model) -> None:
                     expected="a float of 16 bits or more (no bfloat16), an integer of 8 or more, a bool or a string",
                     hint=f"cast it inside the model, or {_HINT}",
                 )
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         if node.domain == "":
             _refuse(node)
 

@@ -22,7 +22,7 @@ from anybit.engines.sampling import random_inputs
 from anybit.errors import AnybitError, InputError, UnsupportedError, visible
 from anybit.formats.convert import to_hub
 from anybit.graph.constants import has_default
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.io.save import to_proto
 
 _SAMPLES = 2  # of each kind of input by which a form is judged
@@ -177,7 +177,7 @@ def _unfit(model: ir.Model) -> str | None:
     for value in model.graph.inputs:
         if value.dtype is not ir.DataType.FLOAT:  # indices out of range, and integers beyond 32 bits, go unnoticed
             return f"input '{value.name}' is not float32"
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         if any(v.dtype in (ir.DataType.DOUBLE, ir.DataType.FLOAT16) for v in node.outputs):  # it takes them for float32
             return f"{label(node)} does not compute in float32"
     hub, _ = to_hub(model)

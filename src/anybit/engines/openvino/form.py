@@ -24,6 +24,7 @@ from anybit.formats.qdq import qcdq
 from anybit.formats.qdq.write import write_linear
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
+from anybit.graph.walk import all_nodes
 from anybit.io.opset import convert_opset
 from anybit.ops.calls import is_call, operator_of
 from anybit.ops.expand import BODY_OPSET, Expander
@@ -62,7 +63,7 @@ def openvino_form(model: ir.Model, *, integers: bool) -> ir.Model:
         write_linear(hub, _container, approximate=False)
     else:
         FoldConstants(keep_quantizers=False)(hub)
-    _expand(hub.graph.all_nodes(), hub, expander)
+    _expand(all_nodes(hub.graph), hub, expander)
     RemoveUnused()(hub)
     return hub
 
@@ -102,7 +103,7 @@ def _at_the_inputs(model: ir.Model) -> list[ir.Node]:
 
 def _emulated(model: ir.Model) -> list[ir.Node]:
     """The quantisers that would make floats of 8 bits, and those of activations that are not for products alone."""
-    ours = (n for n in model.graph.all_nodes() if operator_of(n, model.opset_imports) is not None)
+    ours = (n for n in all_nodes(model.graph) if operator_of(n, model.opset_imports) is not None)
     return [
         n
         for n in ours
@@ -123,7 +124,7 @@ def _is_multiplied(value: ir.Value) -> bool:
 
 def _clip_in_float(model: ir.Model) -> None:
     with Editor(model, rule="clip") as edit:
-        for node in list(model.graph.all_nodes()):
+        for node in list(all_nodes(model.graph)):
             x = node.inputs[0] if node.inputs else None
             quantizer = read_quant(node, model)
             if x is None or constant(x) is not None or isinstance(quantizer, Refusal) or not _clips_in_float(quantizer):

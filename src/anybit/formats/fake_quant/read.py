@@ -26,7 +26,7 @@ from anybit.formats.fake_quant.straight_through import join, shorten
 from anybit.formats.zero_signs import Told
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
-from anybit.graph.walk import label, shape_of
+from anybit.graph.walk import all_nodes, label, shape_of
 from anybit.ops.calls import is_call
 from anybit.ops.operator import DOMAIN
 from anybit.ops.quant import QUANT
@@ -45,8 +45,8 @@ def read_fake_quant(model: ir.Model) -> Outcome:
         A refusal for each rounding operator between two scales that no quantiser stands for, and for each
         straight-through estimator that is not known to pass its quantiser's numbers on.
     """
-    nodes = [n for n in model.graph.all_nodes() if n.domain == "" and n.op_type in ROUNDINGS]
-    if not nodes and all(n.domain != DOMAIN for n in model.graph.all_nodes()):
+    nodes = [n for n in all_nodes(model.graph) if n.domain == "" and n.op_type in ROUNDINGS]
+    if not nodes and all(n.domain != DOMAIN for n in all_nodes(model.graph)):
         return Outcome()
     infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
     told = tensors_of_told_zeros(model)
@@ -55,7 +55,7 @@ def read_fake_quant(model: ir.Model) -> Outcome:
     with Editor(model, rule="read") as edit:
         refusals, is_any = _replace_all(_FakeQuantReader(edit, Enumeration(model), told), nodes)
         refusals += [r for n in nodes if (r := _by_sign(n)) is not None]
-        quants = [n for n in model.graph.all_nodes() if is_call(n, QUANT)]
+        quants = [n for n in all_nodes(model.graph) if is_call(n, QUANT)]
         refusals += join(edit, quants, told)
     if is_any:
         model.opset_imports.setdefault(DOMAIN, 1)

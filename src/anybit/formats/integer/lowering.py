@@ -20,7 +20,7 @@ from anybit.formats.integer.storage import Bytes, from_zero
 from anybit.formats.qdq.write import write_linear
 from anybit.formats.zero_signs import Told
 from anybit.graph.editor import Editor
-from anybit.graph.walk import label, shape_of
+from anybit.graph.walk import all_nodes, label, shape_of
 from anybit.ops.zero_sign import refusal_where_told, tensors_of_told_zeros
 
 _OPSET = 13  # scales per channel, and Clip and MaxPool of bytes
@@ -106,7 +106,7 @@ def lower(model: ir.Model, plan: Planner, *, approximate: bool, most: bool = Fal
 def _candidates(hub: Hub) -> list[ir.Node]:
     """The products with a quantised operand."""
     found: list[ir.Node] = []
-    for node in hub.model.graph.all_nodes():
+    for node in all_nodes(hub.model.graph):
         if node.domain == "" and node.op_type in PRODUCTS | _WITHOUT_FORM:
             known = [hub.values.tensors.get(v) for v in node.inputs[:2] if v is not None]
             if any(t is not None and t.grid is not None for t in known):

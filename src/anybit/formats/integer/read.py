@@ -25,7 +25,7 @@ from anybit.formats.integer.products import OPERANDS, Product, product_of
 from anybit.formats.integer.region import Region, bounds_of
 from anybit.formats.zero_signs import Told, keep_positive_zeros
 from anybit.graph.editor import Editor
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.operator import DOMAIN
 from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.quantizers.quantizer import Quantizer, enclosing_grid, quant_nodes
@@ -52,7 +52,7 @@ def read_integer(model: ir.Model) -> Outcome:
 
 
 def _read(model: ir.Model, op_types: tuple[str, ...]) -> Outcome:
-    nodes = [n for n in model.graph.all_nodes() if n.domain == "" and n.op_type in op_types]
+    nodes = [n for n in all_nodes(model.graph) if n.domain == "" and n.op_type in op_types]
     if not nodes:
         return Outcome()
     with Editor(model, rule="read") as edit:

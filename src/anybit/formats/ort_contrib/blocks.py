@@ -24,7 +24,7 @@ from anybit.errors import Refusal
 from anybit.formats.dialect import Outcome
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.contributed import DOMAIN as CONTRIBUTED
 from anybit.ops.contributed.blocks import BLOCK, EXACT_LEVELS, unpacked, zero_points
 from anybit.ops.operator import DOMAIN
@@ -116,7 +116,7 @@ def read_blocks(model: ir.Model) -> Outcome:
     """
     refusals: list[Refusal] = []
     with Editor(model, rule="read") as edit:
-        for node in list(model.graph.all_nodes()):
+        for node in list(all_nodes(model.graph)):
             found = _found(node)
             if isinstance(found, Refusal):
                 refusals.append(found)

@@ -26,7 +26,7 @@ from anybit.formats.ort_contrib.pools import average_pool, global_average_pool, 
 from anybit.formats.ort_contrib.products import convolution, gemm, matmul, matmul_to_float
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
-from anybit.graph.walk import label, shape_of
+from anybit.graph.walk import all_nodes, label, shape_of
 from anybit.ops.contributed import DOMAIN
 from anybit.ops.contributed.elementwise import SLOPE, is_exchanged
 
@@ -38,7 +38,7 @@ def read_bytes(model: ir.Model) -> Outcome:
         A refusal for each that is known here and stays.
     """
     refusals, done = list[Refusal](), list[ReplacementNodes]()
-    nodes = [n for n in model.graph.all_nodes() if _is_known(n)]
+    nodes = [n for n in all_nodes(model.graph) if _is_known(n)]
     infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
     with Editor(model, rule="read") as edit:
         region = Region(edit)

@@ -17,7 +17,7 @@ from anybit.formats.qdq.read import INTEGERS, required_input
 from anybit.formats.zero_signs import Told
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
-from anybit.graph.walk import label, shape_of
+from anybit.graph.walk import all_nodes, label, shape_of
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import is_call, operator_of
 from anybit.ops.float_quant import FLOAT_QUANT
@@ -47,7 +47,7 @@ def write_linear(model: ir.Model, choose: Choose, *, approximate: bool) -> Outco
         A refusal for every quantiser that stays, an approximation for every one that does not mean the same.
     """
     with Editor(model, rule="write") as edit:
-        nodes = [n for n in model.graph.all_nodes() if operator_of(n, model.opset_imports) is not None]
+        nodes = [n for n in all_nodes(model.graph) if operator_of(n, model.opset_imports) is not None]
         infer_missing(model, [v for n in nodes for v in (*n.inputs, *n.outputs)])
         told = tensors_of_told_zeros(model) if nodes else {}
         planner = _Planner(model, choose, approximate=approximate, enumeration=Enumeration(model), told=told)

@@ -7,7 +7,7 @@ import onnx_ir as ir
 from anybit.cleanup.convert_opset import ConvertOpset
 from anybit.errors import UnsupportedError
 from anybit.graph.editor import Editor
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.io.functions import (
     HELPER_VERSION,
     INLINING_ERRORS,
@@ -81,7 +81,7 @@ def _operators(model: ir.Model) -> dict[ir.OperatorIdentifier, Operator]:
                 hint="give the functions and the graph one version of the domain",
             )
     for graph in (model.graph, *model.functions.values()):
-        for node in graph.all_nodes():
+        for node in all_nodes(graph):
             if node.domain == DOMAIN and node not in known and node.op_identifier() not in model.functions:
                 raise UnsupportedError("the operator has no ONNX body", node=label(node), got="an unknown operator")
     return found

@@ -26,7 +26,7 @@ from anybit.formats.stock_runtime.graph import (
 )
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
-from anybit.graph.walk import shape_of
+from anybit.graph.walk import all_nodes, shape_of
 from anybit.quantizers.clip_fusion import clip_limits
 
 _PER_AXIS = 13  # the first opset with scales per axis, and later than that of a Clip of bytes
@@ -50,7 +50,7 @@ def write_stock_forms(model: ir.Model) -> None:
       MatMul: elsewhere it becomes one of the weights, or of each partial sum, and sums are no integers any more.
     - Relu and Clip before QuantizeLinear of small types are written as Max and Min; see `read_stock_forms`.
     """
-    plans = [p for n in model.graph.all_nodes() if (p := _plan(n)) is not None]
+    plans = [p for n in all_nodes(model.graph) if (p := _plan(n)) is not None]
     if not plans or not _raise_opset(model, plans):
         plans = [p for p in plans if p.since == 1]
     with Editor(model, rule="stock") as edit:

@@ -26,7 +26,7 @@ from anybit.formats.zero_signs import Told, keep_positive_zeros
 from anybit.graph.annotations import annotate_number_format
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
-from anybit.graph.walk import shape_of
+from anybit.graph.walk import all_nodes, shape_of
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import operator_of
 from anybit.ops.multi_threshold import MULTI_THRESHOLD, channel_axis
@@ -51,7 +51,7 @@ def read(model: ir.Model) -> Outcome:
     """Reads every uniform MultiThreshold, and weights that are integers by annotation, in place."""
     with Editor(model, rule="read thresholds") as edit:
         quantize_weights(model, edit)
-        nodes = [n for n in model.graph.all_nodes() if operator_of(n, model.opset_imports) is MULTI_THRESHOLD]
+        nodes = [n for n in all_nodes(model.graph) if operator_of(n, model.opset_imports) is MULTI_THRESHOLD]
         if nodes:
             InferShapes()(model)
             values = values_of(model)

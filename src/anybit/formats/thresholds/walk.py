@@ -23,7 +23,7 @@ from anybit.formats.thresholds.moves import MOVES, ORDERED, joined, map_of, move
 from anybit.formats.thresholds.numbers import Numbers
 from anybit.formats.thresholds.sums import Sums
 from anybit.graph.editor import Editor
-from anybit.graph.walk import label, reads, shape_of
+from anybit.graph.walk import all_nodes, label, reads, shape_of
 from anybit.ops.calls import is_call
 from anybit.ops.float_quant import FLOAT_QUANT
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
@@ -79,7 +79,7 @@ class Flow:
             found = self._node(node)
             if found is not None:
                 self.refusals.append(found)
-        for node in self.model.graph.all_nodes():
+        for node in all_nodes(self.model.graph):
             if node.graph is not self.model.graph and is_call(node, *QUANTIZERS):
                 self.refusals.append(Refusal(problem="it stands in a subgraph", node=label(node)))
         self._written.realise()

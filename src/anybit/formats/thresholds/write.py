@@ -20,6 +20,7 @@ from anybit.formats.thresholds.levels import ThresholdLayer
 from anybit.formats.thresholds.read import read
 from anybit.formats.thresholds.walk import Flow
 from anybit.graph.editor import Editor
+from anybit.graph.walk import all_nodes
 from anybit.ops.calls import is_call
 from anybit.ops.registry import QUANTIZERS
 
@@ -63,4 +64,4 @@ def _distinct(refusals: list[Refusal]) -> tuple[Refusal, ...]:
 
 def remaining_quantizers(model: ir.Model) -> list[ir.Node]:
     """Quantisers of the hub that were not written."""
-    return [n for n in model.graph.all_nodes() if is_call(n, *QUANTIZERS)]
+    return [n for n in all_nodes(model.graph) if is_call(n, *QUANTIZERS)]

@@ -16,6 +16,7 @@ from anybit.arrays import Array
 from anybit.frontends.comparison.lockstep import Recording
 from anybit.frontends.torch.capture import quietly
 from anybit.frontends.torch.captured import Captured, attribute, path_of
+from anybit.graph.walk import all_nodes
 
 _ATEN: Any = torch.ops.aten
 _CONVOLUTIONS = frozenset((_ATEN.conv1d.default, _ATEN.conv2d.default, _ATEN.conv3d.default))
@@ -54,7 +55,7 @@ class Traced:
 
         Of each tensor the captured graph itself is asked, not what the rewriting made of it.
         """
-        names = {str(v.name) for node in self.model.graph.all_nodes() for v in node.outputs}
+        names = {str(v.name) for node in all_nodes(self.model.graph) for v in node.outputs}
         constants = self._constants()
         names |= self.model.graph.initializers.keys() - constants.keys()
         nodes = {name: node for name, node in self.nodes.items() if name in names}

@@ -20,6 +20,7 @@ from anybit.frontends.torch.captured import Captured, attribute, where
 from anybit.frontends.torch.failure import failure
 from anybit.frontends.torch.free_axes import Shapes, Tensors
 from anybit.frontends.torch.program import program_of
+from anybit.graph.walk import all_nodes
 from anybit.io.load import load
 from anybit.ops.operator import DOMAIN
 from anybit.ops.schemas import register_schemas
@@ -85,7 +86,7 @@ def _origins(captured: Captured, program: Any) -> dict[str, fx.Node]:
 
 def _forget_the_machine(model: ir.Model) -> None:
     """Removes what torch notes of the code that each node came from: paths and lines of this machine."""
-    graph, nodes = model.graph, list(model.graph.all_nodes())
+    graph, nodes = model.graph, list(all_nodes(model.graph))
     values = (*graph.inputs, *graph.initializers.values(), *(v for n in nodes for v in n.outputs))
     for item in (*nodes, *values):
         for key in [k for k in item.metadata_props if k.startswith(_NOTES)]:
@@ -103,7 +104,7 @@ def _name_axes(model: ir.Model, shapes: Sequence[Mapping[int, Any]]) -> None:
     if not names:
         return
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
-    values = [*model.graph.inputs, *(v for n in model.graph.all_nodes() for v in n.outputs)]
+    values = [*model.graph.inputs, *(v for n in all_nodes(model.graph) for v in n.outputs)]
     for shape in (v.shape for v in values if v.shape is not None):
         for axis, size in enumerate(shape):
             if not isinstance(size, int):

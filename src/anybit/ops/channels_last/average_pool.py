@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.arrays import Array
-from anybit.ops.body import traced_when_needed
+from anybit.ops.bodies.traced import traced_when_needed
 from anybit.ops.channels_last.layout import DOMAIN, channels_first, channels_last, first_body, last_body
 from anybit.ops.channels_last.max_pool import infer
 from anybit.ops.channels_last.windows import AUTO_PAD, CEIL_MODE, DILATIONS, KERNEL_SHAPE, PADS, STRIDES, check_windows

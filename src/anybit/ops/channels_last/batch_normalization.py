@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from anybit.arrays import Array
 from anybit.errors import Finding
-from anybit.ops.body import traced_when_needed
+from anybit.ops.bodies.traced import traced_when_needed
 from anybit.ops.channels_last.layout import DOMAIN, channels_first, channels_last, first_body, last_body
 from anybit.ops.operator import Attribute, Call, Input, Operator, Types
 from anybit.ops.standard.linear import batch_normalization

@@ -10,7 +10,7 @@ import onnx
 from onnx.shape_inference import InferenceContext
 
 from anybit.arrays import Array
-from anybit.ops.body import traced_when_needed
+from anybit.ops.bodies.traced import traced_when_needed
 from anybit.ops.operator import widened
 from anybit.ops.standard.windows import Windows
 

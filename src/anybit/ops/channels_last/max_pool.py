@@ -9,7 +9,7 @@ import numpy.typing as npt
 from onnx.shape_inference import InferenceContext
 
 from anybit.arrays import Array
-from anybit.ops.body import traced_when_needed
+from anybit.ops.bodies.traced import traced_when_needed
 from anybit.ops.channels_last.layout import (
     DOMAIN,
     channels_first,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from anybit.arrays import Array
 from anybit.errors import Finding
-from anybit.ops.body import traced_when_needed
+from anybit.ops.bodies.traced import traced_when_needed
 from anybit.ops.operator import Attribute, Bounds, Call, Input, Layout, Operator, Types
 from anybit.ops.traits import Monotone, Movement, Traits
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from anybit.arrays import Array
 from anybit.errors import Finding
-from anybit.ops.body import traced_when_needed
+from anybit.ops.bodies.traced import traced_when_needed
 from anybit.ops.channels_last import max_pool
 from anybit.ops.channels_last.layout import first_body, last_body
 from anybit.ops.channels_last.windows import CEIL_MODE, KERNEL_SHAPE, PADS, STRIDES, check_windows

@@ -15,6 +15,7 @@ from anybit.graph.annotations import annotate_layout, annotated_layout
 from anybit.graph.constants import constant, has_default, new_initializer
 from anybit.graph.editor import Editor
 from anybit.graph.names import Names
+from anybit.graph.walk import all_nodes
 from anybit.passes.layout.conv_1d_rules import Conv1dPlan, Planner, UnitAxis, connected, is_one_dimensional
 
 _AXES_ARE_AN_INPUT = 13
@@ -40,9 +41,9 @@ class Conv1dTo2d(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         InferShapes()(model)
         planner = Planner(self.unit)
-        plans = {n: p for n in model.graph.all_nodes() if (p := planner.plan(n, model.opset_imports)) is not None}
+        plans = {n: p for n in all_nodes(model.graph) if (p := planner.plan(n, model.opset_imports)) is not None}
         with Editor(model, rule="conv-1d-to-2d") as edit:
-            for node in (n for n in model.graph.all_nodes() if n not in plans and is_one_dimensional(n)):
+            for node in (n for n in all_nodes(model.graph) if n not in plans and is_one_dimensional(n)):
                 expected = "known ranks, plain attributes, one output"
                 edit.leave(node, Refusal(problem="left on three dimensions", expected=expected))
             region = connected(plans)

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from anybit.graph.annotations import annotate_layout
 from anybit.graph.editor import Editor
+from anybit.graph.walk import all_nodes
 from anybit.ops.calls import is_call
 from anybit.ops.channels_last.layout import to_first, to_last
 from anybit.ops.quant_avg_pool import QUANT_AVG_POOL
@@ -26,7 +27,7 @@ class QuantAvgPoolToChannelsLast(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         with Editor(model, rule="quant-avg-pool-to-channels-last") as edit:
-            for node in list(model.graph.all_nodes()):
+            for node in list(all_nodes(model.graph)):
                 if is_call(node, QUANT_AVG_POOL) and node.attributes.get_string(_ATTRIBUTE, "NCHW") != _LAST:
                     _turn(edit, node)
         return edit.result()

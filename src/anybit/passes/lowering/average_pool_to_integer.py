@@ -13,7 +13,7 @@ from anybit.analysis.values.tensor_values import IntegerGrid
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import Refusal
 from anybit.graph.editor import Editor
-from anybit.graph.walk import label, shape_of
+from anybit.graph.walk import all_nodes, label, shape_of
 from anybit.ops.calls import is_call, operator_of
 from anybit.ops.operator import DOMAIN
 from anybit.ops.quant_avg_pool import QUANT_AVG_POOL, shift_of
@@ -41,7 +41,7 @@ class AveragePoolToInteger(ir.passes.InPlacePass):
         with Editor(model, rule="average-pool-to-integer") as edit:
             found = [
                 (node, behind)
-                for node in model.graph.all_nodes()
+                for node in all_nodes(model.graph)
                 if is_call(node, TRUNC) and (behind := pool_behind(node))
             ]
             if found:

@@ -10,7 +10,7 @@ from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.graph.annotations import annotate_layout, annotate_number_format, has_number_format
 from anybit.graph.editor import Editor
-from anybit.graph.walk import shape_of
+from anybit.graph.walk import all_nodes, shape_of
 from anybit.number_formats import FLOAT16, FLOAT32
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.channels_last.layout import to_first, to_last
@@ -33,14 +33,14 @@ class ConvToMatMul(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         with Editor(model, rule="conv-to-matmul") as edit:
-            nodes = [n for n in model.graph.all_nodes() if n.op_type == "Conv" and n.domain in ("", CHANNELS_LAST)]
+            nodes = [n for n in all_nodes(model.graph) if n.op_type == "Conv" and n.domain in ("", CHANNELS_LAST)]
             edit.require_broadcasting(nodes)
             infer_missing(model, [v for n in nodes for v in n.inputs[:2]])
             for node in nodes:
                 refusal = _lower(edit, node)
                 if refusal is not None:
                     edit.leave(node, refusal)
-            if any(n.domain == DOMAIN for n in model.graph.all_nodes()):
+            if any(n.domain == DOMAIN for n in all_nodes(model.graph)):
                 model.opset_imports.setdefault(DOMAIN, 1)
         return edit.result()
 

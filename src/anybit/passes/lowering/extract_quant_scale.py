@@ -12,6 +12,7 @@ from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal, UsageError
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
+from anybit.graph.walk import all_nodes
 from anybit.ops.calls import is_call
 from anybit.ops.quant import QUANT
 from anybit.ops.quantizer_parameters import EXACT_FLOAT32_BITS
@@ -41,7 +42,7 @@ class ExtractQuantScale(ir.passes.InPlacePass):
         if not (self.scale or self.zero_point):
             raise UsageError("nothing to extract", expected="scale, zero_point or both")
         with Editor(model, rule="extract-quant-scale") as edit:
-            nodes = [n for n in model.graph.all_nodes() if is_call(n, QUANT)]
+            nodes = [n for n in all_nodes(model.graph) if is_call(n, QUANT)]
             nodes = [n for n in nodes if len(n.inputs) == 4 and self._wanted(n)]
             edit.require_broadcasting(nodes)
             if (

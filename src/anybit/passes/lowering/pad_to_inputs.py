@@ -10,6 +10,7 @@ from anybit.errors import Finding
 from anybit.graph.constants import new_initializer
 from anybit.graph.editor import EditResult
 from anybit.graph.names import Names
+from anybit.graph.walk import all_nodes
 from anybit.io.repair.pads import has_pad_attributes, pad_finding, pad_obstacle, pads_to_inputs
 
 
@@ -26,14 +27,14 @@ class PadToInputs(ir.passes.InPlacePass):
         opset = model.opset_imports.get("", 1)
         names = Names.of_tensors(model)
         modified, notes = False, list[Finding]()
-        for node in (n for n in model.graph.all_nodes() if has_pad_attributes(n)):
+        for node in (n for n in all_nodes(model.graph) if has_pad_attributes(n)):
             problem = pad_obstacle(node, opset)
             if problem is None:
                 pads_to_inputs(node, lambda name, array: new_initializer(model.graph, names.fresh(name), array))
                 modified = True
             else:
                 notes.append(problem)
-        for node in (n for f in model.functions.values() for n in f.all_nodes() if has_pad_attributes(n)):
+        for node in (n for f in model.functions.values() for n in all_nodes(f) if has_pad_attributes(n)):
             problem = "it is inside a function, which holds no constants"
             notes.append(pad_finding(node, problem, "inline the function"))
         return EditResult(model, modified, tuple(notes))

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from anybit.errors import Refusal, UsageError
 from anybit.graph.editor import Editor
+from anybit.graph.walk import all_nodes
 from anybit.ops.calls import call_of, is_call
 from anybit.ops.im2col import IM2COL
 from anybit.ops.operator import Call
@@ -41,7 +42,7 @@ class RebalanceIm2Col(ir.passes.InPlacePass):
         if self.channels < 1:
             raise UsageError("channels", got=self.channels, expected="1 or more")
         with Editor(model, rule="rebalance-im2col") as edit:
-            for node in [n for n in model.graph.all_nodes() if is_call(n, IM2COL)]:
+            for node in [n for n in all_nodes(model.graph) if is_call(n, IM2COL)]:
                 call = call_of(node, IM2COL)
                 refusal = self._refusal(call, model)
                 if refusal is not None:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from anybit.arrays import Array
 from anybit.errors import Finding, Refusal, Severity
 from anybit.graph.editor import Editor
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.calls import is_call
 from anybit.ops.float_quant import FLOAT_QUANT
 from anybit.ops.operator import DOMAIN
@@ -43,7 +43,7 @@ class ResizeConvToDeconv(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         with Editor(model, rule="resize-conv-to-deconv") as edit:
-            for node in list(model.graph.all_nodes()):
+            for node in list(all_nodes(model.graph)):
                 resize = _resize_before(node)
                 if resize is None:
                     continue

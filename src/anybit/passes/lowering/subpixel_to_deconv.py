@@ -10,7 +10,7 @@ import onnx_ir as ir
 from anybit.arrays import Array
 from anybit.errors import Finding, Refusal, Severity
 from anybit.graph.editor import Editor
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.sizes import refuse_bytes
 from anybit.passes.lowering.known_weights import (
     Convolution,
@@ -33,7 +33,7 @@ class SubpixelToDeconv(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         with Editor(model, rule="subpixel-to-deconv") as edit:
-            for node in list(model.graph.all_nodes()):
+            for node in list(all_nodes(model.graph)):
                 convolution = _convolution_before(node)
                 if convolution is None:
                     continue

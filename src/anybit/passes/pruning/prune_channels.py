@@ -13,7 +13,7 @@ from anybit.errors import UsageError
 from anybit.graph.annotations import annotate_sparsity
 from anybit.graph.constants import constant, drop_unused, new_initializer
 from anybit.graph.names import Names
-from anybit.graph.walk import label, shape_of
+from anybit.graph.walk import all_nodes, label, shape_of
 from anybit.passes.pruning.masks import TensorMasks, frozen_masks, masks_of, named_tensors
 from anybit.passes.pruning.removal import Cut, Port, Removal, new_target, plan_removal, weighted_nodes
 
@@ -78,8 +78,8 @@ class PruneChannels(ir.passes.InPlacePass):
         if not pairs:
             return {}
         weighted = weighted_nodes(model)
-        known = {str(o.name): n for n in model.graph.all_nodes() for o in n.outputs[:1]}
-        known |= {n.name: n for n in model.graph.all_nodes() if n.name}
+        known = {str(o.name): n for n in all_nodes(model.graph) for o in n.outputs[:1]}
+        known |= {n.name: n for n in all_nodes(model.graph) if n.name}
         return {_checked(known.get(name), name, channels, weighted): tuple(channels) for name, channels in pairs}
 
 
@@ -119,7 +119,7 @@ def _apply(model: ir.Model, removal: Removal) -> None:
 def _slice_constants(model: ir.Model, uses: Mapping[Port, Cut], names: Names) -> None:
     """One new constant for all readers that lose the same; it takes over the name where nothing reads the old one."""
     made: dict[tuple[ir.Value, tuple[tuple[int, tuple[int, ...]], ...]], ir.Value] = {}
-    ports = [Port(n, v, k) for n in model.graph.all_nodes() for k, v in enumerate(n.inputs) if v is not None]
+    ports = [Port(n, v, k) for n in all_nodes(model.graph) for k, v in enumerate(n.inputs) if v is not None]
     for port in [p for p in ports if p in uses]:
         old, array = port.value, constant(port.value)
         key = (old, tuple((axis, tuple(sorted(lost))) for axis, lost in sorted(uses[port].items())))

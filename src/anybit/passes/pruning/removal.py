@@ -13,7 +13,7 @@ import onnx_ir as ir
 from anybit.arrays import Array
 from anybit.errors import InvalidModelError
 from anybit.graph.constants import constant
-from anybit.graph.walk import label, shape_of
+from anybit.graph.walk import all_nodes, label, shape_of
 from anybit.ops.calls import is_call, traits_of
 from anybit.ops.multi_threshold import MULTI_THRESHOLD, channel_axis
 from anybit.ops.traits import Movement, standard
@@ -67,7 +67,7 @@ def weighted_nodes(model: ir.Model) -> dict[ir.Node, int]:
         return value is not None and (value in derived or constant(value) is not None)
 
     found: dict[ir.Node, int] = {}
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         inputs = [known(v) for v in node.inputs if v is not None]
         if inputs and all(inputs):
             derived.update(node.outputs)
@@ -85,7 +85,7 @@ def dead_channels(model: ir.Model) -> dict[str, tuple[int, ...]]:
     outputs stay only where the bias, and what normalisation and activation make of it, is zero.
     """
     found: dict[str, tuple[int, ...]] = {}
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         if node.domain != "" or node.op_type not in ("Conv", "Gemm", "MatMul"):
             continue
         weight = read_weight(node.inputs[1], model.opset_imports)

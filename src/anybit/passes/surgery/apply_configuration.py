@@ -13,7 +13,7 @@ from anybit.errors import UsageError
 from anybit.graph.annotations import annotate_layout, annotate_number_format, annotate_sparsity
 from anybit.graph.attributes import KINDS, AttributeKind
 from anybit.graph.names import all_values, unknown_tensor
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.number_formats import parse_number_format
 from anybit.ops.calls import operator_of
 from anybit.passes.surgery.configuration import ANNOTATIONS, DEFAULTS, name_of, read_configuration
@@ -59,7 +59,7 @@ class ApplyConfiguration(ir.passes.InPlacePass):
 
 
 def _changes(model: ir.Model, entries: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[ir.Node, ir.Attr]]:
-    by_name = {name_of(n): n for n in model.graph.all_nodes() if n.name or n.outputs}
+    by_name = {name_of(n): n for n in all_nodes(model.graph) if n.name or n.outputs}
     for name, pair in entries.get(DEFAULTS, {}).items():
         if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[1], list | tuple):
             raise UsageError("default", node=f"attribute '{name}'", got=pair, expected='[value, ["all"]]')

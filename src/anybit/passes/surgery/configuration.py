@@ -15,6 +15,7 @@ from anybit.errors import InputError
 from anybit.graph.annotations import annotated_layout, annotated_number_format, annotated_sparsity
 from anybit.graph.attributes import KINDS
 from anybit.graph.names import all_values
+from anybit.graph.walk import all_nodes
 from anybit.io.files.regular import open_regular
 from anybit.io.load import ModelSource, load
 
@@ -43,7 +44,7 @@ def configuration(
     """
     read = load(model)
     found: dict[str, Any] = {DEFAULTS: {}}
-    for node in read.graph.all_nodes():
+    for node in all_nodes(read.graph):
         chosen = {a.name: _plain(a) for a in node.attributes.values() if _is_wanted(a, attributes)}
         if chosen:
             found[name_of(node)] = chosen

@@ -13,7 +13,7 @@ from anybit.errors import InvalidModelError, Refusal, UsageError
 from anybit.graph.constants import fed_inputs
 from anybit.graph.editor import Editor
 from anybit.graph.names import Names, all_values
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.io.checks.model import sound_copy
 from anybit.ops.operator import DOMAIN
 from anybit.passes.surgery.create_partitions import PARTITION_FILE, PARTITIONS
@@ -106,13 +106,13 @@ class _NamesOfAll:
     def of(cls, graph: ir.Graph) -> _NamesOfAll:
         """Those of a graph and its subgraphs; functions, which are about to go, have names of their own."""
         tensors = {v.name for v in all_values(graph) if v.name}
-        return cls(Names(tensors), Names({n.name for n in graph.all_nodes() if n.name}))
+        return cls(Names(tensors), Names({n.name for n in all_nodes(graph) if n.name}))
 
     def make_room(self, graph: ir.Graph, kept: set[ir.Value]) -> None:
         """Gives what moves from a graph into the model names that the model has not; values of `kept` keep theirs."""
         for value in [v for v in all_values(graph) if v.name and v not in kept]:
             value.name = self.tensors.fresh(str(value.name))
-        for node in [n for n in graph.all_nodes() if n.name]:
+        for node in [n for n in all_nodes(graph) if n.name]:
             node.name = self.nodes.fresh(str(node.name))
 
 
@@ -149,7 +149,7 @@ def _from_function(model: ir.Model, node: ir.Node) -> ir.Graph:
 def _drop_functions(model: ir.Model) -> None:
     """Takes away the partitions that nothing calls any more."""
     scopes: Sequence[ir.Graph] = [model.graph, *(f.graph for f in model.functions.values())]
-    called = {n.op_identifier() for graph in scopes for n in graph.all_nodes()}
+    called = {n.op_identifier() for graph in scopes for n in all_nodes(graph)}
     for identifier in [i for i in model.functions if i[0] == PARTITIONS and i not in called]:
         del model.functions[identifier]
     if all(domain != PARTITIONS for domain, _, _ in called):

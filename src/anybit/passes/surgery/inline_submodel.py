@@ -9,7 +9,7 @@ import onnx_ir as ir
 from anybit.arguments import checked
 from anybit.errors import InvalidModelError, UsageError
 from anybit.graph.names import Names, all_values
-from anybit.graph.walk import subgraphs
+from anybit.graph.walk import all_nodes, subgraphs
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
 from anybit.passes.surgery.extract_submodel import Region, find_region
@@ -133,7 +133,7 @@ def _remove_dead(graph: ir.Graph, region: Region) -> None:
     for node in reversed(region.nodes):
         if any(o.uses() or o.is_graph_output() for o in node.outputs):
             continue
-        for inner in (n for g in subgraphs(node) for n in g.all_nodes()):
+        for inner in (n for g in subgraphs(node) for n in all_nodes(g)):
             for index in range(len(inner.inputs)):
                 inner.replace_input_with(index, None)  # onnx-ir leaves the captures of a removed node as uses
         graph.remove(node, safe=True)

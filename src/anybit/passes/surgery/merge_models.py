@@ -10,6 +10,7 @@ from anybit.arguments import checked
 from anybit.errors import InvalidModelError, UsageError
 from anybit.graph.constants import fed_inputs
 from anybit.graph.names import Names, all_values, unknown_tensor
+from anybit.graph.walk import all_nodes
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
 from anybit.ops.operator import DOMAIN
@@ -90,10 +91,10 @@ def require_same_opsets(first: ir.Model, second: ir.Model) -> None:
     Raises:
         UsageError: Versions of a domain that both use differ.
     """
-    used = {node.domain for node in first.graph.all_nodes()}
+    used = {node.domain for node in all_nodes(first.graph)}
     for domain, version in second.opset_imports.items():
         known = first.opset_imports.get(domain, version)
-        nodes = [n for n in second.graph.all_nodes() if n.domain == domain]
+        nodes = [n for n in all_nodes(second.graph) if n.domain == domain]
         if known != version and domain in used and not all(_is_same(n, known, version) for n in nodes):
             name = domain or "the standard operators"
             hint = "convert one of the models to the opset of the other" if domain == "" else ""
@@ -168,7 +169,7 @@ def _rename_clashes(graph: ir.Graph, other: ir.Graph, replaced: Iterable[ir.Valu
     gone = set(replaced)
     moved = [v for v in all_values(other) if v not in gone and v.name]
     _rename(moved, {v.name for v in all_values(graph) if v.name}, prefix)
-    _rename(list(other.all_nodes()), {n.name for n in graph.all_nodes() if n.name}, prefix)
+    _rename(list(all_nodes(other)), {n.name for n in all_nodes(graph) if n.name}, prefix)
 
 
 def _rename(things: Sequence[ir.Value] | Sequence[ir.Node], taken: set[str], prefix: str) -> None:

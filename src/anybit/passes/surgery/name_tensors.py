@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from anybit.graph.names import Names, all_values
+from anybit.graph.walk import all_nodes
 from anybit.ops.calls import operator_of
 from anybit.ops.standard_schemas import standard_schema
 
@@ -73,7 +74,7 @@ def _labels(graph: ir.Graph) -> dict[ir.Node, str]:
     """By node, its operator and how many nodes of it come before."""
     labels: dict[ir.Node, str] = {}
     counts: dict[str, int] = {}
-    for node in graph.all_nodes():
+    for node in all_nodes(graph):
         number = counts.get(node.op_type, 0)
         counts[node.op_type] = number + 1
         labels[node] = f"{node.op_type}_{number}"

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from anybit.errors import Finding, Severity
 from anybit.graph.editor import EditResult
 from anybit.graph.names import Names
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.registry import QUANTIZERS
 
@@ -34,7 +34,7 @@ class UniqueParameters(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         uses: dict[ir.Value, list[_Use]] = {}
-        for node in model.graph.all_nodes():
+        for node in all_nodes(model.graph):
             for index, value in enumerate(node.inputs):
                 if value is not None and value.is_initializer():
                     uses.setdefault(value, []).append((node, index))

@@ -12,7 +12,7 @@ from anybit.arrays import Array
 from anybit.errors import Finding, InvalidModelError, Severity
 from anybit.graph.editor import EditResult
 from anybit.graph.names import all_values
-from anybit.graph.walk import label
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.operator import DOMAIN
 
 _DOUBLE, _FLOAT = ir.DataType.DOUBLE, ir.DataType.FLOAT
@@ -48,7 +48,7 @@ class DoubleToFloat(ir.passes.InPlacePass):
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
     for graph in (model.graph, *model.functions.values()):
-        yield from graph.all_nodes()
+        yield from all_nodes(graph)
 
 
 def _constants(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:
@@ -92,7 +92,7 @@ def _values(model: ir.Model, rounded: _Tensors) -> bool:
     """Retypes tensors. A type object may be shared with a clone of the model: it is replaced, not edited."""
     modified = False
     functions = [
-        v for f in model.functions.values() for v in (*f.inputs, *(o for n in f.all_nodes() for o in n.outputs))
+        v for f in model.functions.values() for v in (*f.inputs, *(o for n in all_nodes(f) for o in n.outputs))
     ]
     for value in (*all_values(model.graph), *functions):
         single = _retyped(value.type)

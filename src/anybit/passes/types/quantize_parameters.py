@@ -15,6 +15,7 @@ from anybit.graph.annotations import annotate_number_format
 from anybit.graph.constants import constant, set_constant
 from anybit.graph.editor import Editor
 from anybit.graph.names import all_values, unknown_tensor
+from anybit.graph.walk import all_nodes
 from anybit.number_formats import NumberFormat, parse_number_format
 from anybit.rounding import Rounding
 
@@ -58,7 +59,7 @@ class QuantizeParameters(ir.passes.InPlacePass):
         chosen: dict[ir.Value, NumberFormat] = {}
         if self.number_format is not None:
             wanted = parse_number_format(self.number_format)
-            read = (v for n in model.graph.all_nodes() if n.op_type in self.operators for v in n.inputs)
+            read = (v for n in all_nodes(model.graph) if n.op_type in self.operators for v in n.inputs)
             chosen |= {v: wanted for v in read if v is not None and _is_float(constant(v))}
         for pattern, text in self.tensors.items():
             names = [pattern] if pattern in constants else fnmatch.filter(constants, pattern)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from anybit.graph.walk import label, shape_of
+from anybit.graph.walk import all_nodes, label, shape_of
 from anybit.ops.standard.windows import Windows
 from anybit.targets.handover import Rewrite
 
@@ -17,7 +17,7 @@ def write_attributes(model: ir.Model, rewrites: list[Rewrite]) -> None:
     Padding that depends on the size of the input becomes that of the size which it has. A node whose input has no
     known size stays as it is: the checker refuses it.
     """
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         if node.domain == "" and node.op_type in _WINDOWS:
             _write(node, rewrites)
 

@@ -14,7 +14,7 @@ from anybit.errors import AnybitError, Finding, InvalidModelError, Severity, Usa
 from anybit.formats.convert import to_hub
 from anybit.formats.thresholds.write import write_layers
 from anybit.graph.annotations import annotate_number_format
-from anybit.graph.walk import label, shape_of
+from anybit.graph.walk import all_nodes, label, shape_of
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
 from anybit.number_formats import NumberFormat
@@ -151,7 +151,7 @@ def _write(model: ir.Model, source: ir.Model, rewrites: list[Rewrite]) -> list[F
 
 def _set_version(model: ir.Model) -> None:
     """Version 1 of the domain, which FINN reads, where all operators mean the same in it."""
-    ours = {o.name for n in model.graph.all_nodes() if (o := operator_of(n, model.opset_imports)) is not None}
+    ours = {o.name for n in all_nodes(model.graph) if (o := operator_of(n, model.opset_imports)) is not None}
     if ours and not ours & _VERSIONED:
         model.opset_imports[DOMAIN] = 1
     if not ours:
@@ -160,9 +160,9 @@ def _set_version(model: ir.Model) -> None:
 
 def _name_nodes(model: ir.Model, rewrites: list[Rewrite]) -> None:
     """Gives every node a name of its own."""
-    taken = {n.name for n in model.graph.all_nodes() if n.name}
+    taken = {n.name for n in all_nodes(model.graph) if n.name}
     seen: set[str] = set()
-    for index, node in enumerate(model.graph.all_nodes()):
+    for index, node in enumerate(all_nodes(model.graph)):
         if node.name and node.name not in seen:
             seen.add(node.name)
             continue

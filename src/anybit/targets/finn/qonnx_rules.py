@@ -11,7 +11,7 @@ from anybit.arrays import is_power_of_two
 from anybit.errors import Finding, Refusal, Severity
 from anybit.exact.integer_layers import PRODUCTS
 from anybit.graph.constants import constant
-from anybit.graph.walk import label, shape_of
+from anybit.graph.walk import all_nodes, label, shape_of
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import is_call, operator_of
 from anybit.ops.evaluate import known_value
@@ -28,8 +28,8 @@ _MOVES = frozenset("Flatten Identity MaxPool Reshape Squeeze Transpose Unsqueeze
 def check_qonnx(model: ir.Model) -> list[Finding]:
     """What stands in the way of FINN's ingestion of a hub model, and what comes out otherwise."""
     findings = check_operators(model)
-    findings += [f for node in model.graph.all_nodes() for f in _of_node(node, model)]
-    nodes = list(model.graph.all_nodes())
+    findings += [f for node in all_nodes(model.graph) for f in _of_node(node, model)]
+    nodes = list(all_nodes(model.graph))
     if any(is_call(n, BIPOLAR_QUANT) for n in nodes) and not any(is_call(n, QUANT, TRUNC) for n in nodes):
         findings.append(
             Finding(

@@ -18,6 +18,7 @@ import onnx_ir as ir
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
+from anybit.graph.walk import all_nodes
 from anybit.quantizers.quantizer import read_quant
 
 _DOMAIN = "com.microsoft"
@@ -46,7 +47,7 @@ def use_block_weights(model: ir.Model) -> None:
     Args:
         model: Hub model whose constants are folded, weight quantisers kept; changed in place.
     """
-    found = [p for n in model.graph.all_nodes() if (p := _product(n)) is not None]
+    found = [p for n in all_nodes(model.graph) if (p := _product(n)) is not None]
     if sum(p.weights.nbytes for p in found) < _WORTHWHILE:
         return
     with Editor(model, rule="blocks") as edit:

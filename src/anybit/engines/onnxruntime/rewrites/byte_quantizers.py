@@ -18,6 +18,7 @@ import onnx_ir as ir
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
+from anybit.graph.walk import all_nodes
 from anybit.ops.traits import Movement, standard
 from anybit.ops.zero_sign import tensors_of_told_zeros
 from anybit.quantizers.quantizer import Quantizer, read_quant
@@ -42,7 +43,7 @@ def use_byte_quantizers(model: ir.Model) -> bool:
         return False
     told = tensors_of_told_zeros(model)
     with Editor(model, rule="bytes") as edit:
-        for node in list(model.graph.all_nodes()):
+        for node in list(all_nodes(model.graph)):
             quantizer = read_quant(node, model)
             if isinstance(quantizer, Refusal) or constant(node.inputs[0]) is not None:
                 continue

@@ -19,7 +19,7 @@ from anybit.engines.onnxruntime.saturation import saturates
 from anybit.errors import UnsupportedError
 from anybit.graph.constants import constant, new_initializer
 from anybit.graph.names import Names
-from anybit.graph.walk import label, shape_of
+from anybit.graph.walk import all_nodes, label, shape_of
 
 _FACTORS = {"ConvInteger": (0, 1, 3), "MatMulInteger": (0, 1, 3), "QLinearConv": (0, 3, 5), "QLinearMatMul": (0, 3, 5)}
 """Positions of the factors and of the zero point of the second."""
@@ -44,7 +44,7 @@ def use_plain_products(model: ir.Model) -> None:
     Raises:
         UnsupportedError: A product has no such form.
     """
-    nodes = [n for n in model.graph.all_nodes() if n.domain == "" and n.op_type in _FACTORS]
+    nodes = [n for n in all_nodes(model.graph) if n.domain == "" and n.op_type in _FACTORS]
     names = Names.of_tensors(model) if nodes else Names(set())
     for node in nodes:
         _Rewrite(model, node, names).run()

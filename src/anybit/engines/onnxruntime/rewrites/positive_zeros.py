@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from anybit.graph.constants import constant, new_initializer
 from anybit.graph.names import Names
+from anybit.graph.walk import all_nodes
 from anybit.ops.traits import standard
 from anybit.ops.zero_sign import is_negative_zero, tensors_of_told_zeros
 
@@ -30,7 +31,7 @@ def keep_positive_zeros(model: ir.Model) -> None:
     if not told:
         return
     names = Names.of_tensors(model)
-    for node in list(model.graph.all_nodes()):
+    for node in list(all_nodes(model.graph)):
         if node.domain != "" or node.outputs[0] not in told:
             continue
         if node.op_type in ("Add", "Sub"):

@@ -17,6 +17,7 @@ from anybit.arrays import is_power_of_two
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
+from anybit.graph.walk import all_nodes
 from anybit.ops.traits import standard
 from anybit.quantizers.quantizer import read_quant
 
@@ -67,7 +68,7 @@ def move_powers_of_two(model: ir.Model) -> None:
         model: Model whose constants are folded, quantised weights included; changed in place.
     """
     with Editor(model, rule="scales") as edit:
-        for node in list(model.graph.all_nodes()):
+        for node in list(all_nodes(model.graph)):
             scale = _power_of_two(node, model)
             sources = None if scale is None else _sources(node)
             readers = None if sources is None else _readers(node)

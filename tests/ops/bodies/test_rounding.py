@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from anybit.ops.rounding_body import rounded
+from anybit.ops.bodies.rounding import rounded
 from anybit.rounding import Rounding
 from tests.ops.running import OPSETS, assert_same, session
 from tests.strategies import MODES, special_values

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from anybit.errors import Finding, UsageError
-from anybit.ops.body import traced_when_needed
+from anybit.ops.bodies.traced import traced_when_needed
 from anybit.ops.operator import Call
 from anybit.rounding import Rounding
 

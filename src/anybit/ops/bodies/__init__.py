@@ -1,0 +1,1 @@
+"""Function bodies of operators: traced when a graph needs one, and what several of them call."""
