@@ -9,18 +9,23 @@ import sys
 from collections.abc import Sequence
 from itertools import pairwise, product
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
+from hypothesis import given
 from onnx import TensorProto, helper
 
 import anybit
+import anybit.io.shapes
 from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.io.shapes import infer_shapes
+from tests.graphs import WITH_SCOPES, random_graphs
 from tests.models import DOMAIN, model, samples
+from tests.strategies import examples
 
 ENGINES = ("auto", "reference")
 FLOAT = TensorProto.FLOAT
@@ -334,3 +339,38 @@ def test_what_is_known_of_long_vectors_stays_known():
     read = anybit.load(model(nodes, {"two": np.int64([2, -1])}, inputs={"x": [1 << 24]}, outputs=["y"]))
     infer_shapes(read, data_propagation=True)
     assert [list(n.outputs[0].shape or ()) for n in read.graph] == [[1 << 24], [2, 1 << 23]]
+
+
+def _shapes(source: onnx.ModelProto) -> dict[str, object]:
+    loaded = ir.from_proto(source)
+    infer_shapes(loaded, data_propagation=True)
+    values = [o for n in loaded.graph.all_nodes() for o in n.outputs]
+    return {str(v.name): (v.dtype, v.shape) for v in values}
+
+
+@given(random_graphs(WITH_SCOPES))
+@examples(60)
+def test_propagation_of_data_adds_nothing_to_what_is_complete(graph):
+    """It takes as long as the inference before it, and most models have no shapes to follow."""
+    found = _shapes(graph.model)
+    with mock.patch.object(anybit.io.shapes, "_is_complete", return_value=False):
+        assert _shapes(graph.model) == found
+
+
+def test_shapes_that_are_computed_are_followed_still():
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"], start=2, end=4),
+        helper.make_node("ConstantOfShape", ["shape"], ["y"]),
+    ]
+    known = _shapes(model(nodes, {}, inputs={"x": ["N", 3, 5, 7]}, outputs=["y"], opset=17))
+    assert known["y"] == (ir.DataType.FLOAT, ir.Shape([5, 7]))
+
+
+def test_tensors_of_one_type_have_types_of_their_own():
+    """To set the type of one of them changes no other."""
+    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Relu", ["a"], ["y"])]
+    loaded = ir.from_proto(model(nodes, {}, inputs={"x": [1, 4]}, outputs=["y"]))
+    infer_shapes(loaded, data_propagation=True)
+    a, y = (node.outputs[0] for node in loaded.graph)
+    a.dtype = ir.DataType.DOUBLE
+    assert y.dtype == ir.DataType.FLOAT

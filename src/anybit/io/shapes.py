@@ -15,7 +15,8 @@ Unlike ``onnx_ir.passes.common.ShapeInferencePass`` this searches no lists and m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import onnx
@@ -69,19 +70,22 @@ class Inference:
         return self.unproven.get(value, value.shape)
 
 
-_Types = dict[ir.Value, tuple[ir.TypeProtocol | None, ir.Shape | None]]
+_TypeAndShape = tuple[ir.TypeProtocol | None, ir.Shape | None]
+_Types = dict[ir.Value, _TypeAndShape]
+_Read = dict[bytes, _TypeAndShape | None]
 
 
 def infer_shapes(model: ir.Model, *, data_propagation: bool) -> Inference:
     """Sets the types and shapes that follow from the inputs, in subgraphs too; what only the file states: see above."""
     register_schemas({domain for scope in (model.graph, *model.functions.values()) for domain in scope.opset_imports})
     derived: _Types = {}
+    read: _Read = {}
     try:
         inferred = _inferred(_without_weights(model), data_propagation=data_propagation)
     except (InferenceError, ValidationError, RuntimeError, ValueError, TypeError, ir.serde.SerdeError):
         inferred = ()  # the model contradicts itself: nothing is known
     for result in inferred:
-        _collect(model.graph, result.graph, derived)
+        _collect(model.graph, result.graph, derived, read)
     return _settle(model, derived)
 
 
@@ -91,11 +95,26 @@ def _inferred(proto: onnx.ModelProto, *, data_propagation: bool) -> Sequence[onn
     _forget(proto.graph, {(f.domain, f.name) for f in proto.functions})
     _name_free(proto.graph)
     plain = _positive(proto, data_propagation=False)
-    if plain is None or not data_propagation:
-        return () if plain is None else (plain,)
+    if plain is None:
+        return ()
+    names = {dimension.dim_param for info in proto.graph.input for dimension in _dimensions(info)} - {""}
+    if not data_propagation or _is_complete(plain.graph, names):
+        return (plain,)
     guard_lengths(proto, {info.name for info in (*plain.graph.input, *_infos(plain.graph)) if _is_short(info)})
     propagated = _positive(proto, data_propagation=True)
     return (plain,) if propagated is None else (plain, propagated)
+
+
+def _is_complete(graph: onnx.GraphProto, names: Collection[str]) -> bool:
+    """Whether the shape of everything that nodes make is known in numbers and names: nothing can be added to it."""
+    known = {i.name for i in (*graph.value_info, *graph.output) if _is_in_terms_of(names, i.type.tensor_type)}
+    made = (output for node in graph.node for output in node.output if output)
+    return known.issuperset(made) and all(_is_complete(g, names) for node in graph.node for g in bodies(node))
+
+
+def _is_in_terms_of(names: Collection[str], kind: onnx.TypeProto.Tensor) -> bool:
+    is_typed = kind.HasField("shape") and kind.elem_type != TensorProto.UNDEFINED
+    return is_typed and all(d.HasField("dim_value") or d.dim_param in names for d in kind.shape.dim)
 
 
 def _is_short(info: onnx.ValueInfoProto) -> bool:
@@ -199,20 +218,28 @@ def _without_weights(model: ir.Model) -> onnx.ModelProto:
             graph.register_initializer(value)
 
 
-def _collect(graph: ir.Graph, proto: onnx.GraphProto, derived: _Types) -> None:
+def _collect(graph: ir.Graph, proto: onnx.GraphProto, derived: _Types, read: _Read) -> None:
     """Adds what was inferred of the tensors of a graph and its subgraphs."""
     values = {o.name: o for node in graph for o in node.outputs} | {v.name: v for v in graph.inputs}
     for info in (*proto.input, *proto.value_info, *proto.output):
         value = values.get(info.name)
-        if value is not None and _is_typed(info.type):
-            shape = ir.serde.deserialize_type_proto_for_shape(info.type)
+        if value is None:
+            continue
+        content = info.type.SerializeToString()
+        if content not in read:  # many tensors have one type, and onnx-ir takes its time to read it
+            read[content] = _type_and_shape(info.type) if _is_typed(info.type) else None
+        found = read[content]
+        if found is not None:
             _, before = derived.get(value, (None, None))
-            known = before if _sizes(before) > _sizes(shape) else shape
-            derived[value] = (ir.serde.deserialize_type_proto_for_type(info.type), known)
+            derived[value] = (found[0], before if _sizes(before) > _sizes(found[1]) else found[1])
     for node, node_proto in zip(graph, own_nodes(proto), strict=True):
         for attribute in node_proto.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                _collect(node.attributes[attribute.name].as_graph(), attribute.g, derived)
+                _collect(node.attributes[attribute.name].as_graph(), attribute.g, derived, read)
+
+
+def _type_and_shape(kind: onnx.TypeProto) -> _TypeAndShape:
+    return ir.serde.deserialize_type_proto_for_type(kind), ir.serde.deserialize_type_proto_for_shape(kind)
 
 
 def _sizes(shape: ir.Shape | None) -> int:
@@ -239,7 +266,7 @@ def _settle(model: ir.Model, derived: _Types) -> Inference:
         kind, proven = derived.get(value, (None, None))
         proven = None if proven is None else _nameless_again(proven)
         if kind is not None and value.type != kind:
-            value.type, modified = kind, True
+            value.type, modified = deepcopy(kind), True  # a type can be changed, and many tensors have this one
         shape = proven if value.shape is None else _completed(value.shape, proven, free, sizes=value in dark)
         if shape != proven:
             unproven[value] = proven
