@@ -66,10 +66,8 @@ class Numbering(TensorNumbers):
     _scopes: dict[ir.Node, Key] = field(default_factory=dict[ir.Node, Key], init=False)
     _alike: Counter[Key] = field(default_factory=Counter[Key], init=False)
     _depth: int = field(default=0, init=False)
-    _node_functions: NodeFunctions = field(init=False)
 
     def __post_init__(self) -> None:
-        self._node_functions = NodeFunctions(self)
         graph = self.values.model.graph
         for position, value in enumerate(graph.inputs):
             key = digest("input", position, str(value.dtype), (shape_of(value) or ("unknown",))[1:])
@@ -107,7 +105,8 @@ class Numbering(TensorNumbers):
 
     def _operator(self, node: ir.Node) -> None:
         """Numbers the outputs of a node that computes something of what is not constant."""
-        function, enclosure = self._node_functions.followed(node)
+        # Not kept: in a circle with it, constants would stay in memory until garbage is collected.
+        function, enclosure = NodeFunctions(self).followed(node)
         structure = self._structure(node, _Kind.STRUCTURE)
         if function is not None:
             self.functions.setdefault(structure, function)
@@ -169,7 +168,7 @@ class Numbering(TensorNumbers):
         laid = laid_anew(node, self._is_quantized)
         if laid is not None:
             return digest(*laid[1], self._key(laid[0], kind))
-        ranges = self._node_functions.slice_ranges(node)
+        ranges = NodeFunctions(self).slice_ranges(node)
         if ranges is not None:
             return digest("slice", ranges, keys[0])
         return digest(node.domain, node.op_type, attributes, *keys)
@@ -227,8 +226,8 @@ class Numbering(TensorNumbers):
             return False
         for output, ranges in zip(node.outputs, parts, strict=True):
             how = ("slice", ranges)
-            made = self._node_functions.moved(x, output, how)
-            function = self._node_functions.moved_sums(x, output, how) if made is None else made
+            made = NodeFunctions(self).moved(x, output, how)
+            function = NodeFunctions(self).moved_sums(x, output, how) if made is None else made
             key, structure, bits = (output_key(digest(*how, self._key(x, kind)), 0) for kind in _Kind)
             content = None if function is None else function.content()
             self.numbers[output] = Number(content or key, structure, bits, function, node)
