@@ -374,3 +374,39 @@ def test_tensors_of_one_type_have_types_of_their_own():
     a, y = (node.outputs[0] for node in loaded.graph)
     a.dtype = ir.DataType.DOUBLE
     assert y.dtype == ir.DataType.FLOAT
+
+
+@pytest.mark.parametrize("opset", [11, 19, 22])
+@pytest.mark.parametrize("op_type", ["AveragePool", "LpPool", "MaxPool"])
+def test_windows_that_start_behind_the_input_are_none(op_type, opset):
+    """All windows of an axis of up to 5 elements, in one model, as ONNX Runtime computes them."""
+    if op_type == "LpPool" and opset < 18:
+        pytest.skip("LpPool has no ceil_mode before version 18")
+    nodes = []
+    for size, k, s, begin, end, d in product((1, 2, 3, 5), (1, 2, 3), (1, 2, 3, 4), (0, 1), (0, 1, 2), (1, 2)):
+        legal = begin < k and end < k and (k - 1) * d < size + begin + end
+        if legal and (d == 1 or op_type == "MaxPool" or opset > 11):
+            given = {"kernel_shape": [k], "strides": [s], "pads": [begin, end], "dilations": [d]}
+            if op_type == "AveragePool" and opset == 11:
+                del given["dilations"]
+            nodes.append(helper.make_node(op_type, [f"x{size}"], [f"y{len(nodes)}"], ceil_mode=1, **given))
+    sizes = {f"x{n}": [1, 1, n] for n in (1, 2, 3, 5)}
+    nodes += [
+        helper.make_node(op_type, ["x2"], ["valid"], kernel_shape=[1], strides=[2], auto_pad="VALID", ceil_mode=1)
+    ]
+    source = model(nodes, {}, inputs=sizes, outputs=[n.output[0] for n in nodes], opset=opset)
+    known = _shapes(source)
+    session = onnxruntime.InferenceSession(source.SerializeToString(), providers=["CPUExecutionProvider"])
+    computed = session.run(None, {name: np.ones(shape, np.float32) for name, shape in sizes.items()})
+    for output, array in zip(session.get_outputs(), computed, strict=True):
+        assert known[output.name] == (ir.DataType.FLOAT, ir.Shape(array.shape)), output.name
+
+
+def test_the_shape_of_such_a_pool_is_folded_to_what_it_is():
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["pooled"], kernel_shape=[1], strides=[2], ceil_mode=1),
+        helper.make_node("Shape", ["pooled"], ["y"]),
+    ]
+    source = model(nodes, {}, inputs={"x": [1, 1, 2]}, outputs=["y"], opset=13)
+    (found,) = anybit.run(anybit.clean(source), np.ones((1, 1, 2), np.float32)).values()
+    assert found.tolist() == [1, 1, 1]

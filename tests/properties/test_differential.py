@@ -27,6 +27,8 @@ _STOCK_LEVELS = (_LEVELS.ORT_DISABLE_ALL, _LEVELS.ORT_ENABLE_BASIC, _LEVELS.ORT_
 
 # ONNX Runtime's Scan wants shapes in its body, which nothing knows behind a Loop.
 _UNKNOWN_SHAPE = "Subgraph must have the shape set for all outputs"
+# It refuses pools with `ceil_mode` whose windows it counts as onnx's inference did before version 22.
+_MISCOUNTED = "ShapeInferenceError"
 _RELU_CLIP = "relu_clip_fusion.cc"  # it puts Relu into Clip, and fails for other types than float32 and float16
 _Fail = onnxruntime.capi.onnxruntime_pybind11_state.Fail
 
@@ -80,7 +82,7 @@ def _engine(trial: Trial, engine: str) -> None:
     try:
         session = anybit.Session(trial.graph.model, engine=engine, threads=1)
     except UnsupportedError as error:  # it has no kernel for float64, say
-        assert "NOT_IMPLEMENTED" in str(error)
+        assert "NOT_IMPLEMENTED" in str(error) or _is_miscounted(trial, error)
         return
     try:
         found = session.run(trial.feeds)
@@ -107,7 +109,7 @@ def _stock(trial: Trial) -> None:
         except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:  # it has no kernel for float64, say
             return
         except _Fail as error:
-            assert _RELU_CLIP in str(error)
+            assert _RELU_CLIP in str(error) or _is_miscounted(trial, error)
             continue
         names = [o.name for o in session.get_outputs()]
         try:
@@ -116,6 +118,11 @@ def _stock(trial: Trial) -> None:
             assert _UNKNOWN_SHAPE in str(error)
             return
         trial.compare(found, f"stock, {level}")
+
+
+def _is_miscounted(trial: Trial, error: Exception) -> bool:
+    pools = (n for n in trial.graph.model.graph.node if any(a.name == "ceil_mode" and a.i for a in n.attribute))
+    return _MISCOUNTED in str(error) and any(pools)
 
 
 def _no_samples(trial: Trial) -> None:

@@ -26,6 +26,7 @@ from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
 from anybit.graph.walk import all_nodes, numbered_type
+from anybit.io.inference_forms import write_inference_forms
 from anybit.io.inference_guard import LONGEST_VECTOR, bodies, cover, guard, guard_lengths, own_nodes
 from anybit.ops.schemas import register_schemas
 
@@ -92,6 +93,7 @@ def infer_shapes(model: ir.Model, *, data_propagation: bool) -> Inference:
 def _inferred(proto: onnx.ModelProto, *, data_propagation: bool) -> Sequence[onnx.ModelProto]:
     """What onnx's inference gives, without and with propagation of data, of which the second may lack long vectors."""
     guard(proto)
+    write_inference_forms(proto)
     _forget(proto.graph, {(f.domain, f.name) for f in proto.functions})
     _name_free(proto.graph)
     plain = _positive(proto, data_propagation=False)

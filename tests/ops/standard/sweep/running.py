@@ -15,6 +15,8 @@ from onnx import helper
 
 from anybit.cleanup.fold_constants import FoldConstants
 from anybit.engines.reference.backend import ReferenceBackend
+from anybit.graph.walk import shape_of
+from anybit.io.shapes import infer_shapes
 from tests.ops.running import session
 from tests.ops.standard.sweep.case import Array, Case
 
@@ -62,6 +64,13 @@ def by_reference(cases: Sequence[Case], opset: int) -> Results:
     model = ir.from_proto(model_of(cases, opset))
     values = ReferenceBackend(model, list(model.graph.outputs)).run(_feeds(cases))
     return _sorted(cases, dict(zip((str(v.name) for v in model.graph.outputs), values, strict=True)))
+
+
+def by_inference(cases: Sequence[Case], opset: int) -> list[list[tuple[int | None, ...] | None]]:
+    """The shapes that are inferred of the outputs of each case."""
+    model = ir.from_proto(model_of(cases, opset))
+    infer_shapes(model, data_propagation=True)
+    return _sorted(cases, {str(v.name): shape_of(v) for v in model.graph.outputs})
 
 
 def by_folding(cases: Sequence[Case], opset: int) -> Results:

@@ -24,7 +24,7 @@ from tests.ops.standard.sweep import (
 )
 from tests.ops.standard.sweep.case import NEWEST, OLDEST, Case
 from tests.ops.standard.sweep.comparing import difference
-from tests.ops.standard.sweep.running import by_folding, by_onnx_runtime, by_reference
+from tests.ops.standard.sweep.running import by_folding, by_inference, by_onnx_runtime, by_reference
 
 _FAMILIES = (
     containers,
@@ -82,6 +82,22 @@ def test_an_operator_computes_what_onnx_runtime_does(name: str, opset: int) -> N
         if text
     ]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("name", "opset"), _RUNS)
+def test_the_inferred_shapes_are_those_of_the_results(name: str, opset: int) -> None:
+    cases = _at(name, opset)
+    wrong = [
+        f"{case}: {shape} inferred, {result.shape} computed"
+        for case, shapes, results in zip(cases, by_inference(cases, opset), by_reference(cases, opset), strict=True)
+        for shape, result in zip(shapes, results, strict=True)
+        if shape is not None and isinstance(result, np.ndarray) and not _is_of_shape(result, shape)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def _is_of_shape(result: np.ndarray, shape: tuple[int | None, ...]) -> bool:
+    return len(shape) == result.ndim and all(d in (None, n) for d, n in zip(shape, result.shape, strict=True))
 
 
 @pytest.mark.parametrize("name", sorted(_CASES))
