@@ -93,7 +93,7 @@ def _with_noise(
             node.input[0] = moved if before else node.input[0]
         nodes.append(node)
         for position, name in enumerate(node.output):
-            size = _of_terms(noisy, node, tensors) if node.op_type in _SUMS else _of_one(noisy, node, tensors)
+            size = _of_terms(noisy, node, tensors) if node.op_type in _SUMS else _of_equal(noisy, node, tensors)
             after = [] if node.op_type in _EXACT else add(name, f"{name}/exact", name, size)
             nodes += after
             node.output[position] = f"{name}/exact" if after else name
@@ -121,8 +121,8 @@ def _of_terms(model: onnx.ModelProto, node: onnx.NodeProto, tensors: Mapping[str
     return tolerance(anybit.Session(one, engine="reference").run({})["sums"])
 
 
-def _of_one(model: onnx.ModelProto, node: onnx.NodeProto, tensors: Mapping[str, Array]) -> float | None:
-    """The error of a normalisation of single numbers, x * g - x * g: as large as that of x * g."""
+def _of_equal(model: onnx.ModelProto, node: onnx.NodeProto, tensors: Mapping[str, Array]) -> float | None:
+    """The error of a normalisation of equal numbers, x * g - x * g: as large as that of x * g."""
     known = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer} | dict(tensors)
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     x = tensors.get(node.input[0].partition("/")[0]) if node.op_type in _NORMALISATIONS else None
@@ -135,7 +135,8 @@ def _of_one(model: onnx.ModelProto, node: onnx.NodeProto, tensors: Mapping[str, 
             normalised = (x.shape[1] // attributes["num_groups"], *x.shape[2:])
         case _:
             normalised = x.shape[attributes.get("axis", -1) :]
-    if np.prod(normalised) != 1:
+    groups = x.reshape(-1, max(int(np.prod(normalised)), 1))
+    if not (np.ptp(groups, axis=1) <= tolerance(x)).any():
         return None
     gain = np.abs(known[node.input[1]]).max(initial=0) / np.sqrt(attributes.get("epsilon", 1e-5))
     return tolerance(np.multiply(x, gain, dtype=np.float64))
