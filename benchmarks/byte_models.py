@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator
+from dataclasses import astuple
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -122,4 +123,4 @@ def _model(
 
 if __name__ == "__main__":
     for row in rows():
-        print(row)
+        print(*astuple(row), sep="  ")

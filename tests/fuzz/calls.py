@@ -136,7 +136,8 @@ Call = Callable[[Mutant], object]
 
 
 def _load_large(mutant: Mutant) -> object:
-    with mock.patch("anybit.io.reading._LARGE_FILE", 0), mock.patch("anybit.io.files.wire._LARGE", 4):
+    place = ("_LARGE_FILE", "_MIDDLE_FILE")[mutant.index // len(CALLS) % 2]
+    with mock.patch(f"anybit.io.reading.{place}", 0), mock.patch("anybit.io.files.wire._LARGE", 4):
         return anybit.load(mutant.path)
 
 

@@ -144,9 +144,14 @@ def test_repairs_stay_known_when_a_model_is_loaded_again():
     assert repairs(load(loaded)) == repairs(loaded) != ()
 
 
+_PLACES = ("_LARGE_FILE", "_MIDDLE_FILE")
+"""Sizes from which on weights stay in the file, and in its bytes."""
+
+
+@pytest.mark.parametrize("place", _PLACES)
 @pytest.mark.parametrize("change", ["intact", "truncated", "garbage"])
-def test_large_files_keep_their_weights_on_disk(tmp_path, monkeypatch, change):
-    monkeypatch.setattr("anybit.io.reading._LARGE_FILE", 1)
+def test_large_files_keep_their_weights_where_they_are(tmp_path, monkeypatch, change, place):
+    monkeypatch.setattr(f"anybit.io.reading.{place}", 1)
     monkeypatch.setattr("anybit.io.files.wire._LARGE", 64)
     proto = mlp(hidden=64)
     path = tmp_path / "m.onnx"
@@ -160,6 +165,7 @@ def test_large_files_keep_their_weights_on_disk(tmp_path, monkeypatch, change):
     weights = loaded.graph.initializers["w"].const_value
     assert type(weights).__name__ == "LazyTensor"
     path.unlink()
+    assert weights.numpy().flags.aligned
     np.testing.assert_array_equal(weights.numpy(), onnx.numpy_helper.to_array(proto.graph.initializer[0]))
     assert compare(proto, loaded, tolerance=0).equal
 
@@ -222,19 +228,20 @@ def _data_twice(proto: onnx.ModelProto, *, last: int) -> bytes:
     return other.SerializeToString() + _field(7, graph)
 
 
+@pytest.mark.parametrize("place", _PLACES)
 @pytest.mark.parametrize("order", [0, 1])
 @pytest.mark.parametrize(
     "write",
     [_graph_in_two_fields, lambda proto: _data_twice(proto, last=4096), lambda proto: _data_twice(proto, last=8)],
 )
-def test_large_files_may_split_and_repeat_fields_as_protobuf_does(tmp_path, monkeypatch, write, order):
+def test_large_files_may_split_and_repeat_fields_as_protobuf_does(tmp_path, monkeypatch, write, order, place):
     nodes = [helper.make_node("Add", ["x" if i == 0 else f"h{i}", f"w{i}"], [f"h{i + 1}"]) for i in range(4)]
     sizes = [(16, 1), (1, 1)] if order else [(1, 1), (16, 1)]  # of which one stays in the file
     values = {f"w{i}": np.full(sizes[i % 2], i + 1, np.float32) for i in range(4)}
     proto = model(nodes, values, inputs={"x": [16, 1]}, outputs=["h4"])
     data = write(proto)
     assert onnx.ModelProto.FromString(data) == proto
-    monkeypatch.setattr("anybit.io.reading._LARGE_FILE", 1)
+    monkeypatch.setattr(f"anybit.io.reading.{place}", 1)
     monkeypatch.setattr("anybit.io.files.wire._LARGE", 64)
     (tmp_path / "m.onnx").write_bytes(data)
     loaded = load(tmp_path / "m.onnx")

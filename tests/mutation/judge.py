@@ -79,9 +79,8 @@ class Judge:
             code = _in_a_process(_test, self.copy, tests, execution.seconds, self.seconds * patience)
         finally:
             place.write_text(original)
-            for compiled in place.parent.glob(
-                f"__pycache__/{place.stem}.*"
-            ):  # it may be as old and as long as the next
+            # Bytecode of this mutant may pass for that of the next one, of the same time and length.
+            for compiled in place.parent.glob(f"__pycache__/{place.stem}.*"):
                 compiled.unlink()
         return _VERDICTS.get(code, Verdict.CAUGHT)
 

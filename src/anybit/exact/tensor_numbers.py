@@ -46,11 +46,11 @@ class TensorNumbers:
 
     @property
     def opsets(self) -> dict[str, int]:
-        """Version by domain."""
+        """Versions of the operators of the model, by their domain."""
         return self.values.model.opset_imports
 
     def of(self, value: ir.Value | None) -> Number:
-        """The number of a tensor."""
+        """The keys of a tensor, and how its elements follow from integers; a constant is numbered by its array."""
         if value is None:
             return Number(b"absent", b"absent", b"absent")
         if value not in self.numbers:

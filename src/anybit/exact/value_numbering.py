@@ -105,7 +105,7 @@ class Numbering(TensorNumbers):
 
     def _operator(self, node: ir.Node) -> None:
         """Numbers the outputs of a node that computes something of what is not constant."""
-        # Not kept: in a circle with it, constants would stay in memory until garbage is collected.
+        # It is not kept, as it refers to this object: a circle would hold the constants until garbage is collected.
         function, enclosure = NodeFunctions(self).followed(node)
         structure = self._structure(node, _Kind.STRUCTURE)
         if function is not None:

@@ -33,7 +33,7 @@ class Windows:
 
     @property
     def elements(self) -> int:
-        """Of one window."""
+        """Number of elements that one window adds up."""
         return math.prod(self.extents)
 
 

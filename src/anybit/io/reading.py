@@ -18,14 +18,14 @@ from anybit.graph.tensors import replace_tensors
 from anybit.io.checks.protobuf import file_findings
 from anybit.io.checks.structure import size_findings, structure_findings
 from anybit.io.files.external import ExternalFiles
-from anybit.io.files.wire import InMemory, OpenFile, Payload, without_payloads
+from anybit.io.files.wire import InMemory, OpenFile, Payload, tensor_of, without_payloads
 from anybit.io.repair.lost_annotations import LOST_ANNOTATIONS, lost_annotations
 from anybit.io.repair.normalize import REPAIRS, Repair
 from anybit.io.repair.sparse import make_dense
 from anybit.ops.broken import error_of
 
 _LARGE_FILE = 1 << 26  # from here on weights stay in the file
-_MIDDLING_FILE = 1 << 20  # from here on they are not copied out of its bytes
+_MIDDLE_FILE = 1 << 20  # from here on they stay in its bytes, which are read at once
 _WHOLE_BYTES = frozenset(
     d.value for d in ir.DataType if d not in (ir.DataType.UNDEFINED, ir.DataType.STRING) and d.itemsize >= 1
 )
@@ -72,7 +72,7 @@ def read_file(path: Path, folder: Path) -> Reading:
 
 
 def read_bytes(data: bytes, folder: Path | None, where: str) -> Reading:
-    """The model of the bytes of an .onnx file, not normalised; its large tensors are views of the bytes.
+    """The model of the bytes of an .onnx file, not normalised; it holds the bytes for its large tensors.
 
     Args:
         data: The bytes.
@@ -82,7 +82,7 @@ def read_bytes(data: bytes, folder: Path | None, where: str) -> Reading:
     Raises:
         ModelFileError: The bytes are no ONNX model at all.
     """
-    if len(data) < _MIDDLING_FILE:
+    if len(data) < _MIDDLE_FILE:
         return read_proto(_parse(data, where), folder, where)
     return _read_slim(data, InMemory(data), folder, where)
 
@@ -107,7 +107,7 @@ def _read_slim(data: bytes | mmap.mmap, source: OpenFile | InMemory, folder: Pat
     for tensor, payload in absent:
         value = reading.model.graph.initializers[tensor.name]
         dtype, shape = ir.DataType(tensor.data_type), ir.Shape(tensor.dims)
-        value.const_value = source.tensor(payload, tensor.name, dtype, shape)
+        value.const_value = tensor_of(source, payload, tensor.name, dtype, shape)
     return reading
 
 

@@ -57,10 +57,12 @@ class Draft:
         self.varying.update(self.model.graph.inputs)
 
     def is_integer(self, value: ir.Value) -> bool:
+        """Whether the plan holds integers for a tensor of the model."""
         held = self.held.get(value)
         return held is not None and held.tensor >= 0
 
     def held_or_real(self, value: ir.Value | None) -> Held | Refusal:
+        """What the plan holds for a tensor of the model; its own real elements where nothing else is known of it."""
         known = None if value is None else self.held.get(value)
         if known is not None:
             return known
@@ -96,7 +98,7 @@ class Draft:
         return relaid if relaid.is_aligned else Refusal(problem="channels along another axis", node=label(node))
 
     def add(self, tensor: Tensor) -> int:
-        """The number of a new tensor."""
+        """Appends a tensor of the plan, and returns its place among them, by which steps name it."""
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
@@ -110,5 +112,5 @@ def source_of(held: Held) -> ir.Value:
 
 
 def named(value: ir.Value | None) -> str:
-    """How messages name a tensor."""
+    """The tensor as error messages write it; nothing for an input that is left out."""
     return "" if value is None else f"tensor '{value.name}'"

@@ -81,8 +81,10 @@ def _narrowed(quantizer: Quantizer, clip: ChainStep) -> Quantizer | None:
     for index, bound in enumerate(clip.parameters[1:3]):
         if bound is None:
             continue
-        level = float(np.rint(bound.reshape(-1)[0] / scale + zero_point))
-        if bound.size != 1 or np.float32((level - zero_point) * scale) != bound or not ends[0] <= level <= ends[1]:
+        if bound.size != 1:
+            return None
+        level = float(np.rint(bound.reshape(()) / scale + zero_point))
+        if np.float32((level - zero_point) * scale) != bound or not ends[0] <= level <= ends[1]:
             return None
         ends[index] = level
     return replace(quantizer, lo=np.asarray(ends[0]), hi=np.asarray(ends[1]), grid=None)

@@ -1,8 +1,8 @@
 """Large .onnx files without copies of their weights: initializers stay where they are until they are used.
 
-A protobuf parser holds the file's bytes and the message made of them at once, and copies a tensor's data each time it
-is asked for it. Here the file is walked by the wire format instead (protobuf.dev, "Encoding"): the bytes of large
-initializers are left out of what is parsed. They stay in the file (`OpenFile`), or in its bytes (`InMemory`).
+A protobuf parser holds the file's bytes and the message made of them at once. Here the file is walked by the wire
+format instead (protobuf.dev, "Encoding"): the bytes of large initializers are left out of what is parsed. They stay in
+the file (`OpenFile`), or in its bytes (`InMemory`).
 """
 
 from __future__ import annotations
@@ -139,19 +139,14 @@ def _tag(number: int) -> bytes:
 
 
 class InMemory:
-    """The bytes of a file, of which tensors are views."""
+    """The bytes of a file, which are held as long as a tensor may read some of them."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
 
     def read(self, payload: Payload) -> bytes:
-        """The bytes of a payload."""
+        """The data of one initializer."""
         return self._data[payload.offset : payload.offset + payload.length]
-
-    def tensor(self, payload: Payload, name: str, dtype: ir.DataType, shape: ir.Shape) -> ir.TensorProtocol:
-        """A tensor that is a view of the bytes."""
-        array = np.frombuffer(self._data, np.uint8, payload.length, payload.offset)
-        return ir.Tensor(array.view(dtype.numpy()).reshape(shape.numpy()), dtype=dtype, name=name)
 
 
 class OpenFile:
@@ -164,7 +159,7 @@ class OpenFile:
         self._lock = Lock()
 
     def read(self, payload: Payload) -> bytes:
-        """The bytes of a payload.
+        """The data of one initializer.
 
         Raises:
             ModelFileError: The file was cut short since it was scanned.
@@ -176,11 +171,14 @@ class OpenFile:
             raise ModelFileError("the file was cut short after it was loaded", node=str(self._path))
         return content
 
-    def tensor(self, payload: Payload, name: str, dtype: ir.DataType, shape: ir.Shape) -> ir.LazyTensor:
-        """A tensor that is read from the file each time its values are asked for."""
 
-        def read() -> ir.TensorProtocol:
-            array = np.frombuffer(self.read(payload), np.uint8).view(dtype.numpy()).reshape(shape.numpy())
-            return ir.Tensor(array, dtype=dtype, name=name)
+def tensor_of(
+    source: InMemory | OpenFile, payload: Payload, name: str, dtype: ir.DataType, shape: ir.Shape
+) -> ir.LazyTensor:
+    """A tensor whose data is read from its source each time its values are asked for, into aligned memory."""
 
-        return ir.LazyTensor(read, dtype=dtype, shape=shape, name=name)
+    def read() -> ir.TensorProtocol:
+        array = np.frombuffer(source.read(payload), np.uint8).view(dtype.numpy()).reshape(shape.numpy())
+        return ir.Tensor(array, dtype=dtype, name=name)
+
+    return ir.LazyTensor(read, dtype=dtype, shape=shape, name=name)

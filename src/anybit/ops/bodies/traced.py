@@ -21,14 +21,14 @@ class Body:
     """
 
     def __init__(self, define: Callable[..., Any], helpers: tuple[Body, ...]) -> None:
-        """See `traced_when_needed`."""
+        """Keeps the function that defines the body, and the bodies that it calls; nothing is traced yet."""
         self._define = define
         self._helpers = helpers
         self.__doc__ = define.__doc__
 
     @cached_property
     def traced(self) -> onnxscript.OnnxFunction[..., Any]:
-        """The function."""
+        """The body as a function of onnxscript, traced at the first call."""
         from onnxscript import script
         from onnxscript.onnx_opset import opset21
         from onnxscript.values import Opset
