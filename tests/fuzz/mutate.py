@@ -17,6 +17,8 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 from onnx import AttributeProto, TensorProto, numpy_helper
 
 _MOST_CHANGES = 4
+_LARGE_SEED = 4096  # bytes: what a change finds does not grow with the model, what its calls cost does
+_LARGE_AGAIN = 0.75  # how often another seed is drawn instead of a large one
 _INTEGERS = (
     -(2**63),
     -(2**31),
@@ -84,6 +86,8 @@ def mutated(seeds: Sequence[bytes], key: str) -> bytes:
     """
     rng = random.Random(key)  # noqa: S311  (it is meant to be predictable)
     data = rng.choice(seeds)
+    if len(data) > _LARGE_SEED and rng.random() < _LARGE_AGAIN:
+        data = rng.choice(seeds)
     if rng.random() < 0.05:
         return damaged(data, rng)
     proto = onnx.ModelProto.FromString(data)
