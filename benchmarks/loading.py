@@ -29,6 +29,7 @@ _CHAIN = 10_000
 _WIDTH = 16
 _VALIDATION = (
     (reading_module, "file_findings"),
+    (reading_module, "attribute_findings"),
     (reading_module, "structure_findings"),
     (reading_module, "size_findings"),
     (load_module, "broken_calls"),

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 import anybit
 from anybit.engines.sampling import random_inputs, within_stated_format
-from anybit.errors import InputError
+from anybit.errors import InputError, LimitError
 from anybit.graph.annotations import annotate_number_format
 from anybit.io.load import load
 from anybit.number_formats import parse_number_format
@@ -108,3 +108,9 @@ def test_inputs_of_the_largest_scales_are_finite(scale: float, signed: int):
     assert certificate is not None
     assert certificate.samples > 100
     assert certificate.counter_example is None
+
+
+def test_an_empty_input_that_numpy_cannot_address_is_refused():
+    empty = model([helper.make_node("Relu", ["x"], ["y"])], {}, inputs={"x": [1, 0, 2**62]}, outputs=["y"])
+    with pytest.raises(LimitError, match="input 'x'"):
+        random_inputs(empty, 4)

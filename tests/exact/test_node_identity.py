@@ -240,3 +240,28 @@ def test_the_parts_of_a_split():
     assert parts_of(ir.node("Split", [x], {"axis": -1}, outputs=wrong)) is None
     free = [ir.Value(name=n, shape=ir.Shape([2, 3, None])) for n in "yz"]
     assert parts_of(ir.node("Split", [x], {"axis": -1}, outputs=free)) is None
+
+
+@pytest.mark.parametrize(
+    "operands",
+    [([0], [1, 2], [0], None), ([0, 0], [1], [0], None), ([0], [1], [0, 1], None), ([0], [1], [0], [1, 1])],
+)
+def test_a_slice_of_lists_that_do_not_fit_is_not_known(operands):
+    given = [None if o is None else np.array(o, np.int64) for o in operands]
+    names = ["starts", "ends", "axes", "steps"]
+    constants = {n: a for n, a in zip(names, given, strict=True) if a is not None}
+    node, _ = _first("Slice", ["x", *(n if n in constants else "" for n in names)], constants=constants)
+    assert slice_of(node, [None, *given]) is None
+
+
+def test_parts_of_a_scalar_are_not_known():
+    node, _ = _first("Split", ["x"], shape=(), outputs=2, num_outputs=2)
+    assert parts_of(node) is None
+    node, _ = _first("Slice", ["x", "s", "s", "s"], shape=(), constants={"s": np.int64([0])})
+    assert slice_of(node, [None, *(np.int64([0]),) * 3]) is None
+
+
+@pytest.mark.parametrize("perm", [[0, 1], [0, 1, 3], [2, 2, 1]])
+def test_a_move_of_axes_that_are_not_there_keeps_no_order(perm):
+    node, _ = _first("Transpose", ["x"], shape=(1, 3, 1), perm=perm)
+    assert not keeps_order(node)

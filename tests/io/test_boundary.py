@@ -12,6 +12,7 @@ from onnx import AttributeProto, TensorProto, helper
 
 import anybit
 from anybit.errors import AnybitError, InvalidModelError, LimitError, ModelFileError, Severity
+from anybit.ops.operator import DOMAIN
 from anybit.reporting.describe import describe
 from tests.models import mlp, model
 
@@ -104,6 +105,10 @@ MODELS: dict[str, tuple[Change, str]] = {
         lambda p: setattr(_attribute(p), "ref_attr_name", "nothing"),
         "Quant 'xq_node'",
     ),
+    "a graph that is an attribute of a function outside of one": (
+        lambda p: p.graph.node[0].attribute.add(name="body", type=AttributeProto.GRAPH, ref_attr_name="nothing"),
+        "Quant 'xq_node'",
+    ),
     "a function that calls itself": (lambda p: _with_function(p, _function([CALL])), "own::F -> own::F"),
     "functions that call each other": (
         lambda p: _with_function(
@@ -125,6 +130,20 @@ MODELS: dict[str, tuple[Change, str]] = {
     "too many inputs": (lambda p: p.graph.node[3].input.append("h"), "Relu 'relu'"),
     "too many outputs": (lambda p: p.graph.node[3].output.append("more"), "Relu 'relu'"),
     "an input left out": (lambda p: p.graph.node[2].input.__setitem__(0, ""), "MatMul 'matmul'"),
+    "a mode of Resize that is no text": (
+        lambda p: p.graph.node.append(
+            helper.make_node("Resize", ["r", "", "w"], ["z"], "resize", coordinate_transformation_mode=b"\xff")
+        ),
+        "Resize 'resize'",
+    ),
+    "amounts of Pad that are none": (
+        lambda p: p.graph.node.append(helper.make_node("Pad", ["r"], ["z"], "pad", pads=1.5)),
+        "Pad 'pad'",
+    ),
+    "a quantiser that makes nothing": (
+        lambda p: p.graph.node.append(helper.make_node("BipolarQuant", ["r", "w"], [], "q", domain=DOMAIN)),
+        "BipolarQuant 'q'",
+    ),
     "an attribute of another kind": (
         lambda p: _attribute(p).CopyFrom(helper.make_attribute(_attribute(p).name, 1.5)),
         "Quant 'xq_node'",
@@ -249,6 +268,14 @@ def _text_tensor(read: ir.Model) -> None:
     read.graph.initializers["w"].const_value = ir.StringTensor([b"a"], shape=ir.Shape((6, 8)), name="w")
 
 
+def _annotation(read: ir.Model) -> None:
+    read.graph.inputs[0].meta["quant_parameter_tensor_names"] = {b"SCALE_TENSOR\xff": "s"}
+
+
+def _metadata(read: ir.Model) -> None:
+    _node_named(read, "relu").metadata_props["origin"] = b"\xff"  # type: ignore[assignment]
+
+
 MEMORY: dict[str, Callable[[ir.Model], None]] = {
     "a number where text should be": _set(ir.Attr("rounding_mode", ir.AttributeType.STRING, 3)),
     "nothing where tensors should be": _set(ir.Attr("values", ir.AttributeType.TENSORS, (None,))),
@@ -259,6 +286,11 @@ MEMORY: dict[str, Callable[[ir.Model], None]] = {
     "two tensors of one name": _same_name,
     "a tensor that is two inputs": _twice,
     "strings that do not fill their shape": _text_tensor,
+    "an annotation that is no text": _annotation,
+    "metadata that are no text": _metadata,
+    "an attribute that is described by no text": _set(
+        ir.Attr("signed", ir.AttributeType.INT, 1, doc_string=b"\xff")  # type: ignore[arg-type]
+    ),
 }
 
 
@@ -342,3 +374,16 @@ def test_sparse_tensors_are_refused_before_they_are_made_dense():
         with pytest.raises(LimitError, match="sparse initializer 'w'"):
             anybit.load(proto)
         assert len(_errors(proto)) == 1
+
+
+@pytest.mark.parametrize("position", [0, 2, 5])
+def test_an_unknown_operator_may_make_nothing(position):
+    proto = mlp()
+    proto.opset_import.add(domain="own", version=1)
+    proto.graph.node.insert(position, helper.make_node("Print", ["xq" if position else "x"], [], "print", domain="own"))
+    unknown = _errors(proto)
+    assert [e for e in unknown if "unknown operator" in e] == unknown
+    assert not [f for f in describe(proto).findings if f.severity is Severity.ERROR]
+    assert anybit.convert(proto, "qcdq").certificate
+    assert anybit.analyse(proto)
+    assert anybit.stats(proto) is not None

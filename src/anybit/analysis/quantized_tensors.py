@@ -92,14 +92,14 @@ def _candidates(values: Values, roles: Mapping[ir.Value, Role]) -> Iterator[ir.V
                 if declared or place in places:
                     yield value
         if operator_of(node, values.model.opset_imports) is not None or _is_quantizer(node):
-            yield node.outputs[0]
+            yield from node.outputs[:1]
 
 
 def _is_quantizer(node: ir.Node) -> bool:
     """Whether a standard operator puts its output on a grid that nothing behind it states again."""
     if (node.domain, node.op_type) == ("", "DequantizeLinear"):
         return True
-    readers = {u.op_type for u, _ in node.outputs[0].uses()}
+    readers = {u.op_type for output in node.outputs[:1] for u, _ in output.uses()}
     made = makes_integers(node) or (node.domain, node.op_type) == ("", "QuantizeLinear")
     return made and not (readers and readers <= {"DequantizeLinear", "Clip"})
 

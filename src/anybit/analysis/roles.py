@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
-from anybit.graph.walk import reads
+from anybit.graph.walk import reads, subgraphs
 from anybit.ops.traits import NO_TRAITS, STANDARD
 
 
@@ -43,9 +43,8 @@ def _in_order(graph: ir.Graph) -> Iterator[ir.Value]:
     yield from graph.inputs
     for node in graph:
         yield from (v for v in node.inputs if v is not None and v.is_initializer())
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                yield from _in_order(attribute.as_graph())
+        for body in subgraphs(node):
+            yield from _in_order(body)
         yield from node.outputs
     yield from graph.initializers.values()
 

@@ -13,7 +13,7 @@ from anybit.analysis.roles import Role, roles_of
 from anybit.arguments import checked
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.graph.constants import has_default
-from anybit.graph.walk import all_nodes
+from anybit.graph.walk import all_graphs, all_nodes
 from anybit.io.load import ModelSource, load
 from anybit.io.repair.normalize import Repair, repairs
 from anybit.ops.calls import operator_of
@@ -112,7 +112,7 @@ def info(model: ModelSource) -> Summary:
 def _constants(model: ir.Model) -> Iterator[tuple[ir.Value, int, int]]:
     """Every constant that the model holds, with its number of elements and of bytes."""
     for root in (model.graph, *(f.graph for f in model.functions.values())):
-        for graph in (root, *root.subgraphs()):
+        for graph in all_graphs(root):
             tensors = ((v, v.const_value) for v in graph.initializers.values())
             yield from ((v, t.size, t.nbytes) for v, t in tensors if t is not None)
         for node in all_nodes(root):

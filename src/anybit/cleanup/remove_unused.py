@@ -9,7 +9,7 @@ from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPa
 
 from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.names import all_values
-from anybit.graph.walk import all_nodes, subgraphs
+from anybit.graph.walk import all_nodes, inner_graphs, subgraphs
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _remove_dead(graph: ir.Graph | ir.Function) -> bool:
 def _remove_from_subgraphs(model: ir.Model) -> bool:
     """Initializers of subgraphs, which onnx-ir's pass leaves."""
     modified = False
-    for graph in model.graph.subgraphs():
+    for graph in inner_graphs(model.graph):
         unused = [
             name
             for name, value in graph.initializers.items()

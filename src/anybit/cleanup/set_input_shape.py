@@ -13,7 +13,7 @@ from anybit.errors import Finding, InvalidModelError, Severity, UsageError
 from anybit.graph.constants import constant, has_default
 from anybit.graph.editor import EditResult
 from anybit.graph.names import all_values, unknown_tensor
-from anybit.graph.walk import all_nodes, label, shape_of
+from anybit.graph.walk import all_nodes, inner_graphs, label, shape_of
 
 _Sizes = tuple[int | None, ...] | None
 # By operator, the axis of X that must be as long as an axis of the weights, the input that these are, and their axis:
@@ -122,7 +122,7 @@ def _is(value: ir.Value, shape: Sequence[int | str] | None) -> bool:
 
 def _following(graph: ir.Graph) -> list[ir.Value]:
     """Values whose shape follows from the inputs'."""
-    inner = [v for g in graph.subgraphs() for v in g.inputs]
+    inner = [v for g in inner_graphs(graph) for v in g.inputs]
     return [*inner, *(o for node in all_nodes(graph) for o in node.outputs)]
 
 

@@ -59,7 +59,7 @@ def random_inputs(
     shapes = [_shape(v, counts[str(v.name)], free) for v in inputs]
     drawn = 0
     for value, shape in zip(inputs, shapes, strict=True):
-        drawn += math.prod(shape) * _DRAWN_BYTES
+        drawn += math.prod(max(size, 1) for size in shape) * _DRAWN_BYTES  # numpy addresses the others of an empty one
         refuse_bytes(drawn, f"input '{value.name}'")
     return {
         str(v.name): _draw(v, shape, generator, read.opset_imports) for v, shape in zip(inputs, shapes, strict=True)

@@ -73,8 +73,8 @@ class NodeFunctions:
 
     def followed(self, node: ir.Node) -> tuple[Function | None, Enclosure | None]:
         """How the elements of the output follow from integers, and between which functions of integers they lie."""
-        output, first = node.outputs[0], node.inputs[0] if node.inputs else None
-        if output.dtype != ir.DataType.FLOAT or first is None or first.dtype != ir.DataType.FLOAT:
+        ends = (*node.inputs[:1], *node.outputs[:1])
+        if len(ends) < 2 or any(v is None or v.dtype != ir.DataType.FLOAT for v in ends):
             return None, None
         try:
             return self._function(node), self._enclosure(node)

@@ -12,7 +12,7 @@ from anybit.arrays import Array
 from anybit.exact.integer_functions import Function, digest
 from anybit.exact.integer_layers import PRODUCTS, IntegerProduct
 from anybit.graph.constants import constant
-from anybit.graph.walk import shape_of
+from anybit.graph.walk import graphs_of, shape_of
 from anybit.ops.calls import call_of, is_call, operator_of
 from anybit.ops.multi_threshold import MULTI_THRESHOLD, channel_axis
 from anybit.ops.standard_schemas import standard_schema
@@ -110,7 +110,7 @@ def _goes_without_saying(node: ir.Node, name: str, given: Any) -> bool:
 def bodies_of(node: ir.Node) -> list[tuple[str, ir.Graph]]:
     """The graphs inside a node, by the name of the attribute."""
     attributes = sorted(node.attributes.items())
-    return [(name, a.as_graph()) for name, a in attributes if a.type == ir.AttributeType.GRAPH]
+    return [(name, body) for name, a in attributes for body in graphs_of(a)]
 
 
 def _default(attribute: Any) -> Any:
@@ -141,6 +141,8 @@ def keeps_order(node: ir.Node) -> bool:
     if node.op_type in RESHAPES or shape is None:
         return node.op_type in RESHAPES
     order = tuple(node.attributes.get_ints("perm", tuple(range(len(shape)))[::-1]))
+    if sorted(order) != list(range(len(shape))):
+        return False
     long = [axis for axis in order if shape[axis] != 1]
     return long == sorted(long)
 
@@ -187,11 +189,13 @@ def slice_of(node: ir.Node, operands: Sequence[Array | None]) -> Ranges | None:
     elif any(v is not None and o is None for v, o in zip(node.inputs[1:], given, strict=True)):
         return None
     starts, ends, axes, steps = (*given, None, None, None, None)[:4]
-    if shape is None or starts is None or ends is None:
+    if not shape or starts is None or ends is None:
         return None
-    axes = [a % len(shape) for a in axes or range(len(starts))]
+    axes, steps = axes or list(range(len(starts))), steps or [1] * len(starts)
+    if not len(starts) == len(ends) == len(axes) == len(steps):
+        return None
     found: dict[int, tuple[int, int, int]] = {}
-    for axis, start, end, step in zip(axes, starts, ends, steps or [1] * len(starts), strict=True):
+    for axis, start, end, step in zip((a % len(shape) for a in axes), starts, ends, steps, strict=True):
         size = shape[axis]
         if size is None or step < 1 or axis in found:
             return None
@@ -206,11 +210,12 @@ def parts_of(node: ir.Node) -> list[Ranges] | None:
     """Which elements each output of a Split takes; None where that is not known."""
     x = node.inputs[0]
     shape = None if x is None else shape_of(x)
-    if shape is None:
+    if not shape:
         return None
     axis, begin, found = node.attributes.get_int("axis", 0) % len(shape), 0, list[Ranges]()
     for output in node.outputs:
-        size = (shape_of(output) or (None,) * len(shape))[axis]
+        part = shape_of(output)
+        size = None if part is None or len(part) != len(shape) else part[axis]
         if not size:
             return None
         found.append(() if size == shape[axis] else ((axis, begin, size, 1),))

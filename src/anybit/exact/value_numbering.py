@@ -118,6 +118,8 @@ class Numbering(TensorNumbers):
         for index, output in enumerate(node.outputs):
             keys = output_key(key, index), output_key(structure, index), output_key(bits, index)
             self.numbers[output] = Number(*keys, node=node, enclosure=enclosure)
+        if not node.outputs:
+            return
         own, unchanged = self.numbers[node.outputs[0]], self._unchanged(node)
         if unchanged is not None:
             same = self.of(unchanged)

@@ -52,7 +52,7 @@ def windows_of_mean(node: ir.Node, shape: Sequence[int | None], given: Array | N
     if node.op_type == "ReduceMean":
         listed = node.attributes.get_ints("axes") if "axes" in node.attributes else None
         listed = given.reshape(-1).tolist() if listed is None and given is not None else listed
-        if not listed:
+        if not listed or not rank:
             return None  # all axes, or none
         axes, kept = tuple(sorted({a % rank for a in listed})), node.attributes.get_int("keepdims", 1) == 1
     extents = tuple(n for n in (shape[a] for a in axes) if n is not None)

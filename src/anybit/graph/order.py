@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx_ir as ir
 
 from anybit.errors import InvalidModelError
-from anybit.graph.walk import all_graphs, all_nodes, is_undefined, label, reads
+from anybit.graph.walk import all_graphs, all_nodes, is_undefined, label, reads, subgraphs
 
 
 def read_too_early(graph: ir.Graph) -> list[tuple[ir.Node, ir.Value]]:
@@ -63,17 +61,9 @@ def _visit(graph: ir.Graph, seen: set[ir.Node], found: list[tuple[ir.Node, ir.Va
             maker = None if value is None else value.producer()
             if value is not None and maker is not None and maker not in seen:
                 found.append((node, value))
-        for inner in _bodies(node):
+        for inner in subgraphs(node):
             _visit(inner, seen, found)
         seen.add(node)
-
-
-def _bodies(node: ir.Node) -> Iterator[ir.Graph]:
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
 
 
 def _before(graph: ir.Graph) -> dict[ir.Node, list[ir.Node]]:

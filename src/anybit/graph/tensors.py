@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import onnx_ir as ir
 
-from anybit.graph.walk import all_graphs, all_nodes, label
+from anybit.graph.walk import all_graphs, all_nodes, graphs_of, label
 
 Change = Callable[[str, ir.TensorProtocol], ir.TensorProtocol]
 """What stands for a tensor, given how messages name it; the tensor itself where it stays."""
@@ -19,7 +19,7 @@ def replace_tensors(model: ir.Model, change: Change) -> None:
     defaults = [a for f in functions for a in f.attributes.values()]
     for function in functions:
         _replace_attributes(function.attributes, f"function '{function.name}'", change)
-    for graph in (model.graph, *(f.graph for f in functions), *(g for a in defaults for g in _graphs_of(a))):
+    for graph in (model.graph, *(f.graph for f in functions), *(g for a in defaults for g in graphs_of(a))):
         replace_initializers(graph, change)
         for node in all_nodes(graph):
             _replace_attributes(node.attributes, label(node), change)
@@ -68,18 +68,6 @@ def replaced(replace: Callable[[Change], None], change: Change) -> Generator[Non
         yield
     finally:
         replace(restore)
-
-
-def _graphs_of(attribute: ir.Attr) -> list[ir.Graph]:
-    if attribute.is_ref():
-        return []
-    match attribute.type:
-        case ir.AttributeType.GRAPH:
-            return [attribute.as_graph()]
-        case ir.AttributeType.GRAPHS:
-            return list(attribute.as_graphs())
-        case _:
-            return []
 
 
 def _replace_attributes(attributes: MutableMapping[str, ir.Attr], owner: str, change: Change) -> None:

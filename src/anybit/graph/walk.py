@@ -46,11 +46,10 @@ def element_type(value: ir.Value) -> str | None:
 def reads(node: ir.Node) -> Iterator[ir.Value]:
     """The tensors that a node reads, those that its subgraphs capture or make included."""
     yield from (v for v in node.inputs if v is not None)
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            for inner in all_nodes(attribute.as_graph()):
-                yield from (v for v in inner.inputs if v is not None)
-            yield from attribute.as_graph().outputs
+    for body in subgraphs(node):
+        for inner in all_nodes(body):
+            yield from (v for v in inner.inputs if v is not None)
+        yield from body.outputs
 
 
 def last_reads(graph: ir.Graph) -> list[list[ir.Value]]:
@@ -78,12 +77,19 @@ def shape_of(value: ir.Value) -> tuple[int | None, ...] | None:
     return tuple(d if isinstance(d, int) else None for d in value.shape)
 
 
+def graphs_of(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
+    """The graphs that an attribute holds; none if it refers to an attribute of a function."""
+    kind = attribute.type
+    if kind not in (_GRAPH, _GRAPHS) or attribute.is_ref():
+        return ()
+    return (attribute.as_graph(),) if kind == _GRAPH else tuple(attribute.as_graphs())
+
+
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
     """The graphs that are attributes of the node."""
     for attribute in node.attributes.data.values():
-        kind = attribute.type
-        if kind in (_GRAPH, _GRAPHS) and not attribute.is_ref():
-            yield from (attribute.as_graph(),) if kind == _GRAPH else attribute.as_graphs()
+        if attribute.type in (_GRAPH, _GRAPHS):
+            yield from graphs_of(attribute)
 
 
 def all_nodes(graph: ir.Graph | ir.Function) -> Iterator[ir.Node]:
@@ -98,6 +104,11 @@ def all_nodes(graph: ir.Graph | ir.Function) -> Iterator[ir.Node]:
 def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
     """The graph and those inside its nodes."""
     yield graph
+    yield from inner_graphs(graph)
+
+
+def inner_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
+    """The graphs inside the nodes of a graph; onnx-ir's own way to them ends where an attribute is a reference."""
     for node in graph:
         if node.attributes.data:
             for inner in subgraphs(node):

@@ -13,10 +13,11 @@ from functools import cache
 from typing import Any
 
 import onnx
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.defs import OpSchema
 from onnx.shape_inference import InferenceContext
 
+from anybit.io.protos import bodies
 from anybit.ops.standard_schemas import newest_opset, standard_schema
 
 _DOMAIN = "anybit.inference"
@@ -175,15 +176,6 @@ def _guard(nodes: Any, constants: set[str], version: int, where: str) -> bool:
 def _makes_vector(node: NodeProto, vectors: set[str]) -> bool:
     """Whether it computes sizes from sizes and constants."""
     return node.op_type in ("Shape", "Size") or (node.op_type in _VECTORS and vectors.issuperset(node.input))
-
-
-def bodies(node: NodeProto) -> Iterator[GraphProto]:
-    """The graphs inside a node."""
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            yield attribute.g
-        elif attribute.type == AttributeProto.GRAPHS:
-            yield from attribute.graphs
 
 
 def _cover(node: NodeProto) -> None:

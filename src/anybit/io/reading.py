@@ -15,8 +15,8 @@ from google.protobuf.message import DecodeError
 
 from anybit.errors import AnybitError, Finding, LimitError, ModelFileError
 from anybit.graph.tensors import replace_tensors
-from anybit.io.checks.protobuf import file_findings
-from anybit.io.checks.structure import size_findings, structure_findings
+from anybit.io.checks.protobuf import attribute_findings, file_findings, node_findings
+from anybit.io.checks.structure import NO_NAMES, size_findings, structure_findings
 from anybit.io.files.external import ExternalFiles
 from anybit.io.files.wire import InMemory, OpenFile, Payload, tensor_of, without_payloads
 from anybit.io.repair.lost_annotations import LOST_ANNOTATIONS, lost_annotations
@@ -25,7 +25,7 @@ from anybit.io.repair.sparse import make_dense
 from anybit.ops.broken import error_of
 
 _LARGE_FILE = 1 << 26  # from here on weights stay in the file
-_MIDDLE_FILE = 1 << 20  # from here on they stay in its bytes, which are read at once
+_MIDDLE_FILE = 1 << 16  # from here on they stay in its bytes, which are read at once
 _WHOLE_BYTES = frozenset(
     d.value for d in ir.DataType if d not in (ir.DataType.UNDEFINED, ir.DataType.STRING) and d.itemsize >= 1
 )
@@ -145,14 +145,27 @@ def read_proto(
         )
     findings = tuple(file_findings(proto, where, elsewhere=sizes or {}))
     if findings:
-        first = findings[0]
-        error = ModelFileError(first.problem, node=first.node, got=first.got, expected=first.expected, hint=first.hint)
-        return Reading(None, findings, error)
+        return _refused((*findings, *node_findings(proto, where)))
     try:
-        model = _model_of(proto, ExternalFiles(folder), where)
+        model = _model_of(proto, where, files := ExternalFiles(folder))
+        findings = tuple(attribute_findings(proto, model, where))
+        if findings:
+            return _refused(findings)
+        replace_tensors(model, files.bound)
     except (LimitError, ModelFileError) as error:
-        return unreadable(error)
-    return judged(model)
+        findings = tuple(node_findings(proto, where))
+        return _refused(findings) if findings else unreadable(error)
+    judgement = judged(model)
+    if any(f.rule in NO_NAMES for f in judgement.findings):
+        return _refused(tuple(node_findings(proto, where)))
+    return judgement
+
+
+def _refused(findings: tuple[Finding, ...]) -> Reading:
+    """A file of which nothing can be made."""
+    first = findings[0]
+    error = ModelFileError(first.problem, node=first.node, got=first.got, expected=first.expected, hint=first.hint)
+    return Reading(None, findings, error)
 
 
 def judged(model: ir.Model) -> Reading:
@@ -165,7 +178,8 @@ def judged(model: ir.Model) -> Reading:
     return Reading(model, findings, error_of(findings[0]) if findings else None)
 
 
-def _model_of(proto: onnx.ModelProto, files: ExternalFiles, where: str) -> ir.Model:
+def _model_of(proto: onnx.ModelProto, where: str, files: ExternalFiles) -> ir.Model:
+    """The model as onnx-ir reads it, and what was repaired in the message before."""
     sparse = make_dense(proto, files)
     lost = tuple(lost_annotations(proto))
     _merge_annotations(proto)
@@ -174,7 +188,6 @@ def _model_of(proto: onnx.ModelProto, files: ExternalFiles, where: str) -> ir.Mo
             model = ir.from_proto(proto)
     except (ValueError, TypeError, KeyError, RuntimeError, ir.serde.SerdeError) as error:
         raise ModelFileError("a broken ONNX model", node=where, got=cause(error)) from error
-    replace_tensors(model, files.bound)
     if lost:
         model.meta[LOST_ANNOTATIONS] = lost
     done: list[Repair] = []

@@ -25,9 +25,10 @@ from onnx import TensorProto
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
-from anybit.graph.walk import all_nodes, numbered_type
+from anybit.graph.walk import all_nodes, graphs_of, inner_graphs, numbered_type
 from anybit.io.inference_forms import write_inference_forms
-from anybit.io.inference_guard import LONGEST_VECTOR, bodies, cover, guard, guard_lengths, own_nodes
+from anybit.io.inference_guard import LONGEST_VECTOR, cover, guard, guard_lengths, own_nodes
+from anybit.io.protos import bodies
 from anybit.ops.schemas import register_schemas
 
 _SMALL = 1024  # tensors up to this many bytes go along: inference reads targets of Reshape, axes and pads
@@ -237,7 +238,8 @@ def _collect(graph: ir.Graph, proto: onnx.GraphProto, derived: _Types, read: _Re
     for node, node_proto in zip(graph, own_nodes(proto), strict=True):
         for attribute in node_proto.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                _collect(node.attributes[attribute.name].as_graph(), attribute.g, derived, read)
+                for body in graphs_of(node.attributes[attribute.name]):
+                    _collect(body, attribute.g, derived, read)
 
 
 def _type_and_shape(kind: onnx.TypeProto) -> _TypeAndShape:
@@ -291,7 +293,7 @@ def _inner_values(graph: ir.Graph) -> Iterator[ir.Value]:
     """What nodes make, and the inputs of subgraphs."""
     for node in all_nodes(graph):
         yield from node.outputs
-    for inner in graph.subgraphs():
+    for inner in inner_graphs(graph):
         yield from inner.inputs
 
 

@@ -13,7 +13,7 @@ from anybit.ops.standard.checks.registry import findings_of_standard, form_findi
 from anybit.ops.standard.checks.signature import ELEMENT_TYPES
 
 _COVERED = "broken"
-_HOLD_GRAPHS = (int(ir.AttributeType.GRAPH), int(ir.AttributeType.GRAPHS))
+_HOLD_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 def findings_of_node(node: ir.Node, opset_imports: Mapping[str, int]) -> Iterable[Finding]:
@@ -71,10 +71,10 @@ def _form(node: ir.Node) -> Hashable:
     """What decides whether inputs, outputs and attributes are as they should be; the node itself if that is more."""
     kinds: list[Hashable] = []
     for name, attribute in node.attributes.data.items():
-        kind, value = int(attribute.type), attribute.value
+        kind, value = attribute.type, attribute.value
         if kind in _HOLD_GRAPHS:
             return node
-        kinds.append((name, kind, value if name in ELEMENT_TYPES and isinstance(value, int) else type(value)))
+        kinds += (name, kind, value if name in ELEMENT_TYPES and isinstance(value, int) else type(value))
     missing = tuple([value is None for value in node.inputs])
     return node.domain, node.op_type, len(node.outputs), missing, tuple(kinds)
 

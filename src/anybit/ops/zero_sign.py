@@ -17,7 +17,7 @@ import onnx_ir as ir
 from anybit.arrays import Array, as_float64
 from anybit.errors import Refusal
 from anybit.graph.constants import constant
-from anybit.graph.walk import all_nodes, label
+from anybit.graph.walk import all_nodes, label, subgraphs
 from anybit.ops.calls import operator_of
 from anybit.ops.channels_last import layout
 from anybit.ops.operator import DOMAIN
@@ -108,7 +108,7 @@ def tensors_of_told_zeros(model: ir.Model) -> dict[ir.Value, ir.Node]:
     Constants and inputs of the model are left out: their zeros have the sign that they have.
     """
     opsets, nodes = model.opset_imports, list(all_nodes(model.graph))
-    owners = {graph: node for node in nodes for graph in _subgraphs(node)}
+    owners = {graph: node for node in nodes for graph in subgraphs(node)}
     pending = [
         (value, node)
         for node in nodes
@@ -143,7 +143,7 @@ def _sources(value: ir.Value, owners: Mapping[ir.Graph, ir.Node], opsets: Mappin
         is_passed_on = zero_sign(maker, place, opsets) is ZeroSign.PASSED_ON
         if source is not None and is_passed_on and _is_made(source, owners):
             yield source
-    for graph in _subgraphs(maker):
+    for graph in subgraphs(maker):
         yield from graph.outputs
 
 
@@ -172,19 +172,11 @@ def is_negative_zero(array: Array) -> Array:
 
 def has_subgraphs(node: ir.Node) -> bool:
     """Whether a node is an If, Loop or the like."""
-    return any(True for _ in _subgraphs(node))
+    return any(True for _ in subgraphs(node))
 
 
 def _has_signed_zeros(dtype: ir.DataType) -> bool:
     return dtype.is_floating_point() or dtype in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128)
-
-
-def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
 
 
 def _of_standard(node: ir.Node, place: int) -> ZeroSign:

@@ -12,7 +12,7 @@ from anybit.analysis.cost.cost import Cost as ModelCost
 from anybit.analysis.cost.cost import Figures as CostFigures
 from anybit.analysis.cost.cost import FormatCost, PartCost
 from anybit.analysis.ranges import AccumulatorRange
-from anybit.graph.walk import all_nodes
+from anybit.graph.walk import all_nodes, graphs_of, subgraphs
 from anybit.reporting.model import Operation
 from anybit.reporting.quantities import Accumulator, Bound, Cost, Figures, Pair
 from anybit.reporting.tensors import Tensors, quantized_bits
@@ -58,9 +58,8 @@ class Operations:
 def with_subgraphs(node: ir.Node) -> Iterator[ir.Node]:
     """A node, and those of its subgraphs."""
     yield node
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield from all_nodes(attribute.as_graph())
+    for body in subgraphs(node):
+        yield from all_nodes(body)
 
 
 def parts_by_node(model: ir.Model, cost: ModelCost) -> dict[ir.Node, tuple[PartCost, ...]]:
@@ -143,6 +142,6 @@ def _value(attribute: ir.Attr) -> str:
             text = ", ".join(f"{n:.6g}" for n in numbers[:_LARGEST_LIST])
             return f"[{text}]" if len(numbers) <= _LARGEST_LIST else f"[{text}, … {len(numbers):,}]"
         case ir.AttributeType.GRAPH:
-            return f"{sum(1 for _ in all_nodes(attribute.as_graph())):,} nodes"
+            return f"{sum(1 for body in graphs_of(attribute) for _ in all_nodes(body)):,} nodes"
         case _:
             return ""

@@ -12,6 +12,7 @@ from onnx import helper
 from anybit.analysis.cost.cost import cost
 from anybit.cleanup.set_input_shape import SetInputShape
 from anybit.io.load import load
+from anybit.reporting.describe import describe
 from tests.models import model
 
 _OPERATORS = {
@@ -102,3 +103,11 @@ def test_nothing_is_said_where_a_size_depends_on_the_data():
     result = cost(model(nodes, {"w": weights(4, 2)}, inputs={"x": [3, "N"]}, outputs=["y"]))
     assert result.dense.macs is None
     assert result.macs_expression == ""
+
+
+@pytest.mark.parametrize("outputs", [[], ["y"]])
+def test_a_layer_that_is_broken_has_no_expression(outputs):
+    left = helper.make_node("Flatten", ["x"], ["left"])
+    broken = helper.make_node("Gemm", ["x", "w"], outputs, "gemm")
+    proto = model([left, broken], {"w": np.ones((4, 2), np.float32)}, inputs={"x": ["N", 3, 4]}, outputs=["left"])
+    assert any("gemm" in f.node for f in describe(proto).findings)

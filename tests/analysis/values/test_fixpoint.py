@@ -225,3 +225,9 @@ def test_scan_of_version_8_is_not_followed() -> None:
     values = analyse(model)
     assert list(values.unfollowed.values()) == ["Scan of version 8"]
     assert not bounds_of(values, "s1").is_bounded
+
+
+@pytest.mark.parametrize("attributes", [{"scan_input_axes": [2]}, {"scan_output_axes": [-3]}])
+def test_a_scan_along_an_axis_that_is_not_there_is_not_followed(attributes: dict[str, list[int]]) -> None:
+    found = analyse(scanned(**{"scan_input_axes": [0], **attributes}))
+    assert not found["zs"].is_bounded

@@ -37,9 +37,10 @@ def _macs(layer: Layer, graph: ir.Graph, sizes: SymbolicSizes) -> Formula | None
         return Formula(sum(p.macs for p in layer.products))
     node = layer.node
     rule = _RULES.get(node.op_type) if node.domain == "" and node.graph is graph else None
-    shapes = [sizes.shape(v) for v in node.inputs]
+    if rule is None or not node.outputs:
+        return None
     result = sizes.shape(node.outputs[0])
-    factors = None if rule is None or result is None else rule(node, shapes, result)
+    factors = None if result is None else rule(node, [sizes.shape(v) for v in node.inputs], result)
     return None if factors is None else sizes.formulas.product(factors)
 
 
@@ -51,7 +52,7 @@ def _conv(weights: int) -> _Rule:
 
     def factors(_: ir.Node, shapes: list[Shape | None], result: Shape) -> Iterable[Formula] | None:
         w = shapes[weights]
-        return None if w is None else (result[0], *result[2:], *w)
+        return None if w is None else (*result[:1], *result[2:], *w)
 
     return factors
 
@@ -59,7 +60,7 @@ def _conv(weights: int) -> _Rule:
 def _conv_transpose(_: ir.Node, shapes: list[Shape | None], result: Shape) -> Iterable[Formula] | None:
     """N * input positions * elements of W."""
     x, w = shapes[:2]
-    return None if x is None or w is None or len(result) != len(x) else (x[0], *x[2:], *w)
+    return None if x is None or w is None or len(result) != len(x) else (*x[:1], *x[2:], *w)
 
 
 def _mat_mul(_: ir.Node, shapes: list[Shape | None], result: Shape) -> Iterable[Formula] | None:
@@ -70,7 +71,9 @@ def _mat_mul(_: ir.Node, shapes: list[Shape | None], result: Shape) -> Iterable[
 
 def _gemm(node: ir.Node, shapes: list[Shape | None], result: Shape) -> Iterable[Formula] | None:
     left = shapes[0]
-    return None if left is None else (*result, left[0 if node.attributes.get_int("transA", 0) else 1])
+    if left is None or len(left) != 2:
+        return None
+    return (*result, left[0 if node.attributes.get_int("transA", 0) else 1])
 
 
 _RULES: Mapping[str, _Rule] = {

@@ -13,7 +13,7 @@ from anybit.analysis.cost.macs import Uncountable, known_shape
 from anybit.analysis.cost.operand import Operand
 from anybit.errors import Finding, Severity
 from anybit.graph.constants import constant
-from anybit.graph.walk import label
+from anybit.graph.walk import label, subgraphs
 from anybit.ops.calls import operator_of
 from anybit.ops.evaluate import EVALUATION_ERRORS
 
@@ -52,7 +52,7 @@ def tally(graph: ir.Graph, operands: Operands, opsets: Mapping[str, int]) -> Tal
     """What the nodes of a graph do whose constants are folded."""
     result = Tally()
     for node in graph:
-        bodies = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+        bodies = [*subgraphs(node)]
         if bodies:
             result.add(_control(node, [tally(b, operands, opsets) for b in bodies]))
             continue

@@ -75,8 +75,8 @@ def scan(node: ir.Node, inputs: Sequence[TensorValues | None], body: Body) -> li
     if len(node.inputs) != len(graph.inputs):  # version 8 has a batch axis and lengths of sequences
         body(graph, [_widest(v) for v in graph.inputs])
         raise NotFollowed("Scan of version 8")
-    axes = _axes(node, "scan_input_axes", scanned)
     shapes = [None if v is None else shape_of(v) for v in node.inputs[count:]]
+    axes = _axes(node, "scan_input_axes", [None if s is None else len(s) for s in shapes])
     elements = [
         _element(values or _widest(None), shape, axis)
         for values, shape, axis in zip(inputs[count:], shapes, axes, strict=True)
@@ -89,9 +89,9 @@ def scan(node: ir.Node, inputs: Sequence[TensorValues | None], body: Body) -> li
 
     most = np.inf if length is None else float(length)
     results = _iterated(run, inputs[:count], carried, most=most, runs=bool(length))
-    scans = graph.outputs[count:]
-    out_axes = _axes(node, "scan_output_axes", len(scans))
-    stacked = [_stacked(r, shape_of(v), a) for r, v, a in zip(results[count:], scans, out_axes, strict=True)]
+    rows = [shape_of(v) for v in graph.outputs[count:]]
+    out_axes = _axes(node, "scan_output_axes", [None if s is None else len(s) + 1 for s in rows])
+    stacked = [_stacked(r, s, a) for r, s, a in zip(results[count:], rows, out_axes, strict=True)]
     return [*results[:count], *stacked]
 
 
@@ -226,9 +226,17 @@ def _stacked(values: TensorValues, shape: Shape | None, axis: int) -> TensorValu
     return values.moved(lambda b: b if b.ndim == 0 else np.expand_dims(aligned(b, rank), axis))
 
 
-def _axes(node: ir.Node, name: str, count: int) -> Sequence[int]:
+def _axes(node: ir.Node, name: str, ranks: Sequence[int | None]) -> Sequence[int]:
+    """The axes that an attribute names, one for each tensor of these ranks.
+
+    Raises:
+        NotFollowed: One of the tensors does not have its axis.
+    """
     attribute = node.attributes.get(name)
-    return (0,) * count if attribute is None else attribute.as_ints()
+    axes = (0,) * len(ranks) if attribute is None else attribute.as_ints()
+    if any(rank is not None and not -rank <= axis < rank for axis, rank in zip(axes, ranks, strict=True)):
+        raise NotFollowed(f"an axis of {name} that its tensor does not have")
+    return axes
 
 
 def _widest(value: ir.Value | None) -> TensorValues:

@@ -24,7 +24,7 @@ from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.errors import UnknownTensorError
 from anybit.graph.constants import constant
 from anybit.graph.names import all_values
-from anybit.graph.walk import last_reads, shape_of
+from anybit.graph.walk import all_graphs, last_reads, shape_of
 from anybit.io.load import ModelSource
 from anybit.ops.broken import refuse_broken
 from anybit.ops.evaluate import EVALUATION_ERRORS
@@ -88,7 +88,7 @@ class Values(Mapping[str, TensorValues]):
 
     @cached_property
     def _graphs(self) -> frozenset[ir.Graph | ir.Function]:
-        return frozenset((self.model.graph, *self.model.graph.subgraphs()))
+        return frozenset(all_graphs(self.model.graph))
 
     @cached_property
     def _named(self) -> Mapping[str, ir.Value | None]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import onnx_ir as ir
 
 from anybit.errors import Finding
+from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.walk import label
 from anybit.io.checks.tensors import tensor_findings
 from anybit.ops.broken import error_of
@@ -31,8 +32,13 @@ _LISTS: Mapping[ir.AttributeType, Any] = {
 
 def memory_findings(model: ir.Model) -> Iterator[Finding]:
     """Texts that are none, attributes whose values are not of their type, tensors without their data."""
+    texts = (model.producer_name, model.producer_version, model.domain, model.doc_string)
+    if not _are_texts((*texts, *_entries(model.metadata_props), *model.opset_imports)):
+        yield Finding(rule="text", problem="the metadata is no text", node="the model")
     yield from _graph(model.graph)
     for function in model.functions.values():
+        if not _are_texts((function.domain, function.name, function.overload, *function.opset_imports)):
+            yield Finding(rule="text", problem="a name is no text", node=f"function {function.name!r}")
         for attribute in function.attributes.values():
             if attribute.type is not ir.AttributeType.UNDEFINED:  # a parameter without a default
                 yield from _attribute(attribute, f"function '{function.name}'")
@@ -50,25 +56,36 @@ def refuse_unwritable(model: ir.Model) -> None:
 
 
 def _graph(graph: ir.Graph) -> Iterator[Finding]:
-    names: list[Any] = [v.name for v in (*graph.inputs, *graph.outputs, *graph.initializers.values())]
-    names.append(graph.doc_string)
+    names: list[object] = [graph.name, graph.doc_string, *_entries(graph.metadata_props)]
+    values = dict.fromkeys((*graph.inputs, *graph.outputs, *graph.initializers.values()))
     for value in graph.initializers.values():
         if value.const_value is None:
             yield Finding(rule="tensor", problem="an initializer without values", node=f"initializer '{value.name}'")
         else:
             yield from _tensor(value.const_value, f"initializer '{value.name}'")
     for node in graph:
-        texts = (node.op_type, node.domain)
-        names += (node.name, node.doc_string)
-        names += [v.name for v in node.inputs if v is not None]
-        names += [v.name for v in node.outputs]
-        if not node.op_type or type(texts[0]) is not str or type(texts[1]) is not str:
+        names += (node.name, node.overload, node.doc_string, *_entries(node.metadata_props), *node.attributes)
+        values |= dict.fromkeys((*(v for v in node.inputs if v is not None), *node.outputs))
+        if not node.op_type or not _are_texts((node.op_type, node.domain)):
             yield Finding(rule="operator", problem="a node without an operator", node=f"node {node.name!r}")
         elif node.attributes:
             for attribute in node.attributes.values():
+                names += (attribute.doc_string, attribute.ref_attr_name)
                 yield from _attribute(attribute, label(node))
-    if not {type(name) for name in names} <= {str, type(None)}:
+    for value in values:
+        stated = value.meta.get(ANNOTATIONS) or {}
+        names += (value.name, value.doc_string, *_entries(value.metadata_props), *_entries(stated))
+    if not _are_texts(names):
         yield Finding(rule="text", problem="a name is no text", node=f"graph {graph.name!r}")
+
+
+def _entries(texts: Mapping[str, str]) -> tuple[object, ...]:
+    return (*texts, *texts.values())
+
+
+def _are_texts(names: Iterable[object]) -> bool:
+    """Whether all of them are text, or absent."""
+    return {type(name) for name in names} <= {str, type(None)}
 
 
 def _attribute(attribute: ir.Attr, where: str) -> Iterator[Finding]:

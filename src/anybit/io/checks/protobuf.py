@@ -1,7 +1,9 @@
 """file_findings: what is wrong with the protobuf of a model, before anything is made of it.
 
-What passes can be read by onnx-ir without loss: every name is text and unique where it must be, attributes hold what
-their type says, tensors have their data. Each field is looked at once: this is part of every `load`.
+What passes is read by onnx-ir without loss, if it reads it at all: every name is text and unique where it must be,
+attributes hold what their type says, tensors have their data. Each look at a message takes its time, and this is part
+of every `load`: so the nodes of the graph are looked at in the model that onnx-ir makes, by `attribute_findings` and
+`structure_findings`; where it makes none, or not all names are text, `node_findings` says what is wrong with them.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from onnx import AttributeProto
 
 from anybit.errors import Finding
 from anybit.io.checks.tensors import is_sound, tensor_findings
+from anybit.io.protos import graphs
 
 _Name = TypeVar("_Name", bound=Hashable)
 _KINDS = frozenset(int(t) for t in ir.DataType)
@@ -31,7 +34,7 @@ _PLAIN = frozenset(getattr(AttributeProto, name) for name in ("INT", "INTS", "FL
 
 
 def file_findings(proto: onnx.ModelProto, where: str, *, elsewhere: Mapping[str, int]) -> Iterator[Finding]:
-    """All findings, each with the tensor, node or function at fault.
+    """All findings but those about the nodes of the graph, each with the tensor, node or function at fault.
 
     Args:
         proto: Model as it was parsed.
@@ -39,8 +42,8 @@ def file_findings(proto: onnx.ModelProto, where: str, *, elsewhere: Mapping[str,
         elsewhere: Initializers whose data was left in the file, with its size in bytes.
     """
     texts = (proto.producer_name, proto.producer_version, proto.domain, proto.doc_string, *_metadata(proto))
-    if not _are_text((*texts, *(o.domain for o in proto.opset_import))):
-        yield _no_text("the metadata", where)
+    if not are_text((*texts, *(o.domain for o in proto.opset_import))):
+        yield no_text("the metadata", where)
         return
     yield from _versions(proto.opset_import, where)
     yield from _graph(proto.graph, where, elsewhere)
@@ -69,12 +72,13 @@ def nameless(kind: str, where: str) -> Finding:
     return Finding(rule="tensor-name", problem=f"an {kind} without a name", node=where, expected="a name")
 
 
-def _no_text(what: str, where: str) -> Finding:
-    """Protobuf hands over bytes where text was expected and is none."""
+def no_text(what: str, where: str) -> Finding:
+    """The finding that bytes which are no text are there where protobuf should hand over text."""
     return Finding(rule="text", problem=f"{what} is no text", node=where, expected="UTF-8")
 
 
-def _are_text(texts: Iterable[object]) -> bool:
+def are_text(texts: Iterable[object]) -> bool:
+    """Whether all of them are text."""
     return set(map(type, texts)) <= {str}
 
 
@@ -93,8 +97,8 @@ def _graph(graph: onnx.GraphProto, where: str, elsewhere: Mapping[str, int]) -> 
     texts = [graph.name, graph.doc_string, *inputs, *outputs, *initializers, *_metadata(graph)]
     texts += [t for v in infos for t in (v.name, v.doc_string)]
     texts += chain.from_iterable(map(_annotation_texts, graph.quantization_annotation))
-    if not _are_text(texts):
-        yield _no_text("a name", where)
+    if not are_text(texts):
+        yield no_text("a name", where)
         return
     for kind, names in (("input", inputs), ("initializer", initializers), ("output", outputs)):
         if not all(names):
@@ -106,9 +110,41 @@ def _graph(graph: onnx.GraphProto, where: str, elsewhere: Mapping[str, int]) -> 
         yield from _tensor(tensor, where, elsewhere.get(tensor.name))
     for tensor in (part for t in graph.sparse_initializer for part in (t.values, t.indices)):
         yield from _tensor(tensor, where)
-    made = [*{*inputs, *initializers}]
-    yield from _nodes(graph.node, made, where)
-    yield from map(tensor_name, repeated(filter(None, made)))
+
+
+def attribute_findings(proto: onnx.ModelProto, model: ir.Model, where: str) -> Iterator[Finding]:
+    """All findings about attributes of the nodes of the graph; most of them need no look at the message.
+
+    Args:
+        proto: Model without findings of `file_findings`.
+        model: What onnx-ir made of it, in the same order.
+        where: How messages name the model.
+    """
+    for message, node in zip(proto.graph.node, model.graph, strict=True):
+        attributes, known = message.attribute, node.attributes.data
+        if len(attributes) != len(known) or not all(map(_is_plain, known.values())):
+            yield from _attributes(attributes, message, where)
+
+
+def _is_plain(attribute: ir.Attr) -> bool:
+    """Whether it has a name, and its value is numbers or a text."""
+    name = attribute.name
+    return attribute.type in _PLAIN and bool(name) and type(name) is str and not attribute.doc_string
+
+
+def node_findings(proto: onnx.ModelProto, where: str) -> Iterator[Finding]:
+    """All findings about the nodes of a model, those in subgraphs included.
+
+    Args:
+        proto: Model without findings of `file_findings`.
+        where: How messages name the model.
+    """
+    for node in proto.graph.node:
+        yield from _attributes(node.attribute, node, where)
+    for graph in graphs(proto):
+        made = [*{*(v.name for v in graph.input), *(t.name for t in graph.initializer)}]
+        yield from _names(graph.node, made, where)
+        yield from map(tensor_name, repeated(filter(None, made)))
 
 
 def _annotation_texts(annotation: onnx.TensorAnnotation) -> Iterator[object]:
@@ -121,14 +157,16 @@ def _function(function: onnx.FunctionProto, where: str) -> Iterator[Finding]:
     texts = [function.domain, function.name, function.overload, function.doc_string]
     texts += (*function.input, *function.output, *function.attribute)
     domains = (o.domain for o in function.opset_import)
-    if not _are_text((*texts, *_metadata(function), *domains, *(v.name for v in function.value_info))):
-        yield _no_text("a name", f"a function of {where}")
+    if not are_text((*texts, *_metadata(function), *domains, *(v.name for v in function.value_info))):
+        yield no_text("a name", f"a function of {where}")
         return
     label = f"function '{function.domain}::{function.name}'"
     if not function.name:
         yield Finding(rule="function", problem="a function without a name", node=label)
     made = list(function.input)
-    yield from _nodes(function.node, made, where)
+    yield from _names(function.node, made, where)
+    for node in function.node:
+        yield from _attributes(node.attribute, node, where)
     for name in repeated(filter(None, made)):
         yield Finding(rule="function", problem="two tensors have one name", node=label, got=repr(name))
     known = set(made)
@@ -157,22 +195,18 @@ def _versions(imports: Iterable[onnx.OperatorSetIdProto], where: str) -> Iterato
             )
 
 
-def _nodes(nodes: Iterable[onnx.NodeProto], made: list[str], where: str) -> Iterator[Finding]:
-    """Findings about nodes; the names of what they make are added to `made`."""
+def _names(nodes: Iterable[onnx.NodeProto], made: list[str], where: str) -> Iterator[Finding]:
+    """Findings about the names in nodes; those of what they make are added to `made`."""
     texts: list[object] = []
     for node in nodes:
-        op_type, attributes = node.op_type, node.attribute
-        texts += (op_type, node.domain, node.name, node.overload, node.doc_string)
+        texts += (node.op_type, node.domain, node.name, node.overload, node.doc_string)
         texts += node.input
+        texts += _metadata(node)
         made += node.output
-        if attributes:
-            yield from _attributes(attributes, node, where)
-        if not op_type:
+        if not node.op_type:
             yield Finding(rule="operator", problem="a node without an operator", node=where, got=repr(node.name))
-        if node.metadata_props:
-            texts += _metadata(node)
-    if not _are_text(texts) or not _are_text(made):
-        yield _no_text("a name", f"a node of {where}")
+    if not are_text(texts) or not are_text(made):
+        yield no_text("a name", f"a node of {where}")
 
 
 def _attributes(attributes: Sequence[AttributeProto], node: onnx.NodeProto, where: str) -> Iterator[Finding]:
@@ -194,12 +228,12 @@ def _label(node: onnx.NodeProto) -> str:
 
 def _attribute(attribute: AttributeProto, label: str, where: str) -> Iterator[Finding]:
     name, kind = attribute.name, attribute.type
-    if not name or not _are_text((name, attribute.doc_string)):
+    if not name or not are_text((name, attribute.doc_string)):
         yield Finding(rule="attribute", problem="an attribute without a name", node=label)
         return
     if attribute.ref_attr_name:
         if type(attribute.ref_attr_name) is not str:
-            yield _no_text(f"the reference of attribute '{name}'", label)
+            yield no_text(f"the reference of attribute '{name}'", label)
         return
     field = _MESSAGES.get(kind)
     if field is not None and not attribute.HasField(field):
@@ -208,7 +242,7 @@ def _attribute(attribute: AttributeProto, label: str, where: str) -> Iterator[Fi
     elif kind == AttributeProto.UNDEFINED:
         yield Finding(rule="attribute", problem=f"attribute '{name}' has no type", node=label)
     elif kind == AttributeProto.STRINGS and not all(map(_is_utf8, attribute.strings)):
-        yield _no_text(f"attribute '{name}'", label)
+        yield no_text(f"attribute '{name}'", label)
     else:
         yield from _content(attribute, label, where)
 
@@ -222,12 +256,14 @@ def _content(attribute: AttributeProto, label: str, where: str) -> Iterator[Find
         yield from _tensor(tensor, where)
     for graph in (attribute.g,) if is_graph else attribute.graphs:
         yield from _graph(graph, where, {})
+        for node in graph.node:
+            yield from _attributes(node.attribute, node, where)
     for kind in (attribute.tp,) if attribute.type == AttributeProto.TYPE_PROTO else attribute.type_protos:
         yield from _element_types(kind, label, f"attribute '{attribute.name}': unknown element type")
 
 
 def _tensor(tensor: onnx.TensorProto, where: str, size: int | None = None) -> Iterator[Finding]:
-    if size is None and is_sound(tensor):
+    if is_sound(tensor, size):
         return
     texts = (
         tensor.name,
@@ -235,10 +271,10 @@ def _tensor(tensor: onnx.TensorProto, where: str, size: int | None = None) -> It
         *_metadata(tensor),
         *(t for e in tensor.external_data for t in (e.key, e.value)),
     )
-    if _are_text(texts):
+    if are_text(texts):
         yield from tensor_findings(tensor, size)
     else:
-        yield _no_text("the name of a tensor", where)
+        yield no_text("the name of a tensor", where)
 
 
 def _types(infos: Iterable[onnx.ValueInfoProto]) -> Iterator[Finding]:
@@ -258,8 +294,8 @@ def _element_types(kind: onnx.TypeProto, where: str, problem: str) -> Iterator[F
     texts: list[object] = [kind.denotation]
     for dimension in tensor.shape.dim:
         texts += (dimension.dim_param, dimension.denotation)
-    if not _are_text(texts):
-        yield _no_text("the name of a dimension", where)
+    if not are_text(texts):
+        yield no_text("the name of a dimension", where)
     if kind.WhichOneof("value") == "tensor_type" and tensor.elem_type in _KINDS:
         return
     while kind.HasField("sequence_type") or kind.HasField("optional_type"):

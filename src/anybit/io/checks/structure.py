@@ -13,12 +13,14 @@ import onnx_ir as ir
 from anybit.budget import current_limits
 from anybit.errors import Finding
 from anybit.graph.order import cycle_of
-from anybit.graph.walk import all_nodes, is_undefined, label
-from anybit.io.checks.protobuf import nameless, repeated, tensor_name
+from anybit.graph.walk import all_nodes, graphs_of, is_undefined, label
+from anybit.io.checks.protobuf import are_text, nameless, no_text, repeated, tensor_name
 from anybit.ops.standard_schemas import newest_opset
 
 _NODE_BYTES = 4096  # of a node in memory, with its values
 _MOST_NODES = 1_000_000  # that calls of functions may stand for
+NO_NAMES = frozenset(("operator", "text"))
+"""Rules of findings about names of operators and nodes, which make a model unreadable."""
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -79,19 +81,25 @@ class _Walk:
         first = dict.fromkeys((*graph.inputs, *graph.initializers.values()))
         seen.update(first)
         names = [v.name for v in first]
+        texts: list[object] = []
         for node in graph:
+            texts += (node.op_type, node.domain, node.name or "", node.overload, node.doc_string or "")
+            if node.metadata_props:
+                texts += (*node.metadata_props, *node.metadata_props.values())
+            if not node.op_type:
+                yield Finding(rule="operator", problem="a node without an operator", node=f"node {node.name!r}")
             if not seen.issuperset(node.inputs):
                 yield from self._unseen(node)
-            if node.attributes.data:
-                yield from self._inside(node)
+            for attribute in node.attributes.data.values():
+                if attribute.type in _GRAPHS or attribute.is_ref():
+                    yield from self._inside(attribute, node)
             if functions and (function := functions.get(node.op_identifier())) is not None:
                 yield from _misfit(node, function)
             seen.update(node.outputs)
             names += [v.name for v in node.outputs]
-        for output in graph.outputs:
-            if output not in seen and is_undefined(output):
-                problem = "a graph output comes from nowhere"
-                yield Finding(rule="undefined", problem=problem, node=f"output '{output.name}'")
+        if not are_text(texts) or not are_text(filter(None, names)):
+            yield no_text("a name", f"a node of graph '{graph.name}'")
+        yield from (_undefined(o) for o in graph.outputs if o not in seen and is_undefined(o))
         yield from map(tensor_name, repeated(n for n in names if n))
 
     def _unseen(self, node: ir.Node) -> Iterator[Finding]:
@@ -99,17 +107,16 @@ class _Walk:
         for value in node.inputs:
             if value is not None and is_undefined(value):
                 yield Finding(rule="undefined", problem=f"input '{value.name}' comes from nowhere", node=label(node))
+                if not are_text((value.name,)):
+                    yield no_text("a name", label(node))
             elif value not in self._seen:
                 self._unsorted = True
 
-    def _inside(self, node: ir.Node) -> Iterator[Finding]:
-        for attribute in node.attributes.data.values():
-            if attribute.is_ref():
-                yield from self._reference(attribute, label(node))
-            elif attribute.type in _GRAPHS:
-                is_one = attribute.type is ir.AttributeType.GRAPH
-                for body in (attribute.as_graph(),) if is_one else attribute.as_graphs():
-                    yield from self._graph(body)
+    def _inside(self, attribute: ir.Attr, node: ir.Node) -> Iterator[Finding]:
+        if attribute.is_ref():
+            yield from self._reference(attribute, label(node))
+        for body in graphs_of(attribute):
+            yield from self._graph(body)
 
     def _reference(self, attribute: ir.Attr, where: str) -> Iterator[Finding]:
         if attribute.ref_attr_name not in self._attributes:
@@ -129,6 +136,10 @@ def _ends(graph: ir.Graph) -> Iterator[Finding]:
             yield nameless(kind, f"graph '{graph.name}'")
     if len(set(graph.inputs)) < len(graph.inputs):
         yield Finding(rule="tensor-name", problem="one tensor is several inputs", node=f"graph '{graph.name}'")
+
+
+def _undefined(output: ir.Value) -> Finding:
+    return Finding(rule="undefined", problem="a graph output comes from nowhere", node=f"output '{output.name}'")
 
 
 def _misfit(node: ir.Node, function: ir.Function) -> Iterator[Finding]:

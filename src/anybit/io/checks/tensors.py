@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -12,7 +13,9 @@ from anybit.errors import Finding
 
 _LARGEST = 1 << 60  # elements of a tensor, its empty dimensions apart, that numpy can address
 _FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
-_USUAL = frozenset(("data_type", "dims", "name", "raw_data"))
+_BY_NAME = onnx.TensorProto.DESCRIPTOR.fields_by_name
+_DIMS, _TYPE, _NAME, _RAW = (_BY_NAME[n] for n in ("dims", "data_type", "name", "raw_data"))
+_USUAL = frozenset((_DIMS, _TYPE, _NAME, _RAW))
 _FIELD = {
     ir.DataType.FLOAT: "float_data",
     ir.DataType.COMPLEX64: "float_data",
@@ -27,16 +30,21 @@ _BITS = {d.value: 0 if d == ir.DataType.STRING else round(d.itemsize * 8) for d 
 """Bits of an element, by the number of its type; 0 of text."""
 
 
-def is_sound(tensor: onnx.TensorProto) -> bool:
-    """Whether a tensor is of the usual form, with nothing wrong: a name, and raw data of the right length."""
-    fields = {field.name: value for field, value in tensor.ListFields()}
-    dims, bits = fields.get("dims", ()), _BITS.get(fields.get("data_type", 0), 0)
+def is_sound(tensor: onnx.TensorProto, size: int | None = None) -> bool:
+    """Whether a tensor is of the usual form, with nothing wrong: a name, and raw data of the right length.
+
+    Args:
+        tensor: As it was parsed.
+        size: Bytes of its data where that was left in the file.
+    """
+    fields: Mapping[object, Any] = dict(tensor.ListFields())
+    dims, bits = fields.get(_DIMS, ()), _BITS.get(fields.get(_TYPE, 0), 0)
     return (
         bits > 0
         and fields.keys() <= _USUAL
-        and len(fields.get("raw_data", b"")) * 8 == math.prod(dims) * bits
+        and (len(fields.get(_RAW, b"")) if size is None else size) * 8 == math.prod(dims) * bits
         and min(dims, default=0) >= 0
-        and type(fields.get("name", "")) is str
+        and type(fields.get(_NAME, "")) is str
     )
 
 

@@ -23,7 +23,7 @@ from anybit.io.files.regular import open_regular
 # Field numbers of onnx.proto3: ModelProto.graph, GraphProto.initializer, TensorProto.raw_data.
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_LARGE = 1 << 16
+_LARGE = 1 << 12
 
 
 @dataclass(frozen=True)

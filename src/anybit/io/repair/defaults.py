@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from anybit.errors import InvalidModelError
 from anybit.graph.constants import has_default
+from anybit.graph.walk import inner_graphs
 
 _FIRST_DEFAULTS = 4  # version of the format from which on initializers need not be inputs
 _PYTORCH = "pytorch"
@@ -84,7 +85,7 @@ def _check(value: ir.Value) -> None:
 def _drop_shadowed(model: ir.Model, record: Callable[[str, str], None]) -> None:
     """Drops initializers of subgraphs that are inputs too: the operator feeds these each time."""
     for root in (model.graph, *(f.graph for f in model.functions.values())):
-        for graph in root.subgraphs():
+        for graph in inner_graphs(root):
             for value in [v for v in graph.inputs if has_default(v)]:
                 del graph.initializers[str(value.name)]
                 value.const_value = None

@@ -130,6 +130,8 @@ def normalize(model: ir.Model, *, overridable: bool | None = None) -> ir.Model:
     unpack(model)
     names = Names.of_tensors(model)
     for position, node in enumerate(nodes):
+        if not node.outputs:
+            continue  # a call of nothing, which `check` names
         if node.domain == DOMAIN:
             _operator_name(node, record)
             _rounding_mode(node, record)
@@ -270,7 +272,8 @@ def _region(model: ir.Model, graph: ir.Graph | None, node: ir.Node, names: Names
     version = _version_for(model, graph, node)
     if not _REGION_REQUIRED[0] <= version <= _REGION_REQUIRED[1] or len(node.inputs) < 2 or node.inputs[1] is not None:
         return
-    if node.attributes.get_string("coordinate_transformation_mode", "") != "tf_crop_and_resize":
+    mode = node.attributes.get("coordinate_transformation_mode")
+    if mode is None or mode.value != "tf_crop_and_resize":
         empty = _new_constant(graph, node, names.fresh(f"{node.outputs[0].name}_roi"), np.zeros(0, np.float32))
         node.replace_input_with(1, empty)
         record("region", "missing roi of Resize, which does not read it: empty")

@@ -12,7 +12,7 @@ from anybit.errors import Finding, Severity
 from anybit.graph.walk import label
 
 _SINCE = 11
-_ATTRIBUTES = ("pads", "paddings", "value")
+_ATTRIBUTES = {"pads": ir.AttributeType.INTS, "paddings": ir.AttributeType.INTS, "value": ir.AttributeType.FLOAT}
 
 
 def has_pad_attributes(node: ir.Node) -> bool:
@@ -30,8 +30,11 @@ def pad_obstacle(node: ir.Node, opset: int) -> Finding | None:
             got=f"opset {opset}",
             expected=f"{_SINCE} or later",
         )
-    if any(node.attributes[name].is_ref() for name in _ATTRIBUTES if name in node.attributes):
+    given = [node.attributes[name] for name in _ATTRIBUTES if name in node.attributes]
+    if any(a.is_ref() for a in given):
         return pad_finding(node, "an attribute is a parameter of a function", "inline the function")
+    if any(a.type != _ATTRIBUTES[a.name] for a in given):
+        return pad_finding(node, "an attribute is of another kind", "give lists of integers, and a number as value")
     if len(node.inputs) != 1 or not any(name in node.attributes for name in ("pads", "paddings")):
         return pad_finding(node, "amounts are given twice, or not at all", "keep either the inputs or the attributes")
     value = _value(node)

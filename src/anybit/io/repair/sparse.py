@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -10,8 +11,10 @@ import onnx_ir as ir
 
 from anybit.errors import ModelFileError
 from anybit.io.files.external import ExternalFiles
-from anybit.io.protos import graphs, nodes
+from anybit.io.protos import scopes
 from anybit.ops.sizes import ELEMENT_BYTES, refuse_bytes
+
+_SPARSE = (onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS)
 
 
 def make_dense(proto: onnx.ModelProto, files: ExternalFiles) -> int:
@@ -25,46 +28,64 @@ def make_dense(proto: onnx.ModelProto, files: ExternalFiles) -> int:
         ModelFileError: A sparse tensor contradicts itself, or belongs to another operator.
         LimitError: It would take more memory than the limits allow.
     """
-    count = held = 0
-    for graph in graphs(proto):
-        for sparse in graph.sparse_initializer:
-            dense = _dense(sparse, f"sparse initializer '{sparse.values.name}'", files, held)
-            graph.initializer.append(dense)
-            count, held = count + 1, held + len(dense.raw_data)
-        del graph.sparse_initializer[:]
-    for node in nodes(proto):
-        for attribute in node.attribute:
-            if attribute.type not in (onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS):
-                continue
-            where = f"{node.op_type} '{node.name or ', '.join(node.output)}'"
-            if (node.domain, node.op_type, attribute.name) != (
-                "",
-                "Constant",
-                "sparse_value",
-            ) or attribute.ref_attr_name:
-                raise ModelFileError(
-                    "a sparse tensor as an attribute is not read",
-                    node=where,
-                    got=f"attribute '{attribute.name}'",
-                    expected="sparse_value of Constant",
-                )
-            value = _dense(attribute.sparse_tensor, where, files, held)
-            attribute.Clear()
-            attribute.CopyFrom(onnx.helper.make_attribute("value", value))
-            count, held = count + 1, held + len(value.raw_data)
-    return count
+    made = _Dense(files)
+    for scope in scopes(proto):
+        if isinstance(scope, onnx.GraphProto) and scope.sparse_initializer:
+            for sparse in scope.sparse_initializer:
+                scope.initializer.append(made.of(sparse, f"sparse initializer '{sparse.values.name}'"))
+            del scope.sparse_initializer[:]
+        for node in scope.node:
+            for attribute in node.attribute:
+                if attribute.type in _SPARSE:
+                    value = made.of(_value(node, attribute), _label(node))
+                    attribute.Clear()
+                    attribute.CopyFrom(onnx.helper.make_attribute("value", value))
+    return made.count
 
 
-def _dense(sparse: onnx.SparseTensorProto, where: str, files: ExternalFiles, held: int) -> onnx.TensorProto:
-    shape = tuple(sparse.dims)
-    refuse_bytes(held + math.prod(shape) * ELEMENT_BYTES, where)
-    try:
-        parts = [ir.serde.deserialize_tensor(t) for t in (sparse.values, sparse.indices)]
-        values, indices = (files.bound(where, part).numpy() for part in parts)
-        dense = np.zeros(shape, values.dtype)
-        dense[np.unravel_index(indices, shape) if indices.ndim == 1 else tuple(indices.T)] = values
-    except (ValueError, IndexError, TypeError, RuntimeError, ir.serde.SerdeError) as error:
+def _value(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> onnx.SparseTensorProto:
+    """The sparse value of a Constant."""
+    owner = (node.domain, node.op_type, attribute.name)
+    if owner != ("", "Constant", "sparse_value") or attribute.ref_attr_name:
         raise ModelFileError(
-            "a broken sparse tensor", node=where, got=" ".join(str(error).split()) or type(error).__name__
-        ) from error
-    return ir.to_proto(ir.tensor(dense, name=sparse.values.name))
+            "a sparse tensor as an attribute is not read",
+            node=_label(node),
+            got=f"attribute '{attribute.name}'",
+            expected="sparse_value of Constant",
+        )
+    return attribute.sparse_tensor
+
+
+def _label(node: onnx.NodeProto) -> str:
+    return f"{node.op_type} '{node.name or ', '.join(map(str, node.output))}'"
+
+
+@dataclass
+class _Dense:
+    """Makes sparse tensors dense.
+
+    Attributes:
+        files: Where external data is.
+        count: How many were made.
+        held: Bytes that they take together.
+    """
+
+    files: ExternalFiles
+    count: int = 0
+    held: int = 0
+
+    def of(self, sparse: onnx.SparseTensorProto, where: str) -> onnx.TensorProto:
+        """The dense tensor."""
+        shape = tuple(sparse.dims)
+        refuse_bytes(self.held + math.prod(shape) * ELEMENT_BYTES, where)
+        try:
+            parts = [ir.serde.deserialize_tensor(t) for t in (sparse.values, sparse.indices)]
+            values, indices = (self.files.bound(where, part).numpy() for part in parts)
+            dense = np.zeros(shape, values.dtype)
+            dense[np.unravel_index(indices, shape) if indices.ndim == 1 else tuple(indices.T)] = values
+        except (ValueError, IndexError, TypeError, RuntimeError, ir.serde.SerdeError) as error:
+            raise ModelFileError(
+                "a broken sparse tensor", node=where, got=" ".join(str(error).split()) or type(error).__name__
+            ) from error
+        self.count, self.held = self.count + 1, self.held + dense.nbytes
+        return ir.to_proto(ir.tensor(dense, name=sparse.values.name))

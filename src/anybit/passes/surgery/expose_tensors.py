@@ -11,7 +11,7 @@ from anybit.cleanup.infer_shapes import InferShapes
 from anybit.errors import Finding, InvalidModelError, Severity
 from anybit.graph.editor import EditResult
 from anybit.graph.names import unknown_tensor
-from anybit.graph.walk import label
+from anybit.graph.walk import inner_graphs, label
 
 _WILDCARDS = frozenset("*?[")
 
@@ -69,4 +69,4 @@ def _matches(wanted: str, known: dict[str, ir.Value], model: ir.Model) -> set[st
 
 
 def _inner_names(model: ir.Model) -> set[str]:
-    return {str(o.name) for graph in model.graph.subgraphs() for node in graph for o in node.outputs}
+    return {str(o.name) for graph in inner_graphs(model.graph) for node in graph for o in node.outputs}

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from anybit.arguments import checked
 from anybit.errors import InvalidModelError, UsageError
 from anybit.graph.names import unknown_tensor
-from anybit.graph.walk import subgraphs
+from anybit.graph.walk import inner_graphs, subgraphs
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
 
@@ -125,7 +125,7 @@ def _named(graph: ir.Graph, names: Sequence[str], what: str) -> list[ir.Value]:
         raise UsageError(what, got=repr(names), expected="a list of names, each once")
     for name in names:
         if name not in known:
-            raise unknown_tensor(name, known, (str(o.name) for g in graph.subgraphs() for n in g for o in n.outputs))
+            raise unknown_tensor(name, known, (str(o.name) for g in inner_graphs(graph) for n in g for o in n.outputs))
     return [known[name] for name in names]
 
 

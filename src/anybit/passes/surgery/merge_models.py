@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from anybit.arguments import checked
 from anybit.errors import InvalidModelError, UsageError
+from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.constants import fed_inputs
 from anybit.graph.names import Names, all_values, unknown_tensor
 from anybit.graph.walk import all_nodes
@@ -15,8 +16,6 @@ from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
 from anybit.ops.operator import DOMAIN
 from anybit.ops.registry import find_operator
-
-_ANNOTATIONS = "quant_parameter_tensor_names"
 
 
 @checked
@@ -48,9 +47,9 @@ def merge_models(
         check_seam(made, wanted)
     replaced = {wanted: made for made, wanted in seams}
     for made, wanted in seams:
-        entries = {**(wanted.meta.get(_ANNOTATIONS) or {}), **(made.meta.get(_ANNOTATIONS) or {})}
+        entries = {**(wanted.meta.get(ANNOTATIONS) or {}), **(made.meta.get(ANNOTATIONS) or {})}
         if entries:
-            made.meta[_ANNOTATIONS] = entries
+            made.meta[ANNOTATIONS] = entries
     inputs = [v for v in other.graph.inputs if v not in replaced]
     outputs = move_nodes(merged.graph, other.graph, replaced, prefix)
     connected = set(replaced.values())

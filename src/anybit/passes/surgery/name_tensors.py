@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.names import Names, all_values
-from anybit.graph.walk import all_nodes
+from anybit.graph.walk import all_nodes, graphs_of
 from anybit.ops.calls import operator_of
 from anybit.ops.standard_schemas import standard_schema
 
-_ANNOTATIONS = "quant_parameter_tensor_names"
 _NAMES_A_TENSOR = "_TENSOR"  # the standard's annotations, such as SCALE_TENSOR, hold the name of a tensor
 
 
@@ -91,7 +91,7 @@ def _tensors(node: ir.Node, label: str, opsets: dict[str, int]) -> Iterator[tupl
     for output in outputs:
         yield output, f"{label}_out" if len(node.outputs) == 1 else f"{label}_out_{output.index()}"
     for attribute in node.attributes.values():
-        for inner in _graphs(attribute):
+        for inner in graphs_of(attribute):
             yield from ((v, f"{label}_{attribute.name}_in_{i}") for i, v in enumerate(inner.inputs))
 
 
@@ -102,19 +102,11 @@ def _tensors_of_qonnx(node: ir.Node, label: str, opsets: dict[str, int]) -> Iter
     yield from ((v, f"{label}_param{i}") for i, v in enumerate(parameters))
     yield from ((v, f"{label}_out{i}") for i, v in enumerate(node.outputs) if v.name != "")
     for attribute in node.attributes.values():
-        for inner in _graphs(attribute):
+        for inner in graphs_of(attribute):
             yield from ((v, f"{label}_{attribute.name}_in_{i}") for i, v in enumerate(inner.inputs))
 
 
 _STYLES = {NameStyle.FORMAL: _tensors, NameStyle.QONNX: _tensors_of_qonnx}
-
-
-def _graphs(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
-    if attribute.is_ref():
-        return ()
-    if attribute.type == ir.AttributeType.GRAPH:
-        return (attribute.as_graph(),)
-    return attribute.as_graphs() if attribute.type == ir.AttributeType.GRAPHS else ()
 
 
 def _formal_inputs(node: ir.Node, opsets: dict[str, int]) -> list[str]:
@@ -137,9 +129,9 @@ def _apply(chosen: dict[ir.Value, str], labels: dict[ir.Node, str]) -> bool:
     for node, name in labels.items():
         node.name = name
     for value in chosen:
-        entries: dict[str, str] = value.meta.get(_ANNOTATIONS) or {}
+        entries: dict[str, str] = value.meta.get(ANNOTATIONS) or {}
         if any(key.endswith(_NAMES_A_TENSOR) for key in entries):
-            value.meta[_ANNOTATIONS] = {
+            value.meta[ANNOTATIONS] = {
                 key: renamed.get(text, text) if key.endswith(_NAMES_A_TENSOR) else text for key, text in entries.items()
             }
     return modified

@@ -195,13 +195,13 @@ def _element_type(node: ir.Node, attribute: ir.Attr) -> Iterator[Finding]:
 
 ELEMENT_TYPES = frozenset(("dtype", "output_datatype", "output_dtype", "precision", "stash_type", "to"))
 """Attributes that name an element type by its number."""
-_VALUES: Mapping[str, type] = {
-    "INT": Integral,
-    "INTS": Integral,
-    "FLOAT": Real,
-    "FLOATS": Real,
-    "STRING": str,
-    "STRINGS": str,
+_VALUES: Mapping[str, tuple[type, ...]] = {  # the usual type first: to ask for an abstract one takes its time
+    "INT": (int, Integral),
+    "INTS": (int, Integral),
+    "FLOAT": (float, Real),
+    "FLOATS": (float, Real),
+    "STRING": (str,),
+    "STRINGS": (str,),
 }
 
 
