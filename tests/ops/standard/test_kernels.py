@@ -366,3 +366,18 @@ def test_infinite_products_do_not_warn(op_type: str) -> None:
     x = np.float32([[np.inf, -np.inf], [1, 0]])
     (y,) = run_kernel(op_type, [x, np.ones((2, 2), np.float32)], {})
     assert np.isnan(y[0]).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (8,)])
+def test_n_grams_skip_no_more_items_than_a_row_has(shape: tuple[int, ...]) -> None:
+    given = {
+        "mode": "TF",
+        "min_gram_length": 1,
+        "max_gram_length": 2,
+        "ngram_counts": [0, 2],
+        "ngram_indexes": [0, 1, 2, 3],
+        "pool_int64s": [1, 2, 1, 2, 2, 1],
+    }
+    x = np.random.default_rng(1).integers(1, 3, shape)
+    endless = run_kernel("TfIdfVectorizer", [x], {**given, "max_skip_count": 2**60})
+    np.testing.assert_array_equal(endless[0], run_ort("TfIdfVectorizer", [x], {**given, "max_skip_count": 20})[0])

@@ -204,6 +204,8 @@ def _kernel(node: ir.Node, opset: int) -> Kernel:
         return _flattened(node, int(attributes.get("axis", 1)))
     if name == "RoiAlign" and opset < 16:
         return compile_node(_renewed(node, {"coordinate_transformation_mode": "output_half_pixel"}), 16)
+    if name == "TfIdfVectorizer":
+        return _within_rows(node, spec)
     if name in _FLOAT and spec.outputs == 1:
         return _of_floats(_FLOAT[name], spec)
     if name in _OF_NEGATIVES:
@@ -226,8 +228,20 @@ def _of_floats(function: Callable[..., Array], spec: Spec) -> Kernel:
 def _renewed(node: ir.Node, attributes: Mapping[str, Any]) -> ir.Node:
     """A node of a later version that means the same."""
     values = [None if v is None else ir.Value(name=f"i{k}") for k, v in enumerate(node.inputs)]
-    kept = {name: a.value for name, a in node.attributes.items()}
+    kept: dict[str, Any] = dict(node.attributes)
     return ir.node(node.op_type, values, kept | dict(attributes), name=label(node), num_outputs=len(node.outputs))
+
+
+def _within_rows(node: ir.Node, spec: Spec) -> Kernel:
+    """TfIdfVectorizer, whose n-grams skip no more items than a row has; onnx's reference counts on to the limit."""
+    most = spec.integer("max_skip_count", 0)
+
+    def run(inputs: Sequence[Any]) -> tuple[Any, ...]:
+        longest = np.shape(inputs[0])[-1] if np.ndim(inputs[0]) else 1
+        limited = node if most <= longest else _renewed(node, {"max_skip_count": longest})
+        return reference_kernel(limited, spec.opset)(inputs)
+
+    return run
 
 
 def _flattened(node: ir.Node, axis: int) -> Kernel:

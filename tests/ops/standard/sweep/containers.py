@@ -93,7 +93,7 @@ def _text() -> list[Case]:
     corpus = np.array([[1, 1, 3, 3, 3, 7], [8, 6, 7, 5, 6, 8]], np.int64)
     for mode in ("TF", "IDF", "TFIDF"):
         weights = {} if mode == "TF" else {"weights": [1.0, 2.0, 3.0, 0.5, 0.25, 4.0, 5.0]}
-        for skip in (0, 1, 5):
+        for skip in (0, 1, 5, 9):
             for x in (corpus, corpus[1], corpus.astype(np.int32)):
                 cases += [case("TfIdfVectorizer", x, since=9, mode=mode, **{**base, **weights, "max_skip_count": skip})]
     cases += [
