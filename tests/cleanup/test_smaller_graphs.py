@@ -442,3 +442,31 @@ def test_a_quantised_model_is_not_fused():
     values = {"w": numbers(4, 3, 1, 1), "k": np.float32(0.7)} | parameters("y")
     proto = model(nodes, values, inputs={"x": ["N", 3, 2, 2]}, outputs=["y"])
     assert operators(clean(proto, fuse_float=True)) == ["Conv", "Mul", "Quant"]
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [(np.int32, 2**30), (np.int64, 2**62)])
+@pytest.mark.parametrize("compared", ["Greater", "Equal", "Less"])
+def test_sizes_that_wrap_around_are_not_decided(dtype, factor, compared):
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "one"], ["size"]),
+        helper.make_node("Cast", ["size"], ["cast"], to=int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))),
+        helper.make_node("Mul", ["cast", "factor"], ["product"]),
+        helper.make_node(compared, ["product", "zero"], ["y"]),
+    ]
+    constants = {"one": np.int64([1]), "factor": np.array([factor], dtype), "zero": np.zeros(1, dtype)}
+    proto = model(nodes, constants, inputs={"x": ["N", 4]}, outputs=["y", "product"])
+    x = {"x": np.zeros((2, 4), np.float32)}
+    before, after = (ReferenceEvaluator(m).run(None, x) for m in (proto, to_proto(clean(proto))))
+    for expected, result in zip(before, after, strict=True):
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_a_target_beyond_64_bits_stays_computed():
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"], axis=0),
+        helper.make_node("Shape", ["flat"], ["target"]),
+        helper.make_node("Reshape", ["z", "target"], ["y"]),
+    ]
+    proto = model(nodes, {}, inputs={"x": [2**40, 2**40], "z": ["M", "N"]}, outputs=["y"])
+    assert operators(clean(proto)) == ["Flatten", "Shape", "Reshape"]

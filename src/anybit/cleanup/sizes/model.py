@@ -26,10 +26,10 @@ def reshape_target(shape: Sequence[Formula | None], source: Shape | None) -> lis
         source: The shape before.
 
     Returns:
-        None, where two sizes are neither numbers nor those of the same axis before.
+        None, where two sizes are neither numbers nor those of the same axis before, or a number is beyond int64.
     """
     target = [_entry(formula, axis, source) for axis, formula in enumerate(shape)]
-    return target if target.count(-1) < 2 else None
+    return target if target.count(-1) < 2 and max(target, default=0) < 1 << 63 else None
 
 
 def _entry(formula: Formula | None, axis: int, source: Shape | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from anybit.arrays import Array
@@ -86,7 +87,8 @@ class SymbolicSizes:
             for output, shape in zip(node.outputs, () if shapes_of is None else shapes_of(node, self), strict=False):
                 self._shapes[output] = self._refined(output, shape)
             if contents_of is not None:
-                self._contents[node.outputs[0]] = _short(contents_of(node, self))
+                output = node.outputs[0]
+                self._contents[output] = _held(output.dtype, _short(contents_of(node, self)))
 
     def _refined(self, value: ir.Value, shape: Shape | None) -> Shape | None:
         """A shape by a rule, with the numbers that onnx knows."""
@@ -120,6 +122,16 @@ ContentsRule = Callable[[ir.Node, SymbolicSizes], Contents | None]
 def _short(contents: Iterable[Formula | None] | None) -> Contents | None:
     found = None if contents is None else tuple(contents)
     return None if found is None or len(found) > _MOST_ELEMENTS else found
+
+
+def _held(dtype: ir.DataType | None, contents: Contents | None) -> Contents | None:
+    """What is computed, as far as the element type holds it: other integers wrap around."""
+    if contents is None or dtype is None or not dtype.is_integer():
+        return contents
+    limits = np.iinfo(dtype.numpy())
+    numbers = (None if f is None else f.number for f in contents)
+    pairs = zip(contents, numbers, strict=True)
+    return tuple(f if n is None or limits.min <= n <= limits.max else None for f, n in pairs)
 
 
 def constants(array: Array | None) -> Contents | None:
