@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from anybit.errors import AnybitError, Finding, LimitError, ModelFileError
 from anybit.graph.tensors import replace_tensors
 from anybit.io.checks.protobuf import attribute_findings, file_findings, node_findings
-from anybit.io.checks.structure import NO_NAMES, size_findings, structure_findings
+from anybit.io.checks.structure import NAMELESS, size_findings, structure_findings
 from anybit.io.files.external import ExternalFiles
 from anybit.io.files.wire import InMemory, OpenFile, Payload, tensor_of, without_payloads
 from anybit.io.repair.lost_annotations import LOST_ANNOTATIONS, lost_annotations
@@ -146,8 +146,9 @@ def read_proto(
     findings = tuple(file_findings(proto, where, elsewhere=sizes or {}))
     if findings:
         return _refused((*findings, *node_findings(proto, where)))
+    files = ExternalFiles(folder)
     try:
-        model = _model_of(proto, where, files := ExternalFiles(folder))
+        model = _model_of(proto, files, where)
         findings = tuple(attribute_findings(proto, model, where))
         if findings:
             return _refused(findings)
@@ -156,8 +157,8 @@ def read_proto(
         findings = tuple(node_findings(proto, where))
         return _refused(findings) if findings else unreadable(error)
     judgement = judged(model)
-    if any(f.rule in NO_NAMES for f in judgement.findings):
-        return _refused(tuple(node_findings(proto, where)))
+    if any(f.rule in NAMELESS for f in judgement.findings):
+        return _refused(tuple(node_findings(proto, where)) or judgement.findings)
     return judgement
 
 
@@ -178,7 +179,7 @@ def judged(model: ir.Model) -> Reading:
     return Reading(model, findings, error_of(findings[0]) if findings else None)
 
 
-def _model_of(proto: onnx.ModelProto, where: str, files: ExternalFiles) -> ir.Model:
+def _model_of(proto: onnx.ModelProto, files: ExternalFiles, where: str) -> ir.Model:
     """The model as onnx-ir reads it, and what was repaired in the message before."""
     sparse = make_dense(proto, files)
     lost = tuple(lost_annotations(proto))

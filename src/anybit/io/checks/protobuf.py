@@ -127,9 +127,11 @@ def attribute_findings(proto: onnx.ModelProto, model: ir.Model, where: str) -> I
 
 
 def _is_plain(attribute: ir.Attr) -> bool:
-    """Whether it has a name, and its value is numbers or a text."""
+    """Whether it has a name, and its value is numbers or a text of its own."""
     name = attribute.name
-    return attribute.type in _PLAIN and bool(name) and type(name) is str and not attribute.doc_string
+    if attribute.type not in _PLAIN or attribute.is_ref() or attribute.doc_string:
+        return False
+    return bool(name) and type(name) is str
 
 
 def node_findings(proto: onnx.ModelProto, where: str) -> Iterator[Finding]:

@@ -19,8 +19,8 @@ from anybit.ops.standard_schemas import newest_opset
 
 _NODE_BYTES = 4096  # of a node in memory, with its values
 _MOST_NODES = 1_000_000  # that calls of functions may stand for
-NO_NAMES = frozenset(("operator", "text"))
-"""Rules of findings about names of operators and nodes, which make a model unreadable."""
+NAMELESS = frozenset(("operator", "text"))
+"""Rules of the findings that a node has no operator, or a name that is no text: nothing can be made of such a model."""
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
