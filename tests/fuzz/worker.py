@@ -125,8 +125,10 @@ def limit() -> None:
     for package in ("onnx", "onnxscript"):
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=rf"{package}\b")
     from anybit.engines.engine import FallbackWarning
+    from anybit.quantization.quantize import FewSamplesWarning
 
-    warnings.simplefilter("ignore", FallbackWarning)
+    for expected in (FallbackWarning, FewSamplesWarning):
+        warnings.simplefilter("ignore", expected)
 
 
 def attempt(mutant: Mutant, name: str) -> Escape | None:
