@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -50,28 +51,64 @@ def isa(request, monkeypatch):
     return request.param
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_random_plans_are_run_to_the_bit(seed, isa):
-    plan = planned_net(seed)
-    rng = np.random.default_rng(seed)
-    net = compiled(plan)
-    for samples in (1, 5, 67):
-        x = {p.name: (rng.normal(size=(samples, *p.shape)) * 3).astype(np.float32) for p in plan.inputs}
-        for array in x.values():
-            array.flat[:1] = np.inf
-        wanted, found = execute(plan, x), net.run(x)
+Runs = tuple[Plan, tuple[tuple[dict[str, np.ndarray], dict[str, np.ndarray]], ...]]
+"""A plan, and inputs with what it means for them: the same for each path of the kernels."""
+
+
+def assert_runs(runs: Runs, *, threads: int = 1) -> None:
+    plan, examples = runs
+    net = compiled(plan, threads=threads)
+    for x, wanted in examples:
+        found = net.run(x)
         assert found.keys() == wanted.keys()
         for name, array in wanted.items():
             np.testing.assert_array_equal(found[name], array)
 
 
+@cache
+def runs_of_net(seed: int) -> Runs:
+    plan = planned_net(seed)
+    rng = np.random.default_rng(seed)
+    examples = []
+    for samples in (1, 5, 67):
+        x = {p.name: (rng.normal(size=(samples, *p.shape)) * 3).astype(np.float32) for p in plan.inputs}
+        for array in x.values():
+            array.flat[:1] = np.inf
+        examples.append((x, execute(plan, x)))
+    return plan, tuple(examples)
+
+
+def runs(plan: Plan, *samples: int) -> Runs:
+    inputs = [samples_of(plan, n) for n in samples]
+    return plan, tuple((x, execute(plan, x)) for x in inputs)
+
+
+@cache
+def runs_of_layer(seed: int) -> Runs:
+    return runs(random_layer(seed), 1, 3, 18)
+
+
+@cache
+def runs_of_narrowing(size: int) -> Runs:
+    return runs(narrowing(size, size), 1, 15, 16, 64, 65, 150)
+
+
+@cache
+def runs_of_shipped(name: str) -> Runs:
+    plan = planned(name)
+    rng = np.random.default_rng(0)
+    x = {p.name: rng.normal(size=(3, *p.shape)).astype(np.float32) for p in plan.inputs}
+    return plan, ((x, execute(plan, x)),)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_plans_are_run_to_the_bit(seed, isa):
+    assert_runs(runs_of_net(seed))
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_random_layers_are_run_to_the_bit(seed, isa):
-    plan = random_layer(seed)
-    net = compiled(plan)
-    for samples in (1, 3, 18):
-        x = samples_of(plan, samples)
-        np.testing.assert_array_equal(net.run(x)["y"], execute(plan, x)["y"])
+    assert_runs(runs_of_layer(seed))
 
 
 @pytest.mark.parametrize(("lo", "hi"), [(-1, 1), (-2, 1), (-8, 7), (-9, 7), (0, 0)])
@@ -106,11 +143,7 @@ def test_a_vector_by_a_matrix_of_few_bits_is_run_to_the_bit(lo, hi, inputs, isa)
 @pytest.mark.parametrize("size", [30, 80, 100])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_samples_that_go_through_later_layers_together_are_run_to_the_bit(size, threads, isa):
-    plan = narrowing(size, size)
-    net = compiled(plan, threads=threads)
-    for samples in (1, 15, 16, 64, 65, 150):
-        x = samples_of(plan, samples)
-        np.testing.assert_array_equal(net.run(x)["y"], execute(plan, x)["y"])
+    assert_runs(runs_of_narrowing(size), threads=threads)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 16, 21, 33])
@@ -188,12 +221,7 @@ def test_a_softmax_is_run_to_the_bit(isa):
 
 @pytest.mark.parametrize("name", ZOO)
 def test_the_shipped_models_are_run_to_the_bit(name, isa):
-    plan = planned(name)
-    rng = np.random.default_rng(0)
-    x = {p.name: rng.normal(size=(3, *p.shape)).astype(np.float32) for p in plan.inputs}
-    wanted, found = execute(plan, x), compiled(plan).run(x)
-    for output, array in wanted.items():
-        np.testing.assert_array_equal(found[output], array)
+    assert_runs(runs_of_shipped(name))
 
 
 @pytest.mark.parametrize("name", WHOLE)
