@@ -11,6 +11,7 @@ from anybit.io.checks.protobuf import file_findings, node_findings
 from anybit.io.reading import read_proto
 from tests.fuzz.mutate import mutated
 from tests.fuzz.seeds import small_seeds
+from tests.models import mlp
 
 _MUTANTS = 500
 
@@ -35,7 +36,7 @@ def test_a_mutant_that_is_read_has_nothing_that_a_look_at_each_message_finds():
 @pytest.mark.parametrize("place", ["name", "op_type", "domain", "doc_string", "input", "output", "attribute"])
 def test_text_of_a_node_that_is_none_is_named(place):
     marker = "marker\x7f"
-    proto = onnx.ModelProto.FromString(next(iter(small_seeds())))
+    proto = mlp()
     node = next(n for n in proto.graph.node if n.attribute)
     match place:
         case "input" | "output":
