@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from anybit import Session, clean, load, to_proto
@@ -375,6 +375,23 @@ def test_names_of_two_branches_do_not_meet():
     assert len(set(names)) == len(names)
     assert "If" not in operators(loaded)
     assert_same(proto, loaded, x=numbers(2, 3))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 9, 20])
+def test_a_taken_branch_brings_its_initializers(count):
+    sums = [node("Add", [f"t{k}" if k else "x", f"c{k}"], [f"t{k + 1}"]) for k in range(count)]
+    taken, other = branch("then", *sums, output=f"t{count}"), branch("else", node("Identity", ["x"], ["b"]))
+    constants = [numpy_helper.from_array(np.float32([k + 1]), f"c{k}") for k in range(count)]
+    taken.initializer.extend(constants)
+    nodes = [node("If", ["yes"], ["y"], then_branch=taken, else_branch=other), node("Neg", ["c0"], ["z"])]
+    values = {"yes": np.array(True), "c0": np.float32([100])}
+    proto = model(nodes, values, inputs={"x": ["N", 3]}, outputs=["y", "z"])
+    loaded = load(proto)
+    assert FoldBranches()(loaded).modified
+    assert "If" not in operators(loaded)
+    before, after = (Session(m, engine="reference").run(numbers(2, 3)) for m in (proto, loaded))
+    for name, array in before.items():
+        np.testing.assert_array_equal(after[name], array)
 
 
 def test_a_chain_of_many_nodes_costs_in_proportion():

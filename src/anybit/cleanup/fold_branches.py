@@ -48,7 +48,7 @@ def _can_stand_for(node: ir.Node, branch: ir.Graph) -> bool:
 def _inline(root: ir.Graph, node: ir.Node, branch: ir.Graph, names: Names) -> None:
     outputs, place = list(branch.outputs), node.graph
     branch.outputs.clear()
-    for value in all_values(branch):
+    for value in list(all_values(branch)):  # initializers are kept by their names
         value.name = names.fresh(str(value.name)) if value.name else value.name
     for value in list(branch.initializers.values()):
         del branch.initializers[next(name for name, v in branch.initializers.items() if v is value)]
