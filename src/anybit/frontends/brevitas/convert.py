@@ -25,6 +25,7 @@ from anybit.frontends.agreement import Imported
 from anybit.frontends.brevitas.decisions import Decisions
 from anybit.frontends.brevitas.handlers import Activations, Biases, Truncations, Weights
 from anybit.frontends.brevitas.observers import refuse_observers
+from anybit.frontends.brevitas.recurrent import rolled
 from anybit.frontends.torch.call import call_of
 from anybit.frontends.torch.calls import compared_on
 from anybit.frontends.torch.capture import quietly, run_once
@@ -32,6 +33,7 @@ from anybit.frontends.torch.convert import hub_model
 from anybit.frontends.torch.copies import copied, evaluated
 from anybit.frontends.torch.failure import failure
 from anybit.frontends.torch.flat import flat
+from anybit.frontends.torch.operators.steps import known_bodies
 
 
 @checked
@@ -42,6 +44,7 @@ def from_brevitas(
     kwargs: Mapping[str, Any] | None = None,
     dynamic_batch: bool = True,
     dynamic_shapes: Any = None,
+    unroll: bool = False,
     tolerance: float | None = None,
     quiet: bool = False,
 ) -> Imported:
@@ -74,10 +77,11 @@ def from_brevitas(
     source = flat(source, call, values=_values)
     run_once(source, call.tensors)
     _prepare(prepared, call.tensors)
-    decisions = Decisions(prepared)
-    decisions.note(*call.tensors)
-    with decisions.given():
-        traced = hub_model(prepared, call.tensors, call.shapes, approximate=False)
+    with known_bodies({} if unroll else rolled(prepared)):
+        decisions = Decisions(prepared)
+        decisions.note(*call.tensors)
+        with decisions.given():
+            traced = hub_model(prepared, call.tensors, call.shapes, approximate=False)
     return compared_on(traced, source, call, tolerance=tolerance, quiet=quiet)
 
 
