@@ -51,8 +51,8 @@ def from_brevitas(
     """The module, in evaluation mode, as a clean hub model, after a comparison of the two.
 
     Brevitas' own export mode freezes the quantisers; what it would write wrongly is written by the handlers of
-    `anybit.frontends.brevitas.handlers`. Weights are put on their grid. Recurrent layers become a node for each step of
-    the example's length. The module is not changed.
+    `anybit.frontends.brevitas.handlers`. Weights are put on their grid. Each layer and direction of QuantLSTM and
+    QuantRNN becomes one Scan, whose body is one step. The module is not changed.
 
     Args:
         module: Module whose results are tensors, QuantTensors or None, in tuples, lists and dicts.
@@ -61,6 +61,8 @@ def from_brevitas(
         dynamic_batch: Whether the first dimension of all inputs is free, and called N; else it is that of the example.
             Scalars have none.
         dynamic_shapes: The axes that are free, as `torch.export.export` takes them; None leaves it to `dynamic_batch`.
+        unroll: Whether recurrent layers become a node for each operator and step of the example's length instead, for
+            targets that have no loops. Layers with hooks, and cells that are not Brevitas' own, always do.
         tolerance: Share of a tensor's largest magnitude that its elements may differ by beyond float error, at each
             layer fed with torch's own values; None for none.
         quiet: Whether to say nothing on stderr: about the comparison, which is one line, and about numbers of two
@@ -82,7 +84,7 @@ def from_brevitas(
         decisions.note(*call.tensors)
         with decisions.given():
             traced = hub_model(prepared, call.tensors, call.shapes, approximate=False)
-    return compared_on(traced, source, call, tolerance=tolerance, quiet=quiet)
+        return compared_on(traced, source, call, tolerance=tolerance, quiet=quiet)
 
 
 def _values(result: Any) -> Any:

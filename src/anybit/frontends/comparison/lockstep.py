@@ -357,16 +357,20 @@ def _integers(node: ir.Node, name: str, count: int) -> Sequence[int]:
 
 def _unstacked(x: _Tracked, axis: int) -> list[_Tracked]:
     values = np.moveaxis(x.value, axis, 0)
-    errors = [0.0] * len(values) if is_exact(x.error) else list(np.moveaxis(np.asarray(x.error), axis, 0))
-    return [_Tracked(v, e) for v, e in zip(values, errors, strict=True)]
+    exact = is_exact(x.error)
+    errors = [0.0] * len(values) if exact else np.moveaxis(np.broadcast_to(x.error, np.shape(x.value)), axis, 0)
+    own = [None] * len(values) if x.own is None else np.moveaxis(np.asarray(x.own), axis, 0)
+    return [_Tracked(v, e, o, x.rounded) for v, e, o in zip(values, errors, own, strict=True)]
 
 
 def _stacked(row: Sequence[_Tracked], axis: int) -> _Tracked:
     values = np.stack([np.asarray(r.value) for r in row], axis=axis)
+    own = None if all(r.own is None for r in row) else np.stack([np.asarray(r.alone) for r in row], axis=axis)
+    rounded = any(r.rounded for r in row)
     if all(is_exact(r.error) for r in row):
-        return _Tracked(values, rounded=any(r.rounded for r in row))
+        return _Tracked(values, own=own, rounded=rounded)
     errors = [np.broadcast_to(np.asarray(r.error, np.float64), np.shape(r.value)) for r in row]
-    return _Tracked(values, np.stack(errors, axis=axis), rounded=any(r.rounded for r in row))
+    return _Tracked(values, np.stack(errors, axis=axis), own, rounded)
 
 
 def _bound(operator: Operator, attributes: Mapping[str, Any]) -> Kernel:

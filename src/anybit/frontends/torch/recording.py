@@ -68,7 +68,7 @@ class Traced:
                     body,
                     nodes={f"{self.prefix}{loop.prefix}{name}": node for name, node in body.nodes.items()},
                     prefix=f"{self.prefix}{loop.prefix}",
-                    path=loop.path,
+                    path=loop.body,
                 ).of_model(model),
             )
             for loop, body in self.loops
@@ -80,7 +80,7 @@ class Traced:
 
         Of each tensor the captured graph itself is asked, not what the rewriting made of it.
         """
-        run = self._run([x.clone() for x in inputs])
+        run = self.run([x.clone() for x in inputs])
         recording = self._described()
         outermost = {str(v.name) for node in self.model.graph for v in node.outputs}
         in_front = {  # what the steps of a loop have in common is computed in front of it
@@ -89,7 +89,9 @@ class Traced:
             for name, array in (rows[0].items() if rows else ())
             if name in outermost
         }
-        return replace(recording, tensors={**recording.tensors, **in_front, **run.tensors}, steps=run.steps), run.results
+        return replace(
+            recording, tensors={**recording.tensors, **in_front, **run.tensors}, steps=run.steps
+        ), run.results
 
     def _described(self) -> Recording:
         """The constants, and where each tensor is made and how, of the bodies of loops too."""
@@ -124,15 +126,32 @@ class Traced:
         origins = self.captured.origins
         return {name: origins[node.name] for name, node in self._known.items() if node.name in origins}
 
-    def _run(self, inputs: Sequence[torch.Tensor]) -> _Run:
+    @cached_property
+    def _constant_nodes(self) -> frozenset[fx.Node]:
+        """What in the body of a loop is the same at each step, and is computed at the first one alone."""
+        if not self.prefix:
+            return frozenset()
+        varying: set[fx.Node] = set()
+        for node in self.captured.source.graph.nodes:
+            if node.op in ("placeholder", "output") or any(n in varying for n in node.all_input_nodes):
+                varying.add(node)
+        return frozenset(n for n in self.captured.source.graph.nodes if n not in varying)
+
+    @cached_property
+    def _computed(self) -> dict[fx.Node, Any]:
+        """Their values, as far as they are known."""
+        return {}
+
+    def run(self, inputs: Sequence[torch.Tensor]) -> Run:
         """Runs the captured graph, the body of a loop for each step."""
         recorder = _Recorder(self.captured.source, self.loops, set(self._sources.values()))
+        recorder.constants, recorder.known = self._constant_nodes, self._computed
         with torch.no_grad(), quietly():
-            result = recorder.run(*inputs)
+            result = recorder.run(*inputs, initial_env=dict(self._computed))
         given = {name: recorder.found.get(source) for name, source in self._sources.items()}
         tensors = {name: array for name, array in given.items() if array is not None}
         outputs = {f"{self.prefix}{name}": array for name, array in recorder.outputs.items()}
-        return _Run({**tensors, **outputs}, recorder.steps, list(_flat(result)))
+        return Run({**tensors, **outputs}, recorder.steps, list(_flat(result)))
 
     def visit(self, inputs: Sequence[torch.Tensor], see: Callable[[torch.Tensor], None]) -> None:
         """Calls `see` with every tensor of the captured graph, and of the bodies of its loops."""
@@ -203,7 +222,7 @@ def _before_normalization(model: ir.Model) -> set[str]:
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """What a graph computed.
 
     Attributes:
@@ -246,6 +265,8 @@ class _Recorder(_Interpreter):
     def __init__(self, module: fx.GraphModule, loops: Sequence[tuple[Loop, Traced]], wanted: set[str]) -> None:
         super().__init__(module, loops)
         self.wanted = wanted
+        self.constants: frozenset[fx.Node] = frozenset()
+        self.known: dict[fx.Node, Any] = {}
         self.found: dict[str, Array] = {}
         self.outputs: dict[str, Array] = {}
         self.steps: dict[str, list[dict[str, Array]]] = {}
@@ -254,13 +275,15 @@ class _Recorder(_Interpreter):
         result = super().run_node(n)
         if n.name in self.wanted and isinstance(result, torch.Tensor):
             self.found[n.name] = _array(result)
+        if n in self.constants:
+            self.known[n] = result
         if n.name in self.loops:
             loop, _ = self.loops[n.name]
             self.outputs |= {loop.output(index): _array(tensor) for index, tensor in enumerate(result)}
         return result
 
     def step(self, loop: Loop, body: Traced, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        run = body._run(inputs)  # noqa: SLF001  both are this module's
+        run = body.run(inputs)
         self.steps.setdefault(loop.name, []).append(run.tensors)
         return run.results
 

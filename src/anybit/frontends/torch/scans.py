@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 from torch import fx
 
-from anybit.frontends.torch.captured import Captured, path_of
+from anybit.frontends.torch.captured import Captured
 from anybit.frontends.torch.free_axes import Shapes, Tensors
 from anybit.frontends.torch.operators.steps import is_steps
 
@@ -25,8 +25,7 @@ class Loop:
 
     Attributes:
         name: Its node in the captured graph.
-        path: The module that it is in.
-        body: What it calls.
+        body: What it calls, by the path of the module that calls it.
         states: Number of states.
         axis: Axis of the steps.
         reverse: Whether the last element comes first.
@@ -34,7 +33,6 @@ class Loop:
     """
 
     name: str
-    path: str
     body: str
     states: int
     axis: int
@@ -57,11 +55,11 @@ def loops(captured: Captured) -> list[Loop]:
 
 
 def _loop(node: fx.Node) -> Loop:
-    states, sequence, parameters, body, axis, reverse = node.args
-    given: Any = [*(n.meta["val"] for n in states), sequence.meta["val"].select(axis, 0)]  # pyright: ignore
-    given += [n.meta["val"] for n in parameters]  # pyright: ignore
-    path = path_of(node)
-    return Loop(node.name, path, str(body), len(states), int(axis), bool(reverse), _example(given))  # pyright: ignore
+    arguments: list[Any] = list(node.args)
+    states, sequence, parameters, body, axis, reverse = arguments
+    element = sequence.meta["val"].select(axis, 0)
+    given = [*(n.meta["val"] for n in states), element, *(n.meta["val"] for n in parameters)]
+    return Loop(node.name, body, len(states), axis, reverse, _example(given))
 
 
 def _example(values: Sequence[torch.Tensor]) -> tuple[Tensors, Shapes]:
@@ -70,10 +68,11 @@ def _example(values: Sequence[torch.Tensor]) -> tuple[Tensors, Shapes]:
     tensors: list[torch.Tensor] = []
     shapes: list[dict[int, Any]] = []
     for value in values:
-        free = {axis: str(size) for axis, size in enumerate(value.shape) if not isinstance(size, int)}
+        sizes: Sequence[Any] = value.shape
+        free = {axis: str(size) for axis, size in enumerate(sizes) if not isinstance(size, int)}
         for name in free.values():
             dims.setdefault(name, torch.export.Dim(f"free_{len(dims)}"))
-        size = [_FREE if axis in free else int(length) for axis, length in enumerate(value.shape)]
+        size = [_FREE if axis in free else int(length) for axis, length in enumerate(sizes)]
         tensors.append(torch.zeros(size, dtype=value.dtype))
         shapes.append({axis: dims[name] for axis, name in free.items()})
     return tuple(tensors), tuple(shapes) if dims else None
@@ -185,4 +184,3 @@ def _identity(value: ir.Value, name: str) -> ir.Node:
     output = node.outputs[0]
     output.name, output.type, output.shape = name, value.type, value.shape
     return node
-

@@ -20,6 +20,7 @@ from anybit.frontends.torch.capture import exported, quietly
 from anybit.frontends.torch.captured import Captured, attribute, where
 from anybit.frontends.torch.failure import failure
 from anybit.frontends.torch.free_axes import Shapes, Tensors
+from anybit.frontends.torch.operators.steps import is_steps
 from anybit.frontends.torch.program import program_of
 from anybit.frontends.torch.scans import Loop, mark, place, placeholder
 from anybit.graph.walk import all_nodes
@@ -181,6 +182,8 @@ def _fold_constants(captured: Captured) -> None:
     """Lets torch itself compute what is constant, up to the last bit; quantised constants stay as they are."""
     quantized: set[fx.Node] = set()
     for node in list(captured.module.graph.nodes):
+        if is_steps(node.target):
+            continue  # its results are folded
         if getattr(node.target, "namespace", "") == "anybit" or any(n in quantized for n in node.all_input_nodes):
             quantized.add(node)
         elif node.op == "call_function" and node not in captured.varying and _is_read(captured, node):
@@ -239,7 +242,7 @@ def _table() -> dict[Any, Any]:
         return hub.FloatQuant(x, s, e, m, bias, top, has_subnormal=1, rounding_mode=mode, **flags)
 
     def to_steps(
-        states: Sequence[Any], sequence: Any, parameters: Sequence[Any], body: str, axis: int, reverse: bool
+        states: Sequence[Any], sequence: Any, parameters: Sequence[Any], body: str, axis: Any, reverse: Any
     ) -> Any:
         del axis, reverse
         node = placeholder([*states, sequence, *parameters], body, outputs=len(states) + 1)
