@@ -33,7 +33,7 @@ from anybit.frontends.torch.convert import hub_model
 from anybit.frontends.torch.copies import copied, evaluated
 from anybit.frontends.torch.failure import failure
 from anybit.frontends.torch.flat import flat
-from anybit.frontends.torch.operators.steps import known_bodies
+from anybit.frontends.torch.steps import known_bodies
 
 
 @checked

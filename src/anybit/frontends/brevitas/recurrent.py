@@ -1,11 +1,12 @@
 """rolled: recurrent layers of Brevitas whose steps are one operator, so that a capture costs the same for any length.
 
 Brevitas calls its cell in a loop over the steps, which torch.export would unroll. Of a layer that is as Brevitas makes
-it, the loop alone is replaced, by `anybit.frontends.torch.operators.steps`, whose body is the cell's own step.
+it, the loop alone is replaced, by `anybit.frontends.torch.steps`, whose body is the cell's own step.
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
 from dataclasses import dataclass
 from types import MethodType
@@ -13,8 +14,10 @@ from typing import Any
 
 import torch
 from brevitas.nn import quant_rnn
+from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase
 
-from anybit.frontends.torch.operators.steps import Bodies, steps
+from anybit.frontends.brevitas.decisions import noted_or_given
+from anybit.frontends.torch.steps import Bodies, steps
 
 _CELLS: dict[str, tuple[str, int]] = {"_QuantRNNLayer": ("_QuantRNNCell", 1), "_QuantLSTMLayer": ("_QuantLSTMCell", 2)}
 """Brevitas' layers, the cells that they call, and the number of states."""
@@ -37,7 +40,7 @@ def rolled(module: torch.nn.Module) -> Bodies:
         if kinds is None or not _is_as_made(layer, kinds[0]):
             continue
         own: Any = layer
-        body = _Step(own.fast_cell, kinds[1])
+        body = _Step(_of_handlers(own), kinds[1])
         found[path] = body
         own._fast_cell = _Rolled(own.cell, body, path)  # noqa: SLF001  Brevitas has no other way
         own.pack_quant_outputs = MethodType(_pack, own)
@@ -60,18 +63,43 @@ def _is_as_made(layer: Any, cell: str) -> bool:
     return True
 
 
+def _of_handlers(layer: Any) -> Any:
+    """The cell that the layer calls, whose quantisers are their handlers, as they are outside of recurrent layers."""
+    cell = copy.copy(layer.fast_cell)
+    cell._modules = dict(cell._modules)  # noqa: SLF001  a shallow copy shares it
+    for name, proxy in layer.cell.named_children():
+        if isinstance(proxy, ActQuantProxyFromInjectorBase) and proxy.is_quant_enabled:
+            setattr(cell, name, _Handled(proxy))
+    return cell
+
+
+class _Handled(torch.nn.Module):
+    """A quantiser of a cell, with the names of its parts that cells use."""
+
+    def __init__(self, proxy: Any) -> None:
+        super().__init__()
+        self.activation_impl = proxy.fused_activation_quant_proxy.activation_impl
+        self.tensor_quant = proxy.export_handler
+
+    def forward(self, x: torch.Tensor) -> tuple[Any, ...]:
+        """The value, and scale, zero point and bit width."""
+        return self.tensor_quant(self.activation_impl(x))
+
+
 class _Step(torch.nn.Module):
     """One step of a cell: states, the element of the sequence and parameters to the next states."""
 
     def __init__(self, cell: Any, states: int) -> None:
         super().__init__()
         self.cell, self.states = cell, states
+        self.answers: list[tuple[Any, Any]] = []
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The next states."""
         states, element, parameters = tensors[: self.states], tensors[self.states], tensors[self.states + 1 :]
         cell: Any = self.cell
-        result = cell.forward_iter(element, *states, *parameters)
+        with noted_or_given(self.answers):
+            result = cell.forward_iter(element, *states, *parameters)
         return (result[0],) if self.states == 1 else tuple(r[0] for r in result)
 
 

@@ -19,10 +19,10 @@ from anybit.frontends.torch.fake_quantize import rewrite_fake_quantize
 from anybit.frontends.torch.flat import flat
 from anybit.frontends.torch.free_axes import Shapes, Tensors
 from anybit.frontends.torch.frozen import freeze
-from anybit.frontends.torch.operators.steps import body_named
 from anybit.frontends.torch.parameters import settle_parameters
 from anybit.frontends.torch.recording import Traced
 from anybit.frontends.torch.scans import loops
+from anybit.frontends.torch.steps import body_named
 from anybit.frontends.torch.translate import translate
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from anybit.frontends.torch.captured import Captured
-from anybit.frontends.torch.operators.steps import is_steps
+from anybit.frontends.torch.steps import is_steps
 
 
 def settle_parameters(captured: Captured) -> None:

@@ -17,8 +17,8 @@ from anybit.arrays import Array
 from anybit.frontends.comparison.lockstep import Recording
 from anybit.frontends.torch.capture import quietly
 from anybit.frontends.torch.captured import Captured, attribute, path_of
-from anybit.frontends.torch.operators.steps import elements, is_steps, stacked
 from anybit.frontends.torch.scans import Loop
+from anybit.frontends.torch.steps import elements, is_steps, stacked
 from anybit.graph.walk import all_nodes
 
 _ATEN: Any = torch.ops.aten

@@ -1,4 +1,4 @@
-"""scans: what `anybit.frontends.torch.operators.steps` calls at each step, translated once, as the body of a Scan."""
+"""scans: what `anybit.frontends.torch.steps` calls at each step, translated once, as the body of a Scan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import fx
 
 from anybit.frontends.torch.captured import Captured
 from anybit.frontends.torch.free_axes import Shapes, Tensors
-from anybit.frontends.torch.operators.steps import is_steps
+from anybit.frontends.torch.steps import is_steps
 
 _PLACEHOLDER = "anybit.steps"  # domain of the nodes that stand for a Scan until it is made
 

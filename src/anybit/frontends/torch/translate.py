@@ -20,9 +20,9 @@ from anybit.frontends.torch.capture import exported, quietly
 from anybit.frontends.torch.captured import Captured, attribute, where
 from anybit.frontends.torch.failure import failure
 from anybit.frontends.torch.free_axes import Shapes, Tensors
-from anybit.frontends.torch.operators.steps import is_steps
 from anybit.frontends.torch.program import program_of
 from anybit.frontends.torch.scans import Loop, mark, place, placeholder
+from anybit.frontends.torch.steps import is_steps
 from anybit.graph.walk import all_nodes
 from anybit.io.load import load
 from anybit.ops.operator import DOMAIN
