@@ -73,20 +73,20 @@ class Twice(nn.Module):
 # Each with its arguments, steps along axis 0 unless batch_first; (steps, batch, features).
 NETS = {
     "lstm": (lstm, [(5, 2, 3)]),
-    "two layers, both directions": (lambda: lstm(num_layers=2, bidirectional=True, batch_first=True), [(2, 5, 3)]),
     "states": (lambda: lstm(gate_acc_quant=Narrow), [(5, 2, 3), (1, 2, 4), (1, 2, 4)]),
     "coupled gates": (lambda: lstm(coupled_input_forget_gates=True, bias=False, io_quant=Floor), [(5, 2, 3)]),
-    "shared quantisers": (
+    "both directions, shared quantisers": (
         lambda: lstm(
             bidirectional=True,
+            batch_first=True,
             shared_input_hidden_weights=True,
             shared_intra_layer_weight_quant=True,
             shared_intra_layer_gate_acc_quant=True,
             weight_bit_width=4,
         ),
-        [(5, 2, 3)],
+        [(2, 5, 3)],
     ),
-    "separate cell states": (
+    "two layers, separate cell states": (
         lambda: lstm(num_layers=2, cat_output_cell_states=False, shared_cell_state_quant=False),
         [(5, 2, 3)],
     ),

@@ -45,8 +45,11 @@ class Loop:
         return f"{self.name}/"
 
     def output(self, index: int) -> str:
-        """The name of a result of the call: the states behind the last step, and the first behind each."""
-        return f"{self.prefix}output_{index}"
+        """The name of a result of the call: the states behind the last step, and the first behind each.
+
+        It is no identifier, as the names of what the body has are.
+        """
+        return f"{self.prefix}output-{index}"
 
 
 def loops(captured: Captured) -> list[Loop]:
@@ -125,7 +128,7 @@ def place(model: ir.Model, loop: Loop, body: ir.Model) -> None:
         model.graph.insert_before(stands, node)
     own: list[ir.Node] = []
     results = [_made_inside(v, inside, own, loop, i) for i, v in enumerate(outputs)]
-    kept = _identity(results[0], f"{loop.prefix}element")
+    kept = _identity(results[0], f"{loop.prefix}element-out")
     own.append(kept)
     scan = ir.Node(
         "",
@@ -175,7 +178,7 @@ def _made_inside(value: ir.Value, inside: Sequence[ir.Node], own: list[ir.Node],
     """The value, or a copy of what the body does not compute."""
     if value.producer() in inside:
         return value
-    own.append(_identity(value, f"{loop.prefix}state_{index}"))
+    own.append(_identity(value, f"{loop.prefix}state-{index}"))
     return own[-1].outputs[0]
 
 
