@@ -112,7 +112,7 @@ class _Tracked:
 def lockstep(
     model: ir.Model, feeds: Mapping[str, Array], recording: Recording, *, tolerance: float = 0.0
 ) -> list[TensorAgreement]:
-    """How each recorded tensor of the model agrees, in the order of the graph.
+    """How each recorded tensor of the model agrees, in the order of the graph; in a loop, over all of its steps.
 
     Args:
         model: Clean hub model; it is only read.
@@ -138,7 +138,7 @@ def lockstep(
         for value in drops:
             if value not in kept:
                 run.known.pop(value, None)
-    return run.found
+    return list(run.found.values())
 
 
 def rounds(node: ir.Node) -> bool:
@@ -152,7 +152,7 @@ class _Run:
     recording: Recording
     tolerance: float
     known: dict[ir.Value, _Tracked] = field(default_factory=dict[ir.Value, _Tracked])
-    found: list[TensorAgreement] = field(default_factory=list[TensorAgreement])
+    found: dict[str, TensorAgreement] = field(default_factory=dict[str, TensorAgreement])
     kernels: dict[ir.Node, Kernel] = field(default_factory=dict[ir.Node, Kernel])
     step: Mapping[str, Array] = field(default_factory=dict[str, Array])
 
@@ -289,7 +289,9 @@ class _Run:
 
     def _note(self, name: str, elements: int, departing: int, ties: int, largest: float) -> None:
         layer = self.recording.layers.get(name, "")
-        self.found.append(TensorAgreement(name, layer, elements, departing, ties, largest))
+        new = TensorAgreement(name, layer, elements, departing, ties, largest)
+        before = self.found.get(name)
+        self.found[name] = new if before is None else before.plus(new)
 
     def place(self, name: str) -> str:
         layer = self.recording.layers.get(name, "")
