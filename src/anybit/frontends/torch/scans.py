@@ -71,7 +71,7 @@ def _example(values: Sequence[torch.Tensor]) -> tuple[Tensors, Shapes]:
     tensors: list[torch.Tensor] = []
     shapes: list[dict[int, Any]] = []
     for value in values:
-        sizes: Sequence[Any] = value.shape
+        sizes = list[Any](value.shape)
         free = {axis: str(size) for axis, size in enumerate(sizes) if not isinstance(size, int)}
         for name in free.values():
             dims.setdefault(name, torch.export.Dim(f"free_{len(dims)}"))
