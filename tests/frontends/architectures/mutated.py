@@ -14,6 +14,7 @@ import torch
 from anybit.errors import FrontEndError
 from anybit.frontends.comparison.lockstep import lockstep
 from anybit.frontends.torch.recording import Traced
+from anybit.graph.walk import all_nodes
 
 _FEW = 3  # quantisers: the first, the one in the middle, the last
 
@@ -50,7 +51,7 @@ def missed(traced: Traced, inputs: tuple[torch.Tensor, ...]) -> list[str]:
     names = [str(v.name) for v in traced.model.graph.inputs]
     feeds = {n: x.numpy() for n, x in zip(names, inputs, strict=True)}
     found: list[str] = []
-    for node in _few([n for n in traced.model.graph if n.op_type == "Quant"]):
+    for node in _few([n for n in all_nodes(traced.model.graph) if n.op_type == "Quant"]):
         for name, change in _CHANGES.items():
             undo = change(node)
             if undo is None:

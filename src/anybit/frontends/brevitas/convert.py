@@ -25,6 +25,7 @@ from anybit.frontends.agreement import Imported
 from anybit.frontends.brevitas.decisions import Decisions
 from anybit.frontends.brevitas.handlers import Activations, Biases, Truncations, Weights
 from anybit.frontends.brevitas.observers import refuse_observers
+from anybit.frontends.brevitas.recurrent import rolled
 from anybit.frontends.torch.call import call_of
 from anybit.frontends.torch.calls import compared_on
 from anybit.frontends.torch.capture import quietly, run_once
@@ -32,6 +33,7 @@ from anybit.frontends.torch.convert import hub_model
 from anybit.frontends.torch.copies import copied, evaluated
 from anybit.frontends.torch.failure import failure
 from anybit.frontends.torch.flat import flat
+from anybit.frontends.torch.steps import known_bodies
 
 
 @checked
@@ -42,14 +44,15 @@ def from_brevitas(
     kwargs: Mapping[str, Any] | None = None,
     dynamic_batch: bool = True,
     dynamic_shapes: Any = None,
+    unroll: bool = False,
     tolerance: float | None = None,
     quiet: bool = False,
 ) -> Imported:
     """The module, in evaluation mode, as a clean hub model, after a comparison of the two.
 
     Brevitas' own export mode freezes the quantisers; what it would write wrongly is written by the handlers of
-    `anybit.frontends.brevitas.handlers`. Weights are put on their grid. Recurrent layers become a node for each step of
-    the example's length. The module is not changed.
+    `anybit.frontends.brevitas.handlers`. Weights are put on their grid. Each layer and direction of QuantLSTM and
+    QuantRNN becomes one Scan, whose body is one step. The module is not changed.
 
     Args:
         module: Module whose results are tensors, QuantTensors or None, in tuples, lists and dicts.
@@ -58,6 +61,8 @@ def from_brevitas(
         dynamic_batch: Whether the first dimension of all inputs is free, and called N; else it is that of the example.
             Scalars have none.
         dynamic_shapes: The axes that are free, as `torch.export.export` takes them; None leaves it to `dynamic_batch`.
+        unroll: Whether recurrent layers become a node for each operator and step of the example's length instead, for
+            targets that have no loops. Layers with hooks, and cells that are not Brevitas' own, always do.
         tolerance: Share of a tensor's largest magnitude that its elements may differ by beyond float error, at each
             layer fed with torch's own values; None for none.
         quiet: Whether to say nothing on stderr: about the comparison, which is one line, and about numbers of two
@@ -74,11 +79,12 @@ def from_brevitas(
     source = flat(source, call, values=_values)
     run_once(source, call.tensors)
     _prepare(prepared, call.tensors)
-    decisions = Decisions(prepared)
-    decisions.note(*call.tensors)
-    with decisions.given():
-        traced = hub_model(prepared, call.tensors, call.shapes, approximate=False)
-    return compared_on(traced, source, call, tolerance=tolerance, quiet=quiet)
+    with known_bodies({} if unroll else rolled(prepared)):
+        decisions = Decisions(prepared)
+        decisions.note(*call.tensors)
+        with decisions.given():
+            traced = hub_model(prepared, call.tensors, call.shapes, approximate=False)
+        return compared_on(traced, source, call, tolerance=tolerance, quiet=quiet)
 
 
 def _values(result: Any) -> Any:

@@ -52,6 +52,21 @@ class Decisions:
             hook.remove()
 
 
+@contextmanager
+def noted_or_given(answers: list[tuple[Any, Any]]) -> Generator[None]:
+    """Notes what the code inside asks where it runs, and answers it alike where torch.export traces it.
+
+    What a step of a loop asks belongs to the step: it is traced once, however often it runs.
+    """
+    if torch.compiler.is_exporting():
+        with _Answering(answers):
+            yield
+        return
+    answers.clear()
+    with _Noting(answers):
+        yield
+
+
 class _Noting(TorchFunctionMode):
     def __init__(self, answers: list[tuple[Any, Any]]) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ half step than the source's float32 sum.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,6 +53,7 @@ class Recording:
         single: Tensors that the source makes by the one operation of IEEE 754 that the model has there.
         divided: Quantisers that divide by the scale where the source multiplies by its reciprocal.
         attributes: Attributes that the nodes of the model must have, by their first output.
+        steps: The tensors of each step of a loop, in the order of the steps, by the name of the loop's node.
     """
 
     tensors: Mapping[str, Array]
@@ -60,6 +61,7 @@ class Recording:
     single: frozenset[str] = frozenset()
     divided: frozenset[str] = frozenset()
     attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    steps: Mapping[str, Sequence[Mapping[str, Array]]] = field(default_factory=dict[str, Sequence[Mapping[str, Array]]])
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class _Tracked:
 def lockstep(
     model: ir.Model, feeds: Mapping[str, Array], recording: Recording, *, tolerance: float = 0.0
 ) -> list[TensorAgreement]:
-    """How each recorded tensor of the model agrees, in the order of the graph.
+    """How each recorded tensor of the model agrees, in the order of the graph; in a loop, over all of its steps.
 
     Args:
         model: Clean hub model; it is only read.
@@ -136,7 +138,7 @@ def lockstep(
         for value in drops:
             if value not in kept:
                 run.known.pop(value, None)
-    return run.found
+    return list(run.found.values())
 
 
 def rounds(node: ir.Node) -> bool:
@@ -150,8 +152,9 @@ class _Run:
     recording: Recording
     tolerance: float
     known: dict[ir.Value, _Tracked] = field(default_factory=dict[ir.Value, _Tracked])
-    found: list[TensorAgreement] = field(default_factory=list[TensorAgreement])
+    found: dict[str, TensorAgreement] = field(default_factory=dict[str, TensorAgreement])
     kernels: dict[ir.Node, Kernel] = field(default_factory=dict[ir.Node, Kernel])
+    step: Mapping[str, Array] = field(default_factory=dict[str, Array])
 
     def node(self, node: ir.Node) -> None:
         """Runs a node, and compares what it makes."""
@@ -177,6 +180,22 @@ class _Run:
         for node in graph:
             self.node(node)
         return [self.known[v] for v in graph.outputs]
+
+    def steps(self, node: ir.Node, count: int) -> Iterator[None]:
+        """As often as a loop runs; meanwhile the source's tensors are those of this step, where they were recorded."""
+        recorded = self.recording.steps.get(str(node.name))
+        if recorded is not None and len(recorded) != count:
+            raise FrontEndError(
+                "a loop runs more or fewer times than in its source",
+                node=label(node),
+                got=f"{count} steps",
+                expected=len(recorded),
+            )
+        outer = self.step
+        for number in range(count):
+            self.step = outer if recorded is None else {**outer, **recorded[number]}
+            yield
+        self.step = outer
 
     def kernel(self, node: ir.Node) -> Kernel:
         if node not in self.kernels:
@@ -219,7 +238,8 @@ class _Run:
 
     def compared(self, value: ir.Value, made: _Tracked) -> _Tracked:
         """What the source made in the place of what the model did, where it is known."""
-        wanted = self.recording.tensors.get(str(value.name))
+        name = str(value.name)
+        wanted = self.step.get(name, self.recording.tensors.get(name))
         if wanted is None:
             return made
         given = np.asarray(made.value)
@@ -269,7 +289,9 @@ class _Run:
 
     def _note(self, name: str, elements: int, departing: int, ties: int, largest: float) -> None:
         layer = self.recording.layers.get(name, "")
-        self.found.append(TensorAgreement(name, layer, elements, departing, ties, largest))
+        new = TensorAgreement(name, layer, elements, departing, ties, largest)
+        before = self.found.get(name)
+        self.found[name] = new if before is None else before.plus(new)
 
     def place(self, name: str) -> str:
         layer = self.recording.layers.get(name, "")
@@ -310,7 +332,7 @@ def _scan(run: _Run, node: ir.Node) -> list[_Tracked]:
     sequences = [_unstacked(x, axis)[:: -1 if b else 1] for x, axis, b in zip(inputs[states:], axes, back, strict=True)]
     state = inputs[:states]
     rows: list[list[_Tracked]] = [[] for _ in body.outputs[states:]]
-    for elements in zip(*sequences, strict=True):
+    for _, elements in zip(run.steps(node, len(sequences[0])), zip(*sequences, strict=True), strict=True):
         results = run.graph(body, [*state, *elements])
         state = results[:states]
         for row, result in zip(rows, results[states:], strict=True):
@@ -337,16 +359,20 @@ def _integers(node: ir.Node, name: str, count: int) -> Sequence[int]:
 
 def _unstacked(x: _Tracked, axis: int) -> list[_Tracked]:
     values = np.moveaxis(x.value, axis, 0)
-    errors = [0.0] * len(values) if is_exact(x.error) else list(np.moveaxis(np.asarray(x.error), axis, 0))
-    return [_Tracked(v, e) for v, e in zip(values, errors, strict=True)]
+    exact = is_exact(x.error)
+    errors = [0.0] * len(values) if exact else np.moveaxis(np.broadcast_to(x.error, np.shape(x.value)), axis, 0)
+    own = [None] * len(values) if x.own is None else np.moveaxis(np.asarray(x.own), axis, 0)
+    return [_Tracked(v, e, o, x.rounded) for v, e, o in zip(values, errors, own, strict=True)]
 
 
 def _stacked(row: Sequence[_Tracked], axis: int) -> _Tracked:
     values = np.stack([np.asarray(r.value) for r in row], axis=axis)
+    own = None if all(r.own is None for r in row) else np.stack([np.asarray(r.alone) for r in row], axis=axis)
+    rounded = any(r.rounded for r in row)
     if all(is_exact(r.error) for r in row):
-        return _Tracked(values, rounded=any(r.rounded for r in row))
+        return _Tracked(values, own=own, rounded=rounded)
     errors = [np.broadcast_to(np.asarray(r.error, np.float64), np.shape(r.value)) for r in row]
-    return _Tracked(values, np.stack(errors, axis=axis), rounded=any(r.rounded for r in row))
+    return _Tracked(values, np.stack(errors, axis=axis), own, rounded)
 
 
 def _bound(operator: Operator, attributes: Mapping[str, Any]) -> Kernel:

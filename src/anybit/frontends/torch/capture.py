@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Generator
@@ -55,7 +56,7 @@ def exported(module: torch.nn.Module, inputs: Tensors, shapes: Shapes) -> torch.
     hooks = followed(module, path)
     try:
         with torch.no_grad(), quietly(), _fake_quantize_on_meta():
-            return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+            return torch.export.export(module, inputs, dynamic_shapes=_as_arguments(module, shapes), strict=False)
     except FrontEndError:
         raise
     except Exception as error:  # torch.export raises errors of many kinds, from dozens of places
@@ -63,6 +64,12 @@ def exported(module: torch.nn.Module, inputs: Tensors, shapes: Shapes) -> torch.
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _as_arguments(module: torch.nn.Module, shapes: Shapes) -> Any:
+    """What is free as torch.export takes it: of a forward that takes `*tensors`, these are one argument."""
+    kinds = [p.kind for p in inspect.signature(module.forward).parameters.values()]
+    return shapes if shapes is None or kinds != [inspect.Parameter.VAR_POSITIONAL] else (shapes,)
 
 
 def followed(module: torch.nn.Module, path: list[str]) -> list[Any]:

@@ -21,6 +21,8 @@ from anybit.frontends.torch.free_axes import Shapes, Tensors
 from anybit.frontends.torch.frozen import freeze
 from anybit.frontends.torch.parameters import settle_parameters
 from anybit.frontends.torch.recording import Traced
+from anybit.frontends.torch.scans import loops
+from anybit.frontends.torch.steps import body_named
 from anybit.frontends.torch.translate import translate
 
 
@@ -75,9 +77,16 @@ def from_torch(
 
 def hub_model(module: torch.nn.Module, inputs: Tensors, shapes: Shapes, *, approximate: bool) -> Traced:
     """A module without observers as a clean hub model, not yet compared, and what each of its tensors is in torch."""
+    made = _translated(module, inputs, shapes, approximate=approximate)
+    return made.of_model(clean(made.model))
+
+
+def _translated(module: torch.nn.Module, inputs: Tensors, shapes: Shapes, *, approximate: bool) -> Traced:
+    """The same as the exporter leaves it; the body of a loop becomes one of its graphs, and is known by itself too."""
     captured = capture(module, inputs, shapes)
     rewrite_fake_quantize(captured, approximate=approximate)
     rewrite_decomposed(captured, approximate=approximate)
     settle_parameters(captured)
-    translated = translate(captured, inputs, shapes)
-    return Traced(clean(translated.model), captured, translated.nodes)
+    inner = [(n, _translated(body_named(n.body), *n.example, approximate=approximate)) for n in loops(captured)]
+    translated = translate(captured, inputs, shapes, bodies=[(loop, body.model) for loop, body in inner])
+    return Traced(translated.model, captured, translated.nodes, loops=tuple(inner))

@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from anybit.frontends.torch.captured import Captured
+from anybit.frontends.torch.steps import is_steps
 
 
 def settle_parameters(captured: Captured) -> None:
@@ -17,7 +18,7 @@ def settle_parameters(captured: Captured) -> None:
         FrontEndError: A parameter depends on the inputs.
     """
     for node in captured.module.graph.nodes:
-        if getattr(node.target, "namespace", None) != "anybit":
+        if getattr(node.target, "namespace", None) != "anybit" or is_steps(node.target):
             continue
         with captured.module.graph.inserting_before(node):
             _settle(captured, node)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from anybit.arrays import Array
 from anybit.frontends.comparison.lockstep import Recording
 from anybit.frontends.torch.capture import quietly
 from anybit.frontends.torch.captured import Captured, attribute, path_of
+from anybit.frontends.torch.scans import Loop
+from anybit.frontends.torch.steps import elements, is_steps, stacked
 from anybit.graph.walk import all_nodes
 
 _ATEN: Any = torch.ops.aten
@@ -42,53 +45,133 @@ class Traced:
 
     Attributes:
         model: Clean hub model.
-        captured: The graph that it was translated from, and the one that was captured.
+        captured: The graph that it, or the body of a loop in it, was translated from, and the one that was captured.
         nodes: The node of the former that a tensor of the model is the value of, by name.
+        loops: The calls of `steps` in the graph, and the body of each.
+        prefix: What the names of the graph's tensors begin with in the model.
+        path: The module that the graph is of; empty for the outermost one.
     """
 
     model: ir.Model
     captured: Captured
     nodes: Mapping[str, fx.Node]
+    loops: tuple[tuple[Loop, Traced], ...] = ()
+    prefix: str = ""
+    path: str = ""
+
+    def of_model(self, model: ir.Model) -> Traced:
+        """The same graphs, for the clean model that they have become together."""
+        inner = tuple(
+            (
+                loop,
+                replace(
+                    body,
+                    nodes={f"{self.prefix}{loop.prefix}{name}": node for name, node in body.nodes.items()},
+                    prefix=f"{self.prefix}{loop.prefix}",
+                    path=loop.body,
+                ).of_model(model),
+            )
+            for loop, body in self.loops
+        )
+        return replace(self, model=model, loops=inner)
 
     def record(self, inputs: Sequence[torch.Tensor]) -> tuple[Recording, list[Any]]:
         """What torch computes for these inputs: of the model's tensors, and what the captured graph gives.
 
         Of each tensor the captured graph itself is asked, not what the rewriting made of it.
         """
-        names = {str(v.name) for node in all_nodes(self.model.graph) for v in node.outputs}
+        run = self.run([x.clone() for x in inputs])
+        recording = self._described()
+        outermost = {str(v.name) for node in self.model.graph for v in node.outputs}
+        in_front = {  # what the steps of a loop have in common is computed in front of it
+            name: array
+            for rows in run.steps.values()
+            for name, array in (rows[0].items() if rows else ())
+            if name in outermost
+        }
+        return replace(
+            recording, tensors={**recording.tensors, **in_front, **run.tensors}, steps=run.steps
+        ), run.results
+
+    def _described(self) -> Recording:
+        """The constants, and where each tensor is made and how, of the bodies of loops too."""
         constants = self._constants()
-        names |= self.model.graph.initializers.keys() - constants.keys()
-        nodes = {name: node for name, node in self.nodes.items() if name in names}
-        origins = self.captured.origins
-        wanted = {origins[node.name] for node in nodes.values() if node.name in origins}
-        recorder = _Recorder(self.captured.source, wanted)
-        with torch.no_grad(), quietly():
-            result = recorder.run(*(x.clone() for x in inputs))
-        tensors = {name: recorder.found.get(origins.get(node.name, ""), None) for name, node in nodes.items()}
-        paths = {name: path_of(node) for name, node in nodes.items()}
+        nodes = self._known
+        paths = {name: self._path(node) for name, node in nodes.items()}
         readers = {name: path for name, path in self._readers().items() if name in constants}
         single = frozenset(name for name, node in nodes.items() if _is_single(node))
         divided = frozenset(name for name, node in nodes.items() if node.name in self.captured.divided)
-        known = {name: array for name, array in tensors.items() if array is not None}
         attributes = {name: _attributes(node) for name, node in nodes.items()}
-        recording = Recording({**constants, **known}, {**readers, **paths}, single, divided, attributes)
-        return recording, list(_flat(result))
+        found = Recording(constants, {**readers, **paths}, single, divided, attributes)
+        for inner in (body._described() for _, body in self.loops):  # noqa: SLF001  its own class
+            found = Recording(
+                {**found.tensors, **inner.tensors},
+                {**found.layers, **inner.layers},
+                found.single | inner.single,
+                found.divided | inner.divided,
+                {**found.attributes, **inner.attributes},
+            )
+        return found
+
+    @cached_property
+    def _known(self) -> dict[str, fx.Node]:
+        """The nodes whose values the model still has."""
+        names = {str(v.name) for node in all_nodes(self.model.graph) for v in node.outputs}
+        names |= self.model.graph.initializers.keys() - self._constants().keys()
+        return {name: node for name, node in self.nodes.items() if name in names}
+
+    @cached_property
+    def _sources(self) -> dict[str, str]:
+        """The nodes of the captured graph that have the values, by the model's names."""
+        origins = self.captured.origins
+        return {name: origins[node.name] for name, node in self._known.items() if node.name in origins}
+
+    @cached_property
+    def _constant_nodes(self) -> frozenset[fx.Node]:
+        """What in the body of a loop is the same at each step, and is computed at the first one alone."""
+        if not self.prefix:
+            return frozenset()
+        varying: set[fx.Node] = set()
+        for node in self.captured.source.graph.nodes:
+            if node.op in ("placeholder", "output") or any(n in varying for n in node.all_input_nodes):
+                varying.add(node)
+        return frozenset(n for n in self.captured.source.graph.nodes if n not in varying)
+
+    @cached_property
+    def _computed(self) -> dict[fx.Node, Any]:
+        """Their values, as far as they are known."""
+        return {}
+
+    def run(self, inputs: Sequence[torch.Tensor]) -> Run:
+        """Runs the captured graph, the body of a loop for each step."""
+        recorder = _Recorder(self.captured.source, self.loops, set(self._sources.values()))
+        recorder.constants, recorder.known = self._constant_nodes, self._computed
+        with torch.no_grad(), quietly():
+            result = recorder.run(*inputs, initial_env=dict(self._computed))
+        given = {name: recorder.found.get(source) for name, source in self._sources.items()}
+        tensors = {name: array for name, array in given.items() if array is not None}
+        outputs = {f"{self.prefix}{name}": array for name, array in recorder.outputs.items()}
+        return Run({**tensors, **outputs}, recorder.steps, list(_flat(result)))
 
     def visit(self, inputs: Sequence[torch.Tensor], see: Callable[[torch.Tensor], None]) -> None:
-        """Calls `see` with every tensor of the captured graph."""
-        visitor = _Visitor(self.captured.source)
+        """Calls `see` with every tensor of the captured graph, and of the bodies of its loops."""
+        visitor = _Visitor(self.captured.source, self.loops)
         visitor.see = see
         with torch.no_grad(), quietly():
             visitor.run(*(x.clone() for x in inputs))
+
+    def _path(self, node: fx.Node) -> str:
+        inner = path_of(node)
+        return ".".join(part for part in (self.path, inner) if part)
 
     def _constants(self) -> dict[str, Array]:
         """The constants of the translated graph, by the names that the model has them by."""
         found: dict[str, Array] = {}
         module, folded = self.captured.module, self._folded()
         for node in module.graph.nodes:
-            name = str(node.target)
+            name = f"{self.prefix}{node.target}"
             if node.op == "get_attr" and name in self.model.graph.initializers and name not in folded:
-                value = attribute(module, name)
+                value = attribute(module, str(node.target))
                 if isinstance(value, torch.Tensor):
                     found[name] = _array(value)
         for clip in self.model.graph:
@@ -124,7 +207,7 @@ class Traced:
     def _readers(self) -> dict[str, str]:
         """The path of the module that reads a constant."""
         return {
-            str(node.target): path_of(user)
+            f"{self.prefix}{node.target}": self._path(user)
             for node in self.captured.module.graph.nodes
             if node.op == "get_attr"
             for user in reversed(list(node.users))
@@ -138,22 +221,74 @@ def _before_normalization(model: ir.Model) -> set[str]:
     return {str(v.name) for n in producers if n is not None for v in n.inputs[1:] if v is not None}
 
 
-class _Recorder(fx.Interpreter):
+@dataclass(frozen=True)
+class Run:
+    """What a graph computed.
+
+    Attributes:
+        tensors: By the model's names; those that are computed once.
+        steps: Those of each step of a loop, by the name of its node.
+        results: What the graph gives.
+    """
+
+    tensors: dict[str, Array]
+    steps: dict[str, list[dict[str, Array]]]
+    results: list[Any]
+
+
+class _Interpreter(fx.Interpreter):
+    """Runs a graph; the body of a loop by `step`."""
+
+    def __init__(self, module: fx.GraphModule, loops: Sequence[tuple[Loop, Traced]]) -> None:
+        super().__init__(module)
+        self.loops = {loop.name: (loop, body) for loop, body in loops}
+
+    def run_node(self, n: fx.Node) -> Any:
+        loop, body = self.loops.get(n.name, (None, None))
+        if loop is None or body is None:
+            return super().run_node(n)
+        (states, sequence, parameters, *_), _ = self.fetch_args_kwargs_from_env(n)
+        rows: list[torch.Tensor] = []
+        for element in elements(sequence, loop.axis, reverse=loop.reverse):
+            states = self.step(loop, body, [*states, element, *parameters])
+            rows.append(states[0])
+        return [*states, stacked(rows, loop.axis, reverse=loop.reverse)]
+
+    def step(self, loop: Loop, body: Traced, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """What a body gives."""
+        raise NotImplementedError
+
+
+class _Recorder(_Interpreter):
     """Runs a graph, and keeps copies of some of its tensors, which later operators may change in place."""
 
-    def __init__(self, module: fx.GraphModule, wanted: set[str]) -> None:
-        super().__init__(module)
+    def __init__(self, module: fx.GraphModule, loops: Sequence[tuple[Loop, Traced]], wanted: set[str]) -> None:
+        super().__init__(module, loops)
         self.wanted = wanted
+        self.constants: frozenset[fx.Node] = frozenset()
+        self.known: dict[fx.Node, Any] = {}
         self.found: dict[str, Array] = {}
+        self.outputs: dict[str, Array] = {}
+        self.steps: dict[str, list[dict[str, Array]]] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         if n.name in self.wanted and isinstance(result, torch.Tensor):
             self.found[n.name] = _array(result)
+        if n in self.constants:
+            self.known[n] = result
+        if n.name in self.loops:
+            loop, _ = self.loops[n.name]
+            self.outputs |= {loop.output(index): _array(tensor) for index, tensor in enumerate(result)}
         return result
 
+    def step(self, loop: Loop, body: Traced, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        run = body.run(inputs)
+        self.steps.setdefault(loop.name, []).append(run.tensors)
+        return run.results
 
-class _Visitor(fx.Interpreter):
+
+class _Visitor(_Interpreter):
     """Runs a graph, and shows each of its tensors."""
 
     see: Callable[[torch.Tensor], None]
@@ -164,11 +299,18 @@ class _Visitor(fx.Interpreter):
             self.see(result)
         return result
 
+    def step(self, loop: Loop, body: Traced, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        del loop
+        visitor = _Visitor(body.captured.source, body.loops)
+        visitor.see = self.see
+        results: list[torch.Tensor] = list(_flat(visitor.run(*inputs)))
+        return results
+
 
 def _attributes(node: fx.Node) -> dict[str, Any]:
     """Flags and modes of a quantiser, by the names that the hub's operators have for them too."""
     operator: Any = node.target
-    if getattr(operator, "namespace", "") != "anybit":
+    if getattr(operator, "namespace", "") != "anybit" or is_steps(operator):
         return {}
     names = [a.name for a in operator._schema.arguments]  # noqa: SLF001  torch has no public way
     given = zip(names, node.args, strict=False)

@@ -10,6 +10,7 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
+from onnxscript import evaluator
 from onnxscript.onnx_opset import opset18 as opset
 from onnxscript.values import Opset
 from torch import fx
@@ -20,6 +21,8 @@ from anybit.frontends.torch.captured import Captured, attribute, where
 from anybit.frontends.torch.failure import failure
 from anybit.frontends.torch.free_axes import Shapes, Tensors
 from anybit.frontends.torch.program import program_of
+from anybit.frontends.torch.scans import Loop, mark, place, placeholder
+from anybit.frontends.torch.steps import is_steps
 from anybit.graph.walk import all_nodes
 from anybit.io.load import load
 from anybit.ops.operator import DOMAIN
@@ -44,13 +47,22 @@ class Translated:
     nodes: Mapping[str, fx.Node]
 
 
-def translate(captured: Captured, inputs: Tensors, shapes: Shapes) -> Translated:
+def translate(
+    captured: Captured, inputs: Tensors, shapes: Shapes, *, bodies: Sequence[tuple[Loop, ir.Model]] = ()
+) -> Translated:
     """The graph in ONNX operators and those of the hub.
+
+    Args:
+        captured: The graph.
+        inputs: Its example.
+        shapes: What is free in it.
+        bodies: The calls of `steps` in it, and the body of each, translated; they become part of the model.
 
     Raises:
         FrontEndError: An operator has no translation.
     """
     _settle_operators(captured)
+    mark(captured)
     program = program_of(captured) or exported(captured.finish(), inputs, shapes)
     register_schemas()
     try:
@@ -63,6 +75,8 @@ def translate(captured: Captured, inputs: Tensors, shapes: Shapes) -> Translated
         raise failure(
             "torch's ONNX exporter cannot translate the module", cause if isinstance(cause, Exception) else error
         ) from error
+    for loop, body in bodies:
+        place(made.model, loop, body)
     model = load(made.model)
     _forget_the_machine(model)
     if shapes is not None:
@@ -168,6 +182,8 @@ def _fold_constants(captured: Captured) -> None:
     """Lets torch itself compute what is constant, up to the last bit; quantised constants stay as they are."""
     quantized: set[fx.Node] = set()
     for node in list(captured.module.graph.nodes):
+        if is_steps(node.target):
+            continue  # its results are folded
         if getattr(node.target, "namespace", "") == "anybit" or any(n in quantized for n in node.all_input_nodes):
             quantized.add(node)
         elif node.op == "call_function" and node not in captured.varying and _is_read(captured, node):
@@ -225,6 +241,15 @@ def _table() -> dict[Any, Any]:
         flags = {"has_inf": int(inf), "has_nan": int(nan), "saturation": int(saturation)}
         return hub.FloatQuant(x, s, e, m, bias, top, has_subnormal=1, rounding_mode=mode, **flags)
 
+    def to_steps(
+        states: Sequence[Any], sequence: Any, parameters: Sequence[Any], body: str, axis: Any, reverse: Any
+    ) -> Any:
+        del axis, reverse
+        node = placeholder([*states, sequence, *parameters], body, outputs=len(states) + 1)
+        recorder: Any = evaluator.default()
+        recorder.nodes.append(node)  # as torch's own translations of control flow do
+        return node.outputs
+
     operators: Any = torch.ops.anybit  # the package has registered them
     return {
         torch.sym_float: to_double,
@@ -233,4 +258,5 @@ def _table() -> dict[Any, Any]:
         operators.bipolar_quant.default: to_bipolar_quant,
         operators.trunc.default: to_trunc,
         operators.float_quant.default: to_float_quant,
+        operators.steps.default: to_steps,
     }
