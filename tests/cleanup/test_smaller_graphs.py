@@ -377,6 +377,12 @@ def test_names_of_two_branches_do_not_meet():
     assert_same(proto, loaded, x=numbers(2, 3))
 
 
+def test_a_reshape_of_what_reads_nothing_stays():
+    nodes = [node("RandomNormal", [], ["r"], shape=[2, 3], seed=1.0), node("Reshape", ["r", "t"], ["y"])]
+    proto = model([*nodes, node("Abs", ["x"], ["z"])], {"t": np.array([3, 2])}, inputs={"x": [1]}, outputs=["y", "z"])
+    assert "Reshape" in operators(clean(proto))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 9, 20])
 def test_a_taken_branch_brings_its_initializers(count):
     sums = [node("Add", [f"t{k}" if k else "x", f"c{k}"], [f"t{k + 1}"]) for k in range(count)]

@@ -51,3 +51,9 @@ def test_new_initializers_have_names_of_their_own() -> None:
     assert len({v.name for v in (*made, graph.initializers["k"])}) == 3
     assert [constant(v).item() for v in made] == [1, 2]
     assert made[0].dtype == ir.DataType.FLOAT
+
+
+@pytest.mark.parametrize("attribute", ['value = "s"', 'value_int = "s"', "value_ints = 1.5", "value_float = [1]"])
+def test_a_value_of_another_kind_than_its_name_is_none(attribute):
+    graph = _graph(f"g () => (float y) {{ c = Constant <{attribute}> () y = Identity(c) }}")
+    assert constant(graph.node(0).outputs[0]) is None

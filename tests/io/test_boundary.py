@@ -387,3 +387,14 @@ def test_an_unknown_operator_may_make_nothing(position):
     assert anybit.convert(proto, "qcdq").certificate
     assert anybit.analyse(proto)
     assert anybit.stats(proto) is not None
+
+
+def test_a_text_may_be_more_than_one():
+    """As the version of torch is, which its exporter writes into models."""
+
+    class Version(str):
+        __slots__ = ()
+
+    read = ir.from_proto(mlp())
+    read.producer_version = Version("2.1")
+    assert not _errors(read)

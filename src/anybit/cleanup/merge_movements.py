@@ -90,8 +90,8 @@ def _merge_reshapes(edit: Editor, node: ir.Node, sizes: SymbolicSizes) -> None:
 def _keeps_order(node: ir.Node, sizes: SymbolicSizes) -> bool:
     if node.op_type in _ORDER:
         return True
-    x = sizes.shape(node.inputs[0])
-    if node.op_type != "Transpose" or x is None:
+    x = sizes.shape(node.inputs[0]) if node.op_type == "Transpose" else None
+    if x is None:
         return False
     order = node.attributes.get_ints("perm", range(len(x))[::-1])
     moved = [axis for axis in order if axis < len(x) and x[axis] != ONE]

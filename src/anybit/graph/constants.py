@@ -51,12 +51,12 @@ def _constant_node(node: ir.Node) -> Array | None:
     attribute = next(iter(node.attributes.values()), None)
     if attribute is None or attribute.is_ref():
         return None
-    match attribute.name:
-        case "value":
+    match attribute.name, attribute.type:
+        case "value", ir.AttributeType.TENSOR:
             return attribute.as_tensor().numpy()
-        case "value_int" | "value_ints":
+        case ("value_int", ir.AttributeType.INT) | ("value_ints", ir.AttributeType.INTS):
             return np.asarray(attribute.value, np.int64)
-        case "value_float" | "value_floats":
+        case ("value_float", ir.AttributeType.FLOAT) | ("value_floats", ir.AttributeType.FLOATS):
             return np.asarray(attribute.value, np.float32)
         case _:
             return None

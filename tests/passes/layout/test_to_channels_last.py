@@ -296,3 +296,10 @@ def test_quantisers_whose_parameters_are_computed():
 def test_real_models_put_out_the_same_bits(case, domain):
     after = applied(load(case.path), ToChannelsLast(domain=domain), modified=True)
     assert_same_bits(case.path, after, {str(after.graph.inputs[0].name): case.inputs[:1]})
+
+
+@pytest.mark.parametrize(("op_type", "opset"), [("Softmax", 11), ("Softmax", 13), ("ArgMax", 13), ("Hardmax", 11)])
+def test_scalars_have_no_channels(op_type, opset):
+    node = helper.make_node(op_type, ["x"], ["y"])
+    scalar = model([node], {}, inputs={"x": []}, outputs=["y"], opset=opset)
+    assert operators(applied(scalar, ToChannelsLast())) == [op_type]

@@ -130,7 +130,7 @@ def joined(node: ir.Node, parts: Sequence[Integers], value: ir.Value) -> Integer
     """The numbers behind a Concat; their scales may differ where it joins channels."""
     shape = shape_of(node.outputs[0])
     refusal = Refusal(problem="it joins numbers of different scales", node=label(node), hint="give them one scale")
-    if shape is None or any(p.bias is not None for p in parts):
+    if not shape or any(p.bias is not None for p in parts):
         return refusal
     axis = node.attributes.get_int("axis", 0) % len(shape)
     lo, hi = min(p.lo.min() for p in parts), max(p.hi.max() for p in parts)

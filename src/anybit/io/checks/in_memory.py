@@ -85,7 +85,7 @@ def _entries(texts: Mapping[str, str]) -> tuple[object, ...]:
 
 def _are_texts(names: Iterable[object]) -> bool:
     """Whether all of them are text, or absent."""
-    return {type(name) for name in names} <= {str, type(None)}
+    return all(issubclass(kind, str | None) for kind in {type(name) for name in names})
 
 
 def _attribute(attribute: ir.Attr, where: str) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ _FLATTENING = 13  # before it Softmax and its kin saw X as a matrix, whose colum
 def plan_axis(node: ir.Node, opset: int) -> LayoutPlan | None:
     """Concat, Split, Softmax and their kin: another axis."""
     rank = rank_of(node.inputs[0])
-    if rank is None or any(rank_of(v) != rank for v in node.inputs if node.op_type == "Concat"):
+    if not rank or any(rank_of(v) != rank for v in node.inputs if node.op_type == "Concat"):
         return None
     old = node.op_type in ("Softmax", "LogSoftmax", "Hardmax") and opset < _FLATTENING
     axis = node.attributes.get_int("axis", 1 if old else _SINGLE[node.op_type])
