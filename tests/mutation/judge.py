@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.mutation.execution import Execution, Tracer
+from tests.mutation.execution import Execution, Recorder
 from tests.mutation.mutants import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,13 +90,13 @@ class Judge:
             modules = [p.relative_to(self.copy) for p in sorted((self.copy / _PACKAGE).rglob("*.py"))]
             judged = [str(m) for m in modules if folder_of(m) == folder]
             tests = [[str(p.relative_to(self.copy))] for p in sorted((self.copy / folder).glob("test_*.py"))]
-            parts = [self._traced(folder, files, frozenset(judged)) for files in (judged, *tests)]
+            parts = [self._recorded(folder, files, frozenset(judged)) for files in (judged, *tests)]
             self._executions[folder] = Execution.of_all(parts)
         return self._executions[folder]
 
-    def _traced(self, folder: Path, files: list[str], judged: frozenset[str]) -> Execution:
+    def _recorded(self, folder: Path, files: list[str], judged: frozenset[str]) -> Execution:
         kept = self.kept / f"{'-'.join(folder.parts)}-{self._fingerprint(folder, files)}.json"
-        if not kept.exists() and _in_a_process(_trace, self.copy, files, judged, kept) not in {0, _NO_TESTS}:
+        if not kept.exists() and _in_a_process(_record, self.copy, files, judged, kept) not in {0, _NO_TESTS}:
             raise RuntimeError(f"tests of {folder} fail without a mutant: {', '.join(files)}")
         return Execution.load(kept)
 
@@ -171,13 +171,11 @@ def _run(copy: Path, files: list[str], plugin: object, *options: str) -> int:
     return pytest.main([*fixed, *options, *files], plugins=[plugin])
 
 
-def _trace(copy: Path, files: list[str], modules: frozenset[str], kept: Path) -> int:
-    tracer = Tracer(copy, modules)
-    tracer.start()
-    code = _run(copy, files, tracer)
-    sys.settrace(None)
+def _record(copy: Path, files: list[str], modules: frozenset[str], kept: Path) -> int:
+    recorder = Recorder(copy, modules)
+    code = _run(copy, files, recorder)
     if code in {0, _NO_TESTS}:
-        tracer.execution().save(kept)
+        recorder.execution().save(kept)
     return code
 
 

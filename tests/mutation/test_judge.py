@@ -12,7 +12,7 @@ from tests.mutation.mutants import Mutant, mutants_of
 
 MODULE = Path("src/anybit/ops/trunc.py")
 SOURCE = """\
-from functools import cache
+from functools import cache, cached_property
 
 STEP = 2
 
@@ -30,10 +30,24 @@ def table():
 
 def unseen():
     return 1
+
+def reads(function):
+    return function.__code__.co_consts
+
+class Body:
+    @cached_property
+    def constants(self):
+        @reads
+        def body():
+            return 7
+        return body
+
+BODY = Body()
+by_name = {"seven": lambda: BODY.constants[-1]}
 """
 TESTS = """\
 import pytest
-from anybit.ops.trunc import double, table
+from anybit.ops.trunc import by_name, double, table
 
 @pytest.fixture(scope="module")
 def four():
@@ -50,6 +64,12 @@ def test_first():
 
 def test_second():
     assert table() == [3]
+
+def test_third():
+    by_name["seven"]()
+
+def test_fourth():
+    assert by_name["seven"]() == 7
 """
 
 
@@ -75,6 +95,8 @@ def judge(tmp_path_factory) -> Judge:
         ("    return [3]", "    return None", Verdict.CAUGHT),  # by the test that got a kept result
         ("STEP = 2", "STEP = 3", Verdict.CAUGHT),
         ("    return 1", "    return 2", Verdict.SURVIVED),
+        ("            return 7", "            return 8", Verdict.CAUGHT),  # read by a decorator, and kept by an object
+        ('by_name = {"seven": lambda: BODY.constants[-1]}', 'by_name = {"seven": lambda: 8}', Verdict.CAUGHT),
     ],
 )
 def test_verdicts(judge, old, new, verdict):
