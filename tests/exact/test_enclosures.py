@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -81,9 +82,15 @@ def _function(table, *, rising: bool = True) -> Function:
 def test_a_function_is_decided_only_where_both_ends_are_equal():
     one = _function([[0, 0], [0, 1], [1, 1]])
     assert decided(one, _function([[0, 0], [0, 1], [1, 1]])) is one
-    for other in ([[0, 0], [1, 1], [1, 1]], [[0, 0], [0, 0], [1, 1]], [[0, 0], [0, 1], [1, 2]]):
+    steps_of_its_own = [[0, 0], [1, 1], [1, 1]], [[0, 0], [0, 0], [1, 1]], [[0, 0], [0, 1], [1, 2]]
+    levels_of_its_own = [[0, 0], [0, 1], [2, 1]], [[-1, 0], [-1, 1], [1, 1]], [[0, 2], [0, 3], [1, 3]]
+    for other in (*steps_of_its_own, *levels_of_its_own):
         assert decided(one, _function(other)) is None
     assert decided(one, None) is None
+    assert decided(None, one) is None
+    for unknown in (replace(one, runs=None), _function([[0, 0], [0, 1], [1, 1]], rising=False)):
+        assert decided(unknown, one) is None
+    assert decided(one, replace(one, runs=None)) is None
     assert decided(*[_function([[0, 0], [0, 1], [1, 1]], rising=False)] * 2) is None
 
 
