@@ -122,6 +122,49 @@ def test_a_missing_input_is_refused_by_name() -> None:
         _expanded("g (float[1] x, float s, float z) => (float[1] y) { y = qonnx.custom_op.general.Quant(x, s, z) }")
 
 
+def _check_signs(**changes) -> None:
+    """Zeros that have to keep their sign have, behind the expanded node, the one that the reference gives them."""
+    known = parameters("y", **changes)
+    loaded = load(model([quant("x", "y")], known, inputs={"x": ["N"]}, outputs=["y"]))
+    x = np.float32([-9, -0.3, -0.1, -0.0, 0.0, 0.1, 0.3, 9])
+    expected = QUANT.evaluate([x, *known.values()], {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"})
+    Expander(loaded.graph).expand(loaded.graph.node(0), QUANT, zero_signs=True)
+    del loaded.opset_imports[QUANT.domain]
+    for optimize in (False, True):
+        (y,) = session(ir.to_proto(loaded), optimize=optimize).run(None, {"x": x})
+        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_array_equal(np.signbit(y), np.signbit(expected))
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, [0.5]])
+@pytest.mark.parametrize("zeropt", [0.0, -0.0, 1.0, [0.0]])
+def test_zeros_have_the_sign_that_the_operator_gives_them(scale, zeropt):
+    _check_signs(scale=scale, zeropt=zeropt)
+
+
+def test_a_call_without_a_scale_and_zero_point_to_apply_keeps_no_node_for_them():
+    loaded = load(model([quant("x", "y")], parameters("y", scale=1.0), inputs={"x": ["N"]}, outputs=["y"]))
+    Expander(loaded.graph).expand(loaded.graph.node(0), QUANT)
+    assert [n.op_type for n in loaded.graph] == ["Clip", "Round"]
+
+
+@pytest.mark.parametrize("bits", [4.0, [[4.0], [3.0]]])
+def test_bounds_of_channels_are_no_clip(bits):
+    """Clip takes one lower and one upper bound."""
+    source = model([quant("x", "y")], parameters("y", bits=bits), inputs={"x": ["N", 2, 3]}, outputs=["y"])
+    loaded = load(source)
+    Expander(loaded.graph).expand(loaded.graph.node(0), QUANT)
+    del loaded.opset_imports[QUANT.domain]
+    bounding = [n.op_type for n in loaded.graph if n.op_type in ("Clip", "Max", "Min")]
+    assert bounding == (["Clip"] if np.ndim(bits) == 0 else ["Max", "Min"])
+    x = np.linspace(-5, 5, 12, dtype=np.float32).reshape(2, 2, 3)
+    expected = QUANT.evaluate(
+        [x, *parameters("y", bits=bits).values()], {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+    )
+    (y,) = session(ir.to_proto(loaded), optimize=False).run(None, {"x": x})
+    np.testing.assert_array_equal(y, expected)
+
+
 def test_nothing_outside_of_the_graph_reads_what_is_in_it():
     """The Max that became part of a Clip would keep the Div before it alive when the result is not used."""
     loaded = load(model([quant("x", "y")], parameters("y"), inputs={"x": ["N", 3]}, outputs=["y"]))
