@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from anybit.analysis.values.interpreter import analyse
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.models import model, parameters, quant
 from tests.strategies import Array, examples
@@ -151,6 +152,50 @@ def test_arg_extreme(op_type):
 def test_non_zero():
     values = bounds_of(check_sound(single("NonZero", {}, out_type=TensorProto.INT64), {"x": (0, 3)}, engines=BOTH), "y")
     assert values.hi.ravel().tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("shape", "last"), [((1, 3), [[0], [2]]), (("n", 3), [[2.0**63 - 1], [2]]), ((7,), 6), ((1,), 0), ((), 0)]
+)
+def test_positions_of_each_axis_end_at_its_last_element(shape, last):
+    values = bounds_of(analyse(single("NonZero", {}, shape=shape, out_type=TensorProto.INT64)), "y")
+    assert not values.lo.any()
+    assert values.hi.tolist() == last
+
+
+@pytest.mark.parametrize(("size", "last"), [(1, 0), (2, 1), (9, 8), ("n", 2.0**63)])
+def test_positions_along_an_axis_end_at_its_last_element(size, last):
+    for op_type in ("ArgMax", "ArgMin"):
+        proto = single(op_type, {}, shape=(3, size, 2), axis=1, out_type=TensorProto.INT64)
+        values = bounds_of(analyse(proto), "y")
+        assert (values.lo, values.hi) == (0, last)
+        assert (values.grid is not None) == (size != "n")  # of numbers that float64 holds
+    proto = single("TopK", {"k": np.int64([1])}, shape=(3, 2, size), outputs=("y", "i"))
+    assert bounds_of(analyse(proto), "i").hi == last
+    assert bounds_of(analyse(single("ArgMax", {}, shape=(size, 5), out_type=TensorProto.INT64)), "y").hi == last
+
+
+@pytest.mark.parametrize(
+    ("pair", "grid"), [((0, 1), (0, 1)), ((7, -2), (-2, 7)), ((0.5, 1), None), ((np.nan, 1), None), ((3, 3), (3, 3))]
+)
+def test_one_of_two_whole_numbers_is_one_of_those_between(pair, grid):
+    proto = single("OneHot", {"d": np.int64(5), "v": np.float32(pair)}, elem_type=TensorProto.INT64)
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    found = bounds_of(analyse(proto), "y")
+    assert (None if found.grid is None else (found.grid.lo, found.grid.hi)) == grid
+    if not np.isnan(pair).any():
+        assert (found.lo, found.hi) == (min(pair), max(pair))
+
+
+@pytest.mark.parametrize("op_type", ["ScatterElements", "ScatterND"])
+@pytest.mark.parametrize(("update", "grid"), [(3.0, (-8, 7)), (20.0, (-8, 40)), (0.3, None)])
+def test_an_update_that_is_a_number_of_the_grid_keeps_it(op_type, update, grid):
+    indices = np.int64([[0, 1]]) if op_type == "ScatterElements" else np.int64([[0, 0], [1, 2]])
+    updates = np.full(indices.shape if op_type == "ScatterElements" else 2, update, np.float32)
+    node = helper.make_node(op_type, ["q", "i", "u"], ["y"], name="node")
+    values = bounds_of(check_sound(quantized([node], {"i": indices, "u": updates}), count=5), "y")
+    assert (None if values.grid is None else (values.grid.lo, values.grid.hi)) == grid
+    assert (values.lo, values.hi) == (-4, max(3.5, float(np.float32(update))))
 
 
 def test_one_hot_trilu_hardmax_compress():
