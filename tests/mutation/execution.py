@@ -41,7 +41,7 @@ class Execution:
         What is executed on import can matter to any test: those that do not execute the line come behind the others.
         """
         name = str(module)
-        spans = _spans(source, line)
+        spans = spans_of(source, line)
         lines = self.executed.get(name, {})
         executing = ({test for number in span for test in lines.get(number, ())} for span in spans)
         direct = next(filter(None, executing), set[str]())
@@ -49,6 +49,11 @@ class Execution:
         if spans[0] & {*self.imported.get(name, ())}:
             found += self._sorted(module, self.seconds.keys() - direct)
         return found
+
+    def only_by_tests(self, module: Path, span: set[int]) -> bool:
+        """Whether lines are executed by tests, and not where the module is imported."""
+        lines = self.executed.get(str(module), {})
+        return not span & {*self.imported.get(str(module), ())} and any(number in lines for number in span)
 
     def _sorted(self, module: Path, tests: Iterable[str]) -> list[str]:
         own = (f"{module}::", f"test_{module.stem}.py::")
@@ -97,10 +102,12 @@ class Recorder:
     Attributes:
         root: Folder that the paths of modules and the ids of tests are relative to.
         modules: The modules.
+        collected: Modules and lines that were executed before the first test.
     """
 
     root: Path
     modules: frozenset[str]
+    collected: frozenset[tuple[str, int]] = frozenset()
     marks: bytearray = field(default_factory=bytearray)
     _places: list[tuple[str, int]] = field(default_factory=list)
     _imported: dict[str, list[int]] = field(default_factory=dict)
@@ -147,7 +154,7 @@ class Recorder:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self) -> None:
-        self._since()
+        self.collected = frozenset(self._since())
         for kept in gc.get_objects():
             if isinstance(kept, functools._lru_cache_wrapper):
                 self._functions += [kept] if _ours(kept) else []
@@ -266,7 +273,7 @@ def _outside_functions(node: ast.AST) -> set[int]:
     return found
 
 
-def _spans(source: str, line: int) -> list[set[int]]:
+def spans_of(source: str, line: int) -> list[set[int]]:
     """The lines of the innermost statement around a line, of a compound one those before its body.
 
     Behind it stand the decorated functions around the line, the innermost first: a body that onnxscript reads is never

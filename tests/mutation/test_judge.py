@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+from tests.mutation.collected import UNFIT
 from tests.mutation.execution import Execution
 from tests.mutation.judge import Judge, Verdict, folder_of
 from tests.mutation.mutants import Mutant, mutants_of
@@ -42,12 +44,19 @@ class Body:
             return 7
         return body
 
+def early():
+    return (
+        5
+    )
+
 BODY = Body()
 by_name = {"seven": lambda: BODY.constants[-1]}
 """
 TESTS = """\
 import pytest
-from anybit.ops.trunc import by_name, double, table
+from anybit.ops.trunc import by_name, double, early, table
+
+FIVE = early()
 
 @pytest.fixture(scope="module")
 def four():
@@ -68,13 +77,16 @@ def test_second():
 def test_third():
     by_name["seven"]()
 
+def test_early():
+    assert early() == FIVE
+
 def test_fourth():
     assert by_name["seven"]() == 7
 """
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory) -> Judge:
+def judge(tmp_path_factory) -> Generator[Judge]:
     root = tmp_path_factory.mktemp("project")
     for place, text in {MODULE: SOURCE, Path("tests/ops/test_other.py"): TESTS}.items():
         (root / place).parent.mkdir(parents=True)
@@ -82,7 +94,9 @@ def judge(tmp_path_factory) -> Judge:
         (root / place.parent / "__init__.py").touch()
     (root / "src/anybit/__init__.py").touch()
     (root / "tests/__init__.py").touch()
-    return Judge(root, root / "kept", 60)
+    judge = Judge(root, root / "kept", 60)
+    yield judge
+    judge.close()
 
 
 @pytest.mark.parametrize(
@@ -103,6 +117,24 @@ def test_verdicts(judge, old, new, verdict):
     line = SOURCE.splitlines().index(old) + 1
     assert judge.judge(MODULE, Mutant(line, f"{old}\n", f"{new}\n")) is verdict
     assert (judge.copy / MODULE).read_text() == SOURCE
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("        * STEP", "        - STEP", 1),
+        ("        * STEP", "        + STEP", 0),
+        ("    return [3]", "    return None", 1),
+        ("STEP = 2", "STEP = 3", UNFIT),
+        ("            return 7", "            return 8", UNFIT),  # read from the file
+        ("        5", "        6", UNFIT),  # executed where tests are collected
+    ],
+)
+def test_a_process_that_has_collected_the_tests_judges_what_only_tests_execute(judge, old, new, code):
+    line = SOURCE.splitlines().index(old) + 1
+    mutant = Mutant(line, f"{old}\n", f"{new}\n")
+    tests = judge._execution(folder_of(MODULE)).tests_of(MODULE, line, SOURCE)
+    assert judge._in_a_fork(MODULE, mutant, tests, 60) == code
 
 
 def test_a_folder_that_fails_without_a_mutant_judges_nothing(tmp_path, judge):
