@@ -8,10 +8,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from onnxscript import opset21, script
+from onnxscript.values import Opset
 
 from anybit import load
 from anybit.errors import InvalidModelError, UnsupportedError
 from anybit.ops.expand import Expander
+from anybit.ops.operator import Input, Operator
 from anybit.ops.quant import QUANT
 from tests.models import model, parameters, quant
 from tests.ops.running import assert_same, expanded_model, session
@@ -174,3 +177,76 @@ def test_nothing_outside_of_the_graph_reads_what_is_in_it():
     for node in loaded.graph:
         for output in node.outputs:
             assert {user for user, _ in output.uses()} <= inside
+
+
+_OWN = Opset("own.ops", 1)
+
+
+@script(_OWN, default_opset=opset21)
+def _clipped(X):
+    return opset21.Min(
+        opset21.Max(X, opset21.Constant(value_float=-1.0)),
+        opset21.Constant(value_float=2.0),
+    )
+
+
+@script(_OWN, default_opset=opset21)
+def _shifted(X):
+    return opset21.Min(
+        opset21.Add(X, opset21.Constant(value_float=1.0)),
+        opset21.Constant(value_float=2.0),
+    )
+
+
+@script(_OWN, default_opset=opset21)
+def _apart(X):
+    negated = opset21.Neg(X)
+    lifted = opset21.Max(X, opset21.Constant(value_float=0.0))
+    return opset21.Add(opset21.Min(negated, opset21.Constant(value_float=2.0)), lifted)
+
+
+@script(_OWN, default_opset=opset21)
+def _by_itself(X):
+    return opset21.Min(X, opset21.Constant(value_float=2.0))
+
+
+@script(_OWN, default_opset=opset21)
+def _turned(X):
+    return opset21.Min(
+        opset21.Constant(value_float=2.0),
+        opset21.Max(X, opset21.Constant(value_float=-1.0)),
+    )
+
+
+@script(_OWN, default_opset=opset21)
+def _by_channel(X):
+    return opset21.Min(
+        opset21.Max(X, opset21.Constant(value_floats=[-1.0, -2.0, 0.0])),
+        opset21.Constant(value_float=2.0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "meaning", "operators"),
+    [
+        (_clipped, lambda x: np.clip(x, -1, 2), ["Clip"]),
+        (_shifted, lambda x: np.minimum(x + 1, 2), ["Add", "Min"]),
+        (_apart, lambda x: np.minimum(-x, 2) + np.maximum(x, 0), ["Neg", "Max", "Min", "Add"]),
+        (_by_itself, lambda x: np.minimum(x, 2), ["Min"]),
+        (_turned, lambda x: np.clip(x, -1, 2), ["Max", "Min"]),
+        (_by_channel, lambda x: np.minimum(np.maximum(x, np.float32([-1, -2, 0])), 2), ["Max", "Min"]),
+    ],
+    ids=lambda v: getattr(v, "name", ""),
+)
+def test_a_clip_is_a_maximum_whose_minimum_is_taken(body, meaning, operators):
+    own = Operator(name="Own", domain="own.ops", inputs=(Input("X"),), reference=meaning, body=body)
+    source = ir.from_proto(onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 21, "own.ops" : 1]> g (float[N,3] x) => (float[N,3] y)'
+        "{ y = own.ops.Own(x) }"
+    ))  # fmt: skip
+    made = Expander(source.graph).expand(source.graph.node(0), own)
+    assert [node.op_type for node in made] == operators
+    del source.opset_imports["own.ops"]
+    x = np.linspace(-5, 5, 12, dtype=np.float32).reshape(4, 3)
+    (y,) = session(ir.to_proto(source), optimize=False).run(None, {"x": x})
+    np.testing.assert_array_equal(y, meaning(x))
