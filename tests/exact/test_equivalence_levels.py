@@ -117,3 +117,42 @@ def test_integers_of_a_stated_format_are_levels():
     x = np.arange(-8, 8, dtype=np.float32).reshape(4, 4)
     results = [anybit.Session(m, engine="reference").run(x)["y"] for m in (one, other)]
     np.testing.assert_array_equal(*results)
+
+
+def _moved(op_type: str, *, before: bool, **given: Any) -> onnx.ModelProto:
+    """Levels of (N, 2, 4), moved and doubled, in either order; in front of a product."""
+    constants = {name: np.asarray(value, np.int64) for name, value in given.items() if name != "axis"}
+    attributes = {"axis": given["axis"]} if "axis" in given else {}
+    names = ("q", "t", "t", "u") if before else ("t", "u", "q", "t")
+    nodes = [
+        helper.make_node(op_type, [names[0], *constants], [names[1]], **attributes),
+        helper.make_node("Mul", [names[2], "two"], [names[3]]),
+    ]
+    nodes = nodes if before else nodes[::-1]
+    terms = 8 if op_type in ("Flatten", "Reshape") else 2
+    tail = [quant("w", "wq"), helper.make_node("MatMul", ["u", "wq"], ["m"]), quant("m", "y")]
+    known = parameters("q", bits=2) | parameters("wq") | parameters("y", scale=1.0) | constants
+    known |= {"two": np.float32(2), "w": np.float32(_X[:terms, :3] / 4)}
+    return model([quant("x", "q"), *nodes, *tail], known, inputs={"x": ["N", 2, 4]}, outputs=["y"])
+
+
+_END = {"starts": [-2], "ends": [1 << 40], "axes": [-1]}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (("Flatten", {"axis": 1}), ("Reshape", {"shape": [0, 8]}), True),
+        (("Flatten", {"axis": 1}), ("Reshape", {"shape": [0, -1]}), True),
+        (("Slice", _END), ("Slice", {"starts": [2], "ends": [4], "axes": [2]}), True),
+        (("Slice", _END), ("Gather", {"places": [2, 3], "axis": 2}), False),  # which is not known to be the same
+        (("Slice", _END), ("Slice", {"starts": [1], "ends": [3], "axes": [2]}), False),
+        (("Slice", _END), ("Slice", {"starts": [0], "ends": [4], "axes": [2], "steps": [2]}), False),
+    ],
+)
+def test_moves_of_levels_are_known_by_what_they_do(one: Any, other: Any, same: bool):
+    first, second = _moved(one[0], before=True, **one[1]), _moved(other[0], before=False, **other[1])
+    assert certify(first, second).verdict is (Verdict.EXACT_BY_ENUMERATION if same else Verdict.UNDECIDED)
+    if same:
+        x = _X.reshape(-1, 2, 4)
+        np.testing.assert_array_equal(*(anybit.Session(m, engine="reference").run(x)["y"] for m in (first, second)))

@@ -28,7 +28,8 @@ class Execution:
     Attributes:
         seconds: Processor time of each test, by its id.
         executed: Ids of the tests that execute a line, by module and number of the line.
-        imported: Numbers of the lines that are executed where the module is imported, by module.
+        imported: Numbers of the lines that are executed before the first test, or where the module is imported later,
+            by module.
     """
 
     seconds: dict[str, float]
@@ -110,7 +111,7 @@ class Recorder:
     collected: frozenset[tuple[str, int]] = frozenset()
     marks: bytearray = field(default_factory=bytearray)
     _places: list[tuple[str, int]] = field(default_factory=list)
-    _imported: dict[str, list[int]] = field(default_factory=dict)
+    _imported: dict[str, set[int]] = field(default_factory=dict)
     _seconds: dict[str, float] = field(default_factory=dict)
     _lines: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
     _fixtures: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
@@ -123,7 +124,8 @@ class Recorder:
         for test, lines in self._lines.items():
             for module, line in sorted(lines | self._fixtures[_file(test)]):
                 executed.setdefault(module, {}).setdefault(line, []).append(test)
-        return Execution(self._seconds, executed, self._imported)
+        imported = {module: sorted(lines) for module, lines in self._imported.items()}
+        return Execution(self._seconds, executed, imported)
 
     def find_spec(self, name: str, path: Sequence[str] | None, _target: object = None) -> ModuleSpec | None:
         """The module with marks, if it is one of those that are recorded."""
@@ -140,7 +142,7 @@ class Recorder:
         """A module with its marks."""
         module = str(Path(path).relative_to(self.root))
         tree = ast.parse(source)
-        self._imported[module] = sorted(_outside_functions(tree))
+        self._imported[module] = _outside_functions(tree)
         marks = _Marks(len(self._places))
         marks.visit(tree)
         self._places += [(module, line) for line in marks.lines]
@@ -155,6 +157,8 @@ class Recorder:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self) -> None:
         self.collected = frozenset(self._since())
+        for module, line in self.collected:
+            self._imported[module].add(line)
         for kept in gc.get_objects():
             if isinstance(kept, functools._lru_cache_wrapper):
                 self._functions += [kept] if _ours(kept) else []

@@ -132,11 +132,12 @@ class Judge:
         return Execution.load(kept)
 
     def _fingerprint(self, folder: Path, files: list[str]) -> str:
-        """A name for tests, the package and what tests import."""
+        """A name for tests, the package, what tests import, and what records them."""
         shared = [p for f in (self.copy / "tests", self.copy / folder) for p in f.glob("*.py")]
         places = {*(self.copy / "src").rglob("*.py"), *(p for p in shared if not p.name.startswith("test_"))}
         places |= {self.copy / f for f in files}
-        contents = b"".join(str(p.relative_to(self.copy)).encode() + p.read_bytes() for p in sorted(places))
+        recorder = Path(__file__).with_name("execution.py").read_bytes()
+        contents = recorder + b"".join(str(p.relative_to(self.copy)).encode() + p.read_bytes() for p in sorted(places))
         return hashlib.sha256(contents).hexdigest()[:16]
 
 

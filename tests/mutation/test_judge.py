@@ -16,7 +16,10 @@ MODULE = Path("src/anybit/ops/trunc.py")
 SOURCE = """\
 from functools import cache, cached_property
 
-STEP = 2
+def step():
+    return 2
+
+STEP = step()
 
 def double(x):
     if x < 0:
@@ -107,7 +110,8 @@ def judge(tmp_path_factory) -> Generator[Judge]:
         ("    if x < 0:", "    if False:", Verdict.CAUGHT),
         ("        * STEP", "        - STEP", Verdict.CAUGHT),  # by what a fixture of the module made
         ("    return [3]", "    return None", Verdict.CAUGHT),  # by the test that got a kept result
-        ("STEP = 2", "STEP = 3", Verdict.CAUGHT),
+        ("STEP = step()", "STEP = 3", Verdict.CAUGHT),
+        ("    return 2", "    return 3", Verdict.CAUGHT),  # executed before any test
         ("    return 1", "    return 2", Verdict.SURVIVED),
         ("            return 7", "            return 8", Verdict.CAUGHT),  # read by a decorator, and kept by an object
         ('by_name = {"seven": lambda: BODY.constants[-1]}', 'by_name = {"seven": lambda: 8}', Verdict.CAUGHT),
@@ -125,7 +129,8 @@ def test_verdicts(judge, old, new, verdict):
         ("        * STEP", "        - STEP", 1),
         ("        * STEP", "        + STEP", 0),
         ("    return [3]", "    return None", 1),
-        ("STEP = 2", "STEP = 3", UNFIT),
+        ("STEP = step()", "STEP = 3", UNFIT),
+        ("    return 2", "    return 3", UNFIT),
         ("            return 7", "            return 8", UNFIT),  # read from the file
         ("        5", "        6", UNFIT),  # executed where tests are collected
     ],
@@ -152,12 +157,12 @@ def test_a_folder_that_fails_without_a_mutant_judges_nothing(tmp_path, judge):
 
 def test_tests_of_the_module_come_first_then_the_quickest():
     seconds = {"tests/ops/test_quant.py::a": 1.0, "tests/ops/test_quant.py::b": 0.5, "tests/ops/test_trunc.py::c": 9.0}
-    execution = Execution(seconds, {str(MODULE): {6: [*seconds], 9: [*seconds][:1]}}, {str(MODULE): [9, 3]})
+    execution = Execution(seconds, {str(MODULE): {9: [*seconds], 12: [*seconds][:1]}}, {str(MODULE): [12, 6]})
     a, b, c = seconds
+    assert execution.tests_of(MODULE, 9, SOURCE) == [c, b, a]
+    assert execution.tests_of(MODULE, 11, SOURCE) == [a, c, b]  # line 12 is of the same statement
     assert execution.tests_of(MODULE, 6, SOURCE) == [c, b, a]
-    assert execution.tests_of(MODULE, 8, SOURCE) == [a, c, b]  # line 9 is of the same statement
-    assert execution.tests_of(MODULE, 3, SOURCE) == [c, b, a]
-    assert execution.tests_of(MODULE, 7, SOURCE) == []
+    assert execution.tests_of(MODULE, 10, SOURCE) == []
 
 
 def test_runs_of_two_files_are_one():
