@@ -246,6 +246,27 @@ def test_logic(op_type):
     check_sound(single(op_type, {}, dynamic=dynamic, elem_type=kind, out_type=TensorProto.BOOL), engines=BOTH)
 
 
+@pytest.mark.parametrize(
+    ("op_type", "known", "expected"),
+    [("And", False, (0, 0)), ("And", True, (0, 1)), ("Or", True, (1, 1)), ("Or", False, (0, 1)), ("Xor", True, (0, 1))],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_known_operand_may_decide(op_type, known, expected, first):
+    names = ["c", "x"] if first else ["x", "c"]
+    proto = single(op_type, {"c": np.array(known)}, inputs=names, elem_type=TensorProto.BOOL)
+    values = bounds_of(analyse(proto), "y")
+    assert (values.lo, values.hi) == expected
+
+
+def test_the_opposite_of_what_is_known_is_known():
+    nodes = [helper.make_node("Greater", ["x", "t"], ["g"]), helper.make_node("Not", ["g"], ["y"])]
+    proto = model(nodes, {"t": np.float32(2)}, inputs={"x": [4]}, outputs=["y"])
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.BOOL
+    for limits, expected in (((0, 1), (1, 1)), ((0, 4), (0, 1)), ((3, 4), (0, 1))):  # NaN is not greater
+        values = bounds_of(analyse(proto, input_ranges={"x": limits}), "y")
+        assert (values.lo, values.hi) == expected
+
+
 TYPES = {
     np.float16: TensorProto.FLOAT16, np.float32: TensorProto.FLOAT, np.float64: TensorProto.DOUBLE,
     np.int8: TensorProto.INT8, np.uint8: TensorProto.UINT8, np.int32: TensorProto.INT32, np.int64: TensorProto.INT64,
@@ -306,6 +327,18 @@ def test_cast_of_integers_that_float_rounds():
 def test_mod_of_integers(lo, width, divisor, fmod):
     proto = single("Mod", {"d": np.int32(divisor)}, elem_type=TensorProto.INT32, fmod=fmod)
     check_sound(proto, {"x": (lo, lo + width)}, 6, engines=("reference",))
+
+
+@pytest.mark.parametrize(
+    ("limits", "followed"), [((-1, 3), False), ((0, 3), False), ((-3, 0), False), ((1, 3), True), ((-3, -1), True)]
+)
+def test_a_divisor_that_can_be_zero_is_not_followed(limits, followed):
+    proto = single("Mod", {}, dynamic=("x", "z"), elem_type=TensorProto.INT32)
+    values = analyse(proto, input_ranges={"x": (-20, 20), "z": limits})
+    assert bool(values.unfollowed) != followed
+    if followed:
+        expected = (0, 2) if limits[0] > 0 else (-2, 0)
+        assert (bounds_of(values, "y").lo, bounds_of(values, "y").hi) == expected
 
 
 @pytest.mark.parametrize("divisor", [-7.5, 0.1, 3.0])
