@@ -151,3 +151,83 @@ def test_what_is_not_element_by_element_ends_a_chain():
     found = extended(chain, hub.graph[-1], 0, hub.opset_imports)
     assert isinstance(found, Refusal)
     assert found.problem == "not known to act element by element"
+
+
+def _step_behind(node: onnx.NodeProto, constants: dict[str, Any], *, position: int = 0):
+    chain, hub = _numbers(layer_with(node, constants=constants))
+    return extended(chain, hub.graph[-1], position, hub.opset_imports), chain, hub
+
+
+@pytest.mark.parametrize(
+    ("op_type", "constants", "problem"),
+    [
+        ("Add", {"p": np.ones((2, 1, 3), np.float32)}, "it changes the shape or the type"),
+        ("Mul", {"p": np.ones((5, 3), np.float32)}, "it changes the shape or the type"),
+        ("Add", {"p": np.float32([[1], [2]])}, "it changes the shape or the type"),
+    ],
+)
+def test_a_node_that_widens_its_input_is_no_step(op_type: str, constants: dict[str, Any], problem: str):
+    found, *_ = _step_behind(helper.make_node(op_type, ["sums", "p"], ["y"], name="node"), constants)
+    assert isinstance(found, Refusal)
+    assert (found.problem, found.node) == (problem, f"{op_type} 'node'")
+
+
+def test_a_parameter_that_is_computed_is_named():
+    found, *_ = _step_behind(helper.make_node("Add", ["sums", "x"], ["y"], name="node"), {})
+    assert isinstance(found, Refusal)
+    assert (found.problem, found.got) == ("a parameter is computed", "x")
+
+
+@pytest.mark.parametrize("parameter", [np.float32(2), np.float32([2]), np.float32([1, 2, 3]), np.float32([[1, 2, 3]])])
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_chain_of_some_channels_is_a_part_of_it(parameter: Array, position: int):
+    names = ["sums", "p"] if position == 0 else ["p", "sums"]
+    found, chain, _ = _step_behind(helper.make_node("Sub", names, ["y"]), {"p": parameter}, position=position)
+    assert isinstance(found, Chain)
+    x = _ROWS * np.float32([1, 10, 100])
+    expected = x - parameter if position == 0 else parameter - x
+    np.testing.assert_array_equal(found(x), expected)
+    some = np.array([2, 0])
+    assert isinstance(chain.root, Integers)
+    part = found.of(some, chain.root)
+    assert part.channels == 2
+    np.testing.assert_array_equal(part(x[:, some]), expected[:, some])
+    assert part.rising is not None
+    assert np.broadcast_to(part.rising, 2).tolist() == [1.0 if position == 0 else -1.0] * 2
+
+
+def test_directions_of_some_channels_are_their_own():
+    found, chain, _ = _step_behind(helper.make_node("Mul", ["sums", "p"], ["y"]), {"p": np.float32([1, -2, 3])})
+    assert isinstance(found, Chain)
+    assert isinstance(chain.root, Integers)
+    part = found.of(np.array([1, 2]), chain.root)
+    assert part.rising is not None
+    assert part.rising.tolist() == [-1, 1]
+
+
+def test_numbers_without_a_node_are_plain():
+    chain, _ = _numbers(layer_with(quant("sums", "y"), constants=parameters("y")))
+    assert chain.plain is chain.root
+    found, *_ = _step_behind(helper.make_node("Relu", ["sums"], ["y"]), {})
+    assert isinstance(found, Chain)
+    assert found.plain is None
+
+
+@pytest.mark.parametrize("rows", [np.float32([[-1, 2]] * 2), np.float32([[-1, 2]] * 4)])
+def test_thresholds_of_other_channels_are_refused(rows: Array):
+    node = helper.make_node("MultiThreshold", ["sums", "rows"], ["y"], domain=DOMAIN)
+    chain, hub = _numbers(layer_with(node, constants={"rows": np.float32([[-1, 2]] * 3)}))
+    hub.graph.initializers["rows"].const_value = ir.tensor(rows)
+    found = thresholded(chain, hub.graph[-1], hub.opset_imports)
+    assert isinstance(found, Refusal)
+    assert "other channels" in found.problem
+
+
+def test_thresholds_that_are_computed_are_refused():
+    node = helper.make_node("MultiThreshold", ["sums", "rows"], ["y"], domain=DOMAIN)
+    chain, hub = _numbers(layer_with(node, constants={"rows": np.float32([[-1, 2]] * 3)}))
+    last = hub.graph[-1]
+    last.replace_input_with(1, hub.graph.inputs[0])
+    found = thresholded(chain, last, hub.opset_imports)
+    assert isinstance(found, Refusal)
+    assert "thresholds that are computed" in found.problem

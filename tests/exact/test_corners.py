@@ -58,3 +58,25 @@ def test_a_channel_without_a_line_has_no_slopes_and_does_not_disturb_the_others(
     np.testing.assert_array_equal(both.slopes[:, 1], alone.slopes[:, 0])
     assert alone.flattest < 0.5 < alone.steepest
     assert all(line.width(slope)[0] >= 0 for slope in alone.slopes)
+
+
+def test_where_one_slope_alone_leaves_room_it_is_tried_once():
+    """Values of 0.5 at 0 and 1.5 at 10, at which a level is reached and not reached: a line that meets ties."""
+    places, height = np.array([[0.0, 10.0], [0.0, 8.0]]), np.array([[0.5, 1.5]] * 2)
+    lines = lines_through(Corners(places, places, height))
+    np.testing.assert_allclose(lines.slopes[0], [0.1, 0.125], rtol=1e-9)
+    assert np.isnan(lines.slopes[1:]).all()
+    assert (lines.flattest == 0).all()
+    assert np.isinf(lines.steepest).all()
+
+
+def test_slopes_are_tried_from_the_middle_outwards():
+    reach = np.array([[2.0, 4, 6, 8, 10]])
+    lines = lines_through(Corners(reach, reach - 1, np.arange(5.0)[None]))
+    tried = np.log2(lines.slopes[:, 0])
+    ends = np.array([tried.min(), tried.max()])
+    away = np.abs(tried - ends.mean())
+    assert (np.diff(away) >= -1e-9).all()
+    assert away[0] < 1e-9
+    assert ends[0] < -1 < ends[1]
+    np.testing.assert_allclose(np.sort(tried), np.linspace(*ends, len(tried)))

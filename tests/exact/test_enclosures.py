@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ from onnx import helper
 import anybit
 from anybit.exact.certificate import Verdict
 from anybit.exact.enclosures import around, between, decided, error_of_mean
-from anybit.exact.integer_functions import Error, Function, Kernel, Root, function_on, with_runs
+from anybit.exact.integer_functions import MOST_LEVELS, Error, Function, Kernel, Root, function_on, with_runs
 from anybit.formats.certify import certify
 from anybit.formats.convert import translate
 from tests.models import model, parameters, quant
@@ -81,9 +82,15 @@ def _function(table, *, rising: bool = True) -> Function:
 def test_a_function_is_decided_only_where_both_ends_are_equal():
     one = _function([[0, 0], [0, 1], [1, 1]])
     assert decided(one, _function([[0, 0], [0, 1], [1, 1]])) is one
-    for other in ([[0, 0], [1, 1], [1, 1]], [[0, 0], [0, 0], [1, 1]], [[0, 0], [0, 1], [1, 2]]):
+    steps_of_its_own = [[0, 0], [1, 1], [1, 1]], [[0, 0], [0, 0], [1, 1]], [[0, 0], [0, 1], [1, 2]]
+    levels_of_its_own = [[0, 0], [0, 1], [2, 1]], [[-1, 0], [-1, 1], [1, 1]], [[0, 2], [0, 3], [1, 3]]
+    for other in (*steps_of_its_own, *levels_of_its_own):
         assert decided(one, _function(other)) is None
     assert decided(one, None) is None
+    assert decided(None, one) is None
+    for unknown in (replace(one, runs=None), _function([[0, 0], [0, 1], [1, 1]], rising=False)):
+        assert decided(unknown, one) is None
+    assert decided(one, replace(one, runs=None)) is None
     assert decided(*[_function([[0, 0], [0, 1], [1, 1]], rising=False)] * 2) is None
 
 
@@ -96,6 +103,24 @@ def test_what_lies_between_is_below_and_above_whichever_way_it_falls():
     assert made.integers is None
     assert between(*[_function([[0, 0], [1, 1]], rising=False)] * 2) is None
     assert around(Root(b"k", np.zeros(1), np.ones(1)), 0.5, Error(), rank=2).integers is not None
+
+
+def test_whole_numbers_behind_an_enclosure_rise_one_by_one():
+    root = Root(b"k", np.zeros(1), np.float64([5]), step=2, offset=np.float64([-5]))
+    made = around(root, 0.5, Error(absolute=0.125), rank=3)
+    assert made.integers is not None
+    every = made.lower.steps.every()
+    np.testing.assert_array_equal(made.integers.steps(every)[:, 0], [-5, -3, -1, 1, 3, 5])
+    np.testing.assert_array_equal(made.lower.steps(every), made.integers.steps(every) * 0.5 - 0.125)
+    np.testing.assert_array_equal(made.upper.steps(every), made.integers.steps(every) * 0.5 + 0.125)
+    for function in (made.lower, made.upper, made.integers):
+        assert function.rank == 3
+        assert function.steps.direction is not None
+        assert function.steps.direction.tolist() == [1]
+    assert (made.scale, made.error) == (0.5, Error(absolute=0.125))
+    wide = Root(b"k", np.zeros(1), np.float64([MOST_LEVELS]))
+    assert around(wide, 0.5, None, rank=2).integers is None
+    assert around(replace(wide, hi=wide.hi - 1), 0.5, None, rank=2).integers is not None
 
 
 def _pool(scale: float, step: float, *, mode: str, bits: float = 3.0, factor: float = 1.0) -> onnx.ModelProto:

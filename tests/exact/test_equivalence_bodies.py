@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import anybit
 from anybit.exact.certificate import Verdict
+from anybit.formats.certify import certify
 from tests.models import model, parameters, quant
 
 _INFO = helper.make_tensor_value_info
@@ -155,3 +156,34 @@ def test_two_loops_that_begin_alike_are_told_apart():
     assert first.name == "loop"
     assert anybit.verify(both, both).verdict.is_proof
     assert not anybit.verify(both, swapped).verdict.is_proof
+
+
+def _deep(depth: int, shallow: int = 0) -> onnx.ModelProto:
+    """Bodies in bodies, so many deep, behind so many that hold no other."""
+
+    def body(level: int, name: str) -> onnx.GraphProto:
+        output = f"{name}_{level}"
+        node = helper.make_node("Neg", ["x"], [output])
+        if level > 1:
+            node = chosen(level - 1, output, name)
+        return helper.make_graph([node], output, [], [_INFO(output, 1, ["N", 4])])
+
+    def chosen(level: int, output: str, name: str) -> onnx.NodeProto:
+        inner = {"then_branch": body(level, f"{name}_then"), "else_branch": body(1, f"{name}_else")}
+        return helper.make_node("If", ["large"], [output], **inner)
+
+    outputs = [*(f"s{k}" for k in range(shallow)), "y"]
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Greater", ["most", "limit"], ["large"]),
+        *(chosen(1 if output != "y" else depth, output, output) for output in outputs),
+    ]
+    return model(nodes, {"limit": np.float32(1)}, inputs={"x": ["N", 4]}, outputs=outputs)
+
+
+@pytest.mark.parametrize("shallow", [0, 3])
+@pytest.mark.parametrize(("depth", "proven"), [(1, True), (4, True), (5, False)])
+def test_bodies_are_followed_to_a_depth(depth: int, proven: bool, shallow: int):
+    proto = _deep(depth, shallow)
+    found = certify(proto, proto).outputs
+    assert [o.verdict is Verdict.EXACT_BY_CONSTRUCTION for o in found] == [True] * shallow + [proven]

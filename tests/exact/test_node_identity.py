@@ -9,8 +9,13 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
+from anybit.analysis.values.interpreter import values_of
+from anybit.exact.integer_functions import Root, function_on
+from anybit.exact.integer_layers import IntegerProduct, read_product
 from anybit.exact.node_identity import (
     attributes_of,
+    channels_behind,
+    geometry_of,
     is_identity,
     is_neutral,
     keeps_order,
@@ -123,6 +128,68 @@ def test_our_operators_have_their_version_and_attributes():
 )
 def test_what_gives_its_input_is_an_identity(op_type, inputs, constants, attributes, same):
     assert is_identity(_first(op_type, inputs, constants=constants, **attributes)[0]) == same
+
+
+def test_a_node_without_inputs_gives_none():
+    assert not is_identity(ir.node("RandomNormal", [], {"shape": [2]}))
+    assert not is_identity(ir.node("Identity", [ir.Value(name="x")], domain="elsewhere"))
+
+
+def _product(**attributes) -> tuple[ir.Node, IntegerProduct]:
+    """A convolution of four levels by four weights, whose group is 1 unless the attributes say else."""
+    channels = 2 // attributes.get("group", 1)
+    nodes = [
+        quant("x", "q"),
+        quant("w", "wq"),
+        helper.make_node("Conv", ["q", "wq"], ["y"], name="conv", **attributes),
+    ]
+    known = parameters_of("q") | parameters_of("wq") | {"w": np.ones((2, channels, 3, 3), np.float32)}
+    source = loaded(model(nodes, known, inputs={"x": [1, 2, 7, 7]}, outputs=["y"]))
+    node = source.graph.node("conv")
+    product = read_product(node, source.opset_imports, values_of(source))
+    assert isinstance(product, IntegerProduct)
+    return node, product
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"strides": [1, 1], "dilations": [1, 1], "pads": [0, 0, 0, 0], "group": 1, "auto_pad": "NOTSET"}, True),
+        ({"strides": [2, 1]}, False),
+        ({"dilations": [1, 2]}, False),
+        ({"pads": [0, 0, 1, 0]}, False),
+        ({"group": 2}, False),
+        ({"auto_pad": "SAME_UPPER"}, False),
+    ],
+)
+def test_the_geometry_of_a_convolution_is_that_of_its_attributes_and_defaults(given, same):
+    assert (geometry_of(*_product()) == geometry_of(*_product(**given))) == same
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4])
+@pytest.mark.parametrize("shape", [s for n in range(4) for s in itertools.product([1, 5], repeat=n)])
+def test_channels_behind_a_node_lie_where_its_operand_varies(rank: int, shape: tuple[int, ...]):
+    """What a tensor of zeros plus a constant varies along has to be one axis, and not that of the samples."""
+    constant = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    made = np.zeros((1,) * rank) + constant
+    varies = [axis for axis in range(made.ndim) if np.ptp(made, axis=axis).any()]
+    node = ir.node("Add", [ir.Value(name="x"), ir.Value(name="c")])
+    function = function_on(Root(b"", np.zeros(1), np.ones(1)), np.asarray, rank=rank)
+    fits = made.ndim == rank and len(varies) == 1 and varies[0] > 0
+    expected = (varies[0], constant.size) if fits else None
+    assert channels_behind(node, 0, [None, constant], function) == (expected if varies else (function.axis, 1))
+
+
+def test_channels_of_another_axis_or_number_are_no_channels():
+    node = ir.node("Add", [ir.Value(name="x"), ir.Value(name="c")])
+    function = function_on(Root(b"", np.zeros(1), np.ones(1)), np.asarray, rank=3, axis=1, channels=5)
+    assert channels_behind(node, 0, [None, np.zeros((5, 1))], function) == (1, 5)
+    assert channels_behind(node, 0, [None, np.zeros(1)], function) == (1, 5)
+    for shape in ((4, 1), (5,), (5, 5), (1, 1, 5, 1)):
+        assert channels_behind(node, 0, [None, np.zeros(shape)], function) is None
+    norm = ir.node("BatchNormalization", [ir.Value(name=n) for n in "xsbmv"])
+    assert channels_behind(norm, 0, [None, *[np.zeros(5)] * 4], function) == (1, 5)
+    assert channels_behind(norm, 0, [None, *[np.zeros(4)] * 4], function) is None
 
 
 @pytest.mark.parametrize(

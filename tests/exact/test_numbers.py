@@ -6,10 +6,11 @@ from fractions import Fraction
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anybit.exact.numbers import Integers
+from anybit.exact.numbers import Floats, Integers
 from tests.strategies import examples
 
 _VALUE = ir.Value(name="sums")
@@ -44,3 +45,21 @@ def test_the_ends_leave_room_for_every_error(k, scale, relative, steps):
 def test_channels_have_their_own_scale():
     numbers = Integers(_VALUE, 1, np.float64([0.5, 2.0]), np.zeros(2), np.zeros(2), bias=np.float64([1.0, -1.0]))
     np.testing.assert_array_equal(numbers.reals(np.float64([[2, 3], [4, 5]])), [[2.0, 5.0], [3.0, 9.0]])
+
+
+@pytest.mark.parametrize(("relative", "steps", "exact"), [(0.0, 0.0, True), (1e-6, 0.0, False), (0.0, 0.5, False)])
+def test_numbers_are_exact_where_neither_error_is_stated(relative, steps, exact):
+    ends = np.zeros(1), np.ones(1)
+    numbers = Integers(_VALUE, 1, np.float64([0.5]), *ends, divisor=4.0, relative_error=relative, step_error=steps)
+    assert numbers.is_exact == exact
+    assert numbers.unit == 0.125
+
+
+def test_real_numbers_are_their_ordinals_between_the_largest_ones():
+    floats = Floats(_VALUE)
+    assert floats.axis is None
+    assert floats.scale == [1.0]
+    np.testing.assert_array_equal(floats.reals(np.float64([-1, 0, 1])), np.float32([-(2.0**-149), 0, 2.0**-149]))
+    largest = np.finfo(np.float32).max
+    np.testing.assert_array_equal(floats.reals(np.stack([floats.lo, floats.hi])), [[-largest], [largest]])
+    assert np.isinf(floats.reals(floats.hi + 1)).all()

@@ -14,13 +14,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.mutation.execution import Execution, Tracer
+from tests.mutation.collected import UNFIT, Loop, Task
+from tests.mutation.execution import Execution, Recorder, spans_of
 from tests.mutation.mutants import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +67,7 @@ class Judge:
     kept: Path
     seconds: float
     _executions: dict[Path, Execution] = field(default_factory=dict)
+    _collections: dict[Path, Collection] = field(default_factory=dict)
 
     def judge(self, module: Path, mutant: Mutant, *, patience: float = 1) -> Verdict:
         """The verdict on a mutant of a module, which is named by its path in the project, in so many times the time."""
@@ -74,6 +77,9 @@ class Judge:
         tests = execution.tests_of(module, mutant.line, original)
         if not tests:
             return Verdict.SURVIVED
+        code = self._in_a_fork(module, mutant, tests, self.seconds * patience)
+        if code not in {UNFIT, None}:
+            return _VERDICTS.get(code, Verdict.CAUGHT)
         place.write_text(mutant.of(original))
         try:
             code = _in_a_process(_test, self.copy, tests, execution.seconds, self.seconds * patience)
@@ -84,28 +90,54 @@ class Judge:
                 compiled.unlink()
         return _VERDICTS.get(code, Verdict.CAUGHT)
 
+    def close(self) -> None:
+        """Ends the processes that have collected tests."""
+        for collection in self._collections.values():
+            collection.close()
+        self._collections.clear()
+
+    def _in_a_fork(self, module: Path, mutant: Mutant, tests: list[str], limit: float) -> int | None:
+        """The exit code of a fork of the process that has collected the tests; `UNFIT` where it cannot tell."""
+        folder = folder_of(module)
+        source = (self.copy / module).read_text()
+        execution, span = self._execution(folder), spans_of(source, mutant.line)[0]
+        if not execution.only_by_tests(module, span):
+            return UNFIT
+        if folder not in self._collections:
+            judged, tests_of = self._files(folder)
+            self._collections[folder] = Collection(self.copy, [*judged, *tests_of], frozenset(judged))
+        alone = [_alone(execution.seconds[test]) for test in tests]
+        span, changed = frozenset(span), mutant.of(source)
+        task = Task(str(module), changed, mutant.line, span, tests, alone, limit, limit * _PATIENCE)
+        return self._collections[folder].code(task)
+
+    def _files(self, folder: Path) -> tuple[list[str], list[str]]:
+        """The modules that a folder of tests judges, and the files of its tests."""
+        modules = [p.relative_to(self.copy) for p in sorted((self.copy / _PACKAGE).rglob("*.py"))]
+        judged = [str(m) for m in modules if folder_of(m) == folder]
+        return judged, [str(p.relative_to(self.copy)) for p in sorted((self.copy / folder).glob("test_*.py"))]
+
     def _execution(self, folder: Path) -> Execution:
         """What the tests of a folder execute, file by file; kept until the package or the file changes."""
         if folder not in self._executions:
-            modules = [p.relative_to(self.copy) for p in sorted((self.copy / _PACKAGE).rglob("*.py"))]
-            judged = [str(m) for m in modules if folder_of(m) == folder]
-            tests = [[str(p.relative_to(self.copy))] for p in sorted((self.copy / folder).glob("test_*.py"))]
-            parts = [self._traced(folder, files, frozenset(judged)) for files in (judged, *tests)]
+            judged, tests = self._files(folder)
+            parts = [self._recorded(folder, files, frozenset(judged)) for files in (judged, *([t] for t in tests))]
             self._executions[folder] = Execution.of_all(parts)
         return self._executions[folder]
 
-    def _traced(self, folder: Path, files: list[str], judged: frozenset[str]) -> Execution:
+    def _recorded(self, folder: Path, files: list[str], judged: frozenset[str]) -> Execution:
         kept = self.kept / f"{'-'.join(folder.parts)}-{self._fingerprint(folder, files)}.json"
-        if not kept.exists() and _in_a_process(_trace, self.copy, files, judged, kept) not in {0, _NO_TESTS}:
+        if not kept.exists() and _in_a_process(_record, self.copy, files, judged, kept) not in {0, _NO_TESTS}:
             raise RuntimeError(f"tests of {folder} fail without a mutant: {', '.join(files)}")
         return Execution.load(kept)
 
     def _fingerprint(self, folder: Path, files: list[str]) -> str:
-        """A name for tests, the package and what tests import."""
+        """A name for tests, the package, what tests import, and what records them."""
         shared = [p for f in (self.copy / "tests", self.copy / folder) for p in f.glob("*.py")]
         places = {*(self.copy / "src").rglob("*.py"), *(p for p in shared if not p.name.startswith("test_"))}
         places |= {self.copy / f for f in files}
-        contents = b"".join(str(p.relative_to(self.copy)).encode() + p.read_bytes() for p in sorted(places))
+        recorder = Path(__file__).with_name("execution.py").read_bytes()
+        contents = recorder + b"".join(str(p.relative_to(self.copy)).encode() + p.read_bytes() for p in sorted(places))
         return hashlib.sha256(contents).hexdigest()[:16]
 
 
@@ -125,7 +157,44 @@ def judging(*, seconds: float) -> Generator[Judge]:
             target = Path(folder) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)
-        yield Judge(Path(folder), ROOT / "build/mutation", seconds)
+        judge = Judge(Path(folder), ROOT / "build/mutation", seconds)
+        try:
+            yield judge
+        finally:
+            judge.close()
+
+
+class Collection:
+    """A process that has collected tests, and judges mutants in forks of itself."""
+
+    def __init__(self, copy: Path, files: list[str], modules: frozenset[str]) -> None:
+        """Starts the process, and waits until it is ready."""
+        context = multiprocessing.get_context("forkserver")
+        self._tasks, theirs = context.Pipe()
+        self._process = context.Process(target=_quietly, args=(_collect, (copy, files, modules, theirs)))
+        self._process.start()
+        theirs.close()
+        self._is_ready = self._answer()
+
+    def code(self, task: Task) -> int | None:
+        """The exit code of the tests of a task; `UNFIT` where this process cannot tell, None if they took too long."""
+        if not self._is_ready:
+            return UNFIT
+        self._tasks.send(astuple(task))
+        return self._answer()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._tasks.close()
+        self._process.kill()
+        self._process.join()
+
+    def _answer(self) -> Any:
+        try:
+            return self._tasks.recv()
+        except EOFError:  # it could not collect the tests
+            self._is_ready = False
+            return UNFIT
 
 
 def folder_of(module: Path) -> Path:
@@ -165,20 +234,23 @@ def _quietly(work: Callable[..., int], arguments: tuple[Any, ...]) -> None:
     os._exit(code)
 
 
-def _run(copy: Path, files: list[str], plugin: object, *options: str) -> int:
+def _run(copy: Path, files: list[str], plugins: list[object], *options: str) -> int:
     known = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
     fixed = ["-q", "-W", known, "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(copy)]
-    return pytest.main([*fixed, *options, *files], plugins=[plugin])
+    return pytest.main([*fixed, *options, *files], plugins=plugins)
 
 
-def _trace(copy: Path, files: list[str], modules: frozenset[str], kept: Path) -> int:
-    tracer = Tracer(copy, modules)
-    tracer.start()
-    code = _run(copy, files, tracer)
-    sys.settrace(None)
+def _record(copy: Path, files: list[str], modules: frozenset[str], kept: Path) -> int:
+    recorder = Recorder(copy, modules)
+    code = _run(copy, files, [recorder])
     if code in {0, _NO_TESTS}:
-        tracer.execution().save(kept)
+        recorder.execution().save(kept)
     return code
+
+
+def _collect(copy: Path, files: list[str], modules: frozenset[str], tasks: Connection) -> int:
+    recorder = Recorder(copy, modules)
+    return _run(copy, files, [recorder, Loop(recorder, tasks)])
 
 
 def _test(copy: Path, tests: list[str], seconds: dict[str, float], limit: float) -> int:
@@ -187,9 +259,14 @@ def _test(copy: Path, tests: list[str], seconds: dict[str, float], limit: float)
     resource.setrlimit(resource.RLIMIT_CPU, (round(limit), round(limit) + 10))
     for some in (tests[:20], tests[20:]):
         files = [*dict.fromkeys(test.split("::")[0] for test in some)]
-        if files and _run(copy, files, _Chosen(some, seconds), "-x") not in {0, _NO_TESTS}:
+        if files and _run(copy, files, [_Chosen(some, seconds)], "-x") not in {0, _NO_TESTS}:
             return 1
     return 0
+
+
+def _alone(seconds: float) -> float:
+    """Processor time that a test may take which takes so many seconds without a mutant."""
+    return max(_LEAST, _PATIENCE * seconds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +283,7 @@ class _Chosen:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        signal.setitimer(signal.ITIMER_PROF, max(_LEAST, _PATIENCE * self.seconds[item.nodeid]))
+        signal.setitimer(signal.ITIMER_PROF, _alone(self.seconds[item.nodeid]))
         try:
             return (yield)
         finally:

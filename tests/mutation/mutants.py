@@ -108,6 +108,8 @@ def _operators(node: ast.AST, lines: list[str]) -> Generator[_Edit]:
 def _conditions(node: ast.AST) -> Generator[_Edit]:
     """Conditions that always or never hold, and results that are None."""
     match node:
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+            pass
         case ast.If(test=test) | ast.IfExp(test=test) if test.lineno == test.end_lineno:
             for text in ("False", "True"):
                 yield test.lineno, test.col_offset, test.end_col_offset or 0, text

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+from tests.mutation.collected import UNFIT
 from tests.mutation.execution import Execution
 from tests.mutation.judge import Judge, Verdict, folder_of
 from tests.mutation.mutants import Mutant, mutants_of
 
 MODULE = Path("src/anybit/ops/trunc.py")
 SOURCE = """\
-from functools import cache
+from functools import cache, cached_property
 
-STEP = 2
+def step():
+    return 2
+
+STEP = step()
 
 def double(x):
     if x < 0:
@@ -30,10 +35,31 @@ def table():
 
 def unseen():
     return 1
+
+def reads(function):
+    return function.__code__.co_consts
+
+class Body:
+    @cached_property
+    def constants(self):
+        @reads
+        def body():
+            return 7
+        return body
+
+def early():
+    return (
+        5
+    )
+
+BODY = Body()
+by_name = {"seven": lambda: BODY.constants[-1]}
 """
 TESTS = """\
 import pytest
-from anybit.ops.trunc import double, table
+from anybit.ops.trunc import by_name, double, early, table
+
+FIVE = early()
 
 @pytest.fixture(scope="module")
 def four():
@@ -50,11 +76,20 @@ def test_first():
 
 def test_second():
     assert table() == [3]
+
+def test_third():
+    by_name["seven"]()
+
+def test_early():
+    assert early() == FIVE
+
+def test_fourth():
+    assert by_name["seven"]() == 7
 """
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory) -> Judge:
+def judge(tmp_path_factory) -> Generator[Judge]:
     root = tmp_path_factory.mktemp("project")
     for place, text in {MODULE: SOURCE, Path("tests/ops/test_other.py"): TESTS}.items():
         (root / place).parent.mkdir(parents=True)
@@ -62,7 +97,9 @@ def judge(tmp_path_factory) -> Judge:
         (root / place.parent / "__init__.py").touch()
     (root / "src/anybit/__init__.py").touch()
     (root / "tests/__init__.py").touch()
-    return Judge(root, root / "kept", 60)
+    judge = Judge(root, root / "kept", 60)
+    yield judge
+    judge.close()
 
 
 @pytest.mark.parametrize(
@@ -73,14 +110,36 @@ def judge(tmp_path_factory) -> Judge:
         ("    if x < 0:", "    if False:", Verdict.CAUGHT),
         ("        * STEP", "        - STEP", Verdict.CAUGHT),  # by what a fixture of the module made
         ("    return [3]", "    return None", Verdict.CAUGHT),  # by the test that got a kept result
-        ("STEP = 2", "STEP = 3", Verdict.CAUGHT),
+        ("STEP = step()", "STEP = 3", Verdict.CAUGHT),
+        ("    return 2", "    return 3", Verdict.CAUGHT),  # executed before any test
         ("    return 1", "    return 2", Verdict.SURVIVED),
+        ("            return 7", "            return 8", Verdict.CAUGHT),  # read by a decorator, and kept by an object
+        ('by_name = {"seven": lambda: BODY.constants[-1]}', 'by_name = {"seven": lambda: 8}', Verdict.CAUGHT),
     ],
 )
 def test_verdicts(judge, old, new, verdict):
     line = SOURCE.splitlines().index(old) + 1
     assert judge.judge(MODULE, Mutant(line, f"{old}\n", f"{new}\n")) is verdict
     assert (judge.copy / MODULE).read_text() == SOURCE
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("        * STEP", "        - STEP", 1),
+        ("        * STEP", "        + STEP", 0),
+        ("    return [3]", "    return None", 1),
+        ("STEP = step()", "STEP = 3", UNFIT),
+        ("    return 2", "    return 3", UNFIT),
+        ("            return 7", "            return 8", UNFIT),  # read from the file
+        ("        5", "        6", UNFIT),  # executed where tests are collected
+    ],
+)
+def test_a_process_that_has_collected_the_tests_judges_what_only_tests_execute(judge, old, new, code):
+    line = SOURCE.splitlines().index(old) + 1
+    mutant = Mutant(line, f"{old}\n", f"{new}\n")
+    tests = judge._execution(folder_of(MODULE)).tests_of(MODULE, line, SOURCE)
+    assert judge._in_a_fork(MODULE, mutant, tests, 60) == code
 
 
 def test_a_folder_that_fails_without_a_mutant_judges_nothing(tmp_path, judge):
@@ -98,12 +157,12 @@ def test_a_folder_that_fails_without_a_mutant_judges_nothing(tmp_path, judge):
 
 def test_tests_of_the_module_come_first_then_the_quickest():
     seconds = {"tests/ops/test_quant.py::a": 1.0, "tests/ops/test_quant.py::b": 0.5, "tests/ops/test_trunc.py::c": 9.0}
-    execution = Execution(seconds, {str(MODULE): {6: [*seconds], 9: [*seconds][:1]}}, {str(MODULE): [9, 3]})
+    execution = Execution(seconds, {str(MODULE): {9: [*seconds], 12: [*seconds][:1]}}, {str(MODULE): [12, 6]})
     a, b, c = seconds
+    assert execution.tests_of(MODULE, 9, SOURCE) == [c, b, a]
+    assert execution.tests_of(MODULE, 11, SOURCE) == [a, c, b]  # line 12 is of the same statement
     assert execution.tests_of(MODULE, 6, SOURCE) == [c, b, a]
-    assert execution.tests_of(MODULE, 8, SOURCE) == [a, c, b]  # line 9 is of the same statement
-    assert execution.tests_of(MODULE, 3, SOURCE) == [c, b, a]
-    assert execution.tests_of(MODULE, 7, SOURCE) == []
+    assert execution.tests_of(MODULE, 10, SOURCE) == []
 
 
 def test_runs_of_two_files_are_one():

@@ -24,6 +24,7 @@ from tests.mutation.mutants import mutants_of
         ("x = a if b else c", {"x = a if True else c", "x = a if False else c"}),
         ("def f(): return a", {"def f(): return None"}),
         ("x: Literal[1] = a", set()),
+        ("if TYPE_CHECKING: import a", set()),
         ("raise ValueError(a + b)", set()),
         ("x = zip(a, b, strict=True)", set()),
         ('x = f"{a + 1}"', set()),

@@ -8,10 +8,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from onnxscript import opset21, script
+from onnxscript.values import Opset
 
 from anybit import load
 from anybit.errors import InvalidModelError, UnsupportedError
 from anybit.ops.expand import Expander
+from anybit.ops.operator import Input, Operator
 from anybit.ops.quant import QUANT
 from tests.models import model, parameters, quant
 from tests.ops.running import assert_same, expanded_model, session
@@ -122,6 +125,49 @@ def test_a_missing_input_is_refused_by_name() -> None:
         _expanded("g (float[1] x, float s, float z) => (float[1] y) { y = qonnx.custom_op.general.Quant(x, s, z) }")
 
 
+def _check_signs(**changes) -> None:
+    """Zeros that have to keep their sign have, behind the expanded node, the one that the reference gives them."""
+    known = parameters("y", **changes)
+    loaded = load(model([quant("x", "y")], known, inputs={"x": ["N"]}, outputs=["y"]))
+    x = np.float32([-9, -0.3, -0.1, -0.0, 0.0, 0.1, 0.3, 9])
+    expected = QUANT.evaluate([x, *known.values()], {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"})
+    Expander(loaded.graph).expand(loaded.graph.node(0), QUANT, zero_signs=True)
+    del loaded.opset_imports[QUANT.domain]
+    for optimize in (False, True):
+        (y,) = session(ir.to_proto(loaded), optimize=optimize).run(None, {"x": x})
+        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_array_equal(np.signbit(y), np.signbit(expected))
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, [0.5]])
+@pytest.mark.parametrize("zeropt", [0.0, -0.0, 1.0, [0.0]])
+def test_zeros_have_the_sign_that_the_operator_gives_them(scale, zeropt):
+    _check_signs(scale=scale, zeropt=zeropt)
+
+
+def test_a_call_without_a_scale_and_zero_point_to_apply_keeps_no_node_for_them():
+    loaded = load(model([quant("x", "y")], parameters("y", scale=1.0), inputs={"x": ["N"]}, outputs=["y"]))
+    Expander(loaded.graph).expand(loaded.graph.node(0), QUANT)
+    assert [n.op_type for n in loaded.graph] == ["Clip", "Round"]
+
+
+@pytest.mark.parametrize("bits", [4.0, [[4.0], [3.0]]])
+def test_bounds_of_channels_are_no_clip(bits):
+    """Clip takes one lower and one upper bound."""
+    source = model([quant("x", "y")], parameters("y", bits=bits), inputs={"x": ["N", 2, 3]}, outputs=["y"])
+    loaded = load(source)
+    Expander(loaded.graph).expand(loaded.graph.node(0), QUANT)
+    del loaded.opset_imports[QUANT.domain]
+    bounding = [n.op_type for n in loaded.graph if n.op_type in ("Clip", "Max", "Min")]
+    assert bounding == (["Clip"] if np.ndim(bits) == 0 else ["Max", "Min"])
+    x = np.linspace(-5, 5, 12, dtype=np.float32).reshape(2, 2, 3)
+    expected = QUANT.evaluate(
+        [x, *parameters("y", bits=bits).values()], {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+    )
+    (y,) = session(ir.to_proto(loaded), optimize=False).run(None, {"x": x})
+    np.testing.assert_array_equal(y, expected)
+
+
 def test_nothing_outside_of_the_graph_reads_what_is_in_it():
     """The Max that became part of a Clip would keep the Div before it alive when the result is not used."""
     loaded = load(model([quant("x", "y")], parameters("y"), inputs={"x": ["N", 3]}, outputs=["y"]))
@@ -131,3 +177,76 @@ def test_nothing_outside_of_the_graph_reads_what_is_in_it():
     for node in loaded.graph:
         for output in node.outputs:
             assert {user for user, _ in output.uses()} <= inside
+
+
+_OWN = Opset("own.ops", 1)
+
+
+@script(_OWN, default_opset=opset21)
+def _clipped(X):
+    return opset21.Min(
+        opset21.Max(X, opset21.Constant(value_float=-1.0)),
+        opset21.Constant(value_float=2.0),
+    )
+
+
+@script(_OWN, default_opset=opset21)
+def _shifted(X):
+    return opset21.Min(
+        opset21.Add(X, opset21.Constant(value_float=1.0)),
+        opset21.Constant(value_float=2.0),
+    )
+
+
+@script(_OWN, default_opset=opset21)
+def _apart(X):
+    negated = opset21.Neg(X)
+    lifted = opset21.Max(X, opset21.Constant(value_float=0.0))
+    return opset21.Add(opset21.Min(negated, opset21.Constant(value_float=2.0)), lifted)
+
+
+@script(_OWN, default_opset=opset21)
+def _by_itself(X):
+    return opset21.Min(X, opset21.Constant(value_float=2.0))
+
+
+@script(_OWN, default_opset=opset21)
+def _turned(X):
+    return opset21.Min(
+        opset21.Constant(value_float=2.0),
+        opset21.Max(X, opset21.Constant(value_float=-1.0)),
+    )
+
+
+@script(_OWN, default_opset=opset21)
+def _by_channel(X):
+    return opset21.Min(
+        opset21.Max(X, opset21.Constant(value_floats=[-1.0, -2.0, 0.0])),
+        opset21.Constant(value_float=2.0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "meaning", "operators"),
+    [
+        (_clipped, lambda x: np.clip(x, -1, 2), ["Clip"]),
+        (_shifted, lambda x: np.minimum(x + 1, 2), ["Add", "Min"]),
+        (_apart, lambda x: np.minimum(-x, 2) + np.maximum(x, 0), ["Neg", "Max", "Min", "Add"]),
+        (_by_itself, lambda x: np.minimum(x, 2), ["Min"]),
+        (_turned, lambda x: np.clip(x, -1, 2), ["Max", "Min"]),
+        (_by_channel, lambda x: np.minimum(np.maximum(x, np.float32([-1, -2, 0])), 2), ["Max", "Min"]),
+    ],
+    ids=lambda v: getattr(v, "name", ""),
+)
+def test_a_clip_is_a_maximum_whose_minimum_is_taken(body, meaning, operators):
+    own = Operator(name="Own", domain="own.ops", inputs=(Input("X"),), reference=meaning, body=body)
+    source = ir.from_proto(onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 21, "own.ops" : 1]> g (float[N,3] x) => (float[N,3] y)'
+        "{ y = own.ops.Own(x) }"
+    ))  # fmt: skip
+    made = Expander(source.graph).expand(source.graph.node(0), own)
+    assert [node.op_type for node in made] == operators
+    del source.opset_imports["own.ops"]
+    x = np.linspace(-5, 5, 12, dtype=np.float32).reshape(4, 3)
+    (y,) = session(ir.to_proto(source), optimize=False).run(None, {"x": x})
+    np.testing.assert_array_equal(y, meaning(x))

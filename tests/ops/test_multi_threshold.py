@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
+from onnx import TensorProto, helper
 
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
+from anybit.ops.schemas import register_schemas
+from tests.models import model
 from tests.ops import exact
 from tests.ops.calling import call, rules
 from tests.ops.running import assert_same, run_body, run_expanded, run_folded
@@ -121,3 +125,31 @@ def test_rules_need_a_channel_axis() -> None:
 def test_number_format_is_that_of_the_attribute() -> None:
     assert str(MULTI_THRESHOLD.number_format(call(MULTI_THRESHOLD, {}, attributes={"out_dtype": "INT4"}))) == "INT4"
     assert MULTI_THRESHOLD.number_format(call(MULTI_THRESHOLD, {})) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        (TensorProto.FLOAT16, TensorProto.FLOAT16),
+        (TensorProto.FLOAT, TensorProto.FLOAT),
+        (TensorProto.DOUBLE, TensorProto.DOUBLE),
+        (TensorProto.INT8, TensorProto.FLOAT),
+        (TensorProto.UINT32, TensorProto.FLOAT),
+    ],
+)
+def test_the_type_that_is_inferred_is_a_float(given, made):
+    register_schemas()
+    node = helper.make_node("MultiThreshold", ["x", "t"], ["y"], domain=MULTI_THRESHOLD.domain)
+    proto = model([node], {"t": np.zeros((1, 3), np.float32)}, inputs={"x": [2, "C", 4]}, outputs=[], input_type=given)
+    proto.graph.output.add(name="y")
+    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True).graph.output[0].type.tensor_type
+    assert inferred.elem_type == made
+    assert [d.dim_param or d.dim_value for d in inferred.shape.dim] == [2, "C", 4]
+
+
+def test_nothing_is_inferred_without_an_input():
+    register_schemas()
+    node = helper.make_node("MultiThreshold", ["", "t"], ["y"], domain=MULTI_THRESHOLD.domain)
+    proto = model([node], {"t": np.zeros((1, 3), np.float32)}, inputs={"x": [2]}, outputs=[])
+    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
+    assert [v.name for v in inferred.graph.value_info] == []

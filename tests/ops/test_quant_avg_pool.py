@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 
+from anybit.number_formats import IntFormat
 from anybit.ops.quant_avg_pool import QUANT_AVG_POOL, shift_of
+from anybit.ops.schemas import register_schemas
+from tests.models import model
 from tests.ops.calling import call, rules
 from tests.ops.running import assert_same, run_body, run_expanded
 from tests.strategies import examples
@@ -83,6 +88,43 @@ def test_rules(attributes, expected) -> None:
     made = call(QUANT_AVG_POOL, {}, x_shape=(1, 3, 4, 4), attributes=PLAIN | attributes)
     assert rules(QUANT_AVG_POOL, made) == expected
     assert rules(QUANT_AVG_POOL, call(QUANT_AVG_POOL, {}, x_shape=(3, 4), attributes=PLAIN)) == ["rank"]
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("obits", [1, 4, 32])
+def test_the_format_is_that_of_the_attributes(obits, signed) -> None:
+    made = call(QUANT_AVG_POOL, {}, x_shape=(1, 3, 4, 4), attributes=PLAIN | {"obits": obits, "signed": signed})
+    assert QUANT_AVG_POOL.number_format(made) == IntFormat(obits, signed=bool(signed))
+
+
+@pytest.mark.parametrize("obits", [0, -3, "4"])
+def test_bits_that_are_none_are_no_format(obits) -> None:
+    made = call(QUANT_AVG_POOL, {}, x_shape=(1, 3, 4, 4), attributes=PLAIN | {"obits": obits})
+    assert QUANT_AVG_POOL.number_format(made) is None
+
+
+@pytest.mark.parametrize("layout", [None, "NCHW", "NHWC"])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (2, 2), (3, 1), (2, 3), (6, 1)])
+def test_the_shape_that_is_inferred_is_that_of_the_result(layout, kernel, stride) -> None:
+    register_schemas()
+    attributes = PLAIN | {"kernel": kernel, "stride": stride} | ({} if layout is None else {"data_layout": layout})
+    node = helper.make_node("QuantAvgPool2d", ["x"], ["y"], domain=QUANT_AVG_POOL.domain, **attributes)
+    x = np.zeros((2, 6, 7, 9), np.float32)
+    made = QUANT_AVG_POOL.evaluate([x], attributes).shape
+    for shape, expected in (([2, 6, 7, 9], made), (["N", 6, 7, 9], ("N", *made[1:]))):
+        proto = model([node], {}, inputs={"x": shape}, outputs=["y"])
+        inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True).graph.output[0].type.tensor_type.shape.dim
+        assert [d.dim_param or d.dim_value for d in inferred] == list(expected)
+
+
+def test_a_shape_that_is_not_known_is_not_inferred() -> None:
+    register_schemas()
+    free = helper.make_node("QuantAvgPool2d", ["x"], ["y"], domain=QUANT_AVG_POOL.domain, **PLAIN)
+    for shape, expected in ((["N", 3, "H", 9], [0, 3, 0, 4]), (None, None)):
+        proto = model([free], {}, inputs={"x": shape}, outputs=["y"])
+        found = onnx.shape_inference.infer_shapes(proto).graph.output[0].type.tensor_type
+        dims = [d.dim_value for d in found.shape.dim] if found.HasField("shape") else None
+        assert dims == expected
 
 
 def test_images_only() -> None:

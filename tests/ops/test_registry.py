@@ -95,6 +95,26 @@ def test_a_refused_operator_leaves_nothing_behind() -> None:
     assert find_operator(DOMAIN, "Double", 1) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "version", "defaults"),
+    [
+        ("Quant", 1, {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}),
+        ("Trunc", 1, {"rounding_mode": "FLOOR"}),
+        ("Trunc", 2, {"rounding_mode": "FLOOR", "signed": 1, "narrow": 0}),
+        ("FloatQuant", 1, {"has_inf": 0, "has_nan": 0, "has_subnormal": 1, "saturation": 1, "rounding_mode": "ROUND"}),
+        ("MultiThreshold", 1, {"out_dtype": "", "out_scale": 1.0, "out_bias": 0.0, "data_layout": "NCHW"}),
+        ("Im2Col", 1, {"input_shape": "", "pad_amount": (0,) * 4, "pad_value": 0, "depthwise": 0, "dilations": (1, 1)}),
+        ("QuantAvgPool2d", 1, {"data_layout": "NCHW"}),
+        ("BipolarQuant", 1, {}),
+    ],
+)
+def test_defaults_are_those_of_qonnx(name: str, version: int, defaults: dict[str, object]) -> None:
+    """As the qonnx package lists them by operator; what is not in the list has to be given."""
+    operator = find_operator(DOMAIN, name, version)
+    assert operator is not None
+    assert {a.name: a.default for a in operator.attributes if a.default is not None} == defaults
+
+
 def test_attributes_left_out_take_their_defaults() -> None:
     assert QUANT.evaluate([np.float32([9.0]), 1.0, 0.0, 3], {}).item() == 3
     assert QUANT.evaluate([np.float32([9.0]), 1.0, 0.0, 3], {"signed": 0}).item() == 7

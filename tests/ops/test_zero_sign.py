@@ -95,6 +95,112 @@ def test_operators_of_a_tensor_and_a_constant(op_type, first):
         _check(proto, 0 if first else 1, x, np.zeros_like(x))
 
 
+def _stated(op_type: str, *others, place: int = 0, outputs: int | None = 1, **attributes) -> ZeroSign:
+    """What the table says of an input between constants."""
+    constants = [ir.node("Constant", [], {"value": ir.tensor(np.asarray(o, np.float32))}).outputs[0] for o in others]
+    x = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT))
+    node = ir.node(op_type, [*constants[:place], x, *constants[place:]], attributes)
+    node.outputs[0].type = None if outputs is None else ir.TensorType(ir.DataType(outputs))
+    return zero_sign(node, place, {"": 21})
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("op_type", ["Add", "Sub", "Sum"])
+def test_a_sum_ends_the_sign_exactly_where_no_element_of_it_depends_on_it(op_type, place):
+    function = np.subtract if op_type == "Sub" else np.add
+    zeros = np.float32([[0.0], [-0.0]])
+    pairs = [[a, b] for a in NUMBERS for b in NUMBERS]
+    for others in (*NUMBERS, *pairs):
+        constant = np.float32(others)
+        y = function(zeros, constant) if place == 0 else function(constant, zeros)
+        ended = np.array_equal(np.signbit(y[0]), np.signbit(y[1]))
+        assert _stated(op_type, others, place=place) is (ZeroSign.ENDED if ended else ZeroSign.PASSED_ON), others
+
+
+def test_one_of_several_summands_is_enough_to_end_the_sign():
+    assert _stated("Sum", 0.0, -0.0, place=1) is ZeroSign.ENDED
+    assert _stated("Sum", -0.0, -0.0, place=2) is ZeroSign.PASSED_ON
+    assert _stated("Sum") is ZeroSign.PASSED_ON
+
+
+@pytest.mark.parametrize(
+    ("exponent", "expected"),
+    [
+        (2, ZeroSign.ENDED),
+        (-2, ZeroSign.ENDED),
+        (0, ZeroSign.ENDED),
+        (3, ZeroSign.PASSED_ON),
+        (0.5, ZeroSign.PASSED_ON),
+        ([2, 3], ZeroSign.PASSED_ON),
+        (-3, ZeroSign.TOLD),
+        (-0.5, ZeroSign.TOLD),
+        ([2, -3], ZeroSign.TOLD),
+        ([-2, 3], ZeroSign.PASSED_ON),
+    ],
+)
+def test_a_power_tells_the_sign_where_it_is_odd_and_negative(exponent, expected):
+    assert _stated("Pow", exponent) is expected
+    with np.errstate(divide="ignore"):
+        y = np.power(np.float32([[0.0], [-0.0]]), np.float32(exponent))
+    if expected is not ZeroSign.TOLD:
+        assert np.array_equal(y[0], y[1])
+    elif np.all(np.float32(exponent) == np.rint(exponent)):
+        assert not np.array_equal(y[0], y[1])
+
+
+def test_an_exponent_has_no_sign_of_zero_and_a_computed_one_may_be_any():
+    assert _stated("Pow", 3.0, place=1) is ZeroSign.ENDED
+    x, n = (ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT)) for name in "xn")
+    assert zero_sign(ir.node("Pow", [x, n]), 0, {"": 21}) is ZeroSign.TOLD
+
+
+@pytest.mark.parametrize(
+    ("op_type", "place", "dtype", "expected"),
+    [
+        ("CastLike", 0, ir.DataType.DOUBLE, ZeroSign.PASSED_ON),
+        ("CastLike", 0, ir.DataType.INT8, ZeroSign.ENDED),
+        ("CastLike", 0, ir.DataType.STRING, ZeroSign.TOLD),
+        ("CastLike", 0, None, ZeroSign.TOLD),
+        ("CastLike", 1, ir.DataType.DOUBLE, ZeroSign.ENDED),
+        ("QuantizeLinear", 0, ir.DataType.UINT8, ZeroSign.ENDED),
+        ("QuantizeLinear", 0, ir.DataType.FLOAT8E5M2, ZeroSign.PASSED_ON),
+        ("QuantizeLinear", 0, None, ZeroSign.PASSED_ON),
+        ("QuantizeLinear", 1, ir.DataType.UINT8, ZeroSign.TOLD),
+        ("QuantizeLinear", 2, ir.DataType.UINT8, ZeroSign.PASSED_ON),
+        ("Where", 0, ir.DataType.FLOAT, ZeroSign.ENDED),
+        ("Where", 1, ir.DataType.FLOAT, ZeroSign.PASSED_ON),
+        ("Div", 1, ir.DataType.FLOAT, ZeroSign.TOLD),
+        ("Div", 0, ir.DataType.FLOAT, ZeroSign.PASSED_ON),
+    ],
+)
+def test_types_and_places_decide(op_type, place, dtype, expected):
+    assert _stated(op_type, 1.0, 1.0, place=place, outputs=None if dtype is None else dtype.value) is expected
+
+
+def test_integers_and_inputs_that_are_left_out_have_no_sign_of_zero():
+    whole = ir.Value(name="x", type=ir.TensorType(ir.DataType.INT32))
+    assert zero_sign(ir.node("Reciprocal", [whole]), 0, {}) is ZeroSign.ENDED
+    assert zero_sign(ir.node("Reciprocal", [None]), 0, {}) is ZeroSign.ENDED
+    unknown = ir.Value(name="x")
+    assert zero_sign(ir.node("Reciprocal", [unknown]), 0, {}) is ZeroSign.TOLD
+    turning = ir.Value(name="x", type=ir.TensorType(ir.DataType.COMPLEX64))
+    assert zero_sign(ir.node("Reciprocal", [turning]), 0, {}) is ZeroSign.TOLD
+
+
+@pytest.mark.parametrize(
+    ("op_type", "place", "expected"),
+    [
+        ("QuantizeLinear", 0, ZeroSign.ENDED),
+        ("QuantizeLinear", 1, ZeroSign.TOLD),
+        ("FusedMatMul", 0, ZeroSign.PASSED_ON),
+        ("Unheard", 0, ZeroSign.TOLD),
+    ],
+)
+def test_operators_of_the_vendor(op_type, place, expected):
+    values = [ir.Value(name=n, type=ir.TensorType(ir.DataType.FLOAT)) for n in "xs"]
+    assert zero_sign(ir.node(op_type, values, domain="com.microsoft"), place, {}) is expected
+
+
 @pytest.mark.parametrize("op_type", ["Add", "Mul", "Sub"])
 def test_a_tensor_twice(op_type):
     proto = model([helper.make_node(op_type, ["x", "x"], ["y"])], {}, inputs={"x": [None]}, outputs=["y"])

@@ -82,5 +82,15 @@ def test_bounds_by_channel_are_held_only_where_they_are_those_of_the_type():
         assert (moved.hi + held.offset == most).all()
 
 
+def test_channels_that_begin_apart_are_moved_together():
+    """As low as the type begins, but no lower than lets it hold each zero point: 0 or more, or -128 or more."""
+    apart = _quantizer([2, 5], [17, 20])
+    found = {h.dtype: (h.offset.tolist(), h.clip) for h in containers(apart, (8,)) if h.offset.ndim}
+    assert found == {ir.DataType.UINT8: ([3, 0], (5, 20)), ir.DataType.INT8: ([-125, -128], (-123, -108))}
+    below = _quantizer([-2, -5], [13, 10])
+    found = {h.dtype: (h.offset.tolist(), h.clip) for h in containers(below, (8,)) if h.offset.ndim}
+    assert found == {ir.DataType.UINT8: ([2, 5], (0, 15)), ir.DataType.INT8: ([-126, -123], (-128, -113))}
+
+
 def test_a_span_is_read_as_integers():
     assert span(_quantizer([-8, -7], [3, 7])) == "-8 .. 7"

@@ -100,6 +100,50 @@ def test_other_types_are_no_minifloats(dtype):
     assert isinstance(minifloat_of(dtype, Parameters(np.ones((), np.float32), np.zeros(())), None), Refusal)
 
 
+def _read_with(change) -> Minifloat | Refusal:
+    """What is read of a node of FLOAT8E4M3FN that was changed."""
+    _, *key = _TYPES[ir.DataType.FLOAT8E4M3FN]
+    node = _source(key).graph.node(0)
+    change(node)
+    return read_float_quant(node)
+
+
+def _typed(place: int, dtype: ir.DataType | None):
+    def change(node: ir.Node) -> None:
+        node.inputs[place].type = None if dtype is None else ir.TensorType(dtype)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("dtype", "got"), [(ir.DataType.FLOAT16, "FLOAT16"), (ir.DataType.DOUBLE, "DOUBLE"), (None, "unknown")]
+)
+def test_only_tensors_of_float32_are_read(dtype, got):
+    found = _read_with(_typed(0, dtype))
+    assert isinstance(found, Refusal)
+    assert (found.problem, found.node) == ("element type of X", "FloatQuant 'node'")
+    assert (found.got, found.expected) == (got, "FLOAT")
+
+
+@pytest.mark.parametrize("place", range(1, 6))
+def test_parameters_are_numbers_that_are_known(place):
+    assert isinstance(_read_with(lambda node: node.name), Minifloat)
+    found = _read_with(lambda node: node.replace_input_with(place, node.inputs[0]))
+    assert isinstance(found, Refusal)
+    assert found.problem == "a parameter is computed, or not one number"
+
+
+@pytest.mark.parametrize("place", range(2, 6))
+def test_parameters_by_element_are_of_no_type(place):
+    def change(node: ir.Node) -> None:
+        constant = ir.tensor(np.full(4, node.inputs[place].const_value.numpy().item(), np.float32))
+        node.inputs[place].const_value, node.inputs[place].shape = constant, ir.Shape([4])
+
+    found = _read_with(change)
+    assert isinstance(found, Refusal)
+    assert found.problem == "a parameter is computed, or not one number"
+
+
 @pytest.mark.parametrize(
     ("key", "attributes"),
     [

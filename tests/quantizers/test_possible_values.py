@@ -50,6 +50,19 @@ def test_inputs_and_wide_quantisers_have_no_points():
     assert not enumeration.agrees(None, Quantizer(np.ones((), np.float32), *(np.zeros(()),) * 3))
 
 
+@pytest.mark.parametrize(
+    ("bits", "channels", "known"), [(16, 1, True), (17, 1, False), (12, 1024, True), (12, 1025, False)]
+)
+def test_points_are_given_up_to_a_number_of_them(bits, channels, known):
+    scale = np.linspace(0.5, 1, channels, dtype=np.float32)
+    source = _source([quant("x", "y")], parameters("y", scale=scale, bits=bits), shape=(1, channels))
+    points = Enumeration(source).points(_value(source, "y"))
+    assert (points is not None) == known
+    if points is not None:
+        assert points.shape == (1 << bits, 1, channels)
+        np.testing.assert_array_equal(points[[0, -1]].reshape(2, -1)[:, 0] * 2, [-(1 << bits - 1), (1 << bits - 1) - 1])
+
+
 def test_channels_have_their_own_scales():
     scale = np.float32([0.5, 0.25, 0.125, 2]).reshape(1, 4)
     source = _source([quant("x", "y")], parameters("y", scale=scale, bits=2))

@@ -198,3 +198,61 @@ def test_zeros_keep_the_sign_that_the_node_gives_them(signed):
     x = np.float32([-0.1, -0.0, 0.0, 0.1])
     expected = reference(x, np.float32(0.5), np.float32(0), 3, signed=int(signed), narrow=0, rounding_mode="ROUND")
     np.testing.assert_array_equal(np.signbit(quantizer(x)), np.signbit(expected))
+
+
+def test_a_bipolar_quantiser_is_read():
+    node = helper.make_node("BipolarQuant", ["x", "s"], ["y"], name="sign", domain=quant("x", "y").domain)
+    source = loaded(model([node], {"s": np.float32(0.5)}, inputs={"x": [4]}, outputs=["y"]))
+    found = read_quant(source.graph.node(0), source)
+    assert isinstance(found, Quantizer)
+    assert found.is_bipolar
+    assert (found.lo, found.hi, found.zero_point) == (-1, 1, 0)
+    x = np.float32([-3, -0.1, 0, 2])
+    np.testing.assert_array_equal(found(x), [-0.5, -0.5, 0.5, 0.5])
+    np.testing.assert_array_equal(found.integers(x), [-1, -1, 1, 1])
+
+
+def test_other_operators_are_no_uniform_quantiser():
+    source = loaded(model([helper.make_node("Relu", ["x"], ["y"])], {}, inputs={"x": [4]}, outputs=["y"]))
+    refusal = read_quant(source.graph.node(0), source)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.problem, refusal.got) == ("no uniform quantiser", "Relu")
+
+
+_BIPOLAR = Quantizer(np.float32(0.5), np.zeros(()), np.asarray(-1.0), np.asarray(1.0), grid=Grid(1))
+
+
+def _between(lo: float, hi: float, zero_point=0.0, rounding: Rounding = Rounding.ROUND) -> Quantizer:
+    made = Quantizer(np.float32(0.5), np.asarray(zero_point), np.zeros(()), np.zeros(()), rounding)
+    return made.between(lo, hi)
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "whole", "half_even"),
+    [
+        (_between(-8, 7), True, True),
+        (_between(-8, 7, 3.0), True, False),
+        (_between(-8, 7, 0.5), False, False),
+        (_between(-8, 7, [[0.0], [2.0]]), True, False),
+        (_between(-8, 7, [[0.0], [2.5]]), False, False),
+        (_between(-8, 7, rounding=Rounding.FLOOR), True, False),
+        (_BIPOLAR, True, False),
+    ],
+)
+def test_what_is_rounded_is_known(quantizer: Quantizer, whole: bool, half_even: bool):
+    assert quantizer.has_integer_zero_point is whole
+    assert quantizer.is_half_even is half_even
+
+
+@pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize("zero_point", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize("lo", [-4.0, 0.0])
+def test_negative_zeros_are_those_that_the_node_makes(rounding: Rounding, zero_point: float, lo: float):
+    quantizer = _between(lo, lo + 7, zero_point, rounding)
+    around = np.arange(-64, 65, dtype=np.float32) / 64
+    y = quantizer(np.concatenate([around, np.nextafter(np.float32(0), np.float32([-1, 1]))]))
+    assert quantizer.makes_negative_zeros == bool(((y == 0) & np.signbit(y)).any())
+
+
+def test_a_bipolar_quantiser_makes_no_zeros():
+    assert not _BIPOLAR.makes_negative_zeros

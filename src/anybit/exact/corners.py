@@ -104,10 +104,10 @@ def lines_through(corners: Corners) -> Lines:
         is_known[rows] = (width > 0) & (found != end[rows])
         end[rows] = np.where(width > 0, found, best)
     low, high = np.log2(ends)
-    parts = np.linspace(0, 1, _SLOPES)[:, None]
-    order = np.argsort(np.abs(parts[:, 0] - 0.5), kind="stable")
+    parts = np.linspace(0, 1, _SLOPES)
+    outwards = parts[np.argsort(np.abs(parts - 0.5), kind="stable")][:, None]
     tried = possible & ((low < high) | (np.arange(_SLOPES)[:, None] == 0))  # one slope is tried once
-    slopes = np.where(tried, np.exp2(low + (high - low) * parts[order]), np.nan)
+    slopes = np.where(tried, np.exp2(low + (high - low) * outwards), np.nan)
     binding = _binding(corners, np.where(possible, ends, 1.0), possible)
     return Lines(slopes, binding, np.where(known[0], ends[0], 0.0), np.where(known[1], ends[1], np.inf))
 

@@ -109,7 +109,8 @@ def _transposed_windows(site: Site) -> float:
     full = [s * (size - 1) + d * (k - 1) + 1 + max(more, 0) for size, k, s, d, more in geometry]
     wanted = site.given("output_shape", ()) or full
     pads = site.given("pads", ()) or (0,) * 2 * rank
-    sizes = [max(f, int(w), f - min(pads[a], 0)) for a, (f, w) in enumerate(zip(full, wanted[-rank:], strict=True))]
+    widened = [f - min(begin, 0) - min(end, 0) for f, begin, end in zip(full, pads[:rank], pads[rank:], strict=True)]
+    sizes = [max(f, int(w)) for f, w in zip(widened, wanted[-rank:], strict=True)]
     return x[0] * max(x[1], w[1] * site.given("group", 1)) * math.prod(sizes)
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from anybit.analysis.values.interpreter import analyse
 from anybit.analysis.values.tensor_values import TensorValues
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.models import model, parameters, quant
@@ -107,6 +108,18 @@ def test_ranges_of_saturating_functions():
     assert 1 <= sigmoid.hi <= 1 + 1e-6
     assert -1 - 1e-6 <= tanh.lo <= -1
     assert bounds_of(check_sound(single("Exp")), "y").lo == 0
+
+
+@pytest.mark.parametrize("op_type", ["Asinh", "Atan", "Erf", "Sinh", "Softsign", "Tanh"])
+def test_functions_through_zero_keep_the_sign_of_their_argument(op_type):
+    for limits, sign in (((-3.0, 0.0), -1), ((-3.0, -1.0), -1), ((0.0, 3.0), 1), ((1.0, 3.0), 1)):
+        values = bounds_of(analyse(single(op_type), input_ranges={"x": limits}), "y")
+        nearest, farthest = (values.hi, values.lo) if sign < 0 else (values.lo, values.hi)
+        assert nearest * sign > 0.4 if all(limits) else nearest == 0
+        assert farthest * sign > 0.7
+    values = bounds_of(analyse(single(op_type), input_ranges={"x": (-3.0, 3.0)}), "y")
+    assert values.lo < -0.7
+    assert values.hi > 0.7
 
 
 @pytest.mark.parametrize("zeropt", [0.0, 3.0, -2.0])

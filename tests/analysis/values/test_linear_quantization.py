@@ -278,3 +278,22 @@ def test_a_product_of_scales_that_vanishes_is_that_of_float32() -> None:
     proto = models.model([node], constants, inputs={"x": (1, 64)}, outputs=["y"], input_type=TensorProto.UINT8)
     proto.graph.output[0].type.tensor_type.elem_type = TensorProto.UINT8
     check_sound(proto, {"x": (255, 255)}, engines=("reference", "onnxruntime"))
+
+
+@pytest.mark.parametrize("output", [None, TensorProto.FLOAT, TensorProto.FLOAT16])
+@pytest.mark.parametrize("real", [1 / 3, 0.7])
+def test_a_stated_type_of_the_result_is_that_of_the_product(real: float, output: int | None) -> None:
+    """127 times a scale, in the type that the node states, else in that of the scale; float16 rounds -89.6 down."""
+    attributes = {} if output is None else {"output_dtype": output}
+    node = helper.make_node("DequantizeLinear", ["x", "s"], ["y"], **attributes)
+    scale = np.float32(real)
+    proto = models.model([node], {"s": scale}, inputs={"x": [4]}, outputs=["y"], opset=23, input_type=TensorProto.INT8)
+    proto.graph.output[0].type.tensor_type.elem_type = output or TensorProto.FLOAT
+    values = analyse(proto)
+    assert not values.unfollowed
+    y = bounds_of(values, "y")
+    assert (y.lo, y.hi) == pytest.approx((-128 * real, 127 * real), rel=2e-3)
+    dtype = helper.tensor_dtype_to_np_dtype(output or TensorProto.FLOAT)
+    made = (np.array([-128, 127]) * np.float64(scale)).astype(dtype)
+    assert y.lo <= made[0]
+    assert made[1] <= y.hi

@@ -116,6 +116,63 @@ def test_layer_normalization_of_one_large_element_attains_its_bound():
     assert bounds_of(values, "inverse").hi == pytest.approx(1e-5**-0.5, rel=1e-3)
 
 
+@pytest.mark.parametrize(("lo", "hi"), [(-9, 3), (-3, 9), (-9, -1), (1, 9), (-9, 9)])
+def test_a_mean_may_leave_the_elements_by_the_roundings_of_its_sum(lo, hi):
+    """Five elements of a magnitude up to 9: four additions, a quotient, and a rounding each of operand and result."""
+    proto = single("LayerNormalization", {"s": np.ones(5)}, outputs=("y", "mean", "inverse"))
+    mean = bounds_of(check_sound(proto, {"x": (lo, hi)}, 7), "mean")
+    off = 9 * (5 + 2) * 2.0**-24
+    assert (mean.lo, mean.hi) == (lo - off, hi + off)
+
+
+def test_elements_that_are_zero_have_a_mean_of_zero():
+    proto = single("LayerNormalization", {"s": np.ones(5)}, outputs=("y", "mean", "inverse"))
+    values = check_sound(proto, {"x": (0, 0)}, 2)
+    assert (bounds_of(values, "mean").lo, bounds_of(values, "mean").hi) == (0, 0)
+    assert (bounds_of(values, "y").lo.min(), bounds_of(values, "y").hi.max()) == pytest.approx((-2, 2), rel=1e-5)
+
+
+@pytest.mark.parametrize("op_type", ["LayerNormalization", "InstanceNormalization", "GroupNormalization"])
+@pytest.mark.parametrize("epsilon", [0.0, -1e-5])
+def test_without_an_epsilon_squares_may_vanish(op_type, epsilon):
+    length = 5 if op_type == "LayerNormalization" else 4
+    attributes = {"num_groups": 2} if op_type == "GroupNormalization" else {}
+    proto = single(op_type, {"s": np.ones(length), "b": np.zeros(length)}, epsilon=epsilon, **attributes)
+    assert analyse(proto, input_ranges={"x": (-1, 1)}).unfollowed
+
+
+@pytest.mark.parametrize(
+    ("limits", "signs"), [((0, 1), (0, 1)), ((-1, 0), (-1, 0)), ((-1, 1), (-1, 1)), ((2, 3), (0, 1))]
+)
+def test_norms_keep_the_sign_of_their_elements(limits, signs):
+    """RMSNormalization of five elements is sqrt(5) at the most, LpNormalization sqrt(3/2) where squares underflow."""
+    rms = single("RMSNormalization", {"s": np.ones(5)}, opset=23)
+    norm = bounds_of(check_sound(rms, {"x": limits}, 7), "y")
+    assert (norm.lo.min(), norm.hi.max()) == pytest.approx([5**0.5 * sign for sign in signs], rel=1e-5)
+    unit = bounds_of(check_sound(single("LpNormalization", {}), {"x": limits}, 7), "y")
+    assert (unit.lo, unit.hi) == pytest.approx([1.5**0.5 * sign for sign in signs], rel=1e-5)
+    total = analyse(single("LpNormalization", {}, p=1), input_ranges={"x": limits})
+    assert bool(total.unfollowed) == (limits[0] < 0)
+    if not total.unfollowed:
+        assert (bounds_of(total, "y").lo, bounds_of(total, "y").hi) == pytest.approx((0, 1), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "factor"),
+    [({}, 1.0), ({"bias": 4.0}, 4**-0.75), ({"bias": 4.0, "beta": 2.0}, 1 / 16), ({"bias": 4.0, "beta": 0.0}, 1.0)],
+)
+def test_lrn_divides_by_no_less_than_a_power_of_its_bias(attributes, factor):
+    values = bounds_of(analyse(single("LRN", {}, size=3, **attributes), input_ranges={"x": (-3, 8)}), "y")
+    assert (values.lo, values.hi) == pytest.approx((-3 * factor, 8 * factor), rel=1e-4)
+    apart = bounds_of(analyse(single("LRN", {}, size=3, **attributes), input_ranges={"x": (2, 8)}), "y")
+    assert (apart.lo, apart.hi) == pytest.approx((0, 8 * factor), rel=1e-4)
+
+
+@pytest.mark.parametrize("attributes", [{"alpha": -1.0}, {"beta": -1.0}, {"bias": 0.0}])
+def test_lrn_of_a_divisor_that_may_vanish_is_not_followed(attributes):
+    assert analyse(single("LRN", {}, size=3, **attributes), input_ranges={"x": (-1, 1)}).unfollowed
+
+
 @pytest.mark.parametrize(
     ("op_type", "opset", "length", "attributes"),
     [

@@ -10,6 +10,7 @@ from onnx import helper
 
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.analysis.values.sources import bounded_model, grid_model
+from tests.models import model
 
 ENGINES = ("reference", "onnxruntime")
 RANGES = {"x": (-100.0, 100.0)}
@@ -105,6 +106,17 @@ def test_lp_pool(window: dict[str, Any], p: int):
     assert not values.unfollowed
     taps = float(np.prod(window["kernel_shape"]))
     np.testing.assert_allclose(bounds_of(values, "y").hi.ravel(), taps ** (1 / p) * np.asarray([3, 2, 5]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize("magnitude", [3e-23, 2e-15, 1e-44])
+def test_powers_that_vanish_may_be_rounded_up(p: int, magnitude: float):
+    """(3e-23)^2 is 0.64 of the smallest float: its root may be 3.7e-23."""
+    node = helper.make_node("LpPool", ["x"], ["y"], p=p, kernel_shape=[2])
+    proto = model([node], {}, inputs={"x": [1, 1, 6]}, outputs=["y"])
+    values = check_sound(proto, {"x": (-magnitude, magnitude)}, count=12, engines=("onnxruntime",))
+    assert not values.unfollowed
+    assert bounds_of(values, "y").hi > magnitude
 
 
 def test_means_of_the_largest_floats():

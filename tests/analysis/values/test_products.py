@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from tests import models
 from tests.analysis.values.soundness import bounds_of, check_sound
@@ -89,3 +89,45 @@ def test_a_partial_sum_that_overflows_has_no_bound(op_type: str) -> None:
     bounds = bounds_of(check_sound(proto, {"x": (1e38, 1e38)}, engines=("reference", "onnxruntime")), "y")
     assert (bounds.lo == -np.inf).all()
     assert (bounds.hi == np.inf).all()
+
+
+@pytest.mark.parametrize("group", [1, 2, 4])
+@pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose"])
+def test_groups_add_up_their_own_channels(op_type: str, group: int) -> None:
+    """Of one tap each: an output of a group is a sum over the channels of that group."""
+    matrix = np.random.default_rng(4).integers(-3, 4, (4, 4)) * np.kron(np.eye(group), np.ones((4 // group,) * 2))
+    blocks = [matrix[k : k + 4 // group, k : k + 4 // group] for k in range(0, 4, 4 // group)]  # (inputs, outputs)
+    weights = np.concatenate([b.T if op_type == "Conv" else b for b in blocks])[:, :, None].astype(np.float32)
+    nodes = [
+        models.quant("x", "q", signed=0),
+        models.quant("w", "wq"),
+        helper.make_node(op_type, ["q", "wq"], ["y"], group=group),
+    ]
+    constants = models.parameters("q", scale=1.0) | models.parameters("wq", scale=1.0) | {"w": weights}
+    proto = models.model(nodes, constants, inputs={"x": [1, 4, 3]}, outputs=["y"])
+    values = check_sound(proto, count=4)
+    grid = bounds_of(values, "y").grid
+    assert grid is not None
+    lo, hi = 15 * np.minimum(matrix, 0).sum(axis=0), 15 * np.maximum(matrix, 0).sum(axis=0)
+    np.testing.assert_array_equal(np.broadcast_to(grid.lo, (1, 4, 1)).ravel(), lo)
+    np.testing.assert_array_equal(np.broadcast_to(grid.hi, (1, 4, 1)).ravel(), hi)
+    (accumulator,) = values.accumulators.values()
+    assert accumulator.terms == 4 // group
+
+
+@pytest.mark.parametrize("x_zero", [None, 0, 100])
+@pytest.mark.parametrize("w_zero", [None, 0, 3])
+def test_zero_points_are_taken_off_before_integers_are_multiplied(x_zero: int | None, w_zero: int | None) -> None:
+    weights = np.array([[1, -2], [5, 3], [-4, 0]], np.int8)
+    names = ["x", "w", "" if x_zero is None else "xz", "" if w_zero is None else "wz"]
+    while not names[-1]:
+        names.pop()
+    constants: dict[str, Any] = {"w": weights, "xz": np.uint8(x_zero or 0), "wz": np.int8(w_zero or 0)}
+    node = helper.make_node("MatMulInteger", names, ["y"])
+    proto = models.model([node], constants, inputs={"x": [2, 3]}, outputs=["y"], input_type=TensorProto.UINT8)
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.INT32
+    values = bounds_of(check_sound(proto, count=4), "y")
+    ends = np.array([[0], [255]]) - (x_zero or 0)
+    parts = ends[:, :, None] * (weights.astype(int) - (w_zero or 0))
+    np.testing.assert_array_equal(np.broadcast_to(values.lo, (1, 2)).ravel(), parts.min(axis=0).sum(axis=0))
+    np.testing.assert_array_equal(np.broadcast_to(values.hi, (1, 2)).ravel(), parts.max(axis=0).sum(axis=0))

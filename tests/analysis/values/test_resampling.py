@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from anybit.analysis.values.interpreter import analyse
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.analysis.values.sources import bounded_model, grid_model
 from tests.strategies import Array
@@ -109,6 +110,42 @@ def test_roi_align(mode: str):
     constants = {"r": np.asarray([[0, 0, 3, 3], [1, -2, 9, 4]], np.float32), "b": np.asarray([0, 1], np.int64)}
     values = check_sound(bounded_model([node], LO, HI, [2, 3, 4, 5], constants=constants), RANGES, engines=ENGINES)
     np.testing.assert_allclose(bounds_of(values, "y").hi, np.maximum(HI, 0), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("mode", "ratio", "followed"), [("avg", 0, False), ("avg", 1, True), ("max", 0, True)])
+def test_a_mean_of_an_unknown_number_of_samples_is_not_followed(mode: str, ratio: int, followed: bool):
+    node = helper.make_node("RoiAlign", ["t", "r", "b"], ["y"], mode=mode, sampling_ratio=ratio)
+    constants = {"r": np.zeros((1, 4), np.float32), "b": np.asarray([0], np.int64)}
+    proto = bounded_model([node], LO, HI, [2, 3, 4, 5], constants=constants)
+    assert bool(analyse(proto, input_ranges=RANGES).unfollowed) != followed
+
+
+@pytest.mark.parametrize(
+    "attributes", [{"cubic_coeff_a": -0.6}, {"exclude_outside": 1}, {"antialias": 1}, {"mode": "unheard"}]
+)
+def test_weights_that_are_not_known_are_not_followed(attributes: dict[str, Any]):
+    node, constants = resize(19, **{"mode": "cubic"} | attributes)
+    proto = bounded_model([node], LO, HI, [1, 3, 4, 5], constants=constants, opset=19)
+    assert analyse(proto, input_ranges=RANGES).unfollowed
+
+
+@pytest.mark.parametrize(
+    ("scales", "attributes", "apart"),
+    [
+        ([1, 1, 1.5, 2], {}, True),
+        ([1, 2, 1, 2], {}, False),
+        ([2, 2], {"axes": [2, -1]}, True),
+        ([2, 2], {"axes": [1, 2]}, False),
+        ([1, 1, 2, 2], {"coordinate_transformation_mode": "tf_half_pixel_for_nn"}, False),
+    ],
+)
+def test_channels_stay_apart_unless_they_are_resized(scales: list[float], attributes: dict[str, Any], apart: bool):
+    node = helper.make_node("Resize", ["t", "", "s"], ["y"], mode="nearest", **attributes)
+    constants = {"s": np.asarray(scales, np.float32)}
+    proto = bounded_model([node], LO, HI, [1, 3, 4, 5], constants=constants, opset=18)
+    y = bounds_of(analyse(proto, input_ranges=RANGES), "y")
+    np.testing.assert_array_equal(y.lo.ravel(), LO.ravel() if apart else [-3])
+    np.testing.assert_array_equal(y.hi.ravel(), HI.ravel() if apart else [5])
 
 
 def test_max_roi_pool():

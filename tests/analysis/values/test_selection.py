@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from anybit.analysis.values.interpreter import analyse
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.models import model, parameters, quant
 from tests.strategies import Array, examples
@@ -153,6 +154,50 @@ def test_non_zero():
     assert values.hi.ravel().tolist() == [2, 3]
 
 
+@pytest.mark.parametrize(
+    ("shape", "last"), [((1, 3), [[0], [2]]), (("n", 3), [[2.0**63 - 1], [2]]), ((7,), 6), ((1,), 0), ((), 0)]
+)
+def test_positions_of_each_axis_end_at_its_last_element(shape, last):
+    values = bounds_of(analyse(single("NonZero", {}, shape=shape, out_type=TensorProto.INT64)), "y")
+    assert not values.lo.any()
+    assert values.hi.tolist() == last
+
+
+@pytest.mark.parametrize(("size", "last"), [(1, 0), (2, 1), (9, 8), ("n", 2.0**63)])
+def test_positions_along_an_axis_end_at_its_last_element(size, last):
+    for op_type in ("ArgMax", "ArgMin"):
+        proto = single(op_type, {}, shape=(3, size, 2), axis=1, out_type=TensorProto.INT64)
+        values = bounds_of(analyse(proto), "y")
+        assert (values.lo, values.hi) == (0, last)
+        assert (values.grid is not None) == (size != "n")  # of numbers that float64 holds
+    proto = single("TopK", {"k": np.int64([1])}, shape=(3, 2, size), outputs=("y", "i"))
+    assert bounds_of(analyse(proto), "i").hi == last
+    assert bounds_of(analyse(single("ArgMax", {}, shape=(size, 5), out_type=TensorProto.INT64)), "y").hi == last
+
+
+@pytest.mark.parametrize(
+    ("pair", "grid"), [((0, 1), (0, 1)), ((7, -2), (-2, 7)), ((0.5, 1), None), ((np.nan, 1), None), ((3, 3), (3, 3))]
+)
+def test_one_of_two_whole_numbers_is_one_of_those_between(pair, grid):
+    proto = single("OneHot", {"d": np.int64(5), "v": np.float32(pair)}, elem_type=TensorProto.INT64)
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    found = bounds_of(analyse(proto), "y")
+    assert (None if found.grid is None else (found.grid.lo, found.grid.hi)) == grid
+    if not np.isnan(pair).any():
+        assert (found.lo, found.hi) == (min(pair), max(pair))
+
+
+@pytest.mark.parametrize("op_type", ["ScatterElements", "ScatterND"])
+@pytest.mark.parametrize(("update", "grid"), [(3.0, (-8, 7)), (20.0, (-8, 40)), (0.3, None)])
+def test_an_update_that_is_a_number_of_the_grid_keeps_it(op_type, update, grid):
+    indices = np.int64([[0, 1]]) if op_type == "ScatterElements" else np.int64([[0, 0], [1, 2]])
+    updates = np.full(indices.shape if op_type == "ScatterElements" else 2, update, np.float32)
+    node = helper.make_node(op_type, ["q", "i", "u"], ["y"], name="node")
+    values = bounds_of(check_sound(quantized([node], {"i": indices, "u": updates}), count=5), "y")
+    assert (None if values.grid is None else (values.grid.lo, values.grid.hi)) == grid
+    assert (values.lo, values.hi) == (-4, max(3.5, float(np.float32(update))))
+
+
 def test_one_hot_trilu_hardmax_compress():
     one_hot = single("OneHot", {"d": np.int64(5), "v": np.float32([0, 1])}, elem_type=TensorProto.INT64)
     one_hot.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
@@ -199,6 +244,27 @@ def test_logic(op_type):
     kind = TensorProto.FLOAT if op_type.startswith("Is") else TensorProto.BOOL
     dynamic = ("x", "z") if op_type in ("And", "Or", "Xor") else ("x",)
     check_sound(single(op_type, {}, dynamic=dynamic, elem_type=kind, out_type=TensorProto.BOOL), engines=BOTH)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "known", "expected"),
+    [("And", False, (0, 0)), ("And", True, (0, 1)), ("Or", True, (1, 1)), ("Or", False, (0, 1)), ("Xor", True, (0, 1))],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_known_operand_may_decide(op_type, known, expected, first):
+    names = ["c", "x"] if first else ["x", "c"]
+    proto = single(op_type, {"c": np.array(known)}, inputs=names, elem_type=TensorProto.BOOL)
+    values = bounds_of(analyse(proto), "y")
+    assert (values.lo, values.hi) == expected
+
+
+def test_the_opposite_of_what_is_known_is_known():
+    nodes = [helper.make_node("Greater", ["x", "t"], ["g"]), helper.make_node("Not", ["g"], ["y"])]
+    proto = model(nodes, {"t": np.float32(2)}, inputs={"x": [4]}, outputs=["y"])
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.BOOL
+    for limits, expected in (((0, 1), (1, 1)), ((0, 4), (0, 1)), ((3, 4), (0, 1))):  # NaN is not greater
+        values = bounds_of(analyse(proto, input_ranges={"x": limits}), "y")
+        assert (values.lo, values.hi) == expected
 
 
 TYPES = {
@@ -261,6 +327,18 @@ def test_cast_of_integers_that_float_rounds():
 def test_mod_of_integers(lo, width, divisor, fmod):
     proto = single("Mod", {"d": np.int32(divisor)}, elem_type=TensorProto.INT32, fmod=fmod)
     check_sound(proto, {"x": (lo, lo + width)}, 6, engines=("reference",))
+
+
+@pytest.mark.parametrize(
+    ("limits", "followed"), [((-1, 3), False), ((0, 3), False), ((-3, 0), False), ((1, 3), True), ((-3, -1), True)]
+)
+def test_a_divisor_that_can_be_zero_is_not_followed(limits, followed):
+    proto = single("Mod", {}, dynamic=("x", "z"), elem_type=TensorProto.INT32)
+    values = analyse(proto, input_ranges={"x": (-20, 20), "z": limits})
+    assert bool(values.unfollowed) != followed
+    if followed:
+        expected = (0, 2) if limits[0] > 0 else (-2, 0)
+        assert (bounds_of(values, "y").lo, bounds_of(values, "y").hi) == expected
 
 
 @pytest.mark.parametrize("divisor", [-7.5, 0.1, 3.0])

@@ -44,6 +44,16 @@ def _choice(condition: list[str]) -> onnx.ModelProto:
     return proto
 
 
+def test_no_constant_is_kept_with_what_is_known_of_it() -> None:
+    """The weights of a large model would be held twice."""
+    nodes = [helper.make_node("Neg", ["c"], ["d"]), helper.make_node("Add", ["x", "d"], ["y"])]
+    arrays = {"c": np.arange(6, dtype=np.float32).reshape(2, 3), "unread": np.ones(5, np.float32)}
+    values = anybit.analyse(models.model(nodes, arrays, inputs={"x": [2, 3]}, outputs=["y"]))
+    assert {str(v.name) for v in values.tensors} == {"c", "d", "unread", "x", "y"}
+    assert all(known.constant is None for known in values.tensors.values())
+    assert (values["c"].lo.min(), values["c"].hi.max(), values["d"].lo.min()) == (0, 5, -5)
+
+
 def test_names_and_values_are_keys() -> None:
     proto = models.mlp()
     values = anybit.analyse(proto, input_ranges={"x": (0, 1)})

@@ -13,7 +13,8 @@ from onnx import helper
 import anybit
 from anybit.ops.finn.debug_marker import DEBUG_MARKER
 from anybit.ops.finn.max_pool_nhwc import MAX_POOL_NHWC
-from anybit.ops.finn.xnor_popcount_mat_mul import XNOR_POPCOUNT_MAT_MUL
+from anybit.ops.finn.xnor_popcount_mat_mul import XNOR_POPCOUNT_MAT_MUL, bounds
+from anybit.ops.operator import Bounds, Call, GridBounds
 from anybit.ops.standard.pooling import max_pool
 from tests.models import DOMAIN, model, parameters, quant
 from tests.ops.calling import call, rules
@@ -110,3 +111,56 @@ def test_a_binary_network_in_both_engines_with_its_accumulator() -> None:
     batched = anybit.clean(proto, batch="dynamic")
     rows = np.concatenate([x, -x])
     assert anybit.run(batched, rows, engine="reference")["y"].shape == (2, 5)
+
+
+def _product(*, k: int | None = 3, columns: int = 2) -> Call:
+    return Call(node="n", attributes={}, constants={}, shapes={"A": (4, k), "B": (k, columns)})
+
+
+def _bits(lo: float, hi: float, *, grid: bool = True, zero_point: float = 0.0) -> Bounds:
+    return Bounds(lo=lo, hi=hi, grid=GridBounds(scale=1.0, lo=lo, hi=hi, zero_point=zero_point) if grid else None)
+
+
+@pytest.mark.parametrize("terms", [1, 3, 7])
+@pytest.mark.parametrize(("a", "b"), [((0, 1), (0, 1)), ((0, 1), (1, 1)), ((0, 3), (0, 1)), ((-1, 2), (-3, 1))])
+def test_bounds_of_a_count_are_those_of_all_pairs(terms, a, b) -> None:
+    """A sum of so many terms is between them times the smallest and the largest that one term can be."""
+    values = [(1 + (2 * x - 1) * (2 * y - 1)) / 2 for x in range(a[0], a[1] + 1) for y in range(b[0], b[1] + 1)]
+    found = bounds(_product(k=terms), _bits(*a), _bits(*b))
+    assert (found.lo, found.hi) == (terms * min(values), terms * max(values))
+    assert found.grid is not None
+    assert (found.grid.scale, found.grid.lo, found.grid.hi) == (1, found.lo, found.hi)
+
+
+@pytest.mark.parametrize("terms", [2048, 2049])
+def test_counts_that_float16_rounds_are_on_no_grid(terms) -> None:
+    found = bounds(_product(k=terms), _bits(0, 1), _bits(0, 1))
+    assert (found.grid is not None) == (terms == 2048)
+    assert found.hi >= np.float16(terms)
+    assert (found.lo, found.hi) == ((0, 2048) if terms == 2048 else (-(2.0**-9) * terms, terms * (1 + 2.0**-9)))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [(_bits(0, 1, grid=False), _bits(0, 1)), (_bits(0, 1), _bits(0, 1, zero_point=0.5))]
+)
+def test_counts_of_what_is_not_whole_are_on_no_grid(a, b) -> None:
+    found = bounds(_product(), a, b)
+    assert found.grid is None
+    assert (found.lo, found.hi) == (-3 * 2.0**-9, 3 + 3 * 2.0**-9)
+
+
+def test_a_constant_is_whole_if_its_elements_are() -> None:
+    for array, whole in ((np.float32([[0, 1]] * 3), True), (np.float32([[0.5, 1]] * 3), False)):
+        known = replace(_product(), constants={"B": array})
+        assert (bounds(known, _bits(0, 1), _bits(0, 1, grid=False)).grid is not None) == whole
+
+
+def test_nothing_is_known_of_unknown_terms_or_endless_bits() -> None:
+    for found in (
+        bounds(_product(k=None), _bits(0, 1), _bits(0, 1)),
+        bounds(_product(), Bounds(lo=0, hi=np.inf), _bits(0, 1)),
+    ):
+        assert (found.lo, found.hi, found.grid) == (-np.inf, np.inf, None)
+    one_side = replace(_product(), shapes={"A": (4, 3)})
+    assert bounds(one_side, _bits(0, 1), _bits(0, 1)).hi == 3
+    assert bounds(replace(_product(), shapes={}), _bits(0, 1), _bits(0, 1)).hi == np.inf
