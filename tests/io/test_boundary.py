@@ -397,4 +397,7 @@ def test_a_text_may_be_more_than_one():
 
     read = ir.from_proto(mlp())
     read.producer_version = Version("2.1")
+    node = _node_named(read, "relu")
+    node.doc_string = Version("made by a script")
+    node.metadata_props["version"] = Version("2.1")
     assert not _errors(read)

@@ -28,8 +28,10 @@ class FoldShapes(ir.passes.InPlacePass):
     after: ``Reshape(x, [1, -1])``. Sizes are followed as formulas in the free dimensions of the inputs, through
     arithmetic, comparisons and operators that change shapes; with ``float[N,1,28,28] x`` the target is ``[0, -1]``:
     a Reshape is told numbers, which sizes stay, and that one size is what is left.
-    A shape that only the file states is not known. Comparisons are decided for empty dimensions, too; a size that a
-    Reshape or Expand is given, or that divides another one, is taken to be at least 1.
+    A shape that only the file states is not known. Known integers that their element type does not hold are not
+    followed; free sizes are taken to be so small that nothing computed of them wraps around. Comparisons are decided
+    for empty dimensions, too; a size that a Reshape or Expand is given, or that divides another one, is taken to be at
+    least 1.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

@@ -33,6 +33,11 @@ def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     return [graph for attribute in node.attribute for graph in _graphs_of(attribute)]
 
 
+def node_label(node: onnx.NodeProto) -> str:
+    """How messages name a node, as `anybit.graph.walk.label` does in a model."""
+    return f"{node.op_type!s} '{node.name or next(iter(node.output), '')}'"
+
+
 def _graphs_of(attribute: onnx.AttributeProto) -> Iterable[onnx.GraphProto]:
     """The graphs that an attribute holds, by its type."""
     kind = attribute.type

@@ -95,7 +95,7 @@ class _Step(torch.nn.Module):
         self.answers: list[tuple[Any, Any]] = []
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The next states."""
+        """The states behind the step."""
         states, element, parameters = tensors[: self.states], tensors[self.states], tensors[self.states + 1 :]
         cell: Any = self.cell
         with noted_or_given(self.answers):
@@ -125,7 +125,7 @@ class _Rolled(torch.nn.Module):
         self.axis, self.reverse = int(bool(cell.batch_first)), bool(cell.reverse_input)
 
     def forward(self, *args: torch.Tensor, **kwargs: torch.Tensor) -> Any:
-        """What the cell gives."""
+        """The outputs of all steps, and for an LSTM the two states behind the last one, as the cell returns them."""
         cell: Any = self.step.cell
         sequence, *rest = inspect.signature(cell.forward_iter).bind(*args, **kwargs).arguments.values()
         states, parameters = rest[: self.step.states], rest[self.step.states :]

@@ -255,7 +255,7 @@ class _Interpreter(fx.Interpreter):
         return [*states, stacked(rows, loop.axis, reverse=loop.reverse)]
 
     def step(self, loop: Loop, body: Traced, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """What a body gives."""
+        """The states behind one step of a loop, which its body computes of the inputs."""
         raise NotImplementedError
 
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from anybit.errors import Finding
 from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.walk import label
+from anybit.io.checks.protobuf import are_text
 from anybit.io.checks.tensors import tensor_findings
 from anybit.ops.broken import error_of
 
@@ -85,7 +86,7 @@ def _entries(texts: Mapping[str, str]) -> tuple[object, ...]:
 
 def _are_texts(names: Iterable[object]) -> bool:
     """Whether all of them are text, or absent."""
-    return all(issubclass(kind, str | None) for kind in {type(name) for name in names})
+    return are_text(name for name in names if name is not None)
 
 
 def _attribute(attribute: ir.Attr, where: str) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from onnx import AttributeProto
 
 from anybit.errors import Finding
 from anybit.io.checks.tensors import is_sound, tensor_findings
-from anybit.io.protos import graphs
+from anybit.io.protos import graphs, node_label
 
 _Name = TypeVar("_Name", bound=Hashable)
 _KINDS = frozenset(int(t) for t in ir.DataType)
@@ -78,8 +78,8 @@ def no_text(what: str, where: str) -> Finding:
 
 
 def are_text(texts: Iterable[object]) -> bool:
-    """Whether all of them are text."""
-    return set(map(type, texts)) <= {str}
+    """Whether all of them are text, of a class of its own or not."""
+    return all(issubclass(kind, str) for kind in set(map(type, texts)))
 
 
 def _metadata(
@@ -217,15 +217,11 @@ def _attributes(attributes: Sequence[AttributeProto], node: onnx.NodeProto, wher
         name = attribute.name
         names.append(name)
         if attribute.type not in _PLAIN or not name or attribute.ref_attr_name or attribute.doc_string:
-            yield from _attribute(attribute, _label(node), where)
+            yield from _attribute(attribute, node_label(node), where)
     if len(set(names)) < len(names):
         for name in repeated(names):
             problem = "two attributes have one name"
-            yield Finding(rule="attribute", problem=problem, node=_label(node), got=repr(name))
-
-
-def _label(node: onnx.NodeProto) -> str:
-    return f"{node.op_type!s} '{node.name or next(iter(node.output), '')}'"
+            yield Finding(rule="attribute", problem=problem, node=node_label(node), got=repr(name))
 
 
 def _attribute(attribute: AttributeProto, label: str, where: str) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from anybit.errors import ModelFileError
 from anybit.io.files.external import ExternalFiles
-from anybit.io.protos import scopes
+from anybit.io.protos import node_label, scopes
 from anybit.ops.sizes import ELEMENT_BYTES, refuse_bytes
 
 _SPARSE = (onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS)
@@ -37,7 +37,7 @@ def make_dense(proto: onnx.ModelProto, files: ExternalFiles) -> int:
         for node in scope.node:
             for attribute in node.attribute:
                 if attribute.type in _SPARSE:
-                    value = made.of(_value(node, attribute), _label(node))
+                    value = made.of(_value(node, attribute), node_label(node))
                     attribute.Clear()
                     attribute.CopyFrom(onnx.helper.make_attribute("value", value))
     return made.count
@@ -49,15 +49,11 @@ def _value(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> onnx.SparseT
     if owner != ("", "Constant", "sparse_value") or attribute.ref_attr_name:
         raise ModelFileError(
             "a sparse tensor as an attribute is not read",
-            node=_label(node),
+            node=node_label(node),
             got=f"attribute '{attribute.name}'",
             expected="sparse_value of Constant",
         )
     return attribute.sparse_tensor
-
-
-def _label(node: onnx.NodeProto) -> str:
-    return f"{node.op_type} '{node.name or ', '.join(map(str, node.output))}'"
 
 
 @dataclass
@@ -75,7 +71,7 @@ class _Dense:
     held: int = 0
 
     def of(self, sparse: onnx.SparseTensorProto, where: str) -> onnx.TensorProto:
-        """The dense tensor."""
+        """A sparse tensor as a dense one of the same name."""
         shape = tuple(sparse.dims)
         refuse_bytes(self.held + math.prod(shape) * ELEMENT_BYTES, where)
         try:
