@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -85,6 +86,19 @@ def test_models_that_cannot_be_run_are_said_to_be_unrun():
     assert made.certificate is not None
     assert made.certificate.samples == 0
     assert any("not run" in note and "Unknown" in note for note in made.certificate.notes)
+
+
+def test_large_tensors_are_compared_on_fewer_samples():
+    """Nodes without products take time as well: the samples are bounded by the numbers that they make."""
+    runs = []
+    for size in (4, 1 << 22):
+        nodes = [quant("x", "q"), *(helper.make_node("Neg", [a], [b]) for a, b in itertools.pairwise("qabcdy"))]
+        made = convert(model(nodes, parameters("q"), inputs={"x": [1, size]}, outputs=["y"]), "qonnx")
+        assert not made.refusals
+        assert made.certificate is not None
+        runs.append(made.certificate.samples)
+    assert runs[0] > 100
+    assert 0 < runs[1] < 20
 
 
 def test_free_dimensions_get_a_size():

@@ -13,6 +13,7 @@ from anybit.exact.certificate import Certificate, Verdict
 from anybit.formats.certify import assume_formats, certify
 from anybit.formats.convert import translate
 from anybit.formats.dialect import Conversion, Dialect
+from anybit.graph.constants import fed_inputs
 from anybit.graph.walk import all_nodes, shape_of
 from anybit.io.load import ModelSource, load
 from anybit.ops.traits import standard
@@ -20,6 +21,7 @@ from anybit.runtime.counter_example import find_counter_example
 
 _PRODUCTS = standard(lambda t: t.sums)
 _WORK = 1 << 30  # products of numbers that the reference engine may compute to compare the models
+_NUMBER = 16  # products that take as long as one number that a node makes
 _WITH_PROOF = 8  # share of it that is spent where there is a proof, whose readers are those of the translation
 _SAMPLES = 16  # of each kind
 
@@ -79,8 +81,9 @@ def compared(source: ir.Model, made: Conversion) -> Conversion:
     first, second = load(source), load(made.model)
     assume_formats(first, second)
     work = _WORK // (_WITH_PROOF if certificate.verdict.is_proof else 1)
+    most = max(work // _work_of_a_sample(made.model), 1)
     try:
-        search = find_counter_example(first, second, samples=_SAMPLES, most=max(work // _products(made.model), 1))
+        search = find_counter_example(first, second, samples=_SAMPLES, most=most)
     except (InputError, UnsupportedError) as error:
         return replace(made, certificate=_with_note(certificate, f"the models were not run: {error}"))
     if search.found is None:
@@ -103,10 +106,12 @@ def _with_note(certificate: Certificate, note: str) -> Certificate:
     return replace(certificate, notes=(*certificate.notes, note))
 
 
-def _products(model: ir.Model) -> int:
-    """About how many products of two numbers one sample takes; free dimensions count as 1."""
-    total = 1
-    for node in all_nodes(model.graph):
+def _work_of_a_sample(model: ir.Model) -> int:
+    """About how many products of two numbers take as long as one sample; free dimensions count as 1."""
+    nodes = list(all_nodes(model.graph))
+    values = (*fed_inputs(model.graph), *(value for node in nodes for value in node.outputs))
+    total = 1 + _NUMBER * sum(math.prod(n or 1 for n in shape_of(value) or ()) for value in values)
+    for node in nodes:
         output = shape_of(node.outputs[0]) if node.op_type in _PRODUCTS else None
         if not output:
             continue
