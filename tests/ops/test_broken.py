@@ -42,6 +42,29 @@ def test_calls_of_a_form_that_cannot_be_are_found():
     assert [node.name for node, _ in broken_calls(_model(functions=[_function()]))] == ["add"]
 
 
+@pytest.mark.parametrize("op_type", ["Concat", "Max", "Mean", "Min", "SequenceConstruct", "Sum"])
+@pytest.mark.parametrize("inputs", [["x", "", "x"], ["", "x"], ["x", "x", ""]])
+def test_none_of_a_variable_number_of_inputs_may_be_left_out(op_type: str, inputs: list[str]):
+    """ONNX leaves out only inputs that are optional; ONNX Runtime ends the process at others."""
+    attributes = {"axis": 0} if op_type == "Concat" else {}
+    whole = helper.make_node(op_type, ["x", "x"], ["b"], name="whole", **attributes)
+    gap = helper.make_node(op_type, inputs, ["d"], name="gap", **attributes)
+    found = [(str(node.name), f.problem) for node, f in broken_calls(_model(whole, gap))]
+    assert {name for name, _ in found} == {"gap"}
+    assert all("is missing" in problem for _, problem in found)
+
+
+def test_the_condition_of_a_loop_may_be_left_out():
+    def info(name: str, kind: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, [])
+
+    nodes = [helper.make_node("Identity", ["c"], ["d"]), helper.make_node("Identity", ["s"], ["t"])]
+    ins = [info("i", onnx.TensorProto.INT64), info("c", onnx.TensorProto.BOOL), info("s", onnx.TensorProto.FLOAT)]
+    body = helper.make_graph(nodes, "b", ins, [info("d", onnx.TensorProto.BOOL), info("t", onnx.TensorProto.FLOAT)])
+    loop = helper.make_node("Loop", ["count", "", "x"], ["b"], name="loop", body=body)
+    assert list(broken_calls(_model(loop))) == []
+
+
 def test_calls_of_a_broken_form_are_covered_in_functions_too():
     model = _model(_MISSING, _ODD, functions=[_function()])
     cover_broken_calls(model)

@@ -77,6 +77,15 @@ def test_a_call_has_attributes_constants_and_shapes():
     assert call_of(_own(None, _constant(1.0)), _OWN).constants.keys() == {"S"}
 
 
+@pytest.mark.parametrize("operator", [QUANT, BIPOLAR_QUANT, TRUNC], ids=lambda o: o.name)
+def test_constants_that_are_text_are_no_numbers(operator: Operator):
+    """A Constant node may hold text, and its output need not say so: the rules of the operators see no constant."""
+    text = ir.node("Constant", [], {"value": ir.tensor(["a"])}).outputs[0]
+    node = ir.node(operator.name, [_value(), *[text] * (len(operator.inputs) - 1)], domain=DOMAIN)
+    assert call_of(node, operator).constants == {}
+    assert all(finding.rule == "element-type" for finding in findings_of(node, operator))
+
+
 def test_attributes_of_another_type_take_their_defaults():
     node = _own(factor="big", sizes=[0.5], mode=7)
     del node.attributes["count"]

@@ -12,7 +12,7 @@ from anybit.graph.names import Names
 
 
 def constant(value: ir.Value | None) -> Array | None:
-    """The array behind an initializer that no caller can override, or behind a Constant node; else None.
+    """The numbers behind an initializer that no caller can override, or behind a Constant node; else None.
 
     Large tensors stay where they are (memory-mapped if external): nothing is copied here.
     """
@@ -53,7 +53,8 @@ def _constant_node(node: ir.Node) -> Array | None:
         return None
     match attribute.name, attribute.type:
         case "value", ir.AttributeType.TENSOR:
-            return attribute.as_tensor().numpy()
+            tensor = attribute.as_tensor()
+            return None if tensor.dtype == ir.DataType.STRING else tensor.numpy()
         case ("value_int", ir.AttributeType.INT) | ("value_ints", ir.AttributeType.INTS):
             return np.asarray(attribute.value, np.int64)
         case ("value_float", ir.AttributeType.FLOAT) | ("value_floats", ir.AttributeType.FLOATS):

@@ -154,6 +154,31 @@ def test_nodes_in_subgraphs_and_functions_are_repaired_too():
     assert {n.attributes["rounding_mode"].value for n in inner} == {"FLOOR"}
 
 
+@pytest.mark.parametrize("where", ["the body", "the graph", "both"])
+def test_integer_parameters_of_quantisers_in_bodies_become_floats(where: str):
+    """The old zero point goes from the graph that holds it, unless something reads it still."""
+    nodes = [quant("x", "inner", prefix="q")] + (
+        [helper.make_node("Neg", ["q_zeropt"], ["n"])] if where == "both" else []
+    )
+    held = [onnx.numpy_helper.from_array(np.zeros((), np.int64), "q_zeropt")]
+    output = [helper.make_tensor_value_info("inner", 1, None)]
+    body = helper.make_graph(nodes, "branch", [], output, held if where != "the graph" else [])
+    node = helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=body)
+    constants = {k: v for k, v in parameters("q").items() if k != "q_zeropt"} | {"c": np.asarray(True)}
+    if where == "the graph":
+        constants["q_zeropt"] = np.zeros((), np.int64)
+    proto = model([node], constants, inputs={"x": [3]}, outputs=["y"])
+    loaded = load(proto)
+    inner = [n for n in loaded.graph.all_nodes() if n.op_type == "Quant"]
+    assert [str(n.inputs[2].dtype) for n in inner] == ["FLOAT", "FLOAT"]
+    graphs = [loaded.graph, *(n.graph for n in inner)]
+    left = {name for graph in graphs for name in graph.initializers if name == "q_zeropt"}
+    assert left == ({"q_zeropt"} if where == "both" else set())
+    x = np.array([-1.3, 0.4, 2.2], np.float32)
+    wanted = run(model([quant("x", "y")], parameters("y"), inputs={"x": [3]}, outputs=["y"]), x)["y"]
+    np.testing.assert_array_equal(run(proto, x)["y"], wanted)
+
+
 def test_doing_it_again_changes_nothing():
     proto = mlp(domain="onnx.brevitas")
     loaded = load(proto)

@@ -263,8 +263,9 @@ def _parameters(graph: ir.Graph | None, node: ir.Node, names: Names, record: _Re
         replacement.meta.update(value.meta)
         node.replace_input_with(index, replacement)
         record(f"integer {formal.name}", f"{formal.name} of type {array.dtype} made float32")
-        if graph is not None and value.is_initializer() and not value.uses() and not value.is_graph_output():
-            del graph.initializers[str(value.name)]
+        owner = value.graph
+        if owner is not None and value.is_initializer() and not value.uses() and not value.is_graph_output():
+            del owner.initializers[str(value.name)]
 
 
 def _region(model: ir.Model, graph: ir.Graph | None, node: ir.Node, names: Names, record: _Record) -> None:

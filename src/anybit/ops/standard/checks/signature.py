@@ -99,7 +99,7 @@ def _all_schemas() -> tuple[OpSchema, ...]:
 def _formal(parameter: OpSchema.FormalParameter) -> Formal:
     mixed = parameter.option == OpSchema.FormalParameterOption.Variadic and not parameter.is_homogeneous
     types = frozenset(t.removeprefix("tensor(").removesuffix(")") for t in parameter.types)
-    required = parameter.option == OpSchema.FormalParameterOption.Single
+    required = parameter.option != OpSchema.FormalParameterOption.Optional
     return Formal(parameter.name, types, "" if mixed else parameter.type_str, required)
 
 
