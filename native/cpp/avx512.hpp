@@ -276,7 +276,7 @@ constexpr int32_t kMostSearched = 15;  // thresholds that a vector holds, with o
 
 // Thresholds of reals, by rows of 16.
 struct PackedCompare : Packed {
-  std::vector<float> thresholds;
+  Lines<float> thresholds;
 };
 
 inline void prepare_compare(Step& step) {
