@@ -285,34 +285,47 @@ void run_direct(const Step& step, const PackedTiles& p, const Walk& walk, const 
 
 constexpr int64_t kGathered = int64_t{2} * kTileRows * kMostGathered * kTileBytes;  // bytes
 
-// Tiles of pixels whose runs are copied side by side, 16 bytes at a time: what a copy adds is overwritten by the next,
-// or meets weights of 0.
+// Copies the runs of each pixel of some tiles side by side, `size` bytes a pixel, 16 bytes at a time: what a copy adds is
+// overwritten by the next, or meets weights of 0. `kRuns` is their number where none is longer than 16 bytes, else 0.
+template <int kRuns>
+void gather(const Step& step, const PackedTiles& p, const Walk& walk, const uint8_t* x, int64_t sample, int64_t size,
+            Place* places, int64_t tile, int64_t tiles, uint8_t* to) {
+  const int32_t *pixel_at = step.pixels.data(), *run_at = p.runs.data();
+  const int32_t pixels = int32_t(step.pixels.size()), length = p.steps * 4, runs = int32_t(p.runs.size());
+  for (int64_t i = 0; i < tiles; i++) {
+    const int64_t first = start_of(walk, tile + i), n = first / pixels;
+    places[i] = {to, first};
+    const uint8_t* from = x + n * sample;
+    int32_t pixel = int32_t(first - n * pixels);
+    for (int32_t r = 0; r < walk.rows; r++, to += size) {
+      const uint8_t* at = from + pixel_at[pixel];
+      if constexpr (kRuns > 0) {
+#pragma GCC unroll 8
+        for (int k = 0; k < kRuns; k++)
+          _mm_storeu_si128((__m128i*)(to + k * length), _mm_loadu_si128((const __m128i*)(at + run_at[k])));
+      } else {
+        uint8_t* run_to = to;
+        for (int32_t k = 0; k < runs; k++, run_to += length)
+          for (int32_t j = 0; j < length; j += 16)
+            _mm_storeu_si128((__m128i*)(run_to + j), _mm_loadu_si128((const __m128i*)(at + run_at[k] + j)));
+      }
+      if (++pixel == pixels) pixel = 0, from += sample;
+    }
+  }
+}
+
 void run_gathered(const Step& step, const PackedTiles& p, const Walk& walk, const uint8_t* x, int64_t sample, uint8_t* y) {
   alignas(64) uint8_t gathered[kGathered + kTileBytes];
-  const int64_t pixels = int64_t(step.pixels.size()), size = int64_t(p.places.size()) * kTileBytes;
+  const int64_t size = int64_t(p.places.size()) * kTileBytes;
   const int64_t together = std::min(kTilesTogether, kGathered / (size * kTileRows));
-  const int32_t length = p.steps * 4;
+  const size_t short_runs = p.steps <= 4 ? p.runs.size() : 0;
+  const auto gather_these = short_runs == 3 ? gather<3> : short_runs == 5 ? gather<5> : short_runs == 7 ? gather<7> : gather<0>;
   const Configured configured(walk.rows);
   Place places[kTilesTogether];
   for (int32_t g = 0; g < step.group; g++)
     for (int64_t t = 0; t < walk.tiles; t += together) {
       const int64_t taken = std::min(together, walk.tiles - t);
-      uint8_t* to = gathered;
-      for (int64_t i = 0; i < taken; i++) {
-        const int64_t first = start_of(walk, t + i);
-        places[i] = {to, first};
-        int64_t n = first / pixels, pixel = first - n * pixels;
-        for (int32_t r = 0; r < walk.rows; r++, to += size) {
-          const uint8_t* from = x + n * sample + step.pixels.data()[pixel] + int64_t{g} * step.inputs;
-          uint8_t* run_to = to;
-          for (int32_t run : p.runs) {
-            for (int32_t k = 0; k < length; k += 16)
-              _mm_storeu_si128((__m128i*)(run_to + k), _mm_loadu_si128((const __m128i*)(from + run + k)));
-            run_to += length;
-          }
-          if (++pixel == pixels) pixel = 0, n++;
-        }
-      }
+      gather_these(step, p, walk, x + int64_t{g} * step.inputs, sample, size, places, t, taken, gathered);
       run_blocks_of(p, step, walk, places, taken, size, g, y);
     }
 }

@@ -288,9 +288,53 @@ inline void prepare_compare(Step& step) {
   step.packed = std::move(packed);
 }
 
+// Numbers by which to multiply gives, of every real, what dividing by the scales gives: all are powers of two.
+struct PackedQuantize : Packed {
+  Lines<float> inverse;
+};
+
+inline void prepare_quantize(Step& step) {
+  auto packed = std::make_unique<PackedQuantize>();
+  for (float scale : step.scale) {
+    int exponent = 0;
+    if (std::abs(std::frexp(scale, &exponent)) != 0.5f || !std::isnormal(1 / scale)) return;
+    packed->inverse.push_back(1 / scale);
+  }
+  step.packed = std::move(packed);
+}
+
+inline __m512 after_sixteen(__m512 x, const std::vector<FloatStep>& steps, int32_t channel) {
+  for (const FloatStep& s : steps) {
+    const __m512 n = _mm512_set1_ps(s.numbers.data()[s.numbers.size() > 1 ? channel : 0]);
+    switch (s.operation) {
+      case Arithmetic::Add: x = _mm512_add_ps(x, n); break;
+      case Arithmetic::Subtract: x = _mm512_sub_ps(x, n); break;
+      case Arithmetic::SubtractFrom: x = _mm512_sub_ps(n, x); break;
+      case Arithmetic::Multiply: x = _mm512_mul_ps(x, n); break;
+      case Arithmetic::Divide: x = _mm512_div_ps(x, n); break;
+    }
+  }
+  return x;
+}
+
+// Levels of sixteen reals of one channel. `good` becomes false where one has none.
+inline __m128i rounded_sixteen(const Step& step, const float* x, int32_t channel, bool& good) {
+  const int32_t row = step.scale.size() > 1 ? channel : 0;
+  const __m512 zero = _mm512_set1_ps(step.zero_point.data()[step.zero_point.size() > 1 ? channel : 0]);
+  const __m512 real = after_sixteen(_mm512_loadu_ps(x), step.arithmetic, channel);
+  const float* inverse = step.packed == nullptr ? nullptr : static_cast<const PackedQuantize&>(*step.packed).inverse.data();
+  const __m512 scaled = inverse == nullptr ? _mm512_div_ps(real, _mm512_set1_ps(step.scale.data()[row]))
+                                           : _mm512_mul_ps(real, _mm512_set1_ps(inverse[row]));
+  const __m512 v = _mm512_add_ps(scaled, zero);
+  good &= _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q) == 0;
+  const __m512 kept = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(float(step.lo))), _mm512_set1_ps(float(step.hi)));
+  return _mm512_cvtepi32_epi8(_mm512_sub_epi32(_mm512_cvtps_epi32(kept), _mm512_set1_epi32(step.lo)));
+}
+
 inline void prepare_wide(const Plan& plan, Step& step) {
   if (step.kind == Kind::Product) prepare_product(plan, step, true);
   if (step.kind == Kind::Compare) prepare_compare(step);
+  if (step.kind == Kind::Quantize) prepare_quantize(step);
 }
 
 // Levels of sixteen reals by thresholds of one channel, halving what is left four times.
@@ -340,6 +384,9 @@ inline void run_small_pairs(const Plan& plan, const Step& step, const Memory& m)
 }
 
 inline bool run_wide(const Plan& plan, const Step& step, const Memory& m) {
+  if (step.kind == Kind::Quantize)
+    return levels_of_reals(plan, step, m, is_uniform(step),
+                           [&](const float* x, int32_t c, bool& good) { return rounded_sixteen(step, x, c, good); }, run_quantize);
   if (step.kind == Kind::Compare && step.packed != nullptr)
     return levels_of_reals(plan, step, m, step.base.size() == 1,
                            [&](const float* x, int32_t c, bool& good) { return searched_sixteen(step, x, c, good); }, run_compare);
