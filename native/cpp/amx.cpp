@@ -19,7 +19,7 @@ constexpr int32_t kFewRows = 4;        // fewer rows than these are left to vect
 // it does no harm that the tile of a pixel holds what lies behind its bytes.
 struct PackedTiles : PackedProduct {
   explicit PackedTiles(PackedProduct&& product) : PackedProduct(std::move(product)) {}
-  std::vector<int8_t> tiles;
+  Lines<int8_t> tiles;
   std::vector<int32_t> places;  // of each tile, how far it lies from the first byte of a pixel
   std::vector<int32_t> stacked;  // likewise in a copy of 16 pixels, tile by tile
   bool is_gathered = false;     // whether the runs of a pixel are copied side by side
@@ -83,30 +83,33 @@ class Configured {
 };
 
 // The sums of one or two tiles of pixels, `apart` bytes from one to the next, and one or two blocks: [A][B][16][16].
-template <int A, int B>
-inline void multiply(const uint8_t* const* x, int64_t apart, const std::vector<int32_t>& places, const int8_t* w, int32_t* sums) {
-  const int32_t count = int32_t(places.size());
-  const int8_t* w1 = w + int64_t{count} * kTileSize;
+// `meanwhile` is called behind each tile of weights: vectors work while the products are made.
+template <int A, int B, class Meanwhile>
+inline __attribute__((always_inline)) void multiply(const uint8_t* x, const uint8_t* x1, int64_t apart, const int32_t* places,
+                                                    int32_t count, const int8_t* w, int32_t* sums, Meanwhile&& meanwhile) {
+  const int64_t next = int64_t{count} * kTileSize;
   fence();
   _tile_zero(0);
   if constexpr (B > 1) _tile_zero(1);
   if constexpr (A > 1) _tile_zero(2);
   if constexpr (A > 1 && B > 1) _tile_zero(3);
-  for (int32_t t = 0; t < count; t++) {
-    const int64_t at = places.data()[t], size = int64_t{t} * kTileSize;
-    _tile_loadd(6, w + size, kTileBytes);
-    _tile_loadd(4, x[0] + at, apart);
+  for (int32_t t = 0; t < count; t++, w += kTileSize) {
+    const int64_t at = places[t];
+    _tile_loadd(6, w, kTileBytes);
+    _tile_loadd(4, x + at, apart);
     _tile_dpbusd(0, 4, 6);
     if constexpr (B > 1) {
-      _tile_loadd(7, w1 + size, kTileBytes);
+      _tile_loadd(7, w + next, kTileBytes);
       _tile_dpbusd(1, 4, 7);
     }
     if constexpr (A > 1) {
-      _tile_loadd(5, x[1] + at, apart);
+      _tile_loadd(5, x1 + at, apart);
       _tile_dpbusd(2, 5, 6);
       if constexpr (B > 1) _tile_dpbusd(3, 5, 7);
     }
+    meanwhile();
   }
+  fence();
   _tile_stored(0, sums, kTileBytes);
   if constexpr (B > 1) _tile_stored(1, sums + 256, kTileBytes);
   if constexpr (A > 1) _tile_stored(2, sums + 256 * B, kTileBytes);
@@ -146,13 +149,6 @@ struct Place {
   int64_t first;
 };
 
-// One or two tiles whose sums wait to become bytes: [tiles][blocks][16][16].
-struct Waiting {
-  alignas(64) int32_t sums[4 * kTileRows * kBlock];
-  int64_t first[2];
-  int tiles = 0;
-};
-
 // Where the columns of one or two blocks of a group are written.
 struct Target {
   size_t block;
@@ -162,55 +158,94 @@ struct Target {
   uint8_t* y;
 };
 
-template <bool kLined>
-inline void finish_two(const Step& step, const Walk& walk, const Target& to, const int32_t* sums, int64_t first) {
-  const Columns columns = to.columns;  // of its own: what is written could be anything
-  const int32_t rows = walk.rows, count = to.count;
-  const int64_t apart = walk.next * step.outputs;
-  uint8_t* y = to.y + first * step.outputs + to.first;
-  for (int32_t i = 0; i < rows; i += 2, y += 2 * apart) {
-    const int32_t next = std::min(i + 1, rows - 1);
-    const __m512i four[4] = {
-        _mm512_load_si512(sums + i * kBlock), _mm512_load_si512(sums + (kTileRows + i) * kBlock),
-        _mm512_load_si512(sums + next * kBlock), _mm512_load_si512(sums + (kTileRows + next) * kBlock)};
-    finish_rows<kLined>(four, columns, y, y + (next - i) * apart, count);
+// Sums of one or two tiles that wait to become bytes, and how far they have: [tiles][blocks][16][16].
+struct Waiting {
+  const int32_t* sums = nullptr;  // of the next rows
+  uint8_t* y = nullptr;           // where they go
+  int32_t rows = 0;               // that are left of the tile
+  const int32_t* then = nullptr;  // the sums of the tile behind it, nullptr where there is none
+  uint8_t* then_y = nullptr;
+};
+
+// Two full blocks whose columns are asked for all at once; `columns` has members of its own, which registers hold.
+template <bool kLined, bool kWhole>
+inline __attribute__((always_inline)) void finish_rows_of(const Columns& columns, int32_t count, int64_t apart, int32_t rows,
+                                                          int32_t pairs, Waiting& waiting) {
+  for (; pairs > 0 && waiting.rows > 0; pairs--) {
+    const int32_t* sums = waiting.sums;
+    const int64_t second = waiting.rows > 1 ? 1 : 0;
+    const __m512i four[4] = {_mm512_load_si512(sums), _mm512_load_si512(sums + kTileRows * kBlock),
+                             _mm512_load_si512(sums + second * kBlock),
+                             _mm512_load_si512(sums + (kTileRows + second) * kBlock)};
+    finish_rows<kLined>(four, columns, waiting.y, waiting.y + second * apart, kWhole ? 2 * kBlock : count);
+    waiting.sums += 2 * kBlock;
+    waiting.y += 2 * apart;
+    waiting.rows -= 2;
+    if (waiting.rows <= 0 && waiting.then != nullptr) {
+      waiting.sums = waiting.then;
+      waiting.y = waiting.then_y;
+      waiting.rows = rows;
+      waiting.then = nullptr;
+    }
   }
 }
 
-inline void finish_waiting(const PackedTiles& p, const Step& step, const Walk& walk, const Target& to, Waiting& waiting) {
-  for (int a = 0; a < waiting.tiles; a++) {
-    const int32_t* sums = waiting.sums + a * to.blocks * kTileRows * kBlock;
-    if (to.columns.is_fast && to.blocks == 2) {
-      (to.columns.is_lined ? finish_two<true> : finish_two<false>)(step, walk, to, sums, waiting.first[a]);
-      continue;
-    }
-    for (int j = 0; j < to.blocks; j++)
+// All tiles by two blocks: while tiles are multiplied, vectors make bytes of the sums of those before them.
+template <bool kLined, bool kWhole>
+void run_pairs(const PackedTiles& p, const Step& step, const Walk& walk, const Place* places, int64_t tiles, int64_t apart,
+               const Target& to) {
+  alignas(64) int32_t sums[2][4 * kTileRows * kBlock];
+  Columns columns;
+  for (int j = 0; j < 2; j++) {
+    columns.slope[j] = to.columns.slope[j];
+    columns.start[j] = to.columns.start[j];
+    columns.before[j] = to.columns.before[j];
+    columns.factor[j] = to.columns.factor[j];
+  }
+  columns.has_factor = to.columns.has_factor;
+  columns.zero = to.columns.zero;
+  columns.least = to.columns.least;
+  columns.highest = to.columns.highest;
+  const int32_t* at = (walk.is_stacked ? p.stacked : p.places).data();
+  const int32_t count = int32_t(p.places.size()), rows = walk.rows, outputs = to.count;
+  const int32_t each = (((rows + 1) & ~1) + count - 1) / count;  // pairs of rows behind each tile of weights
+  const int64_t y_apart = walk.next * step.outputs;
+  const int8_t* w = p.tiles.data() + to.block * count * kTileSize;
+  uint8_t* y = to.y + to.first;
+  Waiting waiting;
+  const auto meanwhile = [&]() __attribute__((always_inline)) {
+    finish_rows_of<kLined, kWhole>(columns, outputs, y_apart, rows, each, waiting);
+  };
+  for (int64_t t = 0; t < tiles; t += 2) {
+    int32_t* made = sums[t / 2 % 2];
+    const bool two = t + 1 < tiles;
+    const int64_t first = places[t].first, second = places[t + two].first;
+    if (two)
+      multiply<2, 2>(places[t].at, places[t + 1].at, apart, at, count, w, made, meanwhile);
+    else
+      multiply<1, 2>(places[t].at, nullptr, apart, at, count, w, made, meanwhile);
+    finish_rows_of<kLined, kWhole>(columns, outputs, y_apart, rows, 2 * kTileRows, waiting);
+    waiting = {made, y + first * step.outputs, rows, two ? made + 2 * kTileRows * kBlock : nullptr, y + second * step.outputs};
+  }
+  finish_rows_of<kLined, kWhole>(columns, outputs, y_apart, rows, 2 * kTileRows, waiting);
+}
+
+// All tiles by one or two blocks, whatever becomes of the sums.
+template <int B>
+void run_any(const PackedTiles& p, const Step& step, const Walk& walk, const Place* places, int64_t tiles, int64_t apart,
+             const Target& to) {
+  alignas(64) int32_t sums[B * kTileRows * kBlock];
+  const std::vector<int32_t>& at = walk.is_stacked ? p.stacked : p.places;
+  const int8_t* w = p.tiles.data() + to.block * at.size() * kTileSize;
+  for (int64_t t = 0; t < tiles; t++) {
+    multiply<1, B>(places[t].at, nullptr, apart, at.data(), int32_t(at.size()), w, sums, []() {});
+    for (int j = 0; j < B; j++)
       for (int32_t i = 0; i < walk.rows; i++) {
-        const __m512i sixteen = _mm512_load_si512(sums + (j * kTileRows + i) * kBlock);
         const int32_t o = to.first + j * kBlock;
-        finish_wide(p, step, sixteen, to.block + j, (waiting.first[a] + i * walk.next) * step.outputs + o, o,
-                    std::min(kBlock, to.count - j * kBlock), to.y);
+        finish_wide(p, step, _mm512_load_si512(sums + (j * kTileRows + i) * kBlock), to.block + j,
+                    (places[t].first + i * walk.next) * step.outputs + o, o, std::min(kBlock, to.count - j * kBlock), to.y);
       }
   }
-  waiting.tiles = 0;
-}
-
-// All tiles by one or two blocks: while tiles are multiplied, vectors finish those before them.
-template <int B>
-inline void run_places(const PackedTiles& p, const Step& step, const Walk& walk, const Place* places, int64_t tiles,
-                       int64_t apart, const Target& to) {
-  Waiting waiting[2];
-  const int8_t* w = p.tiles.data() + to.block * p.places.size() * kTileSize;
-  int turn = 0;
-  for (int64_t t = 0; t < tiles; t += 2, turn ^= 1) {
-    const int taken = int(std::min<int64_t>(2, tiles - t));
-    const uint8_t* x[2] = {places[t].at, places[t + taken - 1].at};
-    (taken == 2 ? multiply<2, B> : multiply<1, B>)(x, apart, walk.is_stacked ? p.stacked : p.places, w, waiting[turn].sums);
-    for (int i = 0; i < taken; i++) waiting[turn].first[i] = places[t + i].first;
-    waiting[turn].tiles = taken;
-    finish_waiting(p, step, walk, to, waiting[turn ^ 1]);
-  }
-  finish_waiting(p, step, walk, to, waiting[turn ^ 1]);
 }
 
 inline void run_blocks_of(const PackedTiles& p, const Step& step, const Walk& walk, const Place* places, int64_t tiles,
@@ -219,7 +254,12 @@ inline void run_blocks_of(const PackedTiles& p, const Step& step, const Walk& wa
   for (int32_t b = 0; b < p.blocks; b += 2) {
     Target to{size_t(group) * p.blocks + b, std::min(2, p.blocks - b), group * each + b * kBlock, each - b * kBlock, {}, y};
     to.columns = columns_of(p, step.epilogue, to.block, to.blocks);
-    (to.blocks == 2 ? run_places<2> : run_places<1>)(p, step, walk, places, tiles, apart, to);
+    const bool is_whole = to.count >= 2 * kBlock;
+    const auto run = to.blocks == 1        ? run_any<1>
+                     : !to.columns.is_fast ? run_any<2>
+                     : to.columns.is_lined ? (is_whole ? run_pairs<true, true> : run_pairs<true, false>)
+                                           : (is_whole ? run_pairs<false, true> : run_pairs<false, false>);
+    run(p, step, walk, places, tiles, apart, to);
   }
 }
 
@@ -245,40 +285,53 @@ void run_direct(const Step& step, const PackedTiles& p, const Walk& walk, const 
 
 constexpr int64_t kGathered = int64_t{2} * kTileRows * kMostGathered * kTileBytes;  // bytes
 
-// Tiles of pixels whose runs are copied side by side, 16 bytes at a time: what a copy adds is overwritten by the next,
-// or meets weights of 0.
+// Copies the runs of each pixel of some tiles side by side, `size` bytes a pixel, 16 bytes at a time: what a copy adds is
+// overwritten by the next, or meets weights of 0. `kRuns` is their number where none is longer than 16 bytes, else 0.
+template <int kRuns>
+void gather(const Step& step, const PackedTiles& p, const Walk& walk, const uint8_t* x, int64_t sample, int64_t size,
+            Place* places, int64_t tile, int64_t tiles, uint8_t* to) {
+  const int32_t *pixel_at = step.pixels.data(), *run_at = p.runs.data();
+  const int32_t pixels = int32_t(step.pixels.size()), length = p.steps * 4, runs = int32_t(p.runs.size());
+  for (int64_t i = 0; i < tiles; i++) {
+    const int64_t first = start_of(walk, tile + i), n = first / pixels;
+    places[i] = {to, first};
+    const uint8_t* from = x + n * sample;
+    int32_t pixel = int32_t(first - n * pixels);
+    for (int32_t r = 0; r < walk.rows; r++, to += size) {
+      const uint8_t* at = from + pixel_at[pixel];
+      if constexpr (kRuns > 0) {
+#pragma GCC unroll 8
+        for (int k = 0; k < kRuns; k++)
+          _mm_storeu_si128((__m128i*)(to + k * length), _mm_loadu_si128((const __m128i*)(at + run_at[k])));
+      } else {
+        uint8_t* run_to = to;
+        for (int32_t k = 0; k < runs; k++, run_to += length)
+          for (int32_t j = 0; j < length; j += 16)
+            _mm_storeu_si128((__m128i*)(run_to + j), _mm_loadu_si128((const __m128i*)(at + run_at[k] + j)));
+      }
+      if (++pixel == pixels) pixel = 0, from += sample;
+    }
+  }
+}
+
 void run_gathered(const Step& step, const PackedTiles& p, const Walk& walk, const uint8_t* x, int64_t sample, uint8_t* y) {
   alignas(64) uint8_t gathered[kGathered + kTileBytes];
-  const int64_t pixels = int64_t(step.pixels.size()), size = int64_t(p.places.size()) * kTileBytes;
+  const int64_t size = int64_t(p.places.size()) * kTileBytes;
   const int64_t together = std::min(kTilesTogether, kGathered / (size * kTileRows));
-  const int32_t length = p.steps * 4;
+  const size_t short_runs = p.steps <= 4 ? p.runs.size() : 0;
+  const auto gather_these = short_runs == 3 ? gather<3> : short_runs == 5 ? gather<5> : short_runs == 7 ? gather<7> : gather<0>;
   const Configured configured(walk.rows);
   Place places[kTilesTogether];
   for (int32_t g = 0; g < step.group; g++)
     for (int64_t t = 0; t < walk.tiles; t += together) {
       const int64_t taken = std::min(together, walk.tiles - t);
-      uint8_t* to = gathered;
-      for (int64_t i = 0; i < taken; i++) {
-        const int64_t first = start_of(walk, t + i);
-        places[i] = {to, first};
-        int64_t n = first / pixels, pixel = first - n * pixels;
-        for (int32_t r = 0; r < walk.rows; r++, to += size) {
-          const uint8_t* from = x + n * sample + step.pixels.data()[pixel] + int64_t{g} * step.inputs;
-          uint8_t* run_to = to;
-          for (int32_t run : p.runs) {
-            for (int32_t k = 0; k < length; k += 16)
-              _mm_storeu_si128((__m128i*)(run_to + k), _mm_loadu_si128((const __m128i*)(from + run + k)));
-            run_to += length;
-          }
-          if (++pixel == pixels) pixel = 0, n++;
-        }
-      }
+      gather_these(step, p, walk, x + int64_t{g} * step.inputs, sample, size, places, t, taken, gathered);
       run_blocks_of(p, step, walk, places, taken, size, g, y);
     }
 }
 
 constexpr int64_t kStacked = 512 << 10;  // bytes of tiles that are copied at once
-thread_local std::vector<uint8_t> stack;
+thread_local Lines<uint8_t> stack;
 
 // Tiles that are copied one after the other, of lines too short to fill them.
 void run_stacked(const Step& step, const PackedTiles& p, const Walk& walk, const uint8_t* x, int64_t sample, uint8_t* y) {

@@ -226,9 +226,30 @@ inline void transpose(__m128i* rows) {
   }
 }
 
-// Bytes of 16 positions of up to 16 channels: y is where the first one goes. Few channels are written four bytes at a
-// time, each over what the one before wrote too much, but for the last position.
+// Which bytes of four positions, of four bytes each, are those of two, three or four channels.
+alignas(16) constexpr uint8_t kClosed[3][16] = {{0, 1, 4, 5, 8, 9, 12, 13},
+                                                {0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14},
+                                                {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
+
+// Bytes of 16 positions of two to four channels, four positions at a time: each over what those before wrote too much.
+inline void store_few_channels(const __m128i* rows, uint8_t* y, int32_t channels) {
+  const __m128i low[2] = {_mm_unpacklo_epi8(rows[0], rows[1]), _mm_unpacklo_epi8(rows[2], rows[3])};
+  const __m128i high[2] = {_mm_unpackhi_epi8(rows[0], rows[1]), _mm_unpackhi_epi8(rows[2], rows[3])};
+  const __m128i fours[4] = {_mm_unpacklo_epi16(low[0], low[1]), _mm_unpackhi_epi16(low[0], low[1]),
+                            _mm_unpacklo_epi16(high[0], high[1]), _mm_unpackhi_epi16(high[0], high[1])};
+  const __m128i closed = _mm_load_si128((const __m128i*)kClosed[channels - 2]);
+  alignas(16) uint8_t kept[16];
+  for (int i = 0; i < 3; i++) _mm_storeu_si128((__m128i*)(y + 4 * i * channels), _mm_shuffle_epi8(fours[i], closed));
+  _mm_store_si128((__m128i*)kept, _mm_shuffle_epi8(fours[3], closed));
+  std::memcpy(y + 12 * channels, kept, size_t(4 * channels));
+}
+
+// Bytes of 16 positions of up to 16 channels: y is where the first one goes.
 inline void store_positions(__m128i* rows, uint8_t* y, int32_t channels, int32_t count) {
+  if (channels > 1 && channels <= 4) {
+    store_few_channels(rows, y, channels);
+    return;
+  }
   transpose(rows);
   if (count == kBlock) {
     for (int i = 0; i < 16; i++) _mm_storeu_si128((__m128i*)(y + int64_t{i} * channels), rows[i]);
@@ -237,10 +258,7 @@ inline void store_positions(__m128i* rows, uint8_t* y, int32_t channels, int32_t
   for (int i = 0; i < 16; i++) {
     alignas(16) uint8_t kept[16];
     _mm_store_si128((__m128i*)kept, rows[i]);
-    if (channels <= 4 && i < 15)
-      std::memcpy(y + i * channels, kept, 4);
-    else
-      std::memcpy(y + int64_t{i} * channels, kept, size_t(count));
+    std::memcpy(y + int64_t{i} * channels, kept, size_t(count));
   }
 }
 
@@ -290,10 +308,15 @@ inline bool levels_of_reals(const Plan& plan, const Step& step, const Memory& m,
   return uniform ? levels_of_row(x, y, elements * m.count, f) : plain(plan, step, m);
 }
 
-inline bool run_quantize_fast(const Plan& plan, const Step& step, const Memory& m) {
+// Whether all channels are quantised alike.
+inline bool is_uniform(const Step& step) {
   bool uniform = step.scale.size() == 1 && step.zero_point.size() == 1;
   for (const FloatStep& s : step.arithmetic) uniform &= s.numbers.size() == 1;
-  return levels_of_reals(plan, step, m, uniform,
+  return uniform;
+}
+
+inline bool run_quantize_fast(const Plan& plan, const Step& step, const Memory& m) {
+  return levels_of_reals(plan, step, m, is_uniform(step),
                          [&](const float* x, int32_t c, bool& good) { return quantized_sixteen(step, x, c, good); }, run_quantize);
 }
 

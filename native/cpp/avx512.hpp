@@ -229,6 +229,110 @@ struct WideTiles {
   }
 };
 
+constexpr int32_t kWide = 64;  // channels whose bytes fill a vector
+
+// Weights of two taps side by side, for products of neighbouring bytes: [blocks of 64 channels][pairs of taps][2][64], the
+// channels of each 16 in halves, as the bytes of two vectors lie when they are interleaved. Of 32 channels or less there
+// are two pixels in a vector. The lines of the epilogue: [blocks][4][16], by channels 0-3, 4-7, 8-11 and 12-15 of each 16.
+struct PackedPairs : PackedDepthwise {
+  explicit PackedPairs(PackedDepthwise&& depthwise) : PackedDepthwise(std::move(depthwise)) {}
+  Lines<int8_t> pairs;
+  Lines<float> slopes, starts;
+  Lines<uint8_t> leasts, highests;
+};
+
+// Lays them where the epilogue is a line, and two products fit into 16 bits.
+inline void prepare_pairs(const Plan& plan, Step& step) {
+  if (step.packed == nullptr || !step.packed->is_depthwise) return;
+  PackedDepthwise& depthwise = static_cast<PackedDepthwise&>(*step.packed);
+  const int32_t taps = int32_t(step.taps.size()), outputs = step.outputs, hi = std::clamp(plan.tensors[step.x].hi, 0, 255);
+  if (!depthwise.is_lined) return;
+  const auto weight = [&](int32_t o, int32_t t) { return t < taps ? int32_t{step.weights[size_t(o) * taps + t]} : 0; };
+  for (int32_t o = 0; o < outputs; o++)
+    for (int32_t t = 0; t < taps; t += 2)
+      if (hi * (std::abs(weight(o, t)) + std::abs(weight(o, t + 1))) > 32767) return;
+  auto packed = std::make_unique<PackedPairs>(std::move(depthwise));
+  PackedPairs& p = *packed;
+  const int32_t blocks = (outputs + kWide - 1) / kWide, pairs = (taps + 1) / 2;
+  p.pairs.assign(size_t(blocks) * pairs * 2 * kWide, 0);
+  for (auto* lines : {&p.slopes, &p.starts}) lines->assign(size_t(blocks) * kWide, 0.0f);
+  for (auto* levels : {&p.leasts, &p.highests}) levels->assign(size_t(blocks) * kWide, 0);
+  for (int32_t i = 0; i < blocks * kWide; i++) {
+    const int32_t o = outputs <= kWide / 2 ? i % (kWide / 2) : i;  // the second pixel has the same channels
+    if (o >= outputs) continue;
+    const int32_t block = i / kWide, at = i % kWide, part = at / 16, in = at % 16;
+    for (int32_t t = 0; t < taps; t++) {
+      const size_t half = ((size_t(block) * pairs + t / 2) * 2 + in / 8) * kWide;
+      p.pairs[half + part * 16 + in % 8 * 2 + t % 2] = int8_t(weight(o, t));
+    }
+    const size_t line = size_t(block) * kWide + in / 4 * 16 + part * 4 + in % 4;
+    p.slopes[line] = p.line_slope[size_t(o)];
+    p.starts[line] = p.line_start[size_t(o)];
+    p.leasts[size_t(block) * kWide + at] = p.least[size_t(o)];
+    p.highests[size_t(block) * kWide + at] = p.highest[size_t(o)];
+  }
+  step.packed = std::move(packed);
+}
+
+// A line of pixels by 64 channels of one pixel, or 32 of two, at a time.
+template <int kTaps, bool kTwo>
+inline void run_pairs_of_taps(const Plan& plan, const Step& step, const PackedPairs& p, const Memory& m) {
+  int64_t sample = 0;
+  const uint8_t* x = padded<uint8_t>(step, m, m.tensors[step.x], uint8_t(plan.tensors[step.x].zero), &sample);
+  const int64_t pixels = int64_t(step.pixels.size()), line = step.window.output[1], outputs = step.outputs;
+  const int32_t taps = kTaps > 0 ? kTaps : int32_t(step.taps.size()), pairs = (taps + 1) / 2;
+  const int32_t *pixel = step.pixels.data(), *tap = step.taps.data();
+  __m512i held[kTaps > 0 ? kTaps + 1 : 1];  // few weights
+  for (int64_t row = 0; row < pixels / line * m.count; row++)
+    for (int32_t c = 0; c < outputs; c += kWide) {
+      const int8_t* w = p.pairs.data() + int64_t{c} * pairs * 2;
+      if constexpr (kTaps > 0)
+        for (int32_t k = 0; k < kTaps + 1; k++) held[k] = _mm512_load_si512(w + int64_t{k} * kWide);
+      __m512 slope[4], start[4];
+      for (int k = 0; k < 4; k++) {
+        slope[k] = _mm512_load_ps(p.slopes.data() + c + 16 * k);
+        start[k] = _mm512_load_ps(p.starts.data() + c + 16 * k);
+      }
+      const __m512i least = _mm512_load_si512(p.leasts.data() + c), highest = _mm512_load_si512(p.highests.data() + c);
+      const int64_t count = std::min<int64_t>(outputs - c, kTwo ? kWide / 2 : kWide);
+      const __mmask64 kept = ~uint64_t{0} >> (64 - count);
+      const int64_t first = row * line, n = first / pixels, begin = first - n * pixels;
+      const uint8_t* in = x + n * sample + c;
+      uint8_t* y = m.tensors[step.y] + first * outputs + c;
+      for (int64_t i = 0; i < line; i += kTwo ? 2 : 1) {
+        const int64_t next = kTwo ? std::min(i + 1, line - 1) : i;
+        const uint8_t *at = in + pixel[begin + i], *other = in + pixel[begin + next];
+        const auto seen = [&](int32_t t) __attribute__((always_inline)) {  // may reach into the slack behind the input
+          if constexpr (!kTwo) return _mm512_loadu_si512(at + tap[t]);
+          const __m512i one = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)(at + tap[t])));
+          return _mm512_inserti64x4(one, _mm256_loadu_si256((const __m256i*)(other + tap[t])), 1);
+        };
+        __m512i low = _mm512_setzero_si512(), high = _mm512_setzero_si512();
+#pragma GCC unroll 5
+        for (int32_t t = 0; t < taps; t += 2) {
+          const __m512i a = seen(t), b = t + 1 < taps ? seen(t + 1) : _mm512_setzero_si512();
+          const __m512i w_low = kTaps > 0 ? held[kTaps > 0 ? t : 0] : _mm512_load_si512(w + int64_t{t} * kWide);
+          const __m512i w_high = kTaps > 0 ? held[kTaps > 0 ? t + 1 : 0] : _mm512_load_si512(w + int64_t{t + 1} * kWide);
+          low = _mm512_add_epi16(low, _mm512_maddubs_epi16(_mm512_unpacklo_epi8(a, b), w_low));
+          high = _mm512_add_epi16(high, _mm512_maddubs_epi16(_mm512_unpackhi_epi8(a, b), w_high));
+        }
+        const auto level = [&](__m512i twice, int k) __attribute__((always_inline)) {  // of the upper halves of 32 bits
+          const __m512 sums = _mm512_cvtepi32_ps(_mm512_srai_epi32(twice, 16));
+          return _mm512_cvtps_epi32(_mm512_add_ps(_mm512_mul_ps(sums, slope[k]), start[k]));
+        };
+        const __m512i first_half = _mm512_packs_epi32(level(_mm512_unpacklo_epi16(low, low), 0), level(_mm512_unpackhi_epi16(low, low), 1));
+        const __m512i second_half = _mm512_packs_epi32(level(_mm512_unpacklo_epi16(high, high), 2), level(_mm512_unpackhi_epi16(high, high), 3));
+        const __m512i bytes = _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(first_half, second_half), least), highest);
+        if constexpr (kTwo) {
+          _mm256_mask_storeu_epi8(y + i * outputs, __mmask32(kept), _mm512_castsi512_si256(bytes));
+          _mm256_mask_storeu_epi8(y + next * outputs, __mmask32(kept), _mm512_extracti64x4_epi64(bytes, 1));
+        } else {
+          _mm512_mask_storeu_epi8(y + i * outputs, kept, bytes);
+        }
+      }
+    }
+}
+
 // Two neighbouring blocks of channels of two pixels at a time, row by row, so that what a row sees stays close.
 template <int kTaps>
 inline void run_depthwise_rows(const Plan& plan, const Step& step, const PackedDepthwise& p, const Memory& m) {
@@ -266,6 +370,13 @@ inline void run_depthwise_rows(const Plan& plan, const Step& step, const PackedD
 }
 
 inline void run_depthwise_wide(const Plan& plan, const Step& step, const PackedDepthwise& p, const Memory& m) {
+  if (const auto* pairs = dynamic_cast<const PackedPairs*>(&p)) {
+    const bool nine = step.taps.size() == 9, two = step.outputs <= kWide / 2;
+    const auto run = nine ? (two ? run_pairs_of_taps<9, true> : run_pairs_of_taps<9, false>)
+                          : (two ? run_pairs_of_taps<0, true> : run_pairs_of_taps<0, false>);
+    run(plan, step, *pairs, m);
+    return;
+  }
   if (step.taps.size() == 9)
     run_depthwise_rows<9>(plan, step, p, m);
   else
@@ -276,7 +387,7 @@ constexpr int32_t kMostSearched = 15;  // thresholds that a vector holds, with o
 
 // Thresholds of reals, by rows of 16.
 struct PackedCompare : Packed {
-  std::vector<float> thresholds;
+  Lines<float> thresholds;
 };
 
 inline void prepare_compare(Step& step) {
@@ -288,9 +399,54 @@ inline void prepare_compare(Step& step) {
   step.packed = std::move(packed);
 }
 
+// Numbers by which to multiply gives, of every real, what dividing by the scales gives: all are powers of two.
+struct PackedQuantize : Packed {
+  Lines<float> inverse;
+};
+
+inline void prepare_quantize(Step& step) {
+  auto packed = std::make_unique<PackedQuantize>();
+  for (float scale : step.scale) {
+    int exponent = 0;
+    if (std::abs(std::frexp(scale, &exponent)) != 0.5f || !std::isnormal(1 / scale)) return;
+    packed->inverse.push_back(1 / scale);
+  }
+  step.packed = std::move(packed);
+}
+
+inline __m512 after_sixteen(__m512 x, const std::vector<FloatStep>& steps, int32_t channel) {
+  for (const FloatStep& s : steps) {
+    const __m512 n = _mm512_set1_ps(s.numbers.data()[s.numbers.size() > 1 ? channel : 0]);
+    switch (s.operation) {
+      case Arithmetic::Add: x = _mm512_add_ps(x, n); break;
+      case Arithmetic::Subtract: x = _mm512_sub_ps(x, n); break;
+      case Arithmetic::SubtractFrom: x = _mm512_sub_ps(n, x); break;
+      case Arithmetic::Multiply: x = _mm512_mul_ps(x, n); break;
+      case Arithmetic::Divide: x = _mm512_div_ps(x, n); break;
+    }
+  }
+  return x;
+}
+
+// Levels of sixteen reals of one channel. `good` becomes false where one has none.
+inline __m128i rounded_sixteen(const Step& step, const float* x, int32_t channel, bool& good) {
+  const int32_t row = step.scale.size() > 1 ? channel : 0;
+  const __m512 zero = _mm512_set1_ps(step.zero_point.data()[step.zero_point.size() > 1 ? channel : 0]);
+  const __m512 real = after_sixteen(_mm512_loadu_ps(x), step.arithmetic, channel);
+  const float* inverse = step.packed == nullptr ? nullptr : static_cast<const PackedQuantize&>(*step.packed).inverse.data();
+  const __m512 scaled = inverse == nullptr ? _mm512_div_ps(real, _mm512_set1_ps(step.scale.data()[row]))
+                                           : _mm512_mul_ps(real, _mm512_set1_ps(inverse[row]));
+  const __m512 v = _mm512_add_ps(scaled, zero);
+  good &= _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q) == 0;
+  const __m512 kept = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(float(step.lo))), _mm512_set1_ps(float(step.hi)));
+  return _mm512_cvtepi32_epi8(_mm512_sub_epi32(_mm512_cvtps_epi32(kept), _mm512_set1_epi32(step.lo)));
+}
+
 inline void prepare_wide(const Plan& plan, Step& step) {
   if (step.kind == Kind::Product) prepare_product(plan, step, true);
+  if (step.kind == Kind::Product) prepare_pairs(plan, step);
   if (step.kind == Kind::Compare) prepare_compare(step);
+  if (step.kind == Kind::Quantize) prepare_quantize(step);
 }
 
 // Levels of sixteen reals by thresholds of one channel, halving what is left four times.
@@ -340,6 +496,9 @@ inline void run_small_pairs(const Plan& plan, const Step& step, const Memory& m)
 }
 
 inline bool run_wide(const Plan& plan, const Step& step, const Memory& m) {
+  if (step.kind == Kind::Quantize)
+    return levels_of_reals(plan, step, m, is_uniform(step),
+                           [&](const float* x, int32_t c, bool& good) { return rounded_sixteen(step, x, c, good); }, run_quantize);
   if (step.kind == Kind::Compare && step.packed != nullptr)
     return levels_of_reals(plan, step, m, step.base.size() == 1,
                            [&](const float* x, int32_t c, bool& good) { return searched_sixteen(step, x, c, good); }, run_compare);

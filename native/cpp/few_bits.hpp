@@ -8,7 +8,7 @@ namespace {
 constexpr size_t kFewBitsBytes = 256 << 10;  // of weights, below which they lie in a cache anyway
 
 // 1 for weights of -1 and 1, 2 for -2 to 1, 4 for -8 to 7, else 8.
-inline int32_t bits_of(const std::vector<int8_t>& weights) {
+inline int32_t bits_of(const Lines<int8_t>& weights) {
   int32_t lo = 0, hi = 0;
   bool is_binary = true;
   for (int8_t w : weights) {

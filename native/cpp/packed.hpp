@@ -2,6 +2,7 @@
 // Like steps.hpp it is included into each path, compiled for its processor, and nothing of it is shared.
 #pragma once
 #include <algorithm>
+#include <new>
 
 #include "steps.hpp"
 
@@ -9,6 +10,21 @@ namespace anybit {
 namespace {
 
 constexpr int32_t kBlock = 16;  // outputs of a block
+
+// Numbers that begin with a cache line: a vector loaded from them touches one line alone.
+template <class T>
+struct LineAllocator {
+  using value_type = T;
+  static constexpr std::align_val_t kLine{64};
+  LineAllocator() = default;
+  template <class U>
+  LineAllocator(const LineAllocator<U>&) {}
+  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kLine)); }
+  void deallocate(T* numbers, size_t) { ::operator delete(numbers, kLine); }
+  bool operator==(const LineAllocator&) const { return true; }
+};
+template <class T>
+using Lines = std::vector<T, LineAllocator<T>>;
 
 // How a product is added up.
 enum class Sums {
@@ -21,7 +37,7 @@ enum class Sums {
 // Weights of few bits, a number k of `bits` bits standing for scale * k - shift: [blocks][lines][64], where a line has
 // those of 8 / bits steps of 64, each in its own bits of the bytes. Empty where there are none.
 struct FewBits {
-  std::vector<uint8_t> lines;
+  Lines<uint8_t> lines;
   int32_t bits = 8, scale = 1, shift = 0;
 };
 
@@ -33,12 +49,12 @@ struct PackedProduct : Packed {
   int32_t steps = 0;  // of 4 terms, in one run
   int32_t blocks = 0; // of one group
   std::vector<int32_t> runs;
-  std::vector<int8_t> bytes;
-  std::vector<int16_t> shorts;
+  Lines<int8_t> bytes;
+  Lines<int16_t> shorts;
   FewBits few_bits;
   // Thresholds as `sum > t`, the offset taken off: [blocks of all groups][count][16]; and in 16 bits, if they fit.
-  std::vector<int32_t> above;
-  std::vector<int16_t> above_short;
+  Lines<int32_t> above;
+  Lines<int16_t> above_short;
   std::vector<uint8_t> base;
   std::vector<int8_t> step;
   std::vector<int32_t> offset, factor, bias;
@@ -63,7 +79,7 @@ struct PackedProduct : Packed {
 
 struct PackedDepthwise : PackedProduct {
   PackedDepthwise() { is_depthwise = true; }
-  std::vector<int16_t> weights;  // [taps][channels, filled up to a multiple of 32]
+  Lines<int16_t> weights;  // [taps][channels, filled up to a multiple of 32]
   int32_t wide = 0;
 };
 

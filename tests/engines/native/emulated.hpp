@@ -10,10 +10,13 @@
 #include <simde/x86/avx512/cmp.h>
 #include <simde/x86/avx512/cmpeq.h>
 #include <simde/x86/avx512/cmpgt.h>
+#include <simde/x86/avx512/div.h>
 #include <simde/x86/avx512/dpbusd.h>
 #include <simde/x86/avx512/extract.h>
+#include <simde/x86/avx512/insert.h>
 #include <simde/x86/avx512/load.h>
 #include <simde/x86/avx512/loadu.h>
+#include <simde/x86/avx512/maddubs.h>
 #include <simde/x86/avx512/max.h>
 #include <simde/x86/avx512/min.h>
 #include <simde/x86/avx512/mov.h>
@@ -30,6 +33,8 @@
 #include <simde/x86/avx512/store.h>
 #include <simde/x86/avx512/storeu.h>
 #include <simde/x86/avx512/sub.h>
+#include <simde/x86/avx512/unpackhi.h>
+#include <simde/x86/avx512/unpacklo.h>
 
 #include <cstdint>
 #include <cstdio>
@@ -79,6 +84,22 @@ inline simde__m512i widened(simde__m256i narrow) {
   simde_mm256_store_si256(reinterpret_cast<simde__m256i*>(from), narrow);
   for (size_t i = 0; i < 32 / sizeof(From); i++) to[i] = from[i];
   return simde_mm512_load_si512(to);
+}
+
+inline simde__m512i shifted_right(simde__m512i integers, int bits) {
+  alignas(64) int32_t each[16];
+  simde_mm512_store_si512(each, integers);
+  for (int32_t& number : each) number >>= bits;
+  return simde_mm512_load_si512(each);
+}
+
+// The bytes of a vector whose bits are set, and no others.
+template <class Vector>
+inline void store_some(void* to, uint64_t kept, Vector bytes) {
+  uint8_t from[sizeof(Vector)];
+  std::memcpy(from, &bytes, sizeof(Vector));
+  for (size_t i = 0; i < sizeof(Vector); i++)
+    if (kept >> i & 1) static_cast<uint8_t*>(to)[i] = from[i];
 }
 
 struct Tile {
@@ -159,11 +180,17 @@ inline void dpbusd(int sums, int a, int b) {
 #undef _mm512_cvtepi32_ps
 #undef _mm512_cvtps_epi32
 #undef _mm512_cvtepi32_epi8
+#undef _mm512_srai_epi32
+#undef _mm256_mask_storeu_epi8
+#undef _mm512_mask_storeu_epi8
 #define _mm512_cvtepi32_ps(integers) emulated::reals(integers)
 #define _mm512_cvtps_epi32(reals) emulated::rounded(reals)
 #define _mm512_cvtepi32_epi8(integers) emulated::lowest_bytes(integers)
 #define _mm512_cvtepu8_epi16(bytes) (emulated::widened<uint8_t, int16_t>(bytes))
 #define _mm512_cvtepi16_epi32(shorts) (emulated::widened<int16_t, int32_t>(shorts))
+#define _mm512_srai_epi32(integers, bits) emulated::shifted_right(integers, bits)
+#define _mm256_mask_storeu_epi8(to, kept, bytes) emulated::store_some(to, kept, bytes)
+#define _mm512_mask_storeu_epi8(to, kept, bytes) emulated::store_some(to, kept, bytes)
 #define _tile_loadconfig(from) emulated::loadconfig(from)
 #define _tile_release() emulated::release()
 #define _tile_zero(t) emulated::zero(t)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from anybit.plan import (
@@ -37,17 +39,45 @@ def random_layer(seed: int) -> Plan:
     output = (size + 2 * pads - extents) // strides + 1
     window = Window(*((int(a), int(b)) for a, b in (size, kernel, strides, dilations, pads, output)))
     largest = 255 if seed % 5 == 0 else int(rng.choice([1, 3, 15, 63, 255]))
-    terms = inputs * int(kernel.prod())
-    weights = rng.integers(-128, 128, (group * each, *map(int, kernel), inputs))
-    weights = (
-        np.where(rng.random(weights.shape) < 0.3, -128, weights)
-        if seed % 5 == 0
-        else weights >> int(rng.integers(0, 7))
-    )
-    offset = rng.integers(-1000, 1000, group * each)
-    bound = int(largest * np.abs(weights).reshape(len(weights), terms).sum(axis=1).max() + 1000)
-    epilogue = _epilogue(rng, group * each, bound)
-    x, pixels = int(size.prod()) * group * inputs, int(output.prod()) * group * each
+    shape = (group * each, *map(int, kernel), inputs)
+    weights = rng.integers(-128, 128, shape)
+    weights = np.where(rng.random(shape) < 0.3, -128, weights) if seed % 5 == 0 else weights >> int(rng.integers(0, 7))
+    return _layer(rng, window, group, weights, largest, _epilogue)
+
+
+def lined_layer(seed: int) -> Plan:
+    """One product whose thresholds lie next to a line, as those of a quantiser do; every third one is depthwise.
+
+    The channels are about as many as vectors hold, so that some are full and the last is not.
+    """
+    rng = np.random.default_rng(seed)
+    depthwise = seed % 3 == 0
+    channels = int(rng.choice([2, 16, 31, 32, 33, 48, 63, 64, 65, 130]))
+    group, inputs = (channels, 1) if depthwise else (1, int(rng.choice([1, 3, 4, 16, 64, 70, 200])))
+    kernel = np.array((3, 3) if rng.random() < 0.6 else rng.integers(1, 6, 2))
+    strides, pads = rng.integers(1, 3, 2), rng.integers(0, 2, 2)
+    size = np.maximum(rng.choice([1, 4, 5, 9, 18], 2), kernel)
+    output = (size + 2 * pads - kernel) // strides + 1
+    numbers = ((int(a), int(b)) for a, b in (size, kernel, strides, np.ones(2), pads, output))
+    largest = int(rng.choice([1, 3, 15, 127, 255]))
+    most = 129 if seed % 4 == 0 else int(rng.choice([2, 8, 9]))  # pairs of the first fit into 16 bits only sometimes
+    weights = np.clip(rng.integers(-most, most, (channels, *map(int, kernel), inputs)), -128, 127)
+    return _layer(rng, Window(*numbers), group, weights, largest, _lined)
+
+
+def _layer(
+    rng: np.random.Generator,
+    window: Window,
+    group: int,
+    weights: np.ndarray,
+    largest: int,
+    make: Callable[[np.random.Generator, int, int], Epilogue | None],
+) -> Plan:
+    outputs, inputs = len(weights), weights.shape[-1]
+    offset = rng.integers(-1000, 1000, outputs)
+    bound = int(largest * np.abs(weights).reshape(outputs, -1).sum(axis=1).max() + 1000)
+    epilogue = make(rng, outputs, bound)
+    x, pixels = int(np.prod(window.size)) * group * inputs, int(np.prod(window.output)) * outputs
     zero = int(rng.integers(0, largest + 1))
     held = Element.SUM if epilogue is None else Element.BYTE
     end = -(-x // 64) * 64
@@ -58,7 +88,7 @@ def random_layer(seed: int) -> Plan:
         Tensor("sums", pixels, held, 0, -bound, bound, end),
         Tensor("y", pixels, Element.REAL),
     )
-    bounds = np.full(group * each, bound, np.int32)
+    bounds = np.full(outputs, bound, np.int32)
     steps = (
         Quantize(0, 1, 1, False, (), _ONE, np.full(1, zero, np.float32), 0, largest),
         Product(1, 2, window, group, weights.astype(np.int8), offset.astype(np.int32), -bounds, bounds, epilogue),
@@ -137,5 +167,16 @@ def _epilogue(rng: np.random.Generator, outputs: int, bound: int) -> Epilogue | 
     if count > 24 and rng.random() < 0.7:  # nearly on a line, as those of a quantiser of 8 bits are
         line = np.linspace(-bound // 3, bound // 3, count) + rng.integers(-bound // 9, bound // 9 + 1, (1, outputs, 1))
         values = np.sort(np.rint(line + rng.uniform(-0.3, 0.3, values.shape) * bound / count).astype(np.int64), axis=2)
+    values[:, :, -1] = np.where(rng.random((1, outputs)) < 0.2, np.iinfo(np.int32).max, values[:, :, -1])
+    return Epilogue(thresholds=Thresholds(base.astype(np.int32), step.astype(np.int32), values.astype(np.int32)))
+
+
+def _lined(rng: np.random.Generator, outputs: int, bound: int) -> Epilogue:
+    count = int(rng.choice([1, 2, 3, 15, 24, 40, 255]))
+    spacing = np.maximum(rng.uniform(0.02, 0.6, (1, outputs, 1)) * bound / count, 4)
+    line = spacing * (np.arange(count) - rng.uniform(0, count, (1, outputs, 1)))
+    values = np.rint(line + rng.uniform(-0.2, 0.2, (1, outputs, count)) * spacing)
+    step = rng.choice([-1, 1], (1, outputs))
+    base = np.where(step < 0, count, rng.integers(0, 256 - count, (1, outputs)))
     values[:, :, -1] = np.where(rng.random((1, outputs)) < 0.2, np.iinfo(np.int32).max, values[:, :, -1])
     return Epilogue(thresholds=Thresholds(base.astype(np.int32), step.astype(np.int32), values.astype(np.int32)))

@@ -19,9 +19,11 @@ from anybit.engines.native.compile import ISA, compiled
 from anybit.engines.sampling import random_inputs
 from anybit.errors import AnybitError, InputError, UnsupportedError, UsageError
 from anybit.plan import (
+    Arithmetic,
     Compare,
     Dequantize,
     Element,
+    FloatStep,
     PairTable,
     Plan,
     Port,
@@ -32,7 +34,7 @@ from anybit.plan import (
     execute,
     plan_of,
 )
-from tests.engines.native.layers import narrowing, random_layer, samples_of
+from tests.engines.native.layers import lined_layer, narrowing, random_layer, samples_of
 from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import PROJECT, mlp
 from tests.plan.nets import random_net
@@ -89,6 +91,11 @@ def runs_of_layer(seed: int) -> Runs:
 
 
 @cache
+def runs_of_lined_layer(seed: int) -> Runs:
+    return runs(lined_layer(seed), 1, 2, 18, 33)
+
+
+@cache
 def runs_of_narrowing(size: int) -> Runs:
     return runs(narrowing(size, size), 1, 15, 16, 64, 65, 150)
 
@@ -109,6 +116,40 @@ def test_random_plans_are_run_to_the_bit(seed, isa):
 @pytest.mark.parametrize("seed", range(60))
 def test_random_layers_are_run_to_the_bit(seed, isa):
     assert_runs(runs_of_layer(seed))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_layers_with_thresholds_next_to_a_line_are_run_to_the_bit(seed, isa):
+    assert_runs(runs_of_lined_layer(seed))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 17])
+@pytest.mark.parametrize("positions", [1, 15, 16, 37, 64])
+@pytest.mark.parametrize("scale", [[0.25], [2.0**-126], [2.0**118], [0.3], [0.5, 0.125], [0.5, 0.7]])
+def test_reals_by_planes_are_quantised_to_the_bit(channels, positions, scale, isa):
+    """Scales whose inverse is a number are multiplied by; others, of which one is no power of two, divide."""
+    rng = np.random.default_rng(channels)
+    elements = channels * positions
+    tensors = (
+        Tensor("x", elements, Element.REAL),
+        Tensor("levels", elements, Element.BYTE, 100, 0, 255, 0),
+        Tensor("y", elements, Element.REAL),
+    )
+    scales = np.resize(np.array(scale, np.float32), 1 if len(scale) == 1 else channels)
+    zero = np.full(1, 100, np.float32)
+    steps = (
+        Quantize(
+            0, 1, channels, True, (FloatStep(Arithmetic.MULTIPLY, np.full(1, 3, np.float32)),), scales, zero, 0, 255
+        ),
+        Dequantize(1, 2, channels, True, np.ones(1), 1.0, np.zeros(1), ()),
+    )
+    ports = (Port("x", 0, (channels, positions)),), (Port("y", 2, (channels, positions)),)
+    plan = Plan(tensors, steps, *ports, -(-elements // 64) * 64, ())
+    x = (rng.integers(-900, 900, (4, channels, positions)) * np.float32(scale[0]) / 6).astype(np.float32)
+    x[1, 0, 0], x[1, -1, -1], x[2, 0, -1] = np.inf, -np.inf, -0.0
+    np.testing.assert_array_equal(compiled(plan).run({"x": x})["y"], execute(plan, {"x": x})["y"])
+    x[2, channels - 1, positions - 1] = np.nan
+    assert compiled(plan).run({"x": x}) is None
 
 
 @pytest.mark.parametrize(("lo", "hi"), [(-1, 1), (-2, 1), (-8, 7), (-9, 7), (0, 0)])

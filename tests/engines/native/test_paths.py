@@ -16,7 +16,7 @@ import pytest
 
 from anybit.plan import execute
 from tests.engines.native import cases
-from tests.engines.native.layers import random_layer, samples_of
+from tests.engines.native.layers import lined_layer, random_layer, samples_of
 from tests.installed import need
 from tests.models import PROJECT
 from tests.plan.test_plan import planned, planned_net
@@ -73,7 +73,8 @@ def arm(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written():
     """Plans with inputs: random layers, random nets, shipped models."""
-    found = [(plan, samples_of(plan, n)) for plan in map(random_layer, range(60)) for n in (1, 18)]
+    layers = [*map(random_layer, range(60)), *map(lined_layer, range(30))]
+    found = [(plan, samples_of(plan, n)) for plan in layers for n in (1, 18)]
     nets = [*map(planned_net, range(12)), planned("digits_cnn_2w2a"), planned("digits_cnn_4w4a")]
     for seed, plan in enumerate(nets):
         rng = np.random.default_rng(seed)
