@@ -16,11 +16,25 @@ from anybit.cleanup.merge_equal_nodes import MergeEqualNodes
 from anybit.cleanup.merge_movements import MergeMovements
 from anybit.cleanup.merge_slices import MergeSlices
 from anybit.cleanup.sizes.formula import Formula, Formulas
+from anybit.cleanup.sizes.model import sizes_of
+from anybit.cleanup.sizes.shapes import shape_rule
 from anybit.formats.certify import certify
 from tests.counting import calls
 from tests.models import model, parameters, quant
 
 node = helper.make_node
+
+
+@pytest.mark.parametrize("rank", range(6))
+@pytest.mark.parametrize("op_type", ["Conv", "ConvInteger"])
+def test_convolutions_whose_weights_do_not_fit_have_no_rule(op_type: str, rank: int):
+    """Ranks are not among what `load` asks for: the rule sees weights of any."""
+    kind = np.float32 if op_type == "Conv" else np.int8
+    weights = np.ones((4, 3, 2, 2, 1)[:rank], kind)
+    nodes = [node(op_type, ["x", "w"], ["y"], kernel_shape=[2, 2])]
+    loaded = load(model(nodes, {"w": weights}, inputs={"x": ["N", 3, 8, 8]}, outputs=["y"]))
+    made = shape_rule(op_type)(loaded.graph.node(0), sizes_of(loaded))
+    assert [[f.number for f in shape] for shape in made] == ([[None, 4, 7, 7]] if rank == 4 else [])
 
 
 def operators(loaded) -> list[str]:

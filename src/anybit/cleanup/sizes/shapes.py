@@ -61,6 +61,8 @@ def _window(node: ir.Node, sizes: SymbolicSizes) -> Sequence[Shape | None]:
         kernel = [f.number or 0 for f in weights[2:]]
     if x is None or len(x) != len(kernel) + 2 or not all(kernel) or node.attributes.get_int("ceil_mode", 0):
         return _NOTHING
+    if weights is not None and len(weights) != len(x):
+        return _NOTHING
     if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return _NOTHING
     rank = len(kernel)

@@ -78,17 +78,38 @@ class _Module:
         return _departing(a, b, max(self.tolerance, FLOAT_TOLERANCE)) == 0
 
     def _refuse(self, inputs: Sequence[torch.Tensor], given: Sequence[Array], wanted: Sequence[Array]) -> None:
-        """Names the first module that gives what nothing in the captured graph is."""
+        """Names the first module that gives what nothing in the captured graph is, or other numbers each time."""
+        first, second = self._digests(inputs), self._digests(inputs)
+        random = [path for path, digest in first.items() if second.get(path) != digest]
+        if random:
+            raise FrontEndError(
+                "the module gives other numbers each time that it runs",
+                node=_named(random),
+                expected="the same numbers for the same inputs",
+                hint="switch off what draws random numbers, such as dropout or stochastic depth traced while training",
+            )
         known: set[bytes] = set()
         self.traced.visit(inputs, lambda t: known.add(_digest(t)))
-        unknown: list[str] = []
+        unknown = [path for path, digest in first.items() if digest not in known]
+        counts = [_departing(a, b, FLOAT_TOLERANCE) for a, b in zip(given, wanted, strict=False) if a.shape == b.shape]
+        raise FrontEndError(
+            "the captured graph departs from the module",
+            node=_named(unknown),
+            got=f"{sum(counts):,} of {sum(w.size for w in wanted):,} elements of the outputs",
+            expected="the module's own numbers",
+            hint="freeze what changes from run to run; see that its quantisers do not observe",
+        )
+
+    def _digests(self, inputs: Sequence[torch.Tensor]) -> dict[str, bytes]:
+        """What stands for the first tensor that each module gives, by its path, in the order in which they end."""
+        found: dict[str, bytes] = {}
 
         def leave(path: str) -> Callable[[Any, Any, Any], None]:
             def hook(module: Any, inputs: Any, result: Any) -> None:
                 del module, inputs
                 tensor = next((t for t in _pytree.tree_leaves(result) if isinstance(t, torch.Tensor)), None)
-                if tensor is not None and _digest(tensor) not in known:
-                    unknown.append(path)
+                if tensor is not None:
+                    found.setdefault(path, _digest(tensor))
 
             return hook
 
@@ -98,14 +119,7 @@ class _Module:
         finally:
             for hook in hooks:
                 hook.remove()
-        counts = [_departing(a, b, FLOAT_TOLERANCE) for a, b in zip(given, wanted, strict=False) if a.shape == b.shape]
-        raise FrontEndError(
-            "the captured graph departs from the module",
-            node=f"module '{next((p for p in unknown if p), '(root)')}'",
-            got=f"{sum(counts):,} of {sum(w.size for w in wanted):,} elements of the outputs",
-            expected="the module's own numbers",
-            hint="freeze what changes from run to run; see that its quantisers do not observe",
-        )
+        return found
 
     def scatter(self, feeds: Mapping[str, Array], *, fixed: bool) -> Scatter | None:
         """How far the module departs from itself."""
@@ -142,6 +156,11 @@ def _array(leaf: Any, index: int) -> Array:
             "a result is no tensor", node=f"output {index}", got=type(leaf).__name__, expected="a tensor"
         )
     return leaf.detach().cpu().numpy()
+
+
+def _named(paths: Sequence[str]) -> str:
+    """The first of these modules, the outermost only where there is no other."""
+    return f"module '{next((p for p in paths if p), '(root)')}'"
 
 
 def _departing(a: Array, b: Array, tolerance: float) -> int:
