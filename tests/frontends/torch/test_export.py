@@ -312,6 +312,20 @@ def test_what_cannot_be_exported_is_named(kind, text):
         from_torch(Outer(), torch.randn(2, 3))
 
 
+class Drawing(nn.Module):
+    """Stochastic depth as a graph has it that was traced while training."""
+
+    def forward(self, x):
+        return x * torch.empty_like(x).bernoulli_(0.5)
+
+
+@pytest.mark.parametrize("options", [{}, {"dynamic_batch": False}])
+def test_a_module_that_draws_numbers_is_said_to_be_random(options):
+    net = nn.Sequential(nn.Linear(3, 3), Drawing(), nn.Linear(3, 2))
+    with pytest.raises(FrontEndError, match=r"module '1': the module gives other numbers each time.*stochastic depth"):
+        from_torch(net, torch.randn(8, 3), **options)
+
+
 def test_example_inputs():
     with pytest.raises(UsageError, match=r"argument 'example_inputs'.*expected torch.Tensor"):
         from_torch(nn.Identity(), 3)
