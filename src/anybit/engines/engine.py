@@ -13,10 +13,10 @@ class Engine(enum.Enum):
     `REFERENCE` is the oracle: numpy, float64 accumulation. `ONNXRUNTIME` is fast, equal but for the order of float
     summation. `AUTO` takes ONNX Runtime, or the reference where an operator has no ONNX body and, with a
     `FallbackWarning`, where ONNX Runtime does not run the model; it also computes layers in integers where each of
-    their levels is certified to be the same, and takes the native engine for a model that is a plan as a whole, where
-    there are kernels. `NATIVE`, which needs the package anybit-kernels, runs the plan of a model by kernels of its own,
-    and what stands before and behind it by ONNX Runtime. `OPENVINO`, an optional package, computes in integers whatever
-    form of the model agrees with the reference on inputs that are tried when it is made ready.
+    their levels is certified to be the same, and takes the native engine, where there are kernels, for a model most of
+    whose multiplications are a plan. `NATIVE`, which needs the package anybit-kernels, runs the plan of a model by
+    kernels of its own, and what stands before and behind it by ONNX Runtime. `OPENVINO`, an optional package, computes
+    in integers whatever form of the model agrees with the reference on inputs that are tried when it is made ready.
     """
 
     AUTO = "auto"

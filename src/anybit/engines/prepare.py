@@ -192,7 +192,7 @@ def _by_engine(
 
 
 def _native(model: ir.Model, facts: Facts, wanted: Engine, threads: int | None) -> Backend | None:
-    """The model run by kernels: if it is asked for, and where it is left to us and all of the model is a plan."""
+    """The model run by kernels: if it is asked for, and where it is left to us and most of the model is a plan."""
     if wanted not in (Engine.AUTO, Engine.NATIVE):
         return None
     from anybit.engines.native.backend import is_fast, native_backend  # most sessions never need it
@@ -205,7 +205,7 @@ def _native(model: ir.Model, facts: Facts, wanted: Engine, threads: int | None) 
     try:
         if not facts.separable:
             raise UnsupportedError("samples are not known to stay apart, which a plan takes for granted")
-        return native_backend(model, facts.names, threads=threads, whole=not asked)
+        return native_backend(model, facts.names, threads=threads, gainful=not asked)
     except AnybitError:
         if asked:
             raise

@@ -22,7 +22,7 @@ from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.ops.registry import QUANTIZERS
 from anybit.plan.draft import Draft, source_of
 from anybit.plan.finish import finished
-from anybit.plan.geometry import sample_shape
+from anybit.plan.geometry import multiplications, sample_shape
 from anybit.plan.held import Held, elementwise, paired
 from anybit.plan.levels import clipped_levels, levels_of, quantized_levels
 from anybit.plan.movement import MAXIMA, concat, max_pool, move
@@ -30,7 +30,7 @@ from anybit.plan.plan import Element, Plan, Product
 from anybit.plan.ports import expose_outputs
 from anybit.plan.sums import AVERAGES, average, product
 
-_NOT_ALL = "not all of the model is carried by integers of a byte"
+_NOT_ALL = "too little of the model is carried by integers of a byte"
 
 _RULES: dict[str, Callable[[Draft, ir.Node], Refusal | None]] = {
     **dict.fromkeys(PRODUCTS, product),
@@ -58,50 +58,68 @@ def plan_of(model: ModelSource) -> Plan:
     return plan_of_prepared(hub)
 
 
-def plan_of_prepared(model: ir.Model, *, whole: bool = False) -> Plan:
+def plan_of_prepared(model: ir.Model, *, least: float = 0.0) -> Plan:
     """The same for a hub model without model-local functions whose shapes are known and whose batch is free.
 
     Args:
         model: The model.
-        whole: Whether nothing is gained unless every node is carried: the search ends at the first that is not.
+        least: Share of its multiplications that the plan must have; the search ends where it cannot have so many.
 
     Raises:
-        UnsupportedError: As `plan_of`; if `whole`, a node is not carried.
+        UnsupportedError: As `plan_of`; or the plan has fewer.
     """
-    if whole:
-        _require_steps(model)
+    spare = (1 - least) * sum(map(multiplications, model.graph))
+    if least:
+        _require_steps(model, spare)
     draft = Draft(model, values_of(model))
-    _walk(draft, whole=whole)
+    _walk(draft, spare)
     expose_outputs(draft)
     return _plan(draft)
 
 
-def _require_steps(model: ir.Model) -> None:
-    """Refuses a model with an operator that no plan carries, which can be told before anything is known of it."""
+def _require_steps(model: ir.Model, spare: float) -> None:
+    """Refuses a model that no plan can carry, as its operators tell before anything is known of its values.
+
+    An operator that is no step of a plan ends it: what is behind belongs to the float tail, unless no quantiser is in
+    front, where it belongs to the float head.
+    """
     known = PRODUCTS | MOVES | AVERAGES | MAXIMA | {"Concat", "Softmax"}
     varying: set[ir.Value] = set(model.graph.inputs)
+    quantized: set[ir.Value] = set()
+    left: set[ir.Value] = set()
     for node in model.graph:
-        if varying.isdisjoint(reads(node)):
+        read = reads(node)
+        if varying.isdisjoint(read):
             continue
         varying.update(node.outputs)
-        positions = [i for i, v in enumerate(node.inputs) if v in varying]
-        if node.domain != "" or node.op_type in known or len(positions) == 2:
-            continue
-        if len(positions) != 1 or not is_elementwise(node, positions[0], model.opset_imports):
+        is_carried = node.domain != "" or node.op_type in known or _is_elementwise(node, varying, model.opset_imports)
+        if not left.isdisjoint(read) or (not is_carried and not quantized.isdisjoint(read)):
+            left.update(node.outputs)
+            spare -= multiplications(node)
+        if spare < 0:
             raise UnsupportedError(_NOT_ALL, node=label(node), got=node.op_type)
+        if is_call(node, *QUANTIZERS, MULTI_THRESHOLD) or not quantized.isdisjoint(read):
+            quantized.update(node.outputs)
 
 
-def _walk(draft: Draft, *, whole: bool) -> None:
-    """Follows every node that depends on an input."""
+def _is_elementwise(node: ir.Node, varying: set[ir.Value], opset_imports: dict[str, int]) -> bool:
+    positions = [i for i, v in enumerate(node.inputs) if v in varying]
+    return len(positions) == 2 or (len(positions) == 1 and is_elementwise(node, positions[0], opset_imports))
+
+
+def _walk(draft: Draft, spare: float) -> None:
+    """Follows every node that depends on an input; so many multiplications may be left to the float parts."""
     for node in draft.model.graph:
         if draft.varying.isdisjoint(reads(node)):
             continue
         draft.varying.update(node.outputs)
         found = _node(draft, node)
-        if found is not None and whole and node.op_type != "Softmax":  # which may be the last step
+        if found is None:
+            continue
+        spare -= multiplications(node)
+        if spare < 0:
             raise UnsupportedError(_NOT_ALL, got=str(found))
-        if found is not None:
-            _leave(draft, node, found)
+        _leave(draft, node, found)
 
 
 def _leave(draft: Draft, node: ir.Node, refusal: Refusal) -> None:

@@ -15,8 +15,10 @@ from anybit.errors import Refusal
 from anybit.graph.walk import label, shape_of
 from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, known_value
 from anybit.ops.standard.windows import Windows
+from anybit.ops.traits import standard
 from anybit.plan.plan import Int32s, Window
 
+_SUMS = standard(lambda t: t.sums)
 _IMAGE = 3  # axes, from which on channels may lie last
 _PLANE = 2
 
@@ -62,6 +64,19 @@ class Layout:
         if not self.channels_last:
             return array.reshape(len(array), *self.shape)
         return np.moveaxis(array.reshape(len(array), *self.shape[1:], self.shape[0]), -1, 1)
+
+
+def multiplications(node: ir.Node) -> int:
+    """About how many a product takes for one sample; 0 for another node, or where a size is not known."""
+    if node.op_type not in _SUMS or node.domain != "" or len(node.inputs) < 2 or node.inputs[1] is None:
+        return 0
+    made, weights = sample_shape(node.outputs[0]), [n or 1 for n in shape_of(node.inputs[1]) or ()]
+    if not made or not weights:
+        return 0
+    if node.op_type == "MatMul":
+        return math.prod(made) * weights[-2 if len(weights) > 1 else -1]
+    outputs = made[0] if "Conv" in node.op_type else made[-1]
+    return math.prod(made) * math.prod(weights) // max(outputs, 1)
 
 
 def sample_shape(value: ir.Value) -> tuple[int, ...] | None:

@@ -10,7 +10,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 import anybit
 from anybit.engines.engine import FallbackWarning
@@ -36,7 +38,7 @@ from anybit.plan import (
 )
 from tests.engines.native.layers import lined_layer, narrowing, random_layer, samples_of
 from tests.integration.corpus import CORPUS, needs_corpus
-from tests.models import PROJECT, mlp
+from tests.models import PROJECT, mlp, model, parameters, quant
 from tests.plan.nets import random_net
 from tests.plan.test_plan import WHOLE, ZOO, ending_with_softmax, path_of, planned, planned_net
 
@@ -284,9 +286,54 @@ def test_float_heads_and_tails_run_around_a_plan(name):
         np.testing.assert_allclose(native.run(x)[output], array, rtol=0, atol=1e-5 * np.abs(array).max())
 
 
-def test_auto_takes_it_for_a_whole_plan_and_for_no_other(isa):
+def test_auto_takes_it_for_a_whole_plan(isa):
     assert anybit.Session(path_of("digits_cnn_2w2a")).engine is anybit.engines.Engine.NATIVE
     assert anybit.Session(path_of("assignments_transformer_4w8a")).engine is anybit.engines.Engine.ONNXRUNTIME
+
+
+def between_floats(size: int, tail: int) -> onnx.ModelProto:
+    """A float convolution, one of levels of 64 channels, and a float one of so many channels behind a sine."""
+    rng = np.random.default_rng(size)
+    nodes = [
+        helper.make_node("Conv", ["x", "head"], ["h"]),
+        quant("h", "q"),
+        quant("w", "wq"),
+        helper.make_node("Conv", ["q", "wq"], ["s"], pads=[1, 1, 1, 1]),
+        quant("s", "r"),
+        helper.make_node("Sin", ["r"], ["t"]),
+        helper.make_node("Conv", ["t", "tail"], ["y"]),
+    ]
+    weights = {
+        "head": rng.normal(size=(8, 3, 1, 1)),
+        "w": rng.integers(-7, 8, (64, 8, 3, 3)),
+        "tail": rng.normal(size=(tail, 64, 1, 1)),
+    }
+    constants = {name: array.astype(np.float32) for name, array in weights.items()}
+    constants |= parameters("q", scale=0.25) | parameters("wq", scale=1.0) | parameters("r", scale=4.0)
+    return model(nodes, constants, inputs={"x": ["N", 3, size, size]}, outputs=["y"])
+
+
+@pytest.mark.parametrize(
+    ("size", "tail", "engine"),
+    [
+        (24, 1, "native"),
+        (24, 20, "native"),  # 1,280 of 5,912 multiplications a pixel
+        (24, 30, "onnxruntime"),  # 1,920 of 6,552: more than a quarter
+        (14, 1, "onnxruntime"),  # less than 2^20 in all
+    ],
+)
+def test_auto_takes_it_where_most_of_a_model_is_a_plan(size, tail, engine, isa):
+    proto = between_floats(size, tail)
+    session = anybit.Session(proto)
+    assert session.engine.value == engine
+    assert anybit.Session(proto, engine="native").engine is anybit.engines.Engine.NATIVE
+    x = np.random.default_rng(1).normal(size=(3, 3, size, size)).astype(np.float32)
+    wanted = anybit.run(proto, x, engine="reference")["y"]
+    np.testing.assert_allclose(session.run(x)["y"], wanted, atol=1e-4)
+    x[1, 0, 0, 0] = np.nan
+    np.testing.assert_array_equal(
+        np.isnan(session.run(x)["y"]), np.isnan(anybit.run(proto, x, engine="reference")["y"])
+    )
 
 
 def test_a_session_that_returns_intermediate_tensors_is_not_native():

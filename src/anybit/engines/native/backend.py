@@ -25,6 +25,8 @@ from anybit.plan.build import plan_of_prepared
 from anybit.plan.plan import Plan
 
 _BATCH = "batch"
+_LEAST = 0.75  # share of the multiplications
+_SMALL = 1 << 20  # multiplications of a plan that float parts, with a session each, take longer than
 _PLAIN = ("C_CONTIGUOUS", "ALIGNED")
 
 
@@ -116,28 +118,29 @@ class Parts:
         return {} if self.tail is None else self.tail(held)
 
 
-def native_backend(model: ir.Model, outputs: Sequence[str], *, threads: int | None, whole: bool) -> NativeBackend:
+def native_backend(model: ir.Model, outputs: Sequence[str], *, threads: int | None, gainful: bool) -> NativeBackend:
     """The backend of a model whose shapes are known and whose batch is free; the model is not changed.
 
     Args:
         model: The model, in any dialect.
         outputs: Names of what is returned.
         threads: Threads over groups of samples; None for those of the processor.
-        whole: Whether a model is refused of which a part is no plan.
+        gainful: Whether a model is refused that ONNX Runtime alone is likely to run as fast: of whose multiplications
+            float parts have a quarter or more, or which is small and has float parts.
 
     Raises:
-        UnsupportedError: There are no kernels, or no plan, or not all of it is one.
+        UnsupportedError: There are no kernels, or no plan, or too little of the model is one.
     """
     path()
     hub, _ = to_hub(model)
     InferShapes()(hub)
     SetBatch(_BATCH)(hub)
-    plan = plan_of_prepared(hub, whole=whole)
+    plan = plan_of_prepared(hub, least=_LEAST if gainful else 0.0)
     made, read = {p.name for p in plan.outputs}, {p.name for p in plan.inputs}
     given = {str(v.name) for v in hub.graph.inputs}
-    if whole and not (read <= given and made >= set(outputs)):
+    if gainful and plan.macs < _SMALL and not (read <= given and made >= set(outputs)):
         refusal = next(iter(plan.refusals), None)
-        raise UnsupportedError("not all of the model is carried by integers of a byte", got=str(refusal or ""))
+        raise UnsupportedError("a small plan with float parts around it gains nothing", got=str(refusal or ""))
     parts = Parts(
         _part(hub, sorted(given), sorted(read - given), threads=threads),
         _part(hub, [*sorted(given), *sorted(made)], sorted(set(outputs) - made - given), threads=threads),
