@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+import anybit
 from anybit import compare, load
 from anybit.results import Handover
 from anybit.targets.handover import departures
-from tests.models import mlp
+from tests.models import mlp, model, parameters, quant
 
 
 def test_a_departure_is_an_error_that_names_the_output():
-    model, other = load(mlp()), load(mlp())
-    assert departures(compare(model, other)) == ()
+    source, other = load(mlp()), load(mlp())
+    assert departures(compare(source, other)) == ()
     (relu,) = (n for n in other.graph if n.op_type == "Relu")
     relu.op_type = "Neg"
-    comparison = compare(model, other)
+    comparison = compare(source, other)
     (finding,) = departures(comparison)
     assert (finding.rule, finding.node) == ("comparison", "output 'y'")
     assert not Handover(other, (), (finding,), comparison).ready
+
+
+def _model(outputs: list[str]) -> onnx.ModelProto:
+    nodes = [quant("x", "q"), helper.make_node("Relu", ["q"], ["y"])]
+    return model(nodes, parameters("q") | {"k": np.ones(2, np.float32)}, inputs={"x": [1, 2]}, outputs=outputs)
+
+
+@pytest.mark.parametrize("outputs", [[], ["k"]], ids=["none", "a constant"])
+@pytest.mark.parametrize(
+    "prepare", [anybit.prepare_c, anybit.prepare_da4ml, anybit.prepare_finn, anybit.prepare_hls4ml]
+)
+def test_a_model_of_which_nothing_is_to_be_made_is_no_tool_s(prepare, outputs):
+    made = prepare(_model(outputs))
+    assert not made.ready
+    assert made.findings

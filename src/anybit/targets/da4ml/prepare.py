@@ -11,6 +11,7 @@ import onnx_ir as ir
 from anybit.arguments import checked
 from anybit.arrays import Array
 from anybit.engines.sampling import random_inputs
+from anybit.errors import Finding
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
 from anybit.io.save import to_proto
@@ -45,6 +46,10 @@ def prepare_da4ml(model: ModelSource, *, logits: bool = False) -> Project:
     network, head = network_of(hub)
     if isinstance(network, tuple):
         findings += [finding_of(r, rule="not-exact") for r in network]
+    elif not network.inputs or not network.outputs:
+        hint = "quantise the inputs, and see that an output depends on them"
+        problem = "the circuit has no inputs or no outputs"
+        findings.append(Finding(rule="not-exact", problem=problem, expected="levels to levels", hint=hint))
     if findings or isinstance(network, tuple):
         return Project("da4ml", {}, tuple(rewrites), tuple(findings))
     rewrites += [Rewrite(problem="left to the caller: the circuit begins behind it", node=node) for node in head]

@@ -68,6 +68,8 @@ def _interface(graph: ir.Graph) -> Iterator[Finding]:
             got = f"{value.dtype} {None if shape is None else list(shape)}"
             where, expected = f"input '{value.name}'", "float32, static, a batch of 1 first"
             yield Finding(rule="shape", problem="shape or type", node=where, got=got, expected=expected)
+    if not graph.outputs:
+        yield Finding(rule="output", problem="the model has no outputs", expected="a computed tensor")
     seen: set[ir.Value] = set()
     for value in graph.outputs:
         maker = value.producer()
