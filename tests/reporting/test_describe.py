@@ -97,6 +97,16 @@ def test_messages_know_their_block():
     assert dict(zip(report.shares, qdq.shares, strict=True))["operators keep their names"] == "yes"
 
 
+def test_dimensions_with_a_name_that_says_nothing_are_free_sizes():
+    """Those of one tensor are named by onnx's inference, those of the input by whoever exported it."""
+    nodes = [helper.make_node("NonZero", ["x"], ["places"]), helper.make_node("Cast", ["places"], ["y"], to=1)]
+    found = describe(model(nodes, {}, inputs={"x": ["unk__3", 4]}, outputs=["y"]), targets=False)
+    shapes = [t.shape for b in found.blocks for t in (b.ends, *(t for o in b.operations for t in o.outputs)) if t]
+    assert shapes[0] == "? \N{MULTIPLICATION SIGN} 4"
+    assert shapes[1:] == ["2 \N{MULTIPLICATION SIGN} ?"] * 3
+    assert "unk__" not in str(found)
+
+
 def test_unknown_operators_are_drawn_and_found():
     report = describe(hostile())
     found = [f for f in report.findings if f.rule == "operator"]

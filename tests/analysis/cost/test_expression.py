@@ -84,6 +84,33 @@ def test_a_convolutional_net(sizes, named):
     assert value(result.macs_expression, **names) == counted.dense.macs
 
 
+def test_a_dimension_whose_name_is_made_up_is_called_by_its_place():
+    nodes, constants = convolutional()
+    source = load(model(nodes, constants, inputs={"x": [1, 3, "unk__7", 64]}, outputs=["y"]))
+    expression = cost(source).macs_expression
+    assert "x[2]" in expression
+    assert "unk__" not in expression
+    SetInputShape({"x": (1, 3, 33, 64)})(source)
+    assert value(expression, x=(1, 3, 33, 64)) == cost(source).dense.macs
+
+
+def test_free_dimensions_of_two_inputs_that_have_no_names_are_told_apart():
+    """Samples are joined, so that no proof makes the batch 1, and shapes are set as if they were known."""
+    nodes = [
+        helper.make_node("MatMul", ["a", "w"], ["p"]),
+        helper.make_node("MatMul", ["b", "w"], ["q"]),
+        helper.make_node("ReduceMax", ["p", "first"], ["y"]),
+        helper.make_node("ReduceMax", ["q", "first"], ["z"]),
+    ]
+    constants = {"w": weights(8, 2), "first": np.array([0])}
+    source = model(nodes, constants, inputs={"a": [None, None, 8], "b": [None, None, 8]}, outputs=["y", "z"])
+    expression = cost(source).macs_expression
+    sizes = {"a": (1, 3, 8), "b": (1, 5, 8)}
+    read = load(source)
+    SetInputShape(sizes)(read)
+    assert value(expression, **sizes) == cost(read).dense.macs == (3 + 5) * 16
+
+
 @pytest.mark.parametrize("tokens", [1, 7, 128])
 def test_attention_is_quadratic_in_its_tokens(tokens):
     nodes, constants = attention()
