@@ -94,7 +94,7 @@ def describe(
         cost_samples=costs.samples,
         nodes=sum(summary.operators.values()),
         parameters=summary.parameters,
-        facts=facts(summary, macs=costs.macs_expression),
+        facts=facts(summary, macs=costs.macs_expression, bit_operations=costs.bit_operations_expression),
         cost=cost_of_model(costs),
         blocks=drawing.blocks(),
         edges=tuple(drawing.edges()),

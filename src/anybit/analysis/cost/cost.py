@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from anybit.analysis.cost.expression import macs_expression
+from anybit.analysis.cost.expression import Expressions, expressions_of
 from anybit.analysis.cost.layer import Layer, Products, Stored, reads_weights
 from anybit.analysis.cost.operand import Operand, read_operand
 from anybit.analysis.cost.sample import of_one_sample
@@ -125,6 +125,8 @@ class Cost(Record):
         macs_expression: Where dimensions stay free, the multiply-accumulates in terms of them, as Python writes it: of
             names, as in "1024*T + 64*T**2", or of input and axis, as in "27*x[2]"; empty where the number is known, or
             does not follow from them.
+        bit_operations_expression: The bit operations likewise, where they are counted as products; number formats
+            are those that hold for every size.
     """
 
     samples: int | None
@@ -136,6 +138,7 @@ class Cost(Record):
     others: tuple[OtherNodes, ...]
     findings: tuple[Finding, ...]
     macs_expression: str = ""
+    bit_operations_expression: str = ""
 
 
 @checked_apart("input_ranges")
@@ -185,6 +188,8 @@ def cost_of(
         values: What the tensors of the model can hold, for these ranges, where that is known already.
     """
     samples, findings, work = work_of(model, input_ranges=input_ranges, values=values)
+    is_open = any(layer.products is None for layer in work.layers)
+    expressions = expressions_of(model, work.layers) if is_open else Expressions()
     return Cost(
         samples,
         counting,
@@ -194,7 +199,8 @@ def cost_of(
         _by_operator(work.layers, counting),
         _others(work),
         (*findings, *work.findings),
-        macs_expression(model, work.layers) if any(layer.products is None for layer in work.layers) else "",
+        expressions.macs,
+        expressions.bit_operations if counting is BitOperations.PRODUCTS else "",
     )
 
 
