@@ -38,6 +38,48 @@ def test_records_become_tables_of_pandas_where_it_is(monkeypatch):
         anybit.cost(MODEL).to_pandas()
 
 
+def test_tuples_of_records_are_tables_and_tuples(monkeypatch):
+    made = types.ModuleType("pandas")
+    made.DataFrame = list
+    monkeypatch.setitem(sys.modules, "pandas", made)
+    found = anybit.types(MODEL)
+    assert isinstance(found, tuple)
+    assert found == tuple(found)
+    page = found._repr_html_()
+    assert page.count("<tr>") == min(len(found), 30) + 1
+    assert found[0].name in page
+    assert [row["name"] for row in found.to_pandas()] == [t.name for t in found]
+    assert anybit.check(MODEL)._repr_html_() == "<p>nothing</p>"
+    assert anybit.check(MODEL).to_pandas() == []
+    assert "refusals" in anybit.capabilities(MODEL)._repr_html_()
+
+
+RESULTS = {
+    "summary": lambda: anybit.info(MODEL),
+    "types": lambda: anybit.types(MODEL),
+    "ranges": lambda: anybit.ranges(MODEL),
+    "cost": lambda: anybit.cost(MODEL),
+    "statistics": lambda: anybit.stats(MODEL),
+    "comparison": lambda: anybit.compare(MODEL, MODEL, samples=1),
+    "certificate": lambda: anybit.verify(MODEL, MODEL),
+    "conversion": lambda: anybit.convert(MODEL, "qcdq", check=False),
+    "export": lambda: anybit.results.Imported(anybit.load(MODEL), agreement=None),
+    "applied": lambda: anybit.apply(MODEL, ["remove-unused"]),
+    "hand-over": lambda: anybit.prepare_finn(MODEL, compared=False),
+    "project": lambda: anybit.prepare_c(MODEL, logits=True),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_every_result_is_a_table_of_bounded_size(name):
+    result = RESULTS[name]()
+    page = result._repr_html_()
+    assert page.startswith("<table>")
+    assert page.count("<table>") == page.count("</table>")
+    assert len(page) < 100_000
+    assert callable(result.to_pandas)
+
+
 def test_a_result_that_holds_a_model_is_saved(tmp_path):
     result = anybit.convert(MODEL, "qcdq", check=False)
     assert len(repr(result)) < 2000

@@ -98,6 +98,7 @@ class Costed(TypedDict):
     operators: NotRequired[list[dict[str, Any]]]
     others: list[OtherNodes]
     macs_expression: NotRequired[str]
+    bit_operations_expression: NotRequired[str]
     findings: list[Finding]
 
 

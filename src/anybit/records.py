@@ -1,4 +1,4 @@
-"""Record: what a frozen record looks like in a notebook, and as a table."""
+"""Record, Rows: what frozen records look like in a notebook, and as a table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import enum
 import html
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+
+R = TypeVar("R")
 
 _MOST_ROWS = 30  # of a table inside a record
 
@@ -32,15 +34,37 @@ class Record:
             ModuleNotFoundError: pandas is not installed.
             AttributeError: There is no such field.
         """
-        try:
-            pandas = import_module("pandas")
-        except ModuleNotFoundError as error:
-            hint = "to_pandas needs pandas: pip install pandas"
-            raise ModuleNotFoundError(hint, name=error.name) from error
         rows = max((_rows(value) for _, value in _fields_of(self)), key=len) if field is None else ()
         if field is not None:
             rows = _rows(getattr(self, field))
-        return pandas.DataFrame([{name: _text(value) for name, value in _fields_of(row)} for row in rows or (self,)])
+        return _data_frame(rows or (self,))
+
+
+class Rows(tuple[R, ...]):
+    """A tuple of records of one kind, which notebooks show as a table, and which becomes one of pandas."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        """A row for each record."""
+        return _table(type(self[0]).__name__, self) if self else "<p>nothing</p>"
+
+    def to_pandas(self) -> Any:
+        """The records as a ``pandas.DataFrame``, a row each.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        return _data_frame(self)
+
+
+def _data_frame(rows: Sequence[Any]) -> Any:
+    try:
+        pandas = import_module("pandas")
+    except ModuleNotFoundError as error:
+        hint = "to_pandas needs pandas: pip install pandas"
+        raise ModuleNotFoundError(hint, name=error.name) from error
+    return pandas.DataFrame([{name: _text(value) for name, value in _fields_of(row)} for row in rows])
 
 
 def _fields_of(record: Any) -> list[tuple[str, Any]]:

@@ -34,6 +34,7 @@ from anybit.frontends.comparison.lockstep import TensorAgreement
 from anybit.io.repair.normalize import Repair
 from anybit.io.save import HoldsModel
 from anybit.passes.apply import Applied, AppliedPass
+from anybit.records import Record, Rows
 from anybit.runtime.compare import Comparison, Difference
 from anybit.targets.handover import Handover, Rewrite
 from anybit.targets.hls4ml.handover import Hls4mlHandover
@@ -88,10 +89,12 @@ __all__ = [
     "Project",
     "QuantizerCount",
     "Ranges",
+    "Record",
     "Remedy",
     "Repair",
     "Rewrite",
     "Role",
+    "Rows",
     "Scatter",
     "Spread",
     "Statistics",

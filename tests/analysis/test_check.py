@@ -139,6 +139,15 @@ def test_an_input_without_shape_and_an_unsorted_graph_are_warnings():
     assert {f.rule for f in findings} >= {"order", "shape"}
 
 
+def test_a_size_that_nobody_named_is_shown_as_unknown():
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    proto = model(nodes, {"shape": np.array([-1, 2])}, inputs={"x": ["N", 4]}, outputs=["y"])
+    stated = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 5])
+    proto.graph.output[0].CopyFrom(stated)
+    (finding,) = check(proto)
+    assert (finding.rule, finding.got, finding.expected) == ("shape", "[N,5]", "[?,2]")
+
+
 def test_false_shapes_circles_and_recursion_are_found():
     nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Neg", ["a"], ["y"])]
     proto = model(nodes, {}, inputs={"x": [3, 4]}, outputs=["y"])

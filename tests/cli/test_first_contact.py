@@ -83,6 +83,7 @@ def test_free_shapes_are_named_with_the_option_that_helps(free):
     assert left.exit_code == 1
     assert "--input-shape" in left.stdout
     assert "MACs = 108*(H - 2)*(W - 2)" in left.stdout
+    assert "bit operations = 110592*(H - 2)*(W - 2)" in left.stdout
     told = run("info", free).stdout
     assert "--input-shape" in told
     assert "108*(H - 2)*(W - 2)" in told

@@ -41,8 +41,25 @@ def test_help_loads_no_library_that_takes_time():
 
 
 def test_info_loads_no_runtime_and_traces_no_body_of_an_operator():
-    heavy = {"onnxruntime", "onnxscript", "onnx.reference", "rich", "pooch", "ssl"}
+    heavy = {"onnxruntime", "onnxscript", "onnx.reference", "rich", "pooch", "ssl", "sympy.core", "mpmath"}
     assert _loaded(["info", str(DIGITS / "model.onnx")], heavy)[1] == []
+
+
+def test_what_is_loaded_late_is_whole_when_it_is_used():
+    """Arithmetic of dimensions, which onnx-ir leaves to sympy, and a submodule that is imported by itself."""
+    program = """
+import sys
+from anybit.cli.late_imports import import_late
+import_late()
+import onnx_ir as ir
+assert "sympy.core" not in sys.modules
+assert str((ir.SymbolicDim("N") + 2) * 3) == "3*N + 6"
+import sympy.polys
+assert sympy.Integer(6).gcd(4) == 2
+import_late()
+assert sum(type(f).__name__ == "_Late" for f in sys.meta_path) == 1
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize("domain", ["", "com.microsoft", "qonnx.custom_op.channels_last"])

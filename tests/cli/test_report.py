@@ -35,6 +35,26 @@ def test_data_is_run(file):
     assert '"samples":100' in page.read_text("utf-8")
 
 
+@pytest.mark.parametrize("names", [("x", "labels"), ("images", "labels")])
+def test_labels_beside_the_data_are_left_out_and_named(file, names):
+    pages = [file.with_name(n) for n in ("plain.html", "labelled.html")]
+    x, data = samples(100, 6), file.with_name("data.npz")
+    np.savez(data, **dict(zip(names, (x, np.arange(100)), strict=True)))
+    assert anybit("report", file, "-o", pages[0], "--data", file.with_name("x.npz")).returncode == 0
+    result = anybit("report", file, "-o", pages[1], "--data", data)
+    assert result.returncode == 0, result.stderr
+    assert "left out: 'labels'" in result.stderr
+    assert ("fed: 'images' as 'x'" in result.stderr) == (names[0] == "images")
+    assert pages[1].read_bytes() == pages[0].read_bytes()
+
+
+def test_arrays_that_may_both_be_the_input_are_refused(file):
+    np.savez(file.with_name("two.npz"), a=samples(10, 6), b=samples(10, 6))
+    result = anybit("report", file, "-o", file.with_name("r.html"), "--data", file.with_name("two.npz"))
+    assert result.returncode == 2
+    assert "which arrays are the inputs?: got 'a', 'b'" in result.stderr
+
+
 @pytest.mark.parametrize("arguments", [("absent.onnx",), ("m.onnx", "-i", "absent.npz"), ("m.onnx", "-i", "bad.npz")])
 def test_an_old_page_stays_where_a_new_one_cannot_be_made(file, monkeypatch, arguments):
     monkeypatch.chdir(file.parent)

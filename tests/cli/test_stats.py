@@ -36,6 +36,15 @@ def test_activations_are_counted_on_data(file):
     assert sum(report["activations"][0]["histogram"]["counts"]) == 600
 
 
+def test_labels_beside_the_inputs_are_left_out_and_named(file):
+    np.savez(file.with_name("labelled.npz"), x=samples(100, 6), labels=np.arange(100))
+    plain = anybit("stats", file, "-i", file.with_name("x.npz"), "--json")
+    labelled = anybit("stats", file, "-i", file.with_name("labelled.npz"), "--json")
+    assert labelled.returncode == 0, labelled.stderr
+    assert "left out: 'labels'" in labelled.stderr
+    assert labelled.stdout == plain.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -10,10 +10,14 @@ import pytest
 from onnx import helper
 
 import anybit
+from anybit import prepare_c, prepare_da4ml, prepare_finn, prepare_hls4ml
+from anybit.analysis.values import interpreter
+from anybit.formats.convert import WRITERS, to_hub
 from anybit.plan import plan_of
 from anybit.quantization import Divergence, Sensitivity, TensorSensitivity
 from anybit.reporting.changes import changes_of
 from anybit.reporting.describe import describe
+from anybit.reporting.messages import Messages
 from anybit.reporting.model import Kind
 from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import DIGITS, mlp, model, parameters, quant, samples
@@ -95,6 +99,50 @@ def test_messages_know_their_block():
     # folded weight quantisers belong to the layer that reads them
     assert {(r.node, r.block) for r in qdq.refusals} == {("Quant 'wq0_node'", 1), ("Quant 'a0_node'", 1)}
     assert dict(zip(report.shares, qdq.shares, strict=True))["operators keep their names"] == "yes"
+
+
+@pytest.mark.parametrize("source", [mlp(), chain(4), DIGITS / "model.onnx"], ids=["mlp", "chain", "digits"])
+def test_targets_say_what_they_say_alone(source):
+    """The report makes once what several of them begin with; each alone makes it for itself."""
+    report, plain = describe(source), Messages({})
+    alone = (
+        prepare_finn(source, compared=False),
+        prepare_hls4ml(source, compared=False),
+        prepare_da4ml(source),
+        prepare_c(source),
+    )
+    found = [(t.ready, t.rewrites, [m.text for m in t.messages]) for t in report.tools]
+    assert found == [(a.ready, len(a.rewrites), [m.text for m in plain.findings(a.findings)]) for a in alone]
+    plan = plan_of(source)
+    assert (report.plan.macs, len(report.plan.steps)) == (plan.macs, len(plan.steps))
+    hub, read = to_hub(source)
+    for row, write in zip(report.formats, WRITERS.values(), strict=True):
+        refused = (*read.refusals, *write(hub.clone()).refusals)
+        assert [m.text for m in row.refusals] == [m.text for m in plain.refusals(refused)]
+
+
+def test_what_targets_have_in_common_is_made_once(monkeypatch):
+    """The analysis of the model, of what formats begin with, of FINN's and of hls4ml's model, and of the plan."""
+    analysed = []
+    original = interpreter._Walk.graph
+
+    def counted(walk, graph):
+        analysed.append(len(graph))
+        return original(walk, graph)
+
+    monkeypatch.setattr(interpreter._Walk, "graph", counted)
+    describe(chain(4))
+    assert len(analysed) == 5
+
+
+def test_dimensions_with_a_name_that_says_nothing_are_free_sizes():
+    """Those of one tensor are named by onnx's inference, those of the input by whoever exported it."""
+    nodes = [helper.make_node("NonZero", ["x"], ["places"]), helper.make_node("Cast", ["places"], ["y"], to=1)]
+    found = describe(model(nodes, {}, inputs={"x": ["unk__3", 4]}, outputs=["y"]), targets=False)
+    shapes = [t.shape for b in found.blocks for t in (b.ends, *(t for o in b.operations for t in o.outputs)) if t]
+    assert shapes[0] == "? \N{MULTIPLICATION SIGN} 4"
+    assert shapes[1:] == ["2 \N{MULTIPLICATION SIGN} ?"] * 3
+    assert "unk__" not in str(found)
 
 
 def test_unknown_operators_are_drawn_and_found():

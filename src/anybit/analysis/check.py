@@ -13,10 +13,11 @@ from anybit.io.checks.model import findings_of_model
 from anybit.io.load import ModelSource, read
 from anybit.io.repair.normalize import ORDER
 from anybit.io.shapes import FalseStatement, infer_shapes
+from anybit.records import Rows
 
 
 @checked
-def check(model: ModelSource) -> tuple[Finding, ...]:
+def check(model: ModelSource) -> Rows[Finding]:
     """All findings, in the order of the graph; none means that every node has a meaning.
 
     Of a model that cannot be read, because a name stands twice or data is missing, these reasons are all that is found.
@@ -33,11 +34,11 @@ def check(model: ModelSource) -> tuple[Finding, ...]:
     reading = read(model)
     checked = reading.model
     if checked is None:
-        return reading.findings
+        return Rows(reading.findings)
     inference = infer_shapes(checked, data_propagation=True)
     order: tuple[Finding, ...] = checked.meta.get(ORDER, ())
     false = map(_false_statement, inference.false)
-    return (*findings_of_model(checked), *order, *false, *_shapes(checked.graph))
+    return Rows((*findings_of_model(checked), *order, *false, *_shapes(checked.graph)))
 
 
 def _false_statement(statement: FalseStatement) -> Finding:

@@ -13,7 +13,7 @@ from anybit.analysis.roles import Role, roles_of
 from anybit.arguments import checked
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.graph.constants import has_default
-from anybit.graph.walk import all_graphs, all_nodes
+from anybit.graph.walk import all_graphs, all_nodes, dimension_text
 from anybit.io.load import ModelSource, load
 from anybit.io.repair.normalize import Repair, repairs
 from anybit.ops.calls import operator_of
@@ -137,15 +137,8 @@ def _tensor(value: ir.Value) -> TensorSummary:
     kind = "?" if value.dtype is None else value.dtype.name.lower()
     shape = "?"
     if value.shape is not None:
-        shape = f"[{', '.join(map(_dimension, value.shape))}]"
+        shape = f"[{', '.join(map(dimension_text, value.shape))}]"
     return TensorSummary(str(value.name), kind, shape, has_default(value))
-
-
-def _dimension(size: int | ir.SymbolicDim) -> str:
-    """A number or a name of the file; onnx's inference gives the others names that say nothing."""
-    if isinstance(size, int):
-        return str(size)
-    return "?" if size.value is None or size.value.startswith("unk__") else size.value
 
 
 def _quantizers(model: ir.Model, nodes: list[ir.Node]) -> tuple[QuantizerCount, ...]:

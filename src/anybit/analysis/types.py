@@ -31,6 +31,7 @@ from anybit.number_formats import (
     TernaryFormat,
 )
 from anybit.ops.calls import call_of, operator_of
+from anybit.records import Rows
 
 _PROBE = 4096  # elements by which most float weights are known to be no integers
 _FLOATS = {
@@ -92,7 +93,7 @@ class TensorType:
 
 
 @checked_apart("input_ranges")
-def types(model: ModelSource, *, input_ranges: InputRanges | None = None) -> tuple[TensorType, ...]:
+def types(model: ModelSource, *, input_ranges: InputRanges | None = None) -> Rows[TensorType]:
     """The number format of every tensor, in the order of the graph; model-local functions are inlined.
 
     Args:
@@ -106,10 +107,10 @@ def types(model: ModelSource, *, input_ranges: InputRanges | None = None) -> tup
     return types_of(analyse(model, input_ranges=input_ranges))
 
 
-def types_of(values: Values) -> tuple[TensorType, ...]:
+def types_of(values: Values) -> Rows[TensorType]:
     """`types` of an analysed model."""
     roles, layouts = roles_of(values.model), layouts_of(values.model)
-    return tuple(_tensor_type(v, role, values, layouts.get(v)) for v, role in roles.items() if v.name)
+    return Rows(_tensor_type(v, role, values, layouts.get(v)) for v, role in roles.items() if v.name)
 
 
 def _tensor_type(value: ir.Value, role: Role, values: Values, inferred: tuple[str, ...] | None) -> TensorType:

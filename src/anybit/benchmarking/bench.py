@@ -17,6 +17,7 @@ from anybit.engines.engine import Engine
 from anybit.engines.sampling import random_inputs
 from anybit.errors import AnybitError, UsageError
 from anybit.io.load import ModelSource, load
+from anybit.records import Record
 from anybit.runtime.compare import FLOAT_TOLERANCE
 from anybit.runtime.session import Session
 
@@ -65,7 +66,7 @@ class PeerAgreement:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Bench(Record):
     """How quick a model is.
 
     Attributes:

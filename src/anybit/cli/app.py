@@ -21,6 +21,7 @@ from anybit.cli.cost import cost
 from anybit.cli.evaluate import evaluate
 from anybit.cli.explain import explain
 from anybit.cli.info import info
+from anybit.cli.late_imports import import_late
 from anybit.cli.passes import apply, configuration, passes
 from anybit.cli.plan import plan
 from anybit.cli.prepare import prepare
@@ -119,6 +120,7 @@ class _Log(logging.Handler):
 
 def main() -> None:
     """Runs the command line; an error that anybit knows is one line on stderr and exit code 2, any other one a bug."""
+    import_late()
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     warnings.showwarning = _show_warning
     sys.excepthook = _show_traceback

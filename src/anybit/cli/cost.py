@@ -63,6 +63,7 @@ def _selected(result: Cost, by: By, *, sparsity: bool) -> dict[str, Any]:
     return selected | {
         "others": result.others,
         "macs_expression": result.macs_expression,
+        "bit_operations_expression": result.bit_operations_expression,
         "findings": result.findings,
     }
 
@@ -82,6 +83,8 @@ def _print(title: str, result: Cost, by: By, *, sparsity: bool) -> None:
     print_table(f"{title}, {_per(result.samples)}", ("", *kinds), rows)
     if result.macs_expression:
         say(f"MACs = {result.macs_expression}")
+    if result.bit_operations_expression:
+        say(f"bit operations = {result.bit_operations_expression}")
     print_table("\nNumber formats", _columns(("activation", "weight"), names[:2], kinds), _formats(kinds))
     if by is not By.TOTAL:
         first = ("layer", "operator", "activation x weight") if by is By.LAYER else ("operator",)

@@ -10,6 +10,7 @@ import typer
 import anybit
 from anybit.cli.options.input_ranges import RangeOption, parse_ranges
 from anybit.cli.options.input_shapes import ShapeOption, with_shapes
+from anybit.cli.options.samples import read_samples
 from anybit.cli.terminal.output import ModelArgument, say
 from anybit.errors import ModelFileError
 from anybit.io.files.whole import write_whole
@@ -26,7 +27,12 @@ def report(
     ] = None,
     inputs: Annotated[
         Path | None,
-        typer.Option("-i", "--inputs", "--data", help=".npz or .npy to run: ranges on data beside proven ones."),
+        typer.Option(
+            "-i",
+            "--inputs",
+            "--data",
+            help=".npz or .npy to run: ranges on data beside proven ones; labels in it are left out.",
+        ),
     ] = None,
     input_range: RangeOption = None,
     input_shape: ShapeOption = None,
@@ -39,13 +45,13 @@ def report(
     ] = True,
 ) -> None:
     """One self-contained page: graph, where the bits are, what each target takes, native plan, findings."""
-    from anybit.io.files.arrays import read_arrays
     from anybit.quantization import Front, Sensitivity
 
     shapes = input_shape or ()
+    shown = with_shapes(model if later is None else later, shapes)
     page = anybit.report(
-        with_shapes(model if later is None else later, shapes),
-        None if inputs is None else read_arrays(inputs),
+        shown,
+        None if inputs is None else read_samples(inputs, shown),
         input_ranges=parse_ranges(input_range or ()),
         before=None if later is None else with_shapes(model, shapes),
         sensitivity=None if sensitivity is None else Sensitivity.read(sensitivity),

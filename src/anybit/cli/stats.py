@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import anybit
+from anybit.cli.options.samples import read_samples
 from anybit.cli.terminal.output import JsonOption, ModelArgument, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ _WIDTH = 16
 def stats(
     model: ModelArgument,
     inputs: Annotated[
-        Path | None, typer.Option("-i", "--inputs", help=".npz or .npy to run; without it, weights only.")
+        Path | None,
+        typer.Option("-i", "--inputs", help=".npz or .npy to run, labels in it left out; without it, weights only."),
     ] = None,
     bins: Annotated[int, typer.Option(help="Bars of the histogram of a grid of more than 256 integers.")] = 64,
     batch_size: Annotated[int, typer.Option(help="Samples in one run.")] = 64,
@@ -29,9 +31,7 @@ def stats(
     json: JsonOption = False,
 ) -> None:
     """Histograms, used levels, dead and saturated channels of weights, and of activations on data."""
-    from anybit.io.files.arrays import read_arrays
-
-    feeds = None if inputs is None else read_arrays(inputs)
+    feeds = None if inputs is None else read_samples(inputs, model)
     arrays = () if feeds is None else feeds.values() if isinstance(feeds, dict) else (feeds,)
     samples = max((array.shape[0] for array in arrays if array.ndim), default=1)
     with progress("running", samples) as advance:

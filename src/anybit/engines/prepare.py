@@ -22,7 +22,7 @@ from anybit.engines.onnxruntime.lower import Lowered, lower
 from anybit.engines.reference.backend import ReferenceBackend
 from anybit.errors import AnybitError, InvalidModelError, UnsupportedError, UsageError
 from anybit.graph.constants import fed_inputs, has_default
-from anybit.graph.walk import all_nodes
+from anybit.graph.walk import all_nodes, dimension_text
 from anybit.ops.broken import refuse_broken
 from anybit.ops.calls import is_call, operator_of
 from anybit.ops.finn.debug_marker import DEBUG_MARKER
@@ -51,7 +51,7 @@ class TensorInfo:
     optional: bool = False
 
     def __str__(self) -> str:
-        shape = "any shape" if self.shape is None else f"[{', '.join(map(str, self.shape))}]"
+        shape = "any shape" if self.shape is None else f"[{', '.join(map(dimension_text, self.shape))}]"
         return f"{self.dtype}{shape}"
 
 

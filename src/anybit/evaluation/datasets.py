@@ -109,7 +109,8 @@ def open_inputs(inputs: Sequence[TensorInfo], data: Data | Iterable[Any]) -> Dat
         return _of_images(data, inputs)
     if isinstance(data, str | os.PathLike | Mapping | np.ndarray):
         columns = _columns(inputs, cast("Any", data))
-        feeds = _unlabelled(inputs, columns)
+        keys = _unlabelled(inputs, {name: column.shape for name, column in columns.items()})
+        feeds = {name: columns[key] for name, key in keys.items()}
         samples = _samples(list(feeds.values()))
         unlabelled = _in_memory("labels", np.zeros(samples, np.int8))
         return _of_columns(feeds, unlabelled)
@@ -123,17 +124,32 @@ def _iterated(data: object) -> Iterable[Any]:
     return cast("Iterable[Any]", data)
 
 
-def _unlabelled(inputs: Sequence[TensorInfo], columns: Mapping[str, _Column]) -> dict[str, _Column]:
+def array_by_input(inputs: Sequence[TensorInfo], arrays: Mapping[str, Array]) -> dict[str, str]:
+    """For each input that is fed the name of its array; arrays that are no inputs, such as labels, are not among them.
+
+    Args:
+        inputs: Inputs of the model.
+        arrays: As `open_inputs` takes them.
+
+    Raises:
+        InputError: Nothing tells which arrays the inputs are.
+    """
+    found = _unlabelled([i for i in inputs if not i.optional], {name: array.shape for name, array in arrays.items()})
+    return found | {i.name: i.name for i in inputs if i.optional and i.name in arrays}
+
+
+def _unlabelled(inputs: Sequence[TensorInfo], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """For each input the name of its array."""
     names = [i.name for i in inputs]
-    if all(name in columns for name in names):
-        return {name: columns[name] for name in names}
+    if all(name in shapes for name in names):
+        return {name: name for name in names}
     shape = inputs[0].shape
-    fitting = [c for c in columns.values() if len(columns) == 1 or shape is None or len(c.shape) == len(shape)]
+    fitting = [k for k, s in shapes.items() if len(shapes) == 1 or shape is None or len(s) == len(shape)]
     if len(inputs) == 1 and len(fitting) == 1:
         return {names[0]: fitting[0]}
     raise InputError(
         "which arrays are the inputs?",
-        got=", ".join(map(repr, columns)) or "nothing",
+        got=", ".join(map(repr, shapes)) or "nothing",
         expected=", ".join(map(repr, names)),
         hint="name them as the inputs",
     )

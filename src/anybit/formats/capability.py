@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import onnx_ir as ir
 
+from anybit.analysis.values.interpreter import Values, values_of
 from anybit.errors import Refusal
 from anybit.formats.dialect import Approximation, Dialect, Outcome
 from anybit.graph.walk import all_nodes, label
@@ -22,7 +24,14 @@ _MOVEMENT = MOVING | {"Concat", "Pad", "Relu"}
 _TYPE_WIDTHS = frozenset((2, 4, 8, 16, 32))
 _VARIANTS = frozenset((Dialect.QUANTIZED_OPS, Dialect.INTEGER_OPS))
 
-Write = Callable[[ir.Model], Outcome]
+
+class Write(Protocol):
+    """Writes a hub model in a format, in place; what it cannot carry stays as it is and is refused.
+
+    With what its tensors can hold, where that is known, they need not be analysed once more.
+    """
+
+    def __call__(self, model: ir.Model, *, approximate: bool = False, values: Values | None = None) -> Outcome: ...
 
 
 @dataclass(frozen=True)
@@ -78,9 +87,12 @@ def compare_formats(
         writers: By format, what writes it, in place.
         unread: What of the source was not understood, which no format carries.
     """
+    values = values_of(hub)
     quantizers = [q for n in all_nodes(hub.graph) if (q := _quantizer(n, hub)) is not None]
     layers = _layers(hub, {q.node for q in quantizers})
-    return tuple(_row(f, Outcome(unread) + write(hub.clone()), quantizers, layers) for f, write in writers.items())
+    copies = {f: hub.clone() for f in writers}
+    written = {f: write(copies[f], values=values.of_copy(copies[f])) for f, write in writers.items()}
+    return tuple(_row(f, Outcome(unread) + outcome, quantizers, layers) for f, outcome in written.items())
 
 
 @dataclass(frozen=True)

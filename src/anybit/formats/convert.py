@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
 
 import onnx_ir as ir
 
+from anybit.analysis.values.interpreter import Values
 from anybit.arguments import checked
 from anybit.cleanup.flatten import flattened
 from anybit.cleanup.fold_shapes import FoldShapes
@@ -14,7 +14,7 @@ from anybit.cleanup.fold_transpose import FoldTranspose
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.remove_unused import RemoveUnused
 from anybit.errors import UsageError
-from anybit.formats.capability import DialectCapability, compare_formats
+from anybit.formats.capability import DialectCapability, Write, compare_formats
 from anybit.formats.dialect import Conversion, Dialect, Outcome, Substitution
 from anybit.formats.integer import integer_ops, quantized_ops
 from anybit.formats.qdq import qcdq, qdq
@@ -32,17 +32,12 @@ from anybit.io.checks.model import require_sound
 from anybit.io.load import ModelSource
 from anybit.ops.broken import cover_broken
 from anybit.ops.operator import DOMAIN
+from anybit.records import Rows
 
 
-class Write(Protocol):
-    """Writes a hub model in a format, in place; what it cannot carry stays as it is and is refused."""
-
-    def __call__(self, model: ir.Model, *, approximate: bool = False) -> Outcome: ...
-
-
-def _stay(model: ir.Model, *, approximate: bool = False) -> Outcome:
+def _stay(model: ir.Model, *, approximate: bool = False, values: Values | None = None) -> Outcome:
     """The hub is what it is."""
-    del model, approximate
+    del model, approximate, values
     return Outcome()
 
 
@@ -121,7 +116,7 @@ def translate(
 
 
 @checked
-def capabilities(model: ModelSource) -> tuple[DialectCapability, ...]:
+def capabilities(model: ModelSource) -> Rows[DialectCapability]:
     """The table of formats for a model: what each can carry, and what not, and why.
 
     Args:
@@ -131,7 +126,7 @@ def capabilities(model: ModelSource) -> tuple[DialectCapability, ...]:
         ModelFileError: The model cannot be read.
     """
     hub, outcome = to_hub(model, sound=False)  # the table of a broken model helps to mend it
-    return compare_formats(hub, WRITERS, unread=outcome.refusals)
+    return Rows(compare_formats(hub, WRITERS, unread=outcome.refusals))
 
 
 def parse_format(to: Dialect | str) -> Dialect:

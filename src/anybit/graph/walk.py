@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import onnx_ir as ir
 
 _OPERATOR = "anybit/operator"  # key of a node's `meta`
 _GRAPH, _GRAPHS = ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS
+# Names that onnx's and ONNX Runtime's shape inference give to dimensions: a count, or a node with output and axis.
+_MADE_UP = re.compile(r"unk__\d+|.*_o\d+__d\d+", re.DOTALL)
 _NUMBERS = frozenset(int(t) for t in ir.DataType)
 
 
@@ -75,6 +78,24 @@ def shape_of(value: ir.Value) -> tuple[int | None, ...] | None:
         tensor = value.const_value
         return None if tensor is None else tuple(tensor.shape.numpy())
     return tuple(d if isinstance(d, int) else None for d in value.shape)
+
+
+def is_made_up(name: str) -> bool:
+    """Whether the name of a free dimension is one that shape inference gave it, which says nothing to a reader.
+
+    Example:
+        >>> is_made_up("unk__12"), is_made_up("Reshape_7_o0__d1"), is_made_up("batch")
+        (True, True, False)
+    """
+    return _MADE_UP.fullmatch(name) is not None
+
+
+def dimension_text(size: int | str | ir.SymbolicDim | None) -> str:
+    """How people read one dimension: its size, its name where it is free, "?" where it has none or one made up."""
+    if isinstance(size, int):
+        return str(size)
+    name = size.value if isinstance(size, ir.SymbolicDim) else size
+    return "?" if not name or is_made_up(name) else name
 
 
 def graphs_of(attribute: ir.Attr) -> tuple[ir.Graph, ...]:

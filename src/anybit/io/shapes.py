@@ -25,7 +25,7 @@ from onnx import TensorProto
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
-from anybit.graph.walk import all_nodes, graphs_of, inner_graphs, numbered_type
+from anybit.graph.walk import all_nodes, dimension_text, graphs_of, inner_graphs, numbered_type
 from anybit.io.inference_forms import write_inference_forms
 from anybit.io.inference_guard import LONGEST_VECTOR, cover, guard, guard_lengths, own_nodes
 from anybit.io.protos import bodies
@@ -302,9 +302,13 @@ def _contradictions(
 ) -> Iterator[FalseStatement]:
     stated = value.shape
     if stated is not None and shape is not None and _contradict(stated, shape, symbols):
-        yield FalseStatement(value, "shape", str(stated), str(_nameless_again(shape)))
+        yield FalseStatement(value, "shape", _text(stated), _text(_nameless_again(shape)))
     if kind is not None and value.dtype not in (None, ir.DataType.UNDEFINED) and value.type != kind:
         yield FalseStatement(value, "type", str(value.type), str(kind))
+
+
+def _text(shape: ir.Shape) -> str:
+    return f"[{','.join(map(dimension_text, shape))}]"
 
 
 def _contradict(stated: ir.Shape, true: ir.Shape, symbols: set[str]) -> bool:

@@ -14,6 +14,7 @@ from anybit.graph.walk import all_nodes
 from anybit.io.checks.model import sound_copy
 from anybit.io.load import ModelSource
 from anybit.passes.catalog import parse_pass
+from anybit.records import Record
 
 Pass = Callable[[ir.Model], ir.passes.PassResult]
 
@@ -38,7 +39,7 @@ class AppliedPass:
 
 
 @dataclass(frozen=True)
-class Applied:
+class Applied(Record):
     """A model after passes, with what each of them did."""
 
     model: ir.Model = field(repr=False)

@@ -26,6 +26,7 @@ from anybit.quantization.prepare import Prepared, prepare
 from anybit.quantization.recipe import LEAST_BITS, MOST_BITS, Recipe
 from anybit.quantization.samples import blocks_of
 from anybit.quantization.writing import write_quantized
+from anybit.records import Record
 
 _FEW_SAMPLES = 16
 _HEAD_BLOCKS = 8  # of samples, on which the float model says which scale tensors that meet get
@@ -68,7 +69,7 @@ class TensorReport:
 
 
 @dataclass(frozen=True)
-class QuantizationReport:
+class QuantizationReport(Record):
     """What a quantisation did.
 
     Attributes:

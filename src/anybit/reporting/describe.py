@@ -36,7 +36,7 @@ from anybit.reporting.model import SHARES, Block, Edge, Kind, Report
 from anybit.reporting.operations import Operations, cost_of_model, parts_by_node, with_subgraphs
 from anybit.reporting.tensors import Tensors, format_text, quantized_bits, shape_text, tensors
 from anybit.reporting.text import shown
-from anybit.reporting.tools import native_plan, tools_of
+from anybit.reporting.tools import Planned, native_plan, tools_of
 from anybit.runtime.session import Inputs
 
 
@@ -75,8 +75,9 @@ def describe(
     flat = flattened(read)
     FoldShapes()(flat)
     cover_broken(flat)
-    costs = cost_of(load(flat), input_ranges=input_ranges)
     values = values_of(flat, input_ranges=input_ranges)
+    counted_on = load(flat)
+    costs = cost_of(counted_on, values=values.of_copy(counted_on))
     ranges, counted = ranges_of(values), statistics_of(values, data)
     parts = parts_by_node(values.model, costs)
     boxes = partition(values.model, parts)
@@ -84,6 +85,7 @@ def describe(
     operations = Operations(known, parts, dict(zip(values.accumulators, ranges.accumulators, strict=True)))
     drawing = _Drawing(values.model, boxes, known, operations)
     summary = info(read)
+    planned = Planned(source)
     messages, by_tensor = Messages(drawing.blocks_by_label()), drawing.blocks_by_tensor()
     return Report(
         name=shown(name or _name(model, read)),
@@ -92,15 +94,15 @@ def describe(
         cost_samples=costs.samples,
         nodes=sum(summary.operators.values()),
         parameters=summary.parameters,
-        facts=facts(summary, macs=costs.macs_expression),
+        facts=facts(summary, macs=costs.macs_expression, bit_operations=costs.bit_operations_expression),
         cost=cost_of_model(costs),
         blocks=drawing.blocks(),
         edges=tuple(drawing.edges()),
         findings=messages.findings((*findings, *costs.findings, *_unfollowed(values))),
         shares=SHARES,
         formats=messages.formats(capabilities(flat)) if targets else (),
-        tools=tools_of(source, messages, input_ranges=input_ranges) if targets else (),
-        plan=native_plan(source, messages, by_tensor) if targets else None,
+        tools=tools_of(source, planned, messages, input_ranges=input_ranges) if targets else (),
+        plan=native_plan(planned, messages, by_tensor) if targets else None,
         losses=None if sensitivity is None else losses_of(sensitivity, by_tensor),
         front=() if front is None else front_of(front),
     )

@@ -11,12 +11,13 @@ from anybit.reporting.text import TIMES, shown
 _LONGEST_LIST = 40  # entries of one fact; the rest is counted
 
 
-def facts(summary: Summary, *, macs: str = "") -> tuple[Fact, ...]:
+def facts(summary: Summary, *, macs: str = "", bit_operations: str = "") -> tuple[Fact, ...]:
     """The lines, without those that would be empty.
 
     Args:
         summary: The model.
         macs: Its multiply-accumulates in terms of free dimensions, where these stay free.
+        bit_operations: Its bit operations likewise.
     """
     lines = (
         ("Inputs", map(_tensor, summary.inputs)),
@@ -28,6 +29,7 @@ def facts(summary: Summary, *, macs: str = "") -> tuple[Fact, ...]:
         ("Quantisers", map(_quantizers, summary.quantizers)),
         ("Operators", (f"{count:,} {TIMES} {name}" for name, count in summary.operators.items())),
         ("Multiply-accumulates a run", (macs,)),
+        ("Bit operations a run", (bit_operations,)),
         ("Functions", summary.functions),
         ("Put right on loading", map(str, summary.repairs)),
     )

@@ -12,6 +12,7 @@ from anybit.analysis.roles import Role
 from anybit.analysis.statistics import TensorStatistics
 from anybit.analysis.types import TensorType
 from anybit.evaluation.statistics import Statistics
+from anybit.graph.walk import dimension_text
 from anybit.number_formats import FloatFormat, NumberFormat
 from anybit.ops.calls import operator_of
 from anybit.reporting.quantities import Held, Histogram, Tensor
@@ -128,8 +129,7 @@ def shape_text(value: ir.Value) -> str:
     """The shape of a tensor as text, with the names of its free dimensions."""
     if value.shape is None:
         return "?"
-    sizes = (str(d) if isinstance(d, int) else d.value or "?" for d in value.shape)
-    return shown(f" {TIMES} ".join(sizes) or "scalar", longest=80)
+    return shown(f" {TIMES} ".join(map(dimension_text, value.shape)) or "scalar", longest=80)
 
 
 def _held(counted: TensorStatistics) -> Held:

@@ -14,6 +14,7 @@ from anybit.engines.cache import Cache
 from anybit.engines.engine import Engine, ShortPath
 from anybit.engines.prepare import TensorInfo, parse_engine, start
 from anybit.errors import InputError, UsageError
+from anybit.graph.walk import dimension_text
 from anybit.io.load import ModelSource, load
 
 Inputs = Mapping[str, npt.ArrayLike] | npt.NDArray[Any]
@@ -256,5 +257,5 @@ def _check_array(info: TensorInfo, array: npt.NDArray[Any], slices: int, sizes: 
         expected = sizes.setdefault(wanted, actual) if isinstance(wanted, str) and wanted != "?" else wanted
         good = good and (wanted == "?" or actual == expected)
     if not good:
-        expected = f"[{', '.join(map(str, info.shape))}]"
+        expected = f"[{', '.join(map(dimension_text, info.shape))}]"
         raise InputError("shape", node=where, got=list(array.shape), expected=expected)

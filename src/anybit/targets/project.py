@@ -12,13 +12,14 @@ from pathlib import Path
 from anybit.errors import Finding, ModelFileError, Severity
 from anybit.io.files.temporary import folder_beside
 from anybit.io.files.whole import put_folder
+from anybit.records import Record
 from anybit.targets.handover import Rewrite
 
 _RECORD = ".anybit-project"  # hash and path of each file that was written, as sha256sum prints them
 
 
 @dataclass(frozen=True)
-class Project:
+class Project(Record):
     """What came of writing a model for a tool.
 
     Attributes:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from anybit.analysis.cost.cost import cost
+from anybit.analysis.cost.cost import BitOperations, cost
 from anybit.cleanup.set_input_shape import SetInputShape
 from anybit.io.load import load
 from anybit.reporting.describe import describe
-from tests.models import model
+from tests.models import model, parameters, quant
 
 _OPERATORS = {
     ast.Add: operator.add,
@@ -82,6 +82,60 @@ def test_a_convolutional_net(sizes, named):
     counted = cost(source)
     assert counted.macs_expression == ""
     assert value(result.macs_expression, **names) == counted.dense.macs
+
+
+def test_a_dimension_whose_name_is_made_up_is_called_by_its_place():
+    nodes, constants = convolutional()
+    source = load(model(nodes, constants, inputs={"x": [1, 3, "unk__7", 64]}, outputs=["y"]))
+    expression = cost(source).macs_expression
+    assert "x[2]" in expression
+    assert "unk__" not in expression
+    SetInputShape({"x": (1, 3, 33, 64)})(source)
+    assert value(expression, x=(1, 3, 33, 64)) == cost(source).dense.macs
+
+
+def test_free_dimensions_of_two_inputs_that_have_no_names_are_told_apart():
+    """Samples are joined, so that no proof makes the batch 1, and shapes are set as if they were known."""
+    nodes = [
+        helper.make_node("MatMul", ["a", "w"], ["p"]),
+        helper.make_node("MatMul", ["b", "w"], ["q"]),
+        helper.make_node("ReduceMax", ["p", "first"], ["y"]),
+        helper.make_node("ReduceMax", ["q", "first"], ["z"]),
+    ]
+    constants = {"w": weights(8, 2), "first": np.array([0])}
+    source = model(nodes, constants, inputs={"a": [None, None, 8], "b": [None, None, 8]}, outputs=["y", "z"])
+    expression = cost(source).macs_expression
+    sizes = {"a": (1, 3, 8), "b": (1, 5, 8)}
+    read = load(source)
+    SetInputShape(sizes)(read)
+    assert value(expression, **sizes) == cost(read).dense.macs == (3 + 5) * 16
+
+
+@pytest.mark.parametrize("sizes", [(5, 6), (12, 9)])
+def test_bit_operations_of_layers_of_several_widths(sizes):
+    """One layer of a quantised image and weights, one of float numbers, and one of a size that is known."""
+    nodes = [
+        quant("x", "a", signed=0),
+        quant("w1", "b"),
+        helper.make_node("Conv", ["a", "b"], ["c"], kernel_shape=[3, 3], strides=[2, 2]),
+        helper.make_node("Conv", ["c", "w2"], ["y"], kernel_shape=[1, 1]),
+        quant("w3", "d"),
+        helper.make_node("MatMul", ["s", "d"], ["z"]),
+    ]
+    constants = {"w1": weights(4, 3, 3, 3), "w2": weights(8, 4, 1, 1), "w3": weights(5, 2)}
+    constants |= parameters("a", bits=3.0) | parameters("b", bits=5.0) | parameters("d", bits=2.0)
+    inputs = {"x": [1, 3, "H", "W"], "s": [1, 5]}
+    source = load(model(nodes, constants, inputs=inputs, outputs=["y", "z"]))
+    result, accumulated = cost(source), cost(source, counting=BitOperations.ACCUMULATION)
+    assert result.dense.bit_operations is None
+    assert accumulated.bit_operations_expression == ""
+    assert accumulated.macs_expression == result.macs_expression
+    SetInputShape({"x": (1, 3, *sizes), "s": (1, 5)})(source)
+    counted = cost(source)
+    assert counted.bit_operations_expression == ""
+    names = dict(zip("HW", sizes, strict=True))
+    assert value(result.bit_operations_expression, **names) == counted.dense.bit_operations
+    assert len({f.activation.bits * f.weight.bits for f in counted.dense.formats}) == 3
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 128])

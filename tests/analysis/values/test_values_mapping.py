@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import anybit
+from anybit.analysis.values.interpreter import values_of
 from anybit.errors import AnybitError, UnknownTensorError
 from tests import models
 
@@ -155,3 +156,46 @@ def test_an_empty_output_is_no_key() -> None:
     values = anybit.analyse(models.model([node], {}, inputs={"x": [1, 1, 4, 4]}, outputs=["y"]))
     assert set(values) == {"x", "y"}
     assert "" not in values
+
+
+def _loop() -> onnx.ModelProto:
+    """A Loop that quantises, over an input that it captures."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Add", ["s", "x"], ["grown"]),
+            helper.make_node("Clip", ["grown", "zero", "ten"], ["next"]),
+            helper.make_node("Identity", ["going"], ["on"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("s", TensorProto.FLOAT, [2]),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, [2]),
+        ],
+    )
+    arrays = {"trips": np.array(3), "zero": np.float32(0), "ten": np.float32(10), "start": np.zeros(2, np.float32)}
+    node = helper.make_node("Loop", ["trips", "", "start"], ["y"], body=body)
+    return models.model([node], arrays, inputs={"x": [2]}, outputs=["y"])
+
+
+@pytest.mark.parametrize("proto", [models.mlp(), _choice(["c"]), _loop()], ids=["mlp", "if", "loop"])
+def test_what_is_known_of_a_model_is_known_of_its_copy(proto: onnx.ModelProto) -> None:
+    values = anybit.analyse(proto)
+    copy = values.model.clone()
+    found, expected = values.of_copy(copy), values_of(copy)
+    assert found.model is copy
+    assert set(found.tensors) == set(expected.tensors)
+    for value, known in expected.tensors.items():
+        assert repr(found.tensors[value]) == repr(known)
+    assert repr(list(found.accumulators.items())) == repr(list(expected.accumulators.items()))
+    assert dict(found.unfollowed) == dict(expected.unfollowed)
+
+
+def test_a_model_of_another_form_is_no_copy() -> None:
+    values = anybit.analyse(models.mlp())
+    with pytest.raises(ValueError, match="zip"):
+        values.of_copy(ir.from_proto(_loop()))

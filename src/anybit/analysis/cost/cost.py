@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from anybit.analysis.cost.expression import macs_expression
+from anybit.analysis.cost.expression import Expressions, expressions_of
 from anybit.analysis.cost.layer import Layer, Products, Stored, reads_weights
 from anybit.analysis.cost.operand import Operand, read_operand
 from anybit.analysis.cost.sample import of_one_sample
 from anybit.analysis.cost.tally import Tally, tally
 from anybit.analysis.values.input_range import InputRanges
-from anybit.analysis.values.interpreter import values_of
+from anybit.analysis.values.interpreter import Values, values_of
 from anybit.arguments import checked_apart
 from anybit.cleanup.flatten import flattened
 from anybit.cleanup.fold_constants import FoldConstants
@@ -125,6 +125,8 @@ class Cost(Record):
         macs_expression: Where dimensions stay free, the multiply-accumulates in terms of them, as Python writes it: of
             names, as in "1024*T + 64*T**2", or of input and axis, as in "27*x[2]"; empty where the number is known, or
             does not follow from them.
+        bit_operations_expression: The bit operations likewise, where they are counted as products; number formats
+            are those that hold for every size.
     """
 
     samples: int | None
@@ -136,6 +138,7 @@ class Cost(Record):
     others: tuple[OtherNodes, ...]
     findings: tuple[Finding, ...]
     macs_expression: str = ""
+    bit_operations_expression: str = ""
 
 
 @checked_apart("input_ranges")
@@ -174,9 +177,19 @@ def cost_of(
     *,
     counting: BitOperations = BitOperations.PRODUCTS,
     input_ranges: InputRanges | None = None,
+    values: Values | None = None,
 ) -> Cost:
-    """`cost` of a model without model-local functions whose shapes are inferred, broken or not; it is changed."""
-    samples, findings, work = work_of(model, input_ranges=input_ranges)
+    """`cost` of a model without model-local functions whose shapes are inferred, broken or not; it is changed.
+
+    Args:
+        model: The model.
+        counting: As for `cost`.
+        input_ranges: As for `cost`.
+        values: What the tensors of the model can hold, for these ranges, where that is known already.
+    """
+    samples, findings, work = work_of(model, input_ranges=input_ranges, values=values)
+    is_open = any(layer.products is None for layer in work.layers)
+    expressions = expressions_of(model, work.layers) if is_open else Expressions()
     return Cost(
         samples,
         counting,
@@ -186,17 +199,20 @@ def cost_of(
         _by_operator(work.layers, counting),
         _others(work),
         (*findings, *work.findings),
-        macs_expression(model, work.layers) if any(layer.products is None for layer in work.layers) else "",
+        expressions.macs,
+        expressions.bit_operations if counting is BitOperations.PRODUCTS else "",
     )
 
 
-def work_of(model: ir.Model, *, input_ranges: InputRanges | None = None) -> tuple[int | None, list[Finding], Tally]:
-    """The layers of one run on one sample, as `cost_of` counts them; the model is changed.
+def work_of(
+    model: ir.Model, *, input_ranges: InputRanges | None = None, values: Values | None = None
+) -> tuple[int | None, list[Finding], Tally]:
+    """The layers of one run on one sample, as `cost_of` counts them, whose arguments these are; the model is changed.
 
     Returns:
         The samples of a run, what the figures rest on, and the layers.
     """
-    operands = _operands(model, input_ranges)
+    operands = _operands(model, values_of(model, input_ranges=input_ranges) if values is None else values)
     samples, findings = of_one_sample(model)
     FoldShapes()(model)
     FoldConstants(keep_quantizers=False)(model)
@@ -204,8 +220,7 @@ def work_of(model: ir.Model, *, input_ranges: InputRanges | None = None) -> tupl
     return samples, findings, tally(model.graph, operands, model.opset_imports)
 
 
-def _operands(model: ir.Model, input_ranges: InputRanges | None) -> dict[ir.Node, list[Operand | None]]:
-    values = values_of(model, input_ranges=input_ranges)
+def _operands(model: ir.Model, values: Values) -> dict[ir.Node, list[Operand | None]]:
     known: dict[ir.Value, Operand] = {}
 
     def of(value: ir.Value | None) -> Operand | None:

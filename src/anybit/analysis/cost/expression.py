@@ -1,8 +1,9 @@
-"""macs_expression: the multiply-accumulates of a model in terms of the dimensions that stay free."""
+"""expressions_of: the multiply-accumulates and bit operations of a model in terms of the dimensions that stay free."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -12,8 +13,21 @@ from anybit.cleanup.sizes.model import sizes_of
 from anybit.cleanup.sizes.symbolic import Shape, SymbolicSizes
 
 
-def macs_expression(model: ir.Model, layers: Iterable[Layer]) -> str:
-    """Sum of the multiply-accumulates of all layers, as Python writes it, such as "1024*T + 64*T**2".
+@dataclass(frozen=True)
+class Expressions:
+    """Sums over all layers, as Python writes them, such as "1024*T + 64*T**2"; empty where one is not known.
+
+    Attributes:
+        macs: Multiply-accumulates.
+        bit_operations: Each times the bits of both of its operands.
+    """
+
+    macs: str = ""
+    bit_operations: str = ""
+
+
+def expressions_of(model: ir.Model, layers: Iterable[Layer]) -> Expressions:
+    """What the layers of a model cost in terms of the free dimensions of its inputs.
 
     Args:
         model: A model whose constants are folded.
@@ -23,18 +37,30 @@ def macs_expression(model: ir.Model, layers: Iterable[Layer]) -> str:
         Nothing where a layer's products do not follow from the free dimensions of the inputs.
     """
     sizes = sizes_of(model)
-    total: list[Formula] = []
+    macs: list[Formula] = []
+    bit_operations: list[Formula] = []
     for layer in layers:
-        macs = _macs(layer, model.graph, sizes)
-        if macs is None:
-            return ""
-        total.append(macs)
-    return sizes.formulas.text(sizes.formulas.add(*total)) or ""
+        found = _costs(layer, model.graph, sizes)
+        if found is None:
+            return Expressions()
+        macs.append(found[0])
+        bit_operations.append(found[1])
+    return Expressions(*(sizes.formulas.text(sizes.formulas.add(*total)) or "" for total in (macs, bit_operations)))
+
+
+def _costs(layer: Layer, graph: ir.Graph, sizes: SymbolicSizes) -> tuple[Formula, Formula] | None:
+    """Multiply-accumulates and bit operations of a layer."""
+    if layer.products is not None:
+        products = [(p.macs, p.macs * p.formats[0].bits * p.formats[1].bits) for p in layer.products]
+        return Formula(sum(macs for macs, _ in products)), Formula(sum(bits for _, bits in products))
+    macs = _macs(layer, graph, sizes)
+    if macs is None or layer.formats is None:
+        return None
+    left, right = layer.formats
+    return macs, macs * Formula(left.bits * right.bits)
 
 
 def _macs(layer: Layer, graph: ir.Graph, sizes: SymbolicSizes) -> Formula | None:
-    if layer.products is not None:
-        return Formula(sum(p.macs for p in layer.products))
     node = layer.node
     rule = _RULES.get(node.op_type) if node.domain == "" and node.graph is graph else None
     if rule is None or not node.outputs:

@@ -63,12 +63,14 @@ class Layer:
         products: What it multiplies and adds up; None where that is not known.
         weights: Constants among its operands; None where these are not known.
         activations: The other operands; None likewise.
+        formats: Formats of its two operands, where what it multiplies is not known and these are.
     """
 
     node: ir.Node
     products: tuple[Products, ...] | None
     weights: tuple[Stored, ...] | None
     activations: tuple[Stored, ...] | None
+    formats: tuple[NumberFormat, NumberFormat] | None = None
 
 
 def read_layer(node: ir.Node, operands: Sequence[Operand | None]) -> Layer | None:
@@ -92,7 +94,10 @@ def reads_weights(node: ir.Node) -> bool:
 def open_layer(node: ir.Node, operands: Sequence[Operand | None]) -> Layer:
     """A layer whose products are not known; its weights may be."""
     indices = operands_of(node)
-    return Layer(node, None, None, None) if indices is None else Layer(node, None, *_stored(node, operands, indices))
+    if indices is None or not node.outputs:
+        return Layer(node, None, None, None)
+    left, right = (_format(node, i, operands) for i in indices[:2])
+    return Layer(node, None, *_stored(node, operands, indices), (left, right))
 
 
 def _is_lookup(node: ir.Node) -> bool:

@@ -23,7 +23,7 @@ def of_one_sample(model: ir.Model) -> tuple[int | None, list[Finding]]:
         reason = str(error)
     else:
         return 1, []
-    free = {str(v.name): _one(v.shape) for v in model.graph.inputs if v.shape and not isinstance(v.shape[0], int)}
+    free = {str(v.name): _one(v, v.shape) for v in model.graph.inputs if v.shape and not isinstance(v.shape[0], int)}
     try:
         if free:
             SetInputShape(free)(model)
@@ -43,7 +43,7 @@ def _sizes(model: ir.Model) -> set[int | None]:
     return {d if isinstance(d, int) else None for d in first}
 
 
-def _one(shape: ir.Shape) -> tuple[int | str, ...]:
-    """The shape for one sample; dimensions without a name get one."""
-    named = [d if isinstance(d, int) else d.value or f"free_{i}" for i, d in enumerate(shape)]
+def _one(value: ir.Value, shape: ir.Shape) -> tuple[int | str, ...]:
+    """The shape for one sample; dimensions without a name are called by input and axis, as in expressions."""
+    named = [d if isinstance(d, int) else d.value or f"{value.name}[{i}]" for i, d in enumerate(shape)]
     return (1, *named[1:])

@@ -24,7 +24,7 @@ from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.errors import UnknownTensorError
 from anybit.graph.constants import constant
 from anybit.graph.names import all_values
-from anybit.graph.walk import all_graphs, last_reads, shape_of
+from anybit.graph.walk import all_graphs, all_nodes, last_reads, shape_of
 from anybit.io.load import ModelSource
 from anybit.ops.broken import refuse_broken
 from anybit.ops.evaluate import EVALUATION_ERRORS
@@ -74,6 +74,17 @@ class Values(Mapping[str, TensorValues]):
             got=repr(key.name if isinstance(key, ir.Value) else key),
             expected="the name of a tensor, or an ir.Value of the model that was analysed",
             hint="`list` of the result has the names, its `model` the tensors; known shapes are folded away",
+        )
+
+    def of_copy(self, copy: ir.Model) -> Values:
+        """The same of a clone of `model`, which nothing has been changed in: what was found holds for copies."""
+        values = dict(zip(all_values(self.model.graph), all_values(copy.graph), strict=True))
+        nodes = dict(zip(all_nodes(self.model.graph), all_nodes(copy.graph), strict=True))
+        return Values(
+            copy,
+            {values[v]: known for v, known in self.tensors.items() if v in values},
+            {nodes[n]: known for n, known in self.accumulators.items()},
+            {nodes[n]: reason for n, reason in self.unfollowed.items()},
         )
 
     def __contains__(self, key: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -10,7 +10,7 @@ import onnx_ir as ir
 from anybit.arrays import Array
 from anybit.cleanup.sizes.formula import Formula, Formulas
 from anybit.graph.constants import constant
-from anybit.graph.walk import subgraphs
+from anybit.graph.walk import is_made_up, subgraphs
 from anybit.io.shapes import Inference
 
 Shape = tuple[Formula, ...]
@@ -41,7 +41,7 @@ class SymbolicSizes:
         self.formulas = Formulas()
         self.opset = model.opset_imports.get("", 1)
         self._inference = inference
-        self._free = {d.value for v in model.graph.inputs for d in v.shape or () if not isinstance(d, int)} - {None}
+        self._free = _free(model.graph)
         self._shapes: dict[ir.Value, Shape | None] = {}
         self._contents: dict[ir.Value, Contents | None] = {}
         self._shape_rules, self._contents_rules = shape_rules, contents_rules
@@ -109,7 +109,7 @@ class SymbolicSizes:
         if isinstance(size, int):
             return Formula(size)
         # The names that onnx gives itself are those of one run of its inference, and it ran twice.
-        key = size.value if size.value in self._free else (value, axis)
+        key = self._free.get(size.value or "", (value, axis))
         return self.formulas.take_as_size(self.formulas.unknown(key))
 
 
@@ -117,6 +117,17 @@ ShapeRule = Callable[[ir.Node, SymbolicSizes], Sequence[Shape | None]]
 """The shapes of the outputs of a node, as far as they are known."""
 ContentsRule = Callable[[ir.Node, SymbolicSizes], Contents | None]
 """The elements of its first output."""
+
+
+def _free(graph: ir.Graph) -> dict[str, Hashable]:
+    """By name of a free dimension of the inputs its unknown: the name, or input and axis where the name is made up."""
+    found: dict[str, Hashable] = {}
+    for value in graph.inputs:
+        for axis, size in enumerate(value.shape or ()):
+            name = None if isinstance(size, int) else size.value
+            if name is not None:
+                found.setdefault(name, (value, axis) if is_made_up(name) else name)
+    return found
 
 
 def _short(contents: Iterable[Formula | None] | None) -> Contents | None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from anybit.analysis.values.interpreter import Values
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.arrays import Array
 from anybit.errors import Refusal
@@ -33,15 +34,21 @@ _NEIGHBOURS = (0, 1, -1, 2, -2)  # of the scale, in units in the last place
 _WEIGHTS = ((np.int8, -128, 127), (np.uint8, 0, 255))
 
 
-def write(model: ir.Model, *, approximate: bool = False) -> Outcome:
+def write(model: ir.Model, *, approximate: bool = False, values: Values | None = None) -> Outcome:
     """Writes the products as ConvInteger or MatMulInteger, all quantisers as in QCDQ, in place.
 
     Args:
         model: Hub model.
         approximate: Whether a product may be written that is right but for the rounding of its scale, and quantisers
             become what QuantizeLinear means.
+        values: What its tensors can hold, where that is known.
     """
-    return lower(model, lambda product, hub: _plan(product, hub, approximate=approximate), approximate=approximate)
+    return lower(
+        model,
+        lambda product, hub: _plan(product, hub, approximate=approximate),
+        approximate=approximate,
+        values=values,
+    )
 
 
 def _plan(product: IntegerProduct, hub: Hub, *, approximate: bool) -> _IntegerOpsPlan | Refusal:

@@ -49,16 +49,18 @@ class Hub:
     told: Told
 
     @classmethod
-    def of(cls, model: ir.Model) -> Hub:
-        """The model, analysed as it is now."""
-        return cls(model, values_of(model), tensors_of_told_zeros(model))
+    def of(cls, model: ir.Model, values: Values | None = None) -> Hub:
+        """The model, analysed as it is now, where what its tensors can hold is not known."""
+        return cls(model, values_of(model) if values is None else values, tensors_of_told_zeros(model))
 
 
 Planner = Callable[[IntegerProduct, Hub], LayerPlan | Refusal]
 """What a product becomes, or why it stays."""
 
 
-def lower(model: ir.Model, plan: Planner, *, approximate: bool, most: bool = False) -> Outcome:
+def lower(
+    model: ir.Model, plan: Planner, *, approximate: bool, most: bool = False, values: Values | None = None
+) -> Outcome:
     """Replaces the products of quantised tensors, in place, and writes all quantisers as QuantizeLinear and the like.
 
     Args:
@@ -66,12 +68,13 @@ def lower(model: ir.Model, plan: Planner, *, approximate: bool, most: bool = Fal
         plan: What a product becomes, or why it stays.
         approximate: Whether a product may stay in float, and quantisers be approximated.
         most: Whether nothing is written unless more products are replaced than convolutions stay.
+        values: What its tensors can hold, where that is known.
 
     Returns:
         For every product of a quantised tensor that stays a refusal; if approximate, an approximation.
     """
-    InferShapes()(model)
-    hub = Hub.of(model)
+    changed = InferShapes()(model).modified
+    hub = Hub.of(model, None if changed else values)
     nodes = _candidates(hub)
     if nodes and model.opset_imports.get("", 1) < _OPSET:
         try:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from anybit.analysis.values.interpreter import Values
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.arrays import Array
 from anybit.errors import Refusal
@@ -42,7 +43,7 @@ _ONE = "at least one channel"
 _NEIGHBOURS = (0, 1, -1, 2, -2)  # of the quotient, in units in the last place
 
 
-def write(model: ir.Model, *, approximate: bool = False, most: bool = False) -> Outcome:
+def write(model: ir.Model, *, approximate: bool = False, most: bool = False, values: Values | None = None) -> Outcome:
     """Writes every certified layer as QLinearConv or QLinearMatMul, all other quantisers as in QCDQ, in place.
 
     Args:
@@ -50,8 +51,9 @@ def write(model: ir.Model, *, approximate: bool = False, most: bool = False) -> 
         approximate: Whether layers may stay in float, and quantisers become what QuantizeLinear means.
         most: Whether nothing is written unless most convolutions can be: what is in the way is then found sooner, and
             not counted.
+        values: What its tensors can hold, where that is known.
     """
-    return lower(model, partial(_plan, counted=not most), approximate=approximate, most=most)
+    return lower(model, partial(_plan, counted=not most), approximate=approximate, most=most, values=values)
 
 
 def _plan(product: IntegerProduct, hub: Hub, *, counted: bool) -> _QuantizedOpsPlan | Refusal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from anybit.analysis.values.interpreter import Values
 from anybit.errors import Refusal
 from anybit.formats.dialect import Outcome
 from anybit.formats.qdq.read import read_linear
@@ -19,13 +20,15 @@ read = read_linear
 """Both formats have one reader: they differ by the Clip, which either may hold."""
 
 
-def write(model: ir.Model, *, approximate: bool = False) -> Outcome:
+def write(model: ir.Model, *, approximate: bool = False, values: Values | None = None) -> Outcome:
     """Writes every hub quantiser of up to 8 bits, in place; 16 bits, from opset 21 on; constants of up to 32 bits.
 
     Args:
         model: Model to write.
         approximate: Whether what QuantizeLinear does not mean may become what it means; see `write_linear`.
+        values: Not used: few quantisers ask for what a tensor can hold.
     """
+    del values
     return write_linear(model, container, approximate=approximate)
 
 

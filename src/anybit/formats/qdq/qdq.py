@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from anybit.analysis.values.interpreter import Values
 from anybit.errors import Refusal
 from anybit.formats.dialect import Outcome
 from anybit.formats.qdq.read import read_linear
@@ -20,7 +21,7 @@ read = read_linear
 """Both formats have one reader: they differ by the Clip, which either may hold."""
 
 
-def write(model: ir.Model, *, approximate: bool = False) -> Outcome:
+def write(model: ir.Model, *, approximate: bool = False, values: Values | None = None) -> Outcome:
     """Writes every hub quantiser whose integers are those of an element type, in place.
 
     2 bits need opset 25, 4 and 16 bits 21; a narrow grid is written for constants only, whose values stay inside.
@@ -28,7 +29,9 @@ def write(model: ir.Model, *, approximate: bool = False) -> Outcome:
     Args:
         model: Model to write.
         approximate: Whether what QuantizeLinear does not mean may become what it means; see `write_linear`.
+        values: Not used: few quantisers ask for what a tensor can hold.
     """
+    del values
     return write_linear(model, container, approximate=approximate)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from anybit.analysis.values.interpreter import values_of
+from anybit.analysis.values.interpreter import Values, values_of
 from anybit.cleanup.fold_constants import FoldConstants
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.remove_unused import RemoveUnused
@@ -27,19 +27,22 @@ from anybit.ops.registry import QUANTIZERS
 __all__ = ["read", "write", "write_layers"]
 
 
-def write(model: ir.Model, *, approximate: bool = False) -> Outcome:
+def write(model: ir.Model, *, approximate: bool = False, values: Values | None = None) -> Outcome:
     """Writes every quantiser that can be written, in place; there is nothing to approximate.
 
     Args:
         model: Hub model.
         approximate: Not used: what is written is exact.
+        values: What its tensors can hold, where that is known.
     """
     del approximate
-    outcome, _ = write_layers(model)
+    outcome, _ = write_layers(model, values=values)
     return outcome
 
 
-def write_layers(model: ir.Model, *, ties: bool = False) -> tuple[Outcome, tuple[ThresholdLayer, ...]]:
+def write_layers(
+    model: ir.Model, *, ties: bool = False, values: Values | None = None
+) -> tuple[Outcome, tuple[ThresholdLayer, ...]]:
     """`write`, and for each quantiser what became of it and how that was proven.
 
     Args:
@@ -47,10 +50,11 @@ def write_layers(model: ir.Model, *, ties: bool = False) -> tuple[Outcome, tuple
         ties: Whether a quantiser may be written whose level float32 leaves open for some sums of two tensors, since
             it rounds either summand first. The level of such a sum is then that of the sum rounded once, and
             `ThresholdLayer.ties` says which they are; else the quantiser is refused.
+        values: What its tensors can hold, where that is known.
     """
-    InferShapes()(model)
+    changed = InferShapes()(model).modified
     with Editor(model, rule="thresholds") as edit:
-        flow = Flow(edit, values_of(model), ties=ties)
+        flow = Flow(edit, values_of(model) if values is None or changed else values, ties=ties)
         flow.run()
         RemoveUnused()(model)
         FoldConstants(keep_quantizers=False)(model)  # weights of products that stay real

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,13 @@ def prepare_c(model: ModelSource, *, name: str | None = None, logits: bool = Fal
         InvalidModelError: `check` finds an error in it other than an unknown operator.
         UsageError: The name cannot begin identifiers.
     """
+    return project_of(model, plan_of_prepared, name=name, logits=logits)
+
+
+def project_of(
+    model: ModelSource, planned: Callable[[ir.Model], Plan], *, name: str | None = None, logits: bool = False
+) -> Project:
+    """`prepare_c` by the plan that a function makes of the hub model, such as one that has made it before."""
     chosen = None if name is None else given_name(name)
     hub, outcome = to_hub(sound_copy(model))
     title = _title(model, hub)
@@ -59,7 +66,7 @@ def prepare_c(model: ModelSource, *, name: str | None = None, logits: bool = Fal
     rewrites = cut_softmax(hub) if logits else []
     InferShapes()(hub)
     SetBatch("batch")(hub)
-    plan = _plan(hub, findings)
+    plan = _plan(hub, planned, findings)
     if plan is None or findings:
         return Project(chosen, {}, tuple(rewrites), tuple(findings))
     return _written(chosen, title, hub, plan, rewrites)
@@ -73,10 +80,10 @@ def _title(model: ModelSource, hub: ir.Model) -> str:
     return path.stem if path.stem != "model" or not path.parent.name else path.parent.name
 
 
-def _plan(hub: ir.Model, findings: list[Finding]) -> Plan | None:
+def _plan(hub: ir.Model, planned: Callable[[ir.Model], Plan], findings: list[Finding]) -> Plan | None:
     """The plan of a model, if it is whole; else what of it is none."""
     try:
-        plan = plan_of_prepared(hub)
+        plan = planned(hub)
     except UnsupportedError as error:
         findings.append(finding_of(error.diagnosis, rule="no-plan"))
         return None
