@@ -293,12 +293,47 @@ def test_float_functions_are_none_that_finn_reads(op_type: str):
             "pool",
         ),
         (lambda: then(Net(4).quant(), "Mul", [1, 2, 1, 0.5]).bipolar().dense(4, 3), "levels"),
+        (lambda: _between(Net(4, 6, 6).quant().conv(4, 4), "Add", np.ones((1, 4, 4, 4))).conv(4, 3), "constant"),
+        (lambda: _between(Net(4, 6, 6).quant().conv(4, 4), "Mul", np.full((1, 1, 4, 4), 0.5)).conv(4, 3), "constant"),
+        (lambda: _between(Net(4, 6, 6).quant().conv(4, 4), "Mul", [1, 2, 3, 0.5]).conv(4, 3), "constant"),
+        (lambda: _between(Net(4, 6, 6).quant().conv(4, 4), "Mul", -1.5).conv(4, 3), "negative"),
+        (lambda: _between(Net(6).quant().dense(6, 4), "Mul", -1.5).dense(4, 3), "negative"),
+        (lambda: flipped(Net(6).quant().dense(6, 4), "Sub", 2.0).quant().dense(4, 3), "negative"),
+        (lambda: Net(6).quant().dense(6, 4).norm(4, negative=True).quant().dense(4, 3), "negative"),
+        (lambda: Net(4, 6, 6).quant().conv(4, 4).norm(4, negative=True).quant().conv(4, 3), "negative"),
         (lambda: Net(6).quant(), "no-hardware"),
         (lambda: Net(6).dense(6, 4), "no-hardware"),
     ],
 )
 def test_what_finn_gets_wrong_is_not_on_the_list(make, rule: str):
     assert rule in ready(make())
+
+
+def _between(net: Net, op_type: str, operand: object) -> Net:
+    """The net, a constant operand, and a quantiser behind it."""
+    return then(net, op_type, operand).quant()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: _between(Net(6).quant().dense(6, 4), "Mul", [1, -2, 3, -0.5]).dense(4, 3),
+        lambda: _between(Net(6).quant().dense(6, 4), "Add", [[1, 2, 3, 4.0]]).dense(4, 3),
+        lambda: _between(Net(4, 6, 6).quant().conv(4, 4), "Div", np.float32([1, 2, 3, 4]).reshape(4, 1, 1)),
+        lambda: then(Net(4, 6, 6).quant().conv(4, 4).quant().conv(4, 3), "Add", np.ones((1, 3, 2, 2))),
+        lambda: Net(6).quant().dense(6, 4).quant().dense(4, 3).norm(3, negative=True),
+        lambda: Net(6).quant().dense(6, 4).norm(4).op("Relu").quant(signed=0).dense(4, 3),
+        lambda: Net(4, 8, 6).quant().conv(4, 4, kernel=(1, 3), pads=[1, 0, 0, 1]).quant().conv(4, 3, dilations=[2, 2]),
+    ],
+)
+def test_what_finn_reads_right_is_on_the_list(make):
+    assert ready(make()) == set()
+
+
+def test_ties_are_named_at_every_scale():
+    handover = prepare_finn(net([quant("sums", "y")], parameters("y", scale=0.3)), form=FinnForm.QONNX)
+    assert handover.ready
+    assert rules(handover, Severity.WARNING) == {"ties"}
 
 
 def _fork(net: Net, op_type: str, *scales: float) -> Net:

@@ -169,6 +169,25 @@ class _OperatorWalk:
             yield _finding("levels", node, "arithmetic on levels, with no product in front of it", got=node.op_type)
         if node.op_type == "Div" and node.inputs[1] is x:
             yield _finding("no-form", node, "FINN's own steps have no form of a division by a tensor", got=x.name)
+        if kind is _Kind.REAL or not node.outputs[0].uses():  # what nothing reads is computed by the host
+            return
+        rank = len(shape_of(x) or ())
+        if node.op_type != "BatchNormalization" and any(not _is_by_channel(v, rank) for v in node.inputs if v is not x):
+            yield _finding(
+                "constant",
+                node,
+                "a constant that is none by channel",
+                got=", ".join(str(list(shape_of(v) or ())) for v in node.inputs if v is not None and v is not x),
+                expected="one number, or one for each channel",
+            )
+        if _falls(node, x, rank):
+            yield _finding(
+                "negative",
+                node,
+                "arithmetic that falls while the sums rise",
+                got=node.op_type,
+                expected="factors above 0, or a vector of factors behind a MatMul",
+            )
 
     def _relu(self, node: ir.Node) -> Iterator[Finding]:
         behind = [user for user, _ in node.outputs[0].uses()]
@@ -181,6 +200,28 @@ class _OperatorWalk:
                 yield _finding(
                     "fork", node, "FINN's own steps have no layer for a fork", got=f"readers of {output.name}"
                 )
+
+
+def _is_by_channel(value: ir.Value | None, rank: int) -> bool:
+    """Whether a constant is one number, or one for each channel of a tensor of so many axes."""
+    array = None if value is None else constant(value)
+    if array is None or array.size == 1:
+        return True
+    channels = array.ndim - (rank - 1 if rank == _IMAGE else 1)
+    return array.ndim <= rank and all(n == 1 for axis, n in enumerate(array.shape) if axis != channels)
+
+
+def _falls(node: ir.Node, x: ir.Value, rank: int) -> bool:
+    """Whether a result falls where an element rises, in a way that FINN's steps do not bring into the weights."""
+    if node.op_type == "Sub":
+        return node.inputs[1] is x
+    others = node.inputs[1:2] if node.op_type == "BatchNormalization" else [v for v in node.inputs if v is not x]
+    factors = [c for v in others if node.op_type != "Add" and v is not None and (c := constant(v)) is not None]
+    if not any((f < 0).any() for f in factors):
+        return False
+    in_weights = node.op_type in ("Div", "Mul") and rank == _MATRIX and all(f.ndim == 1 < f.size for f in factors)
+    maker = x.producer()
+    return not (in_weights and maker is not None and maker.op_type == "MatMul")
 
 
 def _reshape(node: ir.Node, *, real: bool) -> Iterator[Finding]:
