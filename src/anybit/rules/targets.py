@@ -88,8 +88,11 @@ FINN_RULES = rules(
     ),
     (
         "negative",
-        "Arithmetic behind a product falls where its sums rise, and FINN's own steps leave the factor -1 in between.",
-        "Negate the weights of these channels, or hand over the dialect, which does.",
+        (
+            "Arithmetic behind a product falls where its sums rise, and the format of the weights does not hold their "
+            "negatives (as 4 bits hold no 8), so that FINN's own steps leave the factor -1 in between."
+        ),
+        "Quantise the weights to a narrow range, or hand over the dialect, which has signs in the weights.",
     ),
     (
         "no-form",

@@ -330,6 +330,28 @@ def test_what_finn_reads_right_is_on_the_list(make):
     assert ready(make()) == set()
 
 
+@pytest.mark.parametrize(("transposed", "narrow"), [(True, 1), (True, 0), (False, 1), (False, 0)])
+def test_factors_below_0_are_taken_where_the_weights_can_be_negated(transposed: bool, narrow: int):
+    source = Net(6).quant()
+    shape = (4, 6) if transposed else (6, 4)
+    before, source.at = source.at, source.const(np.where(np.indices(shape).sum(axis=0) % 2, -1, 0.5))
+    source.quant(0.125, bits=4, narrow=narrow)
+    if transposed:
+        source.op("Transpose", perm=[1, 0])
+    made, source.at = source.at, before
+    source.op("MatMul", made).norm(4, negative=True).op("Relu").quant(signed=0).dense(4, 3)
+    assert ready(source) == (set() if narrow else {"negative"})
+
+
+def test_scales_within_a_channel_are_seen_behind_a_transposition():
+    source = Net(6).quant()
+    before, scale = source.at, np.linspace(0.1, 0.2, 6)
+    made = source.weights((4, 6), scale=scale)
+    source.at = made
+    made, source.at = source.op("Transpose", perm=[1, 0]).at, before
+    assert "weight-scale" in ready(source.op("MatMul", made).quant().dense(4, 3))
+
+
 def test_ties_are_named_at_every_scale():
     handover = prepare_finn(net([quant("sums", "y")], parameters("y", scale=0.3)), form=FinnForm.QONNX)
     assert handover.ready
