@@ -33,9 +33,9 @@ def _proto(op_type: str, shape: list[Any], weights: np.ndarray, bias: Any = None
     return model([quant("x", "q"), quant("w", "wq"), made, *behind], known, inputs={"x": shape}, outputs=["s"])
 
 
-def _read(proto) -> IntegerProduct | Refusal:
+def _read(proto, *, by_term: bool = False) -> IntegerProduct | Refusal:
     source = loaded(proto)
-    return read_product(source.graph.node("product"), source.opset_imports, values_of(source))
+    return read_product(source.graph.node("product"), source.opset_imports, values_of(source), by_term=by_term)
 
 
 _TERMS = np.float32([[0.5], [0.25], [0.125]])
@@ -100,6 +100,46 @@ def test_a_bias_is_scaled_as_gemm_says():
 
 
 _BY_TERM = np.float32([0.5, 0.25, 0.125])
+BY_TERM: dict[str, tuple[Any, ...]] = {
+    "MatMul": ("MatMul", [5, 3], _floats(3, 4), {"scale": _BY_TERM}),
+    "MatMul of sequences": ("MatMul", [2, 5, 3], _floats(3, 4), {"scale": _BY_TERM[None, None]}),
+    "Gemm transposed": ("Gemm", [5, 3], _floats(4, 3), {"transB": 1, "alpha": -1.0, "scale": _BY_TERM}),
+    "Conv": ("Conv", [2, 3, 5], _floats(4, 3, 2), {"scale": _BY_TERM[:, None], "w_scale": _floats(4, 1, 1) ** 2 + 0.1}),
+    "Conv in groups": (
+        "Conv",
+        [2, 4, 5],
+        _floats(6, 2, 2),
+        {"group": 2, "scale": np.float32([[0.5], [2], [4], [0.25]])},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BY_TERM)
+def test_scales_of_the_terms_are_in_the_weights(name: str):
+    op_type, shape, weights, options = BY_TERM[name]
+    proto = _proto(op_type, shape, weights, **options)
+    assert isinstance(_read(proto), Refusal)
+    product = _read(proto, by_term=True)
+    assert isinstance(product, IntegerProduct)
+    x = _RNG.normal(size=shape).astype(np.float32)
+    found = anybit.Session(proto, engine="reference", tensors=["q", "s"]).run(x)
+    axis = 1 if op_type == "Conv" else found["s"].ndim - 1
+    levels = (found["q"] / options["scale"]).astype(np.float64)
+    product_of = {"MatMul": "MatMul", "Gemm": "MatMul", "Conv": "Conv"}[op_type]
+    group = {"group": options["group"]} if "group" in options else {}
+    node = helper.make_node(product_of, ["x", "w"], ["s"], **group)
+    plain = model([node], {"w": product.weights.astype(np.float32)}, inputs={"x": shape}, outputs=["s"])
+    sums = anybit.run(plain, levels.astype(np.float32), engine="reference")["s"].astype(np.float64)
+    expected = np.moveaxis(found["s"], axis, -1)
+    np.testing.assert_allclose(np.moveaxis(sums, axis, -1) * product.scale, expected, rtol=1e-5, atol=1e-6)
+    by_channel = np.moveaxis(sums, axis, -1).reshape(-1, product.channels)
+    assert (product.lo <= by_channel).all()
+    assert (by_channel <= product.hi).all()
+
+
+def test_a_scale_along_another_axis_is_none_of_the_terms():
+    found = _read(_proto("MatMul", [2, 3, 3], _floats(3, 4), scale=_BY_TERM[:, None]), by_term=True)
+    assert isinstance(found, Refusal)
 
 
 @pytest.mark.parametrize(

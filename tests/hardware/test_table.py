@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+
+import anybit
 from tests.hardware.__main__ import TARGETS, chosen, line, rows_of
+from tests.hardware.finn_rows import python, ties_up
 from tests.hardware.row import Row
+from tests.targets.hls4ml.nets import Net
 
 WORDS = ("finn: mlp", "feature/gemm", "feature/Selu", "scale by row")
 
@@ -24,3 +30,23 @@ def test_a_row_that_is_ready_and_not_right_is_bad():
     assert Row("m", "finn", "dialect", equal=False).is_bad
     assert not Row("m", "finn", "dialect", verdict="group", ran="FAILED").is_bad
     assert not Row("m", "finn", "dialect", equal=True, ran="right").is_bad
+
+
+def test_ties_of_activations_go_up_as_in_finn():
+    source = Net(2).quant(0.5).dense(2, 2)
+    handover = anybit.prepare_finn(source.proto(), form="qonnx")
+    upper = ties_up(handover.model)
+    quantized = next(
+        n.outputs[0].name for n in handover.model.graph if n.op_type == "Quant" and n.inputs[0].name == "x"
+    )
+    ties = np.float32([[0.25, -0.25], [0.75, -0.75]])
+    session = anybit.Session(upper, engine="reference", tensors=[quantized])
+    np.testing.assert_array_equal(session.run(ties)[quantized], [[0.5, 0], [1, -0.5]])
+
+
+@pytest.mark.skipif(python() is None, reason="FINN_PYTHON names no Python that has FINN")
+@pytest.mark.parametrize("name", ["finn: mlp", "finn: flattened image"])
+def test_finn_reads_qonnx_as_the_row_says(name: str):
+    (source,) = chosen([name])
+    (row,) = [r for r in rows_of(source, "finn") if r.form == "qonnx"]
+    assert (row.verdict, row.ran) == ("ready", "right")

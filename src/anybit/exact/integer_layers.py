@@ -38,9 +38,10 @@ class IntegerProduct:
 
     Attributes:
         product: Conv, Gemm or MatMul whose operands are both quantised; the second one is known.
-        x: The integers of its first operand: one scale (one a channel if it is depthwise), one whole zero point.
+        x: The integers of its first operand: one scale (one a channel if it is depthwise, or if scales by term were
+            asked for), one whole zero point.
         weights: The integers of the second operand, zero point taken off: (channels, terms / taps ...) for Conv,
-            (terms, channels) for MatMul and Gemm, transpositions done.
+            (terms, channels) for MatMul and Gemm, transpositions done; a scale by term is in them.
         bias: By channel, what the product adds to its sums; None where it adds nothing.
         accumulator: The proven interval of its sums.
         scale: By channel, what an accumulated integer stands for.
@@ -156,8 +157,18 @@ def find_layers(model: ir.Model, values: Values) -> tuple[list[IntegerLayer], li
     return layers, refusals
 
 
-def read_product(node: ir.Node, opsets: Mapping[str, int], values: Values) -> IntegerProduct | Refusal:
-    """The integers that a Conv, Gemm or MatMul multiplies and adds up, or why it does not."""
+def read_product(
+    node: ir.Node, opsets: Mapping[str, int], values: Values, *, by_term: bool = False
+) -> IntegerProduct | Refusal:
+    """The integers that a Conv, Gemm or MatMul multiplies and adds up, or why it does not.
+
+    Args:
+        node: The product.
+        opsets: Version by domain.
+        values: The analysis of its model.
+        by_term: Whether the terms of one sum may have several scales that are whole multiples of one: what each scale
+            is in units of the sum is multiplied into the integer weights.
+    """
     accumulator = values.accumulators.get(node)
     first, second, third = (*node.inputs, None)[:3]
     dtype = node.outputs[0].dtype
@@ -183,14 +194,16 @@ def read_product(node: ir.Node, opsets: Mapping[str, int], values: Values) -> In
     is_gemm = node.op_type == "Gemm"
     alpha, beta = (_number(node, name, 1.0) if is_gemm else 1.0 for name in ("alpha", "beta"))
     weights = known.T if is_gemm and _number(node, "transB", 0) else known
-    x_scale = _scale_by_output(node, x.scale, known, len(scale))
+    across = (1, -1) if node.op_type != "Conv" else (-1, *(1,) * (known.ndim - 1))
+    by_output = _scale_by_output(node, x.scale, known, len(scale))
+    x_scale = _scale_by_term(node, x.scale, known) if by_term and by_output is None else by_output
     if x_scale is None:
         return Refusal(problem="the input has more than one scale for a sum", node=label(node))
-    across = (1, -1) if node.op_type != "Conv" else (-1, *(1,) * (known.ndim - 1))
+    x_scale = x_scale.reshape(across) if x_scale is by_output else x_scale
     return IntegerProduct(
         product=node,
         x=x,
-        weights=np.rint(weights.astype(np.float64) * (x_scale / scale).reshape(across)),
+        weights=np.rint(weights.astype(np.float64) * (x_scale / scale.reshape(across))),
         bias=None if bias is None else np.broadcast_to(bias.astype(np.float64).reshape(-1) * beta, scale.shape),
         accumulator=accumulator,
         scale=scale * alpha,
@@ -217,6 +230,22 @@ def _scale_by_output(node: ir.Node, scale: Float64s, weights: Array, channels: i
     if node.op_type != "Conv" or weights.shape[1] != 1 or channels % scale.size:
         return None
     return np.repeat(scale.reshape(-1), channels // scale.size)
+
+
+def _scale_by_term(node: ir.Node, scale: Float64s, weights: Array) -> Float64s | None:
+    """The scale of the input by term, as it broadcasts to the weights; None where it varies along another axis."""
+    rank = len(shape_of(node.outputs[0]) or ())
+    axis = 1 if node.op_type == "Conv" else rank - 1
+    whole = scale.reshape((1,) * (rank - scale.ndim) + scale.shape) if scale.ndim <= rank else scale
+    if whole.ndim != rank or whole.shape[axis] != scale.size:
+        return None
+    if node.op_type != "Conv":
+        return scale.reshape(-1, 1)
+    terms, groups = weights.shape[1], node.attributes.get_int("group", 1)
+    if scale.size != terms * groups or len(weights) % groups:
+        return None
+    of_group = scale.reshape(groups, terms, *(1,) * (weights.ndim - 2))
+    return np.repeat(of_group, len(weights) // groups, axis=0)
 
 
 def _number(node: ir.Node, name: str, default: float) -> float:

@@ -42,6 +42,11 @@ FINN_RULES = rules(
         "Give all quantisers one bit width and one signedness.",
     ),
     (
+        "constant",
+        "Arithmetic behind a product has a constant of another shape than one number, or one for each channel.",
+        "Give it one number for each channel, or hand over the dialect.",
+    ),
+    (
         "default",
         "An input has a default value, of which FINN makes a constant.",
         "Make it a constant with the pass fix-defaults, or an input without a default.",
@@ -82,6 +87,14 @@ FINN_RULES = rules(
         "Hand over the dialect (the default form), whose build.py has the steps for what it takes.",
     ),
     (
+        "negative",
+        (
+            "Arithmetic behind a product falls where its sums rise, and the format of the weights does not hold their "
+            "negatives (as 4 bits hold no 8), so that FINN's own steps leave the factor -1 in between."
+        ),
+        "Quantise the weights to a narrow range, or hand over the dialect, which has signs in the weights.",
+    ),
+    (
         "no-form",
         "FINN has no form of the operator.",
         "Cut it off with `--logits` where it stands at the end, and apply it on the host.",
@@ -118,8 +131,8 @@ FINN_RULES = rules(
     ),
     (
         "pool-stride",
-        "The windows of a MaxPool overlap or leave gaps.",
-        "Make strides equal to the kernel.",
+        "The windows of a MaxPool leave gaps.",
+        "Make strides at most as large as the kernel.",
     ),
     (
         "quantiser",
@@ -155,6 +168,11 @@ FINN_RULES = rules(
         "Flatten each image, or hand over the dialect (the default form).",
     ),
     (
+        "resize",
+        "A Resize does something else than FINN's layer, which repeats the pixels of a square image, or of one column.",
+        "Enlarge by a whole number, the same for both axes, and take the nearest pixel.",
+    ),
+    (
         "rounding",
         "FINN rounds to nearest, whatever the mode says.",
         "Train with ROUND, or hand over the dialect, whose thresholds have any mode in them.",
@@ -169,7 +187,11 @@ FINN_RULES = rules(
         "A quantiser that is not behind a Relu is unsigned, which FINN's conversion of QONNX refuses.",
         "Make it signed, or hand over the dialect.",
     ),
-    ("ties", _TIES, "Use scales that are powers of two: they are exact."),
+    (
+        "ties",
+        _TIES + " In FINN's own reading of QONNX numbers half-way go up, at any scale.",
+        "Use scales that are powers of two, which are exact in the dialect.",
+    ),
     (
         "weight-scale",
         "The scales of the weights of a layer vary within an output channel.",

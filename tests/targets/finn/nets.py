@@ -57,6 +57,37 @@ def joined(bits: int = 4) -> Net:
     return net.conv(6, 4, kernel=(1, 1)).quant()
 
 
+def upsampled(net: Net, **attributes: object) -> Net:
+    return net.op("Resize", "", net.const([1, 1, 2, 2]), mode="nearest", **attributes)
+
+
+def unet(*size: int) -> Net:
+    """Down and up again, and what was before beside what comes of it; scales that are powers of two apart."""
+    net = Net(3, *size).quant().conv(3, 4, pads=[1, 1, 1, 1]).quant(0.5)
+    skip = net.at
+    net.op("MaxPool", kernel_shape=[2, 2], strides=[2, 2]).conv(4, 6, pads=[1, 1, 1, 1]).quant()
+    upsampled(net, coordinate_transformation_mode="half_pixel").conv(6, 4, kernel=(1, 1)).quant()
+    return net.op("Concat", skip, axis=1).conv(8, 3, pads=[1, 1, 1, 1]).quant()
+
+
+BY_CHANNEL = np.float32([0.25, 1, 0.125, 0.5]).reshape(1, 4, 1, 1)
+
+
+def by_channel() -> Net:
+    """A convolution of each kind that reads levels whose scale, a power of two, differs from channel to channel."""
+    net = Net(3, 6, 6).quant().conv(3, 4).quant(BY_CHANNEL).conv(4, 4, group=4, pads=[1, 1, 1, 1]).quant(BY_CHANNEL)
+    return net.conv(4, 4).quant(BY_CHANNEL).op("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+
+
+def squeezed() -> Net:
+    """A sequence as an image of one row from its quantiser on, and a matrix of the pixel that is left."""
+    net = Net(3, 6).quant()
+    net.op("Unsqueeze", net.const([2], np.int64)).conv(3, 4, kernel=(1, 3)).quant()
+    net.op("Squeeze", net.const([2], np.int64)).op("Unsqueeze", net.const([2], np.int64))
+    net.conv(4, 4, kernel=(1, 4)).quant()
+    return net.op("Squeeze", net.const([2, 3], np.int64)).dense(4, 3).quant()
+
+
 NETS = {
     "mlp": Case(
         lambda: then(Net(6).quant().dense(6, 4).quant().dense(4, 3), "Add", [0.3, -0.2, 1]),
@@ -88,6 +119,16 @@ NETS = {
         lambda: _residual(_image(), 4).quant(0.5),
         needs=frozenset(["InferAddStreamsLayer", "InferDuplicateStreamsLayer", "MoveTransposePastJoinAdd"]),
     ),
+    "resize": Case(
+        lambda: upsampled(_image().conv(4, 3, kernel=(1, 1)).quant()).conv(3, 2).quant(),
+        needs=frozenset(["MakeScaleResizeNHWC", "InferUpsample"]),
+        needs_not=frozenset(["InferConcatLayer"]),
+    ),
+    "unet": Case(lambda: unet(4, 4), needs=frozenset(["InferUpsample", "InferConcatLayer", "InferStreamingMaxPool"])),
+    "scales by channel": Case(
+        lambda: by_channel().conv(4, 3, kernel=(1, 1)).quant(), needs=frozenset(["InferVectorVectorActivation"])
+    ),
+    "squeezed": Case(squeezed, needs=frozenset(["RemoveCNVtoFCFlatten", "LowerConvsToMatMul"])),
     "concat": Case(joined, needs=frozenset(["InferConcatLayer", "InferDuplicateStreamsLayer"])),
     "flattened image": Case(
         lambda: _head(_image(), 4, 64).quant(), needs=frozenset(["RemoveCNVtoFCFlatten"]), executable=False

@@ -15,7 +15,7 @@ from anybit.graph.annotations import annotated_number_format
 from anybit.number_formats import IntFormat, parse_number_format
 from anybit.targets.finn.prepare import FinnForm, prepare_finn
 from tests.models import DOMAIN, model, parameters, quant
-from tests.targets.finn.nets import joined
+from tests.targets.finn.nets import BY_CHANNEL, by_channel, joined, squeezed, unet
 from tests.targets.hls4ml.nets import Net, flipped, then
 
 
@@ -293,12 +293,69 @@ def test_float_functions_are_none_that_finn_reads(op_type: str):
             "pool",
         ),
         (lambda: then(Net(4).quant(), "Mul", [1, 2, 1, 0.5]).bipolar().dense(4, 3), "levels"),
+        (lambda: _between(Net(4, 6, 6).quant().conv(4, 4), "Add", np.ones((1, 4, 4, 4))).conv(4, 3), "constant"),
+        (lambda: _between(Net(4, 6, 6).quant().conv(4, 4), "Mul", np.full((1, 1, 4, 4), 0.5)).conv(4, 3), "constant"),
+        (lambda: _between(Net(4, 6, 6).quant().conv(4, 4), "Mul", [1, 2, 3, 0.5]).conv(4, 3), "constant"),
+        (lambda: _between(Net(4, 6, 6).quant().conv(4, 4), "Mul", -1.5).conv(4, 3), "negative"),
+        (lambda: _between(Net(6).quant().dense(6, 4), "Mul", -1.5).dense(4, 3), "negative"),
+        (lambda: flipped(Net(6).quant().dense(6, 4), "Sub", 2.0).quant().dense(4, 3), "negative"),
+        (lambda: Net(6).quant().dense(6, 4).norm(4, negative=True).quant().dense(4, 3), "negative"),
+        (lambda: Net(4, 6, 6).quant().conv(4, 4).norm(4, negative=True).quant().conv(4, 3), "negative"),
         (lambda: Net(6).quant(), "no-hardware"),
         (lambda: Net(6).dense(6, 4), "no-hardware"),
     ],
 )
 def test_what_finn_gets_wrong_is_not_on_the_list(make, rule: str):
     assert rule in ready(make())
+
+
+def _between(net: Net, op_type: str, operand: object) -> Net:
+    """The net, a constant operand, and a quantiser behind it."""
+    return then(net, op_type, operand).quant()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: _between(Net(6).quant().dense(6, 4), "Mul", [1, -2, 3, -0.5]).dense(4, 3),
+        lambda: _between(Net(6).quant().dense(6, 4), "Add", [[1, 2, 3, 4.0]]).dense(4, 3),
+        lambda: _between(Net(4, 6, 6).quant().conv(4, 4), "Div", np.float32([1, 2, 3, 4]).reshape(4, 1, 1)),
+        lambda: then(Net(4, 6, 6).quant().conv(4, 4).quant().conv(4, 3), "Add", np.ones((1, 3, 2, 2))),
+        lambda: Net(6).quant().dense(6, 4).quant().dense(4, 3).norm(3, negative=True),
+        lambda: Net(6).quant().dense(6, 4).norm(4).op("Relu").quant(signed=0).dense(4, 3),
+        lambda: Net(4, 8, 6).quant().conv(4, 4, kernel=(1, 3), pads=[1, 0, 0, 1]).quant().conv(4, 3, dilations=[2, 2]),
+    ],
+)
+def test_what_finn_reads_right_is_on_the_list(make):
+    assert ready(make()) == set()
+
+
+@pytest.mark.parametrize(("transposed", "narrow"), [(True, 1), (True, 0), (False, 1), (False, 0)])
+def test_factors_below_0_are_taken_where_the_weights_can_be_negated(transposed: bool, narrow: int):
+    source = Net(6).quant()
+    shape = (4, 6) if transposed else (6, 4)
+    before, source.at = source.at, source.const(np.where(np.indices(shape).sum(axis=0) % 2, -1, 0.5))
+    source.quant(0.125, bits=4, narrow=narrow)
+    if transposed:
+        source.op("Transpose", perm=[1, 0])
+    made, source.at = source.at, before
+    source.op("MatMul", made).norm(4, negative=True).op("Relu").quant(signed=0).dense(4, 3)
+    assert ready(source) == (set() if narrow else {"negative"})
+
+
+def test_scales_within_a_channel_are_seen_behind_a_transposition():
+    source = Net(6).quant()
+    before, scale = source.at, np.linspace(0.1, 0.2, 6)
+    made = source.weights((4, 6), scale=scale)
+    source.at = made
+    made, source.at = source.op("Transpose", perm=[1, 0]).at, before
+    assert "weight-scale" in ready(source.op("MatMul", made).quant().dense(4, 3))
+
+
+def test_ties_are_named_at_every_scale():
+    handover = prepare_finn(net([quant("sums", "y")], parameters("y", scale=0.3)), form=FinnForm.QONNX)
+    assert handover.ready
+    assert rules(handover, Severity.WARNING) == {"ties"}
 
 
 def _fork(net: Net, op_type: str, *scales: float) -> Net:
@@ -350,11 +407,75 @@ def test_joined_tensors_have_one_format():
     assert prepare_finn(joined().proto()).ready
 
 
-def test_a_resize_is_exact_in_the_dialect_and_refused_for_finn():
-    net = Net(3, 4, 4).quant().conv(3, 4, kernel=(1, 1)).quant()
-    net.op("Resize", "", net.const([1, 1, 2, 2]), mode="nearest", coordinate_transformation_mode="asymmetric")
-    source = net.conv(4, 2).quant().proto()
-    converted = anybit.convert(source, to="finn")
-    assert not converted.refusals
-    assert anybit.compare(source, converted.model).equal
-    assert rules(prepare_finn(source)) == {"real-between"}
+def _resized(*shape: int, scales=(1, 1, 2, 2), **attributes):
+    net = Net(*shape).quant().conv(shape[0], 4, kernel=(1, 1)).quant()
+    net.op("Resize", "", net.const(list(scales)), **{"mode": "nearest"} | attributes)
+    return net.conv(4, 2, kernel=(1, 1)).quant().proto()
+
+
+@pytest.mark.parametrize("where", ["asymmetric", "half_pixel", "align_corners"])
+@pytest.mark.parametrize("rounding", ["floor", "round_prefer_floor"])
+def test_a_resize_that_repeats_pixels_is_written_as_finn_reads_it(where: str, rounding: str):
+    source = _resized(3, 4, 4, coordinate_transformation_mode=where, nearest_mode=rounding)
+    handover = prepare_finn(source)
+    repeats = not (rounding == "floor" and where != "asymmetric")
+    assert handover.ready == repeats
+    assert rules(handover) == (set() if repeats else {"resize"})
+    if repeats:
+        assert handover.comparison is not None
+        assert handover.comparison.equal
+        (resize,) = [n for n in handover.model.graph if n.op_type == "Resize"]
+        assert {k: a.value for k, a in resize.attributes.items()} == {
+            "coordinate_transformation_mode": "asymmetric", "mode": "nearest", "nearest_mode": "floor",
+        }  # fmt: skip
+        np.testing.assert_array_equal(resize.inputs[2].const_value.numpy(), [1, 1, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("shape", "scales"), [((3, 4, 6), (1, 1, 2, 2)), ((3, 4, 4), (1, 1, 2, 3)), ((3, 4, 4), (1, 1, 1.5, 1.5))]
+)
+def test_an_image_that_finn_does_not_enlarge_is_named(shape: tuple[int, ...], scales: tuple[float, ...]):
+    assert rules(prepare_finn(_resized(*shape, scales=scales))) == {"resize"}
+
+
+def test_one_column_is_enlarged_along_its_rows():
+    assert prepare_finn(_resized(3, 4, 1, scales=(1, 1, 2, 1))).ready
+
+
+def test_a_resize_that_interpolates_stays_real():
+    assert rules(prepare_finn(_resized(3, 4, 4, mode="linear"))) == {"real-between"}
+
+
+def test_scales_of_channels_are_in_the_weights_of_the_next_product():
+    scale = np.float32([0.25, 0.5, 0.125])
+    handover = prepare_finn(net([quant("sums", "q"), *second("q")], parameters("q", scale=scale) | SECOND))
+    assert handover.ready, handover.findings
+    assert handover.comparison is not None
+    assert handover.comparison.equal
+    assert not [f for f in handover.findings if f.rule != "real-input"]
+    products = [n for n in handover.model.graph if n.op_type == "MatMul"]
+    weights = products[1].inputs[1]
+    np.testing.assert_array_equal(weights.const_value.numpy(), np.float32([[2], [4], [1]]) * np.ones((3, 3)))
+    assert annotated_number_format(weights) == IntFormat(4, signed=True)
+
+
+@pytest.mark.parametrize("make", [by_channel, lambda: unet(4, 4), squeezed])
+def test_a_net_with_scales_of_channels_and_reshapes_is_the_same(make):
+    handover = prepare_finn(make().proto())
+    assert handover.ready, handover.findings
+    assert handover.comparison is not None
+    assert handover.comparison.equal
+
+
+def test_scales_that_are_no_multiples_of_one_stay_in_the_way():
+    other = Net(3, 6, 6).quant().conv(3, 4).quant(BY_CHANNEL * np.float32([1, 0.9, 0.8, 0.7]).reshape(1, 4, 1, 1))
+    assert rules(prepare_finn(other.conv(4, 3).quant().proto())) == {"real-between"}
+
+
+def test_squeeze_and_unsqueeze_are_gone_or_in_front():
+    handover = prepare_finn(squeezed().proto())
+    kinds = [n.op_type for n in handover.model.graph]
+    assert kinds[:2] == ["Unsqueeze", "MultiThreshold"]
+    assert kinds.count("Unsqueeze") == 1
+    assert "Squeeze" not in kinds
+    assert "Flatten" in kinds

@@ -32,7 +32,7 @@ class Sums:
         """A product of whole numbers in the place of one of quantised tensors."""
         if not self.numbers.has_quantized_operand(node):
             return None
-        product = read_product(node, self.numbers.model.opset_imports, self.numbers.values)
+        product = read_product(node, self.numbers.model.opset_imports, self.numbers.values, by_term=True)
         if isinstance(product, Refusal):
             return product
         x = node.inputs[0]

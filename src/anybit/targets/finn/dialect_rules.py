@@ -18,9 +18,12 @@ from anybit.number_formats import BipolarFormat, NumberFormat
 from anybit.ops.calls import is_call
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
 from anybit.targets.finn.pools import windows_of
+from anybit.targets.finn.resizes import factors_of
 
 MAC = frozenset(("Conv", "Gemm", "MatMul"))
-_HARDWARE = frozenset("Add Concat Conv Flatten MatMul MaxPool Mul Reshape Transpose".split()) | {MULTI_THRESHOLD.name}
+_HARDWARE = frozenset("Add Concat Conv Flatten MatMul MaxPool Mul Reshape Resize Transpose".split()) | {
+    MULTI_THRESHOLD.name
+}
 _WITH_FORMATS = frozenset(("Add", "Conv", "MatMul", "Mul", MULTI_THRESHOLD.name))  # of their constants as well
 _MOST_THRESHOLDS = 255
 _IMAGE = 4
@@ -145,6 +148,8 @@ def _of_node(node: ir.Node) -> Iterable[Finding]:
         yield from _of_concat(node)
     if node.op_type == "MaxPool" and is_hardware(node):
         yield from _of_pool(node)
+    if node.op_type == "Resize" and is_hardware(node):
+        yield from _of_resize(node)
 
 
 def _of_thresholds(node: ir.Node) -> Iterable[Finding]:
@@ -227,3 +232,24 @@ def _of_pool(node: ir.Node) -> Iterable[Finding]:
             got=f"kernel {list(kernel)}, strides {list(strides)}",
             expected="strides of the kernel's size or less",
         )
+
+
+def _of_resize(node: ir.Node) -> Iterable[Finding]:
+    shape, factors = None if node.inputs[0] is None else shape_of(node.inputs[0]), factors_of(node)
+    if factors is not None and shape is not None and _is_upsampled(shape[2:], factors):
+        return
+    yield Finding(
+        rule="resize",
+        problem="how an image is enlarged",
+        node=label(node),
+        got=f"{'another sampling' if factors is None else list(factors)} of {list(shape or ())}",
+        expected="each pixel repeated as often along both axes of a square image, or along the rows of one column",
+    )
+
+
+def _is_upsampled(size: tuple[int | None, ...], factors: tuple[int, int]) -> bool:
+    """Whether FINN has a layer that repeats the pixels of an image of this size."""
+    height, width = size
+    square = height == width and factors[0] == factors[1]
+    column = width == 1 and factors[1] == 1 and height is not None and height > 1
+    return square or column

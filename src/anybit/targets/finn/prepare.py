@@ -29,7 +29,8 @@ from anybit.targets.finn.attributes import write_attributes
 from anybit.targets.finn.dialect_rules import check_dialect
 from anybit.targets.finn.inputs import tie_inputs
 from anybit.targets.finn.qonnx_rules import check_qonnx
-from anybit.targets.finn.squeezes import flatten_images
+from anybit.targets.finn.reshapes import write_reshapes
+from anybit.targets.finn.resizes import write_resizes
 from anybit.targets.finn.ties import round_sums_once, warning_of
 from anybit.targets.handover import Handover, Rewrite, departures, finding_of
 from anybit.targets.logits import cut_softmax
@@ -82,7 +83,8 @@ def prepare_finn(
     source = hub.clone()
     if form is FinnForm.DIALECT:
         Conv1dTo2d()(hub)
-        rewrites += flatten_images(hub)
+        rewrites += write_reshapes(hub)
+        write_resizes(hub, rewrites)
         findings += _write(hub, source, rewrites)
     else:
         GemmToMatMul()(hub)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from anybit.errors import Finding, Severity
+from anybit.arrays import Array
+from anybit.errors import Finding, Refusal, Severity
 from anybit.exact.integer_layers import PRODUCTS
 from anybit.graph.annotations import annotated_number_format
 from anybit.graph.constants import constant
@@ -21,6 +23,7 @@ from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import is_call
 from anybit.ops.evaluate import known_value
 from anybit.ops.quant import QUANT
+from anybit.quantizers.quantizer import Quantizer, read_quant
 from anybit.targets.finn.pools import streams, windows_of
 
 _AFFINE = frozenset(("Add", "BatchNormalization", "Div", "Mul", "Sub"))
@@ -40,6 +43,21 @@ class _Kind(enum.Enum):
     """Integers times a scale, as a quantiser makes them."""
     SUMS = "sums"
     """What a layer hands to the thresholds of the next quantiser."""
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Quantised weights as a product reads them.
+
+    Attributes:
+        quantizer: What makes them.
+        scale: By element.
+        levels: By element, a whole number.
+    """
+
+    quantizer: Quantizer
+    scale: Array
+    levels: Array
 
 
 def check_operators(model: ir.Model) -> list[Finding]:
@@ -149,19 +167,34 @@ class _OperatorWalk:
         yield from self._weight_scale(node, weights)
 
     def _weight_scale(self, node: ir.Node, weights: ir.Value) -> Iterator[Finding]:
-        maker = weights.producer()
-        scale = constant(maker.inputs[1]) if maker is not None and is_call(maker, QUANT, BIPOLAR_QUANT) else None
-        if scale is None or scale.size == 1 or not np.ptp(scale):
+        found = self._weights(weights)
+        if found is None or not np.ptp(found.scale):
             return
-        across = 0 if node.op_type == "Conv" else scale.ndim - 1
-        if any(n != 1 for axis, n in enumerate(scale.shape) if axis != across):
+        scale, across = found.scale, 0 if node.op_type == "Conv" else found.scale.ndim - 1
+        within = tuple(axis for axis in range(scale.ndim) if axis != across)
+        if np.ptp(scale, axis=within).any():
             yield _finding(
                 "weight-scale",
                 node,
                 "scales of its weights",
-                got=f"of shape {list(scale.shape)}",
+                got="several within an output channel",
                 expected="one number, or one for each output channel",
             )
+
+    def _weights(self, value: ir.Value | None) -> _Weights | None:
+        """The quantised weights that a product reads, behind transpositions; None where no quantiser makes them."""
+        maker = None if value is None else value.producer()
+        if maker is None or value is None:
+            return None
+        if maker.op_type == "Transpose" and maker.domain == "":
+            inner = self._weights(maker.inputs[0])
+            given = maker.attributes.get("perm")
+            axes = None if given is None else tuple(given.as_ints())
+            return inner and _Weights(inner.quantizer, inner.scale.transpose(axes), inner.levels.transpose(axes))
+        quantizer, values = read_quant(maker, self._model), known_value(value, self._model.opset_imports)
+        if not is_call(maker, QUANT, BIPOLAR_QUANT) or isinstance(quantizer, Refusal) or values is None:
+            return None
+        return _Weights(quantizer, np.broadcast_to(quantizer.scale, values.shape), np.rint(values / quantizer.scale))
 
     def _affine(self, node: ir.Node, x: ir.Value, kind: _Kind) -> Iterator[Finding]:
         by_channel = any(c.size > 1 for v in node.inputs if v is not None and (c := constant(v)) is not None)
@@ -169,6 +202,50 @@ class _OperatorWalk:
             yield _finding("levels", node, "arithmetic on levels, with no product in front of it", got=node.op_type)
         if node.op_type == "Div" and node.inputs[1] is x:
             yield _finding("no-form", node, "FINN's own steps have no form of a division by a tensor", got=x.name)
+        if kind is _Kind.REAL or not node.outputs[0].uses():  # what nothing reads is computed by the host
+            return
+        rank = len(shape_of(x) or ())
+        if node.op_type != "BatchNormalization" and any(not _is_by_channel(v, rank) for v in node.inputs if v is not x):
+            yield _finding(
+                "constant",
+                node,
+                "a constant that is none by channel",
+                got=", ".join(str(list(shape_of(v) or ())) for v in node.inputs if v is not None and v is not x),
+                expected="one number, or one for each channel",
+            )
+        if self._falls(node, x):
+            yield _finding(
+                "negative",
+                node,
+                "arithmetic that falls while the sums rise",
+                got=node.op_type,
+                expected="factors above 0, or weights whose format holds their negatives",
+            )
+
+    def _falls(self, node: ir.Node, x: ir.Value) -> bool:
+        """Whether a result falls where a sum rises, in a way that FINN's steps cannot bring into the weights."""
+        if node.op_type == "Sub" and node.inputs[1] is x:
+            return True
+        if (_sign(node, x) >= 0).all():
+            return False
+        sign, at = np.ones(1), node
+        while at.op_type in _AFFINE:
+            flowing = next((v for v in at.inputs if v in self._kinds), None)
+            maker = None if flowing is None else flowing.producer()
+            if flowing is None or maker is None:
+                return True
+            sign, at = sign * _sign(at, flowing), maker
+        return at.op_type not in PRODUCTS or not self._holds_negatives(at, sign)
+
+    def _holds_negatives(self, product: ir.Node, sign: Array) -> bool:
+        """Whether the format of a product's weights holds them with other signs by channel."""
+        weights = self._weights(product.inputs[1])
+        if weights is None:
+            return False
+        across = (-1, *(1,) * (weights.levels.ndim - 1)) if product.op_type == "Conv" else (1, -1)
+        turned, quantizer = weights.levels * sign.reshape(across), weights.quantizer
+        holds = (turned >= quantizer.lo.min()) & (turned <= quantizer.hi.max())
+        return bool(quantizer.is_bipolar or holds.all())
 
     def _relu(self, node: ir.Node) -> Iterator[Finding]:
         behind = [user for user, _ in node.outputs[0].uses()]
@@ -181,6 +258,22 @@ class _OperatorWalk:
                 yield _finding(
                     "fork", node, "FINN's own steps have no layer for a fork", got=f"readers of {output.name}"
                 )
+
+
+def _is_by_channel(value: ir.Value | None, rank: int) -> bool:
+    """Whether a constant is one number, or one for each channel of a tensor of so many axes."""
+    array = None if value is None else constant(value)
+    if array is None or array.size == 1:
+        return True
+    channels = array.ndim - (rank - 1 if rank == _IMAGE else 1)
+    return array.ndim <= rank and all(n == 1 for axis, n in enumerate(array.shape) if axis != channels)
+
+
+def _sign(node: ir.Node, x: ir.Value) -> Array:
+    """By channel, or one for all: the sign of what a node multiplies a tensor by."""
+    others = node.inputs[1:2] if node.op_type == "BatchNormalization" else [v for v in node.inputs if v is not x]
+    factor = constant(others[0]) if others and node.op_type not in ("Add", "Sub") else None
+    return np.ones(1) if factor is None else np.sign(factor.reshape(-1))
 
 
 def _reshape(node: ir.Node, *, real: bool) -> Iterator[Finding]:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from anybit.arrays import is_power_of_two
 from anybit.errors import Finding, Refusal, Severity
 from anybit.exact.integer_layers import PRODUCTS
 from anybit.graph.constants import constant
@@ -117,10 +116,9 @@ def _of_activation(node: ir.Node, quantizer: Quantizer) -> Iterable[Finding]:
         yield _finding("signed", node, "a quantiser that is not behind Relu", got=grid, expected="signed")
     if before is not None and before.op_type in ("Flatten", "Reshape"):
         yield _finding("flatten", node, "a quantiser behind a reshape", got=label(before), expected="in front of it")
-    if is_power_of_two(quantizer.scale).all():
-        yield _finding(
-            "ties", node, "numbers half-way between two levels go up in FINN, and to the even level here", warn=True
-        )
+    yield _finding(
+        "ties", node, "numbers half-way between two levels go up in FINN, and to the even level here", warn=True
+    )
 
 
 def _of_bipolar(node: ir.Node, quantizer: Quantizer) -> Iterable[Finding]:

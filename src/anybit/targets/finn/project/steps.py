@@ -48,6 +48,7 @@ class _Features:
     fork: bool
     join: bool
     concat: bool
+    resize: bool
     affine: bool
     streaming_pool: bool
     window_pool: bool
@@ -84,6 +85,7 @@ def _features(model: ir.Model) -> _Features:
         fork=any(len(v.uses()) >= _TWICE for v in made),
         join=any(n.op_type == "Add" and _flowing(n) == _TWICE for n in nodes),
         concat=any(n.op_type == "Concat" for n in nodes),
+        resize=any(n.op_type == "Resize" for n in nodes),
         affine=any(n.op_type in ("Add", "Mul") and _flowing(n) < _TWICE for n in nodes),
         streaming_pool=any(streams(n) for n in pools),
         window_pool=any(not streams(n) for n in pools),
@@ -102,6 +104,7 @@ def _arrange(has: _Features) -> list[str]:
         steps.append("ConvertBipolarMatMulToXnorPopcount")
     if has.image:
         moves = ["MakeMaxPoolNHWC"] if has.streaming_pool or has.window_pool else []
+        moves += ["MakeScaleResizeNHWC"] if has.resize else []
         steps += ["MakeConcatNHWC"] if has.concat else []
         moves.append("AbsorbTransposeIntoMultiThreshold")
         moves += ["MoveTransposePastFork"] if has.fork else []
@@ -125,6 +128,7 @@ def _convert(has: _Features) -> list[str]:
     steps.append("InferThresholdingLayer")
     steps += ["InferConvInpGen"] if has.image else []
     steps += ["InferConcatLayer"] if has.concat else []
+    steps += ["InferUpsample"] if has.resize else []
     steps += ["AbsorbConsecutiveTransposes"] if has.image else []
     steps += ["InferDuplicateStreamsLayer"] if has.fork else []
     steps += ["RemoveCNVtoFCFlatten"] if has.image and has.flatten else []
