@@ -86,7 +86,7 @@ class Configured {
 // `meanwhile` is called behind each tile of weights: vectors work while the products are made.
 template <int A, int B, class Meanwhile>
 inline __attribute__((always_inline)) void multiply(const uint8_t* x, const uint8_t* x1, int64_t apart, const int32_t* places,
-                                                    int32_t count, const int8_t* w, int32_t* sums, Meanwhile&& meanwhile) {
+                                                    int32_t count, const int8_t* w, int32_t* sums, const Meanwhile& meanwhile) {
   const int64_t next = int64_t{count} * kTileSize;
   fence();
   _tile_zero(0);
@@ -234,17 +234,22 @@ void run_pairs(const PackedTiles& p, const Step& step, const Walk& walk, const P
 template <int B>
 void run_any(const PackedTiles& p, const Step& step, const Walk& walk, const Place* places, int64_t tiles, int64_t apart,
              const Target& to) {
-  alignas(64) int32_t sums[B * kTileRows * kBlock];
-  const std::vector<int32_t>& at = walk.is_stacked ? p.stacked : p.places;
-  const int8_t* w = p.tiles.data() + to.block * at.size() * kTileSize;
-  for (int64_t t = 0; t < tiles; t++) {
-    multiply<1, B>(places[t].at, nullptr, apart, at.data(), int32_t(at.size()), w, sums, []() {});
-    for (int j = 0; j < B; j++)
-      for (int32_t i = 0; i < walk.rows; i++) {
-        const int32_t o = to.first + j * kBlock;
-        finish_wide(p, step, _mm512_load_si512(sums + (j * kTileRows + i) * kBlock), to.block + j,
-                    (places[t].first + i * walk.next) * step.outputs + o, o, std::min(kBlock, to.count - j * kBlock), to.y);
-      }
+  alignas(64) int32_t sums[2 * B * kTileRows * kBlock];
+  const int32_t *at = (walk.is_stacked ? p.stacked : p.places).data(), count = int32_t(p.places.size());
+  const int8_t* w = p.tiles.data() + to.block * count * kTileSize;
+  const auto nothing = []() {};
+  for (int64_t t = 0; t < tiles; t += 2) {
+    const int taken = int(std::min<int64_t>(2, tiles - t));
+    if (taken == 2)
+      multiply<2, B>(places[t].at, places[t + 1].at, apart, at, count, w, sums, nothing);
+    else
+      multiply<1, B>(places[t].at, nullptr, apart, at, count, w, sums, nothing);
+    for (int32_t k = 0; k < taken * B * walk.rows; k++) {
+      const int32_t tile = k / walk.rows, i = k % walk.rows, j = tile % B, o = to.first + j * kBlock;
+      finish_wide(p, step, _mm512_load_si512(sums + (tile * kTileRows + i) * kBlock), to.block + j,
+                  (places[t + tile / B].first + i * walk.next) * step.outputs + o, o, std::min(kBlock, to.count - j * kBlock),
+                  to.y);
+    }
   }
 }
 
