@@ -35,6 +35,12 @@ def test_patterns_and_second_names_of_tensors(file, tmp_path):
     assert set(library.run(binary_network(), x, tensors="[pqm]")) == {"y", "p", "q", "m"}
 
 
+@pytest.mark.parametrize("command", [("run",), ("evaluate",), ("zoo", "run"), ("zoo", "evaluate")], ids=" ".join)
+def test_the_help_names_every_engine(command):
+    told = " ".join(anybit(*command, "--help").stdout.split())
+    assert f"One of {', '.join(engine.value for engine in library.engines.Engine)}." in told
+
+
 def test_zeros_and_a_limit(file, tmp_path):
     zero = json.loads(anybit("run", file, "--zero-inputs", "--json").stdout)
     assert zero["samples"] == 1

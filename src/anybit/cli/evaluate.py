@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import anybit
+from anybit.cli.options.engine import EngineOption
 from anybit.cli.terminal.output import JsonOption, ModelArgument, print_json, progress
 from anybit.cli.zoo_tables import print_evaluation
 
@@ -21,7 +22,7 @@ def evaluate(
     metric: Annotated[str, typer.Option(help="accuracy or squared-error.")] = "accuracy",
     top: Annotated[int, typer.Option(help="A label counts among so many of the highest scores.")] = 1,
     output: Annotated[str | None, typer.Option(help="Output to judge, where there are several.")] = None,
-    engine: Annotated[str, typer.Option(help="auto, reference, onnxruntime or openvino.")] = "auto",
+    engine: EngineOption = "auto",
     batch_size: Annotated[int | None, typer.Option(help="Samples in one run.")] = None,
     workers: Annotated[int | None, typer.Option(help="Runs at once; else one for each core.")] = None,
     json: JsonOption = False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import anybit
+from anybit.cli.options.engine import EngineOption
 from anybit.cli.terminal.output import (
     JsonOption,
     ModelArgument,
@@ -41,7 +42,7 @@ def run(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help=".npz to write the outputs to, or .npy for one.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, reference, onnxruntime or openvino.")] = "auto",
+    engine: EngineOption = "auto",
     tensors: Annotated[str, typer.Option(help="Tensors inside to add: all, or names and patterns with commas.")] = "",
     batch_size: Annotated[int, typer.Option(help="Samples in one run.")] = 64,
     threads: Annotated[int | None, typer.Option(help="Threads inside an operator.")] = None,

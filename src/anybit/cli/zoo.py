@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from anybit.cli.options.engine import EngineOption
 from anybit.cli.run import run as run_model
 from anybit.cli.terminal.examples import examples_of
 from anybit.cli.terminal.output import (
@@ -107,7 +108,7 @@ def run(
     name: NameArgument,
     inputs: Annotated[Path, typer.Option("-i", "--inputs", help=".npz with arrays by input name, or one .npy.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help=".npz to write the outputs to.")] = None,
-    engine: Annotated[str, typer.Option(help="auto, reference, onnxruntime or openvino.")] = "auto",
+    engine: EngineOption = "auto",
     accept_unpinned: UnpinnedOption = False,
     catalogue: CatalogueOption = None,
     cache: CacheOption = None,
@@ -156,7 +157,7 @@ def evaluate(
     metric: Annotated[str, typer.Option(help="accuracy or squared-error.")] = "accuracy",
     top: TopOption = 1,
     output: Annotated[str | None, typer.Option(help="Output to judge, where there are several.")] = None,
-    engine: Annotated[str, typer.Option(help="auto, reference, onnxruntime or openvino.")] = "auto",
+    engine: EngineOption = "auto",
     batch_size: Annotated[int | None, typer.Option(help="Samples in one run.")] = None,
     workers: Annotated[int | None, typer.Option(help="Runs at once; else one for each core.")] = None,
     journal: Annotated[Path | None, typer.Option(help="Keep what is finished here; continue from it.")] = None,
