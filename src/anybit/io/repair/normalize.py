@@ -12,7 +12,7 @@ import onnx_ir as ir
 from anybit.arguments import checked
 from anybit.arrays import Array
 from anybit.errors import Finding, InvalidModelError, Severity, UsageError
-from anybit.graph.constants import constant, new_initializer
+from anybit.graph.constants import constant, drop_unused, new_initializer
 from anybit.graph.names import Names
 from anybit.graph.order import read_too_early, sort
 from anybit.graph.walk import all_graphs, all_nodes, label
@@ -263,9 +263,7 @@ def _parameters(graph: ir.Graph | None, node: ir.Node, names: Names, record: _Re
         replacement.meta.update(value.meta)
         node.replace_input_with(index, replacement)
         record(f"integer {formal.name}", f"{formal.name} of type {array.dtype} made float32")
-        owner = value.graph
-        if owner is not None and value.is_initializer() and not value.uses() and not value.is_graph_output():
-            del owner.initializers[str(value.name)]
+        drop_unused(value)
 
 
 def _region(model: ir.Model, graph: ir.Graph | None, node: ir.Node, names: Names, record: _Record) -> None:
