@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from onnx import helper
@@ -133,3 +134,33 @@ def test_a_cycle_names_its_nodes(make):
     for call in (anybit.clean, anybit.run, anybit.analyse, lambda m, *_: anybit.convert(m, "qcdq")):
         with pytest.raises(InvalidModelError, match=r"'[AB]': the graph has a cycle: got .*'[AB]' -> .*'[AB]'"):
             call(make(), *([X] if call is anybit.run else []))
+
+
+def test_a_body_that_a_function_gets_from_its_caller_does_not_hinder_sorting():
+    """onnx-ir walks through graph attributes, and takes a reference to one for a graph."""
+    branch = helper.make_graph(
+        [helper.make_node("Neg", ["b"], ["r"])], "branch", [], [helper.make_tensor_value_info("r", 1, [2])]
+    )
+    node = helper.make_node("If", ["c"], ["y"], name="if", then_branch=branch)
+    node.attribute.append(
+        onnx.AttributeProto(name="else_branch", ref_attr_name="other", type=onnx.AttributeProto.GRAPH)
+    )
+    nodes = [node, helper.make_node("Abs", ["a"], ["b"])]
+    function = helper.make_function("own", "F", ["c", "a"], ["y"], nodes, [helper.make_opsetid("", 21)], ["other"])
+    other = helper.make_graph(
+        [helper.make_node("Exp", ["x"], ["e"])], "other", [], [helper.make_tensor_value_info("e", 1, [2])]
+    )
+    call = helper.make_node("F", ["c", "x"], ["z"], domain="own", other=other)
+    proto = model(
+        [call],
+        {"c": np.asarray(True)},
+        inputs={"x": [2]},
+        outputs=["z"],
+        functions=[function],
+        imports={"": 21, "own": 1},
+    )
+    loaded = anybit.load(proto)
+    (sorted_function,) = loaded.functions.values()
+    assert [n.op_type for n in sorted_function] == ["Abs", "If"]
+    assert list(sorted_function[1].attributes) == ["then_branch", "else_branch"]
+    assert sorted_function[1].attributes["else_branch"].ref_attr_name == "other"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import onnx_ir as ir
 
 from anybit.errors import InvalidModelError
 from anybit.graph.walk import all_graphs, all_nodes, is_undefined, label, reads, subgraphs
+
+_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 def read_too_early(graph: ir.Graph) -> list[tuple[ir.Node, ir.Value]]:
@@ -22,11 +27,32 @@ def sort(graph: ir.Graph) -> None:
         InvalidModelError: The graph has a cycle; a node of it is named.
     """
     try:
-        graph.sort()
+        with _without_references(graph):
+            graph.sort()
     except ValueError as error:
         cycle = [label(n) for n in cycle_of(graph)] or [f"graph '{graph.name}'"]
         way = " -> ".join([*cycle, cycle[0]])
         raise InvalidModelError("the graph has a cycle", node=cycle[0], got=way) from error
+
+
+@contextmanager
+def _without_references(graph: ir.Graph) -> Generator[None]:
+    """Takes graphs that a function gets from its caller from the nodes meanwhile: onnx-ir takes them for graphs."""
+    kept = {
+        node: tuple(node.attributes.values())
+        for node in all_nodes(graph)
+        if any(a.is_ref() and a.type in _GRAPHS for a in node.attributes.values())
+    }
+    for node, attributes in kept.items():
+        for attribute in attributes:
+            if attribute.is_ref():
+                del node.attributes[attribute.name]
+    try:
+        yield
+    finally:
+        for node, attributes in kept.items():
+            node.attributes.clear()
+            node.attributes.update({a.name: a for a in attributes})
 
 
 def refuse_undefined(graph: ir.Graph) -> None:
