@@ -14,6 +14,8 @@ from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.ops.calls import traits_of
 
+TRANSPOSED = "/transposed"
+"""What the name of a constant ends with that another one was transposed to."""
 _LAYOUT = "tensor_layout"
 
 
@@ -88,7 +90,7 @@ def _transposed(edit: Editor, value: ir.Value | None, perm: tuple[int, ...], *, 
     if value is None or array is None or (array.size == 1 and not is_x):
         return value
     full: Array = array.reshape((1,) * (len(perm) - array.ndim) + array.shape)
-    made = edit.constant(f"{value.name}/transposed", np.ascontiguousarray(full.transpose(perm)))
+    made = edit.constant(f"{value.name}{TRANSPOSED}", np.ascontiguousarray(full.transpose(perm)))
     _annotate(made, value)
     return made
 

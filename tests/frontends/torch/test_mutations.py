@@ -72,7 +72,20 @@ class Attention(nn.Module):
         return quant(nn.functional.gelu(scores @ x), 0.017, 0.0, 8)
 
 
-NETS = {"plain": Plain, "fake": Fake, "attention": Attention}
+class Rows(nn.Module):
+    """A dense layer on the rows of sequences, for which the model has its weights and their scales transposed."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Linear(6, 3)
+        self.register_buffer("scale", torch.tensor([[0.0131], [0.0197], [0.0071]]))
+
+    def forward(self, x):
+        w = quant(self.dense.weight, self.scale, 0.0, 5, narrow=True)
+        return quant(nn.functional.linear(quant(x, 0.0371, 0.0, 6), w, self.dense.bias), 0.019)
+
+
+NETS = {"plain": Plain, "fake": Fake, "attention": Attention, "rows": Rows}
 
 
 @pytest.fixture(scope="module", params=NETS)

@@ -14,6 +14,7 @@ from torch import fx
 from torch.utils import _pytree
 
 from anybit.arrays import Array
+from anybit.cleanup.fold_transpose import TRANSPOSED
 from anybit.frontends.comparison.lockstep import Recording
 from anybit.frontends.torch.capture import quietly
 from anybit.frontends.torch.captured import Captured, attribute, path_of
@@ -22,6 +23,7 @@ from anybit.frontends.torch.steps import elements, is_steps, stacked
 from anybit.graph.walk import all_nodes
 
 _ATEN: Any = torch.ops.aten
+_MATRIX = 2  # axes, of which there is one order besides their own
 _CONVOLUTIONS = frozenset((_ATEN.conv1d.default, _ATEN.conv2d.default, _ATEN.conv3d.default))
 _SINGLE_OPERATIONS = frozenset(
     (
@@ -101,7 +103,9 @@ class Traced:
         readers = {name: path for name, path in self._readers().items() if name in constants}
         single = frozenset(name for name, node in nodes.items() if _is_single(node))
         divided = frozenset(name for name, node in nodes.items() if node.name in self.captured.divided)
-        attributes = {name: _attributes(node) for name, node in nodes.items()}
+        turned = self._turned()
+        attributes = {name: _attributes(node) for name, node in {**turned, **nodes}.items()}
+        paths = {**{name: self._path(node) for name, node in turned.items()}, **paths}
         found = Recording(constants, {**readers, **paths}, single, divided, attributes)
         for inner in (body._described() for _, body in self.loops):  # noqa: SLF001  its own class
             found = Recording(
@@ -170,15 +174,28 @@ class Traced:
         module, folded = self.captured.module, self._folded()
         for node in module.graph.nodes:
             name = f"{self.prefix}{node.target}"
-            if node.op == "get_attr" and name in self.model.graph.initializers and name not in folded:
-                value = attribute(module, str(node.target))
-                if isinstance(value, torch.Tensor):
-                    found[name] = _array(value)
+            turned = f"{name}{TRANSPOSED}"
+            known = [n for n in (name, turned) if n in self.model.graph.initializers and n not in folded]
+            value = attribute(module, str(node.target)) if node.op == "get_attr" and known else None
+            if isinstance(value, torch.Tensor):
+                array = _array(value)
+                found |= {name: array} if name in known else {}
+                found |= {turned: np.atleast_2d(array).T} if turned in known and array.ndim <= _MATRIX else {}
         for clip in self.model.graph:
             made = self.nodes.get(str(clip.outputs[0].name)) if clip.op_type == "Clip" and clip.domain == "" else None
             if made is not None and made.target is _ATEN.minimum.default:
                 found |= self._bounds(clip, made)
         return found
+
+    def _turned(self) -> dict[str, fx.Node]:
+        """The quantisers of weights that are transposed in the model, by its names."""
+        made = {
+            f"{self.prefix}{node.args[0].target}{TRANSPOSED}": node
+            for node in self.captured.module.graph.nodes
+            if getattr(node.target, "namespace", "") == "anybit" and getattr(node.args[0], "op", "") == "get_attr"
+        }
+        weights = ((str(n.outputs[0].name), n.inputs[0]) for n in all_nodes(self.model.graph) if n.inputs)
+        return {name: made[str(x.name)] for name, x in weights if x is not None and x.name in made}
 
     def _folded(self) -> set[str]:
         """Float parameters of convolutions into which torch's exporter puts the batch normalisation behind.
