@@ -165,3 +165,14 @@ def test_a_layer_that_is_broken_has_no_expression(outputs):
     broken = helper.make_node("Gemm", ["x", "w"], outputs, "gemm")
     proto = model([left, broken], {"w": np.ones((4, 2), np.float32)}, inputs={"x": ["N", 3, 4]}, outputs=["left"])
     assert any("gemm" in f.node for f in describe(proto).findings)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_an_image_of_free_size_that_is_enlarged(mode):
+    """A Resize multiplies one tensor by numbers of its own: it has no second operand."""
+    nodes = [quant("x", "q"), helper.make_node("Resize", ["q", "", "by"], ["y"], mode=mode)]
+    constants = parameters("q") | {"by": np.array([1, 1, 2, 2], np.float32)}
+    source = load(model(nodes, constants, inputs={"x": [1, 3, "H", "W"]}, outputs=["y"]))
+    assert cost(source).dense.macs == (0 if mode == "nearest" else None)
+    SetInputShape({"x": (1, 3, 4, 5)})(source)
+    assert (cost(source).dense.macs > 0) == (mode != "nearest")

@@ -96,7 +96,7 @@ def open_layer(node: ir.Node, operands: Sequence[Operand | None]) -> Layer:
     indices = operands_of(node)
     if indices is None or not node.outputs:
         return Layer(node, None, None, None)
-    left, right = (_format(node, i, operands) for i in indices[:2])
+    left, right = (_format(node, i, operands) for i in (*indices, None)[:2])
     return Layer(node, None, *_stored(node, operands, indices), (left, right))
 
 
