@@ -54,6 +54,15 @@ def test_none_of_a_variable_number_of_inputs_may_be_left_out(op_type: str, input
     assert all("is missing" in problem for _, problem in found)
 
 
+@pytest.mark.parametrize("stated", [-1, 0, 1, 3, 1 << 30])
+def test_a_split_has_as_many_outputs_as_it_states(stated: int):
+    """ONNX Runtime ends the process where they are more, and the reference makes as many as are stated."""
+    right = helper.make_node("Split", ["x"], ["b", "c"], name="right", num_outputs=2)
+    wrong = helper.make_node("Split", ["x"], ["d", "e"], name="wrong", num_outputs=stated)
+    found = [(str(node.name), f.expected) for node, f in broken_calls(_model(right, wrong))]
+    assert found == [("wrong", f"num_outputs, {stated}")]
+
+
 def test_the_condition_of_a_loop_may_be_left_out():
     def info(name: str, kind: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, [])

@@ -245,7 +245,7 @@ class _Proof:
 
     def transpose(self, node: ir.Node) -> str | None:
         permutation = node.attributes.get("perm")
-        return None if permutation is not None and permutation.as_ints()[0] == 0 else "moves the batch axis"
+        return None if permutation is not None and list(permutation.as_ints()[:1]) == [0] else "moves the batch axis"
 
     def flatten(self, node: ir.Node) -> str | None:
         return None if _attribute(node, "axis", 1) == 1 else "merges the batch with another axis"

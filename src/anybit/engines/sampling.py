@@ -149,10 +149,10 @@ def _floats(
     value: ir.Value, shape: list[int], generator: np.random.Generator, opset_imports: dict[str, int]
 ) -> npt.NDArray[np.float64]:
     grids = (_grid(node, position, opset_imports) for node, position in value.uses())
-    grid = next((g for g in grids if g is not None), None)
+    grid = next((g for g in grids if g is not None and not np.isnan([g.lo, g.hi]).any()), None)
     if grid is None:
         return generator.standard_normal(shape)
-    lo, hi = max(grid.lo - 1, -_LARGEST), min(grid.hi + 1, _LARGEST)
+    lo, hi = (float(np.clip(bound, -_LARGEST, _LARGEST)) for bound in (grid.lo - 1, grid.hi + 1))
     integers = generator.uniform(lo, hi, shape)
     ties = generator.random(shape) < 0.25
     return (np.where(ties, np.floor(integers) + 0.5, integers) - grid.zero_point) * grid.scale

@@ -13,6 +13,7 @@ from anybit.ops.standard.checks.registry import findings_of_standard, form_findi
 from anybit.ops.standard.checks.signature import ELEMENT_TYPES
 
 _COVERED = "broken"
+_NUMBERS = ELEMENT_TYPES | {"num_outputs"}  # attributes whose value decides, and not its kind alone
 _HOLD_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -74,7 +75,7 @@ def _form(node: ir.Node) -> Hashable:
         kind, value = attribute.type, attribute.value
         if kind in _HOLD_GRAPHS:
             return node
-        kinds += (name, kind, value if name in ELEMENT_TYPES and isinstance(value, int) else type(value))
+        kinds += (name, kind, value if name in _NUMBERS and isinstance(value, int) else type(value))
     missing = tuple([value is None for value in node.inputs])
     return node.domain, node.op_type, len(node.outputs), missing, tuple(kinds)
 

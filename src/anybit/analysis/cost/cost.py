@@ -237,7 +237,7 @@ def _part(name: str, node: ir.Node, layers: Sequence[Layer], counting: BitOperat
 
 
 def _name(node: ir.Node) -> str:
-    return node.name or str(node.outputs[0].name)
+    return node.name or (str(node.outputs[0].name) if node.outputs else node.op_type)
 
 
 def _operator(node: ir.Node) -> str:

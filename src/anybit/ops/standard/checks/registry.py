@@ -29,6 +29,7 @@ from anybit.ops.standard.checks.signature import (
     standard_signature,
     standard_signatures,
 )
+from anybit.ops.standard.checks.split import split_findings
 
 _Rule = Callable[[StandardCall], Iterable[Finding]]
 
@@ -95,6 +96,7 @@ def findings_of_standard(node: ir.Node, opset_imports: Mapping[str, int]) -> Ite
         return
     yield from signature_findings(node, signature)
     yield from control_flow.body_findings(node, signature)
+    yield from split_findings(node)
     rule = (STANDARD if node.domain == "" else CONTRIB).get(node.op_type)
     if rule is not None and not any(a.is_ref() for a in node.attributes.values()):
         yield from rule(standard_call(node, signature, opset_imports.get(node.domain, 1)))
@@ -107,7 +109,7 @@ def form_findings_of_standard(node: ir.Node, opset_imports: Mapping[str, int]) -
     """
     signature = _signature(node, opset_imports)
     signatures = (signature,) if signature is not None else () if node.domain else standard_signatures(node.op_type)
-    found = [[*form_findings(node, s), *control_flow.body_findings(node, s)] for s in signatures]
+    found = [[*form_findings(node, s), *control_flow.body_findings(node, s), *split_findings(node)] for s in signatures]
     if all(found):
         yield from chain.from_iterable(found[:1])
 
