@@ -17,7 +17,7 @@ from anybit.formats.stock_runtime import products as stock_products
 from anybit.formats.stock_runtime import rules as stock_rules
 from anybit.formats.stock_runtime.graph import MOVES, Place
 from anybit.graph.walk import all_nodes
-from anybit.ops.operator import DOMAIN
+from anybit.ops.calls import operator_of
 
 _RULES: tuple[Callable[[Place], Iterator[Note]], ...] = (
     stock_products.block_weights,
@@ -43,7 +43,7 @@ def stock_notes(model: ir.Model) -> tuple[Note, ...]:
     Args:
         model: What a writer made; shapes are inferred where there are none.
     """
-    nodes = [n for n in all_nodes(model.graph) if n.domain in ("", DOMAIN)]
+    nodes = [n for n in all_nodes(model.graph) if n.domain == "" or operator_of(n, model.opset_imports) is not None]
     read = [n for n in nodes if n.op_type in stock_rules.FUSED | MOVES]
     infer_missing(model, [v for n in read for v in (*n.inputs[:1], *n.outputs)])
     opset = model.opset_imports.get("", 1)
