@@ -1,4 +1,4 @@
-"""Record, Rows: what frozen records look like in a notebook, and as a table."""
+"""Record, Records: what frozen records look like in a notebook, and as a table."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Record:
         return _data_frame(rows or (self,))
 
 
-class Rows(tuple[R, ...]):
+class Records(tuple[R, ...]):
     """A tuple of records of one kind, which notebooks show as a table, and which becomes one of pandas."""
 
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        """A row for each record."""
+        """A table of HTML with one row for each record and one column for each of its fields."""
         return _table(type(self[0]).__name__, self) if self else "<p>nothing</p>"
 
     def to_pandas(self) -> Any:

@@ -34,7 +34,7 @@ from anybit.frontends.comparison.lockstep import TensorAgreement
 from anybit.io.repair.normalize import Repair
 from anybit.io.save import HoldsModel
 from anybit.passes.apply import Applied, AppliedPass
-from anybit.records import Record, Rows
+from anybit.records import Record, Records
 from anybit.runtime.compare import Comparison, Difference
 from anybit.targets.handover import Handover, Rewrite
 from anybit.targets.hls4ml.handover import Hls4mlHandover
@@ -90,11 +90,11 @@ __all__ = [
     "QuantizerCount",
     "Ranges",
     "Record",
+    "Records",
     "Remedy",
     "Repair",
     "Rewrite",
     "Role",
-    "Rows",
     "Scatter",
     "Spread",
     "Statistics",

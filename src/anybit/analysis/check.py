@@ -13,11 +13,11 @@ from anybit.io.checks.model import findings_of_model
 from anybit.io.load import ModelSource, read
 from anybit.io.repair.normalize import ORDER
 from anybit.io.shapes import FalseStatement, infer_shapes
-from anybit.records import Rows
+from anybit.records import Records
 
 
 @checked
-def check(model: ModelSource) -> Rows[Finding]:
+def check(model: ModelSource) -> Records[Finding]:
     """All findings, in the order of the graph; none means that every node has a meaning.
 
     Of a model that cannot be read, because a name stands twice or data is missing, these reasons are all that is found.
@@ -34,11 +34,11 @@ def check(model: ModelSource) -> Rows[Finding]:
     reading = read(model)
     checked = reading.model
     if checked is None:
-        return Rows(reading.findings)
+        return Records(reading.findings)
     inference = infer_shapes(checked, data_propagation=True)
     order: tuple[Finding, ...] = checked.meta.get(ORDER, ())
     false = map(_false_statement, inference.false)
-    return Rows((*findings_of_model(checked), *order, *false, *_shapes(checked.graph)))
+    return Records((*findings_of_model(checked), *order, *false, *_shapes(checked.graph)))
 
 
 def _false_statement(statement: FalseStatement) -> Finding:

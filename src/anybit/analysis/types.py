@@ -31,7 +31,7 @@ from anybit.number_formats import (
     TernaryFormat,
 )
 from anybit.ops.calls import call_of, operator_of
-from anybit.records import Rows
+from anybit.records import Records
 
 _PROBE = 4096  # elements by which most float weights are known to be no integers
 _FLOATS = {
@@ -93,7 +93,7 @@ class TensorType:
 
 
 @checked_apart("input_ranges")
-def types(model: ModelSource, *, input_ranges: InputRanges | None = None) -> Rows[TensorType]:
+def types(model: ModelSource, *, input_ranges: InputRanges | None = None) -> Records[TensorType]:
     """The number format of every tensor, in the order of the graph; model-local functions are inlined.
 
     Args:
@@ -107,10 +107,10 @@ def types(model: ModelSource, *, input_ranges: InputRanges | None = None) -> Row
     return types_of(analyse(model, input_ranges=input_ranges))
 
 
-def types_of(values: Values) -> Rows[TensorType]:
+def types_of(values: Values) -> Records[TensorType]:
     """`types` of an analysed model."""
     roles, layouts = roles_of(values.model), layouts_of(values.model)
-    return Rows(_tensor_type(v, role, values, layouts.get(v)) for v, role in roles.items() if v.name)
+    return Records(_tensor_type(v, role, values, layouts.get(v)) for v, role in roles.items() if v.name)
 
 
 def _tensor_type(value: ir.Value, role: Role, values: Values, inferred: tuple[str, ...] | None) -> TensorType:

@@ -32,7 +32,7 @@ from anybit.io.checks.model import require_sound
 from anybit.io.load import ModelSource
 from anybit.ops.broken import cover_broken
 from anybit.ops.operator import DOMAIN
-from anybit.records import Rows
+from anybit.records import Records
 
 
 def _stay(model: ir.Model, *, approximate: bool = False, values: Values | None = None) -> Outcome:
@@ -116,7 +116,7 @@ def translate(
 
 
 @checked
-def capabilities(model: ModelSource) -> Rows[DialectCapability]:
+def capabilities(model: ModelSource) -> Records[DialectCapability]:
     """The table of formats for a model: what each can carry, and what not, and why.
 
     Args:
@@ -126,7 +126,7 @@ def capabilities(model: ModelSource) -> Rows[DialectCapability]:
         ModelFileError: The model cannot be read.
     """
     hub, outcome = to_hub(model, sound=False)  # the table of a broken model helps to mend it
-    return Rows(compare_formats(hub, WRITERS, unread=outcome.refusals))
+    return Records(compare_formats(hub, WRITERS, unread=outcome.refusals))
 
 
 def parse_format(to: Dialect | str) -> Dialect:

@@ -72,7 +72,7 @@ class Attention(nn.Module):
         return quant(nn.functional.gelu(scores @ x), 0.017, 0.0, 8)
 
 
-class Rows(nn.Module):
+class Sequences(nn.Module):
     """A dense layer on the rows of sequences, for which the model has its weights and their scales transposed."""
 
     def __init__(self):
@@ -85,7 +85,7 @@ class Rows(nn.Module):
         return quant(nn.functional.linear(quant(x, 0.0371, 0.0, 6), w, self.dense.bias), 0.019)
 
 
-NETS = {"plain": Plain, "fake": Fake, "attention": Attention, "rows": Rows}
+NETS = {"plain": Plain, "fake": Fake, "attention": Attention, "sequences": Sequences}
 
 
 @pytest.fixture(scope="module", params=NETS)

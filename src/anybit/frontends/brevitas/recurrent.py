@@ -95,7 +95,7 @@ class _Step(torch.nn.Module):
         self.answers: list[tuple[Any, Any]] = []
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The states behind the step."""
+        """The states after one step of the layer, of those before it, an element of the sequence and parameters."""
         states, element, parameters = tensors[: self.states], tensors[self.states], tensors[self.states + 1 :]
         cell: Any = self.cell
         with noted_or_given(self.answers):

@@ -46,7 +46,7 @@ class _Kind(enum.Enum):
 
 
 @dataclass(frozen=True)
-class _Weights:
+class _WeightLevels:
     """Quantised weights as a product reads them.
 
     Attributes:
@@ -181,7 +181,7 @@ class _OperatorWalk:
                 expected="one number, or one for each output channel",
             )
 
-    def _weights(self, value: ir.Value | None) -> _Weights | None:
+    def _weights(self, value: ir.Value | None) -> _WeightLevels | None:
         """The quantised weights that a product reads, behind transpositions; None where no quantiser makes them."""
         maker = None if value is None else value.producer()
         if maker is None or value is None:
@@ -190,11 +190,13 @@ class _OperatorWalk:
             inner = self._weights(maker.inputs[0])
             given = maker.attributes.get("perm")
             axes = None if given is None else tuple(given.as_ints())
-            return inner and _Weights(inner.quantizer, inner.scale.transpose(axes), inner.levels.transpose(axes))
+            return inner and _WeightLevels(inner.quantizer, inner.scale.transpose(axes), inner.levels.transpose(axes))
         quantizer, values = read_quant(maker, self._model), known_value(value, self._model.opset_imports)
         if not is_call(maker, QUANT, BIPOLAR_QUANT) or isinstance(quantizer, Refusal) or values is None:
             return None
-        return _Weights(quantizer, np.broadcast_to(quantizer.scale, values.shape), np.rint(values / quantizer.scale))
+        return _WeightLevels(
+            quantizer, np.broadcast_to(quantizer.scale, values.shape), np.rint(values / quantizer.scale)
+        )
 
     def _affine(self, node: ir.Node, x: ir.Value, kind: _Kind) -> Iterator[Finding]:
         by_channel = any(c.size > 1 for v in node.inputs if v is not None and (c := constant(v)) is not None)
