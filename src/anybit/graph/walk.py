@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 _OPERATOR = "anybit/operator"  # key of a node's `meta`
-_GRAPH, _GRAPHS = ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS
+_HOLD_GRAPHS = frozenset((ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS))
 # Names that onnx's and ONNX Runtime's shape inference give to dimensions: a count, or a node with output and axis.
 _MADE_UP = re.compile(r"unk__\d+|.*_o\d+__d\d+", re.DOTALL)
 _NUMBERS = frozenset(int(t) for t in ir.DataType)
@@ -101,15 +101,15 @@ def dimension_text(size: int | str | ir.SymbolicDim | None) -> str:
 def graphs_of(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
     """The graphs that an attribute holds; none if it refers to an attribute of a function."""
     kind = attribute.type
-    if kind not in (_GRAPH, _GRAPHS) or attribute.is_ref():
+    if kind not in _HOLD_GRAPHS or attribute.is_ref():
         return ()
-    return (attribute.as_graph(),) if kind == _GRAPH else tuple(attribute.as_graphs())
+    return (attribute.as_graph(),) if kind == ir.AttributeType.GRAPH else tuple(attribute.as_graphs())
 
 
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
     """The graphs that are attributes of the node."""
     for attribute in node.attributes.data.values():
-        if attribute.type in (_GRAPH, _GRAPHS):
+        if attribute.type in _HOLD_GRAPHS:
             yield from graphs_of(attribute)
 
 
@@ -117,9 +117,10 @@ def all_nodes(graph: ir.Graph | ir.Function) -> Iterator[ir.Node]:
     """The nodes of a graph, each followed by those of the graphs inside it; several times as fast as onnx-ir's own."""
     for node in graph:
         yield node
-        if node.attributes.data:
-            for inner in subgraphs(node):
-                yield from all_nodes(inner)
+        for attribute in node.attributes.data.values():
+            if attribute.type in _HOLD_GRAPHS:
+                for inner in graphs_of(attribute):
+                    yield from all_nodes(inner)
 
 
 def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:

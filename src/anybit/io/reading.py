@@ -15,8 +15,9 @@ from google.protobuf.message import DecodeError
 
 from anybit.errors import AnybitError, Finding, LimitError, ModelFileError
 from anybit.graph.tensors import replace_tensors
-from anybit.io.checks.protobuf import attribute_findings, file_findings, node_findings
+from anybit.io.checks.protobuf import attribute_findings, file_findings, refusal_findings
 from anybit.io.checks.structure import NAMELESS, size_findings, structure_findings
+from anybit.io.checks.text import is_utf8, text_findings
 from anybit.io.files.external import ExternalFiles
 from anybit.io.files.wire import InMemory, OpenFile, Payload, tensor_of, without_payloads
 from anybit.io.repair.lost_annotations import LOST_ANNOTATIONS, lost_annotations
@@ -83,7 +84,7 @@ def read_bytes(data: bytes, folder: Path | None, where: str) -> Reading:
         ModelFileError: The bytes are no ONNX model at all.
     """
     if len(data) < _MIDDLE_FILE:
-        return read_proto(_parse(data, where), folder, where)
+        return read_proto(_parse(data, where), folder, where, is_text=is_utf8(data))
     return _read_slim(data, InMemory(data), folder, where)
 
 
@@ -101,7 +102,7 @@ def _read_slim(data: bytes | mmap.mmap, source: OpenFile | InMemory, folder: Pat
             absent.append((tensor, payload))
         else:
             tensor.raw_data = source.read(payload)
-    reading = read_proto(proto, folder, where, sizes={t.name: p.length for t, p in absent})
+    reading = read_proto(proto, folder, where, sizes={t.name: p.length for t, p in absent}, is_text=is_utf8(slim))
     if reading.model is None:
         return reading
     for tensor, payload in absent:
@@ -126,7 +127,12 @@ def _parse(data: bytes, where: str) -> onnx.ModelProto:
 
 
 def read_proto(
-    proto: onnx.ModelProto, folder: Path | None, where: str, *, sizes: Mapping[str, int] | None = None
+    proto: onnx.ModelProto,
+    folder: Path | None,
+    where: str,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    is_text: bool = False,
 ) -> Reading:
     """The model of a message, which becomes part of it; not normalised.
 
@@ -135,6 +141,7 @@ def read_proto(
         folder: Where its external data is; None if that is not known.
         where: How messages name the model.
         sizes: Initializers whose data was left in the file, with its size in bytes.
+        is_text: Whether its texts are known to be UTF-8.
 
     Raises:
         ModelFileError: The message is no ONNX model at all.
@@ -143,22 +150,25 @@ def read_proto(
         raise ModelFileError(
             "no ONNX model", node=where, got="a protobuf without a graph", expected="an ONNX ModelProto"
         )
+    findings = () if is_text else tuple(text_findings(proto, where))
+    if findings:
+        return _refused(findings)
     findings = tuple(file_findings(proto, where, elsewhere=sizes or {}))
     if findings:
-        return _refused((*findings, *node_findings(proto, where)))
+        return _refused((*findings, *refusal_findings(proto, where)))
     files = ExternalFiles(folder)
     try:
         model = _model_of(proto, files, where)
-        findings = tuple(attribute_findings(proto, model, where))
+        findings = tuple(attribute_findings(proto, model))
         if findings:
             return _refused(findings)
         replace_tensors(model, files.bound)
     except (LimitError, ModelFileError) as error:
-        findings = tuple(node_findings(proto, where))
+        findings = tuple(refusal_findings(proto, where))
         return _refused(findings) if findings else unreadable(error)
     judgement = judged(model)
-    if any(f.rule in NAMELESS for f in judgement.findings):
-        return _refused(tuple(node_findings(proto, where)) or judgement.findings)
+    if any(f.rule == NAMELESS for f in judgement.findings):
+        return _refused(tuple(refusal_findings(proto, where)) or judgement.findings)
     return judgement
 
 

@@ -14,7 +14,7 @@ from anybit.ops.standard.checks.signature import ELEMENT_TYPES
 
 _COVERED = "broken"
 _NUMBERS = ELEMENT_TYPES | {"num_outputs"}  # attributes whose value decides, and not its kind alone
-_HOLD_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+_HOLD_GRAPHS = frozenset((ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS))
 
 
 def findings_of_node(node: ir.Node, opset_imports: Mapping[str, int]) -> Iterable[Finding]:
@@ -76,7 +76,8 @@ def _form(node: ir.Node) -> Hashable:
         if kind in _HOLD_GRAPHS:
             return node
         kinds += (name, kind, value if name in _NUMBERS and isinstance(value, int) else type(value))
-    missing = tuple([value is None for value in node.inputs])
+    inputs = node.inputs
+    missing = tuple([value is None for value in inputs]) if None in inputs else len(inputs)
     return node.domain, node.op_type, len(node.outputs), missing, tuple(kinds)
 
 

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from anybit.errors import ModelFileError
-from anybit.io.checks.protobuf import file_findings, node_findings
+from anybit.io.checks.protobuf import file_findings, refusal_findings
 from anybit.io.reading import read_proto
 from tests.fuzz.mutate import mutated
 from tests.fuzz.seeds import small_seeds
@@ -29,7 +29,7 @@ def test_a_mutant_that_is_read_has_nothing_that_a_look_at_each_message_finds():
             assert reading.findings
             continue
         read += 1
-        assert not [*file_findings(proto, "mutant", elsewhere={}), *node_findings(proto, "mutant")]
+        assert not [*file_findings(proto, "mutant", elsewhere={}), *refusal_findings(proto, "mutant")]
     assert read > _MUTANTS // 4
 
 

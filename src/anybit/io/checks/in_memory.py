@@ -11,8 +11,8 @@ import onnx_ir as ir
 from anybit.errors import Finding
 from anybit.graph.annotations import ANNOTATIONS
 from anybit.graph.walk import label
-from anybit.io.checks.protobuf import are_text
 from anybit.io.checks.tensors import tensor_findings
+from anybit.io.checks.text import are_text
 from anybit.ops.broken import error_of
 
 _KINDS: Mapping[ir.AttributeType, Any] = {

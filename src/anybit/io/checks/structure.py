@@ -14,13 +14,13 @@ from anybit.budget import current_limits
 from anybit.errors import Finding
 from anybit.graph.order import cycle_of
 from anybit.graph.walk import all_nodes, graphs_of, is_undefined, label
-from anybit.io.checks.protobuf import are_text, nameless, no_text, repeated, tensor_name
+from anybit.io.checks.protobuf import nameless, repeated, tensor_name
 from anybit.ops.standard_schemas import newest_opset
 
 _NODE_BYTES = 4096  # of a node in memory, with its values
 _MOST_NODES = 1_000_000  # that calls of functions may stand for
-NAMELESS = frozenset(("operator", "text"))
-"""Rules of the findings that a node has no operator, or a name that is no text: nothing can be made of such a model."""
+NAMELESS = "operator"
+"""Rule of the finding that a node has no operator: nothing can be made of such a model."""
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -81,11 +81,7 @@ class _Walk:
         first = dict.fromkeys((*graph.inputs, *graph.initializers.values()))
         seen.update(first)
         names = [v.name for v in first]
-        texts: list[object] = []
         for node in graph:
-            texts += (node.op_type, node.domain, node.name or "", node.overload, node.doc_string or "")
-            if node.metadata_props:
-                texts += (*node.metadata_props, *node.metadata_props.values())
             if not node.op_type:
                 yield Finding(rule="operator", problem="a node without an operator", node=f"node {node.name!r}")
             if not seen.issuperset(node.inputs):
@@ -97,8 +93,6 @@ class _Walk:
                 yield from _misfit(node, function)
             seen.update(node.outputs)
             names += [v.name for v in node.outputs]
-        if not are_text(texts) or not are_text(filter(None, names)):
-            yield no_text("a name", f"a node of graph '{graph.name}'")
         yield from (_undefined(o) for o in graph.outputs if o not in seen and is_undefined(o))
         yield from map(tensor_name, repeated(n for n in names if n))
 
@@ -107,8 +101,6 @@ class _Walk:
         for value in node.inputs:
             if value is not None and is_undefined(value):
                 yield Finding(rule="undefined", problem=f"input '{value.name}' comes from nowhere", node=label(node))
-                if not are_text((value.name,)):
-                    yield no_text("a name", label(node))
             elif value not in self._seen:
                 self._unsorted = True
 

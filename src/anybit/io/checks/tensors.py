@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import onnx
 import onnx_ir as ir
@@ -13,9 +12,9 @@ from anybit.errors import Finding
 
 _LARGEST = 1 << 60  # elements of a tensor, its empty dimensions apart, that numpy can address
 _FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
-_BY_NAME = onnx.TensorProto.DESCRIPTOR.fields_by_name
-_DIMS, _TYPE, _NAME, _RAW = (_BY_NAME[n] for n in ("dims", "data_type", "name", "raw_data"))
-_USUAL = frozenset((_DIMS, _TYPE, _NAME, _RAW))
+_DIMS, _TYPE, _NAME, _RAW = map(
+    onnx.TensorProto.DESCRIPTOR.fields_by_name.get, ("dims", "data_type", "name", "raw_data")
+)
 _FIELD = {
     ir.DataType.FLOAT: "float_data",
     ir.DataType.COMPLEX64: "float_data",
@@ -37,15 +36,18 @@ def is_sound(tensor: onnx.TensorProto, size: int | None = None) -> bool:
         tensor: As it was parsed.
         size: Bytes of its data where that was left in the file.
     """
-    fields: Mapping[object, Any] = dict(tensor.ListFields())
-    dims, bits = fields.get(_DIMS, ()), _BITS.get(fields.get(_TYPE, 0), 0)
-    return (
-        bits > 0
-        and fields.keys() <= _USUAL
-        and (len(fields.get(_RAW, b"")) if size is None else size) * 8 == math.prod(dims) * bits
-        and min(dims, default=0) >= 0
-        and type(fields.get(_NAME, "")) is str
-    )
+    dims: Sequence[int] = ()
+    bits, stored = 0, 0 if size is None else size
+    for field, value in tensor.ListFields():
+        if field is _DIMS:
+            dims = value
+        elif field is _TYPE:
+            bits = _BITS.get(value, 0)
+        elif field is _RAW and size is None:
+            stored = len(value)
+        elif field is not _NAME:
+            return False
+    return bits > 0 and stored * 8 == math.prod(dims) * bits and (not dims or min(dims) >= 0)
 
 
 def tensor_findings(tensor: onnx.TensorProto, size: int | None = None) -> Iterator[Finding]:

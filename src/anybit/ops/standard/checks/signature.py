@@ -213,7 +213,7 @@ def _is_kind(attribute: ir.Attr, kind: str) -> bool:
     if expected is None or attribute.is_ref():
         return True
     values: Any = attribute.value if kind in ("INTS", "FLOATS", "STRINGS") else (attribute.value,)
-    return isinstance(values, tuple | list) and all(isinstance(v, expected) for v in values)
+    return isinstance(values, tuple | list) and all(issubclass(t, expected) for t in set(map(type, values)))
 
 
 def _unknown_attributes(node: ir.Node, signature: Signature) -> Iterator[Finding]:
