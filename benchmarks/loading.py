@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import astuple
 from pathlib import Path
+from types import ModuleType
 from unittest import mock
 
 from report import Row, at_most_share
@@ -27,12 +28,13 @@ _SHARE = 0.1
 _ROUNDS = 7
 _CHAIN = 10_000
 _WIDTH = 16
-_VALIDATION = (
-    (reading_module, "file_findings"),
-    (reading_module, "attribute_findings"),
-    (reading_module, "structure_findings"),
-    (reading_module, "size_findings"),
-    (load_module, "broken_calls"),
+_VALIDATION: tuple[tuple[ModuleType, str, object], ...] = (  # each with what it returns of a sound model
+    (reading_module, "is_utf8", True),
+    (reading_module, "file_findings", ()),
+    (reading_module, "attribute_findings", ()),
+    (reading_module, "structure_findings", ()),
+    (reading_module, "size_findings", ()),
+    (load_module, "broken_calls", ()),
 )
 
 
@@ -68,8 +70,8 @@ def _row(name: str, paths: Sequence[Path], *, rounds: int = _ROUNDS) -> Row:
 
 def _without_validation() -> AbstractContextManager[object]:
     stack = ExitStack()
-    for module, name in _VALIDATION:
-        stack.enter_context(mock.patch.object(module, name, return_value=()))
+    for module, name, result in _VALIDATION:
+        stack.enter_context(mock.patch.object(module, name, return_value=result))
     return stack
 
 
