@@ -14,7 +14,15 @@ from anybit.analysis.values.fixpoint import CONTROL_FLOW
 from anybit.analysis.values.input_range import InputRanges, of_inputs
 from anybit.analysis.values.registry import find_rule
 from anybit.analysis.values.stated_formats import of_annotation
-from anybit.analysis.values.tensor_values import TensorValues, limited, of_constant, of_dtype, summarised, unbounded
+from anybit.analysis.values.tensor_values import (
+    TensorValues,
+    limited,
+    of_constant,
+    of_dtype,
+    summarised,
+    unbounded,
+    wrapped,
+)
 from anybit.analysis.values.transfer import NodeContext, NotFollowed
 from anybit.arguments import checked_apart
 from anybit.arrays import Array
@@ -207,8 +215,9 @@ class _Walk:
             self.unfollowed[node] = str(reason)
             results = ()
         for index, output in enumerate(node.outputs):
-            widest = of_dtype(None if output.dtype in (None, ir.DataType.STRING) else output.dtype.numpy())
-            self.put(output, results[index] if index < len(results) else widest)
+            dtype = None if output.dtype in (None, ir.DataType.STRING) else output.dtype.numpy()
+            found = results[index] if index < len(results) else of_dtype(dtype)
+            self.put(output, found if dtype is None else wrapped(found, dtype))
 
     def _results(self, node: ir.Node, inputs: tuple[TensorValues | None, ...]) -> Sequence[TensorValues]:
         if node.domain == "" and node.op_type in CONTROL_FLOW:

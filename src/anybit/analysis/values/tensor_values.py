@@ -72,6 +72,11 @@ class IntegerGrid:
         """Whether every zero point is an integer, so that integer - zero_point is one, too."""
         return bool((self.zero_point == np.floor(self.zero_point)).all())
 
+    @property
+    def ends(self) -> tuple[Float64s, Float64s]:
+        """The smallest and the largest number of the grid."""
+        return self.scale * (self.lo - self.zero_point), self.scale * (self.hi - self.zero_point)
+
     def centred(self) -> IntegerGrid | None:
         """The same values on a grid whose zero points are 0; None where a zero point is a fraction."""
         if not self.is_centred:
@@ -174,6 +179,22 @@ def of_dtype(dtype: np.dtype[Any] | None) -> TensorValues:
         return bounded(0.0, 1.0)
     info = np.iinfo(dtype)
     return integers(float(info.min), float(info.max))
+
+
+def fits(values: TensorValues, dtype: np.dtype[Any]) -> bool:
+    """Whether an element type holds the bounds, and all numbers of the grid; float types hold any, if rounded."""
+    if dtype.kind not in "iu":
+        return True
+    widest = of_dtype(dtype)
+    ends = [(values.lo, values.hi)]
+    if values.grid is not None:
+        ends.append(values.grid.ends)
+    return all(bool((lo >= widest.lo).all() and (hi <= widest.hi).all()) for lo, hi in ends)
+
+
+def wrapped(values: TensorValues, dtype: np.dtype[Any]) -> TensorValues:
+    """The results of exact arithmetic as an element type holds them: integers that leave it can become any others."""
+    return values if fits(values, dtype) else of_dtype(dtype)
 
 
 def integers(lo: npt.ArrayLike, hi: npt.ArrayLike, datatype: NumberFormat | None = None) -> TensorValues:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from anybit.analysis.values.tensor_values import Float64s, TensorValues, bounded, of_dtype
+from anybit.analysis.values.tensor_values import Float64s, TensorValues, bounded
 from anybit.arrays import Array
 
 Function = Callable[..., Array]
@@ -35,7 +35,7 @@ def of_corners(function: Function, arguments: Sequence[TensorValues], dtype: np.
         lo, hi = corners[0], corners[0]
         for corner in corners[1:]:
             lo, hi = np.minimum(lo, corner), np.maximum(hi, corner)
-    return within_dtype(bounded(lo, hi), dtype)
+    return bounded(lo, hi)
 
 
 def outward(bound: Float64s, dtype: np.dtype[Any], *, up: bool) -> Array:
@@ -47,15 +47,6 @@ def outward(bound: Float64s, dtype: np.dtype[Any], *, up: bool) -> Array:
         side = np.asarray(np.inf if up else -np.inf, dtype)
         inside = near < bound if up else near > bound
         return np.where(inside, np.nextafter(near, side), near).astype(dtype)
-
-
-def within_dtype(values: TensorValues, dtype: np.dtype[Any]) -> TensorValues:
-    """The values, or all that an integer type can hold where they leave it: integers wrap around."""
-    if dtype.kind not in "iu":
-        return values
-    widest = of_dtype(dtype)
-    fits = (values.lo >= widest.lo).all() and (values.hi <= widest.hi).all()
-    return values if fits else widest
 
 
 def widened(values: TensorValues, ulps: int, dtype: np.dtype[Any]) -> TensorValues:

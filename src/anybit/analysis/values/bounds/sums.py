@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from anybit.analysis.values.bounds.axes import is_same_along, told_apart
-from anybit.analysis.values.bounds.corners import within_dtype
 from anybit.analysis.values.tensor_values import (
     Float64s,
     IntegerGrid,
@@ -22,7 +21,9 @@ from anybit.analysis.values.tensor_values import (
     TensorValues,
     bounded,
     checked_grid,
+    fits,
     integers,
+    unbounded,
 )
 
 UNKNOWN_TERMS = 1 << 16
@@ -43,9 +44,9 @@ def summed(values: TensorValues, axes: Collection[int], shape: Shape, dtype: np.
     grid = None if values.grid is None else _total_grid(values.grid, sizes)
     count = _product(sizes)
     if count is None:  # of any number of elements, or of none
-        return within_dtype(bounded(np.minimum(lo, 0.0), np.maximum(hi, 0.0)), dtype)
+        return bounded(np.minimum(lo, 0.0), np.maximum(hi, 0.0))
     if dtype.kind in "iu":
-        return within_dtype(bounded(lo, hi, grid), dtype)
+        return bounded(lo, hi, grid)
     magnitudes = [total(np.abs(b), sizes) for b in (values.lo, values.hi)]
     return replace(rounded(bounded(lo, hi), magnitudes, _peaks(values, sizes), count - 1, dtype), grid=grid)
 
@@ -60,9 +61,8 @@ def averaged(values: TensorValues, axes: Collection[int], shape: Shape, dtype: n
     lo, hi = (b.mean(axis=along, keepdims=True) for b in (values.lo, values.hi))
     count = _product(sizes)
     if dtype.kind in "iu":
-        wraps = summed(replace(values, grid=None), axes, shape, dtype).grid is not None
-        whole = bounded(-np.inf, np.inf) if wraps else integers(np.floor(lo), np.ceil(hi))
-        return within_dtype(whole, dtype)
+        total_wraps = not fits(summed(replace(values, grid=None), axes, shape, dtype), dtype)
+        return unbounded() if total_wraps else integers(np.floor(lo), np.ceil(hi))
     magnitudes = [np.abs(b).mean(axis=along, keepdims=True) for b in (values.lo, values.hi)]
     grid = None if values.grid is None or not count else mean_grid(_total_grid(values.grid, sizes), count)
     roundings = 0 if count == 1 else (UNKNOWN_TERMS if count is None else count) + 2

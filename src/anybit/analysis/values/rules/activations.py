@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from anybit.analysis.values.bounds.axes import anywhere, datatype_with
-from anybit.analysis.values.bounds.corners import outward, within_dtype
+from anybit.analysis.values.bounds.corners import outward
 from anybit.analysis.values.bounds.curves import Curve, loosened, of_curve, rule_of
 from anybit.analysis.values.bounds.powers import pow_, reciprocal
 from anybit.analysis.values.tensor_values import IntegerGrid, TensorValues, bounded, integers, on_grid
@@ -61,7 +61,7 @@ def prelu(site: NodeContext) -> TensorValues:
             for s in slopes
         ]
     lo, hi = (_reduced(choose, results) for choose in (np.minimum, np.maximum))
-    return within_dtype(loosened(bounded(lo, hi), dtype, relative=2), dtype)
+    return loosened(bounded(lo, hi), dtype, relative=2)
 
 
 def _reduced(choose: np.ufunc, arrays: list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]):

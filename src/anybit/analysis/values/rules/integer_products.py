@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from anybit.analysis.values.bounds.contraction import Contraction
-from anybit.analysis.values.bounds.corners import within_dtype
 from anybit.analysis.values.rules.products import conv_contraction, matmul_contraction, per_channel, recorded
-from anybit.analysis.values.tensor_values import Float64s, TensorValues, bounded, integers, of_dtype
+from anybit.analysis.values.tensor_values import Float64s, TensorValues, bounded, integers, of_dtype, wrapped
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 from anybit.number_formats import IntFormat
 
@@ -18,12 +17,12 @@ _SLACK = 2.0**-21  # relative error of a sum in float32 times the multiplier, an
 
 def conv_integer(site: NodeContext) -> TensorValues:
     """y = Conv(x - x_zero_point, w - w_zero_point), as int32."""
-    return within_dtype(recorded(site, _conv(site, weights=1, zero_points=(2, 3))), np.dtype(np.int32))
+    return wrapped(recorded(site, _conv(site, weights=1, zero_points=(2, 3))), np.dtype(np.int32))
 
 
 def matmul_integer(site: NodeContext) -> TensorValues:
     """y = (a - a_zero_point) @ (b - b_zero_point), as int32."""
-    return within_dtype(recorded(site, _matmul(site, second=1, zero_points=(2, 3))), np.dtype(np.int32))
+    return wrapped(recorded(site, _matmul(site, second=1, zero_points=(2, 3))), np.dtype(np.int32))
 
 
 def qlinear_conv(site: NodeContext) -> TensorValues:
@@ -102,7 +101,7 @@ def _bounds(array: Float64s) -> TensorValues:
 def _requantized(
     site: NodeContext, lo: Float64s, hi: Float64s, multiplier: Float64s, *, zero_point: int
 ) -> TensorValues:
-    sums = within_dtype(bounded(lo, hi), np.dtype(np.int32))
+    sums = wrapped(bounded(lo, hi), np.dtype(np.int32))
     lo, hi = sums.lo, sums.hi
     dtype = site.dtype()
     if dtype.kind not in "iu":

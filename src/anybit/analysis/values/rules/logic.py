@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from anybit.analysis.values.bounds.corners import within_dtype
 from anybit.analysis.values.tensor_values import Float64s, TensorValues, bounded, integers, of_dtype, smallest_format
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rule, Rules
 
@@ -86,8 +85,7 @@ def bit_shift(site: NodeContext) -> TensorValues:
     if (b.hi >= 8 * dtype.itemsize).any():
         raise NotFollowed("a shift by all bits")
     if site.attribute("direction") == "LEFT":
-        shifted = integers(a.lo * np.exp2(b.lo), a.hi * np.exp2(b.hi))
-        return of_dtype(dtype) if shifted.grid is None else within_dtype(shifted, dtype)
+        return integers(a.lo * np.exp2(b.lo), a.hi * np.exp2(b.hi))
     return integers(np.floor(a.lo * np.exp2(-b.hi)), np.floor(a.hi * np.exp2(-b.lo)))
 
 
@@ -107,7 +105,7 @@ def _of_bits(site: NodeContext) -> TensorValues:
     if not (np.isfinite(lo) and np.isfinite(hi)):
         return of_dtype(site.dtype())
     size = smallest_format(int(lo), int(hi))
-    return within_dtype(integers(float(size.min), float(size.max)), site.dtype())
+    return integers(float(size.min), float(size.max))
 
 
 def bitwise_not(site: NodeContext) -> TensorValues:

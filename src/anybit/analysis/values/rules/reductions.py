@@ -20,7 +20,7 @@ from anybit.analysis.values.bounds.axes import (
     normalised,
     told_apart,
 )
-from anybit.analysis.values.bounds.corners import widened, within_dtype
+from anybit.analysis.values.bounds.corners import widened
 from anybit.analysis.values.bounds.sums import averaged, mean_grid, rounded, summed
 from anybit.analysis.values.rules.arithmetic import absolute, sum_
 from anybit.analysis.values.tensor_values import (
@@ -90,7 +90,7 @@ def product(values: TensorValues, axes: list[int], shape: Shape, dtype: np.dtype
     hi = _power(magnitude.hi, sizes)
     lo = _power(magnitude.lo, sizes) if positive else -hi
     if dtype.kind in "iu":
-        return within_dtype(bounded(lo, hi), dtype)
+        return bounded(lo, hi)
     count = math.prod(n for n in sizes.values() if n is not None)
     if count == 1:
         return replace(_alone(values, tuple(axes)), grid=None)
@@ -195,7 +195,7 @@ def cumsum(site: NodeContext) -> TensorValues:
     others = max(a.size // a.shape[axis] for a in arrays_of(values))
     dtype = site.dtype()
     if size is None or size * others > LARGEST_WORK:
-        return within_dtype(_any_number(values, exclusive=exclusive), dtype)
+        return _any_number(values, exclusive=exclusive)
 
     def running(array: Float64s) -> Float64s:
         along = np.broadcast_to(array, (*array.shape[:axis], size, *array.shape[axis + 1 :]))
@@ -208,7 +208,7 @@ def cumsum(site: NodeContext) -> TensorValues:
     grid = None if values.grid is None else _running_grid(values.grid, axis, len(shape), running)
     exact = bounded(running(values.lo), running(values.hi), grid)
     if dtype.kind in "iu":
-        return within_dtype(exact, dtype)
+        return exact
     sizes = [running(np.abs(b)) for b in (values.lo, values.hi)]
     peaks = [running(np.maximum(b, 0.0)) for b in (-values.lo, values.hi)]
     return replace(rounded(exact, sizes, peaks, size - 1, dtype), grid=exact.grid)

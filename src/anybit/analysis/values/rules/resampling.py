@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from anybit.analysis.values.bounds.axes import collapsed, data_by_axis, joined, normalised
-from anybit.analysis.values.bounds.corners import widened, within_dtype
+from anybit.analysis.values.bounds.corners import widened
 from anybit.analysis.values.tensor_values import Shape, TensorValues, bounded
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 
@@ -68,7 +68,7 @@ def _weighted(site: NodeContext, values: TensorValues, taps: int) -> TensorValue
     """A mean of so many elements, with weights that are rounded, too; integers may end up beside it."""
     dtype = site.dtype()
     if dtype.kind in "iu":
-        return within_dtype(bounded(values.lo - 1, values.hi + 1), dtype)
+        return bounded(values.lo - 1, values.hi + 1)
     wide = widened(bounded(values.lo, values.hi), 8 * taps + 16, dtype)
     # A mean of numbers of one sign keeps the sign.
     return bounded(np.where(values.lo == 0, 0.0, wide.lo), np.where(values.hi == 0, 0.0, wide.hi))

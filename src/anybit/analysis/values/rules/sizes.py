@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from anybit.analysis.values.bounds.corners import within_dtype
 from anybit.analysis.values.tensor_values import TensorValues, bounded, integers, of_constant
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 
@@ -54,7 +53,7 @@ def integer_range(site: NodeContext) -> TensorValues:
     down, up = bool(delta.lo.min() < 0), bool(delta.hi.max() > 0)
     lo = min(float(start.lo.min()), float(limit.lo.min()) + 1 if down else np.inf)
     hi = max(float(start.hi.max()), float(limit.hi.max()) - 1 if up else -np.inf)
-    return within_dtype(integers(lo, hi), dtype)
+    return integers(lo, hi)
 
 
 RULES: Rules = {
