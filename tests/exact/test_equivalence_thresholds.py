@@ -68,6 +68,23 @@ def test_thresholds_between_two_sums_are_equal_wherever_they_lie():
     assert certificate.verdict is Verdict.EXACT_BY_ENUMERATION
 
 
+@pytest.mark.parametrize("move", [0.1, 1.0])
+def test_one_tensor_of_levels_has_thresholds_by_channel(move: float):
+    """Levels of one grid for all channels, which thresholds tell apart; channels and samples are as many."""
+    rows = np.float64([[0.25, 1.25], [-0.75, 0.25], [-1.25, 1.75]])
+    nodes = [quant("x", "q", prefix="q"), _thresholds("q", "rows", "t"), quant("w", "wq", prefix="q")]
+    nodes += [helper.make_node("MatMul", ["t", "wq"], ["m"]), quant("m", "y", prefix="q")]
+    known = parameters("q", scale=0.5) | {"w": np.float32(np.eye(3))}
+    first, second = (
+        model(nodes, known | {"rows": r.astype(np.float32)}, inputs={"x": [3, 3]}, outputs=["y"])
+        for r in (rows, rows - np.float64([[0], [0], [move]]))
+    )
+    x = np.float32([[a, b, c] for a in (-0.5, 0.0) for b in (0.5, 1.5) for c in (-2, -1.5, -1, 1, 1.5, 2)])
+    equal = all(np.array_equal(_run(first, x[i : i + 3]), _run(second, x[i : i + 3])) for i in range(0, len(x), 3))
+    assert equal == (move == 0.1)
+    assert certify(first, second).verdict.is_exact == equal
+
+
 def _bipolar(rows: np.ndarray, *, pads: int = 0) -> onnx.ModelProto:
     """x -> BipolarQuant -> Conv of four weights of 1 and -1 -> MultiThreshold; without pads, sums are even."""
     nodes = [

@@ -110,6 +110,18 @@ def test_ranges_of_saturating_functions():
     assert bounds_of(check_sound(single("Exp")), "y").lo == 0
 
 
+@pytest.mark.parametrize(
+    ("op_type", "least", "most", "overshoot"),
+    [("Sigmoid", 0, 1, 8), ("HardSigmoid", 0, 1, 0), ("Erf", -1, 1, 0), ("Softsign", -1, 1, 4), ("Tanh", -1, 1, 8)],
+)
+@pytest.mark.parametrize("elem_type", [TensorProto.FLOAT, TensorProto.FLOAT16])
+def test_saturating_functions_leave_their_range_by_rounding_alone(op_type, least, most, overshoot, elem_type):
+    unit = (2.0**-11 if elem_type == TensorProto.FLOAT16 else 2.0**-24) * overshoot
+    y = bounds_of(analyse(single(op_type, elem_type), input_ranges={"x": (-60000.0, 60000.0)}), "y")
+    assert least * (1 + unit) <= y.lo <= least * (1 - 1e-4)
+    assert most * (1 - 1e-4) <= y.hi <= most * (1 + unit)
+
+
 @pytest.mark.parametrize("op_type", ["Asinh", "Atan", "Erf", "Sinh", "Softsign", "Tanh"])
 def test_functions_through_zero_keep_the_sign_of_their_argument(op_type):
     for limits, sign in (((-3.0, 0.0), -1), ((-3.0, -1.0), -1), ((0.0, 3.0), 1), ((1.0, 3.0), 1)):

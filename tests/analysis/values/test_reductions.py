@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from anybit.analysis.values.interpreter import analyse
+from anybit.analysis.values.rules import reductions
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.analysis.values.sources import bounded_model, grid_model
 from tests.strategies import Array, examples
@@ -201,9 +202,9 @@ def test_cumulative_sums(exclusive: int, reverse: int, axis: int):
     node = helper.make_node("CumSum", ["t", "a"], ["y"], exclusive=exclusive, reverse=reverse)
     lo, hi = box((1, 3, 1), -4, 4)
     constants = {"a": np.asarray(axis, np.int64)}
-    y = bounds_of(
-        check_sound(bounded_model([node], lo, hi, ["N", 3, 4], constants=constants), RANGES, engines=ENGINES), "y"
-    )
+    values = check_sound(bounded_model([node], lo, hi, ["N", 3, 4], constants=constants), RANGES, engines=ENGINES)
+    y = bounds_of(values, "y")
+    assert not values.unfollowed
     if axis == -3:
         assert (np.broadcast_to(y.hi, hi.shape)[hi > 0] == np.inf).all()
         return
@@ -213,6 +214,20 @@ def test_cumulative_sums(exclusive: int, reverse: int, axis: int):
         wanted = np.cumsum(full, axis) - (full if exclusive else 0)
         wanted = np.flip(wanted, axis) if reverse else wanted
         np.testing.assert_allclose(np.broadcast_to(got, wanted.shape), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(("exclusive", "reverse"), [(0, 0), (1, 1)])
+def test_long_cumulative_sums_are_bounded_as_a_whole(exclusive: int, reverse: int, monkeypatch: pytest.MonkeyPatch):
+    """Where each element's own bounds would be too many, no element is larger than a sum of any number of them."""
+    monkeypatch.setattr(reductions, "LARGEST_WORK", 8)
+    node = helper.make_node("CumSum", ["t", "a"], ["y"], exclusive=exclusive, reverse=reverse)
+    lo, hi = np.float32([[-1.0], [0.0]]), np.float32([[0.5], [2.0]])
+    proto = bounded_model([node], lo, hi, ["N", 2, 9], constants={"a": np.asarray(2, np.int64)})
+    values = check_sound(proto, RANGES, engines=ENGINES)
+    assert not values.unfollowed
+    y = bounds_of(values, "y")
+    np.testing.assert_array_equal(np.broadcast_to(y.lo, (1, 2, 1)).ravel(), [-np.inf, 0.0])
+    np.testing.assert_array_equal(np.broadcast_to(y.hi, (1, 2, 1)).ravel(), [np.inf, np.inf])
 
 
 def test_integers_behind_cumulative_sums():

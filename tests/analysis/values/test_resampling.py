@@ -45,6 +45,17 @@ def test_resize_stays_within_each_channel(mode: str, opset: int):
         np.testing.assert_array_equal(grid.scale, scale)
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8])
+def test_means_of_integers_are_off_by_one_at_most(dtype: type):
+    """Weights are rounded, and so are the results: a mean of equal numbers may be the one below."""
+    node, constants = resize(19, mode="linear")
+    lo, hi = np.int64([100, 1, 40]).reshape(1, 3, 1, 1), np.int64([120, 2, 90]).reshape(1, 3, 1, 1)
+    proto = bounded_model([node], lo, hi, [2, 3, 4, 5], constants=constants, opset=19, dtype=dtype)
+    y = bounds_of(check_sound(proto, {"x": (0, 200)}, count=6, engines=ENGINES), "y")
+    np.testing.assert_array_equal(y.lo, lo - 1)
+    np.testing.assert_array_equal(y.hi, hi + 1)
+
+
 def test_resize_to_sizes():
     node = helper.make_node("Resize", ["t", "", "", "s"], ["y"], mode="linear")
     constants = {"s": np.asarray([2, 3, 7, 2], np.int64)}

@@ -355,6 +355,21 @@ def test_bit_shift(direction, limits):
     check_sound(proto, {"x": limits}, engines=BOTH)
 
 
+@pytest.mark.parametrize("direction", ["LEFT", "RIGHT"])
+@pytest.mark.parametrize(
+    ("limits", "bits"), [((1, 7), (0, 3)), ((3, 17), (1, 2)), ((200, 255), (2, 5)), ((9, 9), (7, 7))]
+)
+def test_bit_shift_by_computed_numbers(direction, limits, bits):
+    proto = single("BitShift", {}, dynamic=("x", "z"), elem_type=TensorProto.UINT8, direction=direction)
+    y = bounds_of(check_sound(proto, {"x": limits, "z": bits}, engines=BOTH), "y")
+    if direction == "RIGHT":
+        assert (y.lo, y.hi) == (limits[0] >> bits[1], limits[1] >> bits[0])
+    elif limits[1] << bits[1] < 256:
+        assert (y.lo, y.hi) == (limits[0] << bits[0], limits[1] << bits[1])
+    else:
+        assert (y.lo, y.hi) == (0, 255)
+
+
 @pytest.mark.parametrize("op_type", ["BitwiseAnd", "BitwiseOr", "BitwiseXor"])
 @pytest.mark.parametrize("elem_type", [TensorProto.INT16, TensorProto.UINT16])
 def test_operators_on_bits(op_type, elem_type):
