@@ -111,6 +111,22 @@ def test_signs(op_type: str, limits: tuple[float, float]):
         assert (y.lo, y.hi) == (0 if spans else min(map(abs, limits)), max(map(abs, limits)))
 
 
+def test_a_sum_of_two_is_that_of_its_corners():
+    proto = model([helper.make_node("Sum", ["x", "z"], ["y"])], {}, inputs={"x": (6, 5), "z": (5,)}, outputs=["y"])
+    y = bounds_of(check_sound(proto, {"x": (-1.0, 2.0), "z": (3.0, 4.0)}, engines=BOTH), "y")
+    assert (y.lo, y.hi) == (2, 6)
+
+
+def test_a_sum_of_many_quantised_tensors_is_one_of_integers():
+    names = ["a", "b", "c"]
+    nodes = [*(quant("x", name, prefix="q") for name in names), helper.make_node("Sum", names, ["y"])]
+    proto = model(nodes, parameters("q", scale=0.5, bits=3.0), inputs={"x": (6, 5)}, outputs=["y"])
+    y = bounds_of(check_sound(proto, None, 6, engines=BOTH), "y")
+    assert y.grid is not None
+    assert (y.grid.scale, y.grid.lo, y.grid.hi) == (0.5, -12, 9)
+    np.testing.assert_allclose([y.lo, y.hi], [-6.0, 4.5], rtol=1e-6)
+
+
 @pytest.mark.parametrize("limits", [(-128, 127), (-127, 127), (-128, -1)])
 @pytest.mark.parametrize("op_type", ["Neg", "Abs"])
 def test_the_least_integer_has_no_opposite(op_type: str, limits: tuple[int, int]):
