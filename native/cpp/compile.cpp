@@ -107,9 +107,9 @@ void finish_product(Plan& plan, Step& step, const Tensor& x, const Tensor& y) {
   require_size(step.offset.size(), step.outputs, "offsets");
   const int64_t largest = x.element == Element::Byte ? 255 : std::max(std::abs(int64_t{x.lo}), std::abs(int64_t{x.hi}));
   for (int32_t o = 0; o < step.outputs; o++) {
-    int64_t magnitude = std::abs(int64_t{step.offset[o]});
-    for (int64_t k = 0; k < terms; k++) magnitude += largest * std::abs(int64_t{step.weights[o * terms + k]});
-    require(magnitude < kLargest, "sums of more than 32 bits");
+    const int64_t room = kLargest - 1 - std::abs(int64_t{step.offset[o]});
+    const int64_t magnitude = magnitude_of(step.weights.data() + o * terms, size_t(terms));
+    require(room >= 0 && magnitude <= room / std::max(largest, int64_t{1}), "sums of more than 32 bits");
   }
   if (step.epilogue.kind == EpilogueKind::None) {
     require(y.element == Element::Sum, "sums that are no sums");

@@ -275,9 +275,7 @@ inline void prepare_product(const Plan& plan, Step& step, bool fours) {
   if (step.inputs == 1 && each == 1 && step.group > 1) {
     int64_t most = 0;
     for (int32_t o = 0; o < step.outputs; o++) {
-      int64_t magnitude = 0;
-      for (int32_t t = 0; t < taps; t++) magnitude += std::abs(int32_t{step.weights[size_t(o) * taps + t]});
-      most = std::max(most, magnitude * std::max(x.hi, 0));
+      most = std::max(most, magnitude_of(step.weights.data() + size_t(o) * taps, size_t(taps)) * std::max(x.hi, 0));
     }
     if (most > 32767) return;
     auto packed = std::make_unique<PackedDepthwise>();
@@ -307,15 +305,13 @@ inline void prepare_product(const Plan& plan, Step& step, bool fours) {
   const size_t terms = size_t(taps) * step.inputs;
   for (int32_t o = 0; o < step.outputs; o++) {
     const int8_t* from = step.weights.data() + o * terms;
-    int64_t magnitude = 0;
-    for (size_t run = 0; run < p.runs.size(); run++)
+    whole = std::max(whole, hi * magnitude_of(from, terms));
+    for (size_t run = 0; run < p.runs.size() && !fours; run++)
       for (int32_t k = 0; k < length; k += 2) {
         const int8_t* two = from + run * length + k;
         const int64_t both = std::abs(int32_t{two[0]}) + (k + 1 < length ? std::abs(int32_t{two[1]}) : 0);
         pair = std::max(pair, both * hi);
-        magnitude += both * hi;
       }
-    whole = std::max(whole, magnitude);
   }
   p.is_short = whole <= 32767;
   const int64_t room = pair > 0 ? std::min<int64_t>(32767 / pair, 1 << 20) : 1 << 20;  // pairs that 16 bits hold
@@ -328,15 +324,19 @@ inline void prepare_product(const Plan& plan, Step& step, bool fours) {
     p.bytes.assign(size, 0);
   for (int32_t o = 0; o < step.outputs; o++) {
     const int32_t group = o / each, block = o % each / kBlock, column = o % each % kBlock;
-    for (size_t run = 0; run < p.runs.size(); run++)
-      for (int32_t k = 0; k < length; k++) {
-        const int8_t value = step.weights[o * terms + run * length + k];
-        const size_t at = ((size_t(group) * p.blocks + block) * p.runs.size() + run) * p.steps + k / 4;
-        if (p.sums == Sums::Wide)  // [step][pair of terms][16][2]
-          p.shorts[at * kBlock * 4 + k % 4 / 2 * kBlock * 2 + column * 2 + k % 2] = value;
-        else
-          p.bytes[at * kBlock * 4 + column * 4 + k % 4] = value;
+    for (size_t run = 0; run < p.runs.size(); run++) {
+      const int8_t* from = step.weights.data() + o * terms + run * length;
+      const size_t at = ((size_t(group) * p.blocks + block) * p.runs.size() + run) * p.steps * kBlock * 4;
+      if (p.sums == Sums::Wide) {  // [step][pair of terms][16][2]
+        for (int32_t k = 0; k < length; k++)
+          p.shorts[at + k / 2 * kBlock * 2 + column * 2 + k % 2] = from[k];
+        continue;
       }
+      int8_t* to = p.bytes.data() + at + column * 4;
+      int32_t k = 0;
+      for (; k + 4 <= length; k += 4, to += kBlock * 4) std::memcpy(to, from + k, 4);
+      std::memcpy(to, from + k, size_t(length - k));
+    }
   }
   prepare_epilogue(step, p, each, step.group, whole);
   step.packed = std::move(packed);

@@ -86,6 +86,20 @@ struct Step {
   std::vector<int32_t> index, xs, lengths, shifts;
 };
 
+// The sum of the magnitudes of some weights. It is no `inline` function alone: each file is compiled for its own
+// processor, and the linker would keep the code of any of them.
+static inline int64_t magnitude_of(const int8_t* weights, size_t count) {
+  constexpr size_t kPiece = size_t{1} << 20;  // whose sum 32 bits hold
+  int64_t total = 0;
+  for (size_t first = 0; first < count; first += kPiece) {
+    const size_t end = count - first < kPiece ? count : first + kPiece;
+    int32_t sum = 0;
+    for (size_t i = first; i < end; i++) sum += weights[i] < 0 ? -int32_t{weights[i]} : int32_t{weights[i]};
+    total += sum;
+  }
+  return total;
+}
+
 struct Port {
   std::string name;
   int32_t tensor;
