@@ -168,6 +168,20 @@ def test_a_residual_of_two_quantised_tensors_is_tried_pair_by_pair():
     assert certify(proto(True, 0.4), proto(False, 0.5)).verdict is Verdict.UNDECIDED
 
 
+@pytest.mark.parametrize(("ends", "same"), [((-6.0, 4.0), True), ((-5.0, 4.0), False), ((-6.0, 3.0), False)])
+def test_a_pair_of_levels_goes_through_the_levels_of_both(ends: tuple[float, float], same: bool):
+    """A sum of -4 .. 3 and -2 .. 1 is in -6 .. 4: a clip to that changes nothing, one to less does."""
+
+    def proto(low: float, high: float) -> onnx.ModelProto:
+        nodes = [quant("x", "a"), quant("x", "b"), helper.make_node("Add", ["a", "b"], ["s"])]
+        nodes += [helper.make_node("Clip", ["s", "low", "high"], ["c"]), quant("c", "y")]
+        values = parameters("a", scale=1.0, bits=3.0) | parameters("b", scale=1.0, bits=2.0)
+        values |= parameters("y", scale=1.0, bits=8.0) | {"low": np.float32(low), "high": np.float32(high)}
+        return model(nodes, values, inputs={"x": [1, 4]}, outputs=["y"])
+
+    assert certify(proto(*ends), proto(-100.0, 100.0)).verdict.is_exact == same
+
+
 def test_cleaned_models_and_other_batches():
     proto = mlp()
     assert certify(proto, clean(proto)).verdict is Verdict.EXACT_BY_CONSTRUCTION

@@ -207,6 +207,19 @@ def test_powers(limits):
         check_sound(proto, limits and {"x": limits}, 7, engines=BOTH)
 
 
+@pytest.mark.parametrize("limits", [(-5, 3), (0, 4), (2, 5), (-4, -2)])
+@pytest.mark.parametrize("exponent", [0, 1, 2, 3])
+def test_powers_of_integers(exponent, limits):
+    node = helper.make_node("Pow", ["x", "p"], ["y"])
+    proto = model([node], {"p": np.int32(exponent)}, inputs={"x": [4, 3]}, outputs=["y"], input_type=TensorProto.INT32)
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.INT32
+    values = check_sound(proto, {"x": limits}, 7, engines=BOTH)
+    assert not values.unfollowed
+    y = bounds_of(values, "y")
+    numbers = [n**exponent for n in range(limits[0], limits[1] + 1)]
+    assert (y.lo, y.hi) == (min(numbers), max(numbers))
+
+
 def test_even_power_is_never_negative_and_tight():
     values = bounds_of(check_sound(power(2), {"x": (-2, 3)}), "y")
     assert (values.lo, values.hi) == (0, pytest.approx(9, rel=1e-6))

@@ -270,6 +270,30 @@ def test_sums_that_leave_int32_wrap_around(op_type: str) -> None:
     assert values.lo.min() <= y <= values.hi.max()
 
 
+@pytest.mark.parametrize("x_zero", [0, 100])
+@pytest.mark.parametrize("op_type", ["QLinearConv", "QLinearMatMul"])
+def test_results_of_products_of_bytes_are_those_of_the_ends(op_type: str, x_zero: int) -> None:
+    """Each result ends where exact arithmetic of the smallest and of the largest sum does, in scales by channel."""
+    is_conv = op_type == "QLinearConv"
+    weights = np.array([[3, -2], [5, 1], [-4, 7]])
+    scales, zero, x_scale, y_scale = np.float32([0.25, 0.5]), np.int8([0, 0]), 0.03125, 4.0
+    constants = {"xs": np.float32(x_scale), "xz": np.uint8(x_zero), "ws": scales, "wz": zero,
+                 "ys": np.float32(y_scale), "yz": np.uint8(128)}  # fmt: skip
+    constants["w"] = weights.astype(np.int8).T.reshape(2, 3, 1, 1) if is_conv else weights.astype(np.int8)
+    shape = (1, 3, 2, 2) if is_conv else (5, 3)
+    node = helper.make_node(op_type, "x xs xz w ws wz ys yz".split(), ["y"])
+    proto = models.model([node], constants, inputs={"x": shape}, outputs=["y"], input_type=TensorProto.UINT8)
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.UINT8
+    values = check_sound(proto, {"x": (0, 255)}, engines=("reference", "onnxruntime"))
+    assert not values.unfollowed
+    parts = (np.array([[0], [255]]) - x_zero)[:, :, None] * weights
+    sums = np.stack([parts.min(axis=0).sum(axis=0), parts.max(axis=0).sum(axis=0)])
+    wanted = np.clip(np.rint(sums * scales.astype(float) * x_scale / y_scale) + 128, 0, 255)
+    y = bounds_of(values, "y")
+    for got, end in ((y.lo, wanted[0]), (y.hi, wanted[1])):
+        np.testing.assert_array_equal(np.broadcast_to(np.reshape(got, -1), 2), end)
+
+
 def test_a_product_of_scales_that_vanishes_is_that_of_float32() -> None:
     """fl(2^-80 * 2^-80) is 0, and so is what divides it by 2^-149: the exact multiplier would be 2^-11."""
     constants = {"xs": np.float32(2**-80), "xz": np.uint8(0), "ws": np.float32(2**-80), "wz": np.int8(0),

@@ -39,6 +39,37 @@ def test_gemm_turns_vectors_that_are_told_apart_along_the_last_axis(known: str, 
     assert bounds_of(values, "y").is_bounded
 
 
+@pytest.mark.parametrize("known", ["a", "b"])
+def test_constants_of_a_binary_fixed_point_are_integers(known: str) -> None:
+    """Multiples of a quarter, which no quantiser made: 0.5 * 0.25 is the scale of the product."""
+    constant = np.float32([[0.25, -1.5], [0.75, 1.0]])
+    nodes = [models.quant("x", "q"), helper.make_node("MatMul", ["c", "q"] if known == "a" else ["q", "c"], ["y"])]
+    constants = models.parameters("q", scale=0.5, bits=3.0) | {"c": constant}
+    values = check_sound(models.model(nodes, constants, inputs={"x": (2, 2)}, outputs=["y"]))
+    y = bounds_of(values, "y")
+    assert y.grid is not None
+    assert (y.grid.scale == 0.125).all()
+    (accumulator,) = values.accumulators.values()
+    assert {str(f) for f in accumulator.operands} == {"INT3", "INT4"}
+    quarters = (constant * 4).astype(int)
+    terms = np.stack([quarters * -4, quarters * 3])
+    axis = 1 if known == "a" else 0
+    lo, hi = terms.min(axis=0).sum(axis=axis), terms.max(axis=0).sum(axis=axis)
+    np.testing.assert_array_equal(np.broadcast_to(y.grid.lo.ravel(), 2), lo)
+    np.testing.assert_array_equal(np.broadcast_to(y.grid.hi.ravel(), 2), hi)
+
+
+def test_rounding_is_that_of_the_longest_sum() -> None:
+    """Beside the edge fewer terms are added up; in the middle 64 are, which are rounded 63 times."""
+    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[63, 63])
+    weights = np.full((1, 1, 64), np.float32(0.1))
+    proto = models.model([node], {"w": weights}, inputs={"x": (1, 1, 64)}, outputs=["y"])
+    y = bounds_of(check_sound(proto, {"x": (1.0, 1.0)}, engines=("reference", "onnxruntime")), "y")
+    exact = 64 * float(np.float32(0.1))
+    assert y.hi.max() >= exact * (1 + 63 * 2.0**-24)
+    assert y.hi.max() <= exact * (1 + 80 * 2.0**-24)
+
+
 def _product_of(op_type: str, terms: int, weight: float) -> Any:
     """x times constant weights, in each operator that adds up products."""
     is_conv = op_type.startswith("Conv")

@@ -19,6 +19,18 @@ def _identity(input_type: int = TensorProto.FLOAT):
     return models.model([node], {}, inputs={"x": [2]}, outputs=["y"], input_type=input_type)
 
 
+@pytest.mark.parametrize(
+    ("datatype", "largest"), [("FLOAT<4,3,7>", 480.0), ("FLOAT<5,9,15>", 130944.0), ("FLOAT16", None)]
+)
+def test_minifloats_bound_an_input_and_half_precision_does_not(datatype: str, largest: float | None) -> None:
+    """What a file calls FLOAT16 is the type of its arithmetic, which overflows to infinity."""
+    proto = _identity()
+    entry = proto.graph.quantization_annotation.add(tensor_name="x")
+    entry.quant_parameter_tensor_names.add(key="finn_datatype", value=datatype)
+    x = bounds_of(analyse(proto), "x")
+    assert (x.lo, x.hi) == ((-np.inf, np.inf) if largest is None else (-largest, largest))
+
+
 @pytest.mark.parametrize("input_type", [TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64])
 def test_a_range_of_integers_is_a_grid(input_type: int) -> None:
     x = bounds_of(analyse(_identity(input_type), input_ranges={"x": (0.5, 200.5)}), "x")
