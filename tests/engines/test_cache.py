@@ -1,4 +1,4 @@
-"""The cache of lowered models: what hits, what does not, damage, and many processes at once."""
+"""The cache of models that are ready to run: what hits, what does not, damage, and many processes at once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,6 @@ def lowerings(monkeypatch):
 def proto(request, monkeypatch):
     if request.param == "in a file":  # as models with many megabytes of weights have them
         monkeypatch.setattr(lowering, "IN_MEMORY", 0)
-        monkeypatch.setattr(cache_module, "IN_MEMORY", 0)
     return mlp(hidden=300) if request.param != "convolutions" else convolutions()
 
 

@@ -1,4 +1,4 @@
-"""Cache: lowered models on disk, found again by what they were made from.
+"""Cache: models on disk in the form in which an engine runs them, found again by what they were made from.
 
 The key of an entry is the SHA-256 of all that decides what it holds: the model with every weight, wherever that lies,
 the options of the session, what the processor's products of bytes do, the versions of the packages that take part and
@@ -30,7 +30,8 @@ import onnx_ir as ir
 
 from anybit.arrays import Array
 from anybit.engines.engine import Engine
-from anybit.engines.onnxruntime.lower import IN_MEMORY, WEIGHTS_FILE, Lowered
+from anybit.engines.native.backend import FloatNodes, NativeForm, is_fast
+from anybit.engines.onnxruntime.lower import WEIGHTS_FILE, Lowered
 from anybit.engines.onnxruntime.saturation import saturates
 from anybit.engines.prepare import Facts
 from anybit.errors import ModelFileError
@@ -43,18 +44,20 @@ from anybit.io.load import ModelSource, load
 from anybit.ops.calls import operator_of
 from anybit.ops.operator import Operator
 from anybit.ops.registry import operators
+from anybit.plan.files import from_bytes, to_bytes
 
-_MAGIC = b"anybit lowered 1"
-_LENGTHS = struct.Struct("<QQQ")  # of the header, the model and the weights
+_MAGIC = b"anybit lowered 2"
+_LENGTHS = struct.Struct("<QQQ")  # of the header, what is read into memory, and the weights that are mapped
 _START = len(_MAGIC) + hashlib.sha256().digest_size + _LENGTHS.size
 _BUFFER = 1 << 22
 _LARGEST_FILE = 1 << 26  # of a model that is known by its bytes
 _SMALL = 1024  # weights below this many bytes are hashed with the graph
+_KEPT = (Engine.AUTO, Engine.ONNXRUNTIME, Engine.NATIVE)
 _PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "ml_dtypes")
 
 
 class Cache:
-    """A folder of lowered models.
+    """A folder of models that are ready to run.
 
     Args:
         folder: Where they are; it is made, for the user alone, when the first one is written.
@@ -76,11 +79,11 @@ class Cache:
             engine: Engine that was asked for.
             tensors: Intermediate tensors that were asked for.
         """
-        if engine not in (Engine.AUTO, Engine.ONNXRUNTIME):
+        if engine not in _KEPT:
             return None, lambda: load(source)
         others = sorted(f"{o.domain} {o.name} {o.since}" for o in operators() if _is_of_others(o))
         packages = [version(name) for name in _PACKAGES]
-        place = [platform.machine(), saturates(), sys.byteorder, sys.version, *packages, _own_source()]
+        place = [platform.machine(), saturates(), is_fast(), sys.byteorder, sys.version, *packages, _own_source()]
         options = [engine.value, tensors if isinstance(tensors, str) else list(tensors), others]
         decided = msgspec.json.encode([place, options])
         data, folder = _bytes_and_folder(source)
@@ -111,24 +114,26 @@ class Slot:
     path: Path
     key: str
 
-    def read(self) -> tuple[Facts, Lowered] | None:
+    def read(self) -> tuple[Facts, Lowered | NativeForm] | None:
         """What the file holds, None if there is none or it is not as it was written."""
         try:
             with open_regular(self.path) as file:
                 return _read(file, self.key)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, ModelFileError):
             return None
 
-    def write(self, facts: Facts, lowered: Lowered) -> None:
-        """Writes the file, which appears whole or not at all.
+    def write(self, facts: Facts, form: Lowered | NativeForm) -> None:
+        """Writes the file, which appears whole or not at all; none where a plan has large float weights around it.
 
         Raises:
             ModelFileError: It cannot be written.
         """
+        if isinstance(form, NativeForm) and any(n.lowered.folder for n in (form.head, form.tail) if n is not None):
+            return
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with whole(self.path) as temporary, temporary.open("wb") as file:
-                _write(file, self.key, facts, lowered)
+                _write(file, self.key, facts, form)
         except OSError as error:
             raise ModelFileError(
                 "cannot write to the cache", node=str(self.path.parent), got=error.strerror or error
@@ -206,58 +211,88 @@ def _bytes_of(array: Array) -> memoryview:
 
 @dataclass(frozen=True)
 class _Weight:
-    """Where the bytes of one large weight are.
+    """One large weight, whose bytes follow those of the one before it.
 
     Attributes:
         name: Its name.
         dtype: Its element type.
         shape: Its shape.
-        offset: Place of its first byte among the weights.
     """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    offset: int
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A lowered model, whose bytes are those of its graph and of its weights.
+
+    Attributes:
+        size: Bytes of the graph.
+        integer: Whether it holds integer products.
+        weights: The weights that are handed over in memory.
+        inputs: Names of what it reads, where it is a part of a model.
+        outputs: Names of what it makes, likewise.
+    """
+
+    size: int
+    integer: bool
+    weights: tuple[_Weight, ...]
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What an entry holds beside the model and the weights; `msgspec` writes it as JSON, and checks what it reads.
+    """What an entry holds beside models, plan and weights; `msgspec` writes it as JSON, and checks what it reads.
 
     Attributes:
         key: That of the entry.
         facts: What the session knows of the model.
-        integer: Whether the model holds integer products.
-        weights: The weights that are handed over in memory.
-        is_in_file: Whether the weights are mapped from a file instead.
+        is_in_file: Whether the weights are mapped from a file.
+        plan: Bytes of the plan, 0 where there is none.
+        whole: The model where it is no plan.
+        head: Float nodes in front of the plan.
+        tail: Float nodes behind it.
     """
 
     key: str
     facts: Facts
-    integer: bool
-    weights: tuple[_Weight, ...]
     is_in_file: bool
+    plan: int = 0
+    whole: _Model | None = None
+    head: _Model | None = None
+    tail: _Model | None = None
 
 
-def _write(file: BinaryIO, key: str, facts: Facts, lowered: Lowered) -> None:
-    entries: list[_Weight] = []
-    offset = 0
-    for name, array in lowered.weights.items():
-        entries.append(_Weight(name, array.dtype, array.shape, offset))
-        offset += array.nbytes
-    held = _Header(key, facts, lowered.integer, tuple(entries), lowered.folder is not None)
+def _write(file: BinaryIO, key: str, facts: Facts, form: Lowered | NativeForm) -> None:
+    path: Path | None = None
+    body: list[bytes | memoryview] = []
+    if isinstance(form, Lowered):
+        path = None if form.folder is None else Path(form.folder.name) / WEIGHTS_FILE
+        held = _Header(key, facts, path is not None, whole=_model(form, body))
+    else:
+        body.append(to_bytes(form.plan))
+        head, tail = (None if n is None else _model(n.lowered, body, n) for n in (form.head, form.tail))
+        held = _Header(key, facts, is_in_file=False, plan=len(body[0]), head=head, tail=tail)
     header = msgspec.json.encode(held, enc_hook=_name_of, order="deterministic")
-    path = None if lowered.folder is None else Path(lowered.folder.name) / WEIGHTS_FILE
-    lengths = _LENGTHS.pack(len(header), len(lowered.proto), offset if path is None else path.stat().st_size)
-    weights = map(_bytes_of, lowered.weights.values()) if path is None else _pieces_of(path)
+    lengths = _LENGTHS.pack(len(header), sum(map(len, body)), 0 if path is None else path.stat().st_size)
     digest = hashlib.sha256()
     file.write(bytes(_START - len(lengths)))
-    for part in chain((lengths, header, lowered.proto), weights):
+    for part in chain((lengths, header), body, () if path is None else _pieces_of(path)):
         digest.update(part)
         file.write(part)
     file.seek(0)
     file.write(_MAGIC + digest.digest())
+
+
+def _model(lowered: Lowered, body: list[bytes | memoryview], nodes: FloatNodes | None = None) -> _Model:
+    """What the header says of a model, whose bytes go to the body."""
+    weights = tuple(_Weight(name, array.dtype, array.shape) for name, array in lowered.weights.items())
+    body += (lowered.proto, *map(_bytes_of, lowered.weights.values()))
+    inputs, outputs = ((), ()) if nodes is None else (nodes.inputs, nodes.outputs)
+    return _Model(len(lowered.proto), lowered.integer, weights, inputs, outputs)
 
 
 def _pieces_of(path: Path) -> Generator[bytes]:
@@ -266,7 +301,7 @@ def _pieces_of(path: Path) -> Generator[bytes]:
             yield piece
 
 
-def _read(file: BinaryIO, key: str) -> tuple[Facts, Lowered]:
+def _read(file: BinaryIO, key: str) -> tuple[Facts, Lowered | NativeForm]:
     """The content of an entry.
 
     Raises:
@@ -277,8 +312,8 @@ def _read(file: BinaryIO, key: str) -> tuple[Facts, Lowered]:
     lengths = file.read(_LENGTHS.size)
     if magic != _MAGIC or len(lengths) != _LENGTHS.size or _START + sum(_LENGTHS.unpack(lengths)) != size:
         raise ValueError("no entry, or a truncated one")
-    weights_size = _LENGTHS.unpack(lengths)[-1]
-    folder = TemporaryDirectory(ignore_cleanup_errors=True) if weights_size > IN_MEMORY else None
+    mapped = _LENGTHS.unpack(lengths)[-1]
+    folder = TemporaryDirectory(ignore_cleanup_errors=True) if mapped else None
     try:
         return _sound(file, key, lengths, expected, folder)
     except BaseException:
@@ -289,37 +324,60 @@ def _read(file: BinaryIO, key: str) -> tuple[Facts, Lowered]:
 
 def _sound(
     file: BinaryIO, key: str, lengths: bytes, expected: bytes, folder: TemporaryDirectory[str] | None
-) -> tuple[Facts, Lowered]:
-    header_size, proto_size, _ = _LENGTHS.unpack(lengths)
+) -> tuple[Facts, Lowered | NativeForm]:
+    header_size, body_size, _ = _LENGTHS.unpack(lengths)
     digest = hashlib.sha256(lengths)
-    header, proto = file.read(header_size), file.read(proto_size)
+    header, body = file.read(header_size), file.read(body_size)
     digest.update(header)
-    digest.update(proto)
-    weights = _weights(file, folder, digest.update)
+    digest.update(body)
+    if folder is not None:  # what is checked is what ONNX Runtime will map
+        with (Path(folder.name) / WEIGHTS_FILE).open("wb") as target:
+            while piece := file.read(_BUFFER):
+                digest.update(piece)
+                target.write(piece)
     if digest.digest() != expected:
         raise ValueError("damaged")
     held = msgspec.json.decode(header, type=_Header, dec_hook=_of_name)
     if held.key != key or held.is_in_file != (folder is not None):
         raise ValueError("the entry of another model")
-    return held.facts, Lowered(proto, {w.name: _array(weights, w) for w in held.weights}, folder, held.integer)
+    return held.facts, _form(held, _Body(body), folder)
 
 
-def _weights(file: BinaryIO, folder: TemporaryDirectory[str] | None, seen: Callable[[bytes], None]) -> bytes:
-    """The rest of the file, in memory or in the folder: what is checked is what ONNX Runtime will map."""
-    if folder is None:
-        data = file.read()
-        seen(data)
-        return data
-    with (Path(folder.name) / WEIGHTS_FILE).open("wb") as target:
-        while piece := file.read(_BUFFER):
-            seen(piece)
-            target.write(piece)
-    return b""
+def _form(held: _Header, body: _Body, folder: TemporaryDirectory[str] | None) -> Lowered | NativeForm:
+    if held.whole is not None:
+        return body.lowered(held.whole, folder)
+    plan = from_bytes(body.take(held.plan))
+    head, tail = (
+        None if m is None else FloatNodes(body.lowered(m, None), m.inputs, m.outputs) for m in (held.head, held.tail)
+    )
+    return NativeForm(plan, head, tail)
 
 
-def _array(data: bytes, weight: _Weight) -> Array:
-    count = int(np.prod(weight.shape, dtype=np.int64))
-    return np.frombuffer(data, weight.dtype, count, weight.offset).reshape(weight.shape)
+class _Body:
+    """The bytes of an entry that are read into memory, taken one part after the other.
+
+    Args:
+        data: All of them.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._taken = data, 0
+
+    def take(self, size: int) -> bytes:
+        """The next bytes."""
+        self._taken += size
+        return self._data[self._taken - size : self._taken]
+
+    def lowered(self, model: _Model, folder: TemporaryDirectory[str] | None) -> Lowered:
+        """The next model."""
+        proto = self.take(model.size)
+        return Lowered(proto, {w.name: self._weight(w) for w in model.weights}, folder, model.integer)
+
+    def _weight(self, weight: _Weight) -> Array:
+        count = int(np.prod(weight.shape, dtype=np.int64))
+        array = np.frombuffer(self._data, weight.dtype, count, self._taken).reshape(weight.shape)
+        self._taken += array.nbytes
+        return array
 
 
 def _name_of(dtype: np.dtype[Any]) -> str:

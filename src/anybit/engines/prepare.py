@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -17,7 +17,7 @@ from anybit.cleanup.flatten import flatten
 from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.set_batch import SetBatch
 from anybit.engines.engine import Backend, Engine, FallbackWarning
-from anybit.engines.onnxruntime.backend import Ready, backend, ready
+from anybit.engines.onnxruntime.backend import OrtBackend, Ready, backend, ready
 from anybit.engines.onnxruntime.lower import Lowered, lower
 from anybit.engines.reference.backend import ReferenceBackend
 from anybit.errors import AnybitError, InvalidModelError, UnsupportedError, UsageError
@@ -28,6 +28,9 @@ from anybit.ops.calls import is_call, operator_of
 from anybit.ops.finn.debug_marker import DEBUG_MARKER
 from anybit.ops.operator import DOMAIN
 from anybit.ops.sizes import refuse_large
+
+if TYPE_CHECKING:  # most sessions never need it
+    from anybit.engines.native.backend import NativeBackend, NativeForm
 
 _BATCH = "batch"
 _CALLER = 4  # frames from the warning to whoever makes a session
@@ -86,13 +89,13 @@ class Facts:
 
 
 class Store(Protocol):
-    """Keeps lowered models."""
+    """Keeps models in the form in which an engine runs them."""
 
-    def read(self) -> tuple[Facts, Lowered] | None:
+    def read(self) -> tuple[Facts, Lowered | NativeForm] | None:
         """What was kept of this model, None if nothing was, or not as it was."""
         ...
 
-    def write(self, facts: Facts, lowered: Lowered) -> None:
+    def write(self, facts: Facts, form: Lowered | NativeForm) -> None:
         """Keeps it."""
         ...
 
@@ -166,16 +169,24 @@ def _by_engine(
 ) -> tuple[Facts, Backend]:
     found = None if store is None else store.read()
     if found is not None:
-        facts, lowered = found
-        stored = Ready(lowered, (lambda: _float_form(read(), wanted, tensors)) if lowered.integer else None)
-        return facts, backend(stored, facts.names, threads=threads)
+        facts, form = found
+
+        def floats() -> Lowered:
+            return _float_form(read(), wanted, tensors)
+
+        if not isinstance(form, Lowered):
+            return facts, _native_backend(form, facts, floats, threads)
+        return facts, backend(Ready(form, floats if form.integer else None), facts.names, threads=threads)
     model = read()
     facts, values = _prepare(model, wanted, tensors)
     if facts.engine is Engine.REFERENCE:
         return facts, _reference(model, facts, values)
-    native = None if store is not None else _native(model, facts, wanted, threads)
+    native = _native(model, facts, wanted, threads)
     if native is not None:
-        return replace(facts, engine=Engine.NATIVE), native
+        facts = replace(facts, engine=Engine.NATIVE)
+        if store is not None:
+            store.write(facts, native.form)
+        return facts, native
     large = model.graph.num_nodes() > _MANY_NODES
     _expose(model, values)
     if facts.engine is Engine.OPENVINO:
@@ -191,11 +202,11 @@ def _by_engine(
     return facts, backend(made, facts.names, threads=threads)
 
 
-def _native(model: ir.Model, facts: Facts, wanted: Engine, threads: int | None) -> Backend | None:
+def _native(model: ir.Model, facts: Facts, wanted: Engine, threads: int | None) -> NativeBackend | None:
     """The model run by kernels: if it is asked for, and where it is left to us and most of the model is a plan."""
     if wanted not in (Engine.AUTO, Engine.NATIVE):
         return None
-    from anybit.engines.native.backend import is_fast, native_backend  # most sessions never need it
+    from anybit.engines.native.backend import is_fast, native_form  # most sessions never need it
 
     asked = wanted is Engine.NATIVE
     if facts.tensors and asked:
@@ -205,11 +216,21 @@ def _native(model: ir.Model, facts: Facts, wanted: Engine, threads: int | None) 
     try:
         if not facts.separable:
             raise UnsupportedError("samples are not known to stay apart, which a plan takes for granted")
-        return native_backend(model, facts.names, threads=threads, gainful=not asked)
+        form, source = native_form(model, facts.names, gainful=not asked), model.clone()
+        return _native_backend(form, facts, lambda: lower(source.clone(), integer=False, layers=False), threads)
     except AnybitError:
         if asked:
             raise
         return None  # ONNX Runtime runs it, or says what is wrong with it
+
+
+def _native_backend(
+    form: NativeForm, facts: Facts, floats: Callable[[], Lowered], threads: int | None
+) -> NativeBackend:
+    from anybit.engines.native.backend import NativeBackend
+
+    names = facts.names
+    return NativeBackend(form, names, lambda: OrtBackend(floats(), names, threads=threads), threads=threads)
 
 
 def _has_quantizers(model: ir.Model) -> bool:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.arguments import checked
-from anybit.engines.cache import Cache
 from anybit.engines.engine import Engine, ShortPath
 from anybit.engines.prepare import TensorInfo, parse_engine, start
 from anybit.errors import InputError, UsageError
@@ -32,9 +31,9 @@ class Session:
         threads: Threads inside an operator; None leaves the choice to the engine.
         tensors: Intermediate tensors that `run` returns besides the outputs, by name, by the second name that a
             DebugMarker gives, or by a pattern such as "Quant*"; "all" for every one.
-        cache: Folder to keep the lowered model in, for ONNX Runtime, so that the next session of the same model with
-            the same options starts quicker, in this or another process (see `anybit.engines.cache`); None keeps
-            nothing. Whoever may write to the folder decides what is computed: use one of your own.
+        cache: Folder to keep the model in as ONNX Runtime or the kernels take it, so that the next session of the same
+            model with the same options starts quicker, in this or another process (see `anybit.engines.cache`); None
+            keeps nothing. Whoever may write to the folder decides what is computed: use one of your own.
 
     Raises:
         ModelFileError: The model cannot be read, or the cache not be written.
@@ -66,6 +65,8 @@ class Session:
         if cache is None:
             self._facts, self._backend = start(lambda: load(model), wanted, tensors=asked, threads=threads)
         else:
+            from anybit.engines.cache import Cache  # most sessions never need it
+
             store, read = Cache(cache).of(model, wanted, tensors=asked)
             self._facts, self._backend = start(read, wanted, tensors=asked, threads=threads, store=store)
         self.threads = threads

@@ -17,7 +17,7 @@ from anybit.cleanup.set_batch import SetBatch
 from anybit.engines.engine import Backend
 from anybit.engines.native.compile import ISA, PLAIN_PATH, compiled, path
 from anybit.engines.onnxruntime.backend import OrtBackend
-from anybit.engines.onnxruntime.lower import lower
+from anybit.engines.onnxruntime.lower import Lowered, lower
 from anybit.errors import AnybitError, InputError, UnsupportedError
 from anybit.formats.convert import to_hub
 from anybit.passes.surgery.extract_submodel import extract_submodel
@@ -30,24 +30,54 @@ _SMALL = 1 << 20  # multiplications of a plan that float parts, with a session e
 _PLAIN = ("C_CONTIGUOUS", "ALIGNED")
 
 
+@dataclass(frozen=True)
+class FloatNodes:
+    """Float nodes of a model, ready for ONNX Runtime.
+
+    Attributes:
+        lowered: The nodes.
+        inputs: Names of what they read.
+        outputs: Names of what they make.
+    """
+
+    lowered: Lowered
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NativeForm:
+    """A model as the native engine runs it, with nothing left of the graph it came from.
+
+    Attributes:
+        plan: Its integer layers.
+        head: Float nodes in front of the plan, None where there are none.
+        tail: Those behind it.
+    """
+
+    plan: Plan
+    head: FloatNodes | None
+    tail: FloatNodes | None
+
+
 class NativeBackend:
     """A plan and its kernels, for inputs without NaN; the float form of the model, made when it is first needed.
 
     Args:
-        plan: The plan.
+        form: The plan, and the float nodes around it.
         outputs: Names of what `run` returns.
-        parts: The float parts in front of the plan and behind it.
         floats: What makes the float form.
-        threads: Threads over groups of samples.
+        threads: Threads over groups of samples, and inside float nodes; None for those of the processor.
     """
 
     def __init__(
-        self, plan: Plan, outputs: Sequence[str], parts: Parts, floats: Callable[[], Backend], *, threads: int
+        self, form: NativeForm, outputs: Sequence[str], floats: Callable[[], Backend], *, threads: int | None
     ) -> None:
-        self._net = compiled(plan, threads=threads)
-        self._inputs = [p.name for p in plan.inputs]
+        self.form = form
+        self._net = compiled(form.plan, threads=_threads(threads))
+        self._inputs = [p.name for p in form.plan.inputs]
         self._outputs = tuple(outputs)
-        self._parts = parts
+        self._head, self._tail = (_part(nodes, threads=threads) for nodes in (form.head, form.tail))
         self._floats = floats
         self._made: Backend | None = None
         self._lock = Lock()
@@ -55,11 +85,11 @@ class NativeBackend:
     @property
     def short(self) -> Callable[[Any], Any] | None:
         """What takes a dict of arrays and gives one, or something else where it cannot; None where parts are float."""
-        return None if self._parts.head or self._parts.tail else self._net.run
+        return None if self._head or self._tail else self._net.run
 
     def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
         """The outputs for these inputs."""
-        held = dict(feeds) | self._parts.before(feeds)
+        held = dict(feeds) | ({} if self._head is None else self._head(feeds))
         given = {name: np.require(held[name], requirements=_PLAIN) for name in self._inputs}
         found = self._net.run(given)
         if found is None:
@@ -68,7 +98,7 @@ class NativeBackend:
             shapes = ", ".join(f"{n}: {a.dtype}{list(a.shape)}" for n, a in given.items())
             raise InputError("type or shape", got=shapes)
         held |= found
-        held |= self._parts.behind(held)
+        held |= {} if self._tail is None else self._tail(held)
         return [held[name] for name in self._outputs]
 
     def _float_form(self) -> Backend:
@@ -97,34 +127,18 @@ class Part:
         return dict(zip(self.outputs, self.backend.run({n: held[n] for n in self.inputs}), strict=True))
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What of a model is float.
-
-    Attributes:
-        head: In front of the plan.
-        tail: Behind it.
-    """
-
-    head: Part | None = None
-    tail: Part | None = None
-
-    def before(self, held: Mapping[str, Array]) -> dict[str, Array]:
-        """What the plan reads and no caller gives."""
-        return {} if self.head is None else self.head(held)
-
-    def behind(self, held: Mapping[str, Array]) -> dict[str, Array]:
-        """What is asked for and the plan does not make."""
-        return {} if self.tail is None else self.tail(held)
+def _part(nodes: FloatNodes | None, *, threads: int | None) -> Part | None:
+    if nodes is None:
+        return None
+    return Part(OrtBackend(nodes.lowered, nodes.outputs, threads=threads), nodes.inputs, nodes.outputs)
 
 
-def native_backend(model: ir.Model, outputs: Sequence[str], *, threads: int | None, gainful: bool) -> NativeBackend:
-    """The backend of a model whose shapes are known and whose batch is free; the model is not changed.
+def native_form(model: ir.Model, outputs: Sequence[str], *, gainful: bool) -> NativeForm:
+    """What the native engine runs of a model whose shapes are known and whose batch is free; it is not changed.
 
     Args:
         model: The model, in any dialect.
         outputs: Names of what is returned.
-        threads: Threads over groups of samples; None for those of the processor.
         gainful: Whether a model is refused that ONNX Runtime alone is likely to run as fast: of whose multiplications
             float parts have a quarter or more, or which is small and has float parts.
 
@@ -141,23 +155,15 @@ def native_backend(model: ir.Model, outputs: Sequence[str], *, threads: int | No
     if gainful and plan.macs < _SMALL and not (read <= given and made >= set(outputs)):
         refusal = next(iter(plan.refusals), None)
         raise UnsupportedError("a small plan with float parts around it gains nothing", got=str(refusal or ""))
-    parts = Parts(
-        _part(hub, sorted(given), sorted(read - given), threads=threads),
-        _part(hub, [*sorted(given), *sorted(made)], sorted(set(outputs) - made - given), threads=threads),
-    )
-    source = model.clone()
-
-    def floats() -> Backend:
-        return OrtBackend(lower(source.clone(), integer=False, layers=False), outputs, threads=threads)
-
-    return NativeBackend(plan, outputs, parts, floats, threads=_threads(threads))
+    head = _nodes(hub, sorted(given), sorted(read - given))
+    return NativeForm(plan, head, _nodes(hub, [*sorted(given), *sorted(made)], sorted(set(outputs) - made - given)))
 
 
 def _threads(threads: int | None) -> int:
     return threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def _part(hub: ir.Model, inputs: Sequence[str], outputs: Sequence[str], *, threads: int | None) -> Part | None:
+def _nodes(hub: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> FloatNodes | None:
     """The nodes between some tensors, None where nothing is asked for."""
     if not outputs:
         return None
@@ -168,8 +174,7 @@ def _part(hub: ir.Model, inputs: Sequence[str], outputs: Sequence[str], *, threa
     used = [str(v.name) for v in submodel.graph.inputs if v.uses() or v.is_graph_output()]
     if len(used) < len(inputs):
         submodel = extract_submodel(hub, inputs=used, outputs=outputs)
-    lowered = lower(submodel, integer=False, layers=False)
-    return Part(OrtBackend(lowered, outputs, threads=threads), tuple(used), tuple(outputs))
+    return FloatNodes(lower(submodel, integer=False, layers=False), tuple(used), tuple(outputs))
 
 
 def described() -> str:
