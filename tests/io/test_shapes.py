@@ -288,6 +288,27 @@ def test_a_negative_size_is_no_size_further_on():
     assert 32 not in list(read.graph.outputs[0].shape or ())
 
 
+@pytest.mark.parametrize("op_type", ["NotLong", "NotNegative", "Unknown", "SameShape"])
+def test_operators_of_others_may_have_any_name(op_type):
+    """Also those of what is put into a model while shapes are inferred."""
+    node = helper.make_node(op_type, ["x"], ["t"], domain="anybit.inference")
+    then = onnx.GraphProto(name="then", node=[helper.make_node("Neg", ["t"], ["u"])], output=[_info("u", None)])
+    other = onnx.GraphProto(name="else", node=[helper.make_node("Abs", ["x"], ["v"])], output=[_info("v", None)])
+    nodes = [node, helper.make_node("If", ["choice"], ["y"], then_branch=then, else_branch=other)]
+    proto = model(
+        nodes,
+        {"choice": np.asarray(True)},
+        inputs={"x": [2, 3]},
+        outputs=["y"],
+        imports={"": 21, "anybit.inference": 1},
+    )
+    read = anybit.load(proto)
+    infer_shapes(read, data_propagation=True)
+    (neg, absolute) = (n for graph in read.graph.subgraphs() for n in graph)
+    assert list(absolute.outputs[0].shape or ()) == [2, 3] or list(neg.outputs[0].shape or ()) == [2, 3]
+    assert any(f.rule == "operator" for f in anybit.check(proto))
+
+
 LONG = 1 << 27
 LONG_VECTORS = {
     "an input": ([], [LONG]),

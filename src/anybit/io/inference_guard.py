@@ -7,7 +7,7 @@ copy of the model that inference is given, where a covered node is one that it d
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -24,7 +24,6 @@ _DOMAIN = "anybit.inference"
 _UNKNOWN = "Unknown"
 _NOT_NEGATIVE = "NotNegative"  # a tensor whose negative sizes are unknown ones
 _NOT_LONG = "NotLong"  # a tensor whose only size is an unknown one if it is above the attribute `most`
-_BESIDE = (_NOT_NEGATIVE, _NOT_LONG)
 _SAME_SHAPE = "SameShape"  # a tensor of the shape of its input, and of the element type `dtype`
 _UNTYPED = frozenset(("DictVectorizer", "LabelEncoder", "TreeEnsemble"))  # of ai.onnx.ml: they read types unseen
 # The input that must have no negative size; the shape, of which Expand made an axis for each element before version 13.
@@ -61,7 +60,7 @@ class _Place:
 
 
 def guard(proto: ModelProto) -> None:
-    """Covers, in place, what inference must not meet. Nodes that are added are left out by `own_nodes`."""
+    """Covers, in place, what inference must not meet; some nodes get others in front of them."""
     _register()
     version = next((o.version for o in proto.opset_import if o.domain == ""), 1)
     if _guard(proto.graph.node, {t.name for t in proto.graph.initializer}, version, "graph"):
@@ -123,11 +122,6 @@ def _put_before(nodes: Any, place: _Place, where: str) -> None:
         node.input[index] = name
     for new in made:
         nodes.insert(place.position, new)
-
-
-def own_nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """The nodes of a guarded graph that stand for those of the model."""
-    return (n for n in graph.node if n.domain != _DOMAIN or n.op_type not in _BESIDE)
 
 
 def cover(proto: ModelProto, outputs: set[str]) -> None:

@@ -27,7 +27,7 @@ from onnx.shape_inference import InferenceError
 
 from anybit.graph.walk import all_nodes, dimension_text, graphs_of, inner_graphs, numbered_type
 from anybit.io.inference_forms import write_inference_forms
-from anybit.io.inference_guard import LONGEST_VECTOR, cover, guard, guard_lengths, own_nodes
+from anybit.io.inference_guard import LONGEST_VECTOR, cover, guard, guard_lengths
 from anybit.io.protos import bodies
 from anybit.ops.schemas import register_schemas
 
@@ -235,10 +235,11 @@ def _collect(graph: ir.Graph, proto: onnx.GraphProto, derived: _Types, read: _Re
         if found is not None:
             _, before = derived.get(value, (None, None))
             derived[value] = (found[0], before if _sizes(before) > _sizes(found[1]) else found[1])
-    for node, node_proto in zip(graph, own_nodes(proto), strict=True):
-        for attribute in node_proto.attribute:
+    for message in proto.node:
+        for attribute in message.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                for body in graphs_of(node.attributes[attribute.name]):
+                node = next((values[o].producer() for o in message.output if o in values), None)
+                for body in () if node is None else graphs_of(node.attributes[attribute.name]):
                     _collect(body, attribute.g, derived, read)
 
 
