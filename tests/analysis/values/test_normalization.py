@@ -188,7 +188,17 @@ def test_spatial_normalisations(op_type, opset, length, attributes, shape):
     constants = {"s": rng.normal(size=length), "b": rng.normal(size=length)}
     proto = single(op_type, constants, shape=shape, opset=opset, **attributes)
     for limits in RANGES:
-        check_sound(proto, limits and {"x": limits}, 7, engines=BOTH)
+        assert not check_sound(proto, limits and {"x": limits}, 7, engines=BOTH).unfollowed
+
+
+def test_each_channel_has_its_scale_and_bias():
+    """A channel whose scale is 0 is its bias; the others leave it by up to their scale times the largest deviation."""
+    scale, bias = np.float64([2, 0, 1, 0]), np.float64([1, -1, 0, 3])
+    proto = single("InstanceNormalization", {"s": scale, "b": bias}, shape=(2, 4, 7))
+    y = bounds_of(check_sound(proto, {"x": (-1, 1)}, 7, engines=BOTH), "y")
+    deviation = np.sqrt(6)
+    np.testing.assert_allclose(y.lo.reshape(-1), bias - scale * deviation, rtol=1e-3)
+    np.testing.assert_allclose(y.hi.reshape(-1), bias + scale * deviation, rtol=1e-3)
 
 
 @pytest.mark.parametrize("op_type", ["LayerNormalization", "InstanceNormalization", "GroupNormalization"])
