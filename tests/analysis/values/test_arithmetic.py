@@ -111,6 +111,44 @@ def test_signs(op_type: str, limits: tuple[float, float]):
         assert (y.lo, y.hi) == (0 if spans else min(map(abs, limits)), max(map(abs, limits)))
 
 
+_TOP, _HALF = 2**63 - 1, 2**62
+WIDE = {
+    "Neg": (("x",), (-(2**63), 0)),
+    "Abs": (("x",), (-(2**63), 0)),
+    "Add": (("x", "x"), (_HALF, _HALF)),
+    "Sub": (("zero", "x"), (-(2**63), 0)),
+    "Mul": (("x", "two"), (0, _HALF)),
+    "Sum of an axis": (("x",), (_HALF, _HALF)),
+    "CumSum": (("x", "axis"), (_HALF, _HALF)),
+    "Pow": (("x", "two"), (0, 3037000500)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(WIDE))
+def test_integers_of_64_bits_wrap_around_next_to_what_float64_holds(name: str):
+    """2^63 is one more than int64 holds, and the float64 next to its largest number."""
+    names, limits = WIDE[name]
+    op_type = "ReduceSum" if name == "Sum of an axis" else name
+    node = helper.make_node(op_type, names, ["y"])
+    constants = {"zero": np.int64(0), "two": np.int64(2), "axis": np.int64(0)}
+    known = {n: a for n, a in constants.items() if n in names}
+    proto = model([node], known, inputs={"x": (2,)}, outputs=["y"], input_type=TensorProto.INT64)
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    y = bounds_of(check_sound(proto, {"x": limits}, 4), "y")
+    assert y.lo == -(2.0**63)
+
+
+@pytest.mark.parametrize("op_type", ["Relu", "Clip", "Max", "Identity"])
+def test_integers_of_64_bits_that_are_chosen_keep_their_bounds(op_type: str):
+    names = ["x"] if op_type in ("Relu", "Identity") else ["x", "zero"]
+    known = {"zero": np.int64(0)} if len(names) > 1 else {}
+    node = helper.make_node(op_type, names, ["y"])
+    proto = model([node], known, inputs={"x": (2,)}, outputs=["y"], input_type=TensorProto.INT64)
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    y = bounds_of(analyse(proto, input_ranges={"x": (0, _TOP)} if op_type == "Identity" else None), "y")
+    assert (y.lo, y.hi) == (0, 2.0**63)
+
+
 def test_a_sum_of_two_is_that_of_its_corners():
     proto = model([helper.make_node("Sum", ["x", "z"], ["y"])], {}, inputs={"x": (6, 5), "z": (5,)}, outputs=["y"])
     y = bounds_of(check_sound(proto, {"x": (-1.0, 2.0), "z": (3.0, 4.0)}, engines=BOTH), "y")

@@ -192,6 +192,18 @@ def fits(values: TensorValues, dtype: np.dtype[Any]) -> bool:
     return all(bool((lo >= widest.lo).all() and (hi <= widest.hi).all()) for lo, hi in ends)
 
 
+def of_integers(values: TensorValues, dtype: np.dtype[Any]) -> TensorValues:
+    """What arithmetic made of bounds of integers: the next number outward where float64 does not hold each integer.
+
+    Else a sum of 2^63 would not be told from 2^63 - 1, which int64 holds.
+    """
+    if dtype.kind not in "iu" or dtype.itemsize < 8:
+        return values
+    ends = ((values.lo, -np.inf), (values.hi, np.inf))
+    lo, hi = (np.where(np.abs(b) > LARGEST_INTEGER, np.nextafter(b, side), b) for b, side in ends)
+    return replace(values, lo=lo, hi=hi)
+
+
 def wrapped(values: TensorValues, dtype: np.dtype[Any]) -> TensorValues:
     """The results of exact arithmetic as an element type holds them: integers that leave it can become any others."""
     return values if fits(values, dtype) else of_dtype(dtype)

@@ -24,6 +24,7 @@ from anybit.analysis.values.tensor_values import (
     aligned,
     bounded,
     checked_grid,
+    of_integers,
     smallest_format,
 )
 from anybit.arrays import Array, as_float64, is_power_of_two, lowest_bit
@@ -166,7 +167,8 @@ def _real(contraction: Contraction, bounds: Sums, scale: Float64s, *, exact: boo
         lo = np.where(down < float(info.min), -np.inf, lo)  # what has overflown stays infinite
         hi = np.where(up > float(info.max), np.inf, hi)
         lo, hi = outward(lo, dtype, up=False), outward(hi, dtype, up=True)
-    return bounded(contraction.unlay(np.asarray(lo, np.float64)), contraction.unlay(np.asarray(hi, np.float64)))
+    values = bounded(contraction.unlay(np.asarray(lo, np.float64)), contraction.unlay(np.asarray(hi, np.float64)))
+    return of_integers(values, dtype)
 
 
 def _real_of_reals(contraction: Contraction) -> TensorValues:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from anybit.analysis.values.tensor_values import Float64s, TensorValues, bounded
+from anybit.analysis.values.tensor_values import Float64s, TensorValues, bounded, of_integers
 from anybit.arrays import Array
 
 Function = Callable[..., Array]
@@ -35,7 +35,7 @@ def of_corners(function: Function, arguments: Sequence[TensorValues], dtype: np.
         lo, hi = corners[0], corners[0]
         for corner in corners[1:]:
             lo, hi = np.minimum(lo, corner), np.maximum(hi, corner)
-    return bounded(lo, hi)
+    return of_integers(bounded(lo, hi), dtype)
 
 
 def outward(bound: Float64s, dtype: np.dtype[Any], *, up: bool) -> Array:

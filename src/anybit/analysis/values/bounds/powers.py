@@ -6,7 +6,7 @@ import numpy as np
 
 from anybit.analysis.values.bounds.corners import of_corners, outward
 from anybit.analysis.values.bounds.curves import Curve, loosened, of_curve
-from anybit.analysis.values.tensor_values import TensorValues, bounded
+from anybit.analysis.values.tensor_values import TensorValues, bounded, of_integers
 from anybit.analysis.values.transfer import NodeContext, NotFollowed
 from anybit.arrays import Array
 
@@ -51,7 +51,7 @@ def _known_power(site: NodeContext, exponent: Array) -> TensorValues:
     # 0 stays the least of an even power, and of a fractional one
     signless = np.where(whole, exponent % 2 == 0, True) | (least >= 0)  # noqa: FBT003
     signless &= ~odd_pole
-    return bounded(np.where(signless, np.maximum(values.lo, 0.0), values.lo), values.hi)
+    return of_integers(bounded(np.where(signless, np.maximum(values.lo, 0.0), values.lo), values.hi), dtype)
 
 
 def _roundings(exponent: Array) -> float:

@@ -23,6 +23,7 @@ from anybit.analysis.values.tensor_values import (
     checked_grid,
     fits,
     integers,
+    of_integers,
     unbounded,
 )
 
@@ -46,7 +47,7 @@ def summed(values: TensorValues, axes: Collection[int], shape: Shape, dtype: np.
     if count is None:  # of any number of elements, or of none
         return bounded(np.minimum(lo, 0.0), np.maximum(hi, 0.0))
     if dtype.kind in "iu":
-        return bounded(lo, hi, grid)
+        return of_integers(bounded(lo, hi, grid), dtype)
     magnitudes = [total(np.abs(b), sizes) for b in (values.lo, values.hi)]
     return replace(rounded(bounded(lo, hi), magnitudes, _peaks(values, sizes), count - 1, dtype), grid=grid)
 

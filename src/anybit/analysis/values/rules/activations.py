@@ -10,7 +10,7 @@ from anybit.analysis.values.bounds.axes import anywhere, datatype_with
 from anybit.analysis.values.bounds.corners import outward
 from anybit.analysis.values.bounds.curves import Curve, loosened, of_curve, rule_of
 from anybit.analysis.values.bounds.powers import pow_, reciprocal
-from anybit.analysis.values.tensor_values import IntegerGrid, TensorValues, bounded, integers, on_grid
+from anybit.analysis.values.tensor_values import IntegerGrid, TensorValues, bounded, integers, of_integers, on_grid
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
 
 # Where x * Phi(x), its tanh form, x * sigmoid(x) and x * tanh(softplus(x)) are smallest.
@@ -61,7 +61,7 @@ def prelu(site: NodeContext) -> TensorValues:
             for s in slopes
         ]
     lo, hi = (_reduced(choose, results) for choose in (np.minimum, np.maximum))
-    return loosened(bounded(lo, hi), dtype, relative=2)
+    return of_integers(loosened(bounded(lo, hi), dtype, relative=2), dtype)
 
 
 def _reduced(choose: np.ufunc, arrays: list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]):

@@ -17,6 +17,7 @@ from anybit.analysis.values.tensor_values import (
     checked_grid,
     common_grid,
     hull,
+    of_integers,
     on_grid,
 )
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
@@ -72,12 +73,12 @@ def div(site: NodeContext) -> TensorValues:
 
 def neg(site: NodeContext) -> TensorValues:
     """[-hi, -lo]."""
-    return _negated(site.values(0))
+    return of_integers(_negated(site.values(0)), site.dtype())
 
 
 def abs_(site: NodeContext) -> TensorValues:
     """[0 or the smaller magnitude, the larger one]."""
-    return absolute(site.values(0))
+    return of_integers(absolute(site.values(0)), site.dtype())
 
 
 def sum_(site: NodeContext) -> TensorValues:

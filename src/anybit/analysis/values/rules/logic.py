@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from anybit.analysis.values.tensor_values import Float64s, TensorValues, bounded, integers, of_dtype, smallest_format
+from anybit.analysis.values.tensor_values import (
+    Float64s,
+    TensorValues,
+    bounded,
+    integers,
+    of_dtype,
+    of_integers,
+    smallest_format,
+)
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rule, Rules
 
 Judge = Callable[[TensorValues, TensorValues], tuple[Float64s, Float64s]]
@@ -85,7 +93,7 @@ def bit_shift(site: NodeContext) -> TensorValues:
     if (b.hi >= 8 * dtype.itemsize).any():
         raise NotFollowed("a shift by all bits")
     if site.attribute("direction") == "LEFT":
-        return integers(a.lo * np.exp2(b.lo), a.hi * np.exp2(b.hi))
+        return of_integers(integers(a.lo * np.exp2(b.lo), a.hi * np.exp2(b.hi)), dtype)
     return integers(np.floor(a.lo * np.exp2(-b.hi)), np.floor(a.hi * np.exp2(-b.lo)))
 
 

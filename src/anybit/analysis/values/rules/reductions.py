@@ -31,6 +31,7 @@ from anybit.analysis.values.tensor_values import (
     aligned,
     bounded,
     checked_grid,
+    of_integers,
 )
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rule, Rules
 
@@ -90,7 +91,7 @@ def product(values: TensorValues, axes: list[int], shape: Shape, dtype: np.dtype
     hi = _power(magnitude.hi, sizes)
     lo = _power(magnitude.lo, sizes) if positive else -hi
     if dtype.kind in "iu":
-        return bounded(lo, hi)
+        return of_integers(bounded(lo, hi), dtype)
     count = math.prod(n for n in sizes.values() if n is not None)
     if count == 1:
         return replace(_alone(values, tuple(axes)), grid=None)
@@ -208,7 +209,7 @@ def cumsum(site: NodeContext) -> TensorValues:
     grid = None if values.grid is None else _running_grid(values.grid, axis, len(shape), running)
     exact = bounded(running(values.lo), running(values.hi), grid)
     if dtype.kind in "iu":
-        return exact
+        return of_integers(exact, dtype)
     sizes = [running(np.abs(b)) for b in (values.lo, values.hi)]
     peaks = [running(np.maximum(b, 0.0)) for b in (-values.lo, values.hi)]
     return replace(rounded(exact, sizes, peaks, size - 1, dtype), grid=exact.grid)
