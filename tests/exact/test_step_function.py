@@ -196,8 +196,10 @@ def test_an_empty_domain_is_refused():
             assert found.problem == "no integer to evaluate it for"
 
 
-def test_a_domain_without_an_end_is_refused():
-    function = StepFunction(np.array([-np.inf]), np.zeros(1), 1, np.floor, np.ones(1), Proof.COMPOSITION)
+@pytest.mark.parametrize("ends", [(-np.inf, 0.0), (0.0, np.inf), (-np.inf, np.inf)])
+def test_a_domain_without_an_end_is_refused(ends: tuple[float, float]):
+    lo, hi = (np.array([end]) for end in ends)
+    function = StepFunction(lo, hi, 1, np.floor, np.ones(1), Proof.COMPOSITION)
     for found in (proven(function), runs_of(function), steps_of(function)):
         assert isinstance(found, Refusal)
         assert found.problem == "sums without a bound"

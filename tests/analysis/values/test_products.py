@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from tests import models
 from tests.analysis.values.soundness import bounds_of, check_sound
+from tests.analysis.values.sources import bounded_model
 
 _ROWS, _TERMS, _COLUMNS = 3, 4, 2
 
@@ -57,6 +58,36 @@ def test_constants_of_a_binary_fixed_point_are_integers(known: str) -> None:
     lo, hi = terms.min(axis=0).sum(axis=axis), terms.max(axis=0).sum(axis=axis)
     np.testing.assert_array_equal(np.broadcast_to(y.grid.lo.ravel(), 2), lo)
     np.testing.assert_array_equal(np.broadcast_to(y.grid.hi.ravel(), 2), hi)
+
+
+@pytest.mark.parametrize("op_type", ["MatMul", "Gemm"])
+def test_bounds_by_element_are_joined_along_the_rows(op_type: str) -> None:
+    """As many rows as terms: which axis is summed is not told by the sizes."""
+    rng = np.random.default_rng(4)
+    lo, hi = np.sort(np.round(rng.uniform(-3, 3, (2, 4, 4)) * 8) / 8, axis=0)
+    weights = np.float32(np.round(rng.normal(size=(4, 2)) * 8) / 8)
+    node = helper.make_node(op_type, ["t", "w"], ["y"])
+    proto = bounded_model([node], lo, hi, [4, 4], constants={"w": weights})
+    values = check_sound(proto, {"x": (-9.0, 9.0)}, engines=("reference", "onnxruntime"))
+    assert not values.unfollowed
+    y = bounds_of(values, "y")
+    parts = np.stack([lo.min(axis=0)[:, None] * weights, hi.max(axis=0)[:, None] * weights])
+    np.testing.assert_allclose(np.broadcast_to(y.lo.reshape(-1), 2), parts.min(axis=0).sum(axis=0), atol=1e-5)
+    np.testing.assert_allclose(np.broadcast_to(y.hi.reshape(-1), 2), parts.max(axis=0).sum(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("scale", "exact"), [(0.5, True), (0.3, False)])
+def test_sums_of_small_integers_times_powers_of_two_are_not_rounded(scale: float, exact: bool) -> None:
+    nodes = [models.quant("x", "q"), models.quant("w", "wq"), helper.make_node("MatMul", ["q", "wq"], ["y"])]
+    constants = models.parameters("q", scale=scale, bits=3.0) | models.parameters("wq", scale=0.25, bits=3.0)
+    proto = models.model(
+        nodes, constants | {"w": np.float32([[0.5], [-0.75], [0.25]])}, inputs={"x": (2, 3)}, outputs=["y"]
+    )
+    y = bounds_of(check_sound(proto, engines=("reference", "onnxruntime")), "y")
+    lo, hi = (-4 * 2 - 3 * 3 - 4) * 0.25 * scale, (3 * 2 + 4 * 3 + 3) * 0.25 * scale
+    assert ((y.lo.item(), y.hi.item()) == (lo, hi)) == exact
+    assert y.lo <= lo
+    assert hi <= y.hi
 
 
 def test_rounding_is_that_of_the_longest_sum() -> None:
