@@ -26,7 +26,8 @@ _HARDWARE = frozenset("Add Concat Conv Flatten MatMul MaxPool Mul Reshape Resize
 }
 _WITH_FORMATS = frozenset(("Add", "Conv", "MatMul", "Mul", MULTI_THRESHOLD.name))  # of their constants as well
 _MOST_THRESHOLDS = 255
-_IMAGE = 4
+_MATRIX, _IMAGE = 2, 4
+_LAYOUT_CHANGES = ((0, 2, 3, 1), (0, 3, 1, 2))
 _WITHOUT_FORM = frozenset(("Softmax", "LogSoftmax", "TopK", "ArgMax"))
 
 
@@ -131,6 +132,12 @@ def _between(cut: ir.Node, node: ir.Node, reasons: Mapping[str, str]) -> Finding
 
 
 def _of_node(node: ir.Node) -> Iterable[Finding]:
+    if is_call(node, MULTI_THRESHOLD):
+        yield from _of_rank(node)
+    if is_hardware(node) and node.op_type in MAC:
+        yield from _of_weights(node)
+    if is_hardware(node) and node.op_type in _MOVING:
+        yield from _MOVING[node.op_type](node)
     if node.op_type in _WITHOUT_FORM:
         yield Finding(
             rule="no-form",
@@ -162,6 +169,70 @@ def _of_thresholds(node: ir.Node) -> Iterable[Finding]:
             got=str(thresholds.shape[1]),
             expected=f"at most {_MOST_THRESHOLDS}: 8 bits",
             hint="quantise it to 8 bits or fewer",
+        )
+
+
+def _of_rank(node: ir.Node) -> Iterable[Finding]:
+    rank = len(shape_of(node.outputs[0]) or ())
+    if rank not in (_MATRIX, _IMAGE):
+        yield Finding(
+            rule="rank",
+            problem="axes of a tensor of levels",
+            node=label(node),
+            got=str(rank),
+            expected="2 or 4: FINN has thresholds for matrices and images",
+        )
+
+
+def _of_weights(node: ir.Node) -> Iterable[Finding]:
+    weights, rank = constant(node.inputs[1]), len(shape_of(node.outputs[0]) or ())
+    if node.op_type != "Conv" and rank != _MATRIX:
+        yield Finding(
+            rule="rank", problem="axes of a product of matrices", node=label(node), got=str(rank), expected="2"
+        )
+    if weights is not None and not weights.any():
+        yield Finding(
+            rule="zero-weights",
+            problem="all weights of a product are 0: FINN has no accumulator for it",
+            node=label(node),
+            hint="take the layer out of the network",
+        )
+
+
+def _of_transpose(node: ir.Node) -> Iterable[Finding]:
+    order = tuple(node.attributes.get_ints("perm", ()))
+    if order not in _LAYOUT_CHANGES or node.outputs[0].is_graph_output():
+        last = ", at the end of the network" if node.outputs[0].is_graph_output() else ""
+        yield Finding(
+            rule="layout",
+            problem="order of axes",
+            node=label(node),
+            got=f"{list(order)}{last}",
+            expected="channels last or first, between layers",
+        )
+
+
+def _of_reshape(node: ir.Node) -> Iterable[Finding]:
+    x = node.inputs[0]
+    before, after = None if x is None else shape_of(x), shape_of(node.outputs[0])
+    kept = before is not None and after is not None and len(after) == _MATRIX and before[0] == after[0]
+    if not kept:
+        yield Finding(
+            rule="reshape",
+            problem="a reshape between integer layers",
+            node=label(node),
+            got=f"{before} to {after}",
+            expected="an image to a matrix of one row a sample",
+        )
+    pixels = before is not None and len(before) == _IMAGE and any(n != 1 for n in before[2:])
+    thresholds = [user for user, _ in node.outputs[0].uses() if is_call(user, MULTI_THRESHOLD)]
+    if pixels and thresholds:
+        yield Finding(
+            rule="flatten",
+            problem="thresholds by element of an image that was flattened",
+            node=label(thresholds[0]),
+            got=label(node),
+            hint="quantise the image, by one scale, before it is flattened",
         )
 
 
@@ -211,6 +282,14 @@ def _of_add(node: ir.Node) -> Iterable[Finding]:
 
 def _of_concat(node: ir.Node) -> Iterable[Finding]:
     formats = [format_of(v) for v in node.inputs]
+    if node.attributes.get_int("axis", 1) != 1:
+        yield Finding(
+            rule="concat-axis",
+            problem="it joins tensors along another axis than the channels",
+            node=label(node),
+            got=str(node.attributes.get_int("axis", 1)),
+            expected="1",
+        )
     if any(f != formats[0] for f in formats):
         yield Finding(
             rule="concat-formats",
@@ -224,6 +303,23 @@ def _of_concat(node: ir.Node) -> Iterable[Finding]:
 
 def _of_pool(node: ir.Node) -> Iterable[Finding]:
     kernel, strides = windows_of(node)
+    pads, stated = list(node.attributes.get_ints("pads", ())), format_of(node.inputs[0])
+    ceil_mode, dilations = node.attributes.get_int("ceil_mode", 0), node.attributes.get_ints("dilations", ())
+    problem = ""
+    if ceil_mode or any(d != 1 for d in dilations):
+        problem = "windows of a MaxPool that are dilated, or reach beyond the image"
+    elif pads[: len(kernel)] != pads[len(kernel) :]:
+        problem = "a MaxPool that is padded more on one side than on the other"
+    elif any(pads) and stated is not None and stated.min < 0:
+        problem = "a MaxPool that is padded, of numbers below 0: FINN pads with 0"
+    if problem:
+        yield Finding(
+            rule="pool",
+            problem=problem,
+            node=label(node),
+            got=f"pads {pads}, ceil mode {ceil_mode}, dilations {list(dilations)}, {stated}",
+            expected="equal padding of numbers without sign, or none",
+        )
     if any(k < s for k, s in zip(kernel, strides, strict=True)):
         yield Finding(
             rule="pool-stride",
@@ -232,6 +328,9 @@ def _of_pool(node: ir.Node) -> Iterable[Finding]:
             got=f"kernel {list(kernel)}, strides {list(strides)}",
             expected="strides of the kernel's size or less",
         )
+
+
+_MOVING = {"Transpose": _of_transpose, "Reshape": _of_reshape, "Flatten": _of_reshape}
 
 
 def _of_resize(node: ir.Node) -> Iterable[Finding]:

@@ -25,6 +25,7 @@ from anybit.passes.layout.conv_1d_to_2d import Conv1dTo2d
 from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
 from anybit.runtime.compare import Comparison, compare
 from anybit.targets.defaults import overridable_inputs
+from anybit.targets.equivalents import write_equivalents
 from anybit.targets.finn.attributes import write_attributes
 from anybit.targets.finn.dialect_rules import check_dialect
 from anybit.targets.finn.inputs import tie_inputs
@@ -81,6 +82,7 @@ def prepare_finn(
     if logits:
         rewrites += cut_softmax(hub)
     source = hub.clone()
+    rewrites += write_equivalents(hub)
     if form is FinnForm.DIALECT:
         Conv1dTo2d()(hub)
         rewrites += write_reshapes(hub)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from anybit.cleanup.remove_unused import RemoveUnused
+from anybit.exact.integer_layers import PRODUCTS
 from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
@@ -14,18 +15,20 @@ from anybit.ops.quant import QUANT
 from anybit.targets.handover import Rewrite
 
 _FLATTENING = ("Flatten", "Reshape")
+_ELEMENTWISE = frozenset(("Add", "Clip", "Div", "LeakyRelu", "Mul", "Relu", "Sub"))
 _MATRIX, _IMAGE = 2, 4
 
 
 def write_reshapes(model: ir.Model) -> list[Rewrite]:
     """Puts reshapes in front of the hardware, or makes them a Flatten, in place.
 
-    An Unsqueeze is put in front of the quantisers that it reads, where the host computes it, and one that undoes a
-    Squeeze goes with it. A Squeeze of an image to a matrix is a Flatten; a Flatten or Reshape behind a Squeeze reads
-    the image itself. All of them keep the order of the elements, and the first axis.
+    An Unsqueeze, or a Reshape that makes an image, is put in front of the quantisers that it reads, where the host
+    computes it, and an Unsqueeze that undoes a Squeeze goes with it. A Squeeze of an image to a matrix is a Flatten; a
+    Flatten or Reshape behind a Squeeze reads the image itself. A Flatten of an image is put behind what has one number
+    for all elements: Relu, quantisers, arithmetic. All of them keep the order of the elements, and the first axis.
     """
     rewrites: list[Rewrite] = []
-    for rewrite in (_raise, _cancel, _flatten):
+    for rewrite in (_raise, _cancel, _flatten, _lower):
         with Editor(model, rule="reshapes") as edit:
             rewrite(edit, rewrites)
     RemoveUnused()(model)
@@ -37,12 +40,14 @@ def _maker(node: ir.Node) -> ir.Node | None:
 
 
 def _raise(edit: Editor, rewrites: list[Rewrite]) -> None:
-    """Moves each Unsqueeze in front of quantisers with one scale that nothing else reads."""
-    for node in edit.nodes("Unsqueeze"):
+    """Moves what adds axes in front of quantisers with one scale that nothing else reads."""
+    for node in edit.nodes("Unsqueeze", "Reshape"):
+        if node.op_type == "Reshape" and not _adds_axes(node):
+            continue
         current = node
         while (quantizer := _maker(current)) is not None and _is_by_tensor(quantizer, edit.model):
             made, x = current.outputs[0], quantizer.inputs[0]
-            first = edit.node("Unsqueeze", [x, *current.inputs[1:]], f"{made.name}/raised", like=made)
+            first = edit.node(node.op_type, [x, *current.inputs[1:]], f"{made.name}/raised", like=made)
             first.attributes.update(current.attributes)
             second = edit.node(
                 quantizer.op_type,
@@ -56,6 +61,12 @@ def _raise(edit: Editor, rewrites: list[Rewrite]) -> None:
             rewrites.append(Rewrite(problem="put in front of a quantiser", node=label(current), got=label(quantizer)))
             edit.replace(made, [first, second])
             current = first
+
+
+def _adds_axes(node: ir.Node) -> bool:
+    """Whether a reshape makes a tensor of more axes, in which each row is one sample still."""
+    before, after = (None if v is None else shape_of(v) for v in (node.inputs[0], node.outputs[0]))
+    return before is not None and after is not None and len(before) < len(after) and before[0] == after[0]
 
 
 def _is_by_tensor(node: ir.Node, model: ir.Model) -> bool:
@@ -91,6 +102,58 @@ def _flatten(edit: Editor, rewrites: list[Rewrite]) -> None:
             axis = {"axis": ir.AttrInt64("axis", 1)}
             made = node.outputs[0]
             edit.replace(made, edit.node("Flatten", node.inputs[:1], f"{made.name}/flat", like=made, attributes=axis))
+
+
+def _lower(edit: Editor, rewrites: list[Rewrite]) -> None:
+    """Moves each Flatten of an image behind nodes that do the same to all elements, as far as it goes."""
+    for node in edit.nodes(*_FLATTENING):
+        current = node
+        while (reader := _only_reader(current)) is not None and _does_the_same_to_all(reader, edit.model):
+            image, flat, made = current.inputs[0], current.outputs[0], reader.outputs[0]
+            if image is None or not _makes_matrix(image, flat) or not _is_computed(image):
+                break
+            inputs = [image if v is flat else v for v in reader.inputs]
+            inner = edit.node(
+                reader.op_type,
+                inputs,
+                f"{made.name}/image",
+                like=image,
+                domain=reader.domain,
+                attributes=reader.attributes,
+            )
+            inner.name = reader.name
+            axis = {"axis": ir.AttrInt64("axis", 1)}
+            outer = edit.node("Flatten", inner.outputs, f"{made.name}/flat", like=made, attributes=axis)
+            rewrites.append(Rewrite(problem="put behind what is the same for all", node=label(node), got=label(reader)))
+            edit.replace(made, [inner, outer], before=reader)
+            current = outer
+
+
+def _is_computed(value: ir.Value) -> bool:
+    """Whether a product is in a tensor: what comes before the first one is left to the host."""
+    waiting, seen = [value], set[ir.Value]()
+    while waiting:
+        at = waiting.pop()
+        maker = None if at in seen else at.producer()
+        seen.add(at)
+        if maker is not None and maker.op_type in PRODUCTS:
+            return True
+        waiting += [] if maker is None else [v for v in maker.inputs if v is not None]
+    return False
+
+
+def _only_reader(node: ir.Node) -> ir.Node | None:
+    made = node.outputs[0]
+    readers = [user for user, _ in made.uses()]
+    return readers[0] if len(readers) == 1 and not made.is_graph_output() else None
+
+
+def _does_the_same_to_all(node: ir.Node, model: ir.Model) -> bool:
+    """Whether a node does the same to each element of the one tensor that it reads."""
+    known = [known_value(v, model.opset_imports) for v in node.inputs]
+    if not is_call(node, QUANT, BIPOLAR_QUANT) and (node.domain != "" or node.op_type not in _ELEMENTWISE):
+        return False
+    return sum(k is None for k in known) == 1 and all(k is None or (k.size == 1 and k.ndim <= 1) for k in known)
 
 
 def _makes_matrix(image: ir.Value | None, made: ir.Value) -> bool:

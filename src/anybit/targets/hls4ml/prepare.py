@@ -25,6 +25,7 @@ from anybit.passes.lowering.extract_conv_bias import ExtractConvBias
 from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
 from anybit.passes.surgery.unique_parameters import UniqueParameters
 from anybit.runtime.compare import compare
+from anybit.targets.equivalents import write_equivalents
 from anybit.targets.handover import Rewrite, departures, finding_of
 from anybit.targets.hls4ml.check import check_prepared
 from anybit.targets.hls4ml.handover import Hls4mlHandover
@@ -140,6 +141,7 @@ def prepare_hls4ml(
     if logits:
         done += cut_softmax(hub)
     before = hub.clone()
+    done += write_equivalents(hub)
     for stage in (*_STAGES, *_LAST_STAGES[travel]):
         if isinstance(stage, ir.passes.PassBase):
             stage(hub)
