@@ -28,9 +28,10 @@ from anybit.targets.defaults import overridable_inputs
 from anybit.targets.equivalents import write_equivalents
 from anybit.targets.finn.attributes import write_attributes
 from anybit.targets.finn.dialect_rules import check_dialect
+from anybit.targets.finn.groups import write_groups
 from anybit.targets.finn.inputs import tie_inputs
 from anybit.targets.finn.qonnx_rules import check_qonnx
-from anybit.targets.finn.reshapes import write_reshapes
+from anybit.targets.finn.reshapes import lower_reshapes, write_reshapes
 from anybit.targets.finn.resizes import write_resizes
 from anybit.targets.finn.ties import round_sums_once, warning_of
 from anybit.targets.handover import Handover, Rewrite, departures, finding_of
@@ -90,6 +91,7 @@ def prepare_finn(
         findings += _write(hub, source, rewrites)
     else:
         GemmToMatMul()(hub)
+        rewrites += lower_reshapes(hub)
         write_attributes(hub, rewrites)
         findings += check_qonnx(hub)
     _set_version(hub)
@@ -135,6 +137,7 @@ def _write(model: ir.Model, source: ir.Model, rewrites: list[Rewrite]) -> list[F
     outcome, layers = write_layers(model, ties=True)
     round_sums_once(source, [layer.ties for layer in layers if layer.ties is not None])
     write_attributes(model, rewrites)
+    rewrites += write_groups(model)
     rewrites += [
         Rewrite(
             problem="thresholds in its place",

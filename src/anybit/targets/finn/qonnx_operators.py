@@ -170,7 +170,7 @@ class _OperatorWalk:
         elif node.domain == "" and node.op_type == "Relu":
             yield from self._relu(node)
         elif node.domain == "" and node.op_type in _RESHAPING:
-            yield from _reshape(node, real=real)
+            yield from _reshape(node, kinds[0])
         elif node.domain == "" and node.op_type == "MaxPool":
             yield from _max_pool(node, kinds[0])
         else:
@@ -332,9 +332,11 @@ def _sign(node: ir.Node, x: ir.Value) -> Array:
     return np.ones(1) if factor is None else np.sign(factor.reshape(-1))
 
 
-def _reshape(node: ir.Node, *, real: bool) -> Iterator[Finding]:
+def _reshape(node: ir.Node, kind: _Kind) -> Iterator[Finding]:
     before, after = (None if v is None else shape_of(v) for v in (node.inputs[0], node.outputs[0]))
-    if real or (before is not None and after is not None and len(after) == _MATRIX and before[0] == after[0]):
+    if kind is _Kind.SUMS and len(before or ()) == _IMAGE and _leads_to_product(node):
+        yield _finding("flatten", node, "sums of an image that are flattened", expected="a quantiser in front of it")
+    if kind is _Kind.REAL or (before is not None and after is not None and len(after) == _MATRIX and before[0] == after[0]):
         return
     yield _finding("reshape", node, "a reshape", got=f"{before} to {after}", expected="a matrix of one row an image")
 

@@ -35,6 +35,15 @@ def write_reshapes(model: ir.Model) -> list[Rewrite]:
     return rewrites
 
 
+def lower_reshapes(model: ir.Model) -> list[Rewrite]:
+    """Puts a Flatten of an image that a product is in behind what does the same to all elements, in place."""
+    rewrites: list[Rewrite] = []
+    with Editor(model, rule="reshapes") as edit:
+        _lower(edit, rewrites)
+    RemoveUnused()(model)
+    return rewrites
+
+
 def _maker(node: ir.Node) -> ir.Node | None:
     return None if not node.inputs or node.inputs[0] is None else node.inputs[0].producer()
 

@@ -19,13 +19,15 @@ from anybit.ops.operator import DOMAIN
 from anybit.ops.quant import QUANT
 from anybit.targets.hls4ml.io_type import IoType
 from anybit.targets.hls4ml.project.fixed_type import FixedType
-from anybit.targets.hls4ml.repairs import affine, split
+from anybit.targets.hls4ml.repairs import split
 from anybit.targets.hls4ml.rules import RULES, unknown
 from anybit.targets.hls4ml.stream_rules import stream
 
 _DOMAINS = ("", DOMAIN, CHANNELS_LAST)
 # Of the largest net whose emulation was compared; g++ took 5 minutes and 6.5 GB for it.
 _MOST_CONSTANTS, _LARGEST_TENSOR = 1_600_000, 60_000
+# What the values of a tensor, or sums of them, pass on their way to a quantiser.
+_PASSING = frozenset("Add Concat Flatten LeakyRelu Max MaxPool Min Relu Reshape Sub Transpose".split())
 _MOST_BITS = 100  # from here on hls4ml chooses the precision of an input itself
 
 
@@ -120,11 +122,25 @@ def _tensors(node: ir.Node) -> Iterator[Finding]:
             yield Finding(rule="constant", problem="a constant is not finite", node=label(node), expected="numbers")
 
 
+def _is_scaled(value: ir.Value | None) -> bool:
+    """Whether a factor that is no power of two is in a tensor, behind the last product or quantiser."""
+    waiting, seen = [value], set[ir.Value]()
+    while waiting:
+        at = waiting.pop()
+        maker = None if at is None or at in seen else at.producer()
+        if at is None or maker is None or (maker.op_type not in _PASSING and split(maker) is None):
+            continue
+        seen.add(at)
+        known = split(maker)
+        if known is not None and maker.op_type in ("Mul", "Div") and not is_power_of_two(np.abs(known[1])).all():
+            return True
+        waiting += maker.inputs
+    return False
+
+
 def _ties(node: ir.Node) -> Iterator[Finding]:
     """A warning where a scale that is no power of two stands before a quantiser."""
-    step = affine(node.inputs[0]) if is_call(node, QUANT) and node.inputs else None
-    known = split(step)
-    if step is None or known is None or step.op_type not in ("Mul", "Div") or is_power_of_two(np.abs(known[1])).all():
+    if not is_call(node, QUANT) or not node.inputs or not _is_scaled(node.inputs[0]):
         return
     yield Finding(
         rule="ties",

@@ -37,9 +37,11 @@ from anybit.targets.hls4ml.rewrites.absolutes import rewrite_absolutes
 from anybit.targets.hls4ml.rewrites.averages import rewrite_averages
 from anybit.targets.hls4ml.rewrites.bipolar_uses import widen_bipolar
 from anybit.targets.hls4ml.rewrites.clips import rewrite_clips
+from anybit.targets.hls4ml.rewrites.concats import rewrite_concats
 from anybit.targets.hls4ml.rewrites.constants import rewrite_constants
 from anybit.targets.hls4ml.rewrites.factors import merge_factors, move_factors
 from anybit.targets.hls4ml.rewrites.forks import separate
+from anybit.targets.hls4ml.rewrites.functions import rewrite_functions
 from anybit.targets.hls4ml.rewrites.kernels import rewrite_kernels
 from anybit.targets.hls4ml.rewrites.names import rewrite_names
 from anybit.targets.hls4ml.rewrites.narrow import rewrite_narrow
@@ -73,7 +75,9 @@ _STAGES: tuple[_Stage, ...] = (
     rewrite_ceil_modes,
     rewrite_averages,
     rewrite_truncations,
+    rewrite_functions,
     rewrite_clips,
+    rewrite_concats,
     rewrite_weights,
     rewrite_kernels,
     rewrite_quantizers,

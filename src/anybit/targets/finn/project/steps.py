@@ -113,6 +113,7 @@ def _arrange(has: _Features) -> list[str]:
         moves += ["AbsorbConsecutiveTransposes", "MoveTransposePastScalarMul", "AbsorbConsecutiveTransposes"]
         steps += ["MakeInputNHWC"] if has.fork and has.join else []
         steps += moves * 2
+        steps += ["MergeTransposes"] if has.fork else []
     if has.bipolar:  # the factor 2 and the length that a count of equal bits brings
         steps += ["AbsorbAddIntoMultiThreshold", "AbsorbMulIntoMultiThreshold"] * 2
     return [*steps, "RoundAndClipThresholds"]
