@@ -1,4 +1,4 @@
-"""FEATURES: one-feature models for every target: shapes, operators and places that the generators of one target lack."""
+"""FEATURES: one-feature models for every target: shapes, operators and places that no generator of one target has."""
 
 from __future__ import annotations
 
@@ -97,12 +97,14 @@ def _convolutions() -> dict[str, Make]:
             Net(4, 9).quant().conv(4, 4, kernel=(3,), group=4).quant(0.5).conv(4, 2, kernel=(1,)).proto()
         ),
         "conv of three dimensions": lambda: Net(2, 4, 4, 4).quant().conv(2, 3, kernel=(2, 2, 2)).proto(),
-        "transposed conv": lambda: _transposed(),
+        "transposed conv": _transposed,
         "conv, zero point of the input, padded": lambda: _body(
             Net(3, 6, 6).quant(0.25, 5.0, signed=0).conv(3, 4, pads=[1, 1, 1, 1]).quant(0.5), 4
         ).proto(),
         "conv, a channel of zeros": lambda: _zeros(True),
-        "conv, Clip before the quantiser": lambda: _body(_clipped(_image().conv(3, 4), 0, 6).quant(signed=0), 4).proto(),
+        "conv, Clip before the quantiser": lambda: _body(
+            _clipped(_image().conv(3, 4), 0, 6).quant(signed=0), 4
+        ).proto(),
         "conv, real": lambda: _body(Net(3, 6, 6).conv(3, 4).op("Relu").quant(0.5, signed=0), 4).proto(),
     }
 
@@ -128,7 +130,9 @@ def _pools() -> dict[str, Make]:
     return {
         "MaxPool, padded, overlapping": _pool("MaxPool", kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1]),
         "MaxPool, padded, strided": _pool("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
-        "MaxPool, pads of one side": _pool("MaxPool", kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 1, 1], size=(5, 5)),
+        "MaxPool, pads of one side": _pool(
+            "MaxPool", kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 1, 1], size=(5, 5)
+        ),
         "MaxPool, image left over": _pool("MaxPool", size=(7, 7), **two),
         "MaxPool, oblong": _pool("MaxPool", kernel_shape=[2, 3], strides=[2, 3]),
         "MaxPool, oblong strides": _pool("MaxPool", kernel_shape=[3, 2], strides=[1, 2]),
@@ -149,7 +153,12 @@ def _pools() -> dict[str, Make]:
         "AveragePool, padded": _pool("AveragePool", pads=[1, 1, 1, 1], **two),
         "AveragePool at the end": _pool("AveragePool", behind=False, **two),
         "AveragePool of one dimension": lambda: (
-            Net(3, 8).quant().conv(3, 4, kernel=(3,)).quant(0.5).op("AveragePool", kernel_shape=[2], strides=[2]).proto()
+            Net(3, 8)
+            .quant()
+            .conv(3, 4, kernel=(3,))
+            .quant(0.5)
+            .op("AveragePool", kernel_shape=[2], strides=[2])
+            .proto()
         ),
         "GlobalAveragePool": _pool("GlobalAveragePool"),
         "GlobalAveragePool, Flatten, dense": lambda: _head("GlobalAveragePool", quantised=True),
@@ -157,7 +166,7 @@ def _pools() -> dict[str, Make]:
         "GlobalMaxPool": lambda: _head("GlobalMaxPool", quantised=True),
         "ReduceMean at the end": lambda: _image().conv(3, 4).quant(0.5).op("ReduceMean", axes=[2, 3]).proto(),
         "ReduceMax": lambda: _image().conv(3, 4).quant(0.5).op("ReduceMax", axes=[2, 3], keepdims=0).proto(),
-        "ReduceSum": lambda: _summed(),
+        "ReduceSum": _summed,
     }
 
 
@@ -180,11 +189,11 @@ def _products() -> dict[str, Make]:
         "Gemm, alpha and beta": lambda: _gemm(transB=1, alpha=0.5, beta=0.25).proto(),
         "Gemm, alpha below 0": lambda: _gemm(transB=1, alpha=-1.0).proto(),
         "Gemm, beta 0": lambda: _gemm(transB=1, beta=0.0).proto(),
-        "Gemm, transA": lambda: _transposed_operand(),
-        "weights on the left": lambda: _left(),
+        "Gemm, transA": _transposed_operand,
+        "weights on the left": _left,
         "product of matrices": lambda: Net(5, 6).quant().dense(6, 4).quant(0.5).dense(4, 3).proto(),
-        "product of computed tensors": lambda: _computed(),
-        "transposed weights": lambda: _transposed_weights(),
+        "product of computed tensors": _computed,
+        "transposed weights": _transposed_weights,
         "one feature in": lambda: Net(1).quant().dense(1, 4).quant(0.5).dense(4, 3).proto(),
         "one feature out": lambda: _dense(6, 1).quant(0.5).dense(1, 3).proto(),
         "one output": lambda: _dense(6, 4).quant(0.5).dense(4, 1).proto(),
@@ -193,7 +202,7 @@ def _products() -> dict[str, Make]:
         "bytes by weights of 8 bits": lambda: (
             Net(6).quant(0.0625, bits=8, signed=0).dense(6, 4, 0.03125, bits=8).quant(0.25, bits=8).dense(4, 3).proto()
         ),
-        "weights of zeros": lambda: _zero_dense(),
+        "weights of zeros": _zero_dense,
         "narrow weights": lambda: _end(Net(6).quant().dense(6, 4, narrow=1)).proto(),
         "weights of 2 bits with zero point": lambda: _end(_dense_zero_point()).proto(),
         "unsigned weights": lambda: _end(Net(6).quant().dense(6, 4, signed=0)).proto(),
@@ -213,11 +222,15 @@ def _products() -> dict[str, Make]:
             Net(6).bipolar().dense(6, 4, 1.0, 0).norm(4, negative=True).bipolar().dense(4, 3, 1.0, 0).proto()
         ),
         "ternary all": lambda: (
-            Net(6).quant(0.5, bits=2, narrow=1).dense(6, 4, 0.25, 2, narrow=1).quant(0.5, bits=2, narrow=1)
-            .dense(4, 3, 0.25, 2, narrow=1).proto()
+            Net(6)
+            .quant(0.5, bits=2, narrow=1)
+            .dense(6, 4, 0.25, 2, narrow=1)
+            .quant(0.5, bits=2, narrow=1)
+            .dense(4, 3, 0.25, 2, narrow=1)
+            .proto()
         ),
         "batch of 4": lambda: _end(_dense()).proto(batch=4),
-        "a symbolic batch": lambda: _symbolic(),
+        "a symbolic batch": _symbolic,
         **{f"opset {n}": lambda n=n: _end(_dense().op("Relu")).proto(opset=n) for n in (9, 11, 17, 21)},
     }
 
@@ -303,9 +316,13 @@ def _quantizers() -> dict[str, Make]:
     odd = np.float32([0.3, 0.2, 0.11, 0.7])
     found: dict[str, Make] = {
         "norm before the first quantiser": lambda: _body(Net(3, 6, 6).norm(3).quant(), 3).proto(),
-        "falling norm before the first quantiser": lambda: _body(Net(3, 6, 6).norm(3, negative=True).quant(), 3).proto(),
+        "falling norm before the first quantiser": lambda: _body(
+            Net(3, 6, 6).norm(3, negative=True).quant(), 3
+        ).proto(),
         "norm behind a quantiser": lambda: _body(_image().norm(3), 3).proto(),
-        "norm behind a quantiser, quantised again": lambda: _body(_image().norm(3, negative=True).quant(0.5), 3).proto(),
+        "norm behind a quantiser, quantised again": lambda: _body(
+            _image().norm(3, negative=True).quant(0.5), 3
+        ).proto(),
         "two quantisers, finer second": lambda: _dense().quant(0.5).quant(0.125, bits=6).dense(4, 3).proto(),
         "two quantisers, coarser second": lambda: _dense().quant(0.125, bits=6).quant(0.5, bits=3).dense(4, 3).proto(),
         "two quantisers, unequal ratios": lambda: _dense().quant(0.3).quant(0.2, bits=5).dense(4, 3).proto(),
@@ -334,9 +351,9 @@ def _quantizers() -> dict[str, Make]:
         "bipolar behind Relu": lambda: then(_dense().op("Relu"), "Sub", 0.5).bipolar().dense(4, 3).proto(),
         "bipolar at the end": lambda: _dense().bipolar().proto(),
         "bipolar of scale 1/2": lambda: _dense().bipolar(0.5).dense(4, 3).proto(),
-        "a constant that is quantised": lambda: _constant(),
-        "Trunc behind an average": lambda: _truncated(),
-        "thresholds": lambda: _thresholds(),
+        "a constant that is quantised": _constant,
+        "Trunc behind an average": _truncated,
+        "thresholds": _thresholds,
     }
     for mode in ("FLOOR", "CEIL", "ROUND_TO_ZERO", "HALF_UP", "HALF_DOWN", "UP", "DOWN"):
         found[f"rounding {mode} behind a product"] = lambda m=mode: (
@@ -366,11 +383,27 @@ def _thresholds() -> onnx.ModelProto:
 def _functions() -> dict[str, Make]:
     found: dict[str, Make] = {}
     for op_type, given in (
-        ("LeakyRelu", {"alpha": 0.25}), ("Elu", {}), ("Sigmoid", {}), ("Tanh", {}), ("Softplus", {}), ("Erf", {}),
-        ("HardSigmoid", {}), ("HardSwish", {}), ("Softmax", {"axis": 1}), ("Exp", {}), ("Abs", {}), ("Neg", {}),
-        ("Sign", {}), ("Floor", {}), ("Ceil", {}), ("Round", {}), ("Sqrt", {}), ("Identity", {}), ("Selu", {}),
+        ("LeakyRelu", {"alpha": 0.25}),
+        ("Elu", {}),
+        ("Sigmoid", {}),
+        ("Tanh", {}),
+        ("Softplus", {}),
+        ("Erf", {}),
+        ("HardSigmoid", {}),
+        ("HardSwish", {}),
+        ("Softmax", {"axis": 1}),
+        ("Exp", {}),
+        ("Abs", {}),
+        ("Neg", {}),
+        ("Sign", {}),
+        ("Floor", {}),
+        ("Ceil", {}),
+        ("Round", {}),
+        ("Sqrt", {}),
+        ("Identity", {}),
+        ("Selu", {}),
         ("ThresholdedRelu", {"alpha": 0.5}),
-    ):  # fmt: skip
+    ):
         found[f"{op_type} before a quantiser"] = lambda o=op_type, g=given: (
             _dense().op(o, **g).quant(0.25).dense(4, 3).proto(opset=14)
         )
@@ -378,7 +411,9 @@ def _functions() -> dict[str, Make]:
             found[f"{op_type} at the end"] = lambda o=op_type, g=given: _dense().op(o, **g).proto(opset=14)
     found |= {
         "Relu at the end": lambda: _dense().op("Relu").proto(),
-        "PRelu before a quantiser": lambda: then(_dense(), "PRelu", [0.25, 0.5, 0.125, 0]).quant(0.5).dense(4, 3).proto(),
+        "PRelu before a quantiser": lambda: (
+            then(_dense(), "PRelu", [0.25, 0.5, 0.125, 0]).quant(0.5).dense(4, 3).proto()
+        ),
         "PRelu of one slope": lambda: then(_dense(), "PRelu", [0.25]).quant(0.5).dense(4, 3).proto(),
         "HardTanh before a quantiser": lambda: _end(_clipped(_dense(), -1, 1)).proto(),
         "Clip at the end": lambda: _clipped(_dense(), -1, 1).proto(),
@@ -396,7 +431,7 @@ def _functions() -> dict[str, Make]:
         "Pow": lambda: _end(then(_dense(), "Pow", 2.0)).proto(),
         "SiLU": lambda: _silu().proto(),
         "Softmax, quantised": lambda: _dense().op("Softmax", axis=1).quant(0.0625, signed=0).proto(),
-        "TopK at the end": lambda: _topk(),
+        "TopK at the end": _topk,
     }
     return found
 
@@ -440,17 +475,25 @@ def _arithmetic() -> dict[str, Make]:
         "Mul of levels by channel": lambda: then(_dense().quant(0.5), "Mul", four).dense(4, 3).proto(),
         "arithmetic of the input": lambda: then(then(Net(6), "Mul", 2), "Sub", 1).quant().dense(6, 4).proto(),
         "arithmetic of the input by channel": lambda: _body(
-            then(then(Net(3, 6, 6), "Sub", np.float32([0.4, 0.5, 0.3]).reshape(3, 1, 1)), "Div",
-                 np.float32([0.2, 0.25, 0.3]).reshape(3, 1, 1)).quant(), 3).proto(),
+            then(
+                then(Net(3, 6, 6), "Sub", np.float32([0.4, 0.5, 0.3]).reshape(3, 1, 1)),
+                "Div",
+                np.float32([0.2, 0.25, 0.3]).reshape(3, 1, 1),
+            ).quant(),
+            3,
+        ).proto(),
         "image, Add by channel": lambda: _body(
-            then(_image().conv(3, 4), "Add", np.float32(four).reshape(1, 4, 1, 1)).quant(0.5), 4).proto(),
+            then(_image().conv(3, 4), "Add", np.float32(four).reshape(1, 4, 1, 1)).quant(0.5), 4
+        ).proto(),
         "image, Mul of shape (C, 1, 1)": lambda: _body(
-            then(_image().conv(3, 4), "Mul", np.float32(four).reshape(4, 1, 1)).quant(0.5), 4).proto(),
+            then(_image().conv(3, 4), "Mul", np.float32(four).reshape(4, 1, 1)).quant(0.5), 4
+        ).proto(),
         "image, Add by pixel": lambda: _body(
-            then(_image().conv(3, 4), "Add", np.linspace(-1, 1, 16).reshape(1, 1, 4, 4)).quant(0.5), 4).proto(),
+            then(_image().conv(3, 4), "Add", np.linspace(-1, 1, 16).reshape(1, 1, 4, 4)).quant(0.5), 4
+        ).proto(),
         "Add of a tensor to itself": lambda: _twice("Add").proto(),
         "Mul of a tensor with itself": lambda: _twice("Mul").proto(),
-    }  # fmt: skip
+    }
 
 
 def _twice(op_type: str) -> Net:
@@ -494,23 +537,34 @@ def _branches() -> dict[str, Make]:
 
     return {
         "residual, strided": lambda: _body(
-            _forked(strided, lambda n: n.conv(4, 4, strides=[2, 2], pads=[1, 1, 1, 1]).quant(0.25), start(), "Add")
-            .quant(0.5), 4).proto(),
-        "residual of the identity": lambda: _body(_forked(lambda n: one(n, 0.5), same, start(), "Add").quant(0.5), 4).proto(),
-        "residual, Relu": lambda: _body(
-            _forked(one, one, start(), "Add").op("Relu").quant(0.5, signed=0), 4).proto(),
+            _forked(
+                strided, lambda n: n.conv(4, 4, strides=[2, 2], pads=[1, 1, 1, 1]).quant(0.25), start(), "Add"
+            ).quant(0.5),
+            4,
+        ).proto(),
+        "residual of the identity": lambda: _body(
+            _forked(lambda n: one(n, 0.5), same, start(), "Add").quant(0.5), 4
+        ).proto(),
+        "residual, Relu": lambda: _body(_forked(one, one, start(), "Add").op("Relu").quant(0.5, signed=0), 4).proto(),
         "residual, unequal scales": lambda: _body(
-            _forked(lambda n: one(n, 0.25), lambda n: one(n, 0.5), start(), "Add").quant(0.5), 4).proto(),
+            _forked(lambda n: one(n, 0.25), lambda n: one(n, 0.5), start(), "Add").quant(0.5), 4
+        ).proto(),
         "residual, scales that are no multiples": lambda: _body(
-            _forked(lambda n: one(n, 0.3), lambda n: one(n, 0.2), start(), "Add").quant(0.5), 4).proto(),
+            _forked(lambda n: one(n, 0.3), lambda n: one(n, 0.2), start(), "Add").quant(0.5), 4
+        ).proto(),
         "residual, unequal widths": lambda: _body(
-            _forked(one, lambda n: n.conv(4, 4, kernel=(1, 1)).quant(0.25, bits=3), start(), "Add").quant(0.5), 4).proto(),
+            _forked(one, lambda n: n.conv(4, 4, kernel=(1, 1)).quant(0.25, bits=3), start(), "Add").quant(0.5), 4
+        ).proto(),
         "residual of sums": lambda: _body(
-            _forked(lambda n: n.conv(4, 4, kernel=(1, 1)), lambda n: n.conv(4, 4, kernel=(1, 1)), start(), "Add")
-            .quant(0.5), 4).proto(),
+            _forked(lambda n: n.conv(4, 4, kernel=(1, 1)), lambda n: n.conv(4, 4, kernel=(1, 1)), start(), "Add").quant(
+                0.5
+            ),
+            4,
+        ).proto(),
         "residual at the end": lambda: _forked(one, one, start(), "Add").proto(),
         "residual of the input": lambda: _body(
-            _forked(lambda n: n.conv(3, 3, kernel=(1, 1)).quant(), same, _image(), "Add").quant(0.5), 3).proto(),
+            _forked(lambda n: n.conv(3, 3, kernel=(1, 1)).quant(), same, _image(), "Add").quant(0.5), 3
+        ).proto(),
         "difference of branches": lambda: _body(_forked(one, one, start(), "Sub").quant(0.5), 4).proto(),
         "product of branches": lambda: _body(_forked(one, one, start(), "Mul").quant(0.5), 4).proto(),
         "maximum of branches": lambda: _body(_forked(one, one, start(), "Max").quant(0.5), 4).proto(),
@@ -527,36 +581,59 @@ def _branches() -> dict[str, Make]:
         "concat along columns": joined(3),
         "concat of three": lambda: _concat_three(start(), one).proto(),
         "concat of vectors": lambda: _end(
-            _forked(lambda n: n.dense(4, 3).quant(0.5), lambda n: n.dense(4, 5).quant(0.5), _dense().quant(0.5), "Concat",
-                    axis=1), 8).proto(),
+            _forked(
+                lambda n: n.dense(4, 3).quant(0.5),
+                lambda n: n.dense(4, 5).quant(0.5),
+                _dense().quant(0.5),
+                "Concat",
+                axis=1,
+            ),
+            8,
+        ).proto(),
         "concat, unequal scales": lambda: _end(
-            _forked(lambda n: n.dense(4, 3).quant(0.5), lambda n: n.dense(4, 5).quant(0.25), _dense().quant(0.5),
-                    "Concat", axis=1), 8).proto(),
+            _forked(
+                lambda n: n.dense(4, 3).quant(0.5),
+                lambda n: n.dense(4, 5).quant(0.25),
+                _dense().quant(0.5),
+                "Concat",
+                axis=1,
+            ),
+            8,
+        ).proto(),
         "concat of sums": lambda: _end(
-            _forked(lambda n: n.dense(4, 3), lambda n: n.dense(4, 5), _dense().quant(0.5), "Concat", axis=1), 8).proto(),
+            _forked(lambda n: n.dense(4, 3), lambda n: n.dense(4, 5), _dense().quant(0.5), "Concat", axis=1), 8
+        ).proto(),
         "concat at the end": lambda: _forked(
-            lambda n: n.dense(4, 3), lambda n: n.dense(4, 5), _dense().quant(0.5), "Concat", axis=1).proto(),
+            lambda n: n.dense(4, 3), lambda n: n.dense(4, 5), _dense().quant(0.5), "Concat", axis=1
+        ).proto(),
         "dense net of the input": lambda: _body(
-            _forked(lambda n: n.conv(3, 4, kernel=(1, 1)).quant(), same, _image(), "Concat", axis=1), 7).proto(),
+            _forked(lambda n: n.conv(3, 4, kernel=(1, 1)).quant(), same, _image(), "Concat", axis=1), 7
+        ).proto(),
         "residual of the input, 3 by 3": lambda: _body(
-            _forked(lambda n: n.conv(3, 3, pads=[1, 1, 1, 1]).quant(), same, _image(), "Add").quant(0.5), 3).proto(),
+            _forked(lambda n: n.conv(3, 3, pads=[1, 1, 1, 1]).quant(), same, _image(), "Add").quant(0.5), 3
+        ).proto(),
         "two convolutions of the input": lambda: _body(
             _forked(lambda n: n.conv(3, 4).quant(), lambda n: n.conv(3, 4).quant(), _image(), "Add").quant(0.5), 4
         ).proto(),
-        "dense net": lambda: _body(
-            _forked(lambda n: one(n, 0.5), same, start(), "Concat", axis=1), 8).proto(),
+        "dense net": lambda: _body(_forked(lambda n: one(n, 0.5), same, start(), "Concat", axis=1), 8).proto(),
         "input read by two layers": lambda: _end(
-            _forked(lambda n: n.dense(6, 4).quant(0.5), lambda n: n.dense(6, 4).quant(0.5), Net(6).quant(), "Add")).proto(),
+            _forked(lambda n: n.dense(6, 4).quant(0.5), lambda n: n.dense(6, 4).quant(0.5), Net(6).quant(), "Add")
+        ).proto(),
         "input quantised twice": lambda: _end(
-            _forked(lambda n: n.quant(0.25).dense(6, 4).quant(0.5), lambda n: n.quant(0.5).dense(6, 4).quant(0.5), Net(6),
-                    "Add")).proto(),
+            _forked(
+                lambda n: n.quant(0.25).dense(6, 4).quant(0.5),
+                lambda n: n.quant(0.5).dense(6, 4).quant(0.5),
+                Net(6),
+                "Add",
+            )
+        ).proto(),
         "output in the middle": lambda: _middle("levels"),
         "output in the middle, of sums": lambda: _middle("sums"),
-        "two outputs": lambda: _two_outputs(),
+        "two outputs": _two_outputs,
         "two inputs": lambda: _two_inputs("Add"),
         "two inputs, joined": lambda: _two_inputs("Concat"),
-        "an output that is named twice": lambda: _renamed(),
-    }  # fmt: skip
+        "an output that is named twice": _renamed,
+    }
 
 
 def _three(net: Net, one: Callable[..., Net]) -> Net:
@@ -631,48 +708,63 @@ def _layouts() -> dict[str, Make]:
 
     return {
         "NHWC input": lambda: _body(Net(6, 6, 3).op("Transpose", perm=[0, 3, 1, 2]).quant(), 3).proto(),
-        "NHWC input, quantised first": lambda: _body(Net(6, 6, 3).quant().op("Transpose", perm=[0, 3, 1, 2]), 3).proto(),
+        "NHWC input, quantised first": lambda: _body(
+            Net(6, 6, 3).quant().op("Transpose", perm=[0, 3, 1, 2]), 3
+        ).proto(),
         "NHWC output": lambda: pixels(_image()).op("Transpose", perm=[0, 2, 3, 1]).proto(),
         "transposed in the middle": lambda: _body(
-            pixels(_image(3, 4, 6)).op("Transpose", perm=[0, 1, 3, 2]), 4).proto(),
+            pixels(_image(3, 4, 6)).op("Transpose", perm=[0, 1, 3, 2]), 4
+        ).proto(),
         "transposed there and back": lambda: _body(
-            pixels(_image()).op("Transpose", perm=[0, 2, 3, 1]).quant(0.5).op("Transpose", perm=[0, 3, 1, 2]), 4).proto(),
+            pixels(_image()).op("Transpose", perm=[0, 2, 3, 1]).quant(0.5).op("Transpose", perm=[0, 3, 1, 2]), 4
+        ).proto(),
         "Flatten, dense": lambda: pixels(_image(3, 2, 2)).op("Flatten").dense(16, 3).proto(),
-        "Flatten, quantiser, dense": lambda: _image(3, 2, 2).conv(3, 4, kernel=(1, 1)).op("Flatten").quant(0.5).dense(16, 3).proto(),
+        "Flatten, quantiser, dense": lambda: (
+            _image(3, 2, 2).conv(3, 4, kernel=(1, 1)).op("Flatten").quant(0.5).dense(16, 3).proto()
+        ),
         "Flatten of the input": lambda: Net(3, 4, 4).op("Flatten").quant().dense(48, 4).quant(0.5).dense(4, 3).proto(),
-        "Flatten of the quantised input": lambda: _image(3, 4, 4).op("Flatten").dense(48, 4).quant(0.5).dense(4, 3).proto(),
+        "Flatten of the quantised input": lambda: (
+            _image(3, 4, 4).op("Flatten").dense(48, 4).quant(0.5).dense(4, 3).proto()
+        ),
         "Transpose, Flatten, dense": lambda: (
-            pixels(_image(3, 2, 2)).op("Transpose", perm=[0, 2, 3, 1]).op("Flatten").dense(16, 3).proto()),
+            pixels(_image(3, 2, 2)).op("Transpose", perm=[0, 2, 3, 1]).op("Flatten").dense(16, 3).proto()
+        ),
         "Flatten, Relu, quantiser, dense": lambda: (
-            _image(3, 4, 4).conv(3, 4).op("Flatten").op("Relu").quant(0.5, signed=0).dense(16, 3).proto()),
+            _image(3, 4, 4).conv(3, 4).op("Flatten").op("Relu").quant(0.5, signed=0).dense(16, 3).proto()
+        ),
         "Flatten, Add by element, quantiser": lambda: (
-            then(_image(3, 4, 4).conv(3, 4).op("Flatten"), "Add", np.linspace(-1, 1, 16)).quant(0.5).dense(16, 3).proto()),
+            then(_image(3, 4, 4).conv(3, 4).op("Flatten"), "Add", np.linspace(-1, 1, 16))
+            .quant(0.5)
+            .dense(16, 3)
+            .proto()
+        ),
         "Flatten, norm, quantiser": lambda: (
-            _image(3, 4, 4).conv(3, 4).op("Flatten").norm(16).quant(0.5).dense(16, 3).proto()),
+            _image(3, 4, 4).conv(3, 4).op("Flatten").norm(16).quant(0.5).dense(16, 3).proto()
+        ),
         "Flatten at the end": lambda: pixels(_image(3, 2, 2)).op("Flatten").proto(),
         "Flatten of sums at the end": lambda: _image(3, 4, 4).conv(3, 4).op("Flatten").proto(),
         "Reshape to an image": lambda: _body(reshaped(Net(48).quant(), 1, 3, 4, 4), 3).proto(),
         "Reshape in the middle": lambda: _body(reshaped(_dense(6, 16).quant(0.5), 1, 4, 2, 2), 4).proto(),
         "Reshape with -1": lambda: reshaped(pixels(_image(3, 2, 2)), 1, -1).dense(16, 3).proto(),
-        "Squeeze, Unsqueeze": lambda: _squeezed(),
-        "Unsqueeze between layers": lambda: _unsqueezed(),
+        "Squeeze, Unsqueeze": _squeezed,
+        "Unsqueeze between layers": _unsqueezed,
         "Pad of zeros": lambda: _padded(0.0),
         "Pad of ones": lambda: _padded(1.0),
         "Pad by edges": lambda: _padded(0.0, mode="edge"),
         "Pad by reflection": lambda: _padded(0.0, mode="reflect"),
         "Slice of channels": lambda: _sliced(1),
         "Slice of rows": lambda: _sliced(2),
-        "Split of channels": lambda: _split(),
-        "Gather of channels": lambda: _gathered(),
+        "Split of channels": _split,
+        "Gather of channels": _gathered,
         "Resize": lambda: _body(_resized(pixels(_image()), 2), 4).proto(),
         "Upsample to an oblong": lambda: _body(_resized(pixels(_image()), 2, 3), 4).proto(),
         "pixel shuffle": lambda: _image().conv(3, 8, kernel=(1, 1)).quant(0.5).op("DepthToSpace", blocksize=2).proto(),
         "space to depth": lambda: pixels(_image()).op("SpaceToDepth", blocksize=2).conv(16, 2, kernel=(1, 1)).proto(),
-        "Tile": lambda: _tiled(),
-        "Expand": lambda: _expanded(),
+        "Tile": _tiled,
+        "Expand": _expanded,
         "Cast to float": lambda: _end(_dense().op("Cast", to=TensorProto.FLOAT)).proto(),
         "Dropout": lambda: _end(_dense().op("Dropout")).proto(),
-    }  # fmt: skip
+    }
 
 
 def _squeezed() -> onnx.ModelProto:
@@ -713,7 +805,9 @@ def _gathered() -> onnx.ModelProto:
 
 def _resized(net: Net, rows: int, columns: int | None = None) -> Net:
     scales = net.const([1, 1, rows, columns or rows])
-    return net.op("Resize", "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    return net.op(
+        "Resize", "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
 
 
 def _tiled() -> onnx.ModelProto:

@@ -45,7 +45,13 @@ def test_what_hls4ml_cannot_do_is_refused_by_name(feature: Feature):
 
 @pytest.mark.parametrize(
     "name",
-    ["max pool padded", "max pool ceil", "max pool overlapping", "max pool of strides 1", "thresholds, too many to copy"],
+    [
+        "max pool padded",
+        "max pool ceil",
+        "max pool overlapping",
+        "max pool of strides 1",
+        "thresholds, too many to copy",
+    ],
 )
 def test_what_only_a_stream_cannot_do_is_refused_for_it_alone(name: str):
     many = Net(6).quant().dense(6, 4)

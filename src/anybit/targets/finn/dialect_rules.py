@@ -5,7 +5,7 @@ FINN turns one connected stretch of integer nodes into hardware; what is real be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import onnx_ir as ir
 
@@ -134,10 +134,6 @@ def _between(cut: ir.Node, node: ir.Node, reasons: Mapping[str, str]) -> Finding
 def _of_node(node: ir.Node) -> Iterable[Finding]:
     if is_call(node, MULTI_THRESHOLD):
         yield from _of_rank(node)
-    if is_hardware(node) and node.op_type in MAC:
-        yield from _of_weights(node)
-    if is_hardware(node) and node.op_type in _MOVING:
-        yield from _MOVING[node.op_type](node)
     if node.op_type in _WITHOUT_FORM:
         yield Finding(
             rule="no-form",
@@ -145,18 +141,12 @@ def _of_node(node: ir.Node) -> Iterable[Finding]:
             node=label(node),
             hint="cut it off with --logits, and apply it on the host",
         )
-    if is_call(node, MULTI_THRESHOLD) and is_hardware(node):
-        yield from _of_thresholds(node)
-    if node.op_type == "Conv" and is_hardware(node):
-        yield from _of_conv(node)
-    if node.op_type == "Add" and is_hardware(node):
-        yield from _of_add(node)
-    if node.op_type == "Concat" and is_hardware(node):
-        yield from _of_concat(node)
-    if node.op_type == "MaxPool" and is_hardware(node):
-        yield from _of_pool(node)
-    if node.op_type == "Resize" and is_hardware(node):
-        yield from _of_resize(node)
+    if not is_hardware(node):
+        return
+    if node.op_type in MAC:
+        yield from _of_weights(node)
+    if node.op_type in _RULES:
+        yield from _RULES[node.op_type](node)
 
 
 def _of_thresholds(node: ir.Node) -> Iterable[Finding]:
@@ -330,9 +320,6 @@ def _of_pool(node: ir.Node) -> Iterable[Finding]:
         )
 
 
-_MOVING = {"Transpose": _of_transpose, "Reshape": _of_reshape, "Flatten": _of_reshape}
-
-
 def _of_resize(node: ir.Node) -> Iterable[Finding]:
     shape, factors = None if node.inputs[0] is None else shape_of(node.inputs[0]), factors_of(node)
     if factors is not None and shape is not None and _is_upsampled(shape[2:], factors):
@@ -352,3 +339,16 @@ def _is_upsampled(size: tuple[int | None, ...], factors: tuple[int, int]) -> boo
     square = height == width and factors[0] == factors[1]
     column = width == 1 and factors[1] == 1 and height is not None and height > 1
     return square or column
+
+
+_RULES: Mapping[str, Callable[[ir.Node], Iterable[Finding]]] = {
+    "Add": _of_add,
+    "Concat": _of_concat,
+    "Conv": _of_conv,
+    "Flatten": _of_reshape,
+    "MaxPool": _of_pool,
+    "Reshape": _of_reshape,
+    "Resize": _of_resize,
+    "Transpose": _of_transpose,
+    MULTI_THRESHOLD.name: _of_thresholds,
+}

@@ -336,7 +336,9 @@ def _reshape(node: ir.Node, kind: _Kind) -> Iterator[Finding]:
     before, after = (None if v is None else shape_of(v) for v in (node.inputs[0], node.outputs[0]))
     if kind is _Kind.SUMS and len(before or ()) == _IMAGE and _leads_to_product(node):
         yield _finding("flatten", node, "sums of an image that are flattened", expected="a quantiser in front of it")
-    if kind is _Kind.REAL or (before is not None and after is not None and len(after) == _MATRIX and before[0] == after[0]):
+    if kind is _Kind.REAL or (
+        before is not None and after is not None and len(after) == _MATRIX and before[0] == after[0]
+    ):
         return
     yield _finding("reshape", node, "a reshape", got=f"{before} to {after}", expected="a matrix of one row an image")
 

@@ -78,7 +78,9 @@ def product(node: ir.Node, model: ir.Model) -> Findings:
         yield _finding("float-weights", node, problem, hint=hint, severity=Severity.WARNING)
     if not array.any():
         hint = "take the layer out of the network"
-        yield _finding("zero-weights", node, "all weights of a product are 0, and hls4ml makes no sum of none", hint=hint)
+        yield _finding(
+            "zero-weights", node, "all weights of a product are 0, and hls4ml makes no sum of none", hint=hint
+        )
     yield from _conv(node, array.shape) if node.op_type == "Conv" else _matmul(node, array.ndim)
 
 

@@ -23,9 +23,7 @@ def stream(node: ir.Node) -> Iterator[Finding]:
     if node.op_type == "MaxPool" and kernel != strides:
         problem = "windows of a pool that do not lie side by side, which hls4ml does not have in io_stream"
         got = f"kernel {kernel}, strides {strides}"
-        yield Finding(
-            rule="stream", node=label(node), problem=problem, got=got, expected="equal strides", hint=_HINT
-        )
+        yield Finding(rule="stream", node=label(node), problem=problem, got=got, expected="equal strides", hint=_HINT)
     for value in node.outputs:
         readers = len(value.uses()) + value.is_graph_output()
         if readers > _MOST_READERS:
