@@ -45,6 +45,11 @@ def _beside(first: Callable[[Net], Net], op_type: str, **attributes: int) -> Net
     return first(net).op(op_type, at, **attributes)
 
 
+def _unsqueezed() -> Net:
+    net = Net(6).quant().dense(6, 4).op("Relu").quant(signed=0).dense(4, 5).quant()
+    return net.op("Unsqueeze", net.const([2, 3], np.int64))
+
+
 def _head(net: Net, size: int, features: int) -> Net:
     return net.op("Reshape", net.const([1, features], np.int64)).dense(features, 3) if size else net
 
@@ -154,6 +159,9 @@ NETS = {
         lambda: _beside(lambda n: n.conv(3, 2, pads=[1, 1, 1, 1]).quant(), "Concat", axis=1).conv(5, 3).quant(),
         needs=frozenset(["MergeTransposes", "InferConcatLayer"]),
         needs_not=frozenset(["MakeInputNHWC"]),
+    ),
+    "unsqueezed between products": Case(
+        lambda: _unsqueezed().conv(5, 3, kernel=(1, 1)).quant(), needs=frozenset(["LowerConvsToMatMul"])
     ),
     "groups": Case(
         lambda: Net(4, 6, 6).quant().conv(4, 6, group=2).quant().conv(6, 3, kernel=(1, 1)).quant(),

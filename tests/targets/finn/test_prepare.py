@@ -574,6 +574,18 @@ def test_scales_that_are_no_multiples_of_one_stay_in_the_way():
     assert rules(prepare_finn(other.conv(4, 3).quant().proto())) == {"real-between"}
 
 
+def test_a_pixel_that_an_unsqueeze_makes_between_products_is_one_from_the_input_on():
+    source = Net(6).quant().dense(6, 4, np.linspace(0.1, 0.2, 4, dtype=np.float32)).op("Relu").quant(signed=0)
+    source.dense(4, 5).quant()
+    source.op("Unsqueeze", source.const([2, 3], np.int64)).conv(5, 3, kernel=(1, 1)).quant()
+    handover = prepare_finn(source.proto())
+    assert handover.ready, handover.findings
+    assert handover.comparison is not None
+    assert handover.comparison.equal
+    assert next(iter(handover.model.graph)).op_type == "Unsqueeze"
+    assert [n.op_type for n in handover.model.graph if n.op_type in ("MatMul", "Conv")] == ["Conv"] * 3
+
+
 def test_squeeze_and_unsqueeze_are_gone_or_in_front():
     handover = prepare_finn(squeezed().proto())
     kinds = [n.op_type for n in handover.model.graph]
