@@ -820,6 +820,190 @@ def _expanded() -> onnx.ModelProto:
     return _body(net.op("Expand", net.const([1, 4, 2, 2], np.int64)), 4).proto()
 
 
+def _combined() -> dict[str, Make]:
+    two = {"kernel_shape": [2, 2], "strides": [2, 2]}
+
+    def start(*size: int, channels: int = 4) -> Net:
+        return _image(3, *size).conv(3, channels, kernel=(1, 1)).quant(0.5)
+
+    def one(net: Net, scale: float = 0.5) -> Net:
+        return net.conv(4, 4, pads=[1, 1, 1, 1]).quant(scale)
+
+    def same(net: Net) -> Net:
+        return net
+
+    def added(net: Net) -> Net:
+        return _forked(one, one, net, "Add")
+
+    return {
+        "Relu, MaxPool, quantiser": lambda: _body(
+            _image().conv(3, 4).op("Relu").op("MaxPool", **two).quant(signed=0), 4
+        ).proto(),
+        "norm, MaxPool, Relu": lambda: _body(
+            _image().conv(3, 4).norm(4).op("MaxPool", **two).op("Relu").quant(signed=0), 4
+        ).proto(),
+        "AveragePool, Relu, quantiser": lambda: _body(
+            start().op("AveragePool", **two).op("Relu").quant(signed=0), 4
+        ).proto(),
+        "MaxPool of one row": lambda: _body(
+            _image(3, 1, 8).conv(3, 4, kernel=(1, 3)).quant(0.5).op("MaxPool", kernel_shape=[1, 2], strides=[1, 2]), 4
+        ).proto(),
+        "MaxPool of one dimension": lambda: (
+            Net(3, 10)
+            .quant()
+            .conv(3, 4, kernel=(3,))
+            .quant(0.5)
+            .op("MaxPool", kernel_shape=[2], strides=[2])
+            .conv(4, 3, kernel=(2,))
+            .quant(0.5)
+            .proto()
+        ),
+        "MaxPool, bipolar": lambda: (
+            Net(3, 6, 6)
+            .quant()
+            .conv(3, 4)
+            .bipolar()
+            .op("MaxPool", **two)
+            .conv(4, 3, 1.0, 0, kernel=(1, 1))
+            .quant()
+            .proto()
+        ),
+        "MaxPool, bytes": lambda: _body(
+            Net(3, 6, 6)
+            .quant(0.01, bits=8)
+            .conv(3, 4, bits=8)
+            .op("Relu")
+            .quant(0.02, bits=8, signed=0)
+            .op("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+            4,
+        ).proto(),
+        "two pools": lambda: _body(one(start(8, 8).op("MaxPool", **two)).op("MaxPool", **two), 4).proto(),
+        "residual, norm, Relu": lambda: _body(added(start()).norm(4).op("Relu").quant(signed=0), 4).proto(),
+        "residual, falling norm": lambda: _body(added(start()).norm(4, negative=True).quant(), 4).proto(),
+        "residual, LeakyRelu": lambda: _body(added(start()).op("LeakyRelu", alpha=0.125).quant(), 4).proto(),
+        "residual, Clip": lambda: _body(_clipped(added(start()), 0, 3).quant(signed=0), 4).proto(),
+        "residual, MaxPool": lambda: _body(added(start()).quant(0.5).op("MaxPool", **two), 4).proto(),
+        "residual of depthwise": lambda: _body(
+            _forked(lambda n: n.conv(4, 4, group=4, pads=[1, 1, 1, 1]).quant(0.5), same, start(), "Add").quant(0.5), 4
+        ).proto(),
+        "residual over two layers": lambda: _body(
+            _forked(lambda n: one(one(n)), same, start(), "Add").quant(0.5), 4
+        ).proto(),
+        "residual, flattened": lambda: added(start(2, 2)).quant(0.5).op("Flatten").dense(16, 3).proto(),
+        "residual, GlobalAveragePool": lambda: (
+            added(start()).quant(0.5).op("GlobalAveragePool").quant(0.25).op("Flatten").dense(4, 3).proto()
+        ),
+        "pooled branches": lambda: _body(
+            _forked(
+                lambda n: one(n.op("MaxPool", **two)),
+                lambda n: one(n.op("AveragePool", **two).quant(0.5)),
+                start(),
+                "Concat",
+                axis=1,
+            ),
+            8,
+        ).proto(),
+        "pooled branch beside a layer": lambda: _inception(start(), one).proto(),
+        "a fork of three": lambda: _body(
+            _forked(one, lambda n: _forked(one, one, n, "Concat", axis=1), start(), "Concat", axis=1), 12
+        ).proto(),
+        "two outputs of images": lambda: _two_images(start()),
+        "bipolar residual": lambda: _body(
+            _forked(lambda n: n.conv(4, 4, kernel=(1, 1)).bipolar(), same, _image().conv(3, 4).bipolar(), "Add").quant(
+                0.5
+            ),
+            4,
+        ).proto(),
+        "bipolar depthwise": lambda: _body(Net(4, 6, 6).quant().conv(4, 4, 1.0, 0, group=4).quant(), 4).proto(),
+        "ternary conv": lambda: (
+            Net(3, 6, 6)
+            .quant(0.5, bits=2, narrow=1)
+            .conv(3, 4, 0.25, 2, narrow=1)
+            .quant(0.5, bits=2, narrow=1)
+            .conv(4, 3, 0.25, 2, narrow=1)
+            .quant(0.5, bits=2, narrow=1)
+            .proto()
+        ),
+        "image quantiser by channel of powers of two": lambda: _body(
+            _image().conv(3, 4).quant(np.float32([0.25, 0.5, 0.125, 1]).reshape(1, 4, 1, 1)), 4
+        ).proto(),
+        "depthwise, quantised by channel": lambda: _body(
+            start().conv(4, 4, group=4).quant(np.float32([0.25, 0.5, 0.125, 1]).reshape(1, 4, 1, 1)), 4
+        ).proto(),
+        "depthwise, MaxPool": lambda: _body(
+            start().conv(4, 4, group=4, pads=[1, 1, 1, 1]).quant().op("MaxPool", **two), 4
+        ).proto(),
+        "depthwise of one pixel": lambda: _body(start().conv(4, 4, kernel=(1, 1), group=4).quant(), 4).proto(),
+        "depthwise with bias, Relu": lambda: _body(
+            start().conv(4, 4, group=4, bias=True).op("Relu").quant(signed=0), 4
+        ).proto(),
+        "batch of 4 images": lambda: _body(_image().conv(3, 4).quant(), 4).proto(batch=4),
+        **{
+            f"image of opset {n}": lambda n=n: _body(
+                _image().conv(3, 4).norm(4).op("Relu").quant(signed=0).op("MaxPool", **two), 4
+            ).proto(opset=n)
+            for n in (9, 11, 17, 21)
+        },
+        "image of one pixel": lambda: _body(_image(3, 1, 1).conv(3, 4, kernel=(1, 1)).quant(), 4).proto(),
+        "dense behind a pixel": lambda: (
+            _image(3, 4, 4).conv(3, 4, kernel=(4, 4)).quant().op("Flatten").dense(4, 3).quant().dense(3, 2).proto()
+        ),
+        "dense behind an image, pooled": lambda: (
+            _image(3, 6, 6)
+            .conv(3, 4)
+            .quant()
+            .op("MaxPool", **two)
+            .op("Flatten")
+            .dense(16, 5)
+            .quant(0.5)
+            .dense(5, 2)
+            .proto()
+        ),
+        "residual of vectors, unequal widths": lambda: _end(
+            _forked(
+                lambda n: n.dense(4, 4).quant(0.5),
+                lambda n: n.dense(4, 4).quant(0.5, bits=3),
+                _dense().quant(0.5),
+                "Add",
+            )
+        ).proto(),
+        "residual of the input, vectors": lambda: _end(
+            _forked(lambda n: n.dense(6, 6).quant(), same, Net(6).quant(), "Add").quant(0.5), 6
+        ).proto(),
+        "concat of the input, vectors": lambda: _end(
+            _forked(lambda n: n.dense(6, 4).quant(), same, Net(6).quant(), "Concat", axis=1), 10
+        ).proto(),
+        "sum of three vectors": lambda: _end(_sum_of_three()).proto(),
+        "upsampled sum": lambda: _body(
+            _forked(lambda n: _resized(n.op("MaxPool", **two), 2), same, start(), "Add").quant(0.5), 4
+        ).proto(),
+    }
+
+
+def _inception(net: Net, one: Callable[[Net], Net]) -> Net:
+    at = net.at
+    left = one(net).at
+    net.at = at
+    net.op("MaxPool", kernel_shape=[3, 3], strides=[1, 1]).conv(4, 4, kernel=(1, 1), pads=[1, 1, 1, 1]).quant(0.5)
+    return _body(net.op("Concat", left, axis=1), 8)
+
+
+def _two_images(net: Net) -> onnx.ModelProto:
+    at = net.at
+    first = net.conv(4, 3, kernel=(1, 1)).quant().at
+    net.at = at
+    return net.conv(4, 2).quant().proto(first, net.at)
+
+
+def _sum_of_three() -> Net:
+    net = _dense().quant(0.5)
+    at, made = net.at, []
+    for _ in range(3):
+        net.at = at
+        made.append(net.dense(4, 4).quant(0.5).at)
+    return net.add(made[0]).quant(0.5).add(made[1])
+
+
 FEATURES: Mapping[str, Make] = {
     **_convolutions(),
     **_pools(),
@@ -829,5 +1013,6 @@ FEATURES: Mapping[str, Make] = {
     **_arithmetic(),
     **_branches(),
     **_layouts(),
+    **_combined(),
 }
 """By name."""
