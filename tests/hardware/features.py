@@ -57,6 +57,11 @@ def _convolutions() -> dict[str, Make]:
         "conv, kernel beyond the image": _conv(kernel=(5, 5), size=(3, 3), pads=[1, 1, 1, 1]),
         "conv, kernel of the image": _conv(kernel=(6, 6)),
         "conv, pads of the kernel's size": _conv(pads=[3, 3, 3, 3], size=(4, 4)),
+        "conv 1x1, padded": _conv(kernel=(1, 1), pads=[1, 0, 1, 2]),
+        "conv 1x1, padded, depthwise": _conv(4, 4, kernel=(1, 1), group=4, pads=[1, 1, 1, 1]),
+        "conv of one dimension, one tap, padded": lambda: (
+            Net(3, 8).quant().conv(3, 4, kernel=(1,), pads=[1, 1]).quant(0.5).conv(4, 2, kernel=(2,)).proto()
+        ),
         "conv, even kernel": _conv(kernel=(4, 4), pads=[1, 1, 2, 2]),
         "conv, kernel of one row": _conv(kernel=(1, 3), pads=[0, 1, 0, 1]),
         "conv, kernel of one column": _conv(kernel=(3, 1)),

@@ -222,6 +222,23 @@ def test_a_padded_pool_of_numbers_without_sign_is_taken():
     assert rules(prepare_finn(source.proto())) == set()
 
 
+@pytest.mark.parametrize("name", ["conv 1x1, padded", "conv 1x1, padded, depthwise", "pooled branch beside a layer"])
+def test_a_padded_kernel_of_one_pixel_gets_a_row_of_zeros(name: str):
+    handover = prepare_finn(FEATURES[name]())
+    assert handover.ready, handover.findings
+    assert handover.comparison is not None
+    assert handover.comparison.equal
+    kernels = {tuple(n.attributes["kernel_shape"].value) for n in handover.model.graph if n.op_type == "Conv"}
+    assert (2, 1) in kernels
+
+
+@pytest.mark.parametrize("form", FinnForm)
+def test_an_older_opset_becomes_one_that_finn_writes_pools_for(form: FinnForm):
+    handover = prepare_finn(FEATURES["image of opset 9"](), form=form)
+    assert handover.ready, handover.findings
+    assert handover.model.opset_imports[""] == 11
+
+
 def test_a_ceil_mode_that_makes_no_difference_goes():
     source = Net(3, 6, 6).quant().conv(3, 4).quant()
     source.op("MaxPool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1).conv(4, 3, kernel=(1, 1)).quant()
@@ -252,6 +269,7 @@ def test_weights_of_minus_one_and_one_get_zeros_where_groups_become_one():
         ("Flatten, Add by element, quantiser", "flatten"),
         ("Flatten, norm, quantiser", "flatten"),
         ("weights of zeros", "zero-weights"),
+        ("conv 1x1, padded", "pads"),
     ],
 )
 def test_what_finns_own_steps_stop_at_is_named(name: str, rule: str):

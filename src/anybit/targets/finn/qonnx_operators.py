@@ -24,6 +24,7 @@ from anybit.ops.calls import is_call
 from anybit.ops.evaluate import known_value
 from anybit.ops.quant import QUANT
 from anybit.quantizers.quantizer import Quantizer, read_quant
+from anybit.targets.finn.kernels import is_padded_pixel
 from anybit.targets.finn.pools import streams, windows_of
 
 _AFFINE = frozenset(("Add", "BatchNormalization", "Div", "Mul", "Sub"))
@@ -198,6 +199,11 @@ class _OperatorWalk:
         if node.op_type == "Conv" and node.attributes.get_int("group", 1) != 1:
             group = node.attributes.get_int("group", 1)
             yield _finding("group", node, "groups of a convolution", got=group, expected="1")
+        if node.op_type == "Conv" and is_padded_pixel(node):
+            pads = list(node.attributes.get_ints("pads", ()))
+            yield _finding(
+                "pads", node, "padding of a kernel of one pixel, which FINN drops", got=pads, expected="none"
+            )
         yield from self._weight_scale(node, weights)
 
     def _weight_scale(self, node: ir.Node, weights: ir.Value) -> Iterator[Finding]:
