@@ -57,6 +57,9 @@ def _convolutions() -> dict[str, Make]:
         "conv, kernel beyond the image": _conv(kernel=(5, 5), size=(3, 3), pads=[1, 1, 1, 1]),
         "conv, kernel of the image": _conv(kernel=(6, 6)),
         "conv, pads of the kernel's size": _conv(pads=[3, 3, 3, 3], size=(4, 4)),
+        "conv, image of one row, padded kernel": _conv(size=(1, 8), pads=[1, 1, 1, 1]),
+        "conv, image of one pixel, padded kernel": _conv(size=(1, 1), pads=[1, 1, 1, 1]),
+        "conv, image of one row, padded to two": _conv(size=(1, 8), kernel=(2, 3), pads=[1, 1, 1, 1]),
         "conv 1x1, padded": _conv(kernel=(1, 1), pads=[1, 0, 1, 2]),
         "conv 1x1, padded, depthwise": _conv(4, 4, kernel=(1, 1), group=4, pads=[1, 1, 1, 1]),
         "conv of one dimension, one tap, padded": lambda: (

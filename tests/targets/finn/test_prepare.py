@@ -182,6 +182,7 @@ def refusals(name: str, form: str = "dialect") -> set[str]:
         ("MaxPool, dilated", "pool"),
         ("product of matrices", "rank"),
         ("weights of zeros", "zero-weights"),
+        ("conv, image of one row, padded to two", "kernel"),
         ("concat along rows", "concat-axis"),
         ("concat along columns", "concat-axis"),
         ("transposed in the middle", "layout"),
@@ -206,6 +207,7 @@ def test_what_finns_builder_stops_at_is_named(name: str, rule: str):
         ),
         *("Add of a tensor to itself", "concat along a negative axis", "Reshape to an image", "residual of the input"),
         *("Flatten, quantiser, dense", "Flatten, Relu, quantiser, dense", "Transpose, Flatten, dense", "NHWC output"),
+        *("conv, image of one row, padded kernel", "conv, image of one pixel, padded kernel"),
         *("MaxPool, image left over", "MaxPool, oblong strides", "two quantisers, unequal ratios"),
     ],
 )

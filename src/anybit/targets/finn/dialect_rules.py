@@ -17,8 +17,9 @@ from anybit.graph.walk import label, reads, shape_of
 from anybit.number_formats import BipolarFormat, NumberFormat
 from anybit.ops.calls import is_call
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
-from anybit.targets.finn.pools import windows_of
+from anybit.targets.finn.pools import streams, windows_of
 from anybit.targets.finn.resizes import factors_of
+from anybit.targets.finn.windows import sees_padding_alone
 
 MAC = frozenset(("Conv", "Gemm", "MatMul"))
 _HARDWARE = frozenset("Add Concat Conv Flatten MatMul MaxPool Mul Reshape Resize Transpose".split()) | {
@@ -246,6 +247,14 @@ def _of_conv(node: ir.Node) -> Iterable[Finding]:
             got=f"{group} groups, {weights.shape[0]} output channels",
             expected="1, or one for each input and each output channel",
         )
+    if sees_padding_alone(node):
+        yield Finding(
+            rule="kernel",
+            problem="a kernel that is larger than an image of one row or column",
+            node=label(node),
+            got=f"kernel {list(node.attributes.get_ints('kernel_shape', ()))}",
+            expected="one row, or column, without padding along that axis",
+        )
     pads = node.attributes.get("pads")
     padded = node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
     if isinstance(format_of(node.inputs[0]), BipolarFormat) and (padded or (pads is not None and any(pads.as_ints()))):
@@ -300,6 +309,8 @@ def _of_pool(node: ir.Node) -> Iterable[Finding]:
         problem = "windows of a MaxPool that are dilated, or reach beyond the image"
     elif pads[: len(kernel)] != pads[len(kernel) :]:
         problem = "a MaxPool that is padded more on one side than on the other"
+    elif not streams(node) and sees_padding_alone(node):
+        problem = "windows of a MaxPool that are larger than an image of one row or column"
     elif any(pads) and stated is not None and stated.min < 0:
         problem = "a MaxPool that is padded, of numbers below 0: FINN pads with 0"
     if problem:

@@ -12,10 +12,11 @@ from anybit.arrays import Array
 from anybit.graph.annotations import annotate_number_format
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
-from anybit.graph.walk import label
+from anybit.graph.walk import label, shape_of
 from anybit.number_formats import BipolarFormat, IntFormat
 from anybit.ops.sizes import refuse_bytes
 from anybit.targets.finn.dialect_rules import format_of, is_hardware
+from anybit.targets.finn.windows import is_padded_pixel
 from anybit.targets.handover import Rewrite
 
 
@@ -39,20 +40,54 @@ def write_kernels(model: ir.Model) -> list[Rewrite]:
                 _replace(edit, node, array)
                 node.attributes["group"] = ir.AttrInt64("group", 1)
                 rewrites.append(Rewrite(problem="its groups become one, with zeros", node=label(node), got=str(group)))
+            for axis in _single_axes(node):
+                array = _cropped(edit, node, array, axis)
+                rewrites.append(Rewrite(problem="the taps of its kernel that see padding alone go", node=label(node)))
             if is_padded_pixel(node):
-                pads = list(node.attributes.get_ints("pads", ()))
-                pads[len(pads) // 2] += 1
-                _replace(edit, node, np.concatenate([array, np.zeros_like(array)], axis=2))
-                node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", [2, *(1,) * (array.ndim - 3)])
-                node.attributes["pads"] = ir.AttrInt64s("pads", pads)
-                rewrites.append(Rewrite(problem="a second row, of zeros, in its kernel of a pixel", node=label(node)))
+                _widen(edit, node, array)
+                rewrites.append(Rewrite(problem="a second pixel, of zeros, in its kernel", node=label(node)))
     return rewrites
 
 
-def is_padded_pixel(conv: ir.Node) -> bool:
-    """Whether the kernel of a convolution is one pixel, at every position of an image with padding."""
-    ones = [n for name in ("kernel_shape", "strides") for n in conv.attributes.get_ints(name, ())]
-    return all(n == 1 for n in ones) and any(conv.attributes.get_ints("pads", ()))
+def _single_axes(conv: ir.Node) -> list[int]:
+    """The spatial axes along which there is one pixel before and behind, of which more than one tap or padding is."""
+    x = conv.inputs[0]
+    before, after = (() if v is None else (shape_of(v) or ())[2:] for v in (x, conv.outputs[0]))
+    kernel, pads = (list(conv.attributes.get_ints(name, ())) for name in ("kernel_shape", "pads"))
+    dilations = conv.attributes.get_ints("dilations") or [1] * len(kernel)
+    found: list[int] = []
+    for axis, (n, m, k, d) in enumerate(zip(before, after, kernel, dilations, strict=True)):
+        begin, end = pads[axis], pads[len(kernel) + axis]
+        if n == m == 1 and (k != 1 or begin or end) and begin % d == 0 and begin // d < k:
+            found.append(axis)
+    return found
+
+
+def _cropped(edit: Editor, node: ir.Node, array: Array, axis: int) -> Array:
+    """Leaves the one tap along an axis that sees the one pixel there is; the others see zeros."""
+    ints = {name: list(node.attributes.get_ints(name, ())) for name in ("kernel_shape", "pads", "strides", "dilations")}
+    rank = len(ints["kernel_shape"])
+    tap = ints["pads"][axis] // ints["dilations"][axis]
+    array = np.take(array, [tap], axis=axis + 2)
+    for name, number in (("kernel_shape", 1), ("strides", 1), ("dilations", 1)):
+        ints[name][axis] = number
+    ints["pads"][axis] = ints["pads"][axis + rank] = 0
+    _replace(edit, node, array)
+    for name, listed in ints.items():
+        node.attributes[name] = ir.AttrInt64s(name, listed)
+    return array
+
+
+def _widen(edit: Editor, node: ir.Node, array: Array) -> None:
+    x = node.inputs[0]
+    sizes = [n or 1 for n in (() if x is None else (shape_of(x) or ())[2:])]
+    axis = int(np.argmax(sizes))
+    pads, kernel = list(node.attributes.get_ints("pads", ())), [1] * len(sizes)
+    pads[len(sizes) + axis] += 1
+    kernel[axis] = 2
+    _replace(edit, node, np.concatenate([array, np.zeros_like(array)], axis=axis + 2))
+    node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", kernel)
+    node.attributes["pads"] = ir.AttrInt64s("pads", pads)
 
 
 def _replace(edit: Editor, node: ir.Node, array: Array) -> None:

@@ -24,8 +24,8 @@ from anybit.ops.calls import is_call
 from anybit.ops.evaluate import known_value
 from anybit.ops.quant import QUANT
 from anybit.quantizers.quantizer import Quantizer, read_quant
-from anybit.targets.finn.kernels import is_padded_pixel
 from anybit.targets.finn.pools import streams, windows_of
+from anybit.targets.finn.windows import is_padded_pixel, sees_padding_alone
 
 _AFFINE = frozenset(("Add", "BatchNormalization", "Div", "Mul", "Sub"))
 _RESHAPING = frozenset(("Flatten", "Reshape"))
@@ -204,6 +204,8 @@ class _OperatorWalk:
             yield _finding(
                 "pads", node, "padding of a kernel of one pixel, which FINN drops", got=pads, expected="none"
             )
+        if node.op_type == "Conv" and sees_padding_alone(node):
+            yield _finding("kernel", node, "a kernel that is larger than an image of one row or column")
         yield from self._weight_scale(node, weights)
 
     def _weight_scale(self, node: ir.Node, weights: ir.Value) -> Iterator[Finding]:
