@@ -20,6 +20,7 @@ from tests.targets.hls4ml.emulation import Job, emulate
 
 _TOLERANCE = 1e-5  # of full scale
 _SAMPLES = 8
+_MOSTLY = 0.5  # of the samples are right where the checker warns of ties, and the others lie on some
 
 
 def rows(source: Source) -> Iterator[Row]:
@@ -50,8 +51,11 @@ def _ran(handover: Hls4mlHandover) -> str:
     if isinstance(actual, str):
         return "FAILED"
     pairs = [(e.reshape(len(a), -1).astype(np.float64), a) for e, a in zip(expected, actual, strict=True)]
-    right = all(np.abs(e - a).max() <= _TOLERANCE * np.abs(e).max() for e, a in pairs)
-    return "right" if right else "WRONG"
+    right = np.all([np.abs(e - a).max(axis=1) <= _TOLERANCE * np.abs(e).max() for e, a in pairs], axis=0)
+    if right.all():
+        return "right"
+    warned = any(f.rule == "ties" for f in handover.findings)
+    return "ties" if warned and right.mean() >= _MOSTLY else "WRONG"
 
 
 def _widths(handover: Hls4mlHandover) -> str:

@@ -18,7 +18,8 @@ class Row:
         io: Such as stream; - where there is one only.
         verdict: "ready", or the rules that refuse it.
         equal: Whether the prepared model computes what its source does; None where it is refused.
-        ran: What came of the real tool: "right", "WRONG", "FAILED", or "not run".
+        ran: What came of the real tool: "right", "WRONG", "FAILED", "not run"; "ties" where some samples depart, and
+            the checker warned that numbers on rounding boundaries may.
         widths: Widest accumulator and widest constant, in bits.
     """
 

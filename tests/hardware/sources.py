@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 
+from tests.hardware.features import FEATURES
 from tests.integration.corpus import NOT_EXECUTABLE, corpus_files, zoo_files
 from tests.models import PROJECT
 from tests.targets.finn.nets import NETS
@@ -45,6 +46,8 @@ def sources() -> Iterator[Source]:
         yield Source("feature", feature.name, lambda f=feature: _proto(f.make()))
     for name, case in NETS.items():
         yield Source("feature", f"finn: {name}", lambda c=case: _proto(c.make()))
+    for name, make in FEATURES.items():
+        yield Source("feature", f"any: {name}", make)
 
 
 def _proto(net: Net) -> onnx.ModelProto:

@@ -38,6 +38,18 @@ def _image() -> Net:
     return Net(3, 6, 6).quant().conv(3, 4).quant()
 
 
+def _beside(first: Callable[[Net], Net], op_type: str, **attributes: int) -> Net:
+    """A layer of the quantised input, and that input itself."""
+    net = Net(3, 6, 6).quant()
+    at = net.at
+    return first(net).op(op_type, at, **attributes)
+
+
+def _unsqueezed() -> Net:
+    net = Net(6).quant().dense(6, 4).op("Relu").quant(signed=0).dense(4, 5).quant()
+    return net.op("Unsqueeze", net.const([2, 3], np.int64))
+
+
 def _head(net: Net, size: int, features: int) -> Net:
     return net.op("Reshape", net.const([1, features], np.int64)).dense(features, 3) if size else net
 
@@ -139,6 +151,28 @@ NETS = {
         ).quant(),
         needs=frozenset(["LowerConvsToMatMul", "InferConvInpGen"]),
     ),
+    "residual of the input": Case(
+        lambda: _beside(lambda n: n.conv(3, 3, pads=[1, 1, 1, 1]).quant(), "Add").quant(0.5),
+        needs=frozenset(["MakeInputNHWC", "MergeTransposes", "InferAddStreamsLayer"]),
+    ),
+    "input in a concatenation": Case(
+        lambda: _beside(lambda n: n.conv(3, 2, pads=[1, 1, 1, 1]).quant(), "Concat", axis=1).conv(5, 3).quant(),
+        needs=frozenset(["MergeTransposes", "InferConcatLayer"]),
+        needs_not=frozenset(["MakeInputNHWC"]),
+    ),
+    "unsqueezed between products": Case(
+        lambda: _unsqueezed().conv(5, 3, kernel=(1, 1)).quant(), needs=frozenset(["LowerConvsToMatMul"])
+    ),
+    "groups": Case(
+        lambda: Net(4, 6, 6).quant().conv(4, 6, group=2).quant().conv(6, 3, kernel=(1, 1)).quant(),
+        needs_not=frozenset(["InferVectorVectorActivation"]),
+    ),
+    "quantised behind its Flatten": Case(
+        lambda: Net(3, 4, 4).quant().conv(3, 4).op("Flatten").op("Relu").quant(signed=0).dense(16, 3).quant(),
+        needs=frozenset(["RemoveCNVtoFCFlatten"]),
+        executable=False,
+    ),
+    "channels last at the end": Case(lambda: _image().op("Transpose", perm=[0, 2, 3, 1])),
     "flattened pixel": Case(
         lambda: _head(_image().conv(4, 4, kernel=(4, 4)).quant(), 1, 4).quant(),
         needs=frozenset(["RemoveCNVtoFCFlatten"]),

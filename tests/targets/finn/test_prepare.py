@@ -14,6 +14,7 @@ from anybit.errors import Severity, UsageError
 from anybit.graph.annotations import annotated_number_format
 from anybit.number_formats import IntFormat, parse_number_format
 from anybit.targets.finn.prepare import FinnForm, prepare_finn
+from tests.hardware.features import FEATURES
 from tests.models import DOMAIN, model, parameters, quant
 from tests.targets.finn.nets import BY_CHANNEL, by_channel, joined, squeezed, unet
 from tests.targets.hls4ml.nets import Net, flipped, then
@@ -149,7 +150,6 @@ def image(*, bipolar: bool = False, group: int = 1, pads=(0, 0, 0, 0), channels:
     ("features", "rule"),
     [
         ({"bipolar": True, "pads": (1, 1, 1, 1)}, "bipolar-padding"),
-        ({"group": 2}, "group"),
         ({"pool": (3, 3)}, "pool-stride"),
     ],
 )
@@ -158,13 +158,135 @@ def test_what_finn_has_no_layer_for_is_named(features, rule: str):
 
 
 @pytest.mark.parametrize(
-    "features", [{}, {"group": 4, "pads": (1, 1, 1, 1)}, {"pool": (2, 2)}, {"pool": (1, 1)}, {"bipolar": True}]
+    "features",
+    [{}, {"group": 2}, {"group": 4, "pads": (1, 1, 1, 1)}, {"pool": (2, 2)}, {"pool": (1, 1)}, {"bipolar": True}],
 )
 def test_images_are_taken(features):
     handover = prepare_finn(image(**features))
     assert handover.ready
     layouts = {n.attributes["data_layout"].value for n in handover.model.graph if n.op_type == "MultiThreshold"}
     assert layouts == {"NCHW"}
+
+
+def refusals(name: str, form: str = "dialect") -> set[str]:
+    """The rules that stand in the way of a one-feature model."""
+    return rules(prepare_finn(FEATURES[name](), form=form))
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("MaxPool, padded, overlapping", "pool"),
+        ("MaxPool, pads of one side", "pool"),
+        ("MaxPool, ceil mode", "pool"),
+        ("MaxPool, dilated", "pool"),
+        ("product of matrices", "rank"),
+        ("weights of zeros", "zero-weights"),
+        ("conv, image of one row, padded to two", "kernel"),
+        ("concat along rows", "concat-axis"),
+        ("concat along columns", "concat-axis"),
+        ("transposed in the middle", "layout"),
+        ("Reshape in the middle", "real-between"),
+        ("Flatten, Add by element, quantiser", "flatten"),
+    ],
+)
+def test_what_finns_builder_stops_at_is_named(name: str, rule: str):
+    assert rule in refusals(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "conv, two groups",
+            "conv, depthwise of two",
+            "GlobalMaxPool",
+            "ReduceMax",
+            "Pad of zeros",
+            "conv, four pads",
+        ),
+        *("Add of a tensor to itself", "concat along a negative axis", "Reshape to an image", "residual of the input"),
+        *("Flatten, quantiser, dense", "Flatten, Relu, quantiser, dense", "Transpose, Flatten, dense", "NHWC output"),
+        *("conv, image of one row, padded kernel", "conv, image of one pixel, padded kernel"),
+        *("MaxPool, image left over", "MaxPool, oblong strides", "two quantisers, unequal ratios"),
+    ],
+)
+def test_what_has_an_exact_equivalent_is_taken(name: str):
+    handover = prepare_finn(FEATURES[name]())
+    assert handover.ready, handover.findings
+    assert handover.comparison is not None
+    assert handover.comparison.equal
+
+
+def test_a_padded_pool_of_numbers_without_sign_is_taken():
+    source = Net(3, 6, 6).quant().conv(3, 4).op("Relu").quant(signed=0)
+    source.op("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]).conv(4, 3, kernel=(1, 1)).quant()
+    assert rules(prepare_finn(source.proto())) == set()
+
+
+@pytest.mark.parametrize("name", ["conv 1x1, padded", "conv 1x1, padded, depthwise", "pooled branch beside a layer"])
+def test_a_padded_kernel_of_one_pixel_gets_a_row_of_zeros(name: str):
+    handover = prepare_finn(FEATURES[name]())
+    assert handover.ready, handover.findings
+    assert handover.comparison is not None
+    assert handover.comparison.equal
+    kernels = {tuple(n.attributes["kernel_shape"].value) for n in handover.model.graph if n.op_type == "Conv"}
+    assert (2, 1) in kernels
+
+
+@pytest.mark.parametrize("form", FinnForm)
+def test_an_older_opset_becomes_one_that_finn_writes_pools_for(form: FinnForm):
+    handover = prepare_finn(FEATURES["image of opset 9"](), form=form)
+    assert handover.ready, handover.findings
+    assert handover.model.opset_imports[""] == 11
+
+
+def test_a_ceil_mode_that_makes_no_difference_goes():
+    source = Net(3, 6, 6).quant().conv(3, 4).quant()
+    source.op("MaxPool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1).conv(4, 3, kernel=(1, 1)).quant()
+    handover = prepare_finn(source.proto())
+    assert handover.ready, handover.findings
+    (pool,) = (n for n in handover.model.graph if n.op_type == "MaxPool")
+    assert "ceil_mode" not in pool.attributes
+
+
+def test_weights_of_minus_one_and_one_get_zeros_where_groups_become_one():
+    handover = prepare_finn(Net(4, 5, 5).bipolar().conv(4, 6, 1.0, 0, group=2).quant(bits=2).proto())
+    assert handover.ready, handover.findings
+    assert handover.comparison is not None
+    assert handover.comparison.equal
+    (product,) = (n for n in handover.model.graph if n.op_type == "Conv")
+    assert annotated_number_format(product.inputs[1]) == IntFormat(2, signed=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("two quantisers, coarser second", "levels"),
+        ("two quantisers, unequal ratios", "levels"),
+        ("two quantisers of the input", "levels"),
+        ("MaxPool, oblong", "windows"),
+        ("MaxPool, whole image", "windows"),
+        ("Flatten, dense", "windows"),
+        ("Flatten, Add by element, quantiser", "flatten"),
+        ("Flatten, norm, quantiser", "flatten"),
+        ("weights of zeros", "zero-weights"),
+        ("conv 1x1, padded", "pads"),
+    ],
+)
+def test_what_finns_own_steps_stop_at_is_named(name: str, rule: str):
+    assert rule in refusals(name, "qonnx")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Add of a constant first", "Add of a tensor to itself", "MaxPool of the input", "MaxPool at the end"),
+        *("Flatten, Relu, quantiser, dense", "Relu of levels, quantised again", "Flatten at the end"),
+    ],
+)
+def test_what_finns_own_steps_get_right_is_taken(name: str):
+    assert refusals(name, "qonnx") == set()
 
 
 def test_sums_of_different_formats_are_named():
@@ -470,6 +592,18 @@ def test_a_net_with_scales_of_channels_and_reshapes_is_the_same(make):
 def test_scales_that_are_no_multiples_of_one_stay_in_the_way():
     other = Net(3, 6, 6).quant().conv(3, 4).quant(BY_CHANNEL * np.float32([1, 0.9, 0.8, 0.7]).reshape(1, 4, 1, 1))
     assert rules(prepare_finn(other.conv(4, 3).quant().proto())) == {"real-between"}
+
+
+def test_a_pixel_that_an_unsqueeze_makes_between_products_is_one_from_the_input_on():
+    source = Net(6).quant().dense(6, 4, np.linspace(0.1, 0.2, 4, dtype=np.float32)).op("Relu").quant(signed=0)
+    source.dense(4, 5).quant()
+    source.op("Unsqueeze", source.const([2, 3], np.int64)).conv(5, 3, kernel=(1, 1)).quant()
+    handover = prepare_finn(source.proto())
+    assert handover.ready, handover.findings
+    assert handover.comparison is not None
+    assert handover.comparison.equal
+    assert next(iter(handover.model.graph)).op_type == "Unsqueeze"
+    assert [n.op_type for n in handover.model.graph if n.op_type in ("MatMul", "Conv")] == ["Conv"] * 3
 
 
 def test_squeeze_and_unsqueeze_are_gone_or_in_front():

@@ -83,6 +83,10 @@ def _convolutions() -> list[Feature]:
             ),
         ),
         Feature("global average pool", lambda: image(3, 4).quant().op("GlobalAveragePool").op("Flatten").dense(3, 2)),
+        Feature("largest of an image", lambda: image(3, 4).quant().op("GlobalMaxPool").op("Flatten").dense(3, 2)),
+        Feature("maximum over positions", lambda: image(3, 4).quant().op("ReduceMax", axes=[2, 3], keepdims=0)),
+        Feature("conv behind a Pad", _conv_behind_pad),
+        Feature("concat of three images", _three_joined),
         Feature("mean", lambda: image(3, 4).quant().op("ReduceMean", axes=[2, 3], keepdims=0).dense(3, 2)),
         Feature("mean keepdims", lambda: image(3, 4).quant().op("ReduceMean", axes=[2, 3], keepdims=1)),
         Feature("flatten", lambda: image(3, 4).quant().conv(3, 2).quant(1.0).op("Flatten").dense(8, 3)),
@@ -99,6 +103,21 @@ def _convolutions() -> list[Feature]:
 
 def _pooled(net: Net) -> Net:
     return net.op("MaxPool", kernel_shape=[2, 2], strides=[2, 2]).conv(3, 2, kernel=(2, 2))
+
+
+def _conv_behind_pad() -> Net:
+    net = Net(3, 4, 5).quant()
+    return net.op("Pad", net.const([0, 0, 1, 2, 0, 0, 0, 1], np.int64), net.const(0.0)).conv(3, 4, pads=[0, 1, 1, 0])
+
+
+def _three_joined() -> Net:
+    net = Net(3, 4, 4).quant()
+    at, made = net.at, []
+    for channels in (2, 3, 1):
+        net.at = at
+        made.append(net.conv(3, channels, kernel=(1, 1)).quant().at)
+    net.at = made[0]
+    return net.op("Concat", *made[1:], axis=-3).conv(6, 2, kernel=(1, 1))
 
 
 def _conv_residual(scale: float) -> Net:

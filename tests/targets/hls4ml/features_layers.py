@@ -127,7 +127,7 @@ def _functions() -> list[Feature]:
     for op_type in ("Relu", "Identity", "Dropout"):
         found.add(f"{op_type}", lambda o=op_type: Net(6).quant().dense(6, 4).op(o).quant().dense(4, 3))
         found.add(f"{op_type}, no quantiser", lambda o=op_type: Net(6).quant().dense(6, 4).op(o).dense(4, 3))
-    found.add("LeakyRelu", lambda: Net(6).quant().dense(6, 4).op("LeakyRelu"), refused="slope")
+    found.add("LeakyRelu", lambda: Net(6).quant().dense(6, 4).op("LeakyRelu"), tolerance=CLOSE)
     found.add("product of three axes", lambda: Net(5, 6).quant().dense(6, 4), refused="shape")
     found.add("LeakyRelu of 1/8", lambda: Net(6).quant().dense(6, 4).op("LeakyRelu", alpha=0.125).quant())
     for op_type in ("Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Softmax"):
@@ -139,9 +139,14 @@ def _functions() -> list[Feature]:
         lambda: _thresholds([[-1.5, 0, 0.25]], out_scale=0.3, out_bias=-1.0),
         tolerance=CLOSE,
     )
-    for op_type in ("Erf", "HardSigmoid", "Floor", "Sign"):
+    for op_type in ("Erf", "Floor", "Sign"):
         found.add(f"{op_type}", lambda o=op_type: Net(6).quant().dense(6, 4).op(o), refused="operator")
-    found.add("PRelu", lambda: then(Net(6).quant().dense(6, 4), "PRelu", [0.25, 0.5, 0.125, 0]), refused="operator")
+    found.add("PRelu", lambda: then(Net(6).quant().dense(6, 4), "PRelu", [0.25, 0.5, 0.125, 0]))
+    found.add("HardSigmoid", lambda: Net(6).quant().dense(6, 4).op("HardSigmoid"), tolerance=CLOSE)
+    for op_type in ("Max", "Min"):
+        found.add(f"{op_type} with a number", lambda o=op_type: then(Net(6).quant().dense(6, 4), o, 0.5))
+    found.add("Neg", lambda: Net(6).quant().dense(6, 4).op("Neg").quant().dense(4, 3))
+    found.add("weights of zeros", _zeros, refused="zero-weights")
     found.add("clip", lambda: _clip(Net(6).quant().dense(6, 4), 0, 1).quant(0.0625, bits=6).dense(4, 3))
     found.add("clip beyond the quantiser", lambda: _clip(Net(6).quant().dense(6, 4), -4, 4).quant().dense(4, 3))
     found.add("norm", lambda: Net(6).quant().dense(6, 4).norm(4).op("Relu").quant(signed=0).dense(4, 3), tolerance=0.2)
@@ -152,6 +157,13 @@ def _functions() -> list[Feature]:
 def _float_weights() -> Net:
     net = Net(6).quant()
     return net.op("MatMul", net.const(net.random.normal(size=(6, 4))))
+
+
+def _zeros() -> Net:
+    net = Net(6).quant()
+    before, net.at = net.at, net.const(np.zeros((6, 4)))
+    made, net.at = net.quant(0.125).at, before
+    return net.op("MatMul", made)
 
 
 def _quantised_bias() -> Net:

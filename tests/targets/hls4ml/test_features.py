@@ -27,7 +27,8 @@ PARTS = 2  # each is one run of g++: most of what they cost is the same headers 
 STREAMED = (
     *("residual 0.25", "concat", "output in the middle", "bias", "thresholds", "Abs", "rounding UP signed 1"),
     *("conv", "conv relu conv", "conv bias", "depthwise quantised", "max pool", "average pool", "flatten", "mean"),
-    *("conv residual", "conv norm bipolar", "conv of one dimension"),
+    *("conv residual", "conv norm bipolar", "conv of one dimension", "PRelu", "Max with a number", "Neg"),
+    *("largest of an image", "maximum over positions", "conv behind a Pad", "concat of three images"),
 )
 JOBS = [*((f, IoType.PARALLEL) for f in TAKEN), *((f, IoType.STREAM) for f in TAKEN if f.name in STREAMED)]
 
@@ -42,7 +43,16 @@ def test_what_hls4ml_cannot_do_is_refused_by_name(feature: Feature):
     assert handover.comparison is None
 
 
-@pytest.mark.parametrize("name", ["max pool padded", "max pool ceil", "thresholds, too many to copy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "max pool padded",
+        "max pool ceil",
+        "max pool overlapping",
+        "max pool of strides 1",
+        "thresholds, too many to copy",
+    ],
+)
 def test_what_only_a_stream_cannot_do_is_refused_for_it_alone(name: str):
     many = Net(6).quant().dense(6, 4)
     many.op("MultiThreshold", many.const([np.arange(8)]), domain="qonnx.custom_op.general")

@@ -46,6 +46,7 @@ EMULATED = (
     "zoo_rounding_modes/model_qcdq.onnx",
 )
 STREAMED = ("legacy_bv0103_mixnet/model.onnx", "trunc_avgpool_floor/model.onnx")
+STREAMED_LARGE = ("cnv_2w2a/model.onnx", "mobilenetv1_w05_4w4a_96/model.onnx")
 EMULATED_LARGE = ("trunc_avgpool_round/model.onnx",)
 LARGE = ("mobilenetv1_4w4a_224", "mobilenetv1_w05_4w4a_96", "resnet18_4w4a")
 TOLERANCE = 1e-6  # of full scale; 1e-3 is asked for
@@ -79,8 +80,13 @@ def test_a_large_model_is_taken(case: Case):
 
 @pytest.mark.slow
 def test_a_net_beyond_all_that_was_tried_is_said_to_be():
-    for name, beyond in (("cnv_2w2a", False), ("resnet18_4w4a", True), ("mobilenetv1_w05_4w4a_96", True)):
-        findings = prepare_hls4ml(CORPUS / name / "model.onnx").findings
+    for name, io_type, beyond in (
+        ("cnv_2w2a", IoType.PARALLEL, False),
+        ("resnet18_4w4a", IoType.PARALLEL, True),
+        ("mobilenetv1_w05_4w4a_96", IoType.PARALLEL, True),
+        ("mobilenetv1_w05_4w4a_96", IoType.STREAM, False),
+    ):
+        findings = prepare_hls4ml(CORPUS / name / "model.onnx", io_type=io_type).findings
         assert ("size" in {f.rule for f in findings if f.severity is Severity.WARNING}) is beyond
 
 
@@ -95,17 +101,23 @@ def test_hls4ml_computes_larger_nets(name: str, tmp_path: Path):
     _emulate([CORPUS / name], tmp_path)
 
 
+@pytest.mark.large
+@pytest.mark.parametrize("name", STREAMED_LARGE)
+def test_hls4ml_computes_large_nets_in_streams(name: str, tmp_path: Path):
+    _emulate([CORPUS / name], tmp_path, io_type=IoType.STREAM, samples=1)
+
+
 @pytest.mark.slow
 def test_hls4ml_computes_streams(tmp_path: Path):
     _emulate([*sorted(ZOO.glob("*.onnx")), *(CORPUS / name for name in STREAMED)], tmp_path, io_type=IoType.STREAM)
 
 
-def _emulate(paths: list[Path], folder: Path, *, io_type: IoType = IoType.PARALLEL) -> None:
+def _emulate(paths: list[Path], folder: Path, *, io_type: IoType = IoType.PARALLEL, samples: int = 8) -> None:
     jobs, expected = [], []
     for path in paths:
         source = anybit.clean(path)
         cut_softmax(source)
-        x = np.float32(Case(path).inputs[:8]) if path.parent.parent == CORPUS else _drawn(path)
+        x = np.float32(Case(path).inputs[:samples]) if path.parent.parent == CORPUS else _drawn(path)
         handover = prepare_hls4ml(path, logits=True, io_type=io_type)
         jobs.append(Job(handover, {str(handover.model.graph.inputs[0].name): x}))
         (outputs,) = anybit.run(source, x, engine="reference").values()

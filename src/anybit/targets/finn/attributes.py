@@ -38,6 +38,9 @@ def _write(node: ir.Node, rewrites: list[Rewrite]) -> None:
         numbers["dilations"] = windows.dilations
     for name, ints in numbers.items():
         node.attributes[name] = ir.AttrInt64s(name, list(ints))
+    whole = Windows.of([n or 0 for n in shape[2:]], [n or 0 for n in kernel], {**given, "ceil_mode": 0})
+    if given.get("ceil_mode") and whole.output == windows.output:  # windows fill the image
+        del node.attributes["ceil_mode"]
     if node.op_type == "Conv":
         node.attributes["group"] = ir.AttrInt64("group", int(given.get("group", 1)))
     if node.attributes.pop("auto_pad", None) is not None:

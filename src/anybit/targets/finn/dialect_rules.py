@@ -5,7 +5,7 @@ FINN turns one connected stretch of integer nodes into hardware; what is real be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import onnx_ir as ir
 
@@ -17,8 +17,9 @@ from anybit.graph.walk import label, reads, shape_of
 from anybit.number_formats import BipolarFormat, NumberFormat
 from anybit.ops.calls import is_call
 from anybit.ops.multi_threshold import MULTI_THRESHOLD
-from anybit.targets.finn.pools import windows_of
+from anybit.targets.finn.pools import streams, windows_of
 from anybit.targets.finn.resizes import factors_of
+from anybit.targets.finn.windows import sees_padding_alone
 
 MAC = frozenset(("Conv", "Gemm", "MatMul"))
 _HARDWARE = frozenset("Add Concat Conv Flatten MatMul MaxPool Mul Reshape Resize Transpose".split()) | {
@@ -26,7 +27,8 @@ _HARDWARE = frozenset("Add Concat Conv Flatten MatMul MaxPool Mul Reshape Resize
 }
 _WITH_FORMATS = frozenset(("Add", "Conv", "MatMul", "Mul", MULTI_THRESHOLD.name))  # of their constants as well
 _MOST_THRESHOLDS = 255
-_IMAGE = 4
+_MATRIX, _IMAGE = 2, 4
+_LAYOUT_CHANGES = ((0, 2, 3, 1), (0, 3, 1, 2))
 _WITHOUT_FORM = frozenset(("Softmax", "LogSoftmax", "TopK", "ArgMax"))
 
 
@@ -131,6 +133,8 @@ def _between(cut: ir.Node, node: ir.Node, reasons: Mapping[str, str]) -> Finding
 
 
 def _of_node(node: ir.Node) -> Iterable[Finding]:
+    if is_call(node, MULTI_THRESHOLD):
+        yield from _of_rank(node)
     if node.op_type in _WITHOUT_FORM:
         yield Finding(
             rule="no-form",
@@ -138,18 +142,12 @@ def _of_node(node: ir.Node) -> Iterable[Finding]:
             node=label(node),
             hint="cut it off with --logits, and apply it on the host",
         )
-    if is_call(node, MULTI_THRESHOLD) and is_hardware(node):
-        yield from _of_thresholds(node)
-    if node.op_type == "Conv" and is_hardware(node):
-        yield from _of_conv(node)
-    if node.op_type == "Add" and is_hardware(node):
-        yield from _of_add(node)
-    if node.op_type == "Concat" and is_hardware(node):
-        yield from _of_concat(node)
-    if node.op_type == "MaxPool" and is_hardware(node):
-        yield from _of_pool(node)
-    if node.op_type == "Resize" and is_hardware(node):
-        yield from _of_resize(node)
+    if not is_hardware(node):
+        return
+    if node.op_type in MAC:
+        yield from _of_weights(node)
+    if node.op_type in _RULES:
+        yield from _RULES[node.op_type](node)
 
 
 def _of_thresholds(node: ir.Node) -> Iterable[Finding]:
@@ -162,6 +160,70 @@ def _of_thresholds(node: ir.Node) -> Iterable[Finding]:
             got=str(thresholds.shape[1]),
             expected=f"at most {_MOST_THRESHOLDS}: 8 bits",
             hint="quantise it to 8 bits or fewer",
+        )
+
+
+def _of_rank(node: ir.Node) -> Iterable[Finding]:
+    rank = len(shape_of(node.outputs[0]) or ())
+    if rank not in (_MATRIX, _IMAGE):
+        yield Finding(
+            rule="rank",
+            problem="axes of a tensor of levels",
+            node=label(node),
+            got=str(rank),
+            expected="2 or 4: FINN has thresholds for matrices and images",
+        )
+
+
+def _of_weights(node: ir.Node) -> Iterable[Finding]:
+    weights, rank = constant(node.inputs[1]), len(shape_of(node.outputs[0]) or ())
+    if node.op_type != "Conv" and rank != _MATRIX:
+        yield Finding(
+            rule="rank", problem="axes of a product of matrices", node=label(node), got=str(rank), expected="2"
+        )
+    if weights is not None and not weights.any():
+        yield Finding(
+            rule="zero-weights",
+            problem="all weights of a product are 0: FINN has no accumulator for it",
+            node=label(node),
+            hint="take the layer out of the network",
+        )
+
+
+def _of_transpose(node: ir.Node) -> Iterable[Finding]:
+    order = tuple(node.attributes.get_ints("perm", ()))
+    if order not in _LAYOUT_CHANGES or node.outputs[0].is_graph_output():
+        last = ", at the end of the network" if node.outputs[0].is_graph_output() else ""
+        yield Finding(
+            rule="layout",
+            problem="order of axes",
+            node=label(node),
+            got=f"{list(order)}{last}",
+            expected="channels last or first, between layers",
+        )
+
+
+def _of_reshape(node: ir.Node) -> Iterable[Finding]:
+    x = node.inputs[0]
+    before, after = None if x is None else shape_of(x), shape_of(node.outputs[0])
+    kept = before is not None and after is not None and len(after) == _MATRIX and before[0] == after[0]
+    if not kept:
+        yield Finding(
+            rule="reshape",
+            problem="a reshape between integer layers",
+            node=label(node),
+            got=f"{before} to {after}",
+            expected="an image to a matrix of one row a sample",
+        )
+    pixels = before is not None and len(before) == _IMAGE and any(n != 1 for n in before[2:])
+    thresholds = [user for user, _ in node.outputs[0].uses() if is_call(user, MULTI_THRESHOLD)]
+    if pixels and thresholds:
+        yield Finding(
+            rule="flatten",
+            problem="thresholds by element of an image that was flattened",
+            node=label(thresholds[0]),
+            got=label(node),
+            hint="quantise the image, by one scale, before it is flattened",
         )
 
 
@@ -184,6 +246,14 @@ def _of_conv(node: ir.Node) -> Iterable[Finding]:
             node=label(node),
             got=f"{group} groups, {weights.shape[0]} output channels",
             expected="1, or one for each input and each output channel",
+        )
+    if sees_padding_alone(node):
+        yield Finding(
+            rule="kernel",
+            problem="a kernel that is larger than an image of one row or column",
+            node=label(node),
+            got=f"kernel {list(node.attributes.get_ints('kernel_shape', ()))}",
+            expected="one row, or column, without padding along that axis",
         )
     pads = node.attributes.get("pads")
     padded = node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
@@ -211,6 +281,14 @@ def _of_add(node: ir.Node) -> Iterable[Finding]:
 
 def _of_concat(node: ir.Node) -> Iterable[Finding]:
     formats = [format_of(v) for v in node.inputs]
+    if node.attributes.get_int("axis", 1) != 1:
+        yield Finding(
+            rule="concat-axis",
+            problem="it joins tensors along another axis than the channels",
+            node=label(node),
+            got=str(node.attributes.get_int("axis", 1)),
+            expected="1",
+        )
     if any(f != formats[0] for f in formats):
         yield Finding(
             rule="concat-formats",
@@ -224,6 +302,25 @@ def _of_concat(node: ir.Node) -> Iterable[Finding]:
 
 def _of_pool(node: ir.Node) -> Iterable[Finding]:
     kernel, strides = windows_of(node)
+    pads, stated = list(node.attributes.get_ints("pads", ())), format_of(node.inputs[0])
+    ceil_mode, dilations = node.attributes.get_int("ceil_mode", 0), node.attributes.get_ints("dilations", ())
+    problem = ""
+    if ceil_mode or any(d != 1 for d in dilations):
+        problem = "windows of a MaxPool that are dilated, or reach beyond the image"
+    elif pads[: len(kernel)] != pads[len(kernel) :]:
+        problem = "a MaxPool that is padded more on one side than on the other"
+    elif not streams(node) and sees_padding_alone(node):
+        problem = "windows of a MaxPool that are larger than an image of one row or column"
+    elif any(pads) and stated is not None and stated.min < 0:
+        problem = "a MaxPool that is padded, of numbers below 0: FINN pads with 0"
+    if problem:
+        yield Finding(
+            rule="pool",
+            problem=problem,
+            node=label(node),
+            got=f"pads {pads}, ceil mode {ceil_mode}, dilations {list(dilations)}, {stated}",
+            expected="equal padding of numbers without sign, or none",
+        )
     if any(k < s for k, s in zip(kernel, strides, strict=True)):
         yield Finding(
             rule="pool-stride",
@@ -253,3 +350,16 @@ def _is_upsampled(size: tuple[int | None, ...], factors: tuple[int, int]) -> boo
     square = height == width and factors[0] == factors[1]
     column = width == 1 and factors[1] == 1 and height is not None and height > 1
     return square or column
+
+
+_RULES: Mapping[str, Callable[[ir.Node], Iterable[Finding]]] = {
+    "Add": _of_add,
+    "Concat": _of_concat,
+    "Conv": _of_conv,
+    "Flatten": _of_reshape,
+    "MaxPool": _of_pool,
+    "Reshape": _of_reshape,
+    "Resize": _of_resize,
+    "Transpose": _of_transpose,
+    MULTI_THRESHOLD.name: _of_thresholds,
+}

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from anybit.arguments import checked
+from anybit.cleanup.convert_opset import ConvertOpset
 from anybit.cleanup.remove_identities import RemoveIdentities
 from anybit.cleanup.set_batch import SetBatch
-from anybit.errors import AnybitError, Finding, InvalidModelError, Severity, UsageError
+from anybit.errors import AnybitError, Finding, InvalidModelError, Severity, UnsupportedError, UsageError
 from anybit.formats.convert import to_hub
 from anybit.formats.thresholds.write import write_layers
 from anybit.graph.annotations import annotate_number_format
@@ -25,17 +26,20 @@ from anybit.passes.layout.conv_1d_to_2d import Conv1dTo2d
 from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
 from anybit.runtime.compare import Comparison, compare
 from anybit.targets.defaults import overridable_inputs
+from anybit.targets.equivalents import write_equivalents
 from anybit.targets.finn.attributes import write_attributes
 from anybit.targets.finn.dialect_rules import check_dialect
 from anybit.targets.finn.inputs import tie_inputs
+from anybit.targets.finn.kernels import write_kernels
 from anybit.targets.finn.qonnx_rules import check_qonnx
-from anybit.targets.finn.reshapes import write_reshapes
+from anybit.targets.finn.reshapes import lower_reshapes, write_reshapes
 from anybit.targets.finn.resizes import write_resizes
 from anybit.targets.finn.ties import round_sums_once, warning_of
 from anybit.targets.handover import Handover, Rewrite, departures, finding_of
 from anybit.targets.logits import cut_softmax
 
 _SAMPLES = 8
+_OLDEST_OPSET = 11  # FINN writes attributes of pools that came with version 10, and reads scales of Resize as in 11
 _VERSIONED = frozenset((TRUNC.name,))  # operators whose meaning is another one in version 1
 
 
@@ -76,11 +80,13 @@ def prepare_finn(
     rewrites: list[Rewrite] = []
     findings = [finding_of(r, rule="format") for r in outcome.refusals]
     findings += overridable_inputs(hub)
+    findings += _raise_opset(hub)
     _state_inputs(hub, input_types or {}, rewrites)
     RemoveIdentities()(hub)
     if logits:
         rewrites += cut_softmax(hub)
     source = hub.clone()
+    rewrites += write_equivalents(hub)
     if form is FinnForm.DIALECT:
         Conv1dTo2d()(hub)
         rewrites += write_reshapes(hub)
@@ -88,6 +94,7 @@ def prepare_finn(
         findings += _write(hub, source, rewrites)
     else:
         GemmToMatMul()(hub)
+        rewrites += lower_reshapes(hub)
         write_attributes(hub, rewrites)
         findings += check_qonnx(hub)
     _set_version(hub)
@@ -103,6 +110,17 @@ def _form(form: FinnForm | str) -> FinnForm:
         return FinnForm(form)
     except ValueError:
         raise UsageError("form", got=repr(form), expected=", ".join(f.value for f in FinnForm)) from None
+
+
+def _raise_opset(model: ir.Model) -> list[Finding]:
+    """Brings an older model to the oldest opset that FINN's transformations write nodes for, in place."""
+    if not 0 < model.opset_imports.get("", 0) < _OLDEST_OPSET:
+        return []
+    try:
+        ConvertOpset(_OLDEST_OPSET)(model)
+    except UnsupportedError as error:
+        return [finding_of(error.diagnosis, rule="opset")]
+    return []
 
 
 def _with_batch_one(model: ir.Model) -> ir.Model:
@@ -133,6 +151,7 @@ def _write(model: ir.Model, source: ir.Model, rewrites: list[Rewrite]) -> list[F
     outcome, layers = write_layers(model, ties=True)
     round_sums_once(source, [layer.ties for layer in layers if layer.ties is not None])
     write_attributes(model, rewrites)
+    rewrites += write_kernels(model)
     rewrites += [
         Rewrite(
             problem="thresholds in its place",

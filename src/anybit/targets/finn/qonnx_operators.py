@@ -25,6 +25,7 @@ from anybit.ops.evaluate import known_value
 from anybit.ops.quant import QUANT
 from anybit.quantizers.quantizer import Quantizer, read_quant
 from anybit.targets.finn.pools import streams, windows_of
+from anybit.targets.finn.windows import is_padded_pixel, sees_padding_alone
 
 _AFFINE = frozenset(("Add", "BatchNormalization", "Div", "Mul", "Sub"))
 _RESHAPING = frozenset(("Flatten", "Reshape"))
@@ -64,6 +65,7 @@ def check_operators(model: ir.Model) -> list[Finding]:
     """What stands in the way of the operators of a hub model, each node named."""
     walk = _OperatorWalk(model)
     findings = [f for node in model.graph for f in walk.node(node)]
+    findings += walk.skipped()
     if not walk.has_hardware:
         findings.append(
             Finding(
@@ -96,6 +98,9 @@ class _OperatorWalk:
     def __init__(self, model: ir.Model) -> None:
         self._model = model
         self._kinds: dict[ir.Value, _Kind] = {}
+        self._computed = set[ir.Value]()  # a product is in them
+        self._between: list[ir.Node] = []  # pools and reshapes of images that a product is in
+        self._has_windows = False
         self.has_hardware = False
         for value in model.graph.inputs:
             stated = annotated_number_format(value)
@@ -109,8 +114,34 @@ class _OperatorWalk:
         kinds = [self._kinds[v] for v in flowing]
         for output in node.outputs:
             self._kinds[output] = self._made(node, kinds)
+        self._note(node, flowing)
         yield from self._of(node, flowing, kinds)
         yield from self._forks(node)
+
+    def _note(self, node: ir.Node, flowing: list[ir.Value]) -> None:
+        """Remembers where products are, and what FINN takes care of only where a convolution has windows."""
+        computed = any(v in self._computed for v in flowing)
+        if computed or (node.domain == "" and node.op_type in PRODUCTS):
+            self._computed.update(node.outputs)
+        if node.domain == "" and node.op_type == "Conv":
+            self._has_windows |= _has_windows(node)
+        moves = node.op_type in _RESHAPING or node.op_type == "MaxPool"
+        if computed and moves and len(shape_of(flowing[0]) or ()) == _IMAGE:
+            self._between.append(node)
+
+    def skipped(self) -> Iterator[Finding]:
+        """Pools and reshapes between products, which the steps leave on the host where no convolution has windows."""
+        if self._has_windows:
+            return
+        for node in self._between:
+            if _leads_to_product(node):
+                yield _finding(
+                    "windows",
+                    node,
+                    "FINN's steps leave it on the host where all convolutions are of one pixel",
+                    got=node.op_type,
+                    expected="a convolution with a kernel, a stride or a padding",
+                )
 
     def _made(self, node: ir.Node, kinds: list[_Kind]) -> _Kind:
         if is_call(node, QUANT, BIPOLAR_QUANT):
@@ -123,7 +154,11 @@ class _OperatorWalk:
         return _Kind.SUMS
 
     def _of(self, node: ir.Node, flowing: list[ir.Value], kinds: list[_Kind]) -> Iterator[Finding]:
-        if is_call(node, QUANT, BIPOLAR_QUANT) or node.op_type in ("Identity", "Dropout"):
+        if node.op_type in ("Identity", "Dropout"):
+            return
+        if is_call(node, QUANT, BIPOLAR_QUANT):
+            if kinds[0] is _Kind.LEVELS:
+                yield _finding("levels", node, "a quantiser of levels, with no product in front of it")
             return
         if len(flowing) > 1:
             yield _finding("join", node, "FINN's own steps have no layer for two tensors", got=node.op_type)
@@ -136,7 +171,7 @@ class _OperatorWalk:
         elif node.domain == "" and node.op_type == "Relu":
             yield from self._relu(node)
         elif node.domain == "" and node.op_type in _RESHAPING:
-            yield from _reshape(node, real=real)
+            yield from _reshape(node, kinds[0])
         elif node.domain == "" and node.op_type == "MaxPool":
             yield from _max_pool(node, kinds[0])
         else:
@@ -164,10 +199,19 @@ class _OperatorWalk:
         if node.op_type == "Conv" and node.attributes.get_int("group", 1) != 1:
             group = node.attributes.get_int("group", 1)
             yield _finding("group", node, "groups of a convolution", got=group, expected="1")
+        if node.op_type == "Conv" and is_padded_pixel(node):
+            pads = list(node.attributes.get_ints("pads", ()))
+            yield _finding(
+                "pads", node, "padding of a kernel of one pixel, which FINN drops", got=pads, expected="none"
+            )
+        if node.op_type == "Conv" and sees_padding_alone(node):
+            yield _finding("kernel", node, "a kernel that is larger than an image of one row or column")
         yield from self._weight_scale(node, weights)
 
     def _weight_scale(self, node: ir.Node, weights: ir.Value) -> Iterator[Finding]:
         found = self._weights(weights)
+        if found is not None and not found.levels.any():
+            yield _finding("zero-weights", node, "all weights of a product are 0: FINN has no accumulator for it")
         if found is None or not np.ptp(found.scale):
             return
         scale, across = found.scale, 0 if node.op_type == "Conv" else found.scale.ndim - 1
@@ -262,6 +306,24 @@ class _OperatorWalk:
                 )
 
 
+def _has_windows(conv: ir.Node) -> bool:
+    """Whether a convolution is more than a product at each pixel."""
+    ones = [n for name in ("kernel_shape", "strides") for n in conv.attributes.get_ints(name, ())]
+    return any(n != 1 for n in ones) or any(conv.attributes.get_ints("pads", ()))
+
+
+def _leads_to_product(node: ir.Node) -> bool:
+    waiting, seen = list(node.outputs), set[ir.Value]()
+    while waiting:
+        value = waiting.pop()
+        readers = [] if value in seen else [user for user, _ in value.uses()]
+        seen.add(value)
+        if any(user.op_type in PRODUCTS for user in readers):
+            return True
+        waiting += [v for user in readers for v in user.outputs]
+    return False
+
+
 def _is_by_channel(value: ir.Value | None, rank: int) -> bool:
     """Whether a constant is one number, or one for each channel of a tensor of so many axes."""
     array = None if value is None else constant(value)
@@ -278,9 +340,13 @@ def _sign(node: ir.Node, x: ir.Value) -> Array:
     return np.ones(1) if factor is None else np.sign(factor.reshape(-1))
 
 
-def _reshape(node: ir.Node, *, real: bool) -> Iterator[Finding]:
+def _reshape(node: ir.Node, kind: _Kind) -> Iterator[Finding]:
     before, after = (None if v is None else shape_of(v) for v in (node.inputs[0], node.outputs[0]))
-    if real or (before is not None and after is not None and len(after) == _MATRIX and before[0] == after[0]):
+    if kind is _Kind.SUMS and len(before or ()) == _IMAGE and _leads_to_product(node):
+        yield _finding("flatten", node, "sums of an image that are flattened", expected="a quantiser in front of it")
+    if kind is _Kind.REAL or (
+        before is not None and after is not None and len(after) == _MATRIX and before[0] == after[0]
+    ):
         return
     yield _finding("reshape", node, "a reshape", got=f"{before} to {after}", expected="a matrix of one row an image")
 

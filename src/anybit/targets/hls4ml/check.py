@@ -19,13 +19,16 @@ from anybit.ops.operator import DOMAIN
 from anybit.ops.quant import QUANT
 from anybit.targets.hls4ml.io_type import IoType
 from anybit.targets.hls4ml.project.fixed_type import FixedType
-from anybit.targets.hls4ml.repairs import affine, split
+from anybit.targets.hls4ml.repairs import split
 from anybit.targets.hls4ml.rules import RULES, unknown
 from anybit.targets.hls4ml.stream_rules import stream
 
 _DOMAINS = ("", DOMAIN, CHANNELS_LAST)
-# Of the largest net whose emulation was compared; g++ took 5 minutes and 6.5 GB for it.
-_MOST_CONSTANTS, _LARGEST_TENSOR = 1_600_000, 60_000
+# Constants and elements of a tensor of the largest nets whose emulation was compared. For that in parallel g++ took 5
+# minutes and 6.5 GB; for those in streams, where only a window is unrolled, one minute and 0.9 GB.
+_LARGEST = {IoType.PARALLEL: (1_600_000, 60_000), IoType.STREAM: (1_600_000, 71_000)}
+# What the values of a tensor, or sums of them, pass on their way to a quantiser.
+_PASSING = frozenset("Add Concat Flatten LeakyRelu Max MaxPool Min Relu Reshape Sub Transpose".split())
 _MOST_BITS = 100  # from here on hls4ml chooses the precision of an input itself
 
 
@@ -37,7 +40,7 @@ def check_prepared(model: ir.Model, precision: FixedType, io_type: IoType) -> tu
         precision: The precision that is recommended for it.
         io_type: How tensors are to travel between its layers.
     """
-    findings = [*_interface(model.graph), *_size(model.graph)]
+    findings = [*_interface(model.graph), *_size(model.graph, io_type)]
     for node in model.graph:
         rule = RULES.get(node.op_type, unknown) if node.domain in _DOMAINS else unknown
         findings += rule(node, model)
@@ -85,19 +88,20 @@ def _quantizes_an_input(node: ir.Node) -> bool:
     return x is not None and x.is_graph_input()
 
 
-def _size(graph: ir.Graph) -> Iterator[Finding]:
+def _size(graph: ir.Graph, io_type: IoType) -> Iterator[Finding]:
     """A warning where the net is larger than any that hls4ml was seen to compute."""
     constants = sum(v.const_value.size for v in graph.initializers.values() if v.const_value is not None)
     computed = (n for n in graph if any(v is not None and constant(v) is None for v in n.inputs))
     tensors = [shape for n in computed for v in n.outputs if (shape := shape_of(v)) is not None]
     largest = max((math.prod(d or 1 for d in shape) for shape in tensors), default=0)
-    if constants > _MOST_CONSTANTS or largest > _LARGEST_TENSOR:
+    most_constants, most_elements = _LARGEST[io_type]
+    if constants > most_constants or largest > most_elements:
         yield Finding(
             rule="size",
-            problem="larger than any net that was compared with its emulation: every layer is unrolled",
+            problem=f"larger than any net whose emulation was compared in {io_type.option}",
             got=f"{constants:,} constants, tensors of up to {largest:,} elements",
-            expected=f"up to {_MOST_CONSTANTS:,} and {_LARGEST_TENSOR:,}",
-            hint="expect g++ to need much memory and time; compare what it makes before you rely on it",
+            expected=f"up to {most_constants:,} and {most_elements:,}",
+            hint="compare what it makes before you rely on it; io_stream needs less memory of g++ than io_parallel",
             severity=Severity.WARNING,
         )
 
@@ -120,11 +124,25 @@ def _tensors(node: ir.Node) -> Iterator[Finding]:
             yield Finding(rule="constant", problem="a constant is not finite", node=label(node), expected="numbers")
 
 
+def _is_scaled(value: ir.Value | None) -> bool:
+    """Whether a factor that is no power of two is in a tensor, behind the last product or quantiser."""
+    waiting, seen = [value], set[ir.Value]()
+    while waiting:
+        at = waiting.pop()
+        maker = None if at is None or at in seen else at.producer()
+        if at is None or maker is None or (maker.op_type not in _PASSING and split(maker) is None):
+            continue
+        seen.add(at)
+        known = split(maker)
+        if known is not None and maker.op_type in ("Mul", "Div") and not is_power_of_two(np.abs(known[1])).all():
+            return True
+        waiting += maker.inputs
+    return False
+
+
 def _ties(node: ir.Node) -> Iterator[Finding]:
     """A warning where a scale that is no power of two stands before a quantiser."""
-    step = affine(node.inputs[0]) if is_call(node, QUANT) and node.inputs else None
-    known = split(step)
-    if step is None or known is None or step.op_type not in ("Mul", "Div") or is_power_of_two(np.abs(known[1])).all():
+    if not is_call(node, QUANT) or not node.inputs or not _is_scaled(node.inputs[0]):
         return
     yield Finding(
         rule="ties",

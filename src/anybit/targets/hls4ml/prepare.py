@@ -25,6 +25,7 @@ from anybit.passes.lowering.extract_conv_bias import ExtractConvBias
 from anybit.passes.lowering.gemm_to_matmul import GemmToMatMul
 from anybit.passes.surgery.unique_parameters import UniqueParameters
 from anybit.runtime.compare import compare
+from anybit.targets.equivalents import write_equivalents
 from anybit.targets.handover import Rewrite, departures, finding_of
 from anybit.targets.hls4ml.check import check_prepared
 from anybit.targets.hls4ml.handover import Hls4mlHandover
@@ -36,9 +37,11 @@ from anybit.targets.hls4ml.rewrites.absolutes import rewrite_absolutes
 from anybit.targets.hls4ml.rewrites.averages import rewrite_averages
 from anybit.targets.hls4ml.rewrites.bipolar_uses import widen_bipolar
 from anybit.targets.hls4ml.rewrites.clips import rewrite_clips
+from anybit.targets.hls4ml.rewrites.concats import rewrite_concats
 from anybit.targets.hls4ml.rewrites.constants import rewrite_constants
 from anybit.targets.hls4ml.rewrites.factors import merge_factors, move_factors
 from anybit.targets.hls4ml.rewrites.forks import separate
+from anybit.targets.hls4ml.rewrites.functions import rewrite_functions
 from anybit.targets.hls4ml.rewrites.kernels import rewrite_kernels
 from anybit.targets.hls4ml.rewrites.names import rewrite_names
 from anybit.targets.hls4ml.rewrites.narrow import rewrite_narrow
@@ -72,7 +75,9 @@ _STAGES: tuple[_Stage, ...] = (
     rewrite_ceil_modes,
     rewrite_averages,
     rewrite_truncations,
+    rewrite_functions,
     rewrite_clips,
+    rewrite_concats,
     rewrite_weights,
     rewrite_kernels,
     rewrite_quantizers,
@@ -140,6 +145,7 @@ def prepare_hls4ml(
     if logits:
         done += cut_softmax(hub)
     before = hub.clone()
+    done += write_equivalents(hub)
     for stage in (*_STAGES, *_LAST_STAGES[travel]):
         if isinstance(stage, ir.passes.PassBase):
             stage(hub)

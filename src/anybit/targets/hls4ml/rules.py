@@ -76,6 +76,11 @@ def product(node: ir.Node, model: ir.Model) -> Findings:
         problem = "its weights are no integers: hls4ml rounds them to the precision of the project"
         hint = "quantise them, with one scale for each output channel"
         yield _finding("float-weights", node, problem, hint=hint, severity=Severity.WARNING)
+    if not array.any():
+        hint = "take the layer out of the network"
+        yield _finding(
+            "zero-weights", node, "all weights of a product are 0, and hls4ml makes no sum of none", hint=hint
+        )
     yield from _conv(node, array.shape) if node.op_type == "Conv" else _matmul(node, array.ndim)
 
 
@@ -148,12 +153,18 @@ def extremum(node: ir.Node, model: ir.Model) -> Findings:
     yield from arithmetic(node, model)
 
 
+def has_short_slope(node: ir.Node) -> bool:
+    """Whether hls4ml keeps the slope of a LeakyRelu as it is."""
+    slope = node.attributes.get_float("alpha", 0.01)
+    scaled = abs(slope) * 2.0 ** (_SLOPE_BITS - np.frexp(slope)[1])
+    return bool(scaled == np.rint(scaled) and 0 <= slope <= 1)
+
+
 def leaky_relu(node: ir.Node, model: ir.Model) -> Findings:
     """With a slope of few bits."""
     del model
     slope = node.attributes.get_float("alpha", 0.01)
-    scaled = abs(slope) * 2.0 ** (_SLOPE_BITS - np.frexp(slope)[1])
-    if scaled != np.rint(scaled) or not 0 <= slope <= 1:
+    if not has_short_slope(node):
         near = f"{np.rint(np.clip(np.nan_to_num(slope), 0, 1) * 2**_SLOPE_BITS) / 2**_SLOPE_BITS:g}"
         yield _finding("slope", node, "slope", got=f"{slope:g}", expected=f"at most {_SLOPE_BITS} bits, such as {near}")
 

@@ -19,6 +19,11 @@ def stream(node: ir.Node) -> Iterator[Finding]:
     if node.op_type == "MaxPool" and any(pads):
         problem = "a pool with padding, which hls4ml does not have in io_stream"
         yield Finding(rule="stream", node=label(node), problem=problem, got=f"pads {pads}", expected="none", hint=_HINT)
+    kernel, strides = (list(node.attributes.get_ints(name, ())) for name in ("kernel_shape", "strides"))
+    if node.op_type == "MaxPool" and kernel != strides:
+        problem = "windows of a pool that do not lie side by side, which hls4ml does not have in io_stream"
+        got = f"kernel {kernel}, strides {strides}"
+        yield Finding(rule="stream", node=label(node), problem=problem, got=got, expected="equal strides", hint=_HINT)
     for value in node.outputs:
         readers = len(value.uses()) + value.is_graph_output()
         if readers > _MOST_READERS:

@@ -110,8 +110,10 @@ def _arrange(has: _Features) -> list[str]:
         moves += ["MoveTransposePastFork"] if has.fork else []
         moves += ["MoveTransposePastJoinAdd"] if has.join else []
         moves += ["AbsorbTransposeIntoFlatten"] if has.flatten else []
-        moves += ["MoveTransposePastScalarMul", "AbsorbConsecutiveTransposes"]
+        moves += ["AbsorbConsecutiveTransposes", "MoveTransposePastScalarMul", "AbsorbConsecutiveTransposes"]
+        steps += ["MakeInputNHWC"] if has.fork and has.join else []
         steps += moves * 2
+        steps += ["MergeTransposes"] if has.fork else []
     if has.bipolar:  # the factor 2 and the length that a count of equal bits brings
         steps += ["AbsorbAddIntoMultiThreshold", "AbsorbMulIntoMultiThreshold"] * 2
     return [*steps, "RoundAndClipThresholds"]
