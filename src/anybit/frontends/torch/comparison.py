@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,7 +141,8 @@ class _Module:
     def _float64(self, inputs: Sequence[torch.Tensor], wanted: Sequence[Array]) -> int | None:
         wide = [t.double() if t.is_floating_point() else t for t in inputs]
         try:
-            given = self._run(copy.deepcopy(self.module).double(), wide)
+            with redirect_stderr(io.StringIO()):  # where torch.fx prints what fails, too
+                given = self._run(copy.deepcopy(self.module).double(), wide)
         except (RuntimeError, TypeError, AssertionError, FrontEndError):  # it fixes float32 somewhere
             return None
         return sum(_departing(a, b, FLOAT_TOLERANCE) for a, b in zip(given, wanted, strict=True))
