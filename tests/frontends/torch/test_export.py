@@ -317,13 +317,18 @@ def test_what_cannot_be_exported_is_named(kind, text):
 class Drawing(nn.Module):
     """Stochastic depth as a graph has it that was traced while training."""
 
+    def __init__(self, probability):
+        super().__init__()
+        self.probability = probability
+
     def forward(self, x):
-        return x * torch.empty_like(x).bernoulli_(0.5)
+        return x * torch.empty_like(x).bernoulli_(self.probability)
 
 
+@pytest.mark.parametrize("probability", [0.5, 0.99999])  # the latter mostly gives the same numbers
 @pytest.mark.parametrize("options", [{}, {"dynamic_batch": False}])
-def test_a_module_that_draws_numbers_is_said_to_be_random(options):
-    net = nn.Sequential(nn.Linear(3, 3), Drawing(), nn.Linear(3, 2))
+def test_a_module_that_draws_numbers_is_said_to_be_random(options, probability):
+    net = nn.Sequential(nn.Linear(3, 3), Drawing(probability), nn.Linear(3, 2))
     with pytest.raises(FrontEndError, match=r"module '1': the module gives other numbers each time.*stochastic depth"):
         from_torch(net, torch.randn(8, 3), **options)
 
