@@ -8,9 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 export PYTHONDONTWRITEBYTECODE :=
 
 # Environments of their own, under build/: frameworks and tools that the package itself does not need.
-PACKAGES_torch := --editable ".[brevitas,dev,train]" torch==2.13.0 brevitas==0.13.4 "hls4ml[onnx]==1.3.0" qonnx==1.0.0
-PACKAGES_frontends := --editable ".[brevitas,dev]" torch==2.13.0 brevitas==0.13.4 torchvision==0.28.0 torchao==0.18.0 \
-	timm==1.0.31 transformers==5.24.0
+PACKAGES_torch := --editable ".[brevitas,dev,train]" torch==2.13.0 brevitas==0.13.4 "hls4ml[onnx]==1.3.0" qonnx==1.0.0 \
+	torchvision==0.28.0 torchao==0.18.0 timm==1.0.31 transformers==5.24.0
 PACKAGES_hgq2 := --editable ".[dev,hgq2]" torch==2.13.0 HGQ2==0.2.0 keras==3.15.1 quantizers==1.2.2
 PACKAGES_qkeras := --editable ".[dev,qkeras]" qkeras==0.9.0 tensorflow==2.21.0 tf_keras==2.21.0 \
 	tensorflow-model-optimization==0.8.1 pyparsing==3.3.3
@@ -64,18 +63,19 @@ test-openvino: $(VENV)/.dev
 	$(PIP) --editable ".[openvino]"
 	$(BIN)/python -m pytest tests/engines/openvino/test_openvino.py
 
-# Front ends, training and the hand-over examples, which need PyTorch; hls4ml runs in one of the examples.
+# Front ends with the small architectures, training and the hand-over examples, which need PyTorch; hls4ml runs in one
+# of the examples.
 test-torch: build/torch/.installed
 	build/torch/bin/python -m pytest -n auto -m "not large" src/anybit/frontends tests/frontends \
 		tests/training/test_train_again.py tests/integration/test_examples.py
 
-# Small architectures of other packages, by the flows of their own.
-test-frontends: build/frontends/.installed
-	build/frontends/bin/python -m pytest -n auto tests/frontends/architectures tests/frontends/torch/test_flows.py
+# Of these, the small architectures of other packages alone, by the flows of their own.
+test-frontends: build/torch/.installed
+	build/torch/bin/python -m pytest -n auto tests/frontends/architectures tests/frontends/torch/test_flows.py
 
 # All of them, nightly: architecture, exporter, what came of it, seconds and memory; NAMES="resnet18 Bert" for some.
-frontends-table: build/frontends/.installed
-	build/frontends/bin/python -W ignore -m tests.frontends.architectures $(NAMES)
+frontends-table: build/torch/.installed
+	build/torch/bin/python -W ignore -m tests.frontends.architectures $(NAMES)
 
 # HGQ2 and QKeras cannot be installed side by side; QKeras brings TensorFlow, 2.9 GB.
 test-hgq2: build/hgq2/.installed

@@ -44,6 +44,36 @@ def _quantizable(name: str) -> Any:
     return getattr(models, name)(weights=None, quantize=False, **options)
 
 
+def _mobilenet() -> Any:
+    """MobileNetV2 with two stages, the second with a residual, as torchvision makes it for eager mode."""
+    from torchvision.models.quantization import mobilenet_v2
+
+    stages = [[1, 16, 1, 1], [4, 32, 2, 2]]
+    return mobilenet_v2(weights=None, quantize=False, num_classes=10, width_mult=0.25, inverted_residual_setting=stages)
+
+
+def _efficientnet() -> Any:
+    """EfficientNet with two stages; its graph, traced in training, draws numbers where blocks may be left out."""
+    from torchvision.models.efficientnet import EfficientNet, MBConvConfig
+
+    stages = [MBConvConfig(1, 3, 1, 16, 8, 1), MBConvConfig(4, 3, 2, 8, 16, 2)]
+    return EfficientNet(stages, dropout=0.2, stochastic_depth_prob=0.0, last_channel=32, num_classes=10)
+
+
+def _convnext() -> Any:
+    """ConvNeXt with two stages of one block each."""
+    from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+
+    return ConvNeXt([CNBlockConfig(32, 64, 1), CNBlockConfig(64, None, 1)], num_classes=10)
+
+
+def _swin() -> Any:
+    """Swin with one stage of two blocks, the second with shifted windows."""
+    from torchvision.models.swin_transformer import SwinTransformer
+
+    return SwinTransformer([4, 4], embed_dim=16, depths=[2], num_heads=[2], window_size=[4, 4], num_classes=10)
+
+
 def _timm(name: str) -> Any:
     import timm
 
@@ -98,28 +128,53 @@ _TRANSFORMERS: Mapping[str, Mapping[str, Any]] = {
 _SMALL = frozenset(
     {
         ("tfc_1w1a", "brevitas_examples"),
-        ("sfc_2w2a", "brevitas_examples"),
         ("cnv_2w2a", "brevitas_examples"),
-        ("test_vit", "brevitas layerwise"),
-        ("test_resnet", "brevitas layerwise"),
-        ("test_byobnet", "torchao weights"),
-        ("test_convnext", "torchao weights"),
-        ("squeezenet1_1", "fx reference"),
-        ("shufflenet_v2_x0_5", "eager qat"),
+        ("mobilenet of 2 stages", "eager qat"),
+        ("efficientnet of 2 stages", "fx qat"),
+        ("mobilenet of 2 stages", "fx reference"),
+        ("mobilenet of 2 stages", "pt2e xnnpack"),
+        ("mobilenet of 2 stages", "brevitas graph"),
+        ("swin of 1 stage", "brevitas layerwise"),
+        ("Llama", "brevitas layerwise"),
+        ("convnext of 2 stages", "torchao weights"),
         ("Bert", "torchao weights"),
         ("GPT2", "torchao weights"),
-        ("Llama", "brevitas layerwise"),
     }
 )
 
 
 def architectures() -> list[Architecture]:
     """All, in the order of the table."""
-    return [*_examples(), *_eager(), *_fx(), *_layerwise(), *_weight_only()]
+    return [*_few_layers(), *_examples(), *_eager(), *_fx(), *_layerwise(), *_weight_only()]
 
 
 def _entry(name: str, exporter: str, make: Callable[[], Any], **options: Any) -> Architecture:
     return Architecture(name, exporter, make, small=(name, exporter) in _SMALL, **options)
+
+
+def _few_layers() -> list[Architecture]:
+    """torchvision's classes with few layers, one for each flow."""
+    return [
+        _entry("mobilenet of 2 stages", "eager qat", lambda: flows.eager_qat(_mobilenet(), images(32))),
+        _entry("efficientnet of 2 stages", "fx qat", lambda: flows.fx_qat(_efficientnet(), images(32))),
+        _entry("mobilenet of 2 stages", "fx reference", lambda: flows.fx_reference(_mobilenet(), images(32))),
+        _entry(
+            "mobilenet of 2 stages",
+            "pt2e xnnpack",
+            lambda: flows.pt2e(_mobilenet(), images(32)),
+            dynamic_batch=False,  # its flow captures the batch of the example
+        ),
+        _entry(
+            "mobilenet of 2 stages",
+            "brevitas graph",
+            lambda: flows.brevitas_graph(_mobilenet(), images(32)),
+            brevitas=True,
+        ),
+        _entry(
+            "swin of 1 stage", "brevitas layerwise", lambda: flows.brevitas_layers(_swin(), images(32)), brevitas=True
+        ),
+        _entry("convnext of 2 stages", "torchao weights", lambda: flows.weights_of_4_bits(_convnext(), images(32))),
+    ]
 
 
 def _examples() -> list[Architecture]:

@@ -44,6 +44,18 @@ def brevitas_layers(net, inputs):
     return quantized.eval(), inputs
 
 
+def brevitas_graph(net, inputs):
+    """Brevitas' post-training flow over the graph of a net, its normalisations merged, 8 bits, calibrated."""
+    from brevitas.graph.calibrate import calibration_mode
+    from brevitas.graph.quantize import preprocess_for_quantize, quantize
+
+    quantized = quantize(preprocess_for_quantize(net.eval(), trace_model=True, equalize_iters=0, merge_bn=True))
+    with torch.no_grad(), calibration_mode(quantized):
+        for _ in range(2):
+            quantized(*inputs)
+    return quantized.eval(), inputs
+
+
 def eager_qat(net, inputs):
     """torch.ao's eager mode, as torchvision's quantised nets are made for."""
     from torch.ao import quantization as ao
@@ -75,6 +87,17 @@ def fx_reference(net, inputs):
 
     prepared = prepare_fx(net.eval(), ao.get_default_qconfig_mapping("x86"), inputs)
     return convert_to_reference_fx(_run(prepared, inputs)), inputs
+
+
+def pt2e(net, inputs):
+    """PT2E with the quantiser for XNNPACK, after calibration."""
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.testing.pt2e._xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
+
+    captured = torch.export.export(net.eval(), inputs).module()
+    prepared = prepare_pt2e(captured, XNNPACKQuantizer().set_global(get_symmetric_quantization_config()))
+    prepared(*inputs)
+    return convert_pt2e(prepared), inputs
 
 
 def weights_of_4_bits(net, inputs):

@@ -10,6 +10,8 @@ import onnx_ir as ir
 import pytest
 import torch
 from brevitas import quant as bq
+from brevitas.graph.calibrate import calibration_mode
+from brevitas.graph.quantize import layerwise_quantize, preprocess_for_quantize, quantize
 from torch import nn
 from torch.utils import _pytree
 
@@ -170,6 +172,35 @@ def test_a_layer_becomes_a_scan_that_gives_its_numbers(name):
     assert runs in ({4}, {6})
     modules = dict(net.named_modules())
     assert all(seen[q].layer.partition(".tensor_quant")[0].rpartition(".")[0] in modules for q in quantisers)
+
+
+class FloatClassifier(nn.Module):
+    """A net of floats, as the post-training flows are given it."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.back = layer, nn.Linear(4, 2)
+
+    def forward(self, x):
+        steps, _ = self.layer(x)
+        return self.back(torch.relu(steps))  # Brevitas' own flow stops at a result in a tuple without an activation
+
+
+@pytest.mark.parametrize("flow", [quantize, layerwise_quantize])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.RNN])
+def test_what_the_flows_make_of_a_recurrent_layer_becomes_a_scan(flow, kind):
+    net = FloatClassifier(kind(3, 4, batch_first=True)).eval()
+    x = torch.randn(2, 5, 3)
+    if flow is quantize:
+        net = preprocess_for_quantize(net, trace_model=True)
+    net = flow(net)
+    with torch.no_grad(), calibration_mode(net):
+        net(x)
+    net.eval()
+    export = from_brevitas(net, x, quiet=True)
+    (scan,) = scans(export.model)
+    assert "Quant" in [n.op_type for n in scan.attributes["body"].as_graph()]
+    assert departing(export, net, torch.randn(7, 5, 3)) == 0
 
 
 def test_the_batch_and_the_number_of_steps_may_be_free():

@@ -12,7 +12,9 @@ from torch.ao.quantization import FakeQuantize, MovingAverageMinMaxObserver, Mov
 
 import anybit
 from anybit.errors import FrontEndError, UsageError
+from anybit.frontends.agreement import AgreementVerdict
 from anybit.frontends.torch import bipolar_quant, float_quant, from_torch, quant, trunc
+from tests.frontends.unseen import departing
 
 # torch warns about its own code, and the corners of its exporter.
 pytestmark = [
@@ -315,13 +317,18 @@ def test_what_cannot_be_exported_is_named(kind, text):
 class Drawing(nn.Module):
     """Stochastic depth as a graph has it that was traced while training."""
 
+    def __init__(self, probability):
+        super().__init__()
+        self.probability = probability
+
     def forward(self, x):
-        return x * torch.empty_like(x).bernoulli_(0.5)
+        return x * torch.empty_like(x).bernoulli_(self.probability)
 
 
+@pytest.mark.parametrize("probability", [0.5, 0.99999])  # the latter mostly gives the same numbers
 @pytest.mark.parametrize("options", [{}, {"dynamic_batch": False}])
-def test_a_module_that_draws_numbers_is_said_to_be_random(options):
-    net = nn.Sequential(nn.Linear(3, 3), Drawing(), nn.Linear(3, 2))
+def test_a_module_that_draws_numbers_is_said_to_be_random(options, probability):
+    net = nn.Sequential(nn.Linear(3, 3), Drawing(probability), nn.Linear(3, 2))
     with pytest.raises(FrontEndError, match=r"module '1': the module gives other numbers each time.*stochastic depth"):
         from_torch(net, torch.randn(8, 3), **options)
 
@@ -372,3 +379,24 @@ def test_a_float_convolution_takes_up_the_normalisation_behind_it():
     found = from_torch(net, torch.randn(2, 2, 6, 6), quiet=True)
     assert found.agreement.holds
     assert operators(found.model)[:2] == ["Conv", "Relu"]
+
+
+class InFloat64(nn.Module):
+    """A layer behind which some steps are computed in float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 5)
+        self.factor = torch.tensor(0.1234567890123, dtype=torch.float64)
+
+    def forward(self, x):
+        y = (self.fc(x).double() * self.factor + self.factor).float()
+        return torch.fake_quantize_per_tensor_affine(y, 0.01, 3, 0, 255)
+
+
+def test_steps_in_float64():
+    torch.manual_seed(0)
+    net = InFloat64()
+    export = from_torch(net, torch.randn(4, 6), quiet=True)
+    assert export.agreement.verdict is AgreementVerdict.EQUAL
+    assert departing(export, net, torch.randn(9, 6)) == 0

@@ -66,6 +66,32 @@ def test_the_reference_form_of_fx():
         from_torch(quantize_fx.convert_fx(prepared), x)
 
 
+class InReferenceForm(nn.Module):
+    """A quantiser as the reference form has it."""
+
+    def __init__(self, zero_point, dtype):
+        super().__init__()
+        self.zero_point, self.dtype = zero_point, dtype
+
+    def forward(self, x):
+        return torch.quantize_per_tensor(x, 0.0137, self.zero_point, self.dtype).dequantize()
+
+
+def _quarters(*shape):
+    """Quarters of its step, in float32: many lie on half steps, or beside them."""
+    return torch.randint(-1200, 1200, shape).float() / 4 * torch.tensor(0.0137)
+
+
+@pytest.mark.parametrize(("zero_point", "dtype"), [(0, "quint8"), (1, "quint8"), (64, "quint8"), (-37, "qint8")])
+def test_half_steps_of_the_reference_form_are_rounded_with_the_zero_point(zero_point, dtype, capsys):
+    torch.manual_seed(0)
+    net = torch.fx.symbolic_trace(InReferenceForm(zero_point, getattr(torch, dtype)))
+    export = from_torch(net, _quarters(4, 2000))
+    assert quantizers(export) == 1
+    assert departing(export, net, _quarters(9, 2000)) == 0
+    assert capsys.readouterr().err.count("\n") == 1  # nothing but what was compared
+
+
 @pytest.mark.parametrize("options", [{"group_size": 32}, {"granularity": "per_channel", "is_symmetric": False}])
 def test_weights_that_torchao_quantises_in_training(options):
     torchao = pytest.importorskip("torchao.quantization", reason="torchao is not installed")

@@ -97,16 +97,25 @@ class TensorAgreement:
 
 @dataclass(frozen=True)
 class _Tracked:
-    """A tensor of the run: its value, how far the source's may be from it, and what the model makes by itself."""
+    """A tensor of the run: its value, how far the source's may be from it, and what the model makes by itself.
+
+    Where the model has it in float64, its value is no wider than it is.
+    """
 
     value: Any
     error: Error = 0.0
     own: Any = None
     rounded: bool = False
+    double: bool = False
+
+    @property
+    def narrow(self) -> Any:
+        """Its value in the model's own type."""
+        return self.value if self.double else _single(self.value)
 
     @property
     def alone(self) -> Any:
-        return _single(self.value) if self.own is None else self.own
+        return self.narrow if self.own is None else self.own
 
 
 def lockstep(
@@ -127,11 +136,11 @@ def lockstep(
     run = _Run(model.opset_imports, recording, tolerance)
     for name, value in model.graph.initializers.items():
         if value.const_value is not None:
-            run.known[value] = _Tracked(value.const_value.numpy())
+            run.known[value] = _given(value.const_value.numpy())
             run.compare_constant(name, value.const_value.numpy())
     for value in model.graph.inputs:
         if value.name in feeds:
-            run.known[value] = _Tracked(feeds[str(value.name)])
+            run.known[value] = _given(feeds[str(value.name)])
     kept = set(model.graph.outputs)
     for node, drops in zip(model.graph, last_reads(model.graph), strict=True):
         run.node(node)
@@ -175,7 +184,7 @@ class _Run:
         """The outputs of the body of a loop, or of a branch."""
         for value in graph.initializers.values():
             if value.const_value is not None:
-                self.known[value] = _Tracked(value.const_value.numpy())
+                self.known[value] = _given(value.const_value.numpy())
         self.known.update(zip(graph.inputs, inputs, strict=True))
         for node in graph:
             self.node(node)
@@ -222,7 +231,7 @@ class _Run:
         exact = all(is_exact(e) for e in errors)
         alone = node.op_type in SINGLE_OPERATIONS and bool(names & self.recording.single)
         as_they_are = chooses or alone
-        values = [_single(v) if as_they_are else widened(v) for v in values]
+        values = [None if g is None else g.narrow if as_they_are else widened(g.value) for g in given]
         outputs = kernel(values)
         if exact and as_they_are:
             bounds: list[Error] = [0.0] * len(outputs)
@@ -234,7 +243,8 @@ class _Run:
         if follows and any(g is not None and g.own is not None for g in given):
             own = kernel([None if g is None else g.alone for g in given])
         rounded = rounding or (follows and any(g is not None and g.rounded for g in given))
-        return [_Tracked(y, b, o, rounded) for y, b, o in zip(outputs, bounds, own, strict=True)]
+        double = [v.dtype == ir.DataType.DOUBLE for v in node.outputs[: len(outputs)]]
+        return [_Tracked(y, b, o, rounded, d) for y, b, o, d in zip(outputs, bounds, own, double, strict=True)]
 
     def compared(self, value: ir.Value, made: _Tracked) -> _Tracked:
         """What the source made in the place of what the model did, where it is known."""
@@ -259,7 +269,7 @@ class _Run:
             ties = int((_gap(alone, wanted) > _SAME * np.abs(np.asarray(wanted, np.float64))).sum())
         self._note(str(value.name), wanted.size, int(departing.sum()), ties, float(gap.max(initial=0.0)))
         own = alone if different.any() and not made.rounded else None
-        return _Tracked(wanted, own=own)
+        return _Tracked(wanted, own=own, double=made.double)
 
     def compare_constant(self, name: str, given: Array) -> None:
         wanted = self.recording.tensors.get(name)
@@ -362,21 +372,26 @@ def _unstacked(x: _Tracked, axis: int) -> list[_Tracked]:
     exact = is_exact(x.error)
     errors = [0.0] * len(values) if exact else np.moveaxis(np.broadcast_to(x.error, np.shape(x.value)), axis, 0)
     own = [None] * len(values) if x.own is None else np.moveaxis(np.asarray(x.own), axis, 0)
-    return [_Tracked(v, e, o, x.rounded) for v, e, o in zip(values, errors, own, strict=True)]
+    return [_Tracked(v, e, o, x.rounded, x.double) for v, e, o in zip(values, errors, own, strict=True)]
 
 
 def _stacked(row: Sequence[_Tracked], axis: int) -> _Tracked:
     values = np.stack([np.asarray(r.value) for r in row], axis=axis)
     own = None if all(r.own is None for r in row) else np.stack([np.asarray(r.alone) for r in row], axis=axis)
-    rounded = any(r.rounded for r in row)
+    rounded, double = any(r.rounded for r in row), any(r.double for r in row)
     if all(is_exact(r.error) for r in row):
-        return _Tracked(values, own=own, rounded=rounded)
+        return _Tracked(values, own=own, rounded=rounded, double=double)
     errors = [np.broadcast_to(np.asarray(r.error, np.float64), np.shape(r.value)) for r in row]
-    return _Tracked(values, np.stack(errors, axis=axis), own, rounded)
+    return _Tracked(values, np.stack(errors, axis=axis), own, rounded, double)
 
 
 def _bound(operator: Operator, attributes: Mapping[str, Any]) -> Kernel:
     return lambda inputs: operator.results(inputs, attributes)
+
+
+def _given(array: Array) -> _Tracked:
+    """A tensor that no node makes."""
+    return _Tracked(array, double=array.dtype == np.float64)
 
 
 def _single(x: Any) -> Any:

@@ -130,7 +130,7 @@ def _run(model: Any, inputs: Sequence[Array], batch: int | None) -> list[Array]:
 
 def _run_once(model: Any, inputs: Sequence[Array]) -> list[Array]:
     arguments: Any = inputs[0] if len(inputs) == 1 else list(inputs)
-    if isinstance(model.input, dict):
+    if isinstance(getattr(model, "input", None), dict):  # a sequential model of Keras 3 that no other calls has none
         arguments = dict(zip(sorted(model.input), inputs, strict=True))
     return [np.asarray(numpy_of(t)) for t in flat(model(arguments, training=False))]
 

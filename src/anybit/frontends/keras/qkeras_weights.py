@@ -22,7 +22,7 @@ _QUANTIZERS = {
     "moving_mean": "mean_quantizer_internal",
     "moving_variance": "variance_quantizer_internal",
 }
-_POWERS_OF_TWO = ("quantized_po2", "quantized_relu_po2")
+_OFF_GRIDS = ("quantized_po2", "quantized_relu_po2", "quantized_ulaw")
 _NEARLY = 1e-3
 """Share of a step: the straight-through form moves weights by less, a wrong grid by more."""
 
@@ -34,7 +34,7 @@ def weight(call: Call, role: str) -> Weight | None:
 
 
 def snapped(call: Call, role: str, quantizer: Any, raw: Any) -> Weight:
-    """What a quantiser makes of a parameter. Powers of two, which lie on no uniform grid, stay float.
+    """What a quantiser makes of a parameter. Powers of two and logarithms, which lie on no uniform grid, stay float.
 
     Raises:
         FrontEndError: The quantiser is random, has no rule, or gives other numbers than its grid has.
@@ -42,12 +42,12 @@ def snapped(call: Call, role: str, quantizer: Any, raw: Any) -> Weight:
     if quantizer is None:
         return Weight(np.asarray(numpy_of(raw), np.float32))
     kind = type(quantizer).__name__
-    if kind not in (*_GRIDS, *_POWERS_OF_TWO):
-        expected = ", ".join((*_GRIDS, *_POWERS_OF_TWO))
+    if kind not in (*_GRIDS, *_OFF_GRIDS):
+        expected = ", ".join((*_GRIDS, *_OFF_GRIDS))
         raise call.refusal(f"quantiser of the {role} without a rule", got=kind, expected=expected)
     check_noise(call, quantizer)
     array = np.asarray(numpy_of(quantizer(raw)), np.float32)
-    if kind in _POWERS_OF_TWO:
+    if kind in _OFF_GRIDS:
         return Weight(array)
     result = Weight(array, _GRIDS[kind](quantizer))
     if not result.departure < _NEARLY:

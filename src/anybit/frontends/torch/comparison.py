@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import fx
 from torch.utils import _pytree
 
 from anybit.arrays import Array
@@ -17,6 +20,7 @@ from anybit.errors import FrontEndError
 from anybit.frontends.agreement import Imported, Scatter, compared, extreme
 from anybit.frontends.comparison.lockstep import Recording
 from anybit.frontends.torch.capture import quietly
+from anybit.frontends.torch.captured import path_of
 from anybit.frontends.torch.free_axes import Tensors
 from anybit.frontends.torch.recording import Traced
 from anybit.runtime.compare import FLOAT_TOLERANCE
@@ -50,6 +54,9 @@ def compared_with_module(
     Raises:
         FrontEndError: One of them departs.
     """
+    drawing = [path_of(node) for node in traced.captured.module.graph.nodes if _draws(node)]
+    if drawing:  # where it leaves out little, it may give the same numbers many times
+        raise _random(drawing)
     framework = _Module(module, traced, 0.0 if tolerance is None else tolerance)
     scatter = framework.scatter(batches[0], fixed=fixed)
     return compared(traced.model, framework, batches, tolerance=tolerance, scatter=scatter, quiet=quiet)
@@ -82,12 +89,7 @@ class _Module:
         first, second = self._digests(inputs), self._digests(inputs)
         random = [path for path, digest in first.items() if second.get(path) != digest]
         if random:
-            raise FrontEndError(
-                "the module gives other numbers each time that it runs",
-                node=_named(random),
-                expected="the same numbers for the same inputs",
-                hint="switch off what draws random numbers, such as dropout or stochastic depth traced while training",
-            )
+            raise _random(random)
         known: set[bytes] = set()
         self.traced.visit(inputs, lambda t: known.add(_digest(t)))
         unknown = [path for path, digest in first.items() if digest not in known]
@@ -139,7 +141,8 @@ class _Module:
     def _float64(self, inputs: Sequence[torch.Tensor], wanted: Sequence[Array]) -> int | None:
         wide = [t.double() if t.is_floating_point() else t for t in inputs]
         try:
-            given = self._run(copy.deepcopy(self.module).double(), wide)
+            with redirect_stderr(io.StringIO()):  # where torch.fx prints what fails, too
+                given = self._run(copy.deepcopy(self.module).double(), wide)
         except (RuntimeError, TypeError, AssertionError, FrontEndError):  # it fixes float32 somewhere
             return None
         return sum(_departing(a, b, FLOAT_TOLERANCE) for a, b in zip(given, wanted, strict=True))
@@ -156,6 +159,31 @@ def _array(leaf: Any, index: int) -> Array:
             "a result is no tensor", node=f"output {index}", got=type(leaf).__name__, expected="a tensor"
         )
     return leaf.detach().cpu().numpy()
+
+
+_DRAWING = (
+    "bernoulli",
+    "exponential",
+    "multinomial",
+    "normal",
+    "rand",
+    "uniform",
+)  # what names of operators begin with
+
+
+def _draws(node: fx.Node) -> bool:
+    """Whether a node of a captured graph is an operator of torch that draws random numbers."""
+    name = str(node.target).removeprefix("aten.")
+    return node.op == "call_function" and name != str(node.target) and name.startswith(_DRAWING)
+
+
+def _random(paths: Sequence[str]) -> FrontEndError:
+    return FrontEndError(
+        "the module gives other numbers each time that it runs",
+        node=_named(paths),
+        expected="the same numbers for the same inputs",
+        hint="switch off what draws random numbers, such as dropout or stochastic depth traced while training",
+    )
 
 
 def _named(paths: Sequence[str]) -> str:

@@ -1,6 +1,9 @@
 """torch.ao's reference form, in which quantised tensors are dequantised in front of each float operator, in floats.
 
-quantize_per_tensor(X, scale, zero_point, quint8).dequantize() = fake_quantize_per_tensor_affine(X, ..., 0, 255)
+quantize_per_tensor(X, scale, zero_point, quint8).dequantize() = (clip(round(V), 0, 255) - zero_point) * scale
+V = X * (1/scale) + zero_point, rounded to float32 once, at the end: with a zero point, an X beside a half step may come
+to lie on it, and half steps go to the integer that is even after the zero point is added. Without one, this is
+fake_quantize_per_tensor_affine(X, scale, 0, 0, 255).
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import torch
 from torch import fx
 
 from anybit.errors import FrontEndError
+from anybit.frontends.torch.captured import attribute
+from anybit.frontends.torch.operators.quant import quant
 
 _RANGES = {torch.quint8: (0, 255), torch.qint8: (-128, 127)}
 _REFERENCE = "torch.ao.nn.quantized.reference"
@@ -59,8 +64,9 @@ def _rewrite(path: str, module: fx.GraphModule) -> None:
     for node in list(module.graph.nodes):
         if node.op != "call_function" or node.target is not torch.quantize_per_tensor:
             continue
+        meaning = _rounded_with_zero_point if _has_zero_point(module, node) else _fake_quantized
         with module.graph.inserting_before(node):
-            new = module.graph.call_function(_fake_quantized, tuple(node.args))
+            new = module.graph.call_function(meaning, tuple(node.args))
         for user in list(node.users):
             if (user.op, user.target) != ("call_method", "dequantize"):
                 raise FrontEndError(
@@ -76,6 +82,22 @@ def _rewrite(path: str, module: fx.GraphModule) -> None:
         changed = True
     if changed:
         module.recompile()
+
+
+def _has_zero_point(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the zero point is another one than 0, or not known."""
+    given: Any = node.args[2]
+    if isinstance(given, fx.Node):
+        given = attribute(module, str(given.target)) if given.op == "get_attr" else None
+    return given is None or bool(torch.as_tensor(given).any())
+
+
+def _rounded_with_zero_point(x: torch.Tensor, scale: Any, zero_point: Any, dtype: torch.dtype) -> torch.Tensor:
+    scale, zero_point = (torch.as_tensor(p, dtype=torch.float32).reshape(()) for p in (scale, zero_point))
+    # The product of two numbers of float32 is exact in float64.
+    raised = (x.double() * (1.0 / scale).double() + zero_point.double()).float()
+    integers = quant(raised, 1.0, 0.0, 8, signed=dtype == torch.qint8)
+    return (integers - zero_point) * scale
 
 
 def _fake_quantized(x: torch.Tensor, scale: Any, zero_point: Any, dtype: torch.dtype) -> torch.Tensor:

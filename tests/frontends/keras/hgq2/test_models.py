@@ -50,6 +50,20 @@ def test_shared_nested_and_sequential():
     exported(scattered(outer), images(5, 8), share=3e-6)
 
 
+def _sequence(*layers):
+    """As examples write it: a sequence that no other model calls."""
+    return keras.Sequential([*layers, QConv2D(4, 3, activation="relu"), keras.layers.Flatten(), QDense(3)])
+
+
+@pytest.mark.parametrize("built", ["by its input", "later"])
+def test_a_sequence_by_itself(built):
+    start = [keras.Input((6, 6))] if built == "by its input" else []
+    model = _sequence(*start, keras.layers.Reshape((6, 6, 1)))
+    if not start:
+        model.build((None, 6, 6))
+    exported(scattered(model), images(5, 6, 6), share=3e-6)
+
+
 def test_inputs_by_dictionary():
     a, b = keras.Input((4,), name="b_first"), keras.Input((4,), name="a_second")
     model = keras.Model({"b_first": a, "a_second": b}, {"y": keras.layers.Subtract()([a, b])})
