@@ -7,6 +7,7 @@ import onnx_ir as ir
 import pytest
 
 import anybit
+from anybit.errors import InputError
 from anybit.grid import Grid
 from anybit.quantization import ActivationHistogram, Recipe, Scales, find_range, prepare
 from anybit.quantization.equalization import equalized, factors_of, tensors_between
@@ -70,7 +71,21 @@ def test_factors_are_ranges_as_shares_of_the_largest():
     ranges = np.array([4.0, 1.0, 0.0, 1e-9, 2.8])
     np.testing.assert_allclose(factors_of(ranges), [1, 0.25, 1, 1 / 64, 0.7])
     np.testing.assert_array_equal(factors_of(ranges, scales=Scales.POWER_OF_TWO), [1, 0.25, 1, 1 / 64, 0.5])
-    np.testing.assert_array_equal(factors_of(np.zeros(3)), np.ones(3))
+    for ranges in (np.zeros(2), np.array([1.0, np.inf]), np.array([np.nan, 1.0])):
+        np.testing.assert_array_equal(factors_of(ranges), np.ones(2))
+
+
+@pytest.mark.parametrize("x", [np.zeros((16, 2, 6, 6)), images(1), images() * 1e-30])
+@pytest.mark.filterwarnings("ignore::anybit.quantization.FewSamplesWarning")
+def test_data_without_variance_give_a_model(x):
+    x = x.astype(np.float32)
+    made = anybit.quantize(uneven(), x, Recipe(weights=4, activations=4)).model
+    assert np.isfinite(outputs(made, x)).all()
+
+
+def test_data_that_are_not_finite_are_refused():
+    with pytest.raises(InputError, match="not finite"):
+        anybit.quantize(uneven(), np.where(images() > 0.5, np.nan, images()).astype(np.float32), Recipe())
 
 
 def test_tensors_that_something_else_reads_stay():

@@ -102,9 +102,12 @@ def equalized(prepared: Prepared, plan: Plan | None, blocks: Sequence[Mapping[st
 
 
 def factors_of(ranges: Float64s, *, scales: Scales = Scales.FLOAT) -> Float64s:
-    """f = range / largest range, from 1/64 on; powers of two where scales are; 1 where a channel is always 0."""
+    """f = range / largest range, from 1/64 on; powers of two where scales are.
+
+    A channel that is always 0 has 1, as all have where a range is not finite.
+    """
     largest = float(ranges.max(initial=0.0))
-    if largest <= 0:
+    if largest <= 0 or not np.isfinite(largest):
         return np.ones_like(ranges)
     factors = np.where(ranges > 0, np.maximum(ranges / largest, 1 / _MOST), 1.0)
     return np.exp2(np.rint(np.log2(factors))) if scales is Scales.POWER_OF_TWO else factors
@@ -166,8 +169,6 @@ def _ranges(prepared: Prepared, tensors: Sequence[ir.Value], blocks: Iterable[Ma
 def _scaled(prepared: Prepared, chosen: Sequence[tuple[Between, Float64s]]) -> Prepared:
     """The model with the channels of tensors divided by factors; what is proven of its tensors is proven again."""
     for place, factors in chosen:
-        if not np.isfinite(factors).all() or factors.size != place.maker.channels.size:
-            continue
         bias = place.maker.bias
         for value in (place.maker.weights, *(() if bias is None else (bias,))):
             _multiply(prepared, value, 1 / factors)
