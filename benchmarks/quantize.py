@@ -51,7 +51,8 @@ def main() -> None:
             try:
                 accuracy, seconds = job()
             except MissingPeerError as error:
-                missing[f"{name}, W{weights}A{activations}: {error}"] = None
+                reason = str(error).rsplit(": ", 1)[-1]
+                missing[f"{name}, W{weights}A{activations}: {reason}"] = None
                 continue
             found[name] = 100 * (exact - accuracy), seconds
         best = min((lost for name, (lost, _) in found.items() if name != "anybit"), default=0.0)
