@@ -19,11 +19,16 @@ PACKAGES_emx := emx-onnx-cgen==1.4.0
 PACKAGES_ray := --editable ".[dev,ray,train]"
 PACKAGES_docs := --editable . sphinx==9.0.4 myst-parser==5.2.0 furo==2025.12.19 codespell==2.4.3
 PACKAGES_brevitas := torch==2.13.0 brevitas==0.13.4 onnx onnxoptimizer onnxscript
+PACKAGES_nncf := nncf==3.4.0 onnx onnxruntime
+PACKAGES_quantization-rs := quantization-rs==0.10.0 onnx onnxruntime
+# AIMET asks for packages of drawing, too, which bring gigabytes: those that it imports, and the rest without theirs.
+PACKAGES_aimet := torch==2.13.0 bokeh Jinja2 jsonschema onnx onnx_ir onnxruntime onnxscript osqp pandas psutil pybind11 \
+	PyYAML scikit-learn scipy tqdm
 PACKAGES_hls4ml := "hls4ml[onnx]==1.3.0" qonnx==1.0.0
 
 .PHONY: demo dist native wheels test test-ci test-openvino test-torch test-frontends test-hgq2 test-qkeras test-qonnx \
 	test-ray test-da4ml test-finn test-all fuzz fuzz-nightly mutation nightly frontends-table hardware-table train lint \
-	lint-torch format bench bench-c constraints docs pictures clean
+	lint-torch format bench bench-c bench-quantize constraints docs pictures clean
 
 demo: $(VENV)/.installed native
 	$(BIN)/python examples/demo.py
@@ -148,6 +153,12 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.bench build/brevitas/.installed build/hls4ml/.installed
 	$(BIN)/python benchmarks/run.py
+
+# Accuracy after quantisation beside other quantisers; NET= a float model, DATA= an .npz file, see benchmarks/quantize.py.
+bench-quantize: $(VENV)/.bench build/aimet/.installed build/nncf/.installed build/quantization-rs/.installed
+	build/aimet/bin/python -m pip --disable-pip-version-check install --quiet --no-deps \
+		aimet-onnx==2.42.0 hvplot onnx2torch
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 RAYON_NUM_THREADS=1 $(BIN)/python benchmarks/quantize.py "$(NET)" "$(DATA)"
 
 # Flash and RAM of a network in C beside what another generator makes of the same one in 8 bits.
 bench-c: $(VENV)/.dev build/emx/.installed

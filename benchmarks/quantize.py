@@ -1,10 +1,13 @@
-"""Accuracy that quantisation after training costs: anybit beside ONNX Runtime's quantiser, in one run.
+"""Accuracy that quantisation after training costs: anybit beside other quantisers, in one run.
 
-    python benchmarks/quantize.py NET.onnx DATA.npz [--bits 8/8,4/8,4/4]
+    OMP_NUM_THREADS=1 python benchmarks/quantize.py NET.onnx DATA.npz [--bits 8/8,4/8,4/4]
 
 DATA holds ``calibration`` (samples without labels), ``test`` and ``test_labels``; uint8 samples are divided by 255. The
-net has one input, and scores of classes as its first output. Both quantise all layers to the stated bits of weights and
-activations, each weight by output channel; times are seconds of the processor, in one thread.
+net has one input, and scores of classes as its first output. All quantise all layers to the stated bits of weights and
+activations, each weight by output channel; times are seconds of the processor, in one thread. ONNX Runtime's quantiser
+has ranges by percentile, AIMET ranges by signal to noise and AdaRound. NNCF and quantization-rs have no activations
+below 8 bits. `make bench-quantize` sets up an environment for each of the last three; one that is missing or does not
+have a width is named below the table.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
+from guests import run_guest
 from onnxruntime import quantization as ort_quantization
+from peers import MissingPeerError
 
 import anybit
 from anybit.quantization import Recipe
@@ -31,22 +36,67 @@ _PERCENTILE = 99.99
 
 
 def main() -> None:
-    """Prints a row for each width."""
+    """Prints a row for each width and quantiser."""
     arguments = _arguments()
     with np.load(arguments.data) as file:
         calibration, test, labels = (_samples(file[k]) for k in ("calibration", "test", "test_labels"))
     net = onnx.load(arguments.net)
     exact = _accuracy(net, test, labels)
     print(f"{arguments.net.name}: float {exact:.2%} of {len(labels):,} samples, {len(calibration)} for calibration")
-    print("points lost       anybit            ONNX Runtime, percentile   share of its loss")
+    print("bits   quantiser             points lost    seconds   of the best peer's loss")
+    missing: dict[str, None] = {}
     for weights, activations in arguments.bits:
-        ours, seconds = _timed(lambda w=weights, a=activations: _by_anybit(net, calibration, w, a))
-        theirs, their_seconds = _timed(lambda w=weights, a=activations: _by_onnxruntime(net, calibration, w, a))
-        lost = 100 * (exact - _accuracy(ours, test, labels))
-        their_lost = 100 * (exact - _accuracy(theirs, test, labels))
-        share = f"{lost / their_lost:.2f}" if their_lost > 0 else "-"
-        ours_text, theirs_text = (f"{p:12.2f} {t:6.1f} s" for p, t in ((lost, seconds), (their_lost, their_seconds)))
-        print(f"W{weights}A{activations}   {ours_text} {theirs_text}   {share:>12}")
+        found: dict[str, tuple[float, float]] = {}
+        for name, job in _contenders(arguments, net, calibration, test, labels, weights, activations).items():
+            try:
+                accuracy, seconds = job()
+            except MissingPeerError as error:
+                reason = str(error).rsplit(": ", 1)[-1]
+                missing[f"{name}, W{weights}A{activations}: {reason}"] = None
+                continue
+            found[name] = 100 * (exact - accuracy), seconds
+        best = min((lost for name, (lost, _) in found.items() if name != "anybit"), default=0.0)
+        for name, (lost, seconds) in found.items():
+            share = f"{lost / best:.2f}" if name == "anybit" and best > 0 else ""
+            print(f"W{weights}A{activations}   {name:20} {lost:12.2f} {seconds:10.1f} {share:>12}", flush=True)
+    for line in missing:
+        print(line)
+
+
+def _contenders(
+    arguments: argparse.Namespace,
+    net: onnx.ModelProto,
+    calibration: Array,
+    test: Array,
+    labels: npt.NDArray[np.generic],
+    weights: int,
+    activations: int,
+) -> dict[str, Callable[[], tuple[float, float]]]:
+    """What measures the accuracy of each quantiser, and its seconds."""
+
+    def here(make: Callable[[onnx.ModelProto, Array, int, int], onnx.ModelProto]) -> Callable[[], tuple[float, float]]:
+        def job() -> tuple[float, float]:
+            made, seconds = _timed(lambda: make(net, calibration, weights, activations))
+            return _accuracy(made, test, labels), seconds
+
+        return job
+
+    def guest(name: str) -> Callable[[], tuple[float, float]]:
+        def job() -> tuple[float, float]:
+            with tempfile.TemporaryDirectory() as folder:
+                result = Path(folder) / "scores.npz"
+                paths = (str(arguments.net.resolve()), str(arguments.data.resolve()))
+                run_guest(name, "guest_quantizers.py", name, *paths, str(weights), str(activations), str(result))
+                with np.load(result) as file:
+                    return float((file["scores"].argmax(axis=1) == labels).mean()), float(file["seconds"])
+
+        return job
+
+    return {
+        "anybit": here(_by_anybit),
+        "ONNX Runtime": here(_by_onnxruntime),
+        **{name: guest(name) for name in ("aimet", "nncf", "quantization-rs")},
+    }
 
 
 def _arguments() -> argparse.Namespace:
@@ -80,7 +130,7 @@ def _by_onnxruntime(net: onnx.ModelProto, calibration: Array, weights: int, acti
     """As its documentation has it: shapes inferred and batch normalisation folded first, then percentiles."""
     types = {8: "8", 4: "4"}
     if weights not in types or activations not in types:
-        raise SystemExit("ONNX Runtime's quantiser has 4 and 8 bits")
+        raise MissingPeerError("it has 4 and 8 bits")
     with tempfile.TemporaryDirectory() as folder:
         source, prepared, target = (Path(folder) / name for name in ("net.onnx", "prepared.onnx", "quantised.onnx"))
         onnx.save(onnx.version_converter.convert_version(net, max(21, net.opset_import[0].version)), source)

@@ -1,9 +1,9 @@
 """Quantisation after training: from a float model to any bit widths, by calibration data without labels.
 
 `anybit.quantize` does all of it. Its steps can be called by themselves: `prepare` folds and finds what can be
-quantised, `find_range` chooses the quantiser of an activation, `least_squares`, `weight_scales`, `to_nearest`,
-`with_feedback`, `descended` and `refitted` round weights, `calibrate` goes through a model once, `write_quantized`
-writes what that found.
+quantised, `equalized` gives channels like ranges, `find_range` chooses the quantiser of an activation,
+`least_squares`, `weight_scales`, `to_nearest`, `with_feedback`, `descended` and `refitted` round weights, `calibrate`
+goes through a model once, `write_quantized` writes what that found.
 """
 
 from anybit.quantization.accumulator import budget_of
@@ -15,6 +15,7 @@ from anybit.quantization.allocation.program import allocated, nearest
 from anybit.quantization.allocation.search import Allocation, Free
 from anybit.quantization.bias_correction import corrected_bias
 from anybit.quantization.calibration import ActivationResult, Calibrated, WeightResult, calibrate
+from anybit.quantization.equalization import equalized
 from anybit.quantization.layers import Layer, layers_of
 from anybit.quantization.moments import Moments
 from anybit.quantization.placement import Placement, place
@@ -84,6 +85,7 @@ __all__ = [
     "cost_model",
     "descended",
     "divergence",
+    "equalized",
     "find_range",
     "layers_of",
     "least_squares",

@@ -21,6 +21,7 @@ from anybit.quantization.accumulator import budget_of
 from anybit.quantization.bias_correction import corrected_bias
 from anybit.quantization.layers import Layer
 from anybit.quantization.moments import Moments, row_step
+from anybit.quantization.output_ranges import reading_of, refined_range
 from anybit.quantization.plan import ActivationPlan, Plan
 from anybit.quantization.prepare import Prepared
 from anybit.quantization.ranges import ActivationHistogram, Range, find_range
@@ -39,6 +40,7 @@ from anybit.quantization.spill import Spill, Stream
 
 Float64s = npt.NDArray[np.float64]
 Feeds = Mapping[str, Array]
+_COARSE = 6  # bits of activations up to which a range is refined by what layers make of it
 _STRIDE = 7  # from block to block other rows are taken
 
 
@@ -171,6 +173,9 @@ class _Pass:
         self.activations = {t.tensor: t for t in plan.activations if t.bits is not None}
         self.weights = {t.tensor: t.bits for t in plan.weights if t.bits is not None}
         self.segments = segments_for(prepared, plan)
+        self.readers: dict[ir.Value, list[Layer]] = {}
+        for layer in prepared.placement.layers:
+            self.readers.setdefault(layer.source, []).append(layer)
         self.floats: dict[ir.Value, Stream] = {}
         self.quantized: dict[ir.Value, Stream] = {}
         self.replaced: dict[ir.Value, Array] = {}
@@ -207,17 +212,17 @@ class _Pass:
         planned = self.activations.get(str(value.name))
         if planned is None or not histogram.elements:
             return stream
-        found = self._range(value, planned, histogram)
+        found = self._range(value, planned, stream, histogram)
         mean_square = histogram.squares / max(histogram.elements, 1)
         self.found.activations[str(value.name)] = ActivationResult(found, found.error / max(mean_square, 1e-30))
         return stream.seen_through(found)
 
-    def _range(self, value: ir.Value, planned: ActivationPlan, histogram: ActivationHistogram) -> Range:
+    def _range(self, value: ir.Value, planned: ActivationPlan, stream: Stream, histogram: ActivationHistogram) -> Range:
         bits = planned.bits or 0
         if planned.scale is not None and planned.signed is not None:
             fixed = Range(Grid(bits, signed=planned.signed), planned.scale, planned.zero_point or 0)
             return fixed.measured(histogram)
-        return find_range(
+        found = find_range(
             histogram,
             bits,
             proven=self.prepared.bounds(value),
@@ -225,6 +230,21 @@ class _Pass:
             zero_points=self.plan.target is None and self.plan.accumulator is None and planned.zero_point is None,
             signed=planned.signed,
         )
+        return self._refined(value, found, stream, histogram) if bits <= _COARSE else found
+
+    def _refined(self, value: ir.Value, found: Range, stream: Stream, histogram: ActivationHistogram) -> Range:
+        """The range near the one found with which the layers that read the tensor lose least."""
+        layers = self.readers.get(value, [])
+        seen = [
+            reading
+            for layer in layers
+            if (weights := constant(layer.weights)) is not None
+            and (reading := reading_of(layer, weights, self.floats[value], stream, self.found.samples)) is not None
+        ]
+        if not seen:
+            return found
+        others = any((node, position) not in {(r.node, r.x) for r in layers} for node, position in value.uses())
+        return refined_range(found, seen, histogram=histogram, others=others, scales=self.plan.scales)
 
     def _segment(self, segment: Segment) -> None:
         for layer in segment.layers:

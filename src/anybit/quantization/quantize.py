@@ -21,6 +21,7 @@ from anybit.quantization.allocation.mixed import mixed_plan
 from anybit.quantization.allocation.search import Allocation
 from anybit.quantization.calibration import Calibrated, calibrate, segments_for
 from anybit.quantization.equal_scales import with_equal_scales
+from anybit.quantization.equalization import equalized, tensors_between
 from anybit.quantization.plan import ActivationPlan, Plan, WeightPlan
 from anybit.quantization.prepare import Prepared, prepare
 from anybit.quantization.recipe import LEAST_BITS, MOST_BITS, Recipe
@@ -114,8 +115,9 @@ def quantize(
 ) -> Quantized:
     """A float model with quantisers, whose weights and ranges fit the samples.
 
-    Batch normalisation is folded, products, sums, Concat and pooling get quantised inputs, and weights are rounded so
-    that what each layer makes of its quantised inputs comes near to what the float layer makes of the float ones.
+    Batch normalisation is folded, channels before depthwise convolutions get ranges alike, products, sums, Concat and
+    pooling get quantised inputs, and weights are rounded so that what each layer makes of its quantised inputs comes
+    near to what the float layer makes of the float ones.
 
     Args:
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; it is not changed.
@@ -139,8 +141,17 @@ def quantize(
     prepared = prepare(model, requantize=asked.requantize)
     chosen = plan_of(prepared, asked) if plan is None else checked_plan(prepared, plan)
     allocation = None
+    if plan is None and asked.budget is not None and isinstance(data, Iterator):
+        data = list(data)
+    blocks: Iterable[dict[str, Array]] = blocks_of(prepared, data)
+    if chosen.target is not None or tensors_between(prepared):
+        remaining = iter(blocks)
+        head = list(islice(remaining, _HEAD_BLOCKS))
+        blocks = chain(head, remaining)
+        prepared = equalized(prepared, chosen, head[:: _HEAD_BLOCKS // 2])
+    else:
+        head = []
     if plan is None and asked.budget is not None:
-        data = list(data) if isinstance(data, Iterator) else data
         chosen, allocation = mixed_plan(
             prepared,
             blocks_of(prepared, data),
@@ -153,12 +164,8 @@ def quantize(
             workers=workers,
             progress=progress,
         )
-    blocks: Iterable[dict[str, Array]] = blocks_of(prepared, data)
     if chosen.target is not None:
-        remaining = iter(blocks)
-        head = list(islice(remaining, _HEAD_BLOCKS))
         chosen = with_equal_scales(prepared, chosen, head)
-        blocks = chain(head, remaining)
     total = len(segments_for(prepared, chosen))
     done = 0
 

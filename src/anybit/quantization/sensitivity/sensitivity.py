@@ -15,6 +15,7 @@ from anybit.errors import UnsupportedError, UsageError
 from anybit.evaluation.datasets import Data, Labels
 from anybit.io.files.json_values import read_json
 from anybit.io.load import ModelSource
+from anybit.quantization.equalization import equalized, equalized_as, tensors_between
 from anybit.quantization.prepare import Prepared, prepare
 from anybit.quantization.recipe import LEAST_BITS, MOST_BITS
 from anybit.quantization.samples import LABELS, blocks_of
@@ -118,6 +119,10 @@ def sensitivity(
         truth = np.concatenate([block.pop(LABELS) for block in blocks])
     count = sum(max((len(a) for a in block.values() if a.ndim), default=1) for block in blocks)
     pair = None if quantized is None else paired(prepared, quantized)
+    if pair is not None:
+        prepared = equalized_as(prepared, {name: array for name, (_, array) in pair.weights.items()})
+    elif tensors_between(prepared):
+        prepared = equalized(prepared, None, blocks[:1])
     if pair is not None and (resume is not None or ray is not None):
         raise UsageError("a pair", got="a folder or a cluster", expected="neither: a pair is measured once, here")
     subject = Subject(prepared=prepared, blocks=blocks, labels=truth, pair=pair)
