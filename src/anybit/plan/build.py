@@ -88,7 +88,7 @@ def _require_steps(model: ir.Model, spare: float) -> None:
     quantized: set[ir.Value] = set()
     left: set[ir.Value] = set()
     for node in model.graph:
-        read = reads(node)
+        read = tuple(reads(node))
         if varying.isdisjoint(read):
             continue
         varying.update(node.outputs)
@@ -104,7 +104,15 @@ def _require_steps(model: ir.Model, spare: float) -> None:
 
 def _is_elementwise(node: ir.Node, varying: set[ir.Value], opset_imports: dict[str, int]) -> bool:
     positions = [i for i, v in enumerate(node.inputs) if v in varying]
-    return len(positions) == 2 or (len(positions) == 1 and is_elementwise(node, positions[0], opset_imports))
+    if len(positions) == 2:
+        return not _broadcasts(node)
+    return len(positions) == 1 and is_elementwise(node, positions[0], opset_imports)
+
+
+def _broadcasts(node: ir.Node) -> bool:
+    """Whether the first two inputs, both of which vary, are of different shapes."""
+    first, second = node.inputs[:2]
+    return first is None or second is None or sample_shape(first) != sample_shape(second)
 
 
 def _walk(draft: Draft, spare: float) -> None:
@@ -156,7 +164,7 @@ def _elementwise(draft: Draft, node: ir.Node) -> Refusal | None:
 def _pair(draft: Draft, node: ir.Node) -> Refusal | None:
     """Takes up an operator of two tensors: the levels of one select the function of the other."""
     first, second = node.inputs
-    if first is None or second is None or sample_shape(first) != sample_shape(second):
+    if first is None or second is None or _broadcasts(node):
         return Refusal(problem="it broadcasts one of two tensors", node=label(node))
     for positions in ((0, 1), (1, 0)):
         selector, numbers = (draft.held.get(v) for v in (node.inputs[i] for i in positions) if v is not None)

@@ -36,6 +36,7 @@ from anybit.plan import (
     execute,
     plan_of,
 )
+from anybit.plan import build as building
 from tests.engines.native.layers import lined_layer, narrowing, random_layer, samples_of
 from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import PROJECT, mlp, model, parameters, quant
@@ -334,6 +335,24 @@ def test_auto_takes_it_where_most_of_a_model_is_a_plan(size, tail, engine, isa):
     np.testing.assert_array_equal(
         np.isnan(session.run(x)["y"]), np.isnan(anybit.run(proto, x, engine="reference")["y"])
     )
+
+
+@pytest.mark.parametrize("gate", [False, True])
+def test_a_model_that_cannot_be_a_plan_is_refused_before_its_values_are_known(gate, monkeypatch):
+    """Squeeze and excitation in front of most products: its product broadcasts, and what is behind is no plan."""
+    analysed: list[int] = []
+    original = building.values_of
+    monkeypatch.setattr(building, "values_of", lambda *a, **k: analysed.append(1) or original(*a, **k))
+    nodes = [quant("x", "q", prefix="p")]
+    if gate:
+        nodes += [helper.make_node("GlobalAveragePool", ["q"], ["m"]), helper.make_node("Sigmoid", ["m"], ["g"])]
+        nodes += [helper.make_node("Mul", ["q", "g"], ["h"]), quant("h", "r", prefix="p")]
+    nodes += [quant("w", "wq", prefix="p"), helper.make_node("Conv", ["r" if gate else "q", "wq"], ["s"])]
+    nodes += [quant("s", "y", prefix="p")]
+    constants = parameters("p", scale=0.25) | {"w": np.float32(np.random.default_rng(0).normal(size=(8, 4, 3, 3)))}
+    session = anybit.Session(model(nodes, constants, inputs={"x": ["N", 4, 9, 9]}, outputs=["y"]))
+    assert session.engine.value == ("onnxruntime" if gate else "native")
+    assert bool(analysed) is not gate
 
 
 def test_a_session_that_returns_intermediate_tensors_is_not_native():
