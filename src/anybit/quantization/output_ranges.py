@@ -26,7 +26,7 @@ _BLOCKS = 8
 _FACTORS = (0.72, 0.85, 1.0, 1.15, 1.32, 1.52, 1.75, 2.0, 2.3)
 _FINE = (0.94, 1.06)
 _BEYOND = 1.05  # no scale is tried that reaches so far beyond the elements
-_WORTH = 0.97
+_WORTH = 0.995
 _STRIDE = 7
 
 
