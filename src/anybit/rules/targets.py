@@ -37,6 +37,11 @@ FINN_RULES = rules(
         "Please report it with the model: this should not happen. The finding names the output.",
     ),
     (
+        "concat-axis",
+        "A Concat joins integers along another axis than the channels; FINN streams channels.",
+        "Join channels, or do it on the host.",
+    ),
+    (
         "concat-formats",
         "A Concat joins integers of different formats; FINN streams one format.",
         "Give all quantisers one bit width and one signedness.",
@@ -58,8 +63,8 @@ FINN_RULES = rules(
     ),
     (
         "flatten",
-        "A quantiser stands behind a reshape, where FINN's conversion of QONNX does not find its layer.",
-        "Put the quantiser in front of the reshape, or hand over the dialect.",
+        "A quantiser stands behind a reshape of an image, where FINN does not find its layer.",
+        "Put the quantiser in front of the reshape.",
     ),
     (
         "fork",
@@ -80,6 +85,16 @@ FINN_RULES = rules(
         "join",
         "A layer reads two computed tensors, as a residual does, which FINN's default steps make no hardware of.",
         "Hand over the dialect (the default form), whose build.py has the steps for what it takes.",
+    ),
+    (
+        "kernel",
+        "A kernel is larger than an image of one row or column, which it sees with padding around it.",
+        "Crop the kernel to what it sees, as the dialect (the default form) does, or pad nothing along that axis.",
+    ),
+    (
+        "layout",
+        "A Transpose between integer layers, or at the end, is none between channels first and channels last.",
+        "Leave the order of the axes to the host.",
     ),
     (
         "levels",
@@ -120,6 +135,16 @@ FINN_RULES = rules(
         "Quantise it, or hand over the dialect.",
     ),
     (
+        "opset",
+        "The model is older than opset 11, and cannot be brought to it.",
+        "Export it at opset 13 or later.",
+    ),
+    (
+        "pads",
+        "A kernel of one pixel has padding, which FINN's lowering of convolutions drops.",
+        "Pad nothing there, or hand over the dialect (the default form), which writes a second pixel of zeros.",
+    ),
+    (
         "parameters",
         "The scale, zero point or bit width of a quantiser is not constant, or is none that can be read.",
         "Export the model in evaluation mode, so that they are constants.",
@@ -144,8 +169,8 @@ FINN_RULES = rules(
     ),
     (
         "rank",
-        "A convolution is not one of images.",
-        "Apply the pass conv-1d-to-2d.",
+        "A convolution is not one of images, or a product or quantiser has other than two or four axes.",
+        "Apply the pass conv-1d-to-2d; flatten what is not an image.",
     ),
     (
         "real-between",
@@ -203,9 +228,19 @@ FINN_RULES = rules(
         "Quantise it to 8 bits or fewer.",
     ),
     (
+        "windows",
+        "A pool or a Flatten stands between products where all convolutions are of one pixel: FINN leaves it on the host.",
+        "Hand over the dialect (the default form).",
+    ),
+    (
         "zero-point",
         "A zero point is not 0.",
         "Train with symmetric quantisers, or hand over the dialect.",
+    ),
+    (
+        "zero-weights",
+        "All weights of a product are 0, and FINN has no accumulator for it.",
+        "Take the layer out of the network.",
     ),
 )
 
@@ -308,8 +343,8 @@ HLS4ML_RULES = rules(
     ),
     (
         "size",
-        "The net is larger than any that was compared with its emulation: every layer is unrolled. It is a warning.",
-        "Expect g++ to need much memory and time; compare what it makes before you rely on it.",
+        "The net is larger than any whose emulation was compared in this io type. It is a warning.",
+        "Compare what it makes before you rely on it; io_stream needs less memory of g++ than io_parallel.",
     ),
     (
         "slope",
@@ -318,7 +353,7 @@ HLS4ML_RULES = rules(
     ),
     (
         "stream",
-        "In io_stream hls4ml pads no pools, and copies a stream for at most seven readers.",
+        "In io_stream hls4ml pads no pools, takes windows that lie side by side, and copies a stream for seven readers at most.",
         "Ask for io_parallel: `--io-type parallel`.",
     ),
     (
@@ -336,5 +371,10 @@ HLS4ML_RULES = rules(
         "window",
         "The window of a convolution is not written out, or the convolution has a bias of its own.",
         "Write kernel_shape, strides and pads; the pass extract-conv-bias takes the bias out.",
+    ),
+    (
+        "zero-weights",
+        "All weights of a product are 0, and hls4ml makes no sum of none.",
+        "Take the layer out of the network.",
     ),
 )
