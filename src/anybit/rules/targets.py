@@ -229,7 +229,10 @@ FINN_RULES = rules(
     ),
     (
         "windows",
-        "A pool or a Flatten stands between products where all convolutions are of one pixel: FINN leaves it on the host.",
+        (
+            "A pool or a Flatten stands between products where all convolutions are of one pixel, which FINN leaves on "
+            "the host."
+        ),
         "Hand over the dialect (the default form).",
     ),
     (
@@ -353,7 +356,10 @@ HLS4ML_RULES = rules(
     ),
     (
         "stream",
-        "In io_stream hls4ml pads no pools, takes windows that lie side by side, and copies a stream for seven readers at most.",
+        (
+            "In io_stream hls4ml pads no pools, takes windows that lie side by side, and copies a stream for seven "
+            "readers at most."
+        ),
         "Ask for io_parallel: `--io-type parallel`.",
     ),
     (
