@@ -91,7 +91,7 @@ class _Graph:
 
 @pytest.mark.parametrize("elem_type", _TYPES)
 @given(st.data())
-@examples(40)
+@examples(300)
 def test_integers_that_wrap_around_stay_within_bounds(elem_type: int, data: st.DataObject):
     graph = _Graph(data.draw, elem_type)
     for _ in range(data.draw(st.integers(1, 6))):
