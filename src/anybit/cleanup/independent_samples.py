@@ -113,7 +113,8 @@ class _Proof:
         inputs = [v for v in node.inputs if v is not None]
         if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
             return "operators with subgraphs are not followed"
-        carrying = [v for v in inputs if v in self.batched]
+        numbers = inputs[:1] if node.op_type == "CastLike" else inputs  # of the other input it takes the type alone
+        carrying = [v for v in numbers if v in self.batched]
         if self._follow_vector(node, inputs):
             return None
         if any(v in self.vectors and BATCH in self.vectors[v] for v in inputs) and node.op_type != "Reshape":
@@ -168,13 +169,17 @@ class _Proof:
         for value in node.inputs:
             if value is None or value in self.batched:
                 continue
-            if value.shape is None or value.shape.rank() > rank or (value.shape.rank() == rank and value.shape[0] != 1):
+            shape = value.shape
+            if shape is None or shape.rank() > rank or (shape.rank() == rank and shape[:1] != (1,)):
                 return f"operand '{value.name}' has values of its own along the batch"
         return None
 
     def first_only(self, node: ir.Node) -> str | None:
         if any(v in self.batched for v in node.inputs[1:]):
             return "a parameter depends on the batch"
+        return self.by_the_first(node)
+
+    def by_the_first(self, node: ir.Node) -> str | None:
         return None if node.inputs[0] in self.batched else "the first input has no batch"
 
     def max_pool(self, node: ir.Node) -> str | None:
@@ -323,6 +328,7 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(_ONE_AXIS, _Proof.one_axis),
     **dict.fromkeys(_REDUCTIONS, _Proof.reduction),
     "BatchNormalization": _Proof.batch_normalization,
+    "CastLike": _Proof.by_the_first,
     "CumSum": _Proof.cumulative_sum,
     "Dropout": _Proof.first_only,
     "MatMul": _Proof.matmul,
