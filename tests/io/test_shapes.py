@@ -288,6 +288,24 @@ def test_a_negative_size_is_no_size_further_on():
     assert 32 not in list(read.graph.outputs[0].shape or ())
 
 
+def test_bodies_of_nodes_that_leave_out_outputs_are_told_apart():
+    """Names of outputs that are left out are all the same."""
+
+    def body(op_type: str) -> onnx.GraphProto:
+        nodes = [helper.make_node("Identity", ["x"], [f"{op_type}_a"]), helper.make_node(op_type, ["x"], [op_type])]
+        return onnx.GraphProto(name=op_type, node=nodes, output=[_info(f"{op_type}_a", None), _info(op_type, None)])
+
+    nodes = [
+        helper.make_node("If", ["choice"], ["", "y"], then_branch=body("Neg"), else_branch=body("Abs")),
+        helper.make_node("Log", ["x"], [""], domain="other"),
+    ]
+    opsets = {"": 21, "other": 1}
+    read = anybit.load(model(nodes, {"choice": np.asarray(True)}, inputs={"x": [2, 3]}, outputs=["y"], imports=opsets))
+    infer_shapes(read, data_propagation=True)
+    made = [node.outputs[0].shape for graph in read.graph.subgraphs() for node in graph]
+    assert [list(shape or ()) for shape in made] == [[2, 3]] * 4
+
+
 @pytest.mark.parametrize("op_type", ["NotLong", "NotNegative", "Unknown", "SameShape"])
 def test_operators_of_others_may_have_any_name(op_type):
     """Also those of what is put into a model while shapes are inferred."""

@@ -223,7 +223,7 @@ def _without_weights(model: ir.Model) -> onnx.ModelProto:
 
 def _collect(graph: ir.Graph, proto: onnx.GraphProto, derived: _Types, read: _Read) -> None:
     """Adds what was inferred of the tensors of a graph and its subgraphs."""
-    values = {o.name: o for node in graph for o in node.outputs} | {v.name: v for v in graph.inputs}
+    values = {o.name: o for node in graph for o in node.outputs if o.name} | {v.name: v for v in graph.inputs}
     for info in (*proto.input, *proto.value_info, *proto.output):
         value = values.get(info.name)
         if value is None:
@@ -239,7 +239,8 @@ def _collect(graph: ir.Graph, proto: onnx.GraphProto, derived: _Types, read: _Re
         for attribute in message.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 node = next((values[o].producer() for o in message.output if o in values), None)
-                for body in () if node is None else graphs_of(node.attributes[attribute.name]):
+                held = None if node is None else node.attributes.get(attribute.name)  # another node in a broken model
+                for body in () if held is None else graphs_of(held):
                     _collect(body, attribute.g, derived, read)
 
 
