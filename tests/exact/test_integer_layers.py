@@ -53,6 +53,19 @@ PRODUCTS: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_no_integers_whatever_the_file_says(number: float):
+    """NaN is within any bounds; infinity leaves those of the format that is stated."""
+    node = helper.make_node("MatMul", ["q", "w"], ["m"], name="product")
+    known = parameters("q") | parameters("y") | {"w": np.full((3, 2), number, np.float32)}
+    proto = model([quant("x", "q"), node, quant("m", "y")], known, inputs={"x": ["N", 3]}, outputs=["y"])
+    entry = proto.graph.quantization_annotation.add(tensor_name="w")
+    entry.quant_parameter_tensor_names.add(key="finn_datatype", value="INT4")
+    found = _read(proto)
+    assert isinstance(found, Refusal)
+    assert ("weights that are no numbers" in found.problem) == np.isnan(number)
+
+
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_product_is_what_its_sums_stand_for(name: str):
     op_type, shape, weights, bias, options = PRODUCTS[name]

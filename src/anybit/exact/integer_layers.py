@@ -182,6 +182,8 @@ def read_product(
             got=values.unfollowed.get(node, ""),
             hint="quantise its input, and its weights with one scale for each sum",
         )
+    if not np.isfinite(known).all():  # whatever the file says of them
+        return Refusal(problem="weights that are no numbers", node=label(node))
     x = values[first].grid
     if x is None or x.zero_point.size > 1:
         return Refusal(problem="the input has more than one zero point", node=label(node))

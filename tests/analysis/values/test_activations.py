@@ -122,6 +122,13 @@ def test_saturating_functions_leave_their_range_by_rounding_alone(op_type, least
     assert most * (1 - 1e-4) <= y.hi <= most * (1 + unit)
 
 
+@pytest.mark.parametrize("elem_type", [TensorProto.FLOAT, TensorProto.FLOAT16])
+@pytest.mark.parametrize("alpha", [1e-38, -1e-30, 1e-6])
+def test_a_turn_that_no_number_reaches(alpha, elem_type):
+    for limits in (None, (-60000.0, 60000.0), (-1.0, 1.0)):
+        check_sound(single("Swish", elem_type, alpha=alpha), limits and {"x": limits}, 4, engines=BOTH[:1])
+
+
 @pytest.mark.parametrize("op_type", ["Asinh", "Atan", "Erf", "Sinh", "Softsign", "Tanh"])
 def test_functions_through_zero_keep_the_sign_of_their_argument(op_type):
     for limits, sign in (((-3.0, 0.0), -1), ((-3.0, -1.0), -1), ((0.0, 3.0), 1), ((1.0, 3.0), 1)):

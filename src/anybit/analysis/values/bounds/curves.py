@@ -58,7 +58,9 @@ def of_curve(site: NodeContext, curve: Curve) -> TensorValues:
     x, dtype = site.values(0), site.dtype()
     lo = np.clip(outward(x.lo, dtype, up=False), curve.start, curve.end)
     hi = np.clip(outward(x.hi, dtype, up=True), curve.start, curve.end)
-    results = [_at(site, np.asarray(p, dtype)) for p in (lo, hi, *(np.clip(t, lo, hi) for t in curve.turns))]
+    with np.errstate(over="ignore"):  # a turn that no number of the type reaches
+        points = [np.asarray(p, dtype) for p in (lo, hi, *(np.clip(t, lo, hi) for t in curve.turns))]
+    results = [_at(site, p) for p in points]
     exact = bounded(reduce(np.minimum, results), reduce(np.maximum, results))
     values = loosened(exact, dtype, relative=curve.relative, absolute=curve.absolute)
     beyond = 1 + _unit(dtype) * curve.overshoot
