@@ -364,12 +364,12 @@ class _Body:
         self._data, self._taken = data, 0
 
     def take(self, size: int) -> bytes:
-        """The next bytes."""
+        """So many bytes of the entry, from where the last part that was taken ends."""
         self._taken += size
         return self._data[self._taken - size : self._taken]
 
     def lowered(self, model: _Model, folder: TemporaryDirectory[str] | None) -> Lowered:
-        """The next model."""
+        """The lowered model whose graph and weights come next in the entry."""
         proto = self.take(model.size)
         return Lowered(proto, {w.name: self._weight(w) for w in model.weights}, folder, model.integer)
 

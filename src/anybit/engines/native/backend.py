@@ -113,24 +113,21 @@ class Part:
     """Float nodes that ONNX Runtime runs.
 
     Attributes:
-        backend: The nodes.
-        inputs: Names of what they read.
-        outputs: Names of what they make.
+        nodes: The nodes.
+        backend: What runs them.
     """
 
+    nodes: FloatNodes
     backend: Backend
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
 
     def __call__(self, held: Mapping[str, Array]) -> dict[str, Array]:
         """What they make of what is held."""
-        return dict(zip(self.outputs, self.backend.run({n: held[n] for n in self.inputs}), strict=True))
+        made = self.backend.run({name: held[name] for name in self.nodes.inputs})
+        return dict(zip(self.nodes.outputs, made, strict=True))
 
 
 def _part(nodes: FloatNodes | None, *, threads: int | None) -> Part | None:
-    if nodes is None:
-        return None
-    return Part(OrtBackend(nodes.lowered, nodes.outputs, threads=threads), nodes.inputs, nodes.outputs)
+    return None if nodes is None else Part(nodes, OrtBackend(nodes.lowered, nodes.outputs, threads=threads))
 
 
 def native_form(model: ir.Model, outputs: Sequence[str], *, gainful: bool) -> NativeForm:

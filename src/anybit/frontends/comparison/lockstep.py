@@ -390,7 +390,7 @@ def _bound(operator: Operator, attributes: Mapping[str, Any]) -> Kernel:
 
 
 def _given(array: Array) -> _Tracked:
-    """A tensor that no node makes."""
+    """An input or an initializer of the model, which is compared in its own type."""
     return _Tracked(array, double=array.dtype == np.float64)
 
 

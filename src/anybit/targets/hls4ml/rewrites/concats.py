@@ -11,7 +11,7 @@ _TWO = 2
 
 
 def rewrite_concats(repairs: Repairs) -> None:
-    """Joins two tensors at a time."""
+    """Replaces each Concat of more than two tensors by a chain of Concats of two, in place."""
     for node in repairs.nodes("Concat"):
         axis = node.attributes.get("axis")
         operands = [v for v in node.inputs if v is not None]
