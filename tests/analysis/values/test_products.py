@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import product
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from anybit.analysis.values.interpreter import analyse
 from tests import models
 from tests.analysis.values.soundness import bounds_of, check_sound
 from tests.analysis.values.sources import bounded_model
@@ -74,6 +76,28 @@ def test_bounds_by_element_are_joined_along_the_rows(op_type: str) -> None:
     parts = np.stack([lo.min(axis=0)[:, None] * weights, hi.max(axis=0)[:, None] * weights])
     np.testing.assert_allclose(np.broadcast_to(y.lo.reshape(-1), 2), parts.min(axis=0).sum(axis=0), atol=1e-5)
     np.testing.assert_allclose(np.broadcast_to(y.hi.reshape(-1), 2), parts.max(axis=0).sum(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "shapes"),
+    [
+        ("MatMul", [(2, 3), (3, 1 << 31)]),
+        ("Gemm", [(2, 3), (3, 1 << 31)]),
+        ("Conv", [(1, 3, 4, 4), (1 << 31, 3, 1, 1)]),
+        ("ConvTranspose", [(1, 3, 4, 4), (3, 1 << 31, 1, 1)]),
+    ],
+)
+def test_sizes_that_are_only_stated_take_no_memory(op_type: str, shapes: list[tuple[int, ...]]) -> None:
+    """Both operands are inputs, so that no file has their elements."""
+    proto = models.model(
+        [helper.make_node(op_type, ["a", "b"], ["y"])], {}, inputs=dict(zip("ab", shapes, strict=True)), outputs=["y"]
+    )
+    tracemalloc.start()
+    values = analyse(proto, input_ranges={"a": (-1.0, 1.0), "b": (0.0, 1.0)})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 28
+    assert list(values.unfollowed.values()) == ["more outputs than are told apart"]
 
 
 @pytest.mark.parametrize(("scale", "exact"), [(0.5, True), (0.3, False)])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from anybit.analysis.values.bounds.axes import LARGEST_WORK
 from anybit.analysis.values.bounds.contraction import Choose, Contraction, Lay, Operand, contract
 from anybit.analysis.values.bounds.windows import Masks, convolution_masks, transposed_masks
 from anybit.analysis.values.rules.arithmetic import plus, scaled
@@ -196,6 +197,9 @@ def recorded(site: NodeContext, contraction: Contraction) -> TensorValues:
     """The values of the contraction; its accumulator becomes that of the node."""
     if 0 in contraction.shape or any(not len(m) for m in contraction.windows):
         return bounded(0.0, 0.0)
+    known = any(o.values.constant is not None for o in (contraction.first, contraction.second))
+    if not known and contraction.shape[0] > LARGEST_WORK:  # a size that is stated, of which no file holds the elements
+        raise NotFollowed("more outputs than are told apart")
     values, accumulator = contract(contraction)
     if accumulator is not None:
         site.accumulators[site.node] = accumulator
