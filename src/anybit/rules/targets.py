@@ -98,7 +98,7 @@ FINN_RULES = rules(
     ),
     (
         "levels",
-        "Arithmetic stands on levels with no product in front of it, where FINN's default steps do not move it.",
+        "Arithmetic or a quantiser stands on levels with no product in front of it, where FINN's steps do not move it.",
         "Hand over the dialect (the default form), whose build.py has the steps for what it takes.",
     ),
     (
@@ -151,8 +151,11 @@ FINN_RULES = rules(
     ),
     (
         "pool",
-        "A MaxPool reads what is not quantised, or its windows overlap; FINN's default steps take neither.",
-        "Hand over the dialect (the default form), whose build.py has the steps for what it takes.",
+        (
+            "FINN has no layer for the windows or the padding of a MaxPool; its default steps take none that overlap, nor "
+            "one of what is not quantised."
+        ),
+        "Pad unsigned numbers alike on both sides, without dilations; hand over the dialect (the default form).",
     ),
     (
         "pool-stride",
