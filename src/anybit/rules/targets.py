@@ -152,8 +152,8 @@ FINN_RULES = rules(
     (
         "pool",
         (
-            "FINN has no layer for the windows or the padding of a MaxPool; its default steps take none that overlap, nor "
-            "one of what is not quantised."
+            "FINN has no layer for the windows or the padding of a MaxPool; its default steps take none that overlap, "
+            "nor one of what is not quantised."
         ),
         "Pad unsigned numbers alike on both sides, without dilations; hand over the dialect (the default form).",
     ),
