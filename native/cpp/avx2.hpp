@@ -262,17 +262,27 @@ inline void store_positions(__m128i* rows, uint8_t* y, int32_t channels, int32_t
   }
 }
 
+constexpr int64_t kSideBySide = 256;  // positions of a plane that are read one after the other, as caches like it
+
 // Bytes of the reals of one sample, [channels][positions]; F gives those of 16.
 template <class F>
 inline bool levels_of_planes(const Step& step, const float* x, uint8_t* y, int64_t positions, F&& f) {
   bool good = true;
-  for (int64_t p = 0; p < positions; p += 16) {
-    const int64_t from = std::min(p, positions - 16);
+  alignas(16) uint8_t levels[kBlock][kSideBySide] = {};
+  for (int64_t p = 0; p < positions; p += kSideBySide) {
+    const int64_t taken = std::min(kSideBySide, positions - p);
     for (int32_t c = 0; c < step.channels; c += kBlock) {
       const int32_t count = std::min(kBlock, step.channels - c);
-      __m128i rows[16];
-      for (int32_t i = 0; i < 16; i++) rows[i] = i < count ? f(x + (c + i) * positions + from, c + i, good) : _mm_setzero_si128();
-      store_positions(rows, y + from * step.channels + c, step.channels, count);
+      for (int32_t i = 0; i < count; i++) {
+        const float* plane = x + int64_t{c + i} * positions;
+        for (int64_t k = 0; k < taken; k += 16)  // the last 16 may be those of the plane's end, and be made twice
+          _mm_store_si128((__m128i*)(levels[i] + k), f(plane + std::min(p + k, positions - 16), c + i, good));
+      }
+      for (int64_t k = 0; k < taken; k += 16) {
+        __m128i rows[16];
+        for (int32_t i = 0; i < 16; i++) rows[i] = _mm_load_si128((const __m128i*)(levels[i] + k));
+        store_positions(rows, y + std::min(p + k, positions - 16) * step.channels + c, step.channels, count);
+      }
     }
   }
   return good;

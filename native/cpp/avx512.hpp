@@ -166,44 +166,70 @@ inline __m512i broadcast_wide(const uint8_t* p) {
   return _mm512_set1_epi32(four);
 }
 
+// Adds to the sums of `N` pixels and `M` blocks those of `steps` times four terms, `at` bytes behind each of `rows`; the
+// weights of a block lie `size` bytes behind those of the block before.
+template <int N, int M>
+inline __attribute__((always_inline)) void add_steps(const uint8_t* const* rows, int64_t at, int32_t steps, const int8_t* w,
+                                                     size_t size, __m512i (&sums)[N][M]) {
+  const auto add = [&](int u) __attribute__((always_inline)) {
+    __m512i four[M];
+#pragma GCC unroll 8
+    for (int j = 0; j < M; j++) four[j] = _mm512_loadu_si512(w + j * size + u * kBlock * 4);
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) {
+      const __m512i x = broadcast_wide(rows[i] + at + 4 * u);
+#pragma GCC unroll 8
+      for (int j = 0; j < M; j++) sums[i][j] = _mm512_dpbusd_epi32(sums[i][j], x, four[j]);
+    }
+  };
+  int32_t q = 0;
+  for (; q + 4 <= steps; q += 4, at += 16, w += 4 * kBlock * 4) {
+    add(0);
+    add(1);
+    add(2);
+    add(3);
+  }
+  for (; q < steps; q++, at += 4, w += kBlock * 4) add(0);
+}
+
 struct WideTiles {
   struct Sums {
     __m512i all;
   };
   static constexpr int kRows = 8, kWide = 2, kWideOne = 8;
 
-  // The four terms at `at` of each pixel, added to the sums of its outputs.
-  template <int N, int M>
-  static void add(const uint8_t* const* rows, int64_t at, const int8_t* w, size_t size, Sums* sums) {
-    __m512i four[M];
-    for (int j = 0; j < M; j++) four[j] = _mm512_loadu_si512(w + j * size);
-#pragma GCC unroll 8
-    for (int i = 0; i < N; i++) {
-      const __m512i x = broadcast_wide(rows[i] + at);
-#pragma GCC unroll 8
-      for (int j = 0; j < M; j++) sums[i * M + j].all = _mm512_dpbusd_epi32(sums[i * M + j].all, x, four[j]);
-    }
-  }
-
   template <int N, int M>
   static void tile(const PackedProduct& p, const uint8_t* const* rows, size_t block, Sums* sums) {
     constexpr int kParts = N * M >= 8 ? 1 : 4;  // sums that do not wait for each other
     const size_t size = p.runs.size() * p.steps * kBlock * 4;
     const int8_t* w = p.bytes.data() + block * size;
-    Sums parts[kParts][N * M];
-    for (auto& part : parts)
-      for (Sums& sum : part) sum.all = _mm512_setzero_si512();
-    for (int32_t run : p.runs) {
-      int32_t q = 0;
-      for (; q + kParts <= p.steps; q += kParts)
+    __m512i parts[kParts][N][M];
 #pragma GCC unroll 4
-        for (int u = 0; u < kParts; u++, w += kBlock * 4) add<N, M>(rows, run + 4 * (q + u), w, size, parts[u]);
-      for (; q < p.steps; q++, w += kBlock * 4) add<N, M>(rows, run + 4 * q, w, size, parts[0]);
+    for (auto& part : parts)
+#pragma GCC unroll 8
+      for (auto& row : part)
+#pragma GCC unroll 8
+        for (__m512i& sum : row) sum = _mm512_setzero_si512();
+    for (int32_t run : p.runs) {
+      if constexpr (kParts == 1) {
+        add_steps<N, M>(rows, run, p.steps, w, size, parts[0]);
+        w += int64_t{p.steps} * kBlock * 4;
+      } else {
+        int32_t q = 0;
+        for (; q + kParts <= p.steps; q += kParts)
+#pragma GCC unroll 4
+          for (int u = 0; u < kParts; u++, w += kBlock * 4) add_steps<N, M>(rows, run + 4 * (q + u), 1, w, size, parts[u]);
+        for (; q < p.steps; q++, w += kBlock * 4) add_steps<N, M>(rows, run + 4 * q, 1, w, size, parts[0]);
+      }
     }
-    for (int i = 0; i < N * M; i++) {
-      sums[i] = parts[0][i];
-      for (int u = 1; u < kParts; u++) sums[i].all = _mm512_add_epi32(sums[i].all, parts[u][i].all);
-    }
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++)
+#pragma GCC unroll 8
+      for (int j = 0; j < M; j++) {
+        __m512i sum = parts[0][i][j];
+        for (int u = 1; u < kParts; u++) sum = _mm512_add_epi32(sum, parts[u][i][j]);
+        sums[i * M + j].all = sum;
+      }
   }
   static void finish(const PackedProduct& p, const Step& step, const Sums& sums, size_t block, int64_t to, int32_t first,
                      int32_t count, uint8_t* y) {

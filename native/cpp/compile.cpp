@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t kLargest = int64_t{1} << 31;
 constexpr int64_t kCache = 192 << 10;  // bytes that the samples of one group may take
 constexpr int32_t kMostTogether = 64;
-constexpr int64_t kLateBytes = 16 << 10;  // of the tensors of one sample that steps of many samples may have
+constexpr int64_t kLateBytes = 32 << 10;  // of the tensors of one sample that steps of many samples may have
 constexpr int64_t kRowsCache = 1 << 20;   // bytes that a tensor of as many samples as a path likes may take
 
 void require(bool good, const char* problem) {

@@ -41,6 +41,14 @@ struct FewBits {
   int32_t bits = 8, scale = 1, shift = 0;
 };
 
+// Weights of a convolution that is run by transformed tiles (winograd.hpp): [blocks][positions][steps][16][4], and with
+// what sums begin: [blocks][positions][16], as `shift` was added to transformed levels. Empty where there are none.
+struct Filters {
+  Lines<int8_t> bytes;
+  Lines<int32_t> starts;
+  int32_t steps = 0, shift = 0;
+};
+
 // Weights by block of 16 outputs and step of 4 terms: [outputs / 16][runs][steps][16][4], for wide sums twice as long.
 // A run is a stretch of bytes of the input that lie side by side.
 struct PackedProduct : Packed {
@@ -52,6 +60,7 @@ struct PackedProduct : Packed {
   Lines<int8_t> bytes;
   Lines<int16_t> shorts;
   FewBits few_bits;
+  Filters filters;
   // Thresholds as `sum > t`, the offset taken off: [blocks of all groups][count][16]; and in 16 bits, if they fit.
   Lines<int32_t> above;
   Lines<int16_t> above_short;

@@ -22,6 +22,7 @@ constexpr Layer kLayers[] = {
     {{7, 9}, {2, 3}, {2, 1}, {1, 2}, {0, 1}, 2, 3, 18, EpilogueKind::Multiplier, 0, 127, 3},
     {{5, 5}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 19, 1, 19, EpilogueKind::Thresholds, 7, 15, 2},
     {{3, 3}, {1, 1}, {1, 1}, {1, 1}, {0, 0}, 1, 70, 33, EpilogueKind::Thresholds, 30, 15, 5},
+    {{6, 7}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 37, 35, EpilogueKind::Multiplier, 0, 14, 3},
     {{2, 20}, {2, 2}, {1, 1}, {1, 1}, {0, 0}, 1, 32, 48, EpilogueKind::Multiplier, 0, 255, 1},
 };
 

@@ -65,6 +65,27 @@ def lined_layer(seed: int) -> Plan:
     return _layer(rng, Window(*numbers), group, weights, largest, _lined)
 
 
+def filtered_layer(seed: int) -> Plan:
+    """One convolution of 3 x 3 and stride 1 by few bits, which some paths run by transformed tiles.
+
+    Every fourth one has the largest levels and weights everywhere, so that transformed numbers reach the ends of bytes;
+    every fifth one has weights too large for that.
+    """
+    rng = np.random.default_rng(seed)
+    inputs, outputs = int(rng.choice([32, 33, 64, 70, 130, 512])), int(rng.choice([1, 15, 16, 32, 33, 50, 80]))
+    pads = rng.integers(0, 2, 2)
+    output = rng.choice([2, 4, 5, 7, 8, 13], 2)
+    size = output + 2 - 2 * pads
+    numbers = ((int(a), int(b)) for a, b in (size, (3, 3), (1, 1), (1, 1), pads, output))
+    largest = int(rng.choice([1, 3, 15, 63]))
+    most = int(rng.choice([1, 2, 8, 14])) if seed % 5 else 15
+    weights = rng.integers(-most, most + 1, (outputs, 3, 3, inputs))
+    if seed % 4 == 0:
+        weights = most * rng.choice([-1, 1], (outputs, 1, 1, inputs)) * np.ones((outputs, 3, 3, inputs), np.int64)
+        weights[:, :, 1] *= rng.choice([-1, 1])
+    return _layer(rng, Window(*numbers), 1, weights, largest, _lined if seed % 2 else _epilogue)
+
+
 def _layer(
     rng: np.random.Generator,
     window: Window,

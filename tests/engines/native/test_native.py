@@ -37,7 +37,7 @@ from anybit.plan import (
     plan_of,
 )
 from anybit.plan import build as building
-from tests.engines.native.layers import lined_layer, narrowing, random_layer, samples_of
+from tests.engines.native.layers import filtered_layer, lined_layer, narrowing, random_layer, samples_of
 from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import PROJECT, mlp, model, parameters, quant
 from tests.plan.nets import random_net
@@ -99,6 +99,11 @@ def runs_of_lined_layer(seed: int) -> Runs:
 
 
 @cache
+def runs_of_filtered_layer(seed: int) -> Runs:
+    return runs(filtered_layer(seed), 1, 3, 18)
+
+
+@cache
 def runs_of_narrowing(size: int) -> Runs:
     return runs(narrowing(size, size), 1, 15, 16, 64, 65, 150)
 
@@ -126,8 +131,13 @@ def test_layers_with_thresholds_next_to_a_line_are_run_to_the_bit(seed, isa):
     assert_runs(runs_of_lined_layer(seed))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_convolutions_by_transformed_tiles_are_run_to_the_bit(seed, isa):
+    assert_runs(runs_of_filtered_layer(seed))
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 17])
-@pytest.mark.parametrize("positions", [1, 15, 16, 37, 64])
+@pytest.mark.parametrize("positions", [1, 15, 16, 37, 64, 255, 256, 257, 530])
 @pytest.mark.parametrize("scale", [[0.25], [2.0**-126], [2.0**118], [0.3], [0.5, 0.125], [0.5, 0.7]])
 def test_reals_by_planes_are_quantised_to_the_bit(channels, positions, scale, isa):
     """Scales whose inverse is a number are multiplied by; others, of which one is no power of two, divide."""
