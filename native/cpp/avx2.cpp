@@ -7,7 +7,7 @@
 #pragma GCC push_options
 #pragma GCC target("avx2")
 #endif
-#include "avx2.hpp"
+#include "bits.hpp"
 
 namespace anybit {
 namespace {
@@ -113,9 +113,14 @@ struct Tiles {
 
 void prepare(const Plan& plan, Step& step) {
   if (step.kind == Kind::Product) prepare_product(plan, step, false);
+  prepare_bits(plan, step);
 }
 
-bool run(const Plan& plan, const Step& step, const Memory& m) { return run_vectors<Tiles>(plan, step, m); }
+bool run(const Plan& plan, const Step& step, const Memory& m) {
+  if (!has_bits(step)) return run_vectors<Tiles>(plan, step, m);
+  run_bits<TableOfBits>(plan, step, static_cast<const PackedProduct&>(*step.packed), m);
+  return true;
+}
 
 }  // namespace
 

@@ -10,25 +10,11 @@
 namespace anybit {
 namespace {
 
-void prepare(const Plan& plan, Step& step) {
-  prepare_by_vectors(plan, step);
-  prepare_winograd(plan, step);
-}
-
-bool run(const Plan& plan, const Step& step, const Memory& m) {
-  if (step.kind == Kind::Product && step.packed != nullptr && !step.packed->is_depthwise) {
-    const PackedProduct& p = static_cast<const PackedProduct&>(*step.packed);
-    if (!p.filters.bytes.empty()) {
-      run_winograd(plan, step, p, m);
-      return true;
-    }
-  }
-  return run_by_vectors(plan, step, m);
-}
+bool run(const Plan& plan, const Step& step, const Memory& m) { return run_filtered(plan, step, m); }
 
 }  // namespace
 
-const Kernels avx512vnni_kernels{"avx512vnni", 1, prepare, run};
+const Kernels avx512vnni_kernels{"avx512vnni", 1, prepare_filtered, run};
 
 }  // namespace anybit
 #if defined(ANYBIT_TARGETS)

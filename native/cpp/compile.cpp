@@ -334,6 +334,7 @@ void finish(Plan& plan) {
   require(!plan.inputs.empty() && !plan.outputs.empty() && !plan.steps.empty(), "a plan of nothing");
   finish_memory(plan);
   for (Step& step : plan.steps) finish_step(plan, step);
+  find_two_levels(plan);
   plan.arena = aligned(plan.arena);
   finish_groups(plan);
   for (Step& step : plan.steps) plan.kernels->prepare(plan, step);

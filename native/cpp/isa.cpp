@@ -26,6 +26,8 @@ bool has_avx512vnni(const Registers& r) {
   return has_avx2(r) && (r.state & 0xe6) == 0xe6 && (r.leaf7_ebx & kAll) == kAll && r.leaf7_ecx >> 11 & 1;
 }
 
+bool has_avx512vpopcntdq(const Registers& r) { return has_avx512vnni(r) && r.leaf7_ecx >> 14 & 1; }
+
 bool has_amx(const Registers& r) {
   return has_avx512vnni(r) && (r.state & 0x60000) == 0x60000 && r.leaf7_edx >> 24 & 1 && r.leaf7_edx >> 25 & 1 &&
          (r.tiles_ebx >> 16) >= 8 && (r.tiles_ecx & 0xffff) >= 16 && (r.tiles_ebx & 0xffff) >= 64;
@@ -35,7 +37,7 @@ namespace {
 
 #if defined(ANYBIT_EMULATED)
 std::vector<const Kernels*> present() {
-  return {&amx_kernels, &avx512vnni_kernels, &avxvnni_kernels, &scalar_kernels};
+  return {&amx_kernels, &avx512vpopcntdq_kernels, &avx512vnni_kernels, &avxvnni_kernels, &scalar_kernels};
 }
 #elif defined(__x86_64__)
 Registers registers() {
@@ -74,6 +76,7 @@ std::vector<const Kernels*> present() {
   const Registers r = registers();
   std::vector<const Kernels*> found;
   if (has_amx(r) && may_use_tiles()) found.push_back(&amx_kernels);
+  if (has_avx512vpopcntdq(r)) found.push_back(&avx512vpopcntdq_kernels);
   if (has_avx512vnni(r)) found.push_back(&avx512vnni_kernels);
   if (has_avxvnni(r)) found.push_back(&avxvnni_kernels);
   if (has_avx2(r)) found.push_back(&avx2_kernels);

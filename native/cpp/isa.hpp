@@ -14,6 +14,7 @@ struct Registers {
 bool has_avx2(const Registers& r);
 bool has_avxvnni(const Registers& r);
 bool has_avx512vnni(const Registers& r);
+bool has_avx512vpopcntdq(const Registers& r);
 bool has_amx(const Registers& r);
 
 bool agrees(const Kernels& kernels);  // whether a path gives what plain C++ gives, on a few layers

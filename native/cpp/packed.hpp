@@ -49,6 +49,16 @@ struct Filters {
   int32_t steps = 0, shift = 0;
 };
 
+// Weights of -1 and 1 as bits, 32 terms a word: [blocks][runs][steps][16], and what sums are where no bit differs from
+// those of the input: [blocks][16]. Runs and pixels lie so many bytes behind the first word. Empty where there are none.
+struct Bits {
+  Lines<uint32_t> words;
+  Lines<int32_t> starts;
+  std::vector<int32_t> runs, pixels;
+  int32_t steps = 0, factor = 0;
+  uint8_t high = 0;  // the level whose bit is 1
+};
+
 // Weights by block of 16 outputs and step of 4 terms: [outputs / 16][runs][steps][16][4], for wide sums twice as long.
 // A run is a stretch of bytes of the input that lie side by side.
 struct PackedProduct : Packed {
@@ -61,6 +71,7 @@ struct PackedProduct : Packed {
   Lines<int16_t> shorts;
   FewBits few_bits;
   Filters filters;
+  Bits bits;
   // Thresholds as `sum > t`, the offset taken off: [blocks of all groups][count][16]; and in 16 bits, if they fit.
   Lines<int32_t> above;
   Lines<int16_t> above_short;
@@ -377,18 +388,17 @@ inline void run_tile(const PackedProduct& p, const Step& step, const uint8_t* co
     }
 }
 
-// All pixels of all samples, `M` blocks from block `b` of a group on.
+// All pixels of all samples, `places` bytes behind the first of each, `M` blocks from block `b` of a group on.
 template <class P, int M>
-inline void run_rows(const Step& step, const PackedProduct& p, const uint8_t* x, int64_t sample, int32_t count,
-                     int32_t group, int32_t b, uint8_t* y) {
-  const uint8_t* from = x + int64_t{group} * step.inputs;
-  const int64_t pixels = static_cast<int64_t>(step.pixels.size()), rows = pixels * count;
+inline void run_rows(const Step& step, const PackedProduct& p, const uint8_t* from, int64_t sample, int32_t count,
+                     const std::vector<int32_t>& places, int32_t group, int32_t b, uint8_t* y) {
+  const int64_t pixels = static_cast<int64_t>(places.size()), rows = pixels * count;
   int64_t row = 0, n = 0, pixel = 0;
   while (row < rows) {
     const uint8_t* at[P::kRows];
     const int32_t taken = int32_t(std::min<int64_t>(P::kRows, rows - row));
     for (int32_t i = 0; i < taken; i++) {
-      at[i] = from + n * sample + step.pixels.data()[pixel];
+      at[i] = from + n * sample + places.data()[pixel];
       if (++pixel == pixels) pixel = 0, n++;
     }
     if (taken == P::kRows) {
@@ -403,23 +413,28 @@ inline void run_rows(const Step& step, const PackedProduct& p, const uint8_t* x,
   }
 }
 
+// All outputs of one group of all pixels.
+template <class P>
+inline void run_blocks_of_rows(const Step& step, const PackedProduct& p, const uint8_t* x, int64_t sample, int32_t count,
+                               const std::vector<int32_t>& places, int32_t group, uint8_t* y) {
+  const bool one = static_cast<int64_t>(places.size()) * count == 1;
+  int32_t b = 0;
+  if constexpr (P::kWideOne > P::kWide)
+    for (; one && b + P::kWideOne <= p.blocks; b += P::kWideOne) {
+      const uint8_t* at = x + places.data()[0];
+      run_tile<P, 1, P::kWideOne>(p, step, &at, group, b, 0, y);
+    }
+  for (; b + P::kWide <= p.blocks; b += P::kWide) run_rows<P, P::kWide>(step, p, x, sample, count, places, group, b, y);
+  for (; b < p.blocks; b++) run_rows<P, 1>(step, p, x, sample, count, places, group, b, y);
+}
+
 template <class P>
 inline void run_blocks(const Plan& plan, const Step& step, const PackedProduct& p, const Memory& m) {
   int64_t sample = 0;
   const uint8_t fill = static_cast<uint8_t>(plan.tensors[step.x].zero);
   const uint8_t* x = padded<uint8_t>(step, m, m.tensors[step.x], fill, &sample);
-  uint8_t* y = m.tensors[step.y];
-  const bool one = static_cast<int64_t>(step.pixels.size()) * m.count == 1;
-  for (int32_t g = 0; g < step.group; g++) {
-    int32_t b = 0;
-    if constexpr (P::kWideOne > P::kWide)
-      for (; one && b + P::kWideOne <= p.blocks; b += P::kWideOne) {
-        const uint8_t* at = x + int64_t{g} * step.inputs + step.pixels.data()[0];
-        run_tile<P, 1, P::kWideOne>(p, step, &at, g, b, 0, y);
-      }
-    for (; b + P::kWide <= p.blocks; b += P::kWide) run_rows<P, P::kWide>(step, p, x, sample, m.count, g, b, y);
-    for (; b < p.blocks; b++) run_rows<P, 1>(step, p, x, sample, m.count, g, b, y);
-  }
+  for (int32_t g = 0; g < step.group; g++)
+    run_blocks_of_rows<P>(step, p, x + int64_t{g} * step.inputs, sample, m.count, step.pixels, g, m.tensors[step.y]);
 }
 
 }  // namespace

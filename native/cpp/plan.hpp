@@ -21,6 +21,7 @@ struct Tensor {
   Element element = Element::Byte;
   int32_t zero = 0, lo = 0, hi = 0;
   int64_t offset = -1;  // in the arena of one sample; -1 for what the caller holds
+  int32_t first = -1, second = -1;  // the two bytes that it holds alone, in order; -1 where there may be others
   int64_t bytes() const { return elements * (element == Element::Byte ? 1 : 4); }
 };
 
@@ -149,7 +150,7 @@ struct Kernels {
 
 extern const Kernels scalar_kernels;
 #if defined(__x86_64__)
-extern const Kernels avx2_kernels, avxvnni_kernels, avx512vnni_kernels, amx_kernels;
+extern const Kernels avx2_kernels, avxvnni_kernels, avx512vnni_kernels, avx512vpopcntdq_kernels, amx_kernels;
 #elif defined(__aarch64__)
 extern const Kernels neon_kernels;
 #endif
@@ -158,6 +159,7 @@ const Kernels* kernels_named(const std::string& name);  // nullptr where the pro
 const std::vector<const Kernels*>& usable_kernels();     // the best one first
 const std::vector<const Kernels*>& departing_kernels();  // those that the processor has, and whose results are wrong
 
+void find_two_levels(Plan& plan);
 void finish(Plan& plan);  // checks that the parts fit together; throws Invalid
 // `nanoseconds`, where it is given, has a place for each step, to which the time of the step is added; one thread then.
 bool execute(const Plan& plan, const Ports& ports, int64_t samples, int threads, int64_t* nanoseconds = nullptr);

@@ -23,6 +23,7 @@ constexpr Layer kLayers[] = {
     {{5, 5}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 19, 1, 19, EpilogueKind::Thresholds, 7, 15, 2},
     {{3, 3}, {1, 1}, {1, 1}, {1, 1}, {0, 0}, 1, 70, 33, EpilogueKind::Thresholds, 30, 15, 5},
     {{6, 7}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 37, 35, EpilogueKind::Multiplier, 0, 14, 3},
+    {{6, 5}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 37, 35, EpilogueKind::Thresholds, 3, 1, 3},
     {{2, 20}, {2, 2}, {1, 1}, {1, 1}, {0, 0}, 1, 32, 48, EpilogueKind::Multiplier, 0, 255, 1},
 };
 
@@ -88,7 +89,8 @@ void build(Plan& plan, const Layer& layer, const Kernels& kernels) {
   const int32_t terms = layer.kernel[0] * layer.kernel[1] * layer.inputs;
   const int32_t largest = layer.most < 128 ? layer.most : 128;
   for (int32_t i = 0; i < terms * layer.outputs; i++) {
-    const int32_t value = numbers.below(2 * largest + 1) - largest;
+    int32_t value = numbers.below(2 * largest + 1) - largest;
+    if (layer.most == 1) value = value < 0 ? -1 : 1;  // signs, as bits are
     product.weights.push_back(static_cast<int8_t>(i % 5 == 0 ? -largest : value < 128 ? value : 127));
   }
   for (int32_t o = 0; o < layer.outputs; o++) product.offset.push_back(numbers.below(2001) - 1000);

@@ -239,5 +239,19 @@ inline void run_winograd(const Plan& plan, const Step& step, const PackedProduct
   }
 }
 
+inline void prepare_filtered(const Plan& plan, Step& step) {
+  prepare_by_vectors(plan, step);
+  prepare_winograd(plan, step);
+}
+
+// What vectors run, and convolutions by transformed tiles where their weights are laid for it.
+inline bool run_filtered(const Plan& plan, const Step& step, const Memory& m) {
+  if (step.kind != Kind::Product || step.packed == nullptr || step.packed->is_depthwise) return run_by_vectors(plan, step, m);
+  const PackedProduct& p = static_cast<const PackedProduct&>(*step.packed);
+  if (p.filters.bytes.empty()) return run_by_vectors(plan, step, m);
+  run_winograd(plan, step, p, m);
+  return true;
+}
+
 }  // namespace
 }  // namespace anybit

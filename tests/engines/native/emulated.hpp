@@ -25,6 +25,7 @@
 #include <simde/x86/avx512/packs.h>
 #include <simde/x86/avx512/packus.h>
 #include <simde/x86/avx512/permutexvar.h>
+#include <simde/x86/avx512/popcnt.h>
 #include <simde/x86/avx512/set1.h>
 #include <simde/x86/avx512/setr.h>
 #include <simde/x86/avx512/setzero.h>
@@ -35,6 +36,7 @@
 #include <simde/x86/avx512/sub.h>
 #include <simde/x86/avx512/unpackhi.h>
 #include <simde/x86/avx512/unpacklo.h>
+#include <simde/x86/avx512/xor.h>
 
 #include <cstdint>
 #include <cstdio>

@@ -86,6 +86,54 @@ def filtered_layer(seed: int) -> Plan:
     return _layer(rng, Window(*numbers), 1, weights, largest, _lined if seed % 2 else _epilogue)
 
 
+def binary_layers(seed: int) -> Plan:
+    """Two products by weights of -1 and 1: the second one's input holds two levels, which are no neighbours.
+
+    Every third one has a third level in one channel, or fills its margins with one; a few have some other weight.
+    """
+    rng = np.random.default_rng(seed)
+    inputs, middle = int(rng.choice([3, 32, 64])), int(rng.choice([31, 32, 33, 64, 100, 257]))
+    outputs = int(rng.choice([1, 15, 16, 33, 64, 130]))
+    first = Window((7, 6), (3, 3), pads=(1, 1), output=(7, 6))
+    kernel, strides, dilations, pads = (rng.integers(*ends, 2) for ends in ((1, 4), (1, 3), (1, 3), (0, 2)))
+    output = (np.array((7, 6)) + 2 * pads - (kernel - 1) * dilations - 1) // strides + 1
+    numbers = ((int(a), int(b)) for a, b in (kernel, strides, dilations, pads, output))
+    second = Window((7, 6), *numbers)
+    low, distance = int(rng.integers(0, 5)), int(rng.integers(1, 8))
+    base, step = np.full((1, middle), low, np.int32), np.ones((1, middle), np.int32)
+    turned = rng.random((1, middle)) < 0.3
+    base[turned], step[turned] = low + distance, -1
+    values = np.repeat(rng.integers(-20, 21, (1, middle, 1)), distance, axis=2).astype(np.int32)
+    if seed % 3 == 0 and distance > 1:
+        values[0, -1, -1] += 9
+    zero = low + (distance if seed % 2 else 0) + (1 if seed % 6 == 1 else 0)
+    sizes = (42 * inputs, 42 * middle, int(np.prod(output)) * outputs)
+    signs = [rng.choice([-1, 1], shape).astype(np.int8) for shape in ((middle, 3, 3, inputs), (outputs, *kernel, middle))]
+    if seed % 7 == 0:
+        signs[1][-1, 0, 0, -1] = rng.choice([0, 2, -3])
+    epilogue = Epilogue(thresholds=Thresholds(base, step, values))
+    bound = (low + distance) * int(np.abs(signs[1].astype(int)).sum(axis=(1, 2, 3)).max()) + 9
+    last = _epilogue(rng, outputs, bound) if seed % 4 else None
+    held, size = (Element.SUM, 4) if last is None else (Element.BYTE, 1)
+    ends = np.cumsum([-(-count // 64) * 64 for count in (sizes[0], sizes[1], sizes[2] * size)]).tolist()
+    tensors = (
+        Tensor("x", sizes[0], Element.REAL),
+        Tensor("t0", sizes[0], Element.BYTE, 1, 0, 1, 0),
+        Tensor("t1", sizes[1], Element.BYTE, zero, 0, low + distance, ends[0]),
+        Tensor("t2", sizes[2], held, 0, -bound, bound, ends[1]),
+        Tensor("y", sizes[2], Element.REAL),
+    )
+    offsets = [rng.integers(-9, 9, len(w)).astype(np.int32) for w in signs]
+    bounds = [np.full(len(w), b, np.int32) for w, b in zip(signs, (9 * inputs + 9, bound), strict=True)]
+    steps = (
+        Quantize(0, 1, 1, False, (), _ONE, np.ones(1, np.float32), 0, 1),
+        Product(1, 2, first, 1, signs[0], offsets[0], -bounds[0], bounds[0], epilogue),
+        Product(2, 3, second, 1, signs[1], offsets[1], -bounds[1], bounds[1], last),
+        Dequantize(3, 4, 1, False, np.ones(1), 1.0, np.zeros(1), ()),
+    )
+    return Plan(tensors, steps, (Port("x", 0, (sizes[0],)),), (Port("y", 4, (sizes[2],)),), ends[2], ())
+
+
 def _layer(
     rng: np.random.Generator,
     window: Window,

@@ -37,14 +37,14 @@ from anybit.plan import (
     plan_of,
 )
 from anybit.plan import build as building
-from tests.engines.native.layers import filtered_layer, lined_layer, narrowing, random_layer, samples_of
+from tests.engines.native.layers import binary_layers, filtered_layer, lined_layer, narrowing, random_layer, samples_of
 from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import PROJECT, mlp, model, parameters, quant
 from tests.plan.nets import random_net
 from tests.plan.test_plan import WHOLE, ZOO, ending_with_softmax, path_of, planned, planned_net
 
 kernels = pytest.importorskip("anybit_kernels", reason="the kernels are not built: make native")
-ISAS = ("amx", "avx512vnni", "avxvnni", "avx2", "neon", "scalar")
+ISAS = ("amx", "avx512vpopcntdq", "avx512vnni", "avxvnni", "avx2", "neon", "scalar")
 
 
 @pytest.fixture(params=ISAS)
@@ -104,6 +104,11 @@ def runs_of_filtered_layer(seed: int) -> Runs:
 
 
 @cache
+def runs_of_binary_layers(seed: int) -> Runs:
+    return runs(binary_layers(seed), 1, 3, 18)
+
+
+@cache
 def runs_of_narrowing(size: int) -> Runs:
     return runs(narrowing(size, size), 1, 15, 16, 64, 65, 150)
 
@@ -134,6 +139,11 @@ def test_layers_with_thresholds_next_to_a_line_are_run_to_the_bit(seed, isa):
 @pytest.mark.parametrize("seed", range(40))
 def test_convolutions_by_transformed_tiles_are_run_to_the_bit(seed, isa):
     assert_runs(runs_of_filtered_layer(seed))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_products_of_two_levels_by_signs_are_run_to_the_bit(seed, isa):
+    assert_runs(runs_of_binary_layers(seed))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 17])

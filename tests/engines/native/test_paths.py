@@ -16,7 +16,7 @@ import pytest
 
 from anybit.plan import execute
 from tests.engines.native import cases
-from tests.engines.native.layers import filtered_layer, lined_layer, random_layer, samples_of
+from tests.engines.native.layers import binary_layers, filtered_layer, lined_layer, random_layer, samples_of
 from tests.installed import need
 from tests.models import PROJECT
 from tests.plan.test_plan import planned, planned_net
@@ -26,12 +26,13 @@ pytestmark = pytest.mark.slow
 SOURCES = PROJECT / "native" / "cpp"
 HERE = Path(__file__).parent
 FLAGS = ("-std=c++20", "-ffp-contract=off", "-w", f"-I{SOURCES}", f"-I{HERE}")
-COMMON = ("read", "compile", "execute", "isa", "selftest", "scalar")
-VECTORS = ("amx", "avx512vnni", "avxvnni")
+COMMON = ("read", "compile", "execute", "isa", "selftest", "scalar", "two_levels")
+VECTORS = ("amx", "avx512vpopcntdq", "avx512vnni", "avxvnni")
 EMULATED = ("-O0", "-mavx2", '-DANYBIT_EMULATED="emulated.hpp"')
 # What must stand in the machine code of a path, and what must not where it could reach other paths.
 INSTRUCTIONS = {
     "amx": ("tdpbusd", "ldtilecfg", "tilerelease", "vpdpbusd"),
+    "avx512vpopcntdq": ("vpdpbusd", "vpopcntd"),
     "avx512vnni": ("vpdpbusd",),
     "avxvnni": ("{vex} vpdpbusd",),
 }
@@ -73,7 +74,7 @@ def arm(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written():
     """Plans with inputs: random layers, random nets, shipped models."""
-    layers = [*map(random_layer, range(60)), *map(lined_layer, range(30)), *map(filtered_layer, range(12))]
+    layers = [*map(random_layer, range(60)), *map(lined_layer, range(30)), *map(filtered_layer, range(12)), *map(binary_layers, range(12))]
     found = [(plan, samples_of(plan, n)) for plan in layers for n in (1, 18)]
     nets = [*map(planned_net, range(12)), planned("digits_cnn_2w2a"), planned("digits_cnn_4w4a")]
     for seed, plan in enumerate(nets):
