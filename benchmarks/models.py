@@ -39,10 +39,10 @@ class _Builder:
         self.initializers.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
         return name
 
-    def node(self, op_type: str, inputs: list[str], **attributes: int | str) -> str:
+    def node(self, op_type: str, inputs: list[str], **attributes: int | str | list[int]) -> str:
         """Adds a node and returns its output's name."""
         output = f"{op_type}_{len(self.nodes)}"
-        domain = DOMAIN if op_type == "Quant" else None
+        domain = DOMAIN if op_type in {"Quant", "BipolarQuant"} else None
         self.nodes.append(helper.make_node(op_type, inputs, [output], name=output, domain=domain, **attributes))
         return output
 
@@ -66,13 +66,13 @@ class _Builder:
         names = [self.constant(f"{n}_{prefix}", self.random.uniform(*r, features)) for n, r in ranges.items()]
         return self.node("BatchNormalization", [self.last, *names])
 
-    def model(self, features: int, classes: int) -> onnx.ModelProto:
+    def model(self, *features: int, classes: int) -> onnx.ModelProto:
         """The model, for a batch of 1."""
         self.nodes[-1].output[0] = _OUTPUT
         graph = helper.make_graph(
             self.nodes,
             "benchmark",
-            [helper.make_tensor_value_info(_INPUT, TensorProto.FLOAT, [1, features])],
+            [helper.make_tensor_value_info(_INPUT, TensorProto.FLOAT, [1, *features])],
             [helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, [1, classes])],
             self.initializers,
         )
@@ -96,7 +96,35 @@ def keyword_spotting() -> onnx.ModelProto:
         b.last = b.quant(b.last, 0.25, bits, signed=False)
         rows = 256
     b.last = b.node("MatMul", [b.last, b.weight(rows, 12, bits)])
-    return b.model(490, 12)
+    return b.model(490, classes=12)
+
+
+def binary_convolutions() -> onnx.ModelProto:
+    """The layers of CNV with weights and activations of -1 and 1: images of 32 x 32, 10 classes."""
+    b = _Builder()
+    input_bits, one = b.constant("input_bits", 8), b.constant("one", 1)
+
+    def signs(*shape: int) -> str:
+        name = b.constant(f"weight_{len(b.nodes)}", b.random.normal(size=shape))
+        return b.node("BipolarQuant", [name, one])
+
+    b.last = b.quant(b.last, 1 / 128, input_bits, signed=True)
+    channels = 3
+    for outputs, is_pooled in ((64, False), (64, True), (128, False), (128, True), (256, False), (256, False)):
+        b.last = b.node("Conv", [b.last, signs(outputs, channels, 3, 3)])
+        b.last = b.batch_normalization(outputs)
+        b.last = b.node("BipolarQuant", [b.last, one])
+        if is_pooled:
+            b.last = b.node("MaxPool", [b.last], kernel_shape=[2, 2], strides=[2, 2])
+        channels = outputs
+    b.last = b.node("Flatten", [b.last])
+    for outputs in (512, 512):
+        b.last = b.node("MatMul", [b.last, signs(channels, outputs)])
+        b.last = b.batch_normalization(outputs)
+        b.last = b.node("BipolarQuant", [b.last, one])
+        channels = outputs
+    b.last = b.node("MatMul", [b.last, signs(channels, 10)])
+    return b.model(3, 32, 32, classes=10)
 
 
 def chain(nodes: int, width: int, *, quantised_weights: bool) -> onnx.ModelProto:
@@ -107,7 +135,7 @@ def chain(nodes: int, width: int, *, quantised_weights: bool) -> onnx.ModelProto
         b.last = b.quant(b.last, 0.125, bits, signed=True)
         b.last = b.node("MatMul", [b.last, b.weight(width, width, bits if quantised_weights else None)])
         b.last = b.node("Relu", [b.last])
-    return b.model(width, width)
+    return b.model(width, classes=width)
 
 
 def weight_bytes(model: onnx.ModelProto) -> int:
@@ -130,7 +158,7 @@ def write_large(path: Path, *, layers: int = 36, width: int = 4096, quantised_we
             b.last = b.quant(b.last, 0.125, bits, signed=True)
             b.last = b.node("MatMul", [b.last, weight])
             b.last = b.node("Relu", [b.last])
-    path.write_bytes(b.model(width, width).SerializeToString())
+    path.write_bytes(b.model(width, classes=width).SerializeToString())
     return layers * values.nbytes
 
 

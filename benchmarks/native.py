@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import onnx
 from report import Row, at_least, rate, share
 
 from anybit.benchmarking.timing import alternate
@@ -29,20 +30,21 @@ from anybit.plan import (
     plan_of,
 )
 from anybit.runtime.session import Session
-from models import JET, SHARED, TFC
+from models import CNV, SHARED, TFC, binary_convolutions
 
 _CORPUS = SHARED / "corpus"
 
 
-_MODELS: dict[str, Path] = {
-    "TFC 2W2A": TFC,
-    "jet tagging": JET,
-    "CNV 2W2A": _CORPUS / "cnv_2w2a" / "model.onnx",
-    "MobileNetV1 0.5x 4W4A, 96": _CORPUS / "mobilenetv1_w05_4w4a_96" / "model.onnx",
-    "MobileNetV1 4W4A, 224": _CORPUS / "mobilenetv1_4w4a_224" / "model.onnx",
-    "ResNet-18 4W4A": _CORPUS / "resnet18_4w4a" / "model.onnx",
+_MODELS: dict[str, tuple[Path | onnx.ModelProto, tuple[int, ...]]] = {
+    "TFC 2W2A": (TFC, (1, 64)),
+    "jet tagging": (_CORPUS / "jet_mlp_6b" / "model.onnx", (1, 64)),
+    "CNV 2W2A": (CNV, (1, 64)),
+    "CNV 1W1A, random": (binary_convolutions(), (1, 64)),
+    "MobileNetV1 0.5x 4W4A, 96": (_CORPUS / "mobilenetv1_w05_4w4a_96" / "model.onnx", (1, 64)),
+    "MobileNetV1 4W4A, 224": (_CORPUS / "mobilenetv1_4w4a_224" / "model.onnx", (1,)),
+    "ResNet-18 4W4A": (_CORPUS / "resnet18_4w4a" / "model.onnx", (1, 16)),
 }
-_BATCHES = (1, 64)
+"""Models, and the batches that they are run with."""
 _RUNS = 15  # of which the shortest counts
 _SLOW = 1 << 26  # multiplications from which on few rounds do
 
@@ -54,26 +56,28 @@ def rows() -> Iterator[Row]:
     except UnsupportedError as error:
         yield Row("native", "all", figure=str(error))
         return
-    for name, path in _MODELS.items():
-        if not path.exists():
-            yield Row("native", name, figure=f"{path.name} is not there")
+    for name, (model, batches) in _MODELS.items():
+        if isinstance(model, Path) and not model.exists():
+            yield Row("native", name, figure=f"{model.name} is not there")
             continue
-        macs = plan_of(path).macs
-        for batch in _BATCHES if macs < _SLOW else _BATCHES[:1]:
-            yield from _compared(name, path, paths, batch, rounds=21 if macs < _SLOW else 5)
-    yield from _layers("CNV 2W2A", _MODELS["CNV 2W2A"], paths, batch=64)
+        macs = plan_of(model).macs
+        for batch in batches:
+            yield from _compared(name, model, paths, batch, rounds=21 if macs < _SLOW else 5)
+    yield from _layers("CNV 2W2A", CNV, paths, batch=64)
 
 
-def _compared(name: str, path: Path, paths: tuple[str, ...], batch: int, *, rounds: int) -> Iterator[Row]:
-    inputs = random_inputs(load(path), batch)
+def _compared(
+    name: str, model: Path | onnx.ModelProto, paths: tuple[str, ...], batch: int, *, rounds: int
+) -> Iterator[Row]:
+    inputs = random_inputs(load(model), batch)
     sessions: dict[str, Session] = {}
     for isa in paths:
         with _path(isa):
-            sessions[isa] = Session(path, engine="native", threads=1)
+            sessions[isa] = Session(model, engine="native", threads=1)
     with _path(NO_PATH):
-        sessions["default engine without kernels"] = Session(path, threads=1)
+        sessions["default engine without kernels"] = Session(model, threads=1)
     try:
-        sessions["openvino engine"] = Session(path, engine="openvino", threads=1)
+        sessions["openvino engine"] = Session(model, engine="openvino", threads=1)
     except UnsupportedError as error:
         yield Row("native", f"{name}, openvino engine", figure=str(error))
     contenders = {key: (lambda session=session: session.run(inputs)) for key, session in sessions.items()}

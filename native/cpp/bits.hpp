@@ -81,7 +81,7 @@ inline bool has_bits(const Step& step) {
 // Sums by the bytes of a table of 16, as processors without an instruction for it count bits.
 struct TableOfBits {
   using Sums = Sixteen;
-  static constexpr int kRows = 4, kWide = 1, kWideOne = 1;
+  static constexpr int kRows = 2, kWide = 1, kWideOne = 1;
   static constexpr int32_t kMostInBytes = 31;  // words whose counts a byte holds
 
   template <int N, int M>
