@@ -112,8 +112,9 @@ struct Tiles {
 };
 
 void prepare(const Plan& plan, Step& step) {
-  if (step.kind == Kind::Product) prepare_product(plan, step, false);
-  prepare_bits(plan, step);
+  Bits bits = bits_of_signs(plan, step);
+  if (step.kind == Kind::Product) prepare_product(plan, step, false, bits.words.empty());
+  if (!bits.words.empty()) static_cast<PackedProduct&>(*step.packed).bits = std::move(bits);
 }
 
 bool run(const Plan& plan, const Step& step, const Memory& m) {

@@ -468,8 +468,8 @@ inline __m128i rounded_sixteen(const Step& step, const float* x, int32_t channel
   return _mm512_cvtepi32_epi8(_mm512_sub_epi32(_mm512_cvtps_epi32(kept), _mm512_set1_epi32(step.lo)));
 }
 
-inline void prepare_wide(const Plan& plan, Step& step) {
-  if (step.kind == Kind::Product) prepare_product(plan, step, true);
+inline void prepare_wide(const Plan& plan, Step& step, bool in_bytes) {
+  if (step.kind == Kind::Product) prepare_product(plan, step, true, in_bytes);
   if (step.kind == Kind::Product) prepare_pairs(plan, step);
   if (step.kind == Kind::Compare) prepare_compare(step);
   if (step.kind == Kind::Quantize) prepare_quantize(step);

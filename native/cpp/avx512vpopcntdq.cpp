@@ -57,8 +57,10 @@ struct WordsOfBits {
 };
 
 void prepare(const Plan& plan, Step& step) {
-  prepare_filtered(plan, step);
-  prepare_bits(plan, step);
+  Bits bits = bits_of_signs(plan, step);
+  if (bits.words.empty()) return prepare_filtered(plan, step);
+  prepare_by_vectors(plan, step, false);
+  static_cast<PackedProduct&>(*step.packed).bits = std::move(bits);
 }
 
 bool run(const Plan& plan, const Step& step, const Memory& m) {

@@ -12,27 +12,27 @@ constexpr int32_t kLeastInBits = 32;     // channels from which on words are wor
 
 inline int32_t words_of(int32_t channels) { return (channels + kWord - 1) / kWord; }
 
-// Lays the bits of the weights of a step besides, if its input holds two levels alone and all weights are -1 or 1.
-inline void prepare_bits(const Plan& plan, Step& step) {
-  if (step.kind != Kind::Product || step.packed == nullptr || step.packed->is_depthwise || step.group > 1) return;
+// The bits of the weights of a step, if its input holds two levels alone and all weights are -1 or 1.
+inline Bits bits_of_signs(const Plan& plan, const Step& step) {
+  Bits bits;
+  if (step.kind != Kind::Product || plan.tensors[step.x].element != Element::Byte || step.group > 1) return bits;
   const Tensor& x = plan.tensors[step.x];
-  if (x.first < 0 || step.inputs < kLeastInBits) return;
-  if (step.window.is_padded() && x.zero != x.first && x.zero != x.second) return;
+  if (x.first < 0 || step.inputs < kLeastInBits) return bits;
+  if (step.window.is_padded() && x.zero != x.first && x.zero != x.second) return bits;
   for (int8_t w : step.weights)
-    if (w != 1 && w != -1) return;
-  PackedProduct& p = static_cast<PackedProduct&>(*step.packed);
+    if (w != 1 && w != -1) return bits;
+  const int32_t blocks = (step.outputs + kBlock - 1) / kBlock;
   const int32_t words = words_of(step.inputs), taps = int32_t(step.taps.size());
   const bool joined = step.window.dilations[1] == 1;  // words of neighbouring taps lie side by side
   const int32_t each = joined ? step.window.kernel[1] : 1, difference = x.second - x.first;
-  Bits bits;
   bits.steps = each * words;
   bits.high = uint8_t(x.second);
   bits.factor = difference;
   const auto place = [&](int32_t bytes) { return bytes / step.channels * words * int32_t(sizeof(uint32_t)); };
   for (int32_t t = 0; t < taps; t += each) bits.runs.push_back(place(step.taps[t]));
   for (int32_t pixel : step.pixels) bits.pixels.push_back(place(pixel));
-  bits.words.assign(size_t(p.blocks) * taps * words * kBlock, 0);
-  bits.starts.assign(size_t(p.blocks) * kBlock, 0);
+  bits.words.assign(size_t(blocks) * taps * words * kBlock, 0);
+  bits.starts.assign(size_t(blocks) * kBlock, 0);
   for (int32_t o = 0; o < step.outputs; o++) {
     const int8_t* from = step.weights.data() + size_t(o) * taps * step.inputs;
     int32_t ones = 0;
@@ -45,9 +45,7 @@ inline void prepare_bits(const Plan& plan, Step& step) {
       }
     bits.starts[o] = x.first * (2 * ones - taps * step.inputs) + difference * ones;
   }
-  p.bits = std::move(bits);
-  p.bytes = {};
-  p.filters = {};
+  return bits;
 }
 
 // A word of 32 channels after the other, of each pixel; what lies behind the last channel is 0.

@@ -39,8 +39,8 @@ inline void prepare_few_bits(Step& step) {
       }
 }
 
-inline void prepare_by_vectors(const Plan& plan, Step& step) {
-  prepare_wide(plan, step);
+inline void prepare_by_vectors(const Plan& plan, Step& step, bool in_bytes = true) {
+  prepare_wide(plan, step, in_bytes);
   prepare_few_bits(step);
 }
 

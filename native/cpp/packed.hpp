@@ -286,8 +286,9 @@ inline void prepare_epilogue(const Step& step, PackedProduct& p, int32_t each, i
     for (int32_t t : p.above) p.above_short.push_back(int16_t(std::clamp(t, -32768, 32767)));
 }
 
-// Lays the weights of a step; `fours` says whether the processor adds four products of bytes without a sum between.
-inline void prepare_product(const Plan& plan, Step& step, bool fours) {
+// Lays the weights of a step; `fours` says whether the processor adds four products of bytes without a sum between, and
+// `in_bytes` whether they are laid at all: some are run in another form.
+inline void prepare_product(const Plan& plan, Step& step, bool fours, bool in_bytes = true) {
   const Tensor& x = plan.tensors[step.x];
   if (x.element != Element::Byte) return;
   const int32_t each = step.outputs / step.group, taps = int32_t(step.taps.size());
@@ -337,6 +338,11 @@ inline void prepare_product(const Plan& plan, Step& step, bool fours) {
   const int64_t room = pair > 0 ? std::min<int64_t>(32767 / pair, 1 << 20) : 1 << 20;  // pairs that 16 bits hold
   p.sums = fours ? Sums::Fours : room >= 4 ? Sums::Short : room >= 1 ? Sums::Long : Sums::Wide;
   p.flush = int32_t(std::max<int64_t>(room, 1));
+  if (!in_bytes) {
+    prepare_epilogue(step, p, each, step.group, whole);
+    step.packed = std::move(packed);
+    return;
+  }
   const size_t size = size_t(p.blocks) * step.group * p.runs.size() * p.steps * kBlock * 4;
   if (p.sums == Sums::Wide)
     p.shorts.assign(size, 0);

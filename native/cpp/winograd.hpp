@@ -19,55 +19,65 @@ constexpr int32_t kCentre = 5;                         // the position of sums a
 
 inline int32_t whole_lines(int32_t channels) { return (channels + 63) / 64 * 64; }
 
-// G w G' of the 3 x 3 weights of one channel; false where one does not fit into a byte.
-inline bool transformed_weights(const int8_t* w, int64_t apart, int8_t* to) {
-  const auto row = [](int32_t a, int32_t b, int32_t c, int32_t* r) {
-    r[0] = 2 * a, r[1] = a + b + c, r[2] = a - b + c, r[3] = 2 * c;
+// G w G' of the weights of one output, [9][channels], as [positions][apart]; false where one does not fit into a byte.
+inline bool transform_weights(const int8_t* w, int32_t channels, std::vector<int16_t>& columns, int8_t* to, int64_t apart) {
+  columns.resize(size_t(12) * channels);
+  const auto row = [&](const auto* a, const auto* b, const auto* c, const auto& store) {
+    for (int32_t i = 0; i < channels; i++) store(i, 2 * a[i], a[i] + b[i] + c[i], a[i] - b[i] + c[i], 2 * c[i]);
   };
-  int32_t columns[3][4], all[4];
-  for (int k = 0; k < 3; k++) row(w[k * apart], w[(3 + k) * apart], w[(6 + k) * apart], columns[k]);
-  for (int r = 0; r < 4; r++) {
-    row(columns[0][r], columns[1][r], columns[2][r], all);
-    for (int k = 0; k < 4; k++) {
-      if (all[k] < -128 || all[k] > 127) return false;
-      to[r * 4 + k] = int8_t(all[k]);
-    }
+  for (int k = 0; k < 3; k++)
+    row(w + k * channels, w + (3 + k) * channels, w + (6 + k) * channels, [&](int32_t i, int p, int q, int r, int s) {
+      int16_t* at = columns.data() + k * channels + i;
+      at[0] = int16_t(p), at[3 * channels] = int16_t(q), at[6 * channels] = int16_t(r), at[9 * channels] = int16_t(s);
+    });
+  bool fits = true;
+  for (int k = 0; k < 4; k++) {
+    const int16_t* from = columns.data() + 3 * k * channels;
+    row(from, from + channels, from + 2 * channels, [&](int32_t i, int p, int q, int r, int s) {
+      int8_t* at = to + 4 * k * apart + i;
+      at[0] = int8_t(p), at[apart] = int8_t(q), at[2 * apart] = int8_t(r), at[3 * apart] = int8_t(s);
+      fits &= (int8_t(p) == p) & (int8_t(q) == q) & (int8_t(r) == r) & (int8_t(s) == s);
+    });
   }
-  return true;
+  return fits;
 }
 
-// Lays the transformed weights of a step besides, where the filtering takes at most two thirds of the products.
-inline void prepare_winograd(const Plan& plan, Step& step) {
-  if (step.kind != Kind::Product || step.packed == nullptr || step.packed->is_depthwise || step.group > 1) return;
+// The transformed weights of a step, where the filtering takes at most two thirds of the products.
+inline Filters filters_of(const Plan& plan, const Step& step) {
+  Filters filters, none;
+  if (step.kind != Kind::Product || plan.tensors[step.x].element != Element::Byte || step.group > 1) return none;
   const Window& w = step.window;
   for (int i = 0; i < 2; i++)
-    if (w.kernel[i] != 3 || w.strides[i] != 1 || w.dilations[i] != 1) return;
+    if (w.kernel[i] != 3 || w.strides[i] != 1 || w.dilations[i] != 1) return none;
   const Tensor& x = plan.tensors[step.x];
   const int32_t highest = std::max(std::clamp(x.hi, 0, 255), x.zero), inputs = step.inputs;
   const int64_t tiles = int64_t{(w.output[0] + 1) / 2} * ((w.output[1] + 1) / 2), pixels = int64_t{w.output[0]} * w.output[1];
-  if (x.zero < 0 || highest > 63 || inputs < kLeastFiltered || 3 * kPositions * tiles > 2 * 9 * pixels) return;
-  PackedProduct& p = static_cast<PackedProduct&>(*step.packed);
-  const int32_t steps = (inputs + 3) / 4;
-  Filters filters;
+  if (x.zero < 0 || highest > 63 || inputs < kLeastFiltered || 3 * kPositions * tiles > 2 * 9 * pixels) return none;
+  const int32_t steps = (inputs + 3) / 4, blocks = (step.outputs + kBlock - 1) / kBlock;
   filters.steps = steps;
   filters.shift = 2 * highest;
-  filters.bytes.assign(size_t(p.blocks) * kPositions * steps * kBlock * 4, 0);
-  filters.starts.assign(size_t(p.blocks) * kPositions * kBlock, 0);
-  for (int32_t o = 0; o < step.outputs; o++) {
-    const int8_t* from = step.weights.data() + size_t(o) * 9 * inputs;
-    if (4 * int64_t{highest} * magnitude_of(from, size_t(9) * inputs) > INT32_MAX) return;
-    for (int32_t i = 0; i < inputs; i++) {
-      int8_t each[kPositions];
-      if (!transformed_weights(from + i, inputs, each)) return;
+  filters.bytes.assign(size_t(blocks) * kPositions * steps * kBlock * 4, 0);
+  filters.starts.assign(size_t(blocks) * kPositions * kBlock, 0);
+  std::vector<int16_t> columns;
+  std::vector<int8_t> block(size_t(kBlock) * kPositions * steps * 4);  // [outputs][positions][channels]
+  for (int32_t b = 0; b < blocks; b++) {
+    std::fill(block.begin(), block.end(), int8_t{0});
+    for (int32_t o = b * kBlock; o < std::min(step.outputs, (b + 1) * kBlock); o++) {
+      const int8_t* from = step.weights.data() + size_t(o) * 9 * inputs;
+      int8_t* to = block.data() + size_t(o % kBlock) * kPositions * steps * 4;
+      if (4 * int64_t{highest} * magnitude_of(from, size_t(9) * inputs) > INT32_MAX) return none;
+      if (!transform_weights(from, inputs, columns, to, int64_t{steps} * 4)) return none;
       for (int32_t t = 0; t < kPositions; t++) {
-        const size_t line = size_t(o / kBlock) * kPositions + t;
-        filters.bytes[((line * steps + i / 4) * kBlock + o % kBlock) * 4 + i % 4] = each[t];
-        if (t != kCentre) filters.starts[line * kBlock + o % kBlock] -= filters.shift * each[t];
+        int32_t sum = 0;
+        for (int32_t i = 0; i < steps * 4; i++) sum += to[t * steps * 4 + i];
+        if (t != kCentre) filters.starts[(size_t(b) * kPositions + t) * kBlock + o % kBlock] = -filters.shift * sum;
       }
     }
+    int8_t* to = filters.bytes.data() + size_t(b) * kPositions * steps * kBlock * 4;
+    for (int32_t t = 0; t < kPositions * steps; t++)
+      for (int32_t o = 0; o < kBlock; o++, to += 4) std::memcpy(to, block.data() + (size_t(o) * kPositions * steps + t) * 4, 4);
   }
-  p.filters = std::move(filters);
-  p.bytes = {};
+  return filters;
 }
 
 // B' x B of the tile whose rows and columns begin `rows` and `columns` bytes behind `x`, 64 channels at a time: byte
@@ -240,8 +250,9 @@ inline void run_winograd(const Plan& plan, const Step& step, const PackedProduct
 }
 
 inline void prepare_filtered(const Plan& plan, Step& step) {
-  prepare_by_vectors(plan, step);
-  prepare_winograd(plan, step);
+  Filters filters = filters_of(plan, step);
+  prepare_by_vectors(plan, step, filters.bytes.empty());
+  if (!filters.bytes.empty()) static_cast<PackedProduct&>(*step.packed).filters = std::move(filters);
 }
 
 // What vectors run, and convolutions by transformed tiles where their weights are laid for it.
