@@ -1,24 +1,26 @@
 """Cache: models on disk in the form in which an engine runs them, found again by what they were made from.
 
-The key of an entry is the SHA-256 of all that decides what it holds: the model with every weight, wherever that lies,
-the options of the session, what the processor's products of bytes do, the versions of the packages that take part and
-the source of anybit itself. An entry is one file, written beside its place and then renamed, so that processes may
-share a folder. It begins with the SHA-256 of its own bytes, which is checked before any of them is looked at; a file
-that does not fit is as good as none, and is written again. The hash tells a damaged file from a sound one: it does not
-tell who wrote it.
+The key of an entry is the BLAKE3 hash of all that decides what it holds: the model with every weight, wherever that
+lies, the options of the session, what the processor's products of bytes do, the versions of the packages that take part
+and the source of anybit itself. An entry is one file, written beside its place and then renamed, so that processes may
+share a folder. It begins with the BLAKE3 hash of its own bytes, which is checked before any of them is looked at; a
+file that does not fit is as good as none, and is written again. The hash tells a damaged file from a sound one: it does
+not tell who wrote it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import struct
 import sys
+import weakref
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +29,7 @@ from typing import Any, BinaryIO
 import msgspec
 import numpy as np
 import onnx_ir as ir
+from blake3 import blake3
 
 from anybit.arrays import Array
 from anybit.engines.engine import Engine
@@ -38,7 +41,7 @@ from anybit.errors import ModelFileError
 from anybit.graph.tensors import tensors_of
 from anybit.graph.walk import all_nodes
 from anybit.io.files.external import ExternalTensor
-from anybit.io.files.regular import open_regular, read_regular
+from anybit.io.files.regular import open_regular
 from anybit.io.files.whole import whole
 from anybit.io.load import ModelSource, load
 from anybit.ops.calls import operator_of
@@ -46,10 +49,10 @@ from anybit.ops.operator import Operator
 from anybit.ops.registry import operators
 from anybit.plan.files import from_bytes, to_bytes
 
-_MAGIC = b"anybit lowered 2"
+_MAGIC = b"anybit lowered 3"
 _LENGTHS = struct.Struct("<QQQ")  # of the header, what is read into memory, and the weights that are mapped
-_START = len(_MAGIC) + hashlib.sha256().digest_size + _LENGTHS.size
-_BUFFER = 1 << 22
+_START = len(_MAGIC) + blake3.digest_size + _LENGTHS.size
+_BUFFER = 1 << 18  # that is filled again and again: new memory takes longer than hashing
 _LARGEST_FILE = 1 << 26  # of a model that is known by its bytes
 _SMALL = 1024  # weights below this many bytes are hashed with the graph
 _KEPT = (Engine.AUTO, Engine.ONNXRUNTIME, Engine.NATIVE)
@@ -86,10 +89,10 @@ class Cache:
         place = [platform.machine(), saturates(), is_fast(), sys.byteorder, sys.version, *packages, _own_source()]
         options = [engine.value, tensors if isinstance(tensors, str) else list(tensors), others]
         decided = msgspec.json.encode([place, options])
-        data, folder = _bytes_and_folder(source)
-        slot = None if data is None else self._slot((decided, b"file", data))
-        if data is not None and slot is not None and slot.path.exists():
-            return slot, lambda: load(data, base_dir=folder)
+        held = _held(source)
+        slot = None if held is None else self._slot_of(held.digest(decided))
+        if held is not None and slot is not None and slot.path.exists():
+            return slot, lambda: held.load(decided, slot.key)
         model = load(source)
         if any(_is_of_others(o) for o in _operators_of(model)):
             return None, lambda: model
@@ -98,7 +101,10 @@ class Cache:
         return slot, model.clone
 
     def _slot(self, parts: Iterable[bytes | memoryview]) -> Slot:
-        key = _hash(parts)
+        return self._slot_of(_digest_of(parts))
+
+    def _slot_of(self, digest: blake3) -> Slot:
+        key = digest.hexdigest()
         return Slot(self._folder / f"{key}.lowered", key)
 
 
@@ -145,29 +151,70 @@ def _own_source() -> str:
     """Hash of anybit itself: its version does not tell two states of a checkout apart."""
     root = Path(__file__).parent.parent
     paths = sorted(root.rglob("*.py"))
-    return _hash(part for path in paths for part in (path.relative_to(root).as_posix().encode(), path.read_bytes()))
+    parts = (part for path in paths for part in (path.relative_to(root).as_posix().encode(), path.read_bytes()))
+    return _digest_of(parts).hexdigest()
 
 
-def _hash(parts: Iterable[bytes | memoryview]) -> str:
+def _digest_of(parts: Iterable[bytes | memoryview]) -> blake3:
     """Hash of a list of parts; each is preceded by its length, so that no two lists are the same bytes."""
-    digest = hashlib.sha256()
+    digest = blake3()
     for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(_length(len(part)))
         digest.update(part)
-    return digest.hexdigest()
+    return digest
 
 
-def _bytes_and_folder(source: ModelSource) -> tuple[bytes | None, Path | None]:
-    """The bytes of a model that is in a file, unless they are too many to be kept in memory, and the file's folder."""
+def _length(size: int) -> bytes:
+    return size.to_bytes(8, "little")
+
+
+class _Held:
+    """The bytes of a model, in memory or in a file that stays open: others may remove or replace it meanwhile."""
+
+    def __init__(self, source: bytes | BufferedReader, folder: Path | None = None) -> None:
+        self._source, self._folder = source, folder
+        if not isinstance(source, bytes):
+            weakref.finalize(self, source.close)
+
+    def digest(self, decided: bytes) -> blake3:
+        """Hash of the bytes and of what else decides what is made of them."""
+        if isinstance(self._source, bytes):
+            return _digest_of((decided, b"file", self._source))
+        digest = _digest_of((decided, b"file"))
+        digest.update(_length(os.fstat(self._source.fileno()).st_size))
+        self._source.seek(0)
+        for piece in _pieces_of(self._source):
+            digest.update(piece)
+        return digest
+
+    def load(self, decided: bytes, key: str) -> ir.Model:
+        """The model of these bytes.
+
+        Raises:
+            ModelFileError: The file was written to since its key was made.
+        """
+        data = self._source
+        if not isinstance(data, bytes):
+            data.seek(0)
+            data = data.read()
+            if _digest_of((decided, b"file", data)).hexdigest() != key:
+                raise ModelFileError("a model has changed since its session was made", node=str(self._folder))
+        return load(data, base_dir=self._folder)
+
+
+def _held(source: ModelSource) -> _Held | None:
+    """The bytes of a model that is in a file or in memory; None of large ones, and of what `load` will complain of."""
     if isinstance(source, bytes):
-        return source, None
+        return _Held(source)
     if not isinstance(source, str | os.PathLike):
-        return None, None
+        return None
     path = Path(source)
     try:
-        return (read_regular(path) if path.stat().st_size <= _LARGEST_FILE else None), path.parent
-    except OSError:  # `load` says it better
-        return None, path.parent
+        if path.stat().st_size > _LARGEST_FILE:
+            return None
+        return _Held(open_regular(path), path.parent)
+    except OSError:
+        return None
 
 
 def _operators_of(model: ir.Model) -> Generator[Operator]:
@@ -278,11 +325,12 @@ def _write(file: BinaryIO, key: str, facts: Facts, form: Lowered | NativeForm) -
         held = _Header(key, facts, is_in_file=False, plan=len(body[0]), head=head, tail=tail)
     header = msgspec.json.encode(held, enc_hook=_name_of, order="deterministic")
     lengths = _LENGTHS.pack(len(header), sum(map(len, body)), 0 if path is None else path.stat().st_size)
-    digest = hashlib.sha256()
+    digest = blake3()
     file.write(bytes(_START - len(lengths)))
-    for part in chain((lengths, header), body, () if path is None else _pieces_of(path)):
-        digest.update(part)
-        file.write(part)
+    with nullcontext() if path is None else path.open("rb") as weights:
+        for part in chain((lengths, header), body, () if weights is None else _pieces_of(weights)):
+            digest.update(part)
+            file.write(part)
     file.seek(0)
     file.write(_MAGIC + digest.digest())
 
@@ -295,20 +343,21 @@ def _model(lowered: Lowered, body: list[bytes | memoryview], nodes: FloatNodes |
     return _Model(len(lowered.proto), lowered.integer, weights, inputs, outputs)
 
 
-def _pieces_of(path: Path) -> Generator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(_BUFFER):
-            yield piece
+def _pieces_of(file: BufferedReader) -> Generator[memoryview]:
+    """What is left of a file, piece by piece, each in the memory of the one before."""
+    buffer = memoryview(bytearray(_BUFFER))
+    while count := file.readinto(buffer):
+        yield buffer[:count]
 
 
-def _read(file: BinaryIO, key: str) -> tuple[Facts, Lowered | NativeForm]:
+def _read(file: BufferedReader, key: str) -> tuple[Facts, Lowered | NativeForm]:
     """The content of an entry.
 
     Raises:
         ValueError: It is not what was written, or not for this key.
     """
     size = os.fstat(file.fileno()).st_size
-    magic, expected = file.read(len(_MAGIC)), file.read(hashlib.sha256().digest_size)
+    magic, expected = file.read(len(_MAGIC)), file.read(blake3.digest_size)
     lengths = file.read(_LENGTHS.size)
     if magic != _MAGIC or len(lengths) != _LENGTHS.size or _START + sum(_LENGTHS.unpack(lengths)) != size:
         raise ValueError("no entry, or a truncated one")
@@ -323,16 +372,16 @@ def _read(file: BinaryIO, key: str) -> tuple[Facts, Lowered | NativeForm]:
 
 
 def _sound(
-    file: BinaryIO, key: str, lengths: bytes, expected: bytes, folder: TemporaryDirectory[str] | None
+    file: BufferedReader, key: str, lengths: bytes, expected: bytes, folder: TemporaryDirectory[str] | None
 ) -> tuple[Facts, Lowered | NativeForm]:
     header_size, body_size, _ = _LENGTHS.unpack(lengths)
-    digest = hashlib.sha256(lengths)
+    digest = blake3(lengths)
     header, body = file.read(header_size), file.read(body_size)
     digest.update(header)
     digest.update(body)
     if folder is not None:  # what is checked is what ONNX Runtime will map
         with (Path(folder.name) / WEIGHTS_FILE).open("wb") as target:
-            while piece := file.read(_BUFFER):
+            for piece in _pieces_of(file):
                 digest.update(piece)
                 target.write(piece)
     if digest.digest() != expected:
