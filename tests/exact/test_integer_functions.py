@@ -82,6 +82,7 @@ def test_functions_that_agree_everywhere_have_one_content():
         _content(table, axis=2, rank=3),
     )
     assert _content(table) not in others
+    assert _content([[0], [1]], axis=1, rank=3) == _content([[0], [1]], axis=2, rank=3), "one function for all elements"
     assert _function(table).content() is None
 
 

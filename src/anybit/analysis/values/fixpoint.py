@@ -115,7 +115,7 @@ def _iterated(
         most: Largest number of steps.
         runs: There is at least one step, so that no initial state is left.
     """
-    states = [_joined([i or _widest(v[0])], v) for i, v in zip(initial, carried, strict=True)]
+    states = [_joined([i or unbounded()], v) for i, v in zip(initial, carried, strict=True)]
     step = 0
     while True:
         step += 1
