@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import combinations, pairwise, product
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from onnx import helper
 
 import anybit
 from anybit.analysis.values.interpreter import values_of
-from anybit.exact import runs
+from anybit.exact import node_functions, runs
 from anybit.exact.integer_functions import Function
 from anybit.exact.node_functions import NodeFunctions
 from anybit.exact.value_numbering import Numbering
@@ -62,6 +62,10 @@ def _assert_is(function: Function, integers: Array, y: Array) -> None:
         )
         found = (starts[:, None] <= wide).sum(axis=0) - 1
         np.testing.assert_array_equal(np.take_along_axis(values, found, axis=0), expected)
+
+
+def _ends(function: Function) -> list[float]:
+    return [function.root.integers(end).item() for end in (function.root.lo, function.root.hi)]
 
 
 def _levels(shape: Sequence[int], seed: int = 0) -> Array:
@@ -376,6 +380,19 @@ def test_a_node_that_says_too_little_or_what_does_not_fit_is_not_followed(last, 
     assert _followed(proto, change) == (None, None)
 
 
+@pytest.mark.parametrize(("out_scale", "direction"), [(0.5, 1), (-0.5, -1), (0.0, None)])
+def test_thresholds_rise_or_fall_with_their_scale(out_scale, direction):
+    node = helper.make_node("MultiThreshold", ["q", "rows"], ["y"], domain=DOMAIN, out_scale=out_scale)
+    proto = model(
+        [quant("x", "q"), node],
+        parameters("q") | {"rows": np.float32([[-1, 1, 5]])},
+        inputs={"x": [4, 1]},
+        outputs=["y"],
+    )
+    found = _function(_numbering(proto), "y").steps.direction
+    assert found is None if direction is None else found is not None and found.tolist() == [direction]
+
+
 def test_a_zero_whose_sign_is_told_ends_what_is_known():
     for op_type, known in product(("Reciprocal", "Relu"), (True, False)):
         head = [quant("x", "q"), helper.make_node("Add", ["q", "p"], ["a"])]
@@ -384,3 +401,127 @@ def test_a_zero_whose_sign_is_told_ends_what_is_known():
         numbering = _numbering(model([*head, node], constants, inputs={"x": [4, 3]}, outputs=["y"]))
         function = numbering.of(_value(numbering, "y")).function
         assert (function is None) == (op_type == "Reciprocal" and not known)
+
+
+def _sine(*tail: onnx.NodeProto, **known: Array) -> Numbering:
+    """The sine of x, which is not proven to rise or to fall, and what follows it."""
+    return _numbering(
+        model([helper.make_node("Sin", ["x"], ["s"]), *tail], known, inputs={"x": [4, 3]}, outputs=[tail[-1].output[0]])
+    )
+
+
+def test_levels_of_what_is_no_function_of_integers_are_integers_of_their_own():
+    level = quant("s", "q")
+    for bits, ends in ((3.0, [-4, 3]), (1.0, [-1, 1])):
+        function = _function(_sine(level, **parameters("q", scale=0.25, bits=bits)), "q")
+        assert _ends(function) == ends
+        np.testing.assert_array_equal(function.steps(function.steps.every())[[0, -1], 0], np.float32(ends) * 0.25)
+        assert function.runs is not None
+    key = _function(_sine(level, **parameters("q", scale=0.25)), "q").root.key
+    divided = helper.make_node("Div", ["s", "quarter"], ["d"]), quant("d", "q")
+    for scale, same in ((1.0, True), (2.0, False)):
+        again = _function(_sine(*divided, **parameters("q", scale=scale), quarter=np.float32(0.25)), "q")
+        assert (again.root.key == key) == same
+    negative = _function(_sine(level, **parameters("q", scale=0.25, zeropt=-0.0)), "q")
+    assert negative.root.key == key
+    assert _function(_sine(level, **parameters("q", scale=0.25, zeropt=1.0)), "q").root.key != key
+
+
+def test_scales_by_channel_of_what_is_no_function_of_integers():
+    scale = np.float32([0.5, 0.25, 0.5])
+    function = _function(_sine(quant("s", "q"), **parameters("q", scale=scale)), "q")
+    assert function.channels == 3
+    np.testing.assert_array_equal(function.steps(np.float64([[-3], [2]])), np.float32([[-3], [2]]) * scale)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_signs_of_what_is_no_function_of_integers(scale):
+    node = helper.make_node("BipolarQuant", ["s", "c"], ["y"], domain=DOMAIN)
+    numbering = _sine(node, c=np.float32(scale))
+    function = _function(numbering, "y")
+    assert _ends(function) == [-1, 1]
+    assert function.steps(function.steps.every()).tolist() == [[-scale], [scale]]
+    assert function.root.key == _function(_sine(node, c=np.float32(1)), "y").root.key
+
+
+def test_a_function_is_composed_of_so_many_nodes_and_no_more(monkeypatch):
+    monkeypatch.setattr(node_functions, "_LONGEST", 3)
+    names = ["q", "a", "b", "c", "d"]
+    chain = [helper.make_node("Mul", [x, "p"], [y]) for x, y in pairwise(names)]
+    proto = model([quant("x", "q"), *chain], parameters("q") | {"p": np.float32(3)}, inputs={"x": [4]}, outputs=["d"])
+    numbering = _numbering(proto)
+    first = _function(numbering, "q").length
+    assert [_function(numbering, n).length - first for n in names[1:-1]] == [1, 2, 3]
+    assert numbering.of(_value(numbering, "d")).function is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "attributes", "totals"),
+    [
+        ([[1, 1], [1, 1]], {}, True),
+        ([[-1, -1], [-1, -1]], {}, True),
+        ([[1, 2], [1, 1]], {}, False),
+        ([[2, 2], [1, 1]], {}, False),
+        ([[1, 1], [1, 1]], {"pads": [0, 1]}, False),
+    ],
+)
+def test_only_sums_of_plain_elements_are_totals(weights, attributes, totals):
+    known = parameters("q", scale=0.5, bits=3.0) | parameters("wq", scale=1.0)
+    nodes = [
+        quant("x", "q"),
+        quant("w", "wq"),
+        helper.make_node("Conv", ["q", "wq"], ["y"], group=2, **attributes),
+        helper.make_node("AveragePool", ["q"], ["z"], kernel_shape=[2]),
+    ]
+    known["w"] = np.float32(weights).reshape(2, 1, 2)
+    proto = model(nodes, known, inputs={"x": [1, 2, 4]}, outputs=["y", "z"])
+    numbering = _numbering(proto)
+    sums, means = _function(numbering, "y"), _function(numbering, "z")
+    assert (sums.root is means.root) == totals
+    if totals:
+        y, z = _run(proto, _levels((1, 2, 4)), "y", "z")
+        _assert_is(sums, z.astype(np.float64) * 4, y)
+        assert sums.steps.direction is not None
+        assert sums.steps.direction.tolist() == [weights[0][0]]
+
+
+def test_a_mean_that_is_moved_lies_between_the_same_functions():
+    nodes = [
+        quant("x", "q"),
+        helper.make_node("AveragePool", ["q"], ["m"], kernel_shape=[3]),
+        helper.make_node("Transpose", ["m"], ["y"], perm=[0, 2, 1]),
+    ]
+    proto = model(nodes, parameters("q", scale=0.3, bits=3.0), inputs={"x": [2, 3, 5]}, outputs=["y"])
+    numbering = _numbering(proto)
+    (y,) = _run(proto, _levels((2, 3, 5)), "y")
+    enclosure = numbering.of(_value(numbering, "y")).enclosure
+    assert enclosure is not None
+    assert _ends(enclosure.lower) == [-12, 9]
+    totals = np.rint(y.astype(np.float64) * 3 / 0.3).reshape(-1, 1) + 12
+    below, above = (f.steps(totals).reshape(y.shape) for f in (enclosure.lower, enclosure.upper))
+    assert (below <= y).all()
+    assert (y <= above).all()
+    assert (above - below < 1e-5).all()
+
+
+_PLACES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "first": ("Slice", {"starts": [0], "ends": [2], "axes": [2]}, {}),
+    "first, from the end": ("Slice", {"starts": [-4], "ends": [-2], "axes": [-1]}, {}),
+    "last": ("Slice", {"starts": [2], "ends": [4], "axes": [2]}, {}),
+    "gathered": ("Gather", {"indices": [0, 1]}, {"axis": 2}),
+    "gathered otherwise": ("Gather", {"indices": [1, 0]}, {"axis": 2}),
+    "flat": ("Reshape", {"shape": [2, 12]}, {}),
+    "flat, by what is left": ("Reshape", {"shape": [0, -1]}, {}),
+    "laid otherwise": ("Reshape", {"shape": [2, 4, 3]}, {}),
+}
+
+
+def test_moves_to_the_same_places_have_the_same_integers_and_others_have_others():
+    keys = {}
+    for name, (op_type, operands, attributes) in _PLACES.items():
+        nodes = [quant("x", "q"), helper.make_node(op_type, ["q", *operands], ["y"], **attributes)]
+        known = parameters("q") | {n: np.int64(o) for n, o in operands.items()}
+        keys[name] = _function(_numbering(model(nodes, known, inputs={"x": [2, 3, 4]}, outputs=["y"])), "y").root.key
+    same = {("first", "first, from the end"), ("flat", "flat, by what is left")}
+    for pair in combinations(keys, 2):
+        assert (keys[pair[0]] == keys[pair[1]]) == (pair in same), pair
