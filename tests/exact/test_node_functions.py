@@ -380,6 +380,20 @@ def test_a_node_that_says_too_little_or_what_does_not_fit_is_not_followed(last, 
     assert _followed(proto, change) == (None, None)
 
 
+def test_thresholds_that_all_channels_share_are_a_function_of_each():
+    nodes = [
+        quant("x", "q"),
+        helper.make_node("Mul", ["q", "p"], ["m"]),
+        helper.make_node("MultiThreshold", ["m", "rows"], ["y"], domain=DOMAIN),
+    ]
+    known = parameters("q", scale=0.5) | {"p": np.float32([[1.5], [-0.25], [0.75]]), "rows": np.float32([[-1, 0, 2]])}
+    proto = model(nodes, known, inputs={"x": [4, 3, 5]}, outputs=["y"])
+    function = _function(_numbering(proto), "y")
+    assert function.channels == 3
+    q, y = _run(proto, _levels((4, 3, 5)), "q", "y")
+    _assert_is(function, q / np.float32(0.5) + 8, y)
+
+
 @pytest.mark.parametrize(("out_scale", "direction"), [(0.5, 1), (-0.5, -1), (0.0, None)])
 def test_thresholds_rise_or_fall_with_their_scale(out_scale, direction):
     node = helper.make_node("MultiThreshold", ["q", "rows"], ["y"], domain=DOMAIN, out_scale=out_scale)

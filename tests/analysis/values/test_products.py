@@ -217,3 +217,16 @@ def test_zero_points_are_taken_off_before_integers_are_multiplied(x_zero: int | 
     parts = ends[:, :, None] * (weights.astype(int) - (w_zero or 0))
     np.testing.assert_array_equal(np.broadcast_to(values.lo, (1, 2)).ravel(), parts.min(axis=0).sum(axis=0))
     np.testing.assert_array_equal(np.broadcast_to(values.hi, (1, 2)).ravel(), parts.max(axis=0).sum(axis=0))
+
+
+@pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose"])
+def test_the_bias_of_a_channel_moves_its_bounds(op_type: str) -> None:
+    bias = np.float32([100, -50])
+    node = helper.make_node(op_type, ["x", "w", "b"], ["y"])
+    constants = {"w": np.ones((2, 2, 1), np.float32), "b": bias}
+    proto = models.model([node], constants, inputs={"x": (1, 2, 3)}, outputs=["y"])
+    values = check_sound(proto, {"x": (-1.0, 2.0)}, count=4)
+    assert not values.unfollowed
+    y = bounds_of(values, "y")
+    np.testing.assert_allclose(np.broadcast_to(y.lo, (1, 2, 1)).ravel(), bias - 2, rtol=1e-5)
+    np.testing.assert_allclose(np.broadcast_to(y.hi, (1, 2, 1)).ravel(), bias + 4, rtol=1e-5)
