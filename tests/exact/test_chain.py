@@ -231,3 +231,30 @@ def test_thresholds_that_are_computed_are_refused():
     found = thresholded(chain, last, hub.opset_imports)
     assert isinstance(found, Refusal)
     assert "thresholds that are computed" in found.problem
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_parameters_along_two_axes_are_not_by_channel(channels: int):
+    """Both axes are as long as the channels: which one a parameter varies along is told by its place."""
+    shape = [1, channels, channels]
+    numbers = np.arange(1, channels + 1, dtype=np.float32)
+    known = {"rows": numbers.reshape(-1, 1), "columns": numbers, "again": 2 * numbers.reshape(-1, 1)}
+    nodes = [
+        helper.make_node("Mul", ["x", "rows"], ["a"]),
+        helper.make_node("Add", ["a", "again"], ["b"]),
+        helper.make_node("Add", ["b", "columns"], ["y"], name="columns"),
+    ]
+    hub = load(model(nodes, known, inputs={"x": shape}, outputs=["y"]))
+    InferShapes()(hub)
+    chain = chain_of(Integers(hub.graph.inputs[0], None, np.ones(1), np.full(1, -8.0), np.full(1, 7.0)))
+    for node in [*hub.graph][:2]:
+        found = extended(chain, node, 0, hub.opset_imports)
+        assert isinstance(found, Chain)
+        chain = found
+    assert (chain.axis, chain.channels) == ((None, 1) if channels == 1 else (1, channels))
+    last = extended(chain, hub.graph[-1], 0, hub.opset_imports)
+    if channels == 1:
+        assert isinstance(last, Chain)
+        return
+    assert isinstance(last, Refusal)
+    assert (last.problem, last.node) == ("a parameter that is not one by channel", "Add 'columns'")

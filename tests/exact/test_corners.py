@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from itertools import product
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anybit.exact.corners import Corners, lines_through, widest_slope
-from tests.strategies import examples
+from tests.strategies import examples, seeds
 
 
 @given(st.lists(st.integers(-20, 20), min_size=2, max_size=6, unique=True))
@@ -80,3 +83,75 @@ def test_slopes_are_tried_from_the_middle_outwards():
     assert away[0] < 1e-9
     assert ends[0] < -1 < ends[1]
     np.testing.assert_allclose(np.sort(tried), np.linspace(*ends, len(tried)))
+
+
+def _most_room(corners: Corners) -> Fraction:
+    """The most room that a rising line has: it is at the slope of a line through two corners, one from each side."""
+    pairs = [
+        (Fraction(float(h)), Fraction(float(p)), side)
+        for places, side in ((corners.reach[0], 1), (corners.stay[0], -1))
+        for h, p in zip(corners.height[0], places, strict=True)
+        if np.isfinite(p)
+    ]
+    slopes = {Fraction(1, 2**30)}
+    for (h, p, _), (g, q, _) in product(pairs, repeat=2):
+        if p != q and (h - g) / (p - q) > 0:
+            slopes.add((h - g) / (p - q))
+    return max(
+        min(h - k * p for h, p, side in pairs if side < 0) - max(h - k * p for h, p, side in pairs if side > 0)
+        for k in slopes
+    )
+
+
+def _random_corners(rng: np.random.Generator, channels: int, levels: int) -> Corners:
+    """Corners at small integers, some levels at one place, some always or never reached."""
+    reach = np.sort(rng.integers(0, 12, (channels, levels)), axis=1).astype(np.float64)
+    stay = reach - rng.integers(0, 4, (channels, levels))
+    reach[:, -1] = np.where(rng.random(channels) < 0.2, np.inf, reach[:, -1])
+    stay[:, 0] = np.where(rng.random(channels) < 0.2, -np.inf, stay[:, 0])
+    return Corners(reach, stay, np.arange(levels)[None] + np.zeros((channels, 1)) + 0.5)
+
+
+@given(seeds)
+@examples(40)
+def test_a_channel_has_lines_whatever_the_others_have(seed):
+    """Some have room, some none, some a single line; what is found for all at once is what is found for each."""
+    rng = np.random.default_rng(seed)
+    levels = int(rng.integers(2, 7))
+    corners = _random_corners(rng, 12, levels)
+    together, widest = lines_through(corners), widest_slope(corners)
+    for channel in range(12):
+        own = corners.of(np.array([channel]))
+        if not (np.isfinite(own.reach).any() and np.isfinite(own.stay).any()):
+            continue
+        alone, most = lines_through(own), _most_room(own)
+        slopes = together.slopes[:, channel]
+        np.testing.assert_allclose(slopes, alone.slopes[:, 0], rtol=1e-9)
+        np.testing.assert_allclose(together.flattest[channel], alone.flattest[0], rtol=1e-9)
+        np.testing.assert_allclose(together.steepest[channel], alone.steepest[0], rtol=1e-9)
+        assert np.isnan(slopes).all() == (most < -(2.0**-12)), (own, most)
+        if most > 1e-6:
+            room = [own.width(np.array([k]))[0].item() for k in slopes if not np.isnan(k)]
+            assert max(room) > 0
+            assert min(room) > -1e-6
+        np.testing.assert_allclose(widest[channel], widest_slope(own)[0], rtol=1e-9)
+
+
+def test_all_levels_at_one_sum_are_met_by_a_line_that_is_steep_enough():
+    for levels in (1, 2, 30):
+        reach = np.full((2, levels), 5.0)
+        corners = Corners(reach, reach - 1, np.arange(levels)[None] + np.zeros((2, 1)) + 0.5)
+        lines = lines_through(corners)
+        assert not np.isnan(lines.slopes).any()
+        assert (corners.width(lines.slopes[0])[0] >= 0).all()
+        assert (lines.slopes > levels - 1 - 1e-6).all()
+
+
+def test_a_level_that_is_always_or_never_reached_bounds_nothing():
+    inf = np.inf
+    low, high = Corners(np.float64([[3, inf]]), np.float64([[2, 9]]), np.float64([[0.5, 1.5]])).room(np.ones(1))
+    assert (low.item(), high.item()) == (0.5 - 3, min(0.5 - 2, 1.5 - 9))
+    empty = Corners(*(np.zeros((1, 0)) for _ in range(3))).room(np.ones(1))
+    assert (empty[0].item(), empty[1].item()) == (-inf, inf)
+    none = Corners(*(np.zeros((0, 3)) for _ in range(3))).width(np.zeros(0))
+    assert [a.shape for a in none] == [(0,), (0,)]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anybit.exact.fixed_point import Ties, fixed_point, reached
+from anybit.exact.fixed_point import FixedPoint, Ties, fixed_point, reached
 
 
 def agrees(thresholds: np.ndarray, lo: int, hi: int) -> bool:
@@ -70,3 +70,56 @@ def test_what_rises_or_falls_is_known_by_its_thresholds(offsets, factor, divisor
     sums = np.arange(-60, 46)[:, None]
     counts = (sums[:, :, None] >= thresholds).sum(axis=2)
     np.testing.assert_array_equal(base + step * counts, level(sums))
+
+
+def _count(total: int, shift: int, ties: Ties, count: int) -> int:
+    """The definition, by fractions: the largest number of levels that lie below, or a whole number that counts."""
+    real = Fraction(total, 1 << shift)
+    found = math.floor(real)
+    if real == found and ties is not Ties.UP and found % 2 != (0 if ties is Ties.EVEN else 1):
+        found -= 1
+    return min(max(found, 0), count)
+
+
+@pytest.mark.parametrize("ties", Ties)
+def test_counts_are_those_of_the_definition(ties):
+    for multiplier, bias, shift, count in itertools.product((0, 1, 5), (-7, 0, 3), (0, 1, 3), (0, 2, 9)):
+        found = FixedPoint(np.array([multiplier]), np.array([bias]), shift, ties)
+        sums = np.arange(-12, 13)[:, None]
+        expected = [[_count(multiplier * int(s) + bias, shift, ties, count)] for s in sums[:, 0]]
+        np.testing.assert_array_equal(found.counts(sums, count), expected)
+
+
+@given(st.lists(st.integers(-30, 30), min_size=1, max_size=5), st.integers(-25, 0), st.integers(0, 25))
+def test_no_smaller_bias_is_right_with_the_same_multiplier(places, lo, hi):
+    thresholds = np.sort(np.array([places], np.int64), axis=1)
+    found = fixed_point(thresholds, np.array([lo]), np.array([hi]))
+    if found is None:
+        return
+    sums = np.arange(lo, hi + 1)[:, None]
+    wanted = (sums[:, :, None] >= thresholds).sum(axis=2)
+    least = abs(int(found.bias[0]))
+    for bias in range(1 - least, least) if least < 1000 else ():
+        other = FixedPoint(found.multiplier, np.array([bias]), found.shift, found.ties)
+        assert (other.counts(sums, len(places)) != wanted).any()
+
+
+@pytest.mark.parametrize("shift", [0, 1, 4])
+def test_the_shift_is_the_smallest(shift):
+    thresholds = 3 + (np.arange(1, 9) << shift)[None]
+    found = fixed_point(thresholds, np.array([-200]), np.array([200]))
+    assert found is not None
+    assert (found.shift, found.multiplier.tolist()) == (shift, [1])
+
+
+def test_thresholds_that_no_line_has_and_slopes_that_are_too_steep_are_not_found():
+    ends = np.array([-100]), np.array([100])
+    assert fixed_point(np.array([[0, 1, 50, 51]]), *ends) is None
+    found = fixed_point(np.array([[5] * 9]), *ends)  # all at once: nine levels between two sums
+    assert found is not None
+    assert found.counts(np.array([[4], [5]]), 9).tolist() == [[0], [9]]
+    never = fixed_point(np.array([[101, 200], [-150, -100]]), np.full(2, -100), np.full(2, 100))
+    assert never is not None
+    assert never.counts(np.array([[-100, -100], [100, 100]]), 2).tolist() == [[0, 2], [0, 2]]
+    both = fixed_point(np.array([[0, 1, 50, 51], [1, 2, 3, 4]]), np.full(2, -100), np.full(2, 100))
+    assert both is None, "all channels share a shift"

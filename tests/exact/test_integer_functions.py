@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from anybit.exact.integer_functions import Root, digest, function_on
+from anybit.exact.integer_functions import Root, digest, function_on, kernel_of
 from anybit.exact.runs import runs_of
 from anybit.exact.step_function import Proof
 
@@ -82,6 +82,7 @@ def test_functions_that_agree_everywhere_have_one_content():
         _content(table, axis=2, rank=3),
     )
     assert _content(table) not in others
+    assert _content([[0], [1]], axis=1, rank=3) == _content([[0], [1]], axis=2, rank=3), "one function for all elements"
     assert _function(table).content() is None
 
 
@@ -99,3 +100,44 @@ def test_values_lie_along_the_axis_of_the_channels():
 def test_a_direction_is_a_proof_by_composition(rising, proof):
     root = Root(b"key", np.zeros(2), np.ones(2))
     assert function_on(root, lambda q: q, rank=2, channels=2, rising=rising).steps.proof is proof
+
+
+def _kernel(table, scale):
+    function = _function(table)
+    return kernel_of(replace(function, runs=runs_of(function.steps)), np.float64(scale))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_integers_behind_a_table_are_those_that_it_is_made_of(channels):
+    rng = np.random.default_rng(channels)
+    for _ in range(60):
+        table = np.sort(rng.integers(-6, 7, (5, channels)) * rng.choice([1, 2, 3]), axis=0).astype(np.float64)
+        scale = np.exp2(rng.integers(-3, 3, rng.choice([1, channels])).astype(np.float64))
+        found = _kernel(table * scale, scale)
+        assert found is not None
+        factor = int(np.gcd.reduce(np.abs(table.astype(int)).reshape(-1))) or 1
+        assert found.factor == factor
+        np.testing.assert_array_equal(found.scale, scale * factor)
+        assert (found.lo, found.hi) == (table.min() / factor, table.max() / factor)
+        apart = np.gcd.reduce((table / factor - found.lo).astype(int).reshape(-1))
+        assert found.step == max(apart, 1)
+
+
+def test_values_that_are_no_multiples_of_a_scale_have_no_integers():
+    assert _kernel([[0.0], [0.5], [0.7]], [0.5]) is None
+    assert _kernel([[0.3], [0.7], [1.2]], [0.5]) is None
+    assert _kernel([[0.0], [np.inf]], [0.5]) is None
+    assert _kernel([[0.0], [2.0**24]], [1.0]) is not None
+    assert _kernel([[0.0], [2.0**25]], [1.0]) is None
+    assert _kernel([[0.0, 1], [1, 2]], [1.0, 1, 1]) is None
+    assert kernel_of(_function([[0], [1]]), np.ones(1)) is None
+
+
+def test_tables_of_one_content_have_one_key_whatever_their_scale():
+    one, scaled = _kernel([[0, 0], [1, 1]], [1.0]), _kernel([[0, 0], [0.5, 0.5]], [0.5])
+    single, other = _kernel([[0], [1]], [1.0]), _kernel([[0, 0], [1, 2]], [1.0])
+    later = _kernel([[0, 0], [0, 1], [1, 1]], [1.0])
+    keys = [None if kernel is None else kernel.key for kernel in (one, scaled, single, other, later)]
+    assert None not in keys
+    assert len({*keys}) == 3
+    assert keys[0] == keys[1] == keys[2]

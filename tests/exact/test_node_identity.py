@@ -276,6 +276,7 @@ def test_a_slice_by_its_elements(opset, starts, ends, axes, steps):
     for axis, begin, count, step in found:
         taken = np.take(taken, begin + step * np.arange(count), axis)
     np.testing.assert_array_equal(taken, x[tuple(places)])
+    assert all(step == 1 for _, _, count, step in found if count == 1), "of one element every step is the same"
     assert all(count < x.shape[axis] for axis, _, count, _ in found)
 
 

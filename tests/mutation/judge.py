@@ -237,7 +237,8 @@ def _quietly(work: Callable[..., int], arguments: tuple[Any, ...]) -> None:
 def _run(copy: Path, files: list[str], plugins: list[object], *options: str) -> int:
     known = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
     fixed = ["-q", "-W", known, "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(copy)]
-    return pytest.main([*fixed, *options, *files], plugins=plugins)
+    own = f"--basetemp={copy / f'temporary-{os.getpid()}'}"  # other runs clean up the folder that all of them share
+    return pytest.main([*fixed, own, *options, *files], plugins=plugins)
 
 
 def _record(copy: Path, files: list[str], modules: frozenset[str], kept: Path) -> int:

@@ -238,6 +238,29 @@ def test_our_quantisers_treat_each_element_by_itself_and_rise(operator: Operator
     assert not (np.diff(y) < 0).any()
 
 
+_OF_OURS: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "Im2Col": ([], {"kernel_size": [2, 2], "stride": [1, 1], "input_shape": "(2,3,4,2)"}),
+    "MultiThreshold": ([np.float32([[-1, 0, 1e30]] * 3)], {"out_scale": 2.0, "out_bias": -1.0}),
+    "QuantAvgPool2d": ([], {"stride": 1, "kernel": 2, "ibits": 4, "obits": 4, "signed": 1}),
+}
+
+
+@pytest.mark.parametrize("operator", [o for o in operators() if o.name in _OF_OURS], ids=lambda o: o.name)
+def test_our_other_operators_keep_numbers_finite_and_channels_apart(operator: Operator):
+    """Another channel changes nothing of one that stays as it was, where the table says so."""
+    rest, attributes = _OF_OURS[operator.name]
+    x = _RNG.integers(-8, 8, (2, 3, 4, 2)).astype(np.float32)
+    y = operator.evaluate([x, *rest], attributes)
+    assert np.isfinite(operator.evaluate([x * np.float32(1e20), *rest], attributes)).all()
+    assert operator.traits.finite
+    changed = x.copy()
+    changed[:, 1] += 3
+    other = operator.evaluate([changed, *rest], attributes)
+    apart = other.shape[1] == 3 and np.array_equal(other[:, ::2], y[:, ::2]) and not np.array_equal(other, y)
+    assert operator.traits.keeps_channels == apart
+    assert not operator.traits.elementwise
+
+
 def test_both_versions_of_an_operator_of_ours_have_its_traits():
     for operator in operators():
         if operator.name in {o.name for o in QUANTIZERS}:

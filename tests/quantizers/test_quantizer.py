@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -38,6 +38,10 @@ def test_a_grid_is_found_exactly_where_there_is_one(lo, hi):
 
 
 @given(st.integers(-300, 300), st.integers(0, 600))
+@example(-1, 0)
+@example(-1, 2)
+@example(-2, 3)
+@example(0, 0)
 @examples(200)
 def test_the_enclosing_grid_is_the_smallest(lo, length):
     hi = lo + length

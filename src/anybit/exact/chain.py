@@ -46,7 +46,7 @@ class ChainStep:
 
     def of(self, channels: npt.NDArray[np.intp], count: int) -> ChainStep:
         """The node for some of so many channels."""
-        by_channel = [p is not None and p.ndim > 0 and 1 < count == len(p) for p in self.parameters]
+        by_channel = [p is not None and p.ndim > 0 and count == len(p) for p in self.parameters]
         parameters = zip(self.parameters, by_channel, strict=True)
         return replace(self, parameters=tuple(p[channels] if p is not None and b else p for p, b in parameters))
 

@@ -131,7 +131,8 @@ class NodeFunctions:
         values = runs.values
 
         def level(q: Float64s) -> Array:
-            return np.take_along_axis(values, np.broadcast_to(q, (len(q), len(count))).astype(np.int64), axis=0)
+            places, table = np.broadcast_arrays(q.astype(np.int64)[None], values[:, None])
+            return np.take_along_axis(table, places[:1], axis=0)[0]
 
         direction = function.steps.direction
         made = function_on(
@@ -379,9 +380,10 @@ class NodeFunctions:
 
         The scale is a power of two, so that float32 holds each level and each sum, in whatever order they are added up.
         """
-        rank, kernel, windows = shape_of(node.outputs[0]), *self._averaged(node)
-        if kernel is None or windows is None or rank is None or not is_power_of_two(kernel.scale).all():
+        rank, averaged = shape_of(node.outputs[0]), self._averaged(node)
+        if averaged is None or rank is None or not is_power_of_two(averaged[0].scale).all():
             return None
+        kernel, windows = averaged
         root, scale, count = self._totals(windows, kernel), kernel.scale, windows.elements
 
         def reals(q: Float64s) -> Array:
@@ -392,22 +394,23 @@ class NodeFunctions:
 
     def _enclosed_mean(self, node: ir.Node) -> Enclosure | None:
         """The same of levels with another scale, which is known but for an error."""
-        rank, kernel, windows = shape_of(node.outputs[0]), *self._averaged(node)
-        if kernel is None or windows is None or rank is None or is_power_of_two(kernel.scale).all():
+        rank, averaged = shape_of(node.outputs[0]), self._averaged(node)
+        if averaged is None or rank is None or is_power_of_two(averaged[0].scale).all():
             return None
+        kernel, windows = averaged
         error = error_of_mean(kernel)
         share = float(kernel.scale[0]) / windows.elements
         return None if error is None else around(self._totals(windows, kernel), share, error, rank=len(rank))
 
-    def _averaged(self, node: ir.Node) -> tuple[Kernel | None, Windows | None]:
+    def _averaged(self, node: ir.Node) -> tuple[Kernel, Windows] | None:
         """The integers of which a node takes means, and over which windows; None where float32 does not add them up."""
         x, axes = (*node.inputs, None)[:2]
         shape, kernel = (None, None) if x is None else (shape_of(x), self.tensors.kernel(x))
         windows = None if shape is None else windows_of_mean(node, shape, self.tensors.constant(axes))
         if kernel is None or windows is None or kernel.scale.size > 1:
-            return None, None
+            return None
         exact = 0 < windows.elements * max(abs(kernel.lo), abs(kernel.hi)) <= 1 << WIDEST
-        return (kernel, windows) if exact else (None, None)
+        return (kernel, windows) if exact else None
 
     def _totals(self, windows: Windows, kernel: Kernel) -> Root:
         """What the integers of each window of a channel add up to."""

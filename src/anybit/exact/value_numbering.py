@@ -192,7 +192,7 @@ class Numbering(TensorNumbers):
             self._alike[begin] += 1
             scope = self._scopes[node] = digest(begin, self._alike[begin])
         for position, value in enumerate(graph.inputs):
-            key = digest("state", scope, name, position, str(value.dtype), shape_of(value) or "unknown")
+            key = digest("state", scope, name, position)
             bits = digest(key, id(self)) if kind is _Kind.NUMBERS else key
             self.numbers[value] = Number(key, key, bits)
         self._depth += 1

@@ -66,9 +66,8 @@ def _product(first: int, second: int) -> Callable[[Site], float]:
 
     def rule(site: Site) -> float:
         x, y = site.shape(first), site.shape(second)
-        rows = x[-2] if len(x) > 1 else 1
-        columns = y[-1] if len(y) > 1 else 1
-        return max(1, _broadcast([x[:-2], y[:-2]])) * rows * columns
+        # A vector as the second is taken for a row, of which no more is made than the first operand has.
+        return max(1, _broadcast([x[:-2], y[:-2]])) * math.prod(x[-2:-1]) * math.prod(y[-1:])
 
     return rule
 

@@ -231,3 +231,32 @@ def test_scan_of_version_8_is_not_followed() -> None:
 def test_a_scan_along_an_axis_that_is_not_there_is_not_followed(attributes: dict[str, list[int]]) -> None:
     found = analyse(scanned(**{"scan_input_axes": [0], **attributes}))
     assert not found["zs"].is_bounded
+
+
+def counted(add: int, *, trips: int | None = None) -> onnx.ModelProto:
+    """A state of integers that grows by `add` in each step."""
+    body = helper.make_graph(
+        [node("Identity", "c", "go"), node("Add", "s add", "s1")],
+        "body",
+        [helper.make_tensor_value_info(n, t, []) for n, t in {"i": INT64, "c": BOOL, "s": TensorProto.INT32}.items()],
+        [helper.make_tensor_value_info(n, t, []) for n, t in {"go": BOOL, "s1": TensorProto.INT32}.items()],
+        [onnx.numpy_helper.from_array(np.asarray(add, np.int32), "add")],
+    )
+    names = ["n", "", "zero"]
+    arrays = {"zero": np.int32(0)} | ({} if trips is None else {"n": np.asarray(trips, np.int64)})
+    model = models.model([helper.make_node("Loop", names, ["y"], body=body)], arrays, inputs={}, outputs=["y"])
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT32
+    if trips is None:
+        model.graph.input.append(helper.make_tensor_value_info("n", INT64, []))
+    return model
+
+
+@pytest.mark.parametrize("add", [1, -3])
+def test_integers_that_grow_for_ever_are_those_of_their_type(add: int) -> None:
+    values = check_sound(counted(add), {"n": (0, 40)}, count=4)
+    ends = np.iinfo(np.int32)
+    for name in ("s", "y"):
+        found = bounds_of(values, name)
+        assert (found.lo.item(), found.hi.item()) == (ends.min, ends.max)
+    few = bounds_of(check_sound(counted(add, trips=5), count=1), "y")
+    assert (few.lo.item(), few.hi.item()) == (min(add, 5 * add), max(add, 5 * add))

@@ -217,3 +217,32 @@ def test_zero_points_are_taken_off_before_integers_are_multiplied(x_zero: int | 
     parts = ends[:, :, None] * (weights.astype(int) - (w_zero or 0))
     np.testing.assert_array_equal(np.broadcast_to(values.lo, (1, 2)).ravel(), parts.min(axis=0).sum(axis=0))
     np.testing.assert_array_equal(np.broadcast_to(values.hi, (1, 2)).ravel(), parts.max(axis=0).sum(axis=0))
+
+
+@pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose"])
+def test_the_bias_of_a_channel_moves_its_bounds(op_type: str) -> None:
+    bias = np.float32([100, -50])
+    node = helper.make_node(op_type, ["x", "w", "b"], ["y"])
+    constants = {"w": np.ones((2, 2, 1), np.float32), "b": bias}
+    proto = models.model([node], constants, inputs={"x": (1, 2, 3)}, outputs=["y"])
+    values = check_sound(proto, {"x": (-1.0, 2.0)}, count=4)
+    assert not values.unfollowed
+    y = bounds_of(values, "y")
+    np.testing.assert_allclose(np.broadcast_to(y.lo, (1, 2, 1)).ravel(), bias - 2, rtol=1e-5)
+    np.testing.assert_allclose(np.broadcast_to(y.hi, (1, 2, 1)).ravel(), bias + 4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("off", [0.0, 4e-4, -4e-4])
+def test_weights_beside_the_integers_that_the_file_states_are_bounded_as_they_are(off: float) -> None:
+    weights = np.float32([[3 + off], [-2]])
+    nodes = [models.quant("x", "q"), helper.make_node("MatMul", ["q", "w"], ["y"])]
+    proto = models.model(nodes, models.parameters("q", scale=1.0) | {"w": weights}, inputs={"x": (1, 2)}, outputs=["y"])
+    proto.graph.quantization_annotation.add(tensor_name="w").quant_parameter_tensor_names.add(
+        key="finn_datatype", value="INT4"
+    )
+    values = analyse(proto, input_ranges={"x": (-8.0, 7.0)})
+    y = bounds_of(values, "y")
+    ends = [w * np.float64([-8, 7]) for w in weights[:, 0].astype(np.float64)]
+    np.testing.assert_allclose(y.lo, sum(e.min() for e in ends), rtol=1e-6)
+    np.testing.assert_allclose(y.hi, sum(e.max() for e in ends), rtol=1e-6)
+    assert list(values.accumulators)

@@ -199,3 +199,17 @@ def test_a_model_of_another_form_is_no_copy() -> None:
     values = anybit.analyse(models.mlp())
     with pytest.raises(ValueError, match="zip"):
         values.of_copy(ir.from_proto(_loop()))
+
+
+def test_what_constants_alone_make_is_known_exactly() -> None:
+    """Of a Softmax of unknown numbers no more is known than that its results lie between 0 and 1."""
+    c = np.float32([0.5, -1.0, 3.0])
+    nodes = [helper.make_node("Softmax", ["c"], ["s"]), helper.make_node("Mul", ["x", "s"], ["y"])]
+    values = anybit.analyse(
+        models.model(nodes, {"c": c}, inputs={"x": [3]}, outputs=["y"]), input_ranges={"x": (-1.0, 2.0)}
+    )
+    expected = np.exp(c.astype(np.float64)) / np.exp(c.astype(np.float64)).sum()
+    assert values["s"].is_point
+    np.testing.assert_allclose(values["s"].lo, expected, rtol=1e-6)
+    np.testing.assert_allclose(values["y"].lo, -expected, rtol=1e-6)
+    np.testing.assert_allclose(values["y"].hi, 2 * expected, rtol=1e-6)

@@ -115,7 +115,7 @@ def _iterated(
         most: Largest number of steps.
         runs: There is at least one step, so that no initial state is left.
     """
-    states = [_joined([i or _widest(v[0])], v) for i, v in zip(initial, carried, strict=True)]
+    states = [_joined([i or unbounded()], v) for i, v in zip(initial, carried, strict=True)]
     step = 0
     while True:
         step += 1
@@ -143,14 +143,14 @@ def _holds(wide: TensorValues, values: TensorValues) -> bool:
 def _guessed(old: TensorValues, new: TensorValues, step: int, like: ir.Value) -> TensorValues:
     """A guess at where a state that grew from `old` to `new` comes to rest; the next round checks it.
 
-    Its last forms have no grid and end at the limits of the element type, so that every round settles a state.
+    Its last forms have no grid: the limits of the element type, and no limits, so that every round settles a state.
     """
     if step < _PLAIN_ROUNDS or _holds(old, new):
         return new
     widest = _widest(like)
-    if step >= _PLAIN_ROUNDS + len(_GUESSES):
-        within = (new.lo >= widest.lo).all() and (new.hi <= widest.hi).all()
-        return TensorValues(widest.lo, widest.hi) if within else unbounded()
+    last = _PLAIN_ROUNDS + len(_GUESSES)
+    if step >= last:
+        return TensorValues(widest.lo, widest.hi) if step == last else unbounded()
     ahead = _GUESSES[step - _PLAIN_ROUNDS]
     with np.errstate(invalid="ignore", over="ignore"):
         lo = np.where(new.lo < old.lo, new.lo - ahead * (old.lo - new.lo), new.lo)

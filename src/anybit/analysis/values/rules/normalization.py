@@ -71,7 +71,7 @@ def _product(a: Float64s, b: Float64s) -> Float64s:
 
 
 def layer_normalization(site: NodeContext) -> list[TensorValues]:
-    """scale * (x - mean) / sqrt(variance + epsilon) + bias over the last axes; |x - mean| <= sqrt(n - 1) deviations."""
+    """scale * (x - mean) / sqrt(variance + epsilon) + bias over the last axes; see `_deviations`."""
     x, shape = site.values(0), site.shape(0)
     epsilon = _epsilon(site)
     count = _count(shape[normalised(int(site.attribute("axis", -1)), len(shape)) :])
@@ -149,12 +149,19 @@ def _unit_of(site: NodeContext) -> float:
 
 
 def _deviations(count: int, x: TensorValues, epsilon: float) -> float:
-    """Largest |x - mean| in standard deviations: sqrt(n - 1), and more where float differences are off."""
+    """Largest |x - mean| / sqrt(variance + epsilon), and more where float differences are off.
+
+    Of n elements one that is d from the mean makes the variance d^2 / (n - 1) or more, and d is at most (n - 1) / n of
+    the way from the smallest element to the largest.
+    """
     if not epsilon:
         raise NotFollowed("epsilon is 0: squares may vanish")
     extent = float(np.maximum(-x.lo, x.hi).max(initial=0.0))
     off = 2 * (count + 2) * _FLOAT32_UNIT * extent / math.sqrt(epsilon)
-    return math.sqrt(max(count - 1, 0)) + off
+    spread = float(x.hi.max(initial=-np.inf) - x.lo.min(initial=np.inf))
+    if count < 2 or spread <= 0:
+        return off
+    return 1 / math.hypot(1 / math.sqrt(count - 1), math.sqrt(epsilon) * count / (count - 1) / spread) + off
 
 
 def _channels(values: TensorValues, rank: int) -> TensorValues:
