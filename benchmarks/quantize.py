@@ -17,7 +17,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +95,9 @@ def _contenders(
 
         return job
 
-    mixed = {"anybit, mixed": here(_by_mixed_anybit)} if max(weights, activations) < 8 else {}
+    mixed = {}
+    if max(weights, activations) < 8:
+        mixed = {"anybit, mixed": here(partial(_by_anybit, budget=_costs(net, weights, activations)))}
     return {
         "anybit": here(_by_anybit),
         **mixed,
@@ -126,19 +128,20 @@ def _timed(job: Callable[[], onnx.ModelProto]) -> tuple[onnx.ModelProto, float]:
     return job(), time.process_time() - start
 
 
-def _by_anybit(net: onnx.ModelProto, calibration: Array, weights: int, activations: int) -> onnx.ModelProto:
-    made = anybit.quantize(net, calibration, Recipe(weights=weights, activations=activations))
-    return anybit.to_proto(made.model)
+def _by_anybit(
+    net: onnx.ModelProto, calibration: Array, weights: int, activations: int, budget: CostBudget | None = None
+) -> onnx.ModelProto:
+    recipe = Recipe(weights=weights, activations=activations, budget=budget)
+    return anybit.to_proto(anybit.quantize(net, calibration, recipe).model)
 
 
-def _by_mixed_anybit(net: onnx.ModelProto, calibration: Array, weights: int, activations: int) -> onnx.ModelProto:
-    uniform = Recipe(weights=weights, activations=activations)
+def _costs(net: onnx.ModelProto, weights: int, activations: int) -> CostBudget:
+    """What the model costs with all tensors at these bits."""
     prepared = prepare(net)
-    plan = plan_of(prepared, uniform)
+    plan = plan_of(prepared, Recipe(weights=weights, activations=activations))
     bits = {t.tensor: t.bits for t in (*plan.activations, *plan.weights) if t.bits is not None}
     costs = cost_model(prepared, plan).costs(bits)
-    budget = CostBudget(**{name: costs[name] for name in ("bops", "weight_bits", "activation_bits")})
-    return anybit.to_proto(anybit.quantize(net, calibration, replace(uniform, budget=budget)).model)
+    return CostBudget(**{name: costs[name] for name in ("bops", "weight_bits", "activation_bits")})
 
 
 def _by_onnxruntime(net: onnx.ModelProto, calibration: Array, weights: int, activations: int) -> onnx.ModelProto:
