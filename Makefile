@@ -154,11 +154,20 @@ format: $(VENV)/.dev
 bench: $(VENV)/.bench build/brevitas/.installed build/hls4ml/.installed
 	$(BIN)/python benchmarks/run.py
 
-# Accuracy after quantisation beside other quantisers; NET= a float model, DATA= an .npz file, see benchmarks/quantize.py.
-bench-quantize: $(VENV)/.bench build/aimet/.installed build/nncf/.installed build/quantization-rs/.installed
+# Quantisation after training: accuracy beside other quantisers (NET= a float model, DATA= an .npz file, see
+# benchmarks/quantize.py), then growth with layers and samples, and two nets of a wheel.
+bench-quantize: $(VENV)/.bench build/aimet/.installed build/nncf/.installed build/quantization-rs/.installed \
+		build/rapidocr/.installed
 	build/aimet/bin/python -m pip --disable-pip-version-check install --quiet --no-deps \
 		aimet-onnx==2.42.0 hvplot onnx2torch
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 RAYON_NUM_THREADS=1 $(BIN)/python benchmarks/quantize.py "$(NET)" "$(DATA)"
+	$(BIN)/python benchmarks/quantize_growth.py
+
+# The nets of PP-OCR alone: its own packages would bring OpenCV.
+build/rapidocr/.installed: $(VENV)/bin/python
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --target build/rapidocr \
+		rapidocr-onnxruntime==1.4.4
+	touch $@
 
 # Flash and RAM of a network in C beside what another generator makes of the same one in 8 bits.
 bench-c: $(VENV)/.dev build/emx/.installed

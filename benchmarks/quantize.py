@@ -6,8 +6,9 @@ DATA holds ``calibration`` (samples without labels), ``test`` and ``test_labels`
 net has one input, and scores of classes as its first output. All quantise all layers to the stated bits of weights and
 activations, each weight by output channel; times are seconds of the processor, in one thread. ONNX Runtime's quantiser
 has ranges by percentile, AIMET ranges by signal to noise and AdaRound. NNCF and quantization-rs have no activations
-below 8 bits. `make bench-quantize` sets up an environment for each of the last three; one that is missing or does not
-have a width is named below the table.
+below 8 bits. There a second row of anybit has mixed bits, at the bit operations, weight bits and activation bits of all
+tensors at the stated ones. `make bench-quantize` sets up an environment for each of the last three; one that is missing
+or does not have a width is named below the table.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +29,13 @@ from onnxruntime import quantization as ort_quantization
 from peers import MissingPeerError
 
 import anybit
-from anybit.quantization import Recipe
+from anybit.quantization import CostBudget, Recipe, cost_model, plan_of, prepare
 
 Array = npt.NDArray[np.float32]
 _BATCH = 250
 _EQUAL = 64  # batches of one size, as ONNX Runtime's percentiles need them
 _PERCENTILE = 99.99
+_OURS = ("anybit", "anybit, mixed")
 
 
 def main() -> None:
@@ -55,9 +58,9 @@ def main() -> None:
                 missing[f"{name}, W{weights}A{activations}: {reason}"] = None
                 continue
             found[name] = 100 * (exact - accuracy), seconds
-        best = min((lost for name, (lost, _) in found.items() if name != "anybit"), default=0.0)
+        best = min((lost for name, (lost, _) in found.items() if name not in _OURS), default=0.0)
         for name, (lost, seconds) in found.items():
-            share = f"{lost / best:.2f}" if name == "anybit" and best > 0 else ""
+            share = f"{lost / best:.2f}" if name in _OURS and best > 0 else ""
             print(f"W{weights}A{activations}   {name:20} {lost:12.2f} {seconds:10.1f} {share:>12}", flush=True)
     for line in missing:
         print(line)
@@ -92,8 +95,12 @@ def _contenders(
 
         return job
 
+    mixed = {}
+    if max(weights, activations) < 8:
+        mixed = {"anybit, mixed": here(partial(_by_anybit, budget=_costs(net, weights, activations)))}
     return {
         "anybit": here(_by_anybit),
+        **mixed,
         "ONNX Runtime": here(_by_onnxruntime),
         **{name: guest(name) for name in ("aimet", "nncf", "quantization-rs")},
     }
@@ -121,9 +128,20 @@ def _timed(job: Callable[[], onnx.ModelProto]) -> tuple[onnx.ModelProto, float]:
     return job(), time.process_time() - start
 
 
-def _by_anybit(net: onnx.ModelProto, calibration: Array, weights: int, activations: int) -> onnx.ModelProto:
-    made = anybit.quantize(net, calibration, Recipe(weights=weights, activations=activations))
-    return anybit.to_proto(made.model)
+def _by_anybit(
+    net: onnx.ModelProto, calibration: Array, weights: int, activations: int, budget: CostBudget | None = None
+) -> onnx.ModelProto:
+    recipe = Recipe(weights=weights, activations=activations, budget=budget)
+    return anybit.to_proto(anybit.quantize(net, calibration, recipe).model)
+
+
+def _costs(net: onnx.ModelProto, weights: int, activations: int) -> CostBudget:
+    """What the model costs with all tensors at these bits."""
+    prepared = prepare(net)
+    plan = plan_of(prepared, Recipe(weights=weights, activations=activations))
+    bits = {t.tensor: t.bits for t in (*plan.activations, *plan.weights) if t.bits is not None}
+    costs = cost_model(prepared, plan).costs(bits)
+    return CostBudget(**{name: costs[name] for name in ("bops", "weight_bits", "activation_bits")})
 
 
 def _by_onnxruntime(net: onnx.ModelProto, calibration: Array, weights: int, activations: int) -> onnx.ModelProto:

@@ -53,3 +53,12 @@ def test_misuse_is_one_line_and_no_file(file, options, text):
     assert text in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not file.with_name("a.onnx").exists()
+
+
+def test_few_samples_are_warned_of_in_one_line(file):
+    np.save(file.with_name("few.npy"), images(5))
+    found = anybit("quantize", file, "--calibration", file.with_name("few.npy"), "-o", file.with_name("f.onnx"))
+    assert found.returncode == 0
+    assert found.stderr == (
+        "anybit: warning: 5 samples for calibration, expected 16 or more: ranges may not fit others\n"
+    )

@@ -299,3 +299,22 @@ def test_data_of_a_free_size_that_does_not_fit_the_weights_is_refused(op_type, w
     source = model(nodes, constants, inputs={"x": ["N", "C", *image]}, outputs=["y"])
     with pytest.raises(InputError, match=f"{op_type} 'y': the input does not fit the weights"):
         anybit.quantize(source, {"x": np.ones((16, 5, *(3 for _ in image)), np.float32)})
+
+
+def test_a_number_of_one_segment_has_no_axes_in_the_next():
+    nodes = [
+        node("Conv", ["x", "w0"], "c", kernel_shape=[1, 1]),
+        node("ReduceMax", ["c"], "m", keepdims=0),
+        node("Relu", ["c"], "r"),
+        node("Conv", ["r", "w1"], "d", kernel_shape=[1, 1]),
+        node("Unsqueeze", ["m", "first"], "u"),
+        node("Concat", ["u", "two"], "k", axis=0),
+        node("ReduceMax", ["k"], "l", keepdims=0),
+        node("Div", ["d", "l"], "y"),
+    ]
+    rng = np.random.default_rng(8)
+    constants = {"w0": normal(rng, 4, 2, 1, 1), "w1": normal(rng, 3, 4, 1, 1), "first": np.array([0], np.int64)}
+    constants["two"] = np.array([2], np.float32)
+    net = model(nodes, constants, inputs={"x": ["N", 2, 6, 6]}, outputs=["y"], opset=17, imports={"": 17})
+    made = anybit.quantize(net, images(), Recipe(weights=8, activations=8))
+    assert distance(net, made.model, images()) < 1e-3

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from anybit.grid import Grid
 from anybit.quantization import (
     ActivationHistogram,
+    Feedback,
     Scales,
     budget_of,
     descended,
@@ -78,7 +79,7 @@ def test_feedback_beats_rounding_to_nearest_on_average():
         h, w = problem(seed, inputs=8)
         scales = np.array([np.abs(w).max() / 3])
         grid = Grid(3, signed=True, narrow=True)
-        a, b = with_feedback(h, w, scales, ONE, grid), to_nearest(w, scales, ONE, grid)
+        a, b = with_feedback(Feedback.of(h), w, scales, ONE, grid), to_nearest(w, scales, ONE, grid)
         ratios.append(error(h, w, a.weights) / error(h, w, b.weights))
     assert np.exp(np.mean(np.log(ratios))) < 0.7
 

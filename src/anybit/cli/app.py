@@ -37,7 +37,6 @@ from anybit.cli.terminal.streams import standard_streams
 from anybit.cli.types import types
 from anybit.cli.verify import verify
 from anybit.cli.zoo import zoo
-from anybit.engines.engine import FallbackWarning
 from anybit.errors import AnybitError
 
 MISUSE = 2
@@ -100,7 +99,7 @@ def _options(  # pyright: ignore[reportUnusedFunction]  (typer calls it)
 
 def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
     """One line for what anybit warns of; others as Python shows them."""
-    if issubclass(category, FallbackWarning):
+    if category.__module__.partition(".")[0] == "anybit":
         say(f"anybit: warning: {message}", error=True)
     else:
         say(*warnings.formatwarning(message, category, filename, lineno).rstrip("\n").split("\n"), error=True)

@@ -26,6 +26,7 @@ from anybit.quantization.ranges import ActivationHistogram, Range, find_range
 from anybit.quantization.recipe import LayerBits, Recipe, Scales, Target
 from anybit.quantization.rounding import (
     Budget,
+    Feedback,
     Rounded,
     descended,
     least_squares,
@@ -51,6 +52,7 @@ __all__ = [
     "CostBudget",
     "CostModel",
     "Divergence",
+    "Feedback",
     "FewSamplesWarning",
     "Free",
     "Front",

@@ -107,11 +107,13 @@ def weight_scales(
         per_tensor: One scale for all.
         coarse: Whether every other scale is tried only: for searches.
     """
-    channels = _by_weight(channels, weights.shape)
     index = np.zeros_like(channels) if per_tensor else channels
     count = int(index.max()) + 1
+    columns = channels.ndim == 2  # else each weight has the number of its scale
+    index = index[:, None] if columns else index
     largest = np.zeros(count)
-    np.maximum.at(largest, index.ravel(), np.abs(weights).ravel())
+    peaks = np.abs(weights).max(axis=1, keepdims=True) if columns else np.abs(weights)
+    np.maximum.at(largest, index.ravel(), peaks.ravel())
     largest = np.where(largest > 0, largest, 1.0)
     whole = largest / grid.hi
     tried = [whole * c for c in (_CANDIDATES[::2] if coarse else _CANDIDATES)]
@@ -123,6 +125,7 @@ def weight_scales(
         step = candidate[index]
         off = np.clip(np.rint(weights / step), grid.lo, grid.hi) * step - weights
         found = np.square(off) * importance[:, :, None]
+        found = found.sum(axis=1) if columns else found
         total = np.bincount(index.ravel(), found.ravel(), minlength=count)
         better = total < error
         best, error = np.where(better, candidate, best), np.where(better, total, error)
@@ -147,19 +150,41 @@ def to_nearest(weights: Float64s, scales: Float64s, channels: Channels, grid: Gr
     return Rounded(q, scales, q * step)
 
 
+@dataclass(frozen=True)
+class Feedback:
+    """How the error of each input is spread over those behind it: along its row of the Cholesky factor of H^-1.
+
+    Attributes:
+        order: The inputs in order of falling mean square, (G, K).
+        upper: The factor U of inputs in this order, U' U = H^-1, (G, K, K).
+    """
+
+    order: Channels
+    upper: Float64s
+
+    @classmethod
+    def of(cls, h: Float64s) -> Feedback:
+        """That of H = sum xq xq', (G, K, K)."""
+        order = np.argsort(-np.einsum("gkk->gk", h), axis=1, kind="stable")
+        sorted_h = np.take_along_axis(np.take_along_axis(h, order[:, :, None], 1), order[:, None, :], 2)
+        return cls(order, _factor_of_inverse(sorted_h))
+
+
 def with_feedback(
-    h: Float64s, weights: Float64s, scales: Float64s, channels: Channels, grid: Grid, budget: Budget | None = None
+    feedback: Feedback,
+    weights: Float64s,
+    scales: Float64s,
+    channels: Channels,
+    grid: Grid,
+    budget: Budget | None = None,
 ) -> Rounded:
     """Rounds one input after the other; the weights of the inputs that follow take up what was lost so far.
 
-    The error of input k is spread along row k of the Cholesky factor of H^-1, as GPTQ (Frantar et al., 2022) does.
-    Inputs come in order of falling mean square.
+    So does GPTQ (Frantar et al., 2022).
     """
     groups, inputs, columns = weights.shape
-    order = np.argsort(-np.einsum("gkk->gk", h), axis=1, kind="stable")
-    sorted_h = np.take_along_axis(np.take_along_axis(h, order[:, :, None], 1), order[:, None, :], 2)
+    order, upper = feedback.order, feedback.upper
     left = np.take_along_axis(weights, order[:, :, None], 1).copy()
-    upper = _factor_of_inverse(sorted_h)
     whole_step = scales[_by_weight(channels, weights.shape)]
     step = np.take_along_axis(whole_step, order[:, :, None], 1)
     q = np.zeros((groups, inputs, columns))
@@ -335,15 +360,14 @@ def rounded_weights(
     found = weight_scales(target, importance, channels, grid, scales=scales, per_tensor=per_tensor)
     if budget is not None:
         found = _wider(found, target, channels, budget, scales, per_tensor=per_tensor)
+    feedback = Feedback.of(h)
     if channels.ndim == 3:  # blocks: no scale belongs to a whole column
-        return with_feedback(h, target, found, channels, grid, budget)
+        return with_feedback(feedback, target, found, channels, grid, budget)
     if scales is Scales.POWER_OF_TWO:
-        tried = [
-            descended(h, target, with_feedback(h, target, s, channels, grid, budget), channels, grid, budget=budget)
-            for s in (found, found * 2, found / 2)
-        ]
+        starts = [with_feedback(feedback, target, s, channels, grid, budget) for s in (found, found * 2, found / 2)]
+        tried = [descended(h, target, start, channels, grid, budget=budget) for start in starts]
         return _best(h, target, tried, channels, per_tensor=per_tensor)
-    rounded = with_feedback(h, target, found, channels, grid, budget)
+    rounded = with_feedback(feedback, target, found, channels, grid, budget)
     rounded = descended(h, target, rounded, channels, grid, budget=budget)
     tried = [rounded]
     for _ in range(_REFITS):

@@ -91,4 +91,4 @@ def _checked(array: Array, dtype: np.dtype[np.generic], shape: tuple[int | str, 
             raise InputError(
                 "shape", node=where, got=list(array.shape), expected=f"[{', '.join(map(str, shape or ()))}]"
             )
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")  # ascontiguousarray would give a number an axis

@@ -23,7 +23,15 @@ from anybit.quantization.moments import Float64s, Moments, row_step
 from anybit.quantization.prepare import Prepared
 from anybit.quantization.ranges import ActivationHistogram, Range, find_range
 from anybit.quantization.recipe import Scales
-from anybit.quantization.rounding import Rounded, damped, rounded_weights, to_nearest, weight_scales, with_feedback
+from anybit.quantization.rounding import (
+    Feedback,
+    Rounded,
+    damped,
+    rounded_weights,
+    to_nearest,
+    weight_scales,
+    with_feedback,
+)
 from anybit.quantization.segments import Segment, segments_of
 from anybit.quantization.spill import Spill, Stream
 
@@ -43,6 +51,8 @@ class Simulation:
         zero_points: Whether zero points other than 0 may be chosen.
         quick: Whether weights are rounded with feedback only, without descent: for searches.
         folder: Where the temporary folder is made.
+        compared: For how many of the blocks, the first ones, `outputs` returns what the model makes of them; None means
+            all. Ranges and weights fit all of them.
 
     Attributes:
         prepared: The model.
@@ -61,8 +71,10 @@ class Simulation:
         zero_points: bool = True,
         quick: bool = False,
         folder: Path | None = None,
+        compared: int | None = None,
     ) -> None:
         self.prepared = prepared
+        self._compared = compared
         self._options = (scales, per_tensor, zero_points)
         self._quick = quick
         self._spill = Spill(folder)
@@ -78,6 +90,7 @@ class Simulation:
         self._ranges: dict[tuple[str, int], Range] = {}
         self._rounded: dict[tuple[str, int], Rounded] = {}
         self._moments: dict[str, Float64s | None] = {}
+        self._feedback: dict[str, Feedback] = {}
         self._streams: dict[ir.Value, Stream] = {}
         self.samples = 0
         self._run_in_float(blocks)
@@ -126,11 +139,16 @@ class Simulation:
         for value in values:
             if str(value.name) in bits and value in self._streams:
                 found = self.range_of(str(value.name), bits[str(value.name)])
-                moved[value] = [found.quantized(block) for block in self._streams[value]]
+                stream = self._streams[value]
+                moved[value] = [found.quantized(stream.read(index)) for index in self._indices([value])]
 
     def _joined(self, value: ir.Value, moved: Mapping[ir.Value, list[Array]]) -> Array:
-        blocks = moved[value] if value in moved else list(self._streams[value])
+        blocks = moved[value] if value in moved else [self._streams[value].read(i) for i in self._indices([value])]
         return np.concatenate(blocks) if blocks[0].ndim else blocks[0]
+
+    def _indices(self, values: Iterable[ir.Value]) -> range:
+        """The blocks of these tensors on which outputs are compared."""
+        return range(max((len(self._streams[v]) for v in values), default=1))[: self._compared]
 
     def range_of(self, activation: str, bits: int) -> Range:
         """The quantiser of an activation for a bit width."""
@@ -201,7 +219,7 @@ class Simulation:
             return
         backend, arrays = self._with_weights(number, segment, own) if own else (self._backend(number), {})
         made: list[list[Array]] = [[] for _ in segment.outputs]
-        for index in range(max((len(self._streams[v]) for v in segment.inputs), default=1)):
+        for index in self._indices(segment.inputs):
             feeds = {
                 str(v.name): moved[v][index] if v in moved else self._streams[v].read(index) for v in segment.inputs
             }
@@ -248,7 +266,10 @@ class Simulation:
             )
             if bits >= _FINE:
                 return to_nearest(weights, found, layer.channels, grid)
-            return with_feedback(h, weights, found, layer.channels, grid)
+            name = str(layer.weights.name)
+            if name not in self._feedback:
+                self._feedback[name] = Feedback.of(h)
+            return with_feedback(self._feedback[name], weights, found, layer.channels, grid)
         return rounded_weights(h, weights, layer.channels, grid, scales=scales, per_tensor=per_tensor)
 
     def _covariance(self, layer: Layer, weights: Float64s) -> Float64s | None:

@@ -31,7 +31,7 @@ class Stream:
 
     def write(self, block: Array) -> None:
         """Appends a block."""
-        block = np.ascontiguousarray(block)
+        block = np.asarray(block, order="C")  # ascontiguousarray would give a number an axis
         with self.path.open("ab") as file:
             self.blocks.append((file.tell(), block.shape, block.dtype))
             file.write(block.data if block.size else b"")

@@ -71,7 +71,7 @@ class OpenVinoBackend:
         except IndexError:  # as many requests as there were calls at the same time
             request = self._compiled.create_infer_request()
         try:
-            results = request.infer({name: np.ascontiguousarray(v) for name, v in feeds.items()}, share_inputs=True)
+            results = request.infer({name: np.asarray(v, order="C") for name, v in feeds.items()}, share_inputs=True)
             return [results[place] for place in self._places]
         except RuntimeError as error:
             raise InputError("OpenVINO failed", got=" ".join(str(error).split())) from error

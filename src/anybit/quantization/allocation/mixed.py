@@ -15,7 +15,7 @@ from anybit.quantization.prepare import Prepared
 from anybit.quantization.recipe import Target
 from anybit.quantization.sensitivity.measurements import Measurements, Subject, sampled
 
-_SAMPLES = 64  # on which plans are compared
+_SAMPLES = 64  # that ranges and weights fit while plans are compared on half of them
 
 
 def mixed_plan(
@@ -35,7 +35,8 @@ def mixed_plan(
 
     Args:
         prepared: The model.
-        blocks: The samples; up to 64 from all over them are used.
+        blocks: The samples; up to 64 from all over them are used. Plans are compared on half of these, or, where the
+            budget has a target loss, on all.
         plan: Which tensors are quantised, and how.
         fixed: Tensors that keep the bits that the plan has for them.
         widths: The bits to choose from.
@@ -54,12 +55,14 @@ def mixed_plan(
     costs: CostModel = cost_model(prepared, plan, groups)
     if budget.bops is not None or budget.activation_bits is not None or budget.target_loss is not None:
         costs.refuse_open()
+    few = sampled(iter(blocks), _SAMPLES, whole=not prepared.free_batch)
     subject = Subject(
         prepared=prepared,
-        blocks=sampled(iter(blocks), _SAMPLES, whole=not prepared.free_batch),
+        blocks=few,
         scales=plan.scales,
         per_tensor=plan.per_tensor,
         zero_points=plan.target is None and plan.accumulator is None,
+        compared=-(-len(few) // 2) if budget.target_loss is None else None,
     )
     total = len(questions_of(free))
     done = 0

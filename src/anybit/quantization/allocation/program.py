@@ -22,6 +22,7 @@ Losses = Mapping[str, Mapping[int, float]]
 """Loss by tensor and bit width."""
 
 _MARGIN = 1e-6  # by which rows are tightened when a solution lies beyond one within the tolerance of the solver
+_GAP = 0.01  # to the optimum, as a share of it; losses are not measured more exactly
 _SECONDS = 60.0  # after which the best solution found is taken
 
 
@@ -120,7 +121,7 @@ class _Program:
         for name, value in (
             ("threads", 1),
             ("random_seed", 0),
-            ("mip_rel_gap", 0.0),
+            ("mip_rel_gap", _GAP),
             ("time_limit", _SECONDS),
         ):
             self._solver.setOptionValue(name, value)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import filelock
+import numpy as np
 
 from anybit.arrays import Array
 from anybit.errors import InputError, ModelFileError, UsageError
@@ -46,6 +47,7 @@ class Subject:
         zero_points: Whether zero points other than 0 may be chosen.
         labels: A class for each sample; None measures no accuracy.
         pair: Quantisers and weights of a quantised model, in place of those that fit best.
+        compared: On how many of the blocks, the first ones, outputs are compared; None means all.
     """
 
     prepared: Prepared
@@ -55,6 +57,7 @@ class Subject:
     zero_points: bool = True
     labels: Array | None = None
     pair: Pair | None = None
+    compared: int | None = None
 
     @property
     def decides(self) -> dict[str, Any]:
@@ -72,6 +75,7 @@ class Subject:
             "per_tensor": self.per_tensor,
             "zero_points": self.zero_points,
             "labels": None if self.labels is None else hashlib.sha256(self.labels.tobytes()).hexdigest(),
+            "compared": self.compared,
         }
 
 
@@ -90,6 +94,7 @@ class Answers:
             per_tensor=subject.per_tensor,
             zero_points=subject.zero_points,
             quick=True,
+            compared=subject.compared,
         )
         self._labels = subject.labels
         if subject.pair is not None:
@@ -239,12 +244,15 @@ class _Shipped:
     per_tensor: bool
     zero_points: bool
     labels: Array | None
+    compared: int | None
 
     @classmethod
     def of(cls, subject: Subject) -> _Shipped:
         blocks = tuple(dict(block) for block in subject.blocks)
         model = to_proto(subject.prepared.model).SerializeToString(deterministic=True)
-        return cls(model, blocks, subject.scales, subject.per_tensor, subject.zero_points, subject.labels)
+        return cls(
+            model, blocks, subject.scales, subject.per_tensor, subject.zero_points, subject.labels, subject.compared
+        )
 
     def subject(self) -> Subject:
         from anybit.quantization.prepare import prepare
@@ -256,6 +264,7 @@ class _Shipped:
             per_tensor=self.per_tensor,
             zero_points=self.zero_points,
             labels=self.labels,
+            compared=self.compared,
         )
 
 
@@ -361,6 +370,9 @@ def _key(bits: Bits) -> str:
 def sampled(blocks: Iterator[dict[str, Array]], most: int, *, whole: bool) -> list[dict[str, Array]]:
     """Samples from all over the data, so many or fewer, at least half as many where there are that many.
 
+    They come in blocks no larger than the given ones, and than half of `most`; the first half of the blocks is from all
+    over the data, too.
+
     Args:
         blocks: All samples, some at a time.
         most: How many samples.
@@ -370,9 +382,10 @@ def sampled(blocks: Iterator[dict[str, Array]], most: int, *, whole: bool) -> li
         InputError: There are none.
     """
     kept: list[tuple[int, dict[str, Array]]] = []
-    every, number = 1, 0
+    every, number, largest = 1, 0, 1
     for block in blocks:
         size = max((len(a) for a in block.values() if a.ndim), default=1)
+        largest = max(largest, size)
         pieces = [block] if whole or size == 1 else [{n: a[i : i + 1] for n, a in block.items()} for i in range(size)]
         for piece in pieces:
             if number % every == 0:
@@ -383,14 +396,12 @@ def sampled(blocks: Iterator[dict[str, Array]], most: int, *, whole: bool) -> li
             kept = kept[::2]
     if not kept:
         raise InputError("no samples", expected="at least one along the first axis")
-    return _joined([piece for _, piece in kept], whole=whole)
+    mixed = [piece for _, piece in kept[::2] + kept[1::2]]
+    return mixed if whole else _joined(mixed, min(largest, most // 2))
 
 
-def _joined(pieces: list[dict[str, Array]], *, whole: bool, size: int = 32) -> list[dict[str, Array]]:
-    import numpy as np
-
-    if whole:
-        return pieces
+def _joined(pieces: list[dict[str, Array]], size: int) -> list[dict[str, Array]]:
+    """Samples of equal shapes in a row in blocks of up to this size."""
     joined: list[dict[str, Array]] = []
     group: list[dict[str, Array]] = []
     for piece in pieces:
