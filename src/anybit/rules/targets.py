@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from anybit.rules.rule import RuleOrigin, rules
 
-_TIES = (
-    "A sum can lie half-way between two levels, where float32 and the tool's integers round to "
-    "different ones. It is a warning: the count says how many sums do."
-)
-
 FINN_RULES = rules(
     RuleOrigin.FINN,
     (
@@ -217,7 +212,11 @@ FINN_RULES = rules(
     ),
     (
         "ties",
-        _TIES + " In FINN's own reading of QONNX numbers half-way go up, at any scale.",
+        (
+            "A sum can lie half-way between two levels, where float32 and the tool's integers round to different ones. "
+            "It is a warning: the count says how many sums do. In FINN's own reading of QONNX numbers "
+            "half-way go up, at any scale."
+        ),
         "Use scales that are powers of two, which are exact in the dialect.",
     ),
     (
@@ -370,7 +369,17 @@ HLS4ML_RULES = rules(
         "hls4ml approximates the function by a table, whose error is large.",
         "Cut the function off with `--logits`, or replace it by one that is exact.",
     ),
-    ("ties", _TIES, "Use scales that are powers of two: they are exact."),
+    (
+        "ties",
+        (
+            "A number can lie half-way between two levels, before a quantiser behind a factor that is no short binary "
+            "fraction, which hls4ml rounds. Where sums of integers lie there, and the model has one level for each, "
+            "the factor is replaced by one with the same levels. An error where it has none, as float32 rounds the "
+            "summands themselves (scales such as 0.3 in front of 0.2); a warning where an input may lie there, or "
+            "sums come as near by chance."
+        ),
+        "Use scales that are powers of two, which are exact, or whose ratio is no simple fraction.",
+    ),
     (
         "weights",
         "The operands of a product stand in another order than data first, constant weights second.",
@@ -380,6 +389,11 @@ HLS4ML_RULES = rules(
         "window",
         "The window of a convolution is not written out, or the convolution has a bias of its own.",
         "Write kernel_shape, strides and pads; the pass extract-conv-bias takes the bias out.",
+    ),
+    (
+        "zero-levels",
+        "A quantiser makes 0 of all that comes to it, less than half of its step; hls4ml's emulation stops there.",
+        "Take the layer out of the network, or give the quantiser a smaller scale.",
     ),
     (
         "zero-weights",

@@ -7,6 +7,8 @@ import numpy as np
 from tests.targets.hls4ml.feature import Feature
 from tests.targets.hls4ml.nets import Net
 
+_PADDED = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+
 
 def _convolutions() -> list[Feature]:
     close = 1e-3
@@ -61,6 +63,16 @@ def _convolutions() -> list[Feature]:
             lambda: image(2, 5).quant().op("MaxPool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
         ),
         Feature("max pool of strides 1", lambda: image().quant().op("MaxPool", kernel_shape=[2, 2], strides=[1, 1])),
+        *(
+            Feature(f"max pool padded, {name}", lambda m=make: m().op("MaxPool", **_PADDED).conv(3, 2, kernel=(1, 1)))
+            for name, make in (
+                ("no sign", lambda: image().quant(signed=0)),
+                ("Relu", lambda: image().quant().conv(3, 3).op("Relu").quant(0.5, signed=0)),
+                ("Relu of the input", lambda: image().op("Relu")),
+                ("bipolar", lambda: image().bipolar()),
+                ("pooled", lambda: image(3, 8).quant(signed=0).op("MaxPool", kernel_shape=[2, 2], strides=[2, 2])),
+            )
+        ),
         Feature("max pool odd scale", lambda: _pooled(image().quant(0.3)), close, step=0.1),
         Feature("max pool bipolar", lambda: _pooled(image().bipolar())),
         Feature("max pool of floats", lambda: image().op("MaxPool", kernel_shape=[2, 2], strides=[2, 2]).quant()),
