@@ -38,8 +38,11 @@ FINN_RULES = rules(
     ),
     (
         "concat-formats",
-        "A Concat joins integers of different formats; FINN streams one format.",
-        "Give all quantisers one bit width and one signedness.",
+        (
+            "A Concat joins integers of different formats, or sums, whose formats FINN minimises one by one in the "
+            "end; it streams one format."
+        ),
+        "Quantise what is joined, and give all quantisers one bit width and one signedness.",
     ),
     (
         "constant",

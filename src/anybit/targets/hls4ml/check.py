@@ -23,7 +23,7 @@ from anybit.targets.hls4ml.io_type import IoType
 from anybit.targets.hls4ml.project.fixed_type import FixedType
 from anybit.targets.hls4ml.rules import RULES, unknown
 from anybit.targets.hls4ml.stream_rules import stream
-from anybit.targets.hls4ml.ties import inexact, is_accident, paths, risk_of
+from anybit.targets.hls4ml.ties import inexact, paths, risk_of
 
 _DOMAINS = ("", DOMAIN, CHANNELS_LAST)
 # Constants and elements of a tensor of the largest nets whose emulation was compared. For that in parallel g++ took 5
@@ -160,7 +160,7 @@ def _ties(node: ir.Node, model: ir.Model, values: Values) -> Iterator[Finding]:
         return
     count, total = sum(r.count for r in known), sum(r.total for r in known)
     if count:
-        chance = all(is_accident(w, model, r) for w, r in zip(ways or (), known, strict=True) if r.count)
+        chance = all(r.is_chance for r in known if r.count)
         problem = "sums on a rounding boundary may go either way"
         yield _tie(node, problem, Severity.WARNING if chance else Severity.ERROR, got=f"{count} of {total} sums")
 

@@ -7,7 +7,7 @@ ones occur is known: each is looked at, or those beside the steps of a function 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +33,10 @@ from anybit.targets.hls4ml.precision import constant_bits
 from anybit.targets.hls4ml.repairs import ARITHMETIC, split
 
 _MOVES = frozenset("Flatten MaxPool Reshape Transpose".split())
-NEAR = 2.0**-19
-"""Relative distance of a boundary within which hls4ml may take a number to the other side."""
-NEAR_IN_FLOATS = 2.0**-22
-"""The same of float32, by the order of whose additions a number may come to either side."""
-_WIDER = 8
+_OF_FACTORS = 2.0**-19  # relative; hls4ml's factors are off by half as much
+_OF_OFFSETS = 2.0**-22  # levels; offsets have 24 bits behind the point of the finest ones
+_OF_FLOATS = 2.0**-24  # relative; half of it is how float32 rounds one number
+_OF_ORDERS = 2.0**-22  # relative; how far sums of float32 may be apart that are added up in other orders
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,16 @@ class Path:
                 found |= ~_exact_elements(step.node.op_type, operand)
         return found
 
+    def errors(self, heights: Float64s) -> Float64s:
+        """How far hls4ml and float32 may be apart in what is rounded, in units of levels."""
+        at_zero = self.heights(np.zeros((1, 1)))
+        largest = np.maximum(np.abs(heights), np.abs(at_zero))
+        return _OF_FACTORS * np.abs(heights - at_zero) + _OF_OFFSETS * (at_zero != 0) + _OF_FLOATS * largest
+
+    def noise(self, heights: Float64s) -> Float64s:
+        """How far float32 may be from itself, where it adds up summands that it rounds in another order."""
+        return _OF_ORDERS * np.maximum(np.abs(heights), np.abs(self.heights(np.zeros((1, 1)))))
+
     def heights(self, numbers: Float64s) -> Float64s:
         """What is rounded for (n, channels) numbers, in units of levels."""
         return self.chain(self.root.reals(numbers)).astype(np.float64) / self.scale
@@ -90,10 +99,17 @@ class Risk:
     Attributes:
         count: How many.
         total: Of so many that occur.
+        expected: How many there would be by chance, if where numbers lie between two boundaries had no pattern.
     """
 
     count: int
     total: int
+    expected: float
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether chance explains them, rather than scales whose ratio puts numbers on boundaries."""
+        return self.count <= 4 * self.expected + min(3.0, 100 * self.expected)
 
 
 def is_exact(node: ir.Node) -> bool:
@@ -134,38 +150,35 @@ def paths(quantizer: ir.Node, model: ir.Model, values: Values) -> list[Path] | N
     return found
 
 
-def risk_of(path: Path, model: ir.Model, *, near: float = NEAR) -> Risk | None:
-    """The numbers on a path that come near a boundary; None where there are too many to look at."""
+def risk_of(path: Path, model: ir.Model, near: Callable[[Path, Float64s], Float64s] = Path.errors) -> Risk | None:
+    """The numbers on a path that come near a boundary; None where there are too many to look at.
+
+    A function such as Relu that makes 0 of a number and of its neighbour makes it exactly, wherever a boundary lies.
+
+    Args:
+        path: The way to a quantiser.
+        model: The model that it is in.
+        near: From heights to the distances that are near.
+    """
     function = path.function(model)
     if isinstance(function, Refusal) or undecidable(function) is not None:
         return None
-    count = 0
-    tried = [beside_steps(function)] if function.proof is Proof.COMPOSITION else function.stretches()
+    count, expected, beside = 0, 0.0, function.proof is Proof.COMPOSITION
+    tried = [beside_steps(function)] if beside else function.stretches()
     for numbers in tried:
         if isinstance(numbers, Refusal):
             return None
         rows = np.broadcast_to(numbers, (len(numbers), function.channels))
-        heights = path.heights(numbers)
-        scale = np.maximum(np.abs(heights), np.abs(path.heights(np.zeros((1, 1)))))
-        is_near = (
-            path.inexact
-            & ~_is_cut_off(path, heights, rows)
-            & is_beside(heights, near * scale, path.quantizer, path.levels)
-        )
+        heights = np.broadcast_to(path.heights(numbers), rows.shape)
+        lower, upper = (path.heights(np.clip(rows + d, path.root.lo, path.root.hi)) for d in (-1.0, 1.0))
+        cut_off = (heights == 0) & ((lower == 0) | (upper == 0)) & (path.root.lo < path.root.hi)
+        errors = np.broadcast_to(near(path, heights), rows.shape)
+        is_near = path.inexact & ~cut_off & is_beside(heights, errors, path.quantizer, path.levels)
         count += sum(len(np.unique(rows[is_near[:, c], c])) for c in np.flatnonzero(is_near.any(axis=0)))
-    return Risk(count, function.total)
-
-
-def _is_cut_off(path: Path, heights: Float64s, numbers: Float64s) -> npt.NDArray[np.bool_]:
-    """Whether it is a function such as Relu that makes 0 of a number, and of its neighbour: this 0 is exact."""
-    beside = (path.heights(np.clip(numbers + d, path.root.lo, path.root.hi)) == 0 for d in (-1.0, 1.0))
-    return (heights == 0) & np.logical_or(*beside) & bool(path.root.lo.min() < path.root.hi.max())
-
-
-def is_accident(path: Path, model: ir.Model, risk: Risk) -> bool:
-    """Whether numbers come near boundaries by chance: some times as many come some times as near."""
-    wider = risk_of(path, model, near=_WIDER * NEAR)
-    return wider is not None and wider.count >= risk.count * _WIDER / 2
+        slope = np.minimum(np.abs(upper - lower) / 2 if beside else 0.5, 0.5)
+        chances = np.divide(errors, slope, out=np.zeros(rows.shape), where=slope > 0)
+        expected += float((np.minimum(chances, 1.0) * path.inexact).sum())
+    return Risk(count, function.total, expected)
 
 
 def is_beside(heights: Float64s, distance: Float64s, node: ir.Node, levels: Quantizer) -> Array:

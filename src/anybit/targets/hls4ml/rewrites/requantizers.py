@@ -25,7 +25,7 @@ from anybit.ops.calls import is_call
 from anybit.ops.quant import QUANT
 from anybit.rounding import Rounding
 from anybit.targets.hls4ml.repairs import Repairs, Step, quant_step
-from anybit.targets.hls4ml.ties import NEAR, NEAR_IN_FLOATS, Path, are_exact, inexact, is_accident, paths, risk_of
+from anybit.targets.hls4ml.ties import Path, are_exact, inexact, paths, risk_of
 
 _SUMS = PRODUCTS | frozenset(("Add", "Sub", "AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"))
 _MANTISSA = 24  # bits of float32
@@ -51,9 +51,9 @@ def rewrite_requantizers(repairs: Repairs) -> None:
             continue
         given = values_of(repairs.source) if given is None else given
         exact = _are_exact(_sums_before(node, repairs.source), given)
-        noise = None if exact else risk_of(ways[0], model, near=NEAR_IN_FLOATS)
+        noise = None if exact else risk_of(ways[0], model, Path.noise)
         decided = exact or (noise is not None and not noise.count)
-        if decided or is_accident(ways[0], model, risk):
+        if decided or risk.is_chance:
             _rewrite(repairs, ways[0])
 
 
@@ -151,8 +151,7 @@ def _snap_bits(path: Path, function: StepFunction) -> int | None:
     if isinstance(tried, Refusal):
         return None
     wanted, heights = function(tried), path.heights(tried)
-    error = NEAR * np.maximum(np.abs(heights), np.abs(path.heights(np.zeros((1, 1)))))
-    rounded = path.levels.rounding
+    error, rounded = path.errors(heights), path.levels.rounding
     for bits in range(_MOST_SNAP_BITS, 0, -1):
         moved = (np.rint((heights + e) * 2.0**bits) / 2.0**bits for e in (-error, 0.0, error))
         if all((np.clip(rounded(m), path.levels.lo, path.levels.hi) == wanted).all() for m in moved):
