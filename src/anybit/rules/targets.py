@@ -76,8 +76,11 @@ FINN_RULES = rules(
     ),
     (
         "group",
-        "A convolution has groups, but is not depthwise.",
-        "Use one group, or one for each channel.",
+        (
+            "A convolution has groups, but is not depthwise; or, in FINN's own reading of QONNX, it is, as one of one "
+            "channel to one is, too."
+        ),
+        "Use one group, or hand over the dialect (the default form), which takes one for each channel.",
     ),
     (
         "join",
@@ -362,8 +365,8 @@ HLS4ML_RULES = rules(
     (
         "stream",
         (
-            "In io_stream hls4ml pads no pools, takes windows that lie side by side, and copies a stream for seven "
-            "readers at most."
+            "In io_stream hls4ml pads no pools, takes windows that lie side by side, copies a stream for seven readers "
+            "at most, and is wrong for kernels of one row that skip rows, or depthwise ones of one pixel that skip any."
         ),
         "Ask for io_parallel: `--io-type parallel`.",
     ),

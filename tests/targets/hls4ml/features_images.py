@@ -25,6 +25,8 @@ def _convolutions() -> list[Feature]:
         Feature("conv same lower", lambda: image(3, 6).quant().conv(3, 4, strides=[2, 2], auto_pad="SAME_LOWER")),
         Feature("conv dilated", lambda: image(3, 7).quant().conv(3, 4, dilations=[2, 2])),
         Feature("conv oblong", lambda: Net(2, 5, 8).quant().conv(2, 3, kernel=(3, 2), strides=[1, 2])),
+        Feature("conv of one row, rows skipped", lambda: image().quant().conv(3, 4, kernel=(1, 3), strides=[2, 1])),
+        Feature("depthwise 1x1 strided", lambda: image(2).quant().conv(2, 2, kernel=(1, 1), strides=[2, 2], group=2)),
         Feature("conv 1x1", lambda: image().quant().conv(3, 4, kernel=(1, 1))),
         Feature("conv 1x1 strided", lambda: image().quant().conv(3, 4, kernel=(1, 1), strides=[2, 2])),
         Feature("conv bias", lambda: image().quant().conv(3, 4, bias=True), close),

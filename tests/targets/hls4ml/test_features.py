@@ -50,6 +50,8 @@ def test_what_hls4ml_cannot_do_is_refused_by_name(feature: Feature):
         "max pool ceil",
         "max pool overlapping",
         "max pool of strides 1",
+        "conv of one row, rows skipped",
+        "depthwise 1x1 strided",
         "thresholds, too many to copy",
     ],
 )
