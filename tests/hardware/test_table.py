@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 import anybit
+from anybit.errors import Severity
 from tests.hardware.__main__ import TARGETS, chosen, line, rows_of
 from tests.hardware.finn_rows import python, ties_up
 from tests.hardware.row import Row
@@ -40,7 +41,7 @@ def test_random_nets_are_legal_and_the_same_for_one_seed():
         proto = source.load()
         assert isinstance(proto, onnx.ModelProto)
         onnx.shape_inference.infer_shapes(proto, strict_mode=True)
-        assert not anybit.check(proto).errors
+        assert not [f for f in anybit.check(proto) if f.severity is Severity.ERROR]
         operators |= {n.op_type for n in proto.graph.node}
         again = next(random_sources(f"{source.name[5:]}:40")).load()
         assert isinstance(again, onnx.ModelProto)
