@@ -1,6 +1,7 @@
 """python -m tests.hardware: the table of models and hardware targets; 1 if a row is ready and not right.
 
-WORD ... for models whose name holds one of them; --target NAME for one target; --json FILE to keep the rows.
+WORD ... for models whose name holds one of them; --target NAME for one target; --json FILE to keep the rows;
+--seeds FIRST:END for random nets (see `random_nets`) in their place.
 FINN_PYTHON names a Python that has FINN (FINN_PYTHONPATH its path), HLS4ML_PYTHON and DA4ML_PYTHON one that has hls4ml
 and da4ml: projects are then built and run. C is compiled and run where there is a compiler.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 from anybit.errors import AnybitError
 from tests.hardware import finn_rows, hls4ml_rows, project_rows
 from tests.hardware.row import Row
-from tests.hardware.sources import Source, sources
+from tests.hardware.sources import Source, random_sources, sources
 
 # A target contributes its rows by one function.
 TARGETS: Mapping[str, Callable[[Source], Iterator[Row]]] = {
@@ -54,10 +55,11 @@ def main() -> int:
     parser.add_argument("words", nargs="*")
     parser.add_argument("--target", choices=list(TARGETS))
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--seeds")
     options = parser.parse_args()
     print(f"{'model':58}{'target':8}{'form':9}{'io':10}{'verdict':34}{'':8}{'tool':9}widths", flush=True)
     found: list[Row] = []
-    for source in chosen(options.words):
+    for source in random_sources(options.seeds) if options.seeds else chosen(options.words):
         for target in [options.target] if options.target else list(TARGETS):
             for row in rows_of(source, target):
                 found.append(row)

@@ -73,6 +73,7 @@ def _convolutions() -> dict[str, Make]:
         "conv, oblong image": _conv(size=(4, 9)),
         "conv, one channel in": _conv(1, 4),
         "conv, one channel out": _conv(3, 1),
+        "conv, one channel in and out": _conv(1, 1),
         "conv, channels 5 and 7": _conv(5, 7),
         "conv, dilated depthwise": _conv(4, 4, group=4, dilations=[2, 2], pads=[2, 2, 2, 2]),
         "conv, strided depthwise": _conv(4, 4, group=4, strides=[2, 2], pads=[1, 1, 1, 1], size=(7, 7)),

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 
 from tests.hardware.features import FEATURES
+from tests.hardware.random_nets import random_net
 from tests.integration.corpus import NOT_EXECUTABLE, corpus_files, zoo_files
 from tests.models import PROJECT
 from tests.targets.finn.nets import NETS
@@ -23,7 +24,7 @@ class Source:
     """One model.
 
     Attributes:
-        group: Where it comes from: corpus, zoo, shipped, feature.
+        group: Where it comes from: corpus, zoo, shipped, feature, random.
         name: In its group.
         load: The model, as `anybit` takes it.
     """
@@ -48,6 +49,13 @@ def sources() -> Iterator[Source]:
         yield Source("feature", f"finn: {name}", lambda c=case: _proto(c.make()))
     for name, make in FEATURES.items():
         yield Source("feature", f"any: {name}", make)
+
+
+def random_sources(seeds: str) -> Iterator[Source]:
+    """The random nets of FIRST:END."""
+    first, end = map(int, seeds.split(":"))
+    for seed in range(first, end):
+        yield Source("random", f"seed {seed}", lambda s=seed: random_net(s))
 
 
 def _proto(net: Net) -> onnx.ModelProto:

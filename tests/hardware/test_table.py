@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 import anybit
+from anybit.errors import Severity
 from tests.hardware.__main__ import TARGETS, chosen, line, rows_of
 from tests.hardware.finn_rows import python, ties_up
 from tests.hardware.row import Row
+from tests.hardware.sources import random_sources
 from tests.targets.hls4ml.nets import Net
 
 WORDS = ("finn: mlp", "feature/gemm", "feature/Selu", "scale by row")
@@ -30,6 +33,20 @@ def test_a_row_that_is_ready_and_not_right_is_bad():
     assert Row("m", "finn", "dialect", equal=False).is_bad
     assert not Row("m", "finn", "dialect", verdict="group", ran="FAILED").is_bad
     assert not Row("m", "finn", "dialect", equal=True, ran="right").is_bad
+
+
+def test_random_nets_are_legal_and_the_same_for_one_seed():
+    operators = set[str]()
+    for source in random_sources("0:40"):
+        proto = source.load()
+        assert isinstance(proto, onnx.ModelProto)
+        onnx.shape_inference.infer_shapes(proto, strict_mode=True)
+        assert not [f for f in anybit.check(proto) if f.severity is Severity.ERROR]
+        operators |= {n.op_type for n in proto.graph.node}
+        again = next(random_sources(f"{source.name[5:]}:40")).load()
+        assert isinstance(again, onnx.ModelProto)
+        assert proto.SerializeToString() == again.SerializeToString()
+    assert operators >= set("Quant BipolarQuant Conv MatMul Gemm Add Concat MaxPool Flatten PRelu Clip".split())
 
 
 def test_ties_of_activations_go_up_as_in_finn():

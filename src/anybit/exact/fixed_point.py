@@ -12,7 +12,7 @@ rise.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,13 +74,14 @@ class _Sides:
     stays: npt.NDArray[np.bool_]
 
 
-def fixed_point(thresholds: Int64s, lo: Int64s, hi: Int64s) -> FixedPoint | None:
+def fixed_point(thresholds: Int64s, lo: Int64s, hi: Int64s, *, ties: Sequence[Ties] = tuple(Ties)) -> FixedPoint | None:
     """The fixed-point function with the smallest shift that all channels share; None where there is none.
 
     Args:
         thresholds: (channels, count), ascending along the last axis.
         lo: (channels,), the smallest sum that occurs.
         hi: (channels,), the largest one.
+        ties: What a whole number before the shift may count as, in the order in which they are tried.
     """
     reaches, stays = thresholds <= hi[:, None], thresholds > lo[:, None]
     reach, stay = np.maximum(thresholds, lo[:, None]), np.minimum(thresholds - 1, hi[:, None])
@@ -92,10 +93,10 @@ def fixed_point(thresholds: Int64s, lo: Int64s, hi: Int64s) -> FixedPoint | None
         multiplier = np.rint(slope * 2.0**shift)
         if multiplier.max(initial=0) >= _LARGEST:
             return None
-        for ties in Ties:
-            bias = _bias(sides, multiplier.astype(np.int64), shift, ties)
+        for counted in ties:
+            bias = _bias(sides, multiplier.astype(np.int64), shift, counted)
             if bias is not None:
-                return FixedPoint(multiplier.astype(np.int64), bias, shift, ties)
+                return FixedPoint(multiplier.astype(np.int64), bias, shift, counted)
     return None
 
 

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from anybit.rules.rule import RuleOrigin, rules
 
-_TIES = (
-    "A sum can lie half-way between two levels, where float32 and the tool's integers round to "
-    "different ones. It is a warning: the count says how many sums do."
-)
-
 FINN_RULES = rules(
     RuleOrigin.FINN,
     (
@@ -43,8 +38,11 @@ FINN_RULES = rules(
     ),
     (
         "concat-formats",
-        "A Concat joins integers of different formats; FINN streams one format.",
-        "Give all quantisers one bit width and one signedness.",
+        (
+            "A Concat joins integers of different formats, or sums, whose formats FINN minimises one by one in the "
+            "end; it streams one format."
+        ),
+        "Quantise what is joined, and give all quantisers one bit width and one signedness.",
     ),
     (
         "constant",
@@ -78,8 +76,11 @@ FINN_RULES = rules(
     ),
     (
         "group",
-        "A convolution has groups, but is not depthwise.",
-        "Use one group, or one for each channel.",
+        (
+            "A convolution has groups, but is not depthwise; or, in FINN's own reading of QONNX, it is, as one of one "
+            "channel to one is, too."
+        ),
+        "Use one group, or hand over the dialect (the default form), which takes one for each channel.",
     ),
     (
         "join",
@@ -217,7 +218,11 @@ FINN_RULES = rules(
     ),
     (
         "ties",
-        _TIES + " In FINN's own reading of QONNX numbers half-way go up, at any scale.",
+        (
+            "A sum can lie half-way between two levels, where float32 and the tool's integers round to different ones. "
+            "It is a warning: the count says how many sums do. In FINN's own reading of QONNX numbers "
+            "half-way go up, at any scale."
+        ),
         "Use scales that are powers of two, which are exact in the dialect.",
     ),
     (
@@ -360,8 +365,8 @@ HLS4ML_RULES = rules(
     (
         "stream",
         (
-            "In io_stream hls4ml pads no pools, takes windows that lie side by side, and copies a stream for seven "
-            "readers at most."
+            "In io_stream hls4ml pads no pools, takes windows that lie side by side, copies a stream for seven readers "
+            "at most, and is wrong for kernels of one row that skip rows, or depthwise ones of one pixel that skip any."
         ),
         "Ask for io_parallel: `--io-type parallel`.",
     ),
@@ -370,7 +375,17 @@ HLS4ML_RULES = rules(
         "hls4ml approximates the function by a table, whose error is large.",
         "Cut the function off with `--logits`, or replace it by one that is exact.",
     ),
-    ("ties", _TIES, "Use scales that are powers of two: they are exact."),
+    (
+        "ties",
+        (
+            "A number can lie half-way between two levels, before a quantiser behind a factor that is no short binary "
+            "fraction, which hls4ml rounds. Where sums of integers lie there, and the model has one level for each, "
+            "the factor is replaced by one with the same levels. An error where it has none, as float32 rounds the "
+            "summands themselves (scales such as 0.3 in front of 0.2); a warning where an input may lie there, or "
+            "sums come as near by chance."
+        ),
+        "Use scales that are powers of two, which are exact, or whose ratio is no simple fraction.",
+    ),
     (
         "weights",
         "The operands of a product stand in another order than data first, constant weights second.",
@@ -380,6 +395,11 @@ HLS4ML_RULES = rules(
         "window",
         "The window of a convolution is not written out, or the convolution has a bias of its own.",
         "Write kernel_shape, strides and pads; the pass extract-conv-bias takes the bias out.",
+    ),
+    (
+        "zero-levels",
+        "A quantiser makes 0 of all that comes to it, less than half of its step; hls4ml's emulation stops there.",
+        "Take the layer out of the network, or give the quantiser a smaller scale.",
     ),
     (
         "zero-weights",

@@ -42,6 +42,7 @@ def _forks() -> list[Feature]:
                 f"two quantisers of a product {scale}",
                 lambda q=q: fork(q, lambda n: n.quant(0.5, bits=3), q(Net(6)).dense(6, 6)).dense(6, 4),
                 tolerance,
+                refused="ties" if tolerance else None,  # 40 x 0.3 x 0.125 = 3 x 0.5
                 step=step,
             ),
             Feature(

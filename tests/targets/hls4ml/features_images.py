@@ -7,6 +7,8 @@ import numpy as np
 from tests.targets.hls4ml.feature import Feature
 from tests.targets.hls4ml.nets import Net
 
+_PADDED = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+
 
 def _convolutions() -> list[Feature]:
     close = 1e-3
@@ -23,6 +25,8 @@ def _convolutions() -> list[Feature]:
         Feature("conv same lower", lambda: image(3, 6).quant().conv(3, 4, strides=[2, 2], auto_pad="SAME_LOWER")),
         Feature("conv dilated", lambda: image(3, 7).quant().conv(3, 4, dilations=[2, 2])),
         Feature("conv oblong", lambda: Net(2, 5, 8).quant().conv(2, 3, kernel=(3, 2), strides=[1, 2])),
+        Feature("conv of one row, rows skipped", lambda: image().quant().conv(3, 4, kernel=(1, 3), strides=[2, 1])),
+        Feature("depthwise 1x1 strided", lambda: image(2).quant().conv(2, 2, kernel=(1, 1), strides=[2, 2], group=2)),
         Feature("conv 1x1", lambda: image().quant().conv(3, 4, kernel=(1, 1))),
         Feature("conv 1x1 strided", lambda: image().quant().conv(3, 4, kernel=(1, 1), strides=[2, 2])),
         Feature("conv bias", lambda: image().quant().conv(3, 4, bias=True), close),
@@ -61,6 +65,16 @@ def _convolutions() -> list[Feature]:
             lambda: image(2, 5).quant().op("MaxPool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
         ),
         Feature("max pool of strides 1", lambda: image().quant().op("MaxPool", kernel_shape=[2, 2], strides=[1, 1])),
+        *(
+            Feature(f"max pool padded, {name}", lambda m=make: m().op("MaxPool", **_PADDED).conv(3, 2, kernel=(1, 1)))
+            for name, make in (
+                ("no sign", lambda: image().quant(signed=0)),
+                ("Relu", lambda: image().quant().conv(3, 3).op("Relu").quant(0.5, signed=0)),
+                ("Relu of the input", lambda: image().op("Relu")),
+                ("bipolar", lambda: image().bipolar()),
+                ("pooled", lambda: image(3, 8).quant(signed=0).op("MaxPool", kernel_shape=[2, 2], strides=[2, 2])),
+            )
+        ),
         Feature("max pool odd scale", lambda: _pooled(image().quant(0.3)), close, step=0.1),
         Feature("max pool bipolar", lambda: _pooled(image().bipolar())),
         Feature("max pool of floats", lambda: image().op("MaxPool", kernel_shape=[2, 2], strides=[2, 2]).quant()),

@@ -34,6 +34,11 @@ def _quantizers() -> list[Feature]:
     found.add("one feature in", lambda: Net(1).quant().dense(1, 4))
     found.add("one feature out", lambda: Net(6).quant().dense(6, 1).quant().dense(1, 3))
     found.add("one odd feature out", lambda: Net(6).quant(0.3).dense(6, 1, 0.11), tolerance=CLOSE)
+    found.add(
+        "quantiser that makes zeros",
+        lambda: Net(6).quant(0.125, bits=2, signed=0).quant(1.0).dense(6, 4),
+        refused="zero-levels",
+    )
     found.add("quantiser alone", lambda: Net(6).quant(), refused="output")
     found.add("quantiser of 16 bits", lambda: Net(6).quant(2.0**-12, bits=16).dense(6, 4))
     found.add("narrow unsigned", lambda: Net(6).quant(bits=3, signed=0, narrow=1).dense(6, 4))
@@ -154,6 +159,39 @@ def _functions() -> list[Feature]:
     return found
 
 
+def _boundaries() -> list[Feature]:
+    """Sums exactly on rounding boundaries, by factors that are no short binary fractions."""
+    found = _Features()
+
+    def dense() -> Net:
+        return Net(6).quant().dense(6, 4)
+
+    for scale in (0.3, 0.75, 0.7):
+        found.add(f"sums on boundaries of {scale}", lambda s=scale: dense().quant(s).dense(4, 3), tolerance=CLOSE)
+        found.add(
+            f"sums on boundaries of {scale}, 8 bits",
+            lambda s=scale: dense().quant(s, bits=8).dense(4, 3),
+            tolerance=CLOSE,
+        )
+    odd = np.float32([0.3, 0.2, 0.11, 0.7])
+    found.add("sums on boundaries by channel", lambda: dense().quant(odd).dense(4, 3), tolerance=CLOSE)
+    found.add("sums on boundaries, falling", lambda: then(dense(), "Mul", -0.7).quant(0.5).dense(4, 3))
+    found.add("sums on boundaries, floored", lambda: dense().quant(0.3, rounding_mode="FLOOR"), tolerance=CLOSE)
+    found.add("average on boundaries", lambda: _average(3), tolerance=CLOSE)
+    found.add("sixth on boundaries", lambda: then(dense(), "Div", 6.0).quant(0.25).dense(4, 3))
+    found.add(
+        "HardSigmoid on boundaries", lambda: dense().op("HardSigmoid", alpha=0.2).quant(0.0625, signed=0).dense(4, 3)
+    )
+    found.add("levels on boundaries", lambda: dense().quant(0.3).quant(0.6, bits=3).dense(4, 3), tolerance=CLOSE)
+    found.add("sums that float32 rounds", lambda: Net(6).quant(0.3).dense(6, 4).quant(0.2).dense(4, 3), refused="ties")
+    return found
+
+
+def _average(size: int) -> Net:
+    net = Net(2, size, size).quant().op("GlobalAveragePool").op("Flatten")
+    return net.quant(0.25).dense(2, 3)
+
+
 def _float_weights() -> Net:
     net = Net(6).quant()
     return net.op("MatMul", net.const(net.random.normal(size=(6, 4))))
@@ -186,4 +224,4 @@ def _clip(net: Net, lo: float, hi: float) -> Net:
     return net.op("Clip", net.const(lo), net.const(hi))
 
 
-LAYERS = [*_quantizers(), *_scales(), *_arithmetic(), *_functions()]
+LAYERS = [*_quantizers(), *_scales(), *_boundaries(), *_arithmetic(), *_functions()]

@@ -50,6 +50,8 @@ def test_what_hls4ml_cannot_do_is_refused_by_name(feature: Feature):
         "max pool ceil",
         "max pool overlapping",
         "max pool of strides 1",
+        "conv of one row, rows skipped",
+        "depthwise 1x1 strided",
         "thresholds, too many to copy",
     ],
 )
@@ -70,8 +72,9 @@ def test_what_is_taken_comes_out_right(part: int, tmp_path: Path):
     for feature, io_type in listed:
         net = feature.make()
         proto = net.proto(*net.outputs)
-        x = net.feed(step=0.0 if feature.tolerance else feature.step)
         handover = prepare_hls4ml(proto, io_type=io_type)
+        warned = any(f.rule == "ties" for f in handover.findings)
+        x = net.feed(step=0.0 if warned else feature.step)
         assert handover.ready, (feature.name, [str(f) for f in handover.findings])
         jobs.append(Job(handover, {"x": x}))
         expected.append(list(anybit.run(proto, {"x": x}, engine="reference").values()))

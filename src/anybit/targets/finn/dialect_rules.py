@@ -26,6 +26,7 @@ _HARDWARE = frozenset("Add Concat Conv Flatten MatMul MaxPool Mul Reshape Resize
     MULTI_THRESHOLD.name
 }
 _WITH_FORMATS = frozenset(("Add", "Conv", "MatMul", "Mul", MULTI_THRESHOLD.name))  # of their constants as well
+_MOVES = frozenset(("Flatten", "MaxPool", "Reshape", "Resize", "Transpose"))
 _MOST_THRESHOLDS = 255
 _MATRIX, _IMAGE = 2, 4
 _LAYOUT_CHANGES = ((0, 2, 3, 1), (0, 3, 1, 2))
@@ -289,6 +290,13 @@ def _of_concat(node: ir.Node) -> Iterable[Finding]:
             got=str(node.attributes.get_int("axis", 1)),
             expected="1",
         )
+    if any(_sums_of(v) is not None for v in node.inputs):
+        yield Finding(
+            rule="concat-formats",
+            problem="it joins sums, to which FINN gives different formats in the end, by the weights of each",
+            node=label(node),
+            hint="quantise what is joined",
+        )
     if any(f != formats[0] for f in formats):
         yield Finding(
             rule="concat-formats",
@@ -298,6 +306,14 @@ def _of_concat(node: ir.Node) -> Iterable[Finding]:
             expected="one format",
             hint="give all quantisers one bit width and signedness",
         )
+
+
+def _sums_of(value: ir.Value | None) -> ir.Node | None:
+    """The product or sum that makes a tensor, behind what moves its elements; None where thresholds do."""
+    maker = None if value is None else value.producer()
+    while maker is not None and maker.op_type in _MOVES:
+        maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
+    return maker if maker is not None and maker.op_type in (*MAC, "Add") else None
 
 
 def _of_pool(node: ir.Node) -> Iterable[Finding]:

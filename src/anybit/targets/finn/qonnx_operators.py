@@ -199,6 +199,9 @@ class _OperatorWalk:
         if node.op_type == "Conv" and node.attributes.get_int("group", 1) != 1:
             group = node.attributes.get_int("group", 1)
             yield _finding("group", node, "groups of a convolution", got=group, expected="1")
+        elif node.op_type == "Conv" and tuple(shape_of(weights) or ())[:2] == (1, 1):
+            problem = "a convolution of one channel to one, which FINN takes for depthwise"
+            yield _finding("group", node, problem, got="1 group", expected="more channels in or out")
         if node.op_type == "Conv" and is_padded_pixel(node):
             pads = list(node.attributes.get_ints("pads", ()))
             yield _finding(

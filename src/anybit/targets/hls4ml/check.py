@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import onnx_ir as ir
 
-from anybit.arrays import is_power_of_two
+from anybit.analysis.values.interpreter import Values
 from anybit.errors import Finding, Severity
 from anybit.graph.constants import constant, fed_inputs
 from anybit.graph.walk import label, shape_of
@@ -17,28 +17,32 @@ from anybit.ops.calls import is_call
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.ops.operator import DOMAIN
 from anybit.ops.quant import QUANT
+from anybit.quantizers.quantizer import Quantizer, read_quant
+from anybit.rounding import Rounding
 from anybit.targets.hls4ml.io_type import IoType
 from anybit.targets.hls4ml.project.fixed_type import FixedType
-from anybit.targets.hls4ml.repairs import split
 from anybit.targets.hls4ml.rules import RULES, unknown
 from anybit.targets.hls4ml.stream_rules import stream
+from anybit.targets.hls4ml.ties import inexact, paths, risk_of
 
 _DOMAINS = ("", DOMAIN, CHANNELS_LAST)
 # Constants and elements of a tensor of the largest nets whose emulation was compared. For that in parallel g++ took 5
 # minutes and 6.5 GB; for those in streams, where only a window is unrolled, one minute and 0.9 GB.
 _LARGEST = {IoType.PARALLEL: (1_600_000, 60_000), IoType.STREAM: (1_600_000, 71_000)}
-# What the values of a tensor, or sums of them, pass on their way to a quantiser.
-_PASSING = frozenset("Add Concat Flatten LeakyRelu Max MaxPool Min Relu Reshape Sub Transpose".split())
 _MOST_BITS = 100  # from here on hls4ml chooses the precision of an input itself
 
 
-def check_prepared(model: ir.Model, precision: FixedType, io_type: IoType) -> tuple[Finding, ...]:
+def check_prepared(
+    model: ir.Model, values: Values, precision: FixedType, io_type: IoType, settled: Collection[ir.Node]
+) -> tuple[Finding, ...]:
     """All findings, in the order of the graph: errors where hls4ml refuses, crashes or computes something else.
 
     Args:
         model: As `prepare` leaves it.
+        values: What its tensors can hold.
         precision: The precision that is recommended for it.
         io_type: How tensors are to travel between its layers.
+        settled: Quantisers that are right however a sum on their boundaries is rounded.
     """
     findings = [*_interface(model.graph), *_size(model.graph, io_type)]
     for node in model.graph:
@@ -47,7 +51,9 @@ def check_prepared(model: ir.Model, precision: FixedType, io_type: IoType) -> tu
         if io_type is IoType.STREAM:
             findings += stream(node)
         findings += _tensors(node)
-        findings += _ties(node)
+        findings += _zero_levels(node, model, values)
+        if node not in settled:
+            findings += _ties(node, model, values)
     if precision.width > _MOST_BITS:
         findings.append(
             Finding(
@@ -124,30 +130,47 @@ def _tensors(node: ir.Node) -> Iterator[Finding]:
             yield Finding(rule="constant", problem="a constant is not finite", node=label(node), expected="numbers")
 
 
-def _is_scaled(value: ir.Value | None) -> bool:
-    """Whether a factor that is no power of two is in a tensor, behind the last product or quantiser."""
-    waiting, seen = [value], set[ir.Value]()
-    while waiting:
-        at = waiting.pop()
-        maker = None if at is None or at in seen else at.producer()
-        if at is None or maker is None or (maker.op_type not in _PASSING and split(maker) is None):
-            continue
-        seen.add(at)
-        known = split(maker)
-        if known is not None and maker.op_type in ("Mul", "Div") and not is_power_of_two(np.abs(known[1])).all():
-            return True
-        waiting += maker.inputs
-    return False
-
-
-def _ties(node: ir.Node) -> Iterator[Finding]:
-    """A warning where a scale that is no power of two stands before a quantiser."""
-    if not is_call(node, QUANT) or not node.inputs or not _is_scaled(node.inputs[0]):
+def _zero_levels(node: ir.Node, model: ir.Model, values: Values) -> Iterator[Finding]:
+    """A quantiser that makes 0 of all that comes to it, in whose rounding hls4ml's emulation stops."""
+    x = node.inputs[0] if is_call(node, QUANT) else None
+    quantizer = None if x is None or constant(x) is not None else read_quant(node, model)
+    if x is None or not isinstance(quantizer, Quantizer) or quantizer.rounding is not Rounding.ROUND:
         return
-    yield Finding(
+    largest = np.maximum(np.abs(values[x].lo), np.abs(values[x].hi)).max(initial=0)
+    if largest < quantizer.scale.min(initial=np.inf) / 2:
+        yield Finding(
+            rule="zero-levels",
+            problem="all that it quantises is less than half of its step, and becomes 0",
+            node=label(node),
+            got=f"up to {largest:g}, step {quantizer.scale.min():g}",
+            hint="take the layer out of the network",
+        )
+
+
+def _ties(node: ir.Node, model: ir.Model, values: Values) -> Iterator[Finding]:
+    """Of a quantiser behind constants that hls4ml rounds: the sums that could come to another level."""
+    if not is_call(node, QUANT, BIPOLAR_QUANT) or not node.inputs or not inexact(node):
+        return
+    ways = paths(node, model, values)
+    risks = [None] if ways is None else [risk_of(way, model) for way in ways]
+    known = [r for r in risks if r is not None]
+    if len(known) < len(risks):
+        if is_call(node, QUANT):
+            yield _tie(node, "an input exactly on a rounding boundary may go either way", Severity.WARNING)
+        return
+    count, total = sum(r.count for r in known), sum(r.total for r in known)
+    if count:
+        chance = all(r.is_chance for r in known if r.count)
+        problem = "sums on a rounding boundary may go either way"
+        yield _tie(node, problem, Severity.WARNING if chance else Severity.ERROR, got=f"{count} of {total} sums")
+
+
+def _tie(node: ir.Node, problem: str, severity: Severity, *, got: str = "") -> Finding:
+    return Finding(
         rule="ties",
-        problem="hls4ml multiplies by the rounded factor before it: what lies on a rounding boundary may go either way",
+        problem=f"hls4ml multiplies by the rounded factor before it: {problem}",
         node=label(node),
+        got=got,
         hint="scales that are powers of two are exact",
-        severity=Severity.WARNING,
+        severity=severity,
     )

@@ -45,8 +45,9 @@ from anybit.targets.hls4ml.rewrites.functions import rewrite_functions
 from anybit.targets.hls4ml.rewrites.kernels import rewrite_kernels
 from anybit.targets.hls4ml.rewrites.names import rewrite_names
 from anybit.targets.hls4ml.rewrites.narrow import rewrite_narrow
-from anybit.targets.hls4ml.rewrites.pools import rewrite_ceil_modes, rewrite_means
+from anybit.targets.hls4ml.rewrites.pools import rewrite_ceil_modes, rewrite_means, rewrite_padded_pools
 from anybit.targets.hls4ml.rewrites.quantizers import rewrite_quantizers
+from anybit.targets.hls4ml.rewrites.requantizers import rewrite_requantizers
 from anybit.targets.hls4ml.rewrites.reshapes import rewrite_reshapes
 from anybit.targets.hls4ml.rewrites.roundings import rewrite_roundings
 from anybit.targets.hls4ml.rewrites.signs import make_factors_positive
@@ -88,6 +89,8 @@ _STAGES: tuple[_Stage, ...] = (
     move_factors,
     merge_factors,
     RemoveIdentities(),
+    rewrite_requantizers,
+    rewrite_padded_pools,
     make_factors_positive,
     widen_bipolar,
     separate,
@@ -144,20 +147,20 @@ def prepare_hls4ml(
     done: list[Rewrite] = []
     if logits:
         done += cut_softmax(hub)
-    before = hub.clone()
+    before, settled = hub.clone(), set[ir.Node]()
     done += write_equivalents(hub)
     for stage in (*_STAGES, *_LAST_STAGES[travel]):
         if isinstance(stage, ir.passes.PassBase):
             stage(hub)
             continue
         with Editor(hub, rule="hls4ml") as edit:
-            stage(Repairs(edit, done))
+            stage(Repairs(edit, before, done, settled))
     stated = input_ranges or {}
     inputs = [(str(old.name), str(new.name)) for old, new in zip(source.graph.inputs, hub.graph.inputs, strict=True)]
     ranges = {new: stated[old] for old, new in inputs if old in stated}
     values = values_of(hub, input_ranges=ranges_of(hub, ranges))
     precision = recommend(hub, values)
-    findings = check_prepared(hub, precision, travel)
+    findings = check_prepared(hub, values, precision, travel, settled)
     if not compared or any(f.severity is Severity.ERROR for f in findings):
         return Hls4mlHandover(hub, tuple(done), findings, None, str(precision))
     comparison = compare(before, hub)

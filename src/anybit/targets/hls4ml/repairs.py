@@ -22,6 +22,8 @@ from anybit.targets.handover import Rewrite
 
 ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 PRODUCTS = ("MatMul", "Conv")
+CHOOSING = frozenset(("Concat", "Flatten", "Max", "MaxPool", "Min", "Reshape", "Transpose"))
+"""Operators whose outputs have elements of their inputs."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,15 @@ class Repairs:
 
     Attributes:
         edit: Replaces nodes of the model: one graph, with shapes.
+        source: The model as it was handed over.
         done: What was changed, in order.
+        settled: Quantisers that are right however a sum on their boundaries is rounded.
     """
 
     edit: Editor
-    done: list[Rewrite] = field(default_factory=list[Rewrite])
+    source: ir.Model
+    done: list[Rewrite]
+    settled: set[ir.Node]
 
     @property
     def model(self) -> ir.Model:

@@ -24,6 +24,11 @@ def stream(node: ir.Node) -> Iterator[Finding]:
         problem = "windows of a pool that do not lie side by side, which hls4ml does not have in io_stream"
         got = f"kernel {kernel}, strides {strides}"
         yield Finding(rule="stream", node=label(node), problem=problem, got=got, expected="equal strides", hint=_HINT)
+    depthwise = node.attributes.get_int("group", 1) > 1 and max(kernel, default=0) == 1 < max(strides, default=1)
+    if node.op_type == "Conv" and (depthwise or (kernel and kernel[0] == 1 < strides[0] and kernel[1] > 1)):
+        problem = "a kernel of one row that skips rows, or of one pixel that skips pixels by channel"
+        got, expected = f"kernel {kernel}, strides {strides}", "strides of 1, or a kernel of more rows"
+        yield Finding(rule="stream", node=label(node), problem=problem, got=got, expected=expected, hint=_HINT)
     for value in node.outputs:
         readers = len(value.uses()) + value.is_graph_output()
         if readers > _MOST_READERS:

@@ -80,7 +80,7 @@ def _features(model: ir.Model) -> _Features:
     return _Features(
         image=any(len(shape_of(v) or ()) == _IMAGE for n in nodes for v in n.outputs),
         bipolar=any(all(isinstance(format_of(v), BipolarFormat) for v in n.inputs[:2]) for n in products),
-        depthwise=any(n.attributes.get_int("group", 1) > 1 for n in convolutions),
+        depthwise=any(_is_depthwise(n) for n in convolutions),
         flatten=any(n.op_type in _FLATTENING for n in nodes),
         fork=any(len(v.uses()) >= _TWICE for v in made),
         join=any(n.op_type == "Add" and _flowing(n) == _TWICE for n in nodes),
@@ -90,6 +90,12 @@ def _features(model: ir.Model) -> _Features:
         streaming_pool=any(streams(n) for n in pools),
         window_pool=any(not streams(n) for n in pools),
     )
+
+
+def _is_depthwise(convolution: ir.Node) -> bool:
+    """Whether FINN takes it for depthwise: one of one channel to one channel is, too."""
+    weights = constant(convolution.inputs[1])
+    return weights is not None and weights.shape[:2] == (convolution.attributes.get_int("group", 1), 1)
 
 
 def _flowing(node: ir.Node) -> int:

@@ -22,7 +22,7 @@ from anybit.targets.hls4ml.io_type import IoType
 from anybit.targets.hls4ml.precision import constant_bits
 from anybit.targets.hls4ml.project.fixed_type import FixedType, fraction_bits, grid_fraction_bits, type_of_quantizer
 from anybit.targets.hls4ml.project.reuse import HlsStrategy, reuse_of
-from anybit.targets.hls4ml.repairs import PRODUCTS, Chain, split
+from anybit.targets.hls4ml.repairs import CHOOSING, PRODUCTS, Chain, split
 
 AUTO = "auto"
 """hls4ml chooses: without loss, or what the quantiser behind a layer makes."""
@@ -109,7 +109,7 @@ class _Formats:
         exact = self._exact(known)
         if exact is None:
             exact = self._of_reader(value)
-        return Hls4mlLayer(str(value.name), {"result": exact or self._rounded(known)})
+        return Hls4mlLayer(str(value.name), {"result": self._padded(value, exact or self._rounded(known))})
 
     def layer(self, node: ir.Node, reuse: int | None) -> Hls4mlLayer:
         """What one node is told."""
@@ -135,7 +135,21 @@ class _Formats:
             if split(node) is not None and split(readers[0]) is not None:
                 return AUTO
         known = self.values[value]
-        return self._exact(known) or self._rounded(known)
+        return self._padded(value, self._exact(known) or self._rounded(known))
+
+    def _padded(self, value: ir.Value, made: FixedType | str) -> FixedType | str:
+        """The type with a sign where a padded MaxPool reads the tensor: hls4ml has no smallest number without one."""
+        waiting, seen = [value], set[ir.Value]()
+        while waiting and isinstance(made, FixedType):
+            at = waiting.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            for user, _ in at.uses():
+                if user.op_type == "MaxPool" and any(user.attributes.get_ints("pads", ())):
+                    return made.with_sign()
+                waiting += user.outputs if user.op_type in CHOOSING else []
+        return made
 
     def _product(self, node: ir.Node, reuse: int | None) -> Hls4mlLayer:
         weights = node.inputs[1]

@@ -45,6 +45,10 @@ class FixedType:
         """Bits behind the point; negative where the last bits before it are left out, too."""
         return self.width - self.integer_bits
 
+    def with_sign(self) -> FixedType:
+        """The same with a sign, and one bit more where it had none."""
+        return self if self.signed else FixedType(self.width + 1, self.integer_bits + 1, signed=True, mode=self.mode)
+
     @classmethod
     def between(cls, lo: float, hi: float, fraction_bits: int) -> FixedType:
         """The narrowest type with so many bits behind the point that holds lo and hi.

@@ -25,7 +25,9 @@ def widen_bipolar(repairs: Repairs) -> None:
         for position, value in enumerate(node.inputs):
             if value is None or value not in bits:
                 continue
-            if node.op_type in _MOVING:
+            if node.op_type in _MOVING and not (
+                node.op_type == "MaxPool" and any(node.attributes.get_ints("pads", ()))
+            ):
                 bits.add(node.outputs[0])
             elif not _takes_bits(node, position):
                 _widen(repairs, node, position)

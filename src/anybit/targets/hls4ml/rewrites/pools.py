@@ -1,4 +1,7 @@
-"""Pools in the form that hls4ml reads: a mean over positions as GlobalAveragePool, ceil mode as padding."""
+"""Pools in the form that hls4ml computes: means as GlobalAveragePool, ceil mode as padding, signed padded maxima.
+
+hls4ml pads a maximum with the number whose first bit alone is set: the smallest with a sign, a large one without.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ import onnx_ir as ir
 
 from anybit.graph.constants import constant
 from anybit.graph.walk import shape_of
+from anybit.ops.calls import is_call
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
+from anybit.ops.quant import QUANT
 from anybit.ops.standard.windows import Windows
-from anybit.targets.hls4ml.repairs import Repairs, Step
+from anybit.quantizers.quantizer import Quantizer, read_quant
+from anybit.targets.hls4ml.repairs import CHOOSING, Repairs, Step, quant_step
 
 
 def rewrite_means(repairs: Repairs) -> None:
@@ -42,6 +48,37 @@ def rewrite_ceil_modes(repairs: Repairs) -> None:
         node.attributes["pads"] = ir.AttrInt64s("pads", [b for b, _ in padding] + [e for _, e in padding])
         node.attributes["ceil_mode"] = ir.AttrInt64("ceil_mode", 0)
         repairs.add(node, "ceil mode becomes padding")
+
+
+def rewrite_padded_pools(repairs: Repairs) -> None:
+    """Gives levels without sign that a padded MaxPool reads one bit more, and a sign."""
+    for node in repairs.nodes("MaxPool"):
+        if not any(node.attributes.get_ints("pads", ())):
+            continue
+        for maker in makers(node.inputs[0]):
+            quantizer = read_quant(maker, repairs.model) if is_call(maker, QUANT) else None
+            if not isinstance(quantizer, Quantizer) or (quantizer.lo < 0).any():
+                continue
+            hi, scale = int(quantizer.hi.max()), quantizer.scale.reshape(-1)[:1].reshape(())
+            repairs.add(node, "the levels that it pads get a sign, as hls4ml pads others with a large number")
+            repairs.behind(maker, [quant_step(-hi - 1, hi, scale=scale)])
+
+
+def makers(value: ir.Value | None) -> list[ir.Node]:
+    """The nodes that make the numbers of a tensor, behind those that move or choose among them."""
+    found: list[ir.Node] = []
+    waiting, seen = [value], set[ir.Value]()
+    while waiting:
+        at = waiting.pop()
+        maker = None if at is None or at in seen else at.producer()
+        if at is None or maker is None:
+            continue
+        seen.add(at)
+        if maker.op_type in CHOOSING:
+            waiting += maker.inputs
+        else:
+            found.append(maker)
+    return found
 
 
 def _axes(node: ir.Node) -> tuple[int, ...]:
