@@ -9,8 +9,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anybit.exact.corners import Corners, lines_through, widest_slope
+from anybit.exact.corners import Corners, inside, lines_through, widest_slope
 from tests.strategies import examples, seeds
+
+
+def _lines(corners):
+    return lines_through(corners, inside(corners))
 
 
 @given(st.lists(st.integers(-20, 20), min_size=2, max_size=6, unique=True))
@@ -33,7 +37,7 @@ def test_lines_are_those_that_have_room(gaps, exponent, offset, on_a_line):
     else:
         reach = np.cumsum(np.array([gaps], np.float64), axis=1) + offset
     corners = Corners(reach, reach - 1, np.arange(reach.shape[1])[None] + 0.5)
-    lines = lines_through(corners)
+    lines = _lines(corners)
     flattest, steepest = lines.flattest[0], lines.steepest[0]
     tried = np.exp2(np.linspace(-12, 4, 1500))
     width = np.array([corners.width(np.array([k]))[0][0] for k in tried])
@@ -54,10 +58,10 @@ def test_lines_are_those_that_have_room(gaps, exponent, offset, on_a_line):
 
 def test_a_channel_without_a_line_has_no_slopes_and_does_not_disturb_the_others():
     reach = np.array([[1.0, 2, 9, 10, 11], [2, 4, 6, 8, 10]])  # steep, flat and steep again; a line
-    both = lines_through(Corners(reach, reach - 1, np.arange(5.0)[None] + np.zeros((2, 1))))
+    both = _lines(Corners(reach, reach - 1, np.arange(5.0)[None] + np.zeros((2, 1))))
     assert np.isnan(both.slopes[:, 0]).all()
     line = Corners(reach[1:], reach[1:] - 1, np.arange(5.0)[None])
-    alone = lines_through(line)
+    alone = _lines(line)
     np.testing.assert_array_equal(both.slopes[:, 1], alone.slopes[:, 0])
     assert alone.flattest < 0.5 < alone.steepest
     assert all(line.width(slope)[0] >= 0 for slope in alone.slopes)
@@ -66,7 +70,7 @@ def test_a_channel_without_a_line_has_no_slopes_and_does_not_disturb_the_others(
 def test_where_one_slope_alone_leaves_room_it_is_tried_once():
     """Values of 0.5 at 0 and 1.5 at 10, at which a level is reached and not reached: a line that meets ties."""
     places, height = np.array([[0.0, 10.0], [0.0, 8.0]]), np.array([[0.5, 1.5]] * 2)
-    lines = lines_through(Corners(places, places, height))
+    lines = _lines(Corners(places, places, height))
     np.testing.assert_allclose(lines.slopes[0], [0.1, 0.125], rtol=1e-9)
     assert np.isnan(lines.slopes[1:]).all()
     assert (lines.flattest == 0).all()
@@ -75,7 +79,7 @@ def test_where_one_slope_alone_leaves_room_it_is_tried_once():
 
 def test_slopes_are_tried_from_the_middle_outwards():
     reach = np.array([[2.0, 4, 6, 8, 10]])
-    lines = lines_through(Corners(reach, reach - 1, np.arange(5.0)[None]))
+    lines = _lines(Corners(reach, reach - 1, np.arange(5.0)[None]))
     tried = np.log2(lines.slopes[:, 0])
     ends = np.array([tried.min(), tried.max()])
     away = np.abs(tried - ends.mean())
@@ -119,12 +123,12 @@ def test_a_channel_has_lines_whatever_the_others_have(seed):
     rng = np.random.default_rng(seed)
     levels = int(rng.integers(2, 7))
     corners = _random_corners(rng, 12, levels)
-    together, widest = lines_through(corners), widest_slope(corners)
+    together, widest = _lines(corners), widest_slope(corners)
     for channel in range(12):
         own = corners.of(np.array([channel]))
         if not (np.isfinite(own.reach).any() and np.isfinite(own.stay).any()):
             continue
-        alone, most = lines_through(own), _most_room(own)
+        alone, most = _lines(own), _most_room(own)
         slopes = together.slopes[:, channel]
         np.testing.assert_allclose(slopes, alone.slopes[:, 0], rtol=1e-9)
         np.testing.assert_allclose(together.flattest[channel], alone.flattest[0], rtol=1e-9)
@@ -141,7 +145,7 @@ def test_all_levels_at_one_sum_are_met_by_a_line_that_is_steep_enough():
     for levels in (1, 2, 30):
         reach = np.full((2, levels), 5.0)
         corners = Corners(reach, reach - 1, np.arange(levels)[None] + np.zeros((2, 1)) + 0.5)
-        lines = lines_through(corners)
+        lines = _lines(corners)
         assert not np.isnan(lines.slopes).any()
         assert (corners.width(lines.slopes[0])[0] >= 0).all()
         assert (lines.slopes > levels - 1 - 1e-6).all()

@@ -15,6 +15,7 @@ from anybit.cleanup.sizes.symbolic import SymbolicSizes
 from anybit.graph.constants import constant, drop_unused, is_replaceable, new_initializer, replace_by_constant
 from anybit.graph.names import Names
 from anybit.graph.walk import all_nodes
+from anybit.io.shapes import Inference
 
 _ROUNDS = 8  # what becomes known by what was folded takes another one; more would make the pass slow
 _FIRST_TARGET_OPSET = 5  # before it, the target of a Reshape was an attribute
@@ -35,16 +36,26 @@ class FoldShapes(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified = False
-        for _ in range(_ROUNDS):
-            sizes = sizes_of(model)
-            names = Names.of_tensors(model)
-            folded = [n for n in list(all_nodes(model.graph)) if _fold(model.graph, n, sizes, names)]
-            if not folded:
-                break
-            FoldConstants()(model)
-            modified = True
-        return ir.passes.PassResult(model, modified)
+        return ir.passes.PassResult(model, fold_shapes(model))
+
+
+def fold_shapes(model: ir.Model, inference: Inference | None = None) -> bool:
+    """Does what `FoldShapes` does, and says whether anything changed.
+
+    Args:
+        model: The model.
+        inference: What inference gave of the model as it is, where that is known.
+    """
+    modified = False
+    for _ in range(_ROUNDS):
+        sizes = sizes_of(model, None if modified else inference)
+        names = Names.of_tensors(model)
+        folded = [n for n in list(all_nodes(model.graph)) if _fold(model.graph, n, sizes, names)]
+        if not folded:
+            break
+        FoldConstants()(model)
+        modified = True
+    return modified
 
 
 def _fold(graph: ir.Graph, node: ir.Node, sizes: SymbolicSizes, names: Names) -> bool:

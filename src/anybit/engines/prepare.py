@@ -14,8 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.cleanup.flatten import flatten
-from anybit.cleanup.infer_shapes import InferShapes
-from anybit.cleanup.set_batch import SetBatch
+from anybit.cleanup.set_batch import set_batch
 from anybit.engines.engine import Backend, Engine, FallbackWarning
 from anybit.engines.onnxruntime.backend import OrtBackend, Ready, backend, ready
 from anybit.engines.onnxruntime.lower import Lowered, lower
@@ -23,6 +22,7 @@ from anybit.engines.reference.backend import ReferenceBackend
 from anybit.errors import AnybitError, InvalidModelError, UnsupportedError, UsageError
 from anybit.graph.constants import fed_inputs, has_default
 from anybit.graph.walk import all_nodes, dimension_text
+from anybit.io.shapes import Inference, infer_shapes
 from anybit.ops.broken import refuse_broken
 from anybit.ops.calls import is_call, operator_of
 from anybit.ops.finn.debug_marker import DEBUG_MARKER
@@ -248,10 +248,10 @@ def _float_form(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -
 def _prepare(model: ir.Model, wanted: Engine, tensors: Sequence[str] | str) -> tuple[Facts, list[ir.Value]]:
     """Makes the batch free where it is proven that it may be; the values are those that were asked for by name."""
     flatten(model)
-    InferShapes()(model)
+    inference = infer_shapes(model, data_propagation=True)
     refuse_broken(model)
     refuse_large(model)
-    free = _free_batch(model)
+    free = _free_batch(model, inference)
     values = _requested(model, tensors)
     moving = _varying(model, shapes=free)
     named = {str(v.name) for v in (*model.graph.outputs, *values)}
@@ -311,13 +311,13 @@ def _chosen(engine: Engine, model: ir.Model) -> Engine:
     return Engine.ONNXRUNTIME
 
 
-def _free_batch(model: ir.Model) -> bool:
+def _free_batch(model: ir.Model, inference: Inference) -> bool:
     taken = {str(d) for v in model.graph.inputs if v.shape is not None for d in list(v.shape)[1:]}
     name = _BATCH
     while name in taken:  # as in (sequence, batch, features): the two are free of each other
         name += "_"
     try:
-        SetBatch(name)(model)
+        set_batch(model, name, inference)
     except InvalidModelError:
         return False
     return True

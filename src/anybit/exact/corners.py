@@ -60,6 +60,30 @@ class Corners:
 
 
 @dataclass(frozen=True)
+class Inside:
+    """One line for each channel, somewhere between the flattest and the steepest that are possible.
+
+    Attributes:
+        flattest: By channel, a slope that no line that meets all corners is below.
+        steepest: One that none is above.
+        slope: One that leaves room, or the one that misses least.
+        width: The room that it leaves; infinite where there are corners on one side alone.
+        possible: Whether there may be a line at all.
+    """
+
+    flattest: Float64s
+    steepest: Float64s
+    slope: Float64s
+    width: Float64s
+    possible: npt.NDArray[np.bool_]
+
+    def of(self, channels: npt.NDArray[np.intp]) -> Inside:
+        """Those of some channels."""
+        ends = self.flattest[channels], self.steepest[channels]
+        return Inside(*ends, self.slope[channels], self.width[channels], self.possible[channels])
+
+
+@dataclass(frozen=True)
 class Lines:
     """Slopes that are worth a try, and the corners that can bound the room for them.
 
@@ -89,16 +113,23 @@ def corners_of(steps: Steps, zero_point: Float64s, *, lowest: float, highest: fl
     return Corners(reach, stay, levels - zero_point[:, None] - 0.5)
 
 
-def lines_through(corners: Corners) -> Lines:
-    """From the flattest to the steepest line that meets all corners, channel by channel."""
+def inside(corners: Corners) -> Inside:
+    """A line that meets all corners, or nearly does, channel by channel."""
     flattest, steepest = _bracket(corners)
     possible = flattest <= steepest * (1 + _NEAR)
     bounded = np.isfinite(corners.reach).any(axis=1) & np.isfinite(corners.stay).any(axis=1) & possible
+    slope, width = np.sqrt(flattest * steepest), np.full(len(possible), np.inf)
     rows = np.flatnonzero(bounded)
-    inner = corners.of(rows)
-    best, width = _inside(inner, flattest[rows], steepest[rows])
-    possible[rows] = width > -_TIE
-    ends, known = np.array([flattest, steepest]), np.zeros((2, len(possible)), np.bool_)
+    slope[rows], width[rows] = _with_room(corners.of(rows), flattest[rows], steepest[rows])
+    return Inside(flattest, steepest, slope, width, possible & (width > -_TIE))
+
+
+def lines_through(corners: Corners, between: Inside) -> Lines:
+    """From the flattest to the steepest line that meets all corners, channel by channel."""
+    possible = between.possible
+    rows = np.flatnonzero(possible & np.isfinite(between.width))
+    inner, best, width = corners.of(rows), between.slope[rows], between.width[rows]
+    ends, known = np.array([between.flattest, between.steepest]), np.zeros((2, len(possible)), np.bool_)
     for end, is_known in zip(ends, known, strict=True):
         found = _end(inner, end[rows], best)
         is_known[rows] = (width > 0) & (found != end[rows])
@@ -144,7 +175,7 @@ def _bracket(corners: Corners) -> tuple[Float64s, Float64s]:
     return flattest, steepest
 
 
-def _inside(corners: Corners, left: Float64s, right: Float64s) -> tuple[Float64s, Float64s]:
+def _with_room(corners: Corners, left: Float64s, right: Float64s) -> tuple[Float64s, Float64s]:
     """A slope that leaves room and the room, by channel; where none does, the slope that misses least.
 
     The tangents at both ends of an interval cross where the room is at most what they say: the interval is cut there.

@@ -11,14 +11,15 @@ the float32 arithmetic of the runtimes at both sides of every threshold, which d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from anybit.analysis.values.tensor_values import Float64s
-from anybit.exact.corners import Corners, corners_of, lines_through
+from anybit.exact.corners import Corners, Inside, corners_of, inside, lines_through
 from anybit.exact.thresholds import Steps
 
 _FACTORS = (1, 2, 3, 5, 7, 9, 12, 18, 25, 36, 42, 63, 127)
@@ -27,6 +28,8 @@ LARGEST_BIAS = float(1 << 24)
 _AT_ONCE = 2048  # candidates
 _SLACK = 2.0**-20  # relative; rounding to float32 may let a multiplier pass that misses a corner by less
 _MARGIN = 2.0**-20  # relative; a multiplier that has it bears being computed from scales, and other orders of rounding
+_ERRORS = (0.0, _MARGIN, -_MARGIN)
+_NARROW = 1.5 * _MARGIN  # relative; of the width of 2 that the margin takes, rounding to float32 may give back less
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,13 @@ class Requantization:
     multiplier: Float64s
     found: npt.NDArray[np.bool_]
 
+    def with_others(self, channels: npt.NDArray[np.intp], others: Requantization) -> Requantization:
+        """The same, with what was found of some channels in the place of its own."""
+        made: list[Any] = [self.factor.copy(), self.bias.copy(), self.multiplier.copy(), self.found.copy()]
+        for array, other in zip(made, (others.factor, others.bias, others.multiplier, others.found), strict=True):
+            array[channels] = other
+        return Requantization(*made)
+
 
 def requantize(
     steps: Steps, zero_point: Float64s, *, lowest: float, highest: float, room: Float64s, whole: bool = False
@@ -60,21 +70,55 @@ def requantize(
         whole: Whether nothing is gained unless every channel is found: the search ends at the first that is not.
     """
     corners = corners_of(steps, zero_point, lowest=lowest, highest=highest)
+    line = inside(corners)
+    found, bears = _likely(corners, line)
+    rest = np.flatnonzero(line.possible & ~bears)
+    if len(rest) and not (whole and not line.possible.all()):
+        rest = rest[~found.found[rest] | _is_wide(corners.of(rest), line.slope[rest])]
+        inner, line, room = corners.of(rest), line.of(rest), room[rest]
+        if len(rest) and not (whole and _is_hopeless(inner, line, np.arange(len(rest)), room)):
+            found = found.with_others(rest, _searched(inner, line, room, whole=whole))
+    return replace(found, factor=np.where(found.found, found.factor * steps.sign, 1.0))
+
+
+def _likely(corners: Corners, line: Inside) -> tuple[Requantization, npt.NDArray[np.bool_]]:
+    """The bias in the middle of the room of one line, where it is right, and whether its multiplier has the margin."""
+    one = np.ones(len(line.slope))
+    bias = _bias(corners.room(line.slope), line.slope, 1)
+    low, high = _multipliers(corners, 1, bias)
+    multiplier = _multiplier(low, high, line.slope)
+    found = line.possible & (low <= high * (1 + _SLACK))
+    found[found] = _bear(corners.of(found), 1, bias[found], multiplier[found], (0.0,))
+    bears = found.copy()
+    bears[found] = _bear(corners.of(found), 1, bias[found], multiplier[found], (_MARGIN, -_MARGIN))
+    return Requantization(one, np.where(found, bias, 0.0), np.where(found, multiplier, 1.0), found), bears
+
+
+def _is_wide(corners: Corners, slope: Float64s) -> npt.NDArray[np.bool_]:
+    """By channel, whether there may be a multiplier with the margin: all of them are slopes that leave room.
+
+    Those that do are an interval, which is narrow where there is no room on both sides of one of them.
+    """
+    found = np.zeros(len(slope), np.bool_)
+    for error in (_NARROW / 2, -_NARROW / 2):
+        low, high = corners.room(slope * (1 + error))
+        found |= high >= low
+    return found
+
+
+def _is_hopeless(corners: Corners, line: Inside, rest: npt.NDArray[np.intp], room: Float64s) -> bool:
+    """Whether the first of several channels has nothing, which takes less time to find out than of all."""
+    first = rest[:1]
+    return len(rest) > 1 and not _searched(corners.of(first), line.of(first), room[first]).found.all()
+
+
+def _searched(corners: Corners, line: Inside, room: Float64s, *, whole: bool = False) -> Requantization:
+    """The same as `requantize`, from the corners; factors are positive."""
     factor, bias, multiplier = np.ones(len(room)), np.zeros(len(room)), np.ones(len(room))
     found = np.zeros(len(room), np.bool_)
-
-    def hopeless(channel: int) -> bool:
-        one = np.asarray([channel])
-        alone = requantize(steps.of(one), zero_point[one], lowest=lowest, highest=highest, room=room[one])
-        return not alone.found.all()
-
-    whole = whole and len(found) > 1
-    if whole and hopeless(int(np.isfinite(corners.reach).sum(axis=1).argmax())):
-        return Requantization(factor, bias, multiplier, found)
-    lines = lines_through(corners)
+    lines = lines_through(corners, line)
     slopes = lines.slopes
-    nowhere = np.isnan(slopes[0])
-    if nowhere.all() or (whole and nowhere.any()):
+    if np.isnan(slopes[0]).all():
         return Requantization(factor, bias, multiplier, found)
     low_room, high_room = (
         np.array(ends) for ends in zip(*(lines.binding.room(np.nan_to_num(k, nan=1.0)) for k in slopes), strict=True)
@@ -91,16 +135,17 @@ def requantize(
         low, high = _multipliers(bounding, step, b)
         low, high = np.maximum(low, lines.flattest[channels] / step), np.minimum(high, lines.steepest[channels] / step)
         m = _multiplier(low, high, slope / step)
-        errors = {0.0, margin, -margin}
+        errors = _ERRORS if margin else (0.0,)
         possible = low <= high * (1 + _SLACK)
         possible[possible] = _bear(bounding.of(possible), step, b[possible], m[possible], errors)
         for part in _rounds(channels, np.flatnonzero(possible)):
             tried = part[~found[channels[part]]]
             tried = tried[_bear(corners.of(channels[tried]), step, b[tried], m[tried], errors)]
             chosen, first = np.unique(channels[tried], return_index=True)
-            factor[chosen], bias[chosen] = step * steps.sign[chosen], b[tried[first]]
+            factor[chosen], bias[chosen] = step, b[tried[first]]
             multiplier[chosen], found[chosen] = m[tried[first]], True
-        if whole and step == 1 and margin and not found.all() and hopeless(int(found.argmin())):
+        rest = np.flatnonzero(~found)
+        if whole and step == 1 and margin and len(rest) and _is_hopeless(corners, line, rest, room):
             break
     return Requantization(factor, bias, multiplier, found)
 

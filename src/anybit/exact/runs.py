@@ -18,7 +18,8 @@ from anybit.arrays import Array
 from anybit.errors import Refusal
 from anybit.exact.step_function import Proof, StepFunction, not_a_number, too_large, undecidable
 
-_MOST_STEPS = 1 << 22  # over all channels
+MOST_STEPS = 1 << 22
+"""Steps, over all channels, that are looked for."""
 _FEW_LEVELS, _MANY_LEVELS = 32, 1 << 10  # between which guesses of where the steps are save time
 _KNOWN_STEPS = 8  # about so many, and twice so many, are found first
 
@@ -89,7 +90,7 @@ def _halved(function: StepFunction) -> Runs | Refusal:
         return likely
     places, before = likely
     channels, places = _ordered([*places, lo, hi])
-    known = _at(function, channels, places)
+    known = values_at(function, channels, places)
     starts: list[tuple[npt.NDArray[np.intp], Float64s, Array]] = [(np.arange(function.channels), lo, at_lo)]
     together = channels[1:] == channels[:-1]
     channels, below, above = channels[1:][together], places[:-1][together], places[1:][together]
@@ -102,14 +103,14 @@ def _halved(function: StepFunction) -> Runs | Refusal:
         found, open_ = differs & (above - below == 1), differs & (above - below > 1)
         starts.append((channels[found], above[found], right[found]))
         steps += int(found.sum())
-        if steps + open_.sum() > _MOST_STEPS:
-            return Refusal(problem="too many levels", node=function.node, got=f"more than {_MOST_STEPS}")
+        if steps + open_.sum() > MOST_STEPS:
+            return Refusal(problem="too many levels", node=function.node, got=f"more than {MOST_STEPS}")
         if not open_.any():
             break
         channels = channels[open_]
         below, above, left, right = (a[open_] for a in (below, above, left, right))
         middle = np.floor((below + above) / 2)
-        values = _at(function, channels, middle)
+        values = values_at(function, channels, middle)
         tried += len(middle)
         # each half in the place of the whole, so that channels stay together
         channels = np.repeat(channels, 2)
@@ -161,7 +162,7 @@ def _alternating(first: Array, second: Array) -> Array:
     return np.stack([first, second], axis=1).reshape(-1)
 
 
-def _at(function: StepFunction, channels: npt.NDArray[np.intp], integers: Float64s) -> Array:
+def values_at(function: StepFunction, channels: npt.NDArray[np.intp], integers: Float64s) -> Array:
     """The values of some integers, each of one channel, entries being ordered by channel."""
     if not len(channels):
         return np.zeros(0)

@@ -9,9 +9,8 @@ import onnx_ir as ir
 from anybit.analysis.values.interpreter import Values
 from anybit.arguments import checked
 from anybit.cleanup.flatten import flattened
-from anybit.cleanup.fold_shapes import FoldShapes
+from anybit.cleanup.fold_shapes import fold_shapes
 from anybit.cleanup.fold_transpose import FoldTranspose
-from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.remove_unused import RemoveUnused
 from anybit.errors import UsageError
 from anybit.formats.capability import DialectCapability, Write, compare_formats
@@ -26,10 +25,11 @@ from anybit.formats.stock_runtime.forms import write_stock_forms
 from anybit.formats.stock_runtime.notes import stock_notes
 from anybit.formats.thresholds import write as thresholds
 from anybit.formats.unread import causes_first, unread
-from anybit.formats.vendor_names import standard_names
+from anybit.formats.vendor_names import SPELLINGS, standard_names
 from anybit.graph.walk import all_nodes
 from anybit.io.checks.model import require_sound
 from anybit.io.load import ModelSource
+from anybit.io.shapes import infer_shapes
 from anybit.ops.broken import cover_broken
 from anybit.ops.operator import DOMAIN
 from anybit.records import Records
@@ -155,13 +155,14 @@ def to_hub(model: ModelSource, *, sound: bool = True) -> tuple[ir.Model, Outcome
         UnsupportedError: A model-local function cannot be inlined.
     """
     hub = flattened(model)
-    InferShapes()(hub)
+    inference = infer_shapes(hub, data_propagation=True)
     if sound:
         require_sound(hub)
     else:
         cover_broken(hub)
+    renamed = any((n.domain, n.op_type) in SPELLINGS for n in all_nodes(hub.graph))
     with standard_names(hub) as refusals:
-        FoldShapes()(hub)
+        fold_shapes(hub, inference if sound and not renamed else None)
         outcome = Outcome(refusals)
         for reader in READERS:
             outcome += reader.read(hub)

@@ -16,12 +16,14 @@ from anybit.engines.engine import Engine
 from anybit.errors import FrontEndError, UnsupportedError
 from anybit.frontends.comparison.engine import agreement_of_engine
 from anybit.frontends.comparison.lockstep import Recording, TensorAgreement, lockstep
+from anybit.graph.walk import all_nodes
 from anybit.records import Record
 from anybit.runtime.compare import FLOAT_TOLERANCE, Difference, difference
 from anybit.runtime.session import Session
 
 _NAMED = 3  # layers with ties that the one line names
 _CAUSE = "an error of anybit, unless the module computes differently each time that it runs"
+_OF_DOUBLES = "of some operators of float64, torch's exporter holds the numbers in float32: compute it in float32"
 
 
 class AgreementVerdict(enum.Enum):
@@ -176,9 +178,13 @@ def compared(
             node=f"module '{first.layer}', tensor '{first.name}'" if first.layer else f"tensor '{first.name}'",
             got=f"{first.departing:,} of {first.elements:,} elements, by up to {first.largest:.3g}",
             expected="what float error explains",
-            hint=_CAUSE,
+            hint=_OF_DOUBLES if _is_double(model, first.name) else _CAUSE,
         )
     return Imported(model, agreement)
+
+
+def _is_double(model: ir.Model, name: str) -> bool:
+    return any(str(v.name) == name and v.dtype == ir.DataType.DOUBLE for n in all_nodes(model.graph) for v in n.outputs)
 
 
 def _add(found: dict[str, TensorAgreement], more: Sequence[TensorAgreement]) -> None:

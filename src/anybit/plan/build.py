@@ -8,7 +8,6 @@ import onnx_ir as ir
 
 from anybit.analysis.values.interpreter import values_of
 from anybit.arguments import checked
-from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.set_batch import SetBatch
 from anybit.errors import Refusal, UnsupportedError
 from anybit.exact.integer_layers import PRODUCTS
@@ -53,7 +52,6 @@ def plan_of(model: ModelSource) -> Plan:
         UnsupportedError: No layer of it is carried by integers of 8 bits or less.
     """
     hub, _ = to_hub(model)
-    InferShapes()(hub)
     SetBatch("batch")(hub)
     return plan_of_prepared(hub)
 

@@ -34,7 +34,7 @@ class Stream:
         block = np.asarray(block, order="C")  # ascontiguousarray would give a number an axis
         with self.path.open("ab") as file:
             self.blocks.append((file.tell(), block.shape, block.dtype))
-            file.write(block.data if block.size else b"")
+            file.write(block.reshape(-1).view(np.uint8).data if block.size else b"")  # any type: bfloat16 has no buffer
 
     def raw(self, number: int) -> Array:
         """A block as it was written."""

@@ -108,7 +108,8 @@ def binary_layers(seed: int) -> Plan:
         values[0, -1, -1] += 9
     zero = low + (distance if seed % 2 else 0) + (1 if seed % 6 == 1 else 0)
     sizes = (42 * inputs, 42 * middle, int(np.prod(output)) * outputs)
-    signs = [rng.choice([-1, 1], shape).astype(np.int8) for shape in ((middle, 3, 3, inputs), (outputs, *kernel, middle))]
+    shapes = ((middle, 3, 3, inputs), (outputs, *kernel, middle))
+    signs = [rng.choice([-1, 1], shape).astype(np.int8) for shape in shapes]
     if seed % 7 == 0:
         signs[1][-1, 0, 0, -1] = rng.choice([0, 2, -3])
     epilogue = Epilogue(thresholds=Thresholds(base, step, values))

@@ -74,7 +74,8 @@ def arm(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written():
     """Plans with inputs: random layers, random nets, shipped models."""
-    layers = [*map(random_layer, range(60)), *map(lined_layer, range(30)), *map(filtered_layer, range(12)), *map(binary_layers, range(12))]
+    layers = [*map(random_layer, range(60)), *map(lined_layer, range(30))]
+    layers += [*map(filtered_layer, range(12)), *map(binary_layers, range(12))]
     found = [(plan, samples_of(plan, n)) for plan in layers for n in (1, 18)]
     nets = [*map(planned_net, range(12)), planned("digits_cnn_2w2a"), planned("digits_cnn_4w4a")]
     for seed, plan in enumerate(nets):

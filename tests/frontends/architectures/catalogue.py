@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.frontends.architectures import flows
-from tests.frontends.architectures.flows import images, tokens
+from tests.frontends.architectures.flows import images, signals, tokens
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,27 @@ def _swin() -> Any:
     from torchvision.models.swin_transformer import SwinTransformer
 
     return SwinTransformer([4, 4], embed_dim=16, depths=[2], num_heads=[2], window_size=[4, 4], num_classes=10)
+
+
+def _own(name: str) -> Any:
+    """A net that is written here, as packages have none of its kind that is small."""
+    from tests.frontends.architectures import nets
+
+    return getattr(nets, name)()
+
+
+def _encoder(kind: str) -> Any:
+    """The encoder of a small T5 or Whisper."""
+    import transformers
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    if kind == "T5":
+        sizes = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
+        return transformers.T5EncoderModel(transformers.T5Config(vocab_size=64, use_cache=False, **sizes))
+    sizes = {"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 64}
+    config = transformers.WhisperConfig(num_mel_bins=20, max_source_positions=50, **sizes)
+    config._attn_implementation = "eager"
+    return WhisperEncoder(config)
 
 
 def _timm(name: str) -> Any:
@@ -145,7 +166,16 @@ _SMALL = frozenset(
 
 def architectures() -> list[Architecture]:
     """All, in the order of the table."""
-    return [*_few_layers(), *_examples(), *_eager(), *_fx(), *_layerwise(), *_weight_only()]
+    return [
+        *_few_layers(),
+        *_examples(),
+        *_eager(),
+        *_fx(),
+        *_layerwise(),
+        *_weight_only(),
+        *_segmentation_and_detection(),
+        *_sequences(),
+    ]
 
 
 def _entry(name: str, exporter: str, make: Callable[[], Any], **options: Any) -> Architecture:
@@ -249,6 +279,75 @@ def _weight_only() -> list[Architecture]:
                 lambda n=n: flows.weights_of_4_bits(_transformer(n, **_TRANSFORMERS[n]), tokens()),
             )
             for n in _TRANSFORMERS
+        ),
+    ]
+
+
+def _segmentation_and_detection() -> list[Architecture]:
+    return [
+        _entry("UNet", "fx qat", lambda: flows.fx_qat(_own("UNet"), images(32))),
+        _entry("detection heads", "fx qat", lambda: flows.fx_qat(_own("Heads"), images(32))),
+        _entry("detection heads", "pt2e xnnpack", lambda: flows.pt2e(_own("Heads"), images(32)), dynamic_batch=False),
+        _entry(
+            "shufflenet_v2_x0_5", "fx reference", lambda: flows.fx_reference(_vision("shufflenet_v2_x0_5"), images(64))
+        ),
+    ]
+
+
+def _sequences() -> list[Architecture]:
+    """1-D convolutions, taggers, encoders of text and sound, state spaces; transformers with 8-bit weights."""
+    vit = {**_TINY, "image_size": 32, "patch_size": 8}
+    albert = {**_TRANSFORMERS["Albert"]}
+    return [
+        _entry("1-D convolutions", "pt2e xnnpack", lambda: flows.pt2e(_own("Conv1d"), signals()), dynamic_batch=False),
+        _entry("1-D convolutions", "fx reference", lambda: flows.fx_reference(_own("Conv1d"), signals())),
+        _entry(
+            "1-D convolutions",
+            "brevitas graph",
+            lambda: flows.brevitas_graph(_own("Conv1d"), signals()),
+            brevitas=True,
+        ),
+        _entry("GRU tagger", "torchao weights", lambda: flows.weights_of_4_bits(_own("GruTagger"), tokens())),
+        _entry(
+            "LSTM tagger",
+            "brevitas layerwise",
+            lambda: flows.brevitas_layers(_own("LstmTagger"), tokens()),
+            brevitas=True,
+        ),
+        _entry(
+            "ViT",
+            "brevitas layerwise",
+            lambda: flows.brevitas_layers(_transformer("ViT", **vit), images(32)),
+            brevitas=True,
+        ),
+        _entry("DeiT", "torchao int8", lambda: flows.weights_of_8_bits(_transformer("DeiT", **vit), images(32))),
+        _entry(
+            "Albert",
+            "brevitas layerwise",
+            lambda: flows.brevitas_layers(_transformer("Albert", **albert), tokens()),
+            brevitas=True,
+        ),
+        _entry(
+            "T5 encoder", "brevitas layerwise", lambda: flows.brevitas_layers(_encoder("T5"), tokens()), brevitas=True
+        ),
+        _entry("T5 encoder", "torchao int8", lambda: flows.weights_of_8_bits(_encoder("T5"), tokens())),
+        _entry(
+            "Whisper encoder",
+            "brevitas layerwise",
+            lambda: flows.brevitas_layers(_encoder("Whisper"), signals(20, 100)),
+            brevitas=True,
+        ),
+        _entry(
+            "Mamba",
+            "torchao weights",
+            lambda: flows.weights_of_4_bits(
+                _transformer("Mamba", **_FEW, hidden_size=32, num_hidden_layers=2, state_size=4), tokens()
+            ),
+        ),
+        _entry(
+            "GPT2",
+            "torchao int8",
+            lambda: flows.weights_of_8_bits(_transformer("GPT2", **_TRANSFORMERS["GPT2"]), tokens()),
         ),
     ]
 

@@ -23,6 +23,10 @@ def tokens(length=12, vocabulary=64, batch=2):
     return (torch.randint(0, vocabulary, (batch, length)),)
 
 
+def signals(channels=2, length=64, batch=2):
+    return (torch.randn(batch, channels, length),)
+
+
 def brevitas_example(name, channels, size):
     """A net of brevitas_examples, its quantisers calibrated."""
     from brevitas_examples.bnn_pynq.models import model_with_cfg
@@ -107,6 +111,15 @@ def weights_of_4_bits(net, inputs):
     net = net.eval()
     config = IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(_GROUP))
     quantize_(net, config, filter_fn=lambda m, _: isinstance(m, torch.nn.Linear) and m.in_features % _GROUP == 0)
+    return net, inputs
+
+
+def weights_of_8_bits(net, inputs):
+    """torchao's weight-only quantisation by row."""
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    net = net.eval()
+    quantize_(net, Int8WeightOnlyConfig())
     return net, inputs
 
 

@@ -10,12 +10,13 @@ from anybit.cleanup.sizes.contents import contents_rule
 from anybit.cleanup.sizes.formula import Formula
 from anybit.cleanup.sizes.shapes import shape_rule
 from anybit.cleanup.sizes.symbolic import Shape, SymbolicSizes
-from anybit.io.shapes import infer_shapes
+from anybit.io.shapes import Inference, infer_shapes
 
 
-def sizes_of(model: ir.Model) -> SymbolicSizes:
-    """The sizes of all tensors of a model, whose types and shapes are inferred before."""
-    return SymbolicSizes(model, infer_shapes(model, data_propagation=True), shape_rule, contents_rule)
+def sizes_of(model: ir.Model, inference: Inference | None = None) -> SymbolicSizes:
+    """The sizes of all tensors of a model, whose types and shapes are inferred before, unless that has been done."""
+    inference = infer_shapes(model, data_propagation=True) if inference is None else inference
+    return SymbolicSizes(model, inference, shape_rule, contents_rule)
 
 
 def reshape_target(shape: Sequence[Formula | None], source: Shape | None) -> list[int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.arrays import Array
-from anybit.cleanup.infer_shapes import InferShapes
 from anybit.cleanup.set_batch import SetBatch
 from anybit.engines.engine import Backend
 from anybit.engines.native.compile import ISA, PLAIN_PATH, compiled, path
@@ -20,7 +19,7 @@ from anybit.engines.onnxruntime.backend import OrtBackend
 from anybit.engines.onnxruntime.lower import Lowered, lower
 from anybit.errors import AnybitError, InputError, UnsupportedError
 from anybit.formats.convert import to_hub
-from anybit.passes.surgery.extract_submodel import extract_submodel
+from anybit.passes.surgery.extract_submodel import find_region, reads, submodel
 from anybit.plan.build import plan_of_prepared
 from anybit.plan.plan import Plan
 
@@ -144,7 +143,6 @@ def native_form(model: ir.Model, outputs: Sequence[str], *, gainful: bool) -> Na
     """
     path()
     hub, _ = to_hub(model)
-    InferShapes()(hub)
     SetBatch(_BATCH)(hub)
     plan = plan_of_prepared(hub, least=_LEAST if gainful else 0.0)
     made, read = {p.name for p in plan.outputs}, {p.name for p in plan.inputs}
@@ -165,13 +163,13 @@ def _nodes(hub: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> Floa
     if not outputs:
         return None
     try:
-        submodel = extract_submodel(hub, inputs=inputs, outputs=outputs)
+        region = find_region(hub.graph, inputs=inputs, outputs=outputs)
+        needed = {v for node in region.nodes for v in reads(node)} | set(region.outputs)
+        used = tuple(v for v in region.inputs if v in needed)
+        part = submodel(hub, replace(region, inputs=used))
     except AnybitError as error:
         raise UnsupportedError("the float part of the model stands in the way of a plan", got=str(error)) from error
-    used = [str(v.name) for v in submodel.graph.inputs if v.uses() or v.is_graph_output()]
-    if len(used) < len(inputs):
-        submodel = extract_submodel(hub, inputs=used, outputs=outputs)
-    return FloatNodes(lower(submodel, integer=False, layers=False), tuple(used), tuple(outputs))
+    return FloatNodes(lower(part, integer=False, layers=False), tuple(str(v.name) for v in used), tuple(outputs))
 
 
 def described() -> str:

@@ -186,18 +186,11 @@ def _weight_scale(
         usable = found.found & ~fits & np.isfinite(candidate) & (candidate >= np.finfo(np.float32).tiny)
         with np.errstate(all="ignore"):
             multiplier = (x * candidate / y).astype(np.float64)
-        usable &= _reproduced(found, corners, multiplier)
-        scale, fits = np.where(usable, candidate, scale), fits | usable
+        for factor in np.unique(np.abs(found.factor[usable])):
+            rows = np.flatnonzero(usable & (np.abs(found.factor) == factor))
+            right = rows[reproduces(corners.of(rows), float(factor), found.bias[rows], multiplier[rows])]
+            scale[right], fits[right] = candidate[right], True
     return scale, fits
-
-
-def _reproduced(found: Requantization, corners: Corners, multiplier: Float64s) -> npt.NDArray[np.bool_]:
-    fits = np.zeros(len(multiplier), np.bool_)
-    factors = np.abs(found.factor)
-    for factor in np.unique(factors):
-        rows = factors == factor
-        fits[rows] = reproduces(corners.of(rows), float(factor), found.bias[rows], multiplier[rows])
-    return fits
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from torch import fx
 from anybit.errors import FrontEndError
 from anybit.frontends.torch.capture import exported, quietly
 from anybit.frontends.torch.captured import Captured, attribute, where
+from anybit.frontends.torch.doubles import settle_doubles
 from anybit.frontends.torch.failure import failure
 from anybit.frontends.torch.free_axes import Shapes, Tensors
 from anybit.frontends.torch.program import program_of
@@ -71,6 +72,7 @@ def translate(
                 program, dynamo=True, custom_translation_table=_table(), verbose=False, optimize=True
             )
     except Exception as error:  # the exporter's errors have no common root
+        _refuse_complex(captured, error)
         cause = error.__cause__
         raise failure(
             "torch's ONNX exporter cannot translate the module", cause if isinstance(cause, Exception) else error
@@ -82,6 +84,19 @@ def translate(
     if shapes is not None:
         _name_axes(model, shapes)
     return Translated(model, _origins(captured, made.exported_program))
+
+
+def _refuse_complex(captured: Captured, error: Exception) -> None:
+    """Refuses complex numbers by their name, where torch's exporter could not make pairs of real ones of them."""
+    for node in captured.module.graph.nodes:
+        value = node.meta.get("val")
+        if any(isinstance(a, complex) for a in node.args) or (isinstance(value, torch.Tensor) and value.is_complex()):
+            raise FrontEndError(
+                "complex numbers, which ONNX has no type for",
+                node=where(node),
+                expected="real numbers",
+                hint="compute real and imaginary parts as tensors of their own",
+            ) from error
 
 
 def _origins(captured: Captured, program: Any) -> dict[str, fx.Node]:
@@ -162,6 +177,7 @@ def _settle_operators(captured: Captured) -> None:
     captured.module.graph.eliminate_dead_code()
     _check_branches(captured)
     _settle_numbers(captured)
+    settle_doubles(captured)
     _fold_constants(captured)
     for node in list(captured.module.graph.nodes):
         origin = getattr(node.target, "namespace", None) or getattr(node.target, "__module__", "")

@@ -50,7 +50,15 @@ def extract_submodel(model: ModelSource, *, inputs: Sequence[str], outputs: Sequ
             input is not known.
     """
     source = sound_copy(model)
-    region = find_region(source.graph, inputs=inputs, outputs=outputs)
+    return submodel(source, find_region(source.graph, inputs=inputs, outputs=outputs))
+
+
+def submodel(source: ir.Model, region: Region) -> ir.Model:
+    """A region of a model whose types and shapes were inferred, as a model; weights are shared, nothing is changed.
+
+    Raises:
+        InvalidModelError: The type of an input is not known.
+    """
     for value in (*region.inputs, *region.outputs):
         if value.type is None:
             raise InvalidModelError("its type is not known, and an input or output needs one", node=f"'{value.name}'")
