@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ml_dtypes
 import numpy as np
+import onnx
 import pytest
 
 import anybit
+from anybit.errors import UnsupportedError
 from anybit.quantization.spill import Spill
 from tests.models import model
 from tests.quantization.nets import images, node, normal
@@ -28,7 +30,7 @@ TYPES = (
 def test_blocks_of_any_type_and_shape_come_back_as_they_were_written(dtype, shape):
     blocks = [np.random.default_rng(k).integers(0, 2, shape).astype(dtype) for k in range(3)]
     with Spill() as spill:
-        stream = spill.stream()
+        stream = spill.stream("x")
         for block in blocks:
             stream.write(block)
         for written, read in zip(blocks, stream, strict=True):
@@ -49,3 +51,19 @@ def test_a_net_in_which_tensors_of_other_types_stand_is_quantised(to):
     net = model(nodes, weights, inputs={"x": ("N", 2, 6, 6)}, outputs=["y"])
     quantised = anybit.quantize(net, images())
     assert anybit.Session(quantised.model).run(images()[:2])["y"].shape == (2, 4, 6, 6)
+
+
+def test_inputs_of_strings_are_refused_by_name():
+    rng = np.random.default_rng(0)
+    nodes = [
+        node("Conv", ["x", "w"], "a", pads=[1, 1, 1, 1]),
+        node("Cast", ["s"], "c", to=1),
+        node("Add", ["a", "c"], "d"),
+        node("Conv", ["d", "v"], "y"),
+    ]
+    weights = {"w": normal(rng, 8, 2, 3, 3), "v": normal(rng, 4, 8, 1, 1)}
+    net = model(nodes, weights, inputs={"x": ("N", 2, 6, 6), "s": ("N", 1, 1, 1)}, outputs=["y"])
+    net.graph.input[1].type.tensor_type.elem_type = onnx.TensorProto.STRING
+    data = {"x": images(), "s": np.full((48, 1, 1, 1), "1.5", object)}
+    with pytest.raises(UnsupportedError, match="tensor 's'"):
+        anybit.quantize(net, [data])

@@ -141,8 +141,9 @@ class _Made:
 
     @classmethod
     def of(cls, value: ir.Value, spill: Spill, *, same: bool) -> _Made:
-        floats = spill.stream()
-        return cls(value, floats, floats if same else spill.stream())
+        name = str(value.name)
+        floats = spill.stream(name)
+        return cls(value, floats, floats if same else spill.stream(name))
 
     def add(self, floats: Array, quantized: Array, *, counted: bool) -> None:
         self.floats.write(floats)
@@ -200,7 +201,7 @@ class _Pass:
             for name, array in block.items():
                 value = inputs[name]
                 if value not in self.floats:
-                    self.floats[value] = self.spill.stream()
+                    self.floats[value] = self.spill.stream(name)
                 self.floats[value].write(array)
                 if array.dtype.kind == "f":
                     histograms[name].add(array, f"input '{name}'")

@@ -202,7 +202,7 @@ class Simulation:
 
     def _write(self, value: ir.Value, array: Array) -> None:
         if value not in self._streams:
-            self._streams[value] = self._spill.stream()
+            self._streams[value] = self._spill.stream(str(value.name))
         self._streams[value].write(array)
         if value in self._placed:
             self._histograms.setdefault(value, ActivationHistogram()).add(array, f"tensor '{value.name}'")

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from anybit.arrays import Array
+from anybit.errors import UnsupportedError
 from anybit.quantization.ranges import Range
 
 
@@ -20,18 +21,30 @@ class Stream:
     """A tensor on all samples: a file of blocks, and the quantiser through which they are read.
 
     Attributes:
+        name: That of the tensor.
         path: The file.
         blocks: Offset, shape and element type of each block.
         quantizer: What is applied when a block is read.
     """
 
+    name: str
     path: Path
     blocks: list[tuple[int, tuple[int, ...], np.dtype[Any]]] = field(default_factory=list[Any])
     quantizer: Range | None = None
 
     def write(self, block: Array) -> None:
-        """Appends a block."""
+        """Appends a block.
+
+        Raises:
+            UnsupportedError: It holds strings.
+        """
         block = np.asarray(block, order="C")  # ascontiguousarray would give a number an axis
+        if block.dtype.hasobject:
+            raise UnsupportedError(
+                "strings cannot be kept while calibration data pass through",
+                node=f"tensor '{self.name}'",
+                got=block.dtype,
+            )
         with self.path.open("ab") as file:
             self.blocks.append((file.tell(), block.shape, block.dtype))
             file.write(block.reshape(-1).view(np.uint8).data if block.size else b"")  # any type: bfloat16 has no buffer
@@ -55,7 +68,7 @@ class Stream:
 
     def seen_through(self, quantizer: Range) -> Stream:
         """The same file, read through a quantiser."""
-        return Stream(self.path, self.blocks, quantizer)
+        return Stream(self.name, self.path, self.blocks, quantizer)
 
 
 class Spill:
@@ -66,12 +79,12 @@ class Spill:
         self._root = Path(self._holder.name)
         self._made = 0
 
-    def stream(self) -> Stream:
-        """A new, empty stream."""
+    def stream(self, name: str) -> Stream:
+        """A new, empty stream of a tensor."""
         self._made += 1
         path = self._root / str(self._made)
         path.touch()
-        return Stream(path)
+        return Stream(name, path)
 
     def drop(self, stream: Stream) -> None:
         """Removes the file of a stream."""
