@@ -14,12 +14,12 @@ from anybit.frontends.torch.call import call_of
 from anybit.frontends.torch.calls import compared_on
 from anybit.frontends.torch.capture import capture, run_once
 from anybit.frontends.torch.copies import copied, evaluated
-from anybit.frontends.torch.decomposed import rewrite_decomposed
-from anybit.frontends.torch.fake_quantize import rewrite_fake_quantize
 from anybit.frontends.torch.flat import flat
 from anybit.frontends.torch.free_axes import Shapes, Tensors
 from anybit.frontends.torch.frozen import freeze
 from anybit.frontends.torch.parameters import settle_parameters
+from anybit.frontends.torch.quantizers.decomposed import rewrite_decomposed
+from anybit.frontends.torch.quantizers.fake_quantize import rewrite_fake_quantize
 from anybit.frontends.torch.recording import Traced
 from anybit.frontends.torch.scans import loops
 from anybit.frontends.torch.steps import body_named

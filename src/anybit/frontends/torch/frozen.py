@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from anybit.errors import FrontEndError
-from anybit.frontends.torch.fake_quantized_weights import frozen_quantizer
-from anybit.frontends.torch.reference_form import without_quantized_tensors
+from anybit.frontends.torch.quantizers.fake_quantized_weights import frozen_quantizer
+from anybit.frontends.torch.quantizers.reference_form import without_quantized_tensors
 
 _CONVERTED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.ao.nn.quantizable")
 _IN_FLOAT = ("FloatFunctional", "FXFloatFunctional")  # of these packages, and yet no integer kernels

@@ -10,8 +10,8 @@ import torch
 from torch import fx
 
 from anybit.errors import FrontEndError
-from anybit.frontends.torch.affine import Affine, affine, write_activation, write_constant
 from anybit.frontends.torch.captured import Captured, where
+from anybit.frontends.torch.quantizers.affine import Affine, affine, write_activation, write_constant
 
 # Packages register these operators when they are imported: names do not need that.
 _QUANTIZE = "quantized_decomposed.quantize_per_tensor", "quantized_decomposed.quantize_per_channel"

@@ -8,8 +8,8 @@ import torch
 from torch import fx
 
 from anybit.errors import FrontEndError
-from anybit.frontends.torch.affine import affine, write_activation, write_constant
 from anybit.frontends.torch.captured import Captured, where
+from anybit.frontends.torch.quantizers.affine import affine, write_activation, write_constant
 
 _ATEN: Any = torch.ops.aten
 _PER_TENSOR = (
