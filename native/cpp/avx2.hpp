@@ -102,22 +102,30 @@ inline __m128i kept_between(const PackedProduct& p, size_t block, __m128i levels
   return _mm_min_epu8(_mm_max_epu8(levels, least), highest);
 }
 
-inline __m128i lined(const PackedProduct& p, size_t block, const __m256i* sums) {
+// The levels of 16 sums by their lines, and whether these are right for all of them.
+inline bool lined(const PackedProduct& p, size_t block, const __m256i* sums, __m128i* bytes) {
   __m256i levels[2];
+  bool sure = true;
   for (int j = 0; j < 2; j++) {
     const size_t at = block * kBlock + 8 * j;
-    const __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[j]), _mm256_loadu_ps(p.line_slope.data() + at));
-    levels[j] = _mm256_cvtps_epi32(_mm256_add_ps(v, _mm256_loadu_ps(p.line_start.data() + at)));
+    const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[j]), _mm256_loadu_ps(p.line_slope.data() + at));
+    const __m256 v = _mm256_add_ps(scaled, _mm256_loadu_ps(p.line_start.data() + at));
+    levels[j] = _mm256_cvtps_epi32(v);
+    if (p.is_lined) continue;
+    const __m256 off = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_sub_ps(v, _mm256_cvtepi32_ps(levels[j])));
+    sure &= _mm256_movemask_ps(_mm256_cmp_ps(off, _mm256_loadu_ps(p.sure.data() + at), _CMP_GT_OQ)) == 0;
   }
-  return kept_between(p, block, bytes_of(shortened(levels)));
+  *bytes = kept_between(p, block, bytes_of(shortened(levels)));
+  return sure;
 }
 
 // What becomes of 16 sums of one pixel.
 inline void finish_sums(const PackedProduct& p, const Step& step, const __m256i* sums, size_t block, int64_t to,
                         int32_t first, int32_t count, uint8_t* y) {
   const Epilogue& e = step.epilogue;
-  if (p.is_lined && !(p.is_short && e.count <= kFewThresholds)) {
-    store_bytes(y + to, lined(p, block, sums), count);
+  __m128i bytes;
+  if ((p.is_nearly_lined || (p.is_lined && !(p.is_short && e.count <= kFewThresholds))) && lined(p, block, sums, &bytes)) {
+    store_bytes(y + to, bytes, count);
     return;
   }
   if (e.kind == EpilogueKind::Thresholds && !p.is_halved) {

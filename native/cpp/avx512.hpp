@@ -96,14 +96,23 @@ inline void finish_rows(const __m512i* sums, const Columns& c, uint8_t* y, uint8
   store_half(second_y, _mm512_extracti64x4_epi64(bytes, 1), count);
 }
 
+// The levels of 16 sums by their lines, and whether these are right for all of them.
+inline bool lined_sixteen(const PackedProduct& p, size_t at, __m512i sums, __m512i* levels) {
+  const __m512 v = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(p.line_slope.data() + at)),
+                                 _mm512_loadu_ps(p.line_start.data() + at));
+  *levels = _mm512_cvtps_epi32(v);
+  if (p.is_lined) return true;
+  const __m512 off = _mm512_abs_ps(_mm512_sub_ps(v, _mm512_cvtepi32_ps(*levels)));
+  return _mm512_cmp_ps_mask(off, _mm512_loadu_ps(p.sure.data() + at), _CMP_GT_OQ) == 0;
+}
+
 // What becomes of 16 sums of one pixel.
 inline void finish_wide(const PackedProduct& p, const Step& step, __m512i sums, size_t block, int64_t to, int32_t first,
                         int32_t count, uint8_t* y) {
   const Epilogue& e = step.epilogue;
   const size_t at = block * kBlock;
-  if (p.is_lined) {
-    const __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(p.line_slope.data() + at));
-    const __m512i levels = _mm512_cvtps_epi32(_mm512_add_ps(v, _mm512_loadu_ps(p.line_start.data() + at)));
+  __m512i levels;
+  if ((p.is_lined || p.is_nearly_lined) && lined_sixteen(p, at, sums, &levels)) {
     alignas(64) int32_t each[kBlock];
     _mm512_store_si512(each, levels);
     const __m256i halves[2] = {_mm256_load_si256((const __m256i*)each), _mm256_load_si256((const __m256i*)(each + 8))};

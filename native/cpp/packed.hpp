@@ -89,6 +89,10 @@ struct PackedProduct : Packed {
   std::vector<float> line_slope, line_start;
   std::vector<uint8_t> least, highest;
   bool is_lined = false;
+  // Where no line gives all levels, one that is right unless what is rounded lies further than `sure` from the next whole
+  // number: then the estimates decide.
+  std::vector<float> sure;
+  bool is_nearly_lined = false;
   // Multipliers whose results fit into 32 bits, so that they may be clipped after they are rounded: what is added to
   // factor * sum, and whether a factor is not 1.
   std::vector<int32_t> before;
@@ -145,24 +149,31 @@ inline int32_t lined_level(const PackedProduct& p, size_t column, int32_t sum) {
   return static_cast<int32_t>(std::clamp(v, static_cast<float>(p.least[column]), static_cast<float>(p.highest[column])));
 }
 
-// The line of a channel, and whether it gives every level: as it never turns, both sides of each threshold decide.
-inline bool line_column(PackedProduct& p, size_t column, const int32_t* above, int32_t count, int32_t base, int32_t step,
-                        int64_t largest_sum) {
-  int32_t reachable = 0;
-  while (reachable < count && above[reachable] != INT32_MAX) reachable++;
+// A line through the thresholds of a channel, that leaves as much room as there is; false where there is none at all.
+inline bool lay_line(PackedProduct& p, size_t column, const int32_t* above, int32_t reachable, int32_t base, int32_t step,
+                     int64_t largest_sum) {
   const int32_t last = base + step * reachable;
   if (last < 0 || last > 255) return false;
   p.least[column] = static_cast<uint8_t>(std::min(base, last));
   p.highest[column] = static_cast<uint8_t>(std::max(base, last));
-  p.line_slope[column] = 0.0f;
-  p.line_start[column] = static_cast<float>(base);
-  if (reachable == 0) return true;
-  const Line line = line_between(above, reachable);
-  if (line.width <= 0) return false;
+  const Line line = reachable > 0 ? line_between(above, reachable) : Line{};
   p.line_slope[column] = static_cast<float>(step * line.slope);
   p.line_start[column] = static_cast<float>(base + step * line.start);
   // What is rounded must fit into 32 bits.
-  if (!(line.slope * static_cast<double>(largest_sum) + std::abs(line.start) < 1 << 30)) return false;
+  return line.slope * static_cast<double>(largest_sum) + std::abs(line.start) < 1 << 30;
+}
+
+inline int32_t reachable_of(const int32_t* above, int32_t count) {
+  int32_t reachable = 0;
+  while (reachable < count && above[reachable] != INT32_MAX) reachable++;
+  return reachable;
+}
+
+// Whether the line of a channel gives every level: as it never turns, both sides of each threshold decide.
+inline bool line_column(PackedProduct& p, size_t column, const int32_t* above, int32_t count, int32_t base, int32_t step,
+                        int64_t largest_sum) {
+  const int32_t reachable = reachable_of(above, count);
+  if (!lay_line(p, column, above, reachable, base, step, largest_sum)) return false;
   for (int32_t k = 0; k < reachable; k++) {
     int32_t least = k, reached = k + 1;
     while (least > 0 && above[least - 1] == above[k]) least--;
@@ -171,6 +182,26 @@ inline bool line_column(PackedProduct& p, size_t column, const int32_t* above, i
     if (lined_level(p, column, above[k] + 1) != base + step * reached) return false;
   }
   return true;
+}
+
+// How far what is rounded may lie from a whole number for the line of a channel to be right; false where that is too
+// little. A sum below a threshold is taken for one behind it only if the line passes the middle of the two levels there.
+// As the line never turns, it does so by no more than at the sum next to the threshold, `off` at most over all thresholds
+// and both sides: what is rounded then lies 0.5 - off or more from the level that it is rounded to.
+inline bool nearly_line_column(PackedProduct& p, size_t column, const int32_t* above, int32_t count, int32_t base,
+                               int32_t step, int64_t largest_sum) {
+  constexpr float kMost = 0.05f;
+  const int32_t reachable = reachable_of(above, count);
+  if (!lay_line(p, column, above, reachable, base, step, largest_sum)) return false;
+  const float slope = p.line_slope[column], start = p.line_start[column];
+  float off = 0;
+  for (int32_t k = 0; k < reachable; k++) {
+    const float middle = static_cast<float>(base) + static_cast<float>(step) * (static_cast<float>(k) + 0.5f);
+    const float below = static_cast<float>(above[k]) * slope + start, behind = static_cast<float>(above[k] + 1) * slope + start;
+    off = std::max({off, static_cast<float>(step) * (below - middle), static_cast<float>(step) * (middle - behind)});
+  }
+  p.sure[column] = 0.5f - 1.001f * off - 1e-6f;
+  return off < kMost;
 }
 
 // About how many thresholds a sum reaches. Kernels do the same operations: each is rounded alone.
@@ -245,6 +276,18 @@ inline void prepare_lines(const Step& step, PackedProduct& p, int32_t each, size
   }
 }
 
+// Lines that are right almost everywhere; behind prepare_estimates.
+inline void prepare_near_lines(const Step& step, PackedProduct& p, int32_t each, size_t columns, int64_t largest_sum) {
+  const Epilogue& e = step.epilogue;
+  p.sure.assign(columns, 1.0f);
+  p.is_nearly_lined = p.is_estimated;
+  for (int32_t o = 0; o < step.outputs && p.is_nearly_lined; o++) {
+    const size_t at = column_of(p, o, each);
+    const int32_t* above = p.places.data() + at * (e.count + 2) + 1;
+    p.is_nearly_lined = nearly_line_column(p, at, above, e.count, e.base[o], e.step[o], largest_sum);
+  }
+}
+
 inline void prepare_epilogue(const Step& step, PackedProduct& p, int32_t each, int32_t groups, int64_t largest_sum) {
   const Epilogue& e = step.epilogue;
   const size_t columns = size_t(p.blocks) * groups * kBlock;
@@ -280,7 +323,10 @@ inline void prepare_epilogue(const Step& step, PackedProduct& p, int32_t each, i
     }
   }
   if (e.kind == EpilogueKind::Thresholds) prepare_lines(step, p, each, columns, largest_sum);
-  if (p.is_halved && !p.is_lined) prepare_estimates(step, p, each);
+  if (p.is_halved && !p.is_lined) {
+    prepare_estimates(step, p, each);
+    prepare_near_lines(step, p, each, columns, largest_sum);
+  }
   p.above_short.clear();
   if (compared && p.is_short)
     for (int32_t t : p.above) p.above_short.push_back(int16_t(std::clamp(t, -32768, 32767)));

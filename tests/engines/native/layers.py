@@ -50,6 +50,15 @@ def lined_layer(seed: int) -> Plan:
 
     The channels are about as many as vectors hold, so that some are full and the last is not.
     """
+    return _of_channels(seed, _lined)
+
+
+def nearly_lined_layer(seed: int) -> Plan:
+    """The same with many thresholds, some of which lie one sum beside a line, so that none gives every level."""
+    return _of_channels(seed, _nearly_lined)
+
+
+def _of_channels(seed: int, make: Callable[[np.random.Generator, int, int], Epilogue]) -> Plan:
     rng = np.random.default_rng(seed)
     depthwise = seed % 3 == 0
     channels = int(rng.choice([2, 16, 31, 32, 33, 48, 63, 64, 65, 130]))
@@ -62,7 +71,7 @@ def lined_layer(seed: int) -> Plan:
     largest = int(rng.choice([1, 3, 15, 127, 255]))
     most = 129 if seed % 4 == 0 else int(rng.choice([2, 8, 9]))  # pairs of the first fit into 16 bits only sometimes
     weights = np.clip(rng.integers(-most, most, (channels, *map(int, kernel), inputs)), -128, 127)
-    return _layer(rng, Window(*numbers), group, weights, largest, _lined)
+    return _layer(rng, Window(*numbers), group, weights, largest, make)
 
 
 def filtered_layer(seed: int) -> Plan:
@@ -246,6 +255,17 @@ def _lined(rng: np.random.Generator, outputs: int, bound: int) -> Epilogue:
     spacing = np.maximum(rng.uniform(0.02, 0.6, (1, outputs, 1)) * bound / count, 4)
     line = spacing * (np.arange(count) - rng.uniform(0, count, (1, outputs, 1)))
     values = np.rint(line + rng.uniform(-0.2, 0.2, (1, outputs, count)) * spacing)
+    step = rng.choice([-1, 1], (1, outputs))
+    base = np.where(step < 0, count, rng.integers(0, 256 - count, (1, outputs)))
+    values[:, :, -1] = np.where(rng.random((1, outputs)) < 0.2, np.iinfo(np.int32).max, values[:, :, -1])
+    return Epilogue(thresholds=Thresholds(base.astype(np.int32), step.astype(np.int32), values.astype(np.int32)))
+
+
+def _nearly_lined(rng: np.random.Generator, outputs: int, bound: int) -> Epilogue:
+    del bound
+    count = int(rng.choice([25, 60, 255]))
+    line = rng.uniform(25, 60, (1, outputs, 1)) * (np.arange(count) - rng.uniform(0, count, (1, outputs, 1)))
+    values = np.rint(line) + rng.integers(-1, 2, (1, outputs, count))
     step = rng.choice([-1, 1], (1, outputs))
     base = np.where(step < 0, count, rng.integers(0, 256 - count, (1, outputs)))
     values[:, :, -1] = np.where(rng.random((1, outputs)) < 0.2, np.iinfo(np.int32).max, values[:, :, -1])

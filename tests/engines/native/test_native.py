@@ -37,7 +37,15 @@ from anybit.plan import (
     plan_of,
 )
 from anybit.plan import build as building
-from tests.engines.native.layers import binary_layers, filtered_layer, lined_layer, narrowing, random_layer, samples_of
+from tests.engines.native.layers import (
+    binary_layers,
+    filtered_layer,
+    lined_layer,
+    narrowing,
+    nearly_lined_layer,
+    random_layer,
+    samples_of,
+)
 from tests.integration.corpus import CORPUS, needs_corpus
 from tests.models import PROJECT, mlp, model, parameters, quant
 from tests.plan.nets import random_net
@@ -99,6 +107,11 @@ def runs_of_lined_layer(seed: int) -> Runs:
 
 
 @cache
+def runs_of_nearly_lined_layer(seed: int) -> Runs:
+    return runs(nearly_lined_layer(seed), 1, 2, 18, 33)
+
+
+@cache
 def runs_of_filtered_layer(seed: int) -> Runs:
     return runs(filtered_layer(seed), 1, 3, 18)
 
@@ -134,6 +147,11 @@ def test_random_layers_are_run_to_the_bit(seed, isa):
 @pytest.mark.parametrize("seed", range(60))
 def test_layers_with_thresholds_next_to_a_line_are_run_to_the_bit(seed, isa):
     assert_runs(runs_of_lined_layer(seed))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_layers_with_thresholds_beside_a_line_are_run_to_the_bit(seed, isa):
+    assert_runs(runs_of_nearly_lined_layer(seed))
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -16,7 +16,14 @@ import pytest
 
 from anybit.plan import execute
 from tests.engines.native import cases
-from tests.engines.native.layers import binary_layers, filtered_layer, lined_layer, random_layer, samples_of
+from tests.engines.native.layers import (
+    binary_layers,
+    filtered_layer,
+    lined_layer,
+    nearly_lined_layer,
+    random_layer,
+    samples_of,
+)
 from tests.installed import need
 from tests.models import PROJECT
 from tests.plan.test_plan import planned, planned_net
@@ -75,7 +82,7 @@ def arm(tmp_path_factory):
 def written():
     """Plans with inputs: random layers, random nets, shipped models."""
     layers = [*map(random_layer, range(60)), *map(lined_layer, range(30))]
-    layers += [*map(filtered_layer, range(12)), *map(binary_layers, range(12))]
+    layers += [*map(filtered_layer, range(12)), *map(binary_layers, range(12)), *map(nearly_lined_layer, range(12))]
     found = [(plan, samples_of(plan, n)) for plan in layers for n in (1, 18)]
     nets = [*map(planned_net, range(12)), planned("digits_cnn_2w2a"), planned("digits_cnn_4w4a")]
     for seed, plan in enumerate(nets):
