@@ -11,10 +11,7 @@
 namespace anybit {
 namespace {
 
-struct WordsOfBits {
-  using Sums = WideTiles::Sums;
-  static constexpr int kRows = 8, kWide = 2, kWideOne = 8;
-
+struct WordsOfBits : WideTiles {
   template <int N, int M>
   static void tile(const PackedProduct& p, const uint8_t* const* rows, size_t block, Sums* sums) {
     __m512i differ[N][M];
@@ -44,15 +41,6 @@ struct WordsOfBits {
 #pragma GCC unroll 8
       for (int i = 0; i < N; i++) sums[i * M + j].all = _mm512_sub_epi32(start, _mm512_mullo_epi32(differ[i][j], factor));
     }
-  }
-  static void finish(const PackedProduct& p, const Step& step, const Sums& sums, size_t block, int64_t to, int32_t first,
-                     int32_t count, uint8_t* y) {
-    finish_wide(p, step, sums.all, block, to, first, count, y);
-  }
-  template <int N, int M>
-  static void finish_tile(const PackedProduct& p, const Step& step, const Sums* sums, size_t block, int64_t to,
-                          int32_t first, int32_t left, uint8_t* y) {
-    WideTiles::finish_tile<N, M>(p, step, sums, block, to, first, left, y);
   }
 };
 
