@@ -9,6 +9,8 @@ import pytest
 
 import anybit
 from anybit.errors import UnsupportedError
+from anybit.grid import Grid
+from anybit.quantization.ranges import Range
 from anybit.quantization.spill import Spill
 from tests.models import model
 from tests.quantization.nets import images, node, normal
@@ -67,3 +69,31 @@ def test_inputs_of_strings_are_refused_by_name():
     data = {"x": images(), "s": np.full((48, 1, 1, 1), "1.5", object)}
     with pytest.raises(UnsupportedError, match="tensor 's'"):
         anybit.quantize(net, [data])
+
+
+@pytest.mark.parametrize("zero_point", [0, 2])
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_a_quantiser_keeps_the_shape_of_what_is_read_through_it(shape, zero_point):
+    block = np.full(shape, 0.3, np.float32)
+    with Spill() as spill:
+        stream = spill.stream("x")
+        stream.write(block)
+        (read,) = stream.seen_through(Range(Grid(4, signed=True), 0.25, zero_point))
+    assert isinstance(read, np.ndarray)
+    np.testing.assert_array_equal(read, np.full(shape, 0.25, np.float32))
+
+
+def test_a_net_in_which_numbers_without_axes_are_added_is_quantised():
+    rng = np.random.default_rng(0)
+    nodes = [
+        node("Conv", ["x", "w"], "a", pads=[1, 1, 1, 1]),
+        node("ReduceMax", ["a"], "m", keepdims=0),
+        node("Add", ["a", "m"], "b"),
+        node("Relu", ["m"], "r"),
+        node("Add", ["b", "r"], "d"),
+        node("Conv", ["d", "v"], "y"),
+    ]
+    weights = {"w": normal(rng, 8, 2, 3, 3), "v": normal(rng, 4, 8, 1, 1)}
+    net = model(nodes, weights, inputs={"x": (1, 2, 6, 6)}, outputs=["y"])
+    quantised = anybit.quantize(net, images())
+    assert anybit.Session(quantised.model).run(images()[:1])["y"].shape == (1, 4, 6, 6)

@@ -42,7 +42,7 @@ class Range:
     def quantized(self, x: Array) -> Array:
         """y, in float32."""
         scale = np.float32(self.scale)
-        q = x.astype(np.float32) / scale
+        q = np.asarray(x.astype(np.float32) / scale)  # numpy makes a number of an array without axes
         if self.zero_point:
             q += np.float32(self.zero_point)
         np.rint(q, out=q)
