@@ -97,7 +97,7 @@ def test_levels_are_those_of_the_quantiser(channels, signed, narrow, bits, zerop
 def test_levels_that_are_too_many_for_runs_are_the_integers_of_the_format(
     signed, narrow, zeropt, scale, relu, monkeypatch
 ):
-    monkeypatch.setattr(runs, "_MOST_STEPS", 100)
+    monkeypatch.setattr(runs, "MOST_STEPS", 100)
     known = parameters("q", scale=scale, bits=8.0, zeropt=float(zeropt))
     head = [helper.make_node("Relu", ["x"], ["r"])] if relu else []
     levels = quant("r" if relu else "x", "q", signed=signed, narrow=narrow)
