@@ -47,13 +47,15 @@ class Integers:
 
     def reals(self, numbers: Float64s) -> Array:
         """What (n, channels) numbers stand for."""
-        return self._exact(numbers).astype(np.float32)
+        with np.errstate(over="ignore"):  # infinite, as in any runtime
+            return self._exact(numbers).astype(np.float32)
 
     def ends(self, numbers: Float64s) -> tuple[Array, Array]:
         """Between which float32 numbers the model's own tensor lies for (n, channels) numbers."""
         exact = self._exact(numbers)
         error = np.abs(exact) * self.relative_error + np.abs(self.unit) * self.step_error
-        return (exact - error).astype(np.float32), (exact + error).astype(np.float32)
+        with np.errstate(over="ignore"):
+            return (exact - error).astype(np.float32), (exact + error).astype(np.float32)
 
     def _exact(self, numbers: Float64s) -> Float64s:
         exact = numbers * self.scale / self.divisor

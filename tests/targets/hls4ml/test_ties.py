@@ -103,3 +103,30 @@ def test_sums_of_trained_nets_are_near_boundaries_by_chance_at_most(name: str):
     handover = prepare_hls4ml(PROJECT / "src/anybit/zoo/models" / name / "model.onnx", logits=True)
     assert handover.ready
     assert name != "digits_cnn_4w4a" or not _ties(handover.findings, Severity.WARNING)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [("Mul", 3e38), ("Mul", 3e38)],
+        [("Div", 1e-38), ("Div", 1e-38)],
+        [("Mul", 3e38), ("Mul", 3e38), ("Mul", 1e-30)],
+        [("Mul", np.inf)],
+        [("Add", np.inf)],
+        [("Mul", 1e-38), ("Mul", 1e-38)],
+        [("Mul", 2.0**100), ("Mul", 2.0**100)],
+        [("Mul", 2.0**-100), ("Mul", 2.0**-100), ("Mul", 2.0**120)],
+        [("Mul", np.nan)],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("scale", [0.3, 1e-38, 1e38])
+def test_sums_that_overflow_on_their_way_stop_nothing(steps: list[tuple[str, float]], scale: float):
+    net = _one(1.0, bits=8)
+    for op_type, constant_ in steps:
+        net = then(net, op_type, constant_)
+    handover = prepare_hls4ml(net.quant(scale).proto(), compared=False)
+    constants = [constant(v) for n in handover.model.graph for v in n.inputs if v is not None]
+    assert np.isfinite([step for _, step in steps]).all() <= all(
+        np.isfinite(c).all() for c in constants if c is not None
+    )

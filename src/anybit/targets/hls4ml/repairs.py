@@ -219,13 +219,17 @@ class Chain:
                 break
             value = known[0]
             steps.append((node.op_type, known[1].astype(np.float64), known[2]))
-        for op_type, operand, position in reversed(steps):
-            if op_type in ("Mul", "Div"):
-                by = operand if op_type == "Mul" else 1 / operand
-                factor, offset = factor * by, offset * by
-            else:
-                sign = -1.0 if op_type == "Sub" and position == 0 else 1.0
-                factor, offset = factor * sign, offset * sign + (-operand if op_type == "Sub" and position else operand)
+        with np.errstate(all="ignore"):  # of constants that are no finite numbers
+            for op_type, operand, position in reversed(steps):
+                if op_type in ("Mul", "Div"):
+                    by = operand if op_type == "Mul" else 1 / operand
+                    factor, offset = factor * by, offset * by
+                else:
+                    sign = -1.0 if op_type == "Sub" and position == 0 else 1.0
+                    factor, offset = (
+                        factor * sign,
+                        offset * sign + (-operand if op_type == "Sub" and position else operand),
+                    )
         return cls(value, factor, offset, forked)
 
     @property

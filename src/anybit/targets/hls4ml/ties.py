@@ -151,7 +151,7 @@ def paths(quantizer: ir.Node, model: ir.Model, values: Values) -> list[Path] | N
 
 
 def risk_of(path: Path, model: ir.Model, near: Callable[[Path, Float64s], Float64s] = Path.errors) -> Risk | None:
-    """The numbers on a path that come near a boundary; None where there are too many to look at.
+    """The numbers on a path that come near a boundary; None where there are too many to look at, or infinite ones.
 
     A function such as Relu that makes 0 of a number and of its neighbour makes it exactly, wherever a boundary lies.
 
@@ -171,6 +171,8 @@ def risk_of(path: Path, model: ir.Model, near: Callable[[Path, Float64s], Float6
         rows = np.broadcast_to(numbers, (len(numbers), function.channels))
         heights = np.broadcast_to(path.heights(numbers), rows.shape)
         lower, upper = (path.heights(np.clip(rows + d, path.root.lo, path.root.hi)) for d in (-1.0, 1.0))
+        if not (np.isfinite(heights).all() and np.isfinite(lower).all() and np.isfinite(upper).all()):
+            return None
         cut_off = (heights == 0) & ((lower == 0) | (upper == 0)) & (path.root.lo < path.root.hi)
         errors = np.broadcast_to(near(path, heights), rows.shape)
         is_near = path.inexact & ~cut_off & is_beside(heights, errors, path.quantizer, path.levels)

@@ -16,6 +16,7 @@ from anybit.targets.hls4ml.repairs import Repairs, Step, split
 
 # What commutes with a positive factor: all of it is linear, or piecewise linear around 0.
 _SAME = 2.0**-21  # relative distance of factors that are the same but for a few roundings to float32
+_SMALLEST, _LARGEST = 2.0**-126, 2.0**127  # powers of two that float32 has
 _COMMUTING = frozenset(("Reshape", "Flatten", "Transpose", "Relu", "LeakyRelu", "MaxPool", "MatMul", "Conv"))
 
 
@@ -50,6 +51,8 @@ def merge_factors(repairs: Repairs) -> None:
         for step in chain:
             operand = _operand(step)
             total = total / operand if step.op_type == "Div" else total * operand
+        if not ((total >= _SMALLEST) & (total <= _LARGEST)).all():
+            continue
         snapped = np.exp2(np.rint(np.log2(total)))
         if (np.abs(total - snapped) > snapped * _SAME).any():
             continue
