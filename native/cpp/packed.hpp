@@ -332,6 +332,33 @@ inline void prepare_epilogue(const Step& step, PackedProduct& p, int32_t each, i
     for (int32_t t : p.above) p.above_short.push_back(int16_t(std::clamp(t, -32768, 32767)));
 }
 
+// The weights of runs of `length` bytes.
+inline void lay_bytes(const Step& step, PackedProduct& p, int32_t length) {
+  const int32_t each = step.outputs / step.group;
+  const size_t terms = step.taps.size() * step.inputs;
+  const size_t size = size_t(p.blocks) * step.group * p.runs.size() * p.steps * kBlock * 4;
+  if (p.sums == Sums::Wide)
+    p.shorts.assign(size, 0);
+  else
+    p.bytes.assign(size, 0);
+  for (int32_t o = 0; o < step.outputs; o++) {
+    const int32_t group = o / each, block = o % each / kBlock, column = o % each % kBlock;
+    for (size_t run = 0; run < p.runs.size(); run++) {
+      const int8_t* from = step.weights.data() + o * terms + run * length;
+      const size_t at = ((size_t(group) * p.blocks + block) * p.runs.size() + run) * p.steps * kBlock * 4;
+      if (p.sums == Sums::Wide) {  // [step][pair of terms][16][2]
+        for (int32_t k = 0; k < length; k++)
+          p.shorts[at + k / 2 * kBlock * 2 + column * 2 + k % 2] = from[k];
+        continue;
+      }
+      int8_t* to = p.bytes.data() + at + column * 4;
+      int32_t k = 0;
+      for (; k + 4 <= length; k += 4, to += kBlock * 4) std::memcpy(to, from + k, 4);
+      std::memcpy(to, from + k, size_t(length - k));
+    }
+  }
+}
+
 // Lays the weights of a step; `fours` says whether the processor adds four products of bytes without a sum between, and
 // `in_bytes` whether they are laid at all: some are run in another form.
 inline void prepare_product(const Plan& plan, Step& step, bool fours, bool in_bytes = true) {
@@ -384,32 +411,7 @@ inline void prepare_product(const Plan& plan, Step& step, bool fours, bool in_by
   const int64_t room = pair > 0 ? std::min<int64_t>(32767 / pair, 1 << 20) : 1 << 20;  // pairs that 16 bits hold
   p.sums = fours ? Sums::Fours : room >= 4 ? Sums::Short : room >= 1 ? Sums::Long : Sums::Wide;
   p.flush = int32_t(std::max<int64_t>(room, 1));
-  if (!in_bytes) {
-    prepare_epilogue(step, p, each, step.group, whole);
-    step.packed = std::move(packed);
-    return;
-  }
-  const size_t size = size_t(p.blocks) * step.group * p.runs.size() * p.steps * kBlock * 4;
-  if (p.sums == Sums::Wide)
-    p.shorts.assign(size, 0);
-  else
-    p.bytes.assign(size, 0);
-  for (int32_t o = 0; o < step.outputs; o++) {
-    const int32_t group = o / each, block = o % each / kBlock, column = o % each % kBlock;
-    for (size_t run = 0; run < p.runs.size(); run++) {
-      const int8_t* from = step.weights.data() + o * terms + run * length;
-      const size_t at = ((size_t(group) * p.blocks + block) * p.runs.size() + run) * p.steps * kBlock * 4;
-      if (p.sums == Sums::Wide) {  // [step][pair of terms][16][2]
-        for (int32_t k = 0; k < length; k++)
-          p.shorts[at + k / 2 * kBlock * 2 + column * 2 + k % 2] = from[k];
-        continue;
-      }
-      int8_t* to = p.bytes.data() + at + column * 4;
-      int32_t k = 0;
-      for (; k + 4 <= length; k += 4, to += kBlock * 4) std::memcpy(to, from + k, 4);
-      std::memcpy(to, from + k, size_t(length - k));
-    }
-  }
+  if (in_bytes) lay_bytes(step, p, length);
   prepare_epilogue(step, p, each, step.group, whole);
   step.packed = std::move(packed);
 }

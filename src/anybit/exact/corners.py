@@ -41,7 +41,7 @@ class Corners:
     height: Float64s
 
     def of(self, channels: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Corners:
-        """Those of some channels."""
+        """The corners of some channels alone."""
         return Corners(self.reach[channels], self.stay[channels], self.height[channels])
 
     def room(self, slope: Float64s) -> tuple[Float64s, Float64s]:
@@ -78,7 +78,7 @@ class Inside:
     possible: npt.NDArray[np.bool_]
 
     def of(self, channels: npt.NDArray[np.intp]) -> Inside:
-        """Those of some channels."""
+        """The same of some channels alone."""
         ends = self.flattest[channels], self.steepest[channels]
         return Inside(*ends, self.slope[channels], self.width[channels], self.possible[channels])
 

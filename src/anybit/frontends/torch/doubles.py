@@ -43,7 +43,7 @@ def _settle_factor(captured: Captured, node: fx.Node) -> None:
 def _settle_numbers(captured: Captured, node: fx.Node) -> None:
     """The form of the operator that takes tensors where the module has numbers, if there is one."""
     operator: Any = node.target
-    arguments = operator._schema.arguments  # noqa: SLF001  torch has no public way
+    arguments = _arguments(operator)
     given: dict[str, Any] = {a.name: v for a, v in zip(arguments, node.args, strict=False)} | dict(node.kwargs)
     numbers = {name for name, v in given.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     if not any(_is_inexact(given[n]) for n in numbers):
@@ -55,7 +55,7 @@ def _settle_numbers(captured: Captured, node: fx.Node) -> None:
         made = {name: _constant(captured, node, given[name]) for name in numbers}
     values = {**given, **made}
     node.target = target
-    node.args = tuple(values.pop(a.name) for a in target._schema.arguments if not a.kwarg_only and a.name in values)  # noqa: SLF001
+    node.args = tuple(values.pop(a.name) for a in _arguments(target) if not a.kwarg_only and a.name in values)
     node.kwargs = values
 
 
@@ -64,16 +64,20 @@ def _of_tensors(target: Any, numbers: set[str], missing: set[str]) -> Any:
 
     What is missing may be of any kind.
     """
-    wanted = [(a.name, a.name in numbers or _is_tensor(a)) for a in target._schema.arguments]  # noqa: SLF001
+    wanted = [(a.name, a.name in numbers or _is_tensor(a)) for a in _arguments(target)]
     packet = target.overloadpacket
     for other in (getattr(packet, name) for name in packet.overloads()):
-        arguments = other._schema.arguments  # noqa: SLF001
-        given = [(a.name, _is_tensor(a)) for a in arguments]
+        given = [(a.name, _is_tensor(a)) for a in _arguments(other)]
         if [n for n, _ in given] == [n for n, _ in wanted] and all(
             ours == theirs or name in missing for (name, ours), (_, theirs) in zip(given, wanted, strict=True)
         ):
             return other
     return None
+
+
+def _arguments(operator: Any) -> Any:
+    """The declared arguments of an overload of an operator, in order."""
+    return operator._schema.arguments  # noqa: SLF001  torch has no public way
 
 
 def _is_tensor(argument: Any) -> bool:

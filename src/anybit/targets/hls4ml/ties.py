@@ -57,7 +57,7 @@ class Path:
 
     @property
     def scale(self) -> float:
-        """What one level stands for."""
+        """The scale of the quantiser: the real number by which two neighbouring levels differ."""
         return float(self.levels.scale.reshape(-1)[0])
 
     def function(self, model: ir.Model) -> StepFunction | Refusal:

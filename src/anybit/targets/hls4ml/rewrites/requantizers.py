@@ -113,7 +113,7 @@ def _ends(node: ir.Node) -> bool:
 
 
 def _significant(array: Float64s) -> int:
-    """Bits of the longest number."""
+    """How many bits the longest number has, from its first 1 to its last."""
     nonzero = np.abs(array[array != 0].reshape(-1))
     return int((np.frexp(nonzero)[1] - np.frexp(lowest_bit(nonzero))[1]).max(initial=0)) + 1
 
