@@ -13,7 +13,7 @@ import pytest
 
 import anybit
 from anybit.arguments import checked
-from anybit.errors import UsageError
+from anybit.errors import LimitError, UsageError
 from tests.models import mlp
 from tests.public import public_functions
 
@@ -124,3 +124,12 @@ def test_arguments_of_the_right_kind(right):
 def test_arguments_of_another_kind_are_named(wrong, name):
     with pytest.raises(UsageError, match=f"called.*{name}|{name}.*called|arguments of called"):
         called(**wrong)
+
+
+def test_memory_that_is_not_there_is_a_limit():
+    @checked
+    def hungry(elements: int) -> np.ndarray:
+        return np.empty(elements, np.uint8)
+
+    with pytest.raises(LimitError, match="hungry: out of memory: got Unable to allocate"):
+        hungry(1 << 62)

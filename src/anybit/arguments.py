@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from anybit.errors import UsageError
+from anybit.errors import LimitError, UsageError
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -71,7 +71,10 @@ def _checked(function: Callable[_P, _R], apart: frozenset[str]) -> Callable[_P, 
                     got=repr(value)[:100],
                     expected=signature.parameters[name].annotation,
                 )
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except MemoryError as error:
+            raise LimitError("out of memory", node=function.__name__, got=error) from error
 
     return call
 

@@ -114,7 +114,7 @@ class UnsupportedError(AnybitError):
 
 
 class LimitError(AnybitError):
-    """A model that asks for more memory, or for more steps of a loop, than the limits allow."""
+    """A model that asks for more memory, or steps of a loop, than the limits allow, or more memory than there is."""
 
 
 class UsageError(AnybitError):

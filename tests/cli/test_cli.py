@@ -135,6 +135,16 @@ def test_what_no_input_should_cause_is_said_to_be_a_bug(files, monkeypatch, opti
     assert not trace or trace[0].startswith("Traceback")
 
 
+def test_memory_that_is_not_there_is_one_line(files, monkeypatch):
+    def hungry(model):
+        return bytearray(1 << 62)
+
+    monkeypatch.setattr("anybit.info", hungry)
+    result = anybit("info", files / "m.onnx")
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == ["anybit: out of memory"]
+
+
 def test_the_version_is_printed():
     assert anybit("--version").stdout.startswith("anybit 0.")
 

@@ -244,3 +244,19 @@ def test_both_dialects_of_a_real_model_count_the_same(file):
     assert sum(t.elements for t in weights) == 59008
     assert len(result.activations) == 4
     assert not result.left_out
+
+
+@pytest.mark.parametrize(("low", "high"), [(128, 15), (7, 7), (2, 9)])
+def test_a_lower_bound_above_the_upper_one_leaves_the_upper_one(low, high):
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("Clip", ["q", "low", "high"], ["c"]),
+        helper.make_node("DequantizeLinear", ["c", "s", "z"], ["d"]),
+        helper.make_node("Relu", ["d"], ["y"]),
+    ]
+    values = {"s": np.float32(0.5), "z": np.uint8(3), "low": np.uint8(low), "high": np.uint8(high)}
+    x = np.random.default_rng(4).normal(size=(50, 6)).astype(np.float32) * 9
+    (found,) = (t for t in stats(model(nodes, values, inputs={"x": ["N", 6]}, outputs=["y"]), x).activations)
+    held = np.minimum(np.maximum(np.rint(x / 0.5) + 3, low), high)
+    assert found.levels == max(high - low, 0) + 1
+    assert found.used_levels == len(np.unique(held))

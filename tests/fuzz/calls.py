@@ -232,7 +232,7 @@ def _command(name: str) -> Call:
             contextlib.suppress(SystemExit),
         ):
             anybit.cli.app.main()
-        if "this is a bug of anybit" in out.getvalue():
+        if "this is a bug of anybit" in out.getvalue() or "out of memory" in out.getvalue():
             raise RuntimeError(out.getvalue())
         return out
 
@@ -312,5 +312,5 @@ NO_MODEL = frozenset(
 
 
 def is_expected(error: BaseException) -> bool:
-    """Whether a public function may raise it: an error that anybit makes, of which a file's is one."""
-    return isinstance(error, anybit.AnybitError | ModelFileError)
+    """Whether a public function may raise it: an error that anybit makes, or that of a file, within its limits."""
+    return isinstance(error, anybit.AnybitError | ModelFileError) and not isinstance(error.__cause__, MemoryError)

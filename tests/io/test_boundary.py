@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -374,6 +375,20 @@ def test_sparse_tensors_are_refused_before_they_are_made_dense():
         with pytest.raises(LimitError, match="sparse initializer 'w'"):
             anybit.load(proto)
         assert len(_errors(proto)) == 1
+
+
+def test_sparse_values_that_do_not_fill_their_shape_take_no_memory():
+    values = onnx.TensorProto(name="v", data_type=TensorProto.UINT4, dims=[1 << 31, 1], raw_data=bytes(8))
+    indices = onnx.numpy_helper.from_array(np.int64([3]), "i")
+    sparse = onnx.SparseTensorProto(values=values, indices=indices, dims=[2, 3])
+    nodes = [helper.make_node("Constant", [], ["c"], sparse_value=sparse), helper.make_node("Add", ["x", "c"], ["y"])]
+    proto = model(nodes, {}, inputs={"x": [2, 3]}, outputs=["y"])
+    tracemalloc.start()
+    with pytest.raises(ModelFileError, match="tensor 'v': data does not fill the shape"):
+        anybit.load(proto)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 24
 
 
 @pytest.mark.parametrize("position", [0, 2, 5])

@@ -318,3 +318,17 @@ def test_a_number_of_one_segment_has_no_axes_in_the_next():
     net = model(nodes, constants, inputs={"x": ["N", 2, 6, 6]}, outputs=["y"], opset=17, imports={"": 17})
     made = anybit.quantize(net, images(), Recipe(weights=8, activations=8))
     assert distance(net, made.model, images()) < 1e-3
+
+
+def test_infinite_outputs_are_left_out_of_the_error():
+    """A mask makes them, and so does a factor that overflows."""
+    mask = np.float32([0, -np.inf, 0, 0, np.inf])
+    nodes = [node("MatMul", ["x", "w"], "h"), node("Add", ["h", "mask"], "y")]
+    weights = normal(np.random.default_rng(2), 8, 5)
+    x = SEQUENCES[:, 0]
+    masked = model(nodes, {"w": weights, "mask": mask}, inputs={"x": ["N", 8]}, outputs=["y"])
+    plain = model(nodes, {"w": weights, "mask": np.float32([0] * 5)}, inputs={"x": ["N", 8]}, outputs=["y"])
+    found = anybit.quantize(masked, x)
+    a, b = (anybit.run(m, x)["y"][:, [0, 2, 3]] for m in (plain, found.model))
+    assert 0 < found.report.outputs["y"] < 1e-3
+    assert found.report.outputs["y"] == pytest.approx(np.square(a - b).sum() / np.square(a).sum(), rel=1e-3)

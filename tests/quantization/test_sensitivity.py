@@ -68,6 +68,19 @@ def test_divergence_is_that_of_the_formula():
     assert logits.kl == pytest.approx(found.kl)
 
 
+def test_divergence_leaves_out_the_classes_of_a_mask():
+    p, q = np.log([[0.5, 0.5], [0.9, 0.1]]), np.log([[0.25, 0.75], [0.9, 0.1]])
+    found = divergence({"y": p}, {"y": q})
+    for column in (0, 1, 2):
+        for dtype in (np.float32, np.float64):
+            masked = [np.insert(a, column, -np.inf, axis=1).astype(dtype) for a in (p, q)]
+            other = divergence({"y": masked[0]}, {"y": masked[1]})
+            assert (other.kl, other.error) == pytest.approx((found.kl, found.error), rel=1e-5)
+            assert other.changed == found.changed
+    lost = divergence({"y": p}, {"y": np.array([[0.0, np.nan], [1.0, 0.0]])})
+    assert not lost.error < np.inf
+
+
 def test_wrong_questions_are_refused(tmp_path):
     for wrong in ({"samples": 0}, {"bits": ()}, {"bits": (1,)}, {"bits": (17,)}):
         with pytest.raises(UsageError):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
+import anybit
 from anybit import compare
 from anybit.engines.sampling import random_inputs
 from anybit.errors import InputError, UsageError
+from anybit.runtime.compare import difference
 from tests.models import mlp, model, parameters, quant, samples
 
 
@@ -138,3 +143,31 @@ def test_a_negative_seed_and_outputs_that_are_no_tensors_are_refused():
     proto.graph.output[0].CopyFrom(helper.make_value_info("y", helper.make_sequence_type_proto(tensor)))
     with pytest.raises(InputError, match="only tensors"):
         compare(proto, proto)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 30])
+def test_tensors_are_compared_piece_by_piece(monkeypatch, piece):
+    scale = np.float32([[[0.25]], [[0.5]], [[2.0]]])
+    values = parameters("y", scale=scale)
+    plain = model([quant("x", "y")], values, inputs={"x": [2, 3, 4, 5]}, outputs=["y"])
+    up = model([quant("x", "y", rounding_mode="CEIL")], values, inputs={"x": [2, 3, 4, 5]}, outputs=["y"])
+    x = np.random.default_rng(3).normal(size=(2, 3, 4, 5)).astype(np.float32) * 3
+    a, b = (anybit.run(m, x)["y"].astype(np.float64) for m in (plain, up))
+    monkeypatch.setattr("anybit.runtime.compare._PIECE", piece)
+    (found,) = compare(plain, up, x, tolerance=0.1).outputs
+    gap = np.abs(a - b)
+    assert found.unequal == np.count_nonzero(gap) > found.departing == (gap > 0.1 * np.abs(a).max()).sum() > 0
+    assert found.largest == gap.max()
+    assert found.at == np.unravel_index(np.argmax(gap), gap.shape)
+    assert found.steps == (gap / scale).max() == 1
+
+
+def test_a_comparison_takes_little_memory_of_its_own():
+    a = np.zeros((1 << 23, 2), np.float32)
+    b = a + 1
+    tracemalloc.start()
+    found = difference("y", a, b, ir.Value(name="y"), 0.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.departing == a.size
+    assert peak < a.nbytes

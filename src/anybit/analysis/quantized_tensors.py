@@ -133,7 +133,8 @@ def _stored_levels(integers: ir.Value, lo: int, hi: int) -> tuple[int, int]:
     if node is not None and node.op_type == "Clip" and len(node.inputs) == 3:
         low, high = map(constant, node.inputs[1:])
         if low is not None and high is not None and low.size == high.size == 1:
-            return int(low.reshape(())), int(high.reshape(()))
+            top = int(high.reshape(()))
+            return min(int(low.reshape(())), top), top  # the upper bound holds where they contradict each other
     dtype = integers.dtype
     if dtype is None or not dtype.is_integer():
         return lo, hi

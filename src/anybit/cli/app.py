@@ -133,6 +133,11 @@ def main() -> None:
             raise
         say(f"anybit: {error}", error=True)
         raise SystemExit(MISUSE) from None
+    except MemoryError as error:
+        if "--debug" in sys.argv:
+            raise
+        say(f"anybit: out of memory: {error}" if str(error) else "anybit: out of memory", error=True)
+        raise SystemExit(MISUSE) from None
     except Exception as error:  # noqa: BLE001  (nothing is hidden: it is said to be a bug, and --debug shows all of it)
         if "--debug" in sys.argv:
             sys.excepthook(type(error), error, error.__traceback__)

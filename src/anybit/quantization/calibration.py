@@ -36,6 +36,7 @@ from anybit.quantization.rounding import (
     weight_scales,
 )
 from anybit.quantization.segments import Segment, segments_of
+from anybit.quantization.sensitivity.divergence import squared_error
 from anybit.quantization.spill import Spill, Stream
 
 Float64s = npt.NDArray[np.float64]
@@ -152,9 +153,8 @@ class _Made:
         if counted:
             self.histogram.add(quantized, f"tensor '{self.value.name}'")
         if self.value.is_graph_output() and floats.dtype.kind == "f":
-            wide = floats.astype(np.float64)
-            self.square += float(np.square(wide).sum())
-            self.error += float(np.square(quantized - wide).sum())
+            square, error = squared_error(floats, quantized)
+            self.square, self.error = self.square + square, self.error + error
 
 
 def on_grid(rounded: Rounded, channels: npt.NDArray[np.intp]) -> Array:

@@ -155,7 +155,8 @@ def _ranges(prepared: Prepared, tensors: Sequence[ir.Value], blocks: Iterable[Ma
         count += 1
         for number, array in enumerate(backend.run(dict(block))):
             axes = (0, *range(2, array.ndim))
-            square = np.square(array, dtype=np.float64).mean(axis=axes)
+            with np.errstate(over="ignore"):
+                square = np.square(array, dtype=np.float64).mean(axis=axes)
             peak = np.abs(array).max(axis=axes, initial=0.0).astype(np.float64)
             before, highest = squares[number], peaks[number]
             squares[number] = square if before is None else before + square

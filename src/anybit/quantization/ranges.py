@@ -94,7 +94,8 @@ class ActivationHistogram:
         flat = block.reshape(-1)
         if flat.size > _SAMPLED:
             flat = flat[:: -(-flat.size // _SAMPLED) | 1]
-        self.squares += float(np.square(flat, dtype=np.float64).sum()) * (block.size / flat.size)
+        with np.errstate(over="ignore"):
+            self.squares += float(np.square(flat, dtype=np.float64).sum()) * (block.size / flat.size)
         self._grow(max(abs(low), abs(high)))
         if self._limit:
             place = np.floor(flat.astype(np.float64) * (_BINS / self._limit)).astype(np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from anybit.runtime.session import Inputs, Session
 
 FLOAT_TOLERANCE = 1e-5
 """Share of a tensor's largest magnitude within which two elements count as equal: float32 summation in any order."""
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -201,24 +202,47 @@ def difference(name: str, a: npt.NDArray[Any], b: npt.NDArray[Any], value: ir.Va
         raise InputError("shapes of the two models differ", node=f"tensor '{name}'", got=b.shape, expected=a.shape)
     if not a.size:
         return Difference(name, 0, 0, 0, 0.0, None, ())
-    left, right = as_float64(a), as_float64(b)
-    with np.errstate(invalid="ignore"):
-        same = (left == right) | (np.isnan(left) & np.isnan(right))
-        gap = np.where(same, 0.0, np.abs(left - right))
-    gap = np.where(np.isnan(gap), np.inf, gap)
-    finite = np.abs(left[np.isfinite(left)])
-    departing = gap > tolerance * float(finite.max(initial=0.0))
+    allowed = tolerance * max(_largest(piece) for piece in _pieces(a))
     step = grid_step(value)
-    at = np.unravel_index(int(np.argmax(gap)), gap.shape)
+    unequal = departing = at = 0
+    largest, steps = -1.0, 0.0
+    for number, (left, right) in enumerate(zip(_pieces(a), _pieces(b), strict=True)):
+        gap = _gaps(left, right)
+        first = number * _PIECE
+        unequal += int(np.count_nonzero(gap))
+        departing += int(np.count_nonzero(gap > allowed))
+        if gap.max() > largest:
+            largest, at = float(gap.max()), first + int(np.argmax(gap))
+        if step is not None:
+            widths = np.broadcast_to(step, a.shape).flat[first : first + gap.size]
+            steps = max(steps, float((gap / widths).max()))
     return Difference(
         name=name,
         elements=a.size,
-        unequal=int((~same).sum()),
-        departing=int(departing.sum()),
-        largest=float(gap.max()),
-        steps=None if step is None else float((gap / step).max()),
-        at=tuple(int(i) for i in at),
+        unequal=unequal,
+        departing=departing,
+        largest=largest,
+        steps=None if step is None else steps,
+        at=tuple(int(i) for i in np.unravel_index(at, a.shape)),
     )
+
+
+def _pieces(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.float64]]:
+    """The elements in float64, so many at a time that they take little memory."""
+    flat = array.reshape(-1)
+    return (as_float64(flat[first : first + _PIECE]) for first in range(0, flat.size, _PIECE))
+
+
+def _largest(piece: npt.NDArray[np.float64]) -> float:
+    return float(np.abs(piece[np.isfinite(piece)]).max(initial=0.0))
+
+
+def _gaps(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """|left - right|, infinite where one of them is NaN or they are infinite and differ, 0 where both are NaN."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        same = (left == right) | (np.isnan(left) & np.isnan(right))
+        gap = np.where(same, 0.0, np.abs(left - right))
+    return np.where(np.isnan(gap), np.inf, gap)
 
 
 def _is_numeric(value: Any) -> bool:

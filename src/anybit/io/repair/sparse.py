@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from anybit.errors import ModelFileError
+from anybit.io.checks.tensors import tensor_findings
 from anybit.io.files.external import ExternalFiles
 from anybit.io.protos import node_label, scopes
 from anybit.ops.sizes import ELEMENT_BYTES, refuse_bytes
@@ -21,7 +22,7 @@ def make_dense(proto: onnx.ModelProto, files: ExternalFiles) -> int:
     """Turns sparse initializers and values of Constant nodes into dense ones, in place; returns their number.
 
     Args:
-        proto: Model whose tensors have been checked.
+        proto: Model whose initializers have been checked.
         files: Its external data, where values and indices may be.
 
     Raises:
@@ -74,6 +75,8 @@ class _Dense:
         """A sparse tensor as a dense one of the same name."""
         shape = tuple(sparse.dims)
         refuse_bytes(self.held + math.prod(shape) * ELEMENT_BYTES, where)
+        for finding in (*tensor_findings(sparse.values), *tensor_findings(sparse.indices)):
+            raise ModelFileError(finding.problem, node=finding.node, got=finding.got, expected=finding.expected)
         try:
             parts = [ir.serde.deserialize_tensor(t) for t in (sparse.values, sparse.indices)]
             values, indices = (self.files.bound(where, part).numpy() for part in parts)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from anybit.arrays import Array
+from anybit.arrays import Array, as_float64
 from anybit.evaluation.metrics import Metric, scorer_of
 
 Float64s = npt.NDArray[np.float64]
 
 _TINY = 1e-12
+_BEYOND = 1e30
 _SUM_TOLERANCE = 1e-3  # within which numbers from 0 on that add up to 1 are probabilities
 
 
@@ -65,12 +66,11 @@ def divergence(floats: Mapping[str, Array], quantized: Mapping[str, Array], labe
     for name, reference in floats.items():
         if reference.dtype.kind != "f":
             continue
-        p, q = (np.asarray(a, np.float64) for a in (reference, quantized[name]))
-        off = float(np.square(q - p).sum())
-        square, error = square + float(np.square(p).sum()), error + off
-        scores = _by_class(p), _by_class(q)
+        own, off = squared_error(reference, quantized[name])
+        square, error = square + own, error + off
+        scores = _by_class(reference), _by_class(quantized[name])
         if scores[0] is None or scores[1] is None:
-            kl += off / max(2 * float(np.square(p).sum()), _TINY)
+            kl += off / max(2 * own, _TINY)
             continue
         kl += _kl(scores[0], scores[1])
         changes.append(float((scores[0].argmax(axis=1) != scores[1].argmax(axis=1)).mean()))
@@ -79,13 +79,32 @@ def divergence(floats: Mapping[str, Array], quantized: Mapping[str, Array], labe
     return Divergence(kl, error / max(square, _TINY), changed, right)
 
 
+def squared_error(floats: Array, others: Array) -> tuple[float, float]:
+    """(sum of f^2, sum of (o - f)^2) over the elements f that are finite: those of a mask are not.
+
+    Args:
+        floats: What the float model makes.
+        others: What is measured, of the same shape.
+
+    Example:
+        >>> squared_error(np.array([3.0, -np.inf]), np.array([5.0, -np.inf]))
+        (9.0, 4.0)
+    """
+    f = as_float64(floats)
+    finite = np.isfinite(f)
+    f, o = f[finite], as_float64(others)[finite]
+    with np.errstate(over="ignore"):
+        return float(np.square(f).sum()), float(np.square(o - f).sum())
+
+
 def _accuracy(outputs: Array, labels: Array) -> float:
     verdict = scorer_of(Metric.ACCURACY, 1).verdict(outputs, labels)
     return verdict.correct / max(verdict.samples, 1)
 
 
-def _by_class(x: Float64s) -> Float64s | None:
-    """The scores as (rows, classes)."""
+def _by_class(outputs: Array) -> Float64s | None:
+    """The scores as (rows, classes), those of a mask finite and beyond all others."""
+    x = np.nan_to_num(as_float64(outputs), posinf=_BEYOND, neginf=-_BEYOND).clip(-_BEYOND, _BEYOND)
     if x.ndim < 2:
         return None
     axis = -1 if x.ndim <= 3 else 1
