@@ -613,3 +613,11 @@ def test_squeeze_and_unsqueeze_are_gone_or_in_front():
     assert kinds.count("Unsqueeze") == 1
     assert "Squeeze" not in kinds
     assert "Flatten" in kinds
+
+
+def test_a_convolution_of_unknown_shape_is_no_crash():
+    """Pads without numbers end the inference of shapes."""
+    proto = Net(3, 6, 6).quant().conv(3, 4, pads=[1, 1, 1, 1]).quant().conv(4, 4).quant().proto()
+    (pads,) = (a for n in proto.graph.node for a in n.attribute if a.name == "pads")
+    del pads.ints[:]
+    assert not prepare_finn(proto).ready

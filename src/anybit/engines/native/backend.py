@@ -126,7 +126,9 @@ class Part:
 
 
 def _part(nodes: FloatNodes | None, *, threads: int | None) -> Part | None:
-    return None if nodes is None else Part(nodes, OrtBackend(nodes.lowered, nodes.outputs, threads=threads))
+    return (
+        None if nodes is None else Part(nodes, OrtBackend(nodes.lowered, nodes.outputs, threads=threads, alone=False))
+    )
 
 
 def native_form(model: ir.Model, outputs: Sequence[str], *, gainful: bool) -> NativeForm:

@@ -40,16 +40,19 @@ class OrtBackend:
         lowered: Model, see `lower`.
         outputs: Names of the tensors that `run` returns.
         threads: Threads inside an operator; None leaves the choice to ONNX Runtime.
+        alone: Whether nothing else runs between two runs: its threads then wait for the next one by spinning.
 
     Raises:
         UnsupportedError: ONNX Runtime refuses the lowered model.
     """
 
-    def __init__(self, lowered: Lowered, outputs: Sequence[str], *, threads: int | None) -> None:
+    def __init__(self, lowered: Lowered, outputs: Sequence[str], *, threads: int | None, alone: bool = True) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _QUIET
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+        if not alone:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         self._outputs = list(outputs)

@@ -52,11 +52,13 @@ def write_kernels(model: ir.Model) -> list[Rewrite]:
 def _single_axes(conv: ir.Node) -> list[int]:
     """The spatial axes along which there is one pixel before and behind, of which more than one tap or padding is."""
     x = conv.inputs[0]
-    before, after = (() if v is None else (shape_of(v) or ())[2:] for v in (x, conv.outputs[0]))
+    before, after = (None if v is None else shape_of(v) for v in (x, conv.outputs[0]))
+    if before is None or after is None:
+        return []
     kernel, pads = (list(conv.attributes.get_ints(name, ())) for name in ("kernel_shape", "pads"))
     dilations = conv.attributes.get_ints("dilations") or [1] * len(kernel)
     found: list[int] = []
-    for axis, (n, m, k, d) in enumerate(zip(before, after, kernel, dilations, strict=True)):
+    for axis, (n, m, k, d) in enumerate(zip(before[2:], after[2:], kernel, dilations, strict=True)):
         begin, end = pads[axis], pads[len(kernel) + axis]
         if n == m == 1 and (k != 1 or begin or end) and begin % d == 0 and begin // d < k:
             found.append(axis)
