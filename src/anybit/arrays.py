@@ -37,16 +37,18 @@ def is_power_of_two(values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 
 
 def lowest_bit(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The largest power of two of which each finite number is a multiple; infinity for 0.
+    """The largest power of two of which each number is a multiple; infinity for 0, NaN for what is not finite.
 
     Example:
-        >>> lowest_bit([0.75, 24.0, -5.0, 0.0])
-        array([0.25, 8.  , 1.  ,  inf])
+        >>> lowest_bit([0.75, 24.0, -5.0, 0.0, np.inf])
+        array([0.25, 8.  , 1.  ,  inf,  nan])
     """
     array = as_float64(values)
-    mantissa, exponent = np.frexp(array)
+    finite = np.isfinite(array)
+    mantissa, exponent = np.frexp(np.where(finite, array, 0.0))
     whole = np.abs(mantissa * 2.0**53).astype(np.int64)
-    return np.where(array == 0, np.inf, np.ldexp((whole & -whole).astype(np.float64), exponent - 53))
+    power = np.ldexp((whole & -whole).astype(np.float64), exponent - 53)
+    return np.where(finite, np.where(array == 0, np.inf, power), np.nan)
 
 
 Array = npt.NDArray[Any]

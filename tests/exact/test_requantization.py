@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anybit.exact.corners import corners_of
 from anybit.exact.requantization import requantize
 from anybit.exact.thresholds import Steps
 from tests.strategies import examples, seeds
@@ -23,6 +24,10 @@ def _steps(levels, lo):
             thresholds[row, index] = lo + np.argmax(own >= start + 1 + index)
     size = np.ones(len(levels))
     return Steps(size, first, thresholds, lo * size, (lo + levels.shape[1] - 1.0) * size)
+
+
+def _found(steps, zero_point, *, lowest, highest, room, whole=False):
+    return requantize(corners_of(steps, zero_point, lowest=lowest, highest=highest), steps.sign, room=room, whole=whole)
 
 
 def _requantized(found, sums, zero_point, lowest, highest):
@@ -41,7 +46,7 @@ def test_what_is_found_gives_every_level(seed, limits, room):
     centre = lo + rng.uniform(-0.2, 1.2, 12) * width
     zero_point = rng.integers(-2, 3, 12).astype(float)
     levels = np.clip(np.rint(slope[:, None] * (sums - centre[:, None])) + zero_point[:, None], *limits)
-    found = requantize(_steps(levels, lo), zero_point, lowest=limits[0], highest=limits[1], room=np.full(12, room))
+    found = _found(_steps(levels, lo), zero_point, lowest=limits[0], highest=limits[1], room=np.full(12, room))
     assert (np.abs(found.factor) <= room).all()
     assert (found.multiplier > 0).all()
     again = _requantized(found, sums, zero_point, *limits)
@@ -61,7 +66,7 @@ def test_what_a_bias_and_a_multiplier_made_is_found_again(seed, limits):
     real = (sums + bias[:, None]).astype(np.float32) * multiplier[:, None]
     levels = np.clip(np.rint(real), *limits).astype(float)
     zero = np.zeros(12)
-    found = requantize(_steps(levels, lo), zero, lowest=limits[0], highest=limits[1], room=np.ones(12))
+    found = _found(_steps(levels, lo), zero, lowest=limits[0], highest=limits[1], room=np.ones(12))
     np.testing.assert_array_equal(_requantized(found, sums, zero, *limits)[found.found], levels[found.found])
     assert found.found.all()
 
@@ -69,7 +74,7 @@ def test_what_a_bias_and_a_multiplier_made_is_found_again(seed, limits):
 def test_two_levels_at_one_sum_need_a_factor():
     levels = np.array([[-1.0, -1, 1, 1]])
     for room, expected in ((1, False), (2, True)):
-        found = requantize(_steps(levels, -2), np.zeros(1), lowest=-1, highest=1, room=np.full(1, room))
+        found = _found(_steps(levels, -2), np.zeros(1), lowest=-1, highest=1, room=np.full(1, room))
         assert found.found.tolist() == [expected]
 
 
@@ -78,7 +83,7 @@ def test_a_channel_of_one_integer_has_any_line_and_no_warning():
     for lowest, highest in ((-2, 3), (0, 0), (-8, 7)):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            found = requantize(_steps(levels, 5), np.zeros(3), lowest=lowest, highest=highest, room=np.ones(3))
+            found = _found(_steps(levels, 5), np.zeros(3), lowest=lowest, highest=highest, room=np.ones(3))
         made = _requantized(found, np.full((3, 1), 5.0), np.zeros(3), lowest, highest)
         np.testing.assert_array_equal(made[found.found], np.clip(levels, lowest, highest)[found.found])
 
@@ -88,8 +93,8 @@ def test_a_search_for_whole_layers_finds_the_same_and_stops_where_a_channel_has_
     line = Steps(ones, none, np.array([[3.0, 6.0, 9.0], [2.0, 4.0, 6.0]]), none, np.full(2, 12.0))
     bent = Steps(ones, none, np.array([[3.0, 6.0, 9.0], [2.0, 3.0, 90.0]]), none, np.full(2, 99.0))
     options = {"lowest": 0.0, "highest": 3.0, "room": np.full(2, 127.0)}
-    wanted, given = (requantize(line, np.zeros(2), **options, whole=w) for w in (False, True))
+    wanted, given = (_found(line, np.zeros(2), **options, whole=w) for w in (False, True))
     assert wanted.found.all()
     assert all(np.array_equal(getattr(wanted, k), getattr(given, k)) for k in ("factor", "bias", "multiplier", "found"))
-    assert requantize(bent, np.zeros(2), **options).found.tolist() == [True, False]
-    assert not requantize(bent, np.zeros(2), **options, whole=True).found.all()
+    assert _found(bent, np.zeros(2), **options).found.tolist() == [True, False]
+    assert not _found(bent, np.zeros(2), **options, whole=True).found.all()

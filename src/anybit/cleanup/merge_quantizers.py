@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from anybit.arrays import Array
+from anybit.arrays import Array, as_float64
 from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
 from anybit.graph.annotations import ANNOTATIONS
@@ -97,7 +97,7 @@ def _parameter(value: ir.Value | None) -> Hashable:
     array = constant(value)
     if array is None or array.dtype.kind not in "fiu":
         return value
-    numbers = array.astype(np.float64)
+    numbers = as_float64(array)
     return ((), numbers.tobytes()) if array.size == 1 else (array.shape, numbers.tobytes())
 
 
@@ -133,9 +133,7 @@ def _idempotence(node: ir.Node, operator: Operator) -> Refusal | None:
     if x is None or x.dtype is None or any(p is None or not p.size for p in parameters):
         return Refusal(problem="two equal quantisers: type or parameters are not known", expected="constant parameters")
     attributes = call_of(node, operator).attributes
-    rows = np.stack(
-        [p.ravel() for p in np.broadcast_arrays(*(p.astype(np.float64) for p in parameters if p is not None))]
-    )
+    rows = np.stack([p.ravel() for p in np.broadcast_arrays(*(as_float64(p) for p in parameters if p is not None))])
     values = 0
     for row in np.unique(rows, axis=1).T:
         own = [np.asarray(v, p.dtype) for v, p in zip(row, parameters, strict=True) if p is not None]

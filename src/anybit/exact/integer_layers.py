@@ -17,7 +17,7 @@ import onnx_ir as ir
 from anybit.analysis.values.accumulator import Accumulator
 from anybit.analysis.values.interpreter import Values
 from anybit.analysis.values.tensor_values import Float64s, IntegerGrid
-from anybit.arrays import Array
+from anybit.arrays import Array, as_float64
 from anybit.errors import Refusal
 from anybit.exact.chain import Chain, chain_of, extended, levels_of, step_function_of
 from anybit.exact.numbers import Integers
@@ -205,8 +205,8 @@ def read_product(
     return IntegerProduct(
         product=node,
         x=x,
-        weights=np.rint(weights.astype(np.float64) * (x_scale / scale.reshape(across))),
-        bias=None if bias is None else np.broadcast_to(bias.astype(np.float64).reshape(-1) * beta, scale.shape),
+        weights=np.rint(as_float64(weights) * (x_scale / scale.reshape(across))),
+        bias=None if bias is None else np.broadcast_to(as_float64(bias).reshape(-1) * beta, scale.shape),
         accumulator=accumulator,
         scale=scale * alpha,
         opsets=opsets,

@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anybit.analysis.values.tensor_values import Float64s
-from anybit.exact.corners import Corners, Inside, corners_of, inside, lines_through
-from anybit.exact.thresholds import Steps
+from anybit.exact.corners import Corners, Inside, inside, lines_through
 
 _FACTORS = (1, 2, 3, 5, 7, 9, 12, 18, 25, 36, 42, 63, 127)
 LARGEST_BIAS = float(1 << 24)
@@ -28,7 +27,7 @@ LARGEST_BIAS = float(1 << 24)
 _AT_ONCE = 2048  # candidates
 _SLACK = 2.0**-20  # relative; rounding to float32 may let a multiplier pass that misses a corner by less
 _MARGIN = 2.0**-20  # relative; a multiplier that has it bears being computed from scales, and other orders of rounding
-_ERRORS = (0.0, _MARGIN, -_MARGIN)
+_ERRORS = (-_MARGIN, _MARGIN)  # what is right at both is right between them: a product grows with its multiplier
 _NARROW = 1.5 * _MARGIN  # relative; of the width of 2 that the margin takes, rounding to float32 may give back less
 
 
@@ -56,20 +55,15 @@ class Requantization:
         return Requantization(*made)
 
 
-def requantize(
-    steps: Steps, zero_point: Float64s, *, lowest: float, highest: float, room: Float64s, whole: bool = False
-) -> Requantization:
+def requantize(corners: Corners, sign: Float64s, *, room: Float64s, whole: bool = False) -> Requantization:
     """The coarsest factor, with a bias and a multiplier, that reproduces the steps of each channel.
 
     Args:
-        steps: Thresholds of the layer.
-        zero_point: By channel, what a level's number is taken from: an integer.
-        lowest: Smallest level of the format, to which the result is clipped.
-        highest: Largest one.
+        corners: What the levels of the layer must meet.
+        sign: By channel, 1 where the level rises with the sum, -1 where it falls.
         room: By channel, the largest factor that the weights allow.
         whole: Whether nothing is gained unless every channel is found: the search ends at the first that is not.
     """
-    corners = corners_of(steps, zero_point, lowest=lowest, highest=highest)
     line = inside(corners)
     found, bears = _likely(corners, line)
     rest = np.flatnonzero(line.possible & ~bears)
@@ -78,7 +72,7 @@ def requantize(
         inner, line, room = corners.of(rest), line.of(rest), room[rest]
         if len(rest) and not (whole and _is_hopeless(inner, line, np.arange(len(rest)), room)):
             found = found.with_others(rest, _searched(inner, line, room, whole=whole))
-    return replace(found, factor=np.where(found.found, found.factor * steps.sign, 1.0))
+    return replace(found, factor=np.where(found.found, found.factor * sign, 1.0))
 
 
 def _likely(corners: Corners, line: Inside) -> tuple[Requantization, npt.NDArray[np.bool_]]:
@@ -88,9 +82,10 @@ def _likely(corners: Corners, line: Inside) -> tuple[Requantization, npt.NDArray
     low, high = _multipliers(corners, 1, bias)
     multiplier = _multiplier(low, high, line.slope)
     found = line.possible & (low <= high * (1 + _SLACK))
-    found[found] = _bear(corners.of(found), 1, bias[found], multiplier[found], (0.0,))
     bears = found.copy()
-    bears[found] = _bear(corners.of(found), 1, bias[found], multiplier[found], (_MARGIN, -_MARGIN))
+    bears[found] = _bear(corners.of(found), 1, bias[found], multiplier[found], _ERRORS)
+    rest = found & ~bears
+    found[rest] = _bear(corners.of(rest), 1, bias[rest], multiplier[rest], (0.0,))
     return Requantization(one, np.where(found, bias, 0.0), np.where(found, multiplier, 1.0), found), bears
 
 

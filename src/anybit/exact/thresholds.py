@@ -20,7 +20,7 @@ from anybit.exact.step_function import Proof, StepFunction, not_a_number, proven
 
 _MOST_THRESHOLDS = 1 << 24  # over all channels
 _MANY_LEVELS = 1 << 10  # from which on levels are likely to be passed over, and the steps are found by halving
-_PARTS = 8  # of the levels, at whose ends thresholds are found first
+_PARTS = 2  # of the levels, at whose ends thresholds are found first
 _AT_ONCE = 1 << 12  # integers that are tried to divide ranges, where there are few
 _MOST_AT_ONCE = 15  # of one range
 

@@ -184,7 +184,7 @@ def _attention(site: Site) -> float:
     """Scores: each query with each key."""
     q, k = site.shape(0), site.shape(1)
     heads = q[1] if len(q) == 4 else site.given("q_num_heads", 1)
-    return q[0] * heads * q[-2] * k[-2]
+    return max(q[0], site.array(6).size) * heads * q[-2] * k[-2]
 
 
 def _transform(site: Site) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.errors import Refusal
+from anybit.exact.corners import corners_of
 from anybit.exact.ordinals import float_at
 from anybit.exact.requantization import requantize
 from anybit.exact.thresholds import Steps
@@ -63,7 +64,7 @@ def _laid(steps: Steps, zero: int) -> tuple[Int32s, Int32s, Float64s]:
 def _multiplier(steps: Steps, y: Tensor, channels: int) -> Multiplier | None:
     lo, hi = float(y.lo - y.zero), float(y.hi - y.zero)
     one = np.ones(len(steps.first))
-    found = requantize(steps, 0 * one, lowest=lo, highest=hi, room=_ROOM * one)
+    found = requantize(corners_of(steps, 0 * one, lowest=lo, highest=hi), steps.sign, room=_ROOM * one)
     if not found.found.all():
         return None
     factor, bias = (np.broadcast_to(a, channels).astype(np.int32) for a in (found.factor, found.bias))

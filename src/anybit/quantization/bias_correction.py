@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from anybit.arrays import Array
+from anybit.arrays import Array, as_float64
 from anybit.graph.constants import constant
 from anybit.quantization.layers import Layer
 from anybit.quantization.moments import Float64s, Moments
@@ -30,4 +30,4 @@ def corrected_bias(layer: Layer, moments: Moments, weights: Float64s, rounded: F
     old = constant(layer.bias)
     if old is None:
         return by_channel.astype(np.float32)
-    return (old.astype(np.float64) + by_channel.reshape(old.shape)).astype(old.dtype)
+    return (as_float64(old) + by_channel.reshape(old.shape)).astype(old.dtype)

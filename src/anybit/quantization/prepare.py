@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.interpreter import Values, analyse
+from anybit.arrays import as_float64
 from anybit.cleanup.clean import clean
 from anybit.cleanup.fusion.fold_batch_norm import FoldBatchNorm
 from anybit.cleanup.infer_shapes import InferShapes
@@ -103,7 +104,7 @@ def _fold_factors(model: ir.Model) -> None:
                 continue
             for position, array in arrays.items():
                 if array is not None:
-                    scaled = (array.astype(np.float64) * factors[position]).astype(array.dtype)
+                    scaled = (as_float64(array) * factors[position]).astype(array.dtype)
                     edit.rewire(node, position, edit.constant(f"{read[position].name}/scaled", scaled))
             for name in ("alpha", "beta"):
                 node.attributes.pop(name, None)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import Float64s
+from anybit.arrays import as_float64
 from anybit.graph.constants import constant
 from anybit.quantizers.quantizer import Quantizer
 
@@ -73,7 +74,7 @@ def _only_reader(node: ir.Node, op_type: str) -> ir.Node | None:
 def _operands(nodes: Sequence[ir.Node]) -> list[Float64s] | None:
     """The constants that the nodes compare their first inputs with."""
     arrays = [constant(n.inputs[1]) for n in nodes if len(n.inputs) == 2]
-    known = [a.astype(np.float64) for a in arrays if a is not None]
+    known = [as_float64(a) for a in arrays if a is not None]
     return known if len(known) == len(nodes) else None
 
 

@@ -368,6 +368,20 @@ def test_infinite_products_do_not_warn(op_type: str) -> None:
     assert np.isnan(y[0]).all()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(2, 0), (0, 3), (0,)])
+def test_means_over_nothing_do_not_warn(shape: tuple[int, ...]) -> None:
+    x, scale = np.zeros(shape, np.float32), np.zeros(shape[-1:], np.float32)
+    for op_type, inputs, attributes in (
+        ("RMSNormalization", [x, scale], {}),
+        ("MeanVarianceNormalization", [x], {"axes": [0]}),
+        ("ReduceMean", [x], {}),
+    ):
+        (y,) = run_kernel(op_type, inputs, attributes, opset=23)
+        assert y.shape == (x.shape if "Normalization" in op_type else (1,) * x.ndim)
+        assert not y.size or np.isnan(y).all()
+
+
 @pytest.mark.parametrize("shape", [(2, 4), (8,)])
 def test_n_grams_skip_no_more_items_than_a_row_has(shape: tuple[int, ...]) -> None:
     given = {

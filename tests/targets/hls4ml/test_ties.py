@@ -130,3 +130,12 @@ def test_sums_that_overflow_on_their_way_stop_nothing(steps: list[tuple[str, flo
     assert np.isfinite([step for _, step in steps]).all() <= all(
         np.isfinite(c).all() for c in constants if c is not None
     )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("op_type", ["Add", "Mul"])
+def test_constants_that_are_signalling_nans_are_not_warned_of(op_type: str):
+    signalling = np.array([0x7F800001] * 4, np.uint32).view(np.float32)
+    net = Net(4).quant().dense(4, 4)
+    proto = net.op(op_type, net.const(signalling)).quant().proto()
+    assert not anybit.prepare_hls4ml(proto).ready

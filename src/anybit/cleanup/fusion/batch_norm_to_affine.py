@@ -156,6 +156,6 @@ class Affine:
         if old is not None and old.shape[-1:] not in ((), (1,), self.factor.shape):
             return Refusal(problem="the bias before it has other channels", got=str(old.shape))
         with np.errstate(over="ignore"):
-            old = np.zeros(()) if old is None else old.astype(np.float64) * beta
+            old = np.zeros(()) if old is None else as_float64(old) * beta
             bias = (old * self.factor + self.offset).astype(x.dtype.numpy())
         return bias if np.isfinite(bias).all() else Refusal(problem="the folded bias overflows", got=str(x.dtype))

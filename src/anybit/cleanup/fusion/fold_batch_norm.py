@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from anybit.arrays import Array
+from anybit.arrays import Array, as_float64
 from anybit.cleanup.fusion.batch_norm_to_affine import Affine, become_add
 from anybit.cleanup.infer_shapes import infer_missing
 from anybit.errors import Refusal
@@ -108,7 +108,7 @@ def float_plan(linear: ir.Node, weights: Array, affine: Affine, bias: Array) -> 
     if isinstance(factor, Refusal):
         return factor
     with np.errstate(over="ignore"):
-        product = (weights.astype(np.float64) * factor).astype(weights.dtype)
+        product = (as_float64(weights) * factor).astype(weights.dtype)
     if not np.isfinite(product).all():
         return Refusal(problem="a folded weight overflows", expected=f"range of {weights.dtype}")
     return FoldPlan(linear, product, None, bias)
@@ -128,7 +128,7 @@ def _quantized(
     if any(s not in (1, f) for s, f in zip(aligned.shape, factor.shape, strict=True)):
         return Refusal(problem="the scale of the weights varies within an output channel", got=str(scale.shape))
     with np.errstate(over="ignore"):
-        new_scale = (aligned.astype(np.float64) * np.abs(factor)).astype(scale.dtype)
+        new_scale = (as_float64(aligned) * np.abs(factor)).astype(scale.dtype)
     if not (np.isfinite(new_scale) & (new_scale >= np.finfo(weights.dtype).tiny)).all():
         return Refusal(problem="a channel would have a scale of zero or out of range", got=f"{new_scale.min():g}")
     attributes = call_of(quantizer, operator).attributes

@@ -40,6 +40,7 @@ __all__ = ["read", "write"]
 _HIGHEST_WEIGHT, _LOWEST_WEIGHT = 127, -128
 _PAIR = 32767  # of products, that kernels add in 16 bits
 _ONE = "at least one channel"
+_FEW_CHANNELS = 128  # all of which take about as long as a look at two of them
 _NEIGHBOURS = (0, 1, -1, 2, -2)  # of the quotient, in units in the last place
 
 
@@ -74,7 +75,8 @@ def _plan(product: IntegerProduct, hub: Hub, *, counted: bool) -> _QuantizedOpsP
     if layer.weights.max(initial=0) > _HIGHEST_WEIGHT or layer.weights.min(initial=0) < _LOWEST_WEIGHT:
         return Refusal(problem="weights of more than 8 bits", node=label(layer.product))
     declared = (float(quantizer.lo.min()), float(quantizer.hi.max()))
-    hopeless = not counted and _is_hopeless(layer, quantizer, _room(layer, x), declared)
+    probed = not counted and layer.channels > _FEW_CHANNELS
+    hopeless = probed and _is_hopeless(layer, quantizer, _room(layer, x), declared)
     steps = _not_reproduced(layer, _ONE) if hopeless else steps_of(layer.function)
     if isinstance(steps, Refusal):
         return steps
@@ -120,8 +122,8 @@ def _certified(
     zero_point = np.broadcast_to(zero_points.reshape(-1), layer.scale.shape)
     lowest, highest = limits
     room = _room(layer, x)
-    found = requantize(steps, zero_point, lowest=lowest, highest=highest, room=room, whole=not counted)
     corners = corners_of(steps, zero_point, lowest=lowest, highest=highest)
+    found = requantize(corners, steps.sign, room=room, whole=not counted)
     scale, fits = _weight_scale(found, corners, x.one_scale, y.one_scale)
     weights = layer.weights * found.factor.reshape(_across(layer))
     fits &= weights.max(axis=_within(layer), initial=0) <= _HIGHEST_WEIGHT
@@ -148,7 +150,8 @@ def _is_hopeless(layer: IntegerLayer, quantizer: Quantizer, room: Float64s, decl
         return False  # `steps_of` says why of all of them
     zero_point = np.broadcast_to(quantizer.zero_point.reshape(-1), layer.scale.shape)[channels]
     lowest, highest = _reached(steps, declared)
-    found = requantize(steps, zero_point, lowest=lowest, highest=highest, room=room[channels], whole=True)
+    corners = corners_of(steps, zero_point, lowest=lowest, highest=highest)
+    found = requantize(corners, steps.sign, room=room[channels], whole=True)
     return not found.found.all()
 
 

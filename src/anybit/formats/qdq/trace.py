@@ -179,7 +179,8 @@ def _narrowed(bounds: tuple[int, int], node: ir.Node) -> tuple[int, int] | Refus
     if node.op_type == "Relu":
         return max(lo, min(0, hi)), hi
     limits = [constant(v) for v in node.inputs[1:]]
-    if any(a is None and v is not None for a, v in zip(limits, node.inputs[1:], strict=True)) or node.attributes:
+    given = [a for a, v in zip(limits, node.inputs[1:], strict=True) if v is not None]
+    if any(a is None or a.size != 1 for a in given) or node.attributes:
         return Refusal(problem="the bounds are computed", node=label(node), expected="constants")
     low, high = (
         int(a.reshape(())) if a is not None else b for a, b in zip([*limits, None, None], bounds, strict=False)

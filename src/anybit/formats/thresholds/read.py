@@ -17,6 +17,7 @@ from anybit.analysis.values.interpreter import Values, values_of
 from anybit.analysis.values.tensor_values import Float64s, IntegerGrid
 from anybit.arrays import as_float64
 from anybit.cleanup.infer_shapes import InferShapes
+from anybit.exact.corners import corners_of
 from anybit.exact.requantization import requantize
 from anybit.exact.thresholds import Steps
 from anybit.formats.dialect import Outcome
@@ -174,7 +175,8 @@ def _of_integers(
     shifted = np.where((index >= count) | (shifted > hi), np.inf, shifted)
     full = np.ones(channels)
     steps = Steps(full, lowest + always, shifted, lo * full, hi * full)
-    found = requantize(steps, np.zeros(channels), lowest=lowest, highest=lowest + count, room=_LARGEST_FACTOR * full)
+    corners = corners_of(steps, 0 * full, lowest=lowest, highest=lowest + count)
+    found = requantize(corners, full, room=_LARGEST_FACTOR * full)
     largest = np.abs(found.factor) * max(abs(lo), abs(hi)) + np.abs(found.bias)
     if not found.found.all() or largest.max() >= _EXACT:
         return None

@@ -8,7 +8,10 @@ onnx's reference implementation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -155,6 +158,8 @@ _SCALARS: dict[str, tuple[int, ...]] = {
     "Trilu": (1,),
 }
 
+_FILTERS = Lock()  # those of warnings are one for all threads
+
 # They change negative numbers alone.
 _OF_NEGATIVES = frozenset(("PRelu", "Relu"))
 
@@ -175,10 +180,22 @@ def compile_node(node: ir.Node, opset: int) -> Kernel:
     def run(inputs: Sequence[Any]) -> tuple[Any, ...]:
         if scalars:
             inputs = [_scalar(x) if k in scalars else x for k, x in enumerate(inputs)]
-        with np.errstate(all="ignore"):  # infinities and NaN are results as others
+        with _silent(inputs):
             return tuple(_array(y) for y in kernel(inputs)[:outputs])
 
     return run
+
+
+@contextmanager
+def _silent(inputs: Sequence[Any]) -> Generator[None]:
+    """Keeps numpy from warning of infinities and NaN, which are results as others."""
+    with np.errstate(all="ignore"):
+        if all(np.size(x) for x in inputs if isinstance(x, np.ndarray)):
+            yield
+            return
+        with _FILTERS, warnings.catch_warnings():  # of a mean over nothing it warns whatever the state is
+            warnings.simplefilter("ignore", RuntimeWarning)
+            yield
 
 
 def _array(y: Any) -> Any:

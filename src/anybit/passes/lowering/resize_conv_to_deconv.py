@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from anybit.arrays import Array
+from anybit.arrays import Array, as_float64
 from anybit.errors import Finding, Refusal, Severity
 from anybit.graph.editor import Editor
 from anybit.graph.walk import all_nodes, label
@@ -107,10 +107,10 @@ def _plan(node: ir.Node, resize: ir.Node, opset_imports: dict[str, int]) -> _Dec
 def _summed(node: ir.Node, read: Convolution, factors: tuple[int, ...]) -> _DeconvPlan | Refusal:
     weight = read.weight
     if weight.quantizer is None:
-        kernel = _window_sums(weight.values.astype(np.float64), read, factors)
+        kernel = _window_sums(as_float64(weight.values), read, factors)
         return _DeconvPlan(read, factors, kernel.astype(weight.values.dtype), None, signed=True, scale=None)
     scale = np.broadcast_to(weight.parameters[0], weight.values.shape)
-    integers = np.round(weight.values.astype(np.float64) / scale)
+    integers = np.round(as_float64(weight.values) / scale)
     spatial = tuple(range(2, scale.ndim))
     on_grid = integers.astype(weight.values.dtype) * scale.astype(weight.values.dtype) == weight.values
     one_a_channel = (np.ptp(scale, axis=spatial) == 0).all()

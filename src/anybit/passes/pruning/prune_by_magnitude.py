@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from anybit.arrays import as_float64
 from anybit.cleanup.fold_shapes import FoldShapes
 from anybit.errors import InvalidModelError, Refusal, UsageError
 from anybit.graph.editor import Editor
@@ -92,7 +93,7 @@ def _norms(node: ir.Node, model: ir.Model) -> _Norms | None:
     flipped = node.op_type == "Gemm" and node.attributes.get_int("transB", 0)
     axis = 0 if node.op_type == "Conv" or flipped else weight.values.ndim - 1
     others = tuple(k for k in range(weight.values.ndim) if k != axis)
-    return np.abs(weight.values.astype(np.float64)).sum(axis=others)
+    return np.abs(as_float64(weight.values)).sum(axis=others)
 
 
 def _group(model: ir.Model, node: ir.Node, weighted: Mapping[ir.Node, int]) -> set[ir.Node]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from anybit.arrays import Array
+from anybit.arrays import Array, as_float64
 from anybit.errors import Finding, Severity, UsageError
 from anybit.graph.annotations import annotate_number_format
 from anybit.graph.constants import constant, set_constant
@@ -76,7 +76,7 @@ class QuantizeParameters(ir.passes.InPlacePass):
         if np.isnan(array).any():
             raise UsageError("a constant to round", node=f"tensor '{value.name}'", got="NaN", expected="numbers")
         rounded = number_format.nearest(array, rounding=self.rounding).astype(array.dtype)
-        error = np.abs(array.astype(np.float64) - rounded)
+        error = np.abs(as_float64(array) - rounded)
         if error.any():
             edit.note(_error(str(value.name), number_format, array, error))
         edit.touch()

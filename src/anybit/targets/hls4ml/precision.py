@@ -94,7 +94,7 @@ def _fraction_bits(node: ir.Node, values: Values, factors: dict[ir.Value, float]
     if node.op_type in ("Add", "Sub"):
         factors[node.outputs[0]] = factors.get(x, 1.0) if affine(x) is not None else 1.0
         return constant_bits(array)
-    array = array if node.op_type == "Mul" else 1 / array.astype(np.float64)
+    array = array if node.op_type == "Mul" else 1 / as_float64(array)
     merged = as_float64(array) * (factors.get(x, 1.0) if affine(x) is not None else 1.0)
     factors[node.outputs[0]] = float(np.abs(merged).max(initial=0))
     return max(constant_bits(merged), constant_bits(array))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import Float64s
-from anybit.arrays import Array
+from anybit.arrays import Array, as_float64
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
@@ -218,7 +218,7 @@ class Chain:
             if node is None or known is None:
                 break
             value = known[0]
-            steps.append((node.op_type, known[1].astype(np.float64), known[2]))
+            steps.append((node.op_type, as_float64(known[1]), known[2]))
         with np.errstate(all="ignore"):  # of constants that are no finite numbers
             for op_type, operand, position in reversed(steps):
                 if op_type in ("Mul", "Div"):

@@ -1,4 +1,4 @@
-"""Convolutions, pools, matrix products and slopes that a clause of their specification forbids."""
+"""Convolutions, pools, matrix products, attention, slopes and bounds that a clause of their specification forbids."""
 
 from __future__ import annotations
 
@@ -38,6 +38,20 @@ def _elementwise() -> Iterator[Variant]:
         for x, slope in (((1, 1), (3,)), ((2, 1, 2), (4, 1)), ((2, 3), (2, 2, 3)), ((2, 4), (3,)), ((2, 3), (1, 1, 1))):
             runs = "" if x == (2, 4) else "it enlarges the output"
             yield Variant("PRelu", (floats(*x), floats(*slope)), {}, opset, rule="slope", runs=runs)
+
+    for opset in (11, 12, 13, 21):
+        for bound in ((3,), (2, 3), (1, 1)):
+            yield Variant("Clip", (floats(2, 3), floats(*bound)), {}, opset, rule="operand-shape")
+            yield Variant("Clip", (floats(2, 3), floats(), floats(*bound)), {}, opset, rule="operand-shape")
+
+
+def _attention() -> Iterator[Variant]:
+    q, k, one = floats(4, 3, 4, 8), floats(4, 3, 6, 8), floats(1, 3, 6, 8)
+    for opset in (23, 24):
+        for keys, values in ((one, one), (k, one), (one, k)):
+            yield Variant("Attention", (q, keys, values), {}, opset, rule="operand-shape")
+    for lengths in (np.ones(7, np.int64), np.ones(1, np.int64)):
+        yield Variant("Attention", (q, k, k, None, None, None, lengths), {}, 24, rule="operand-shape")
 
 
 def _convolutions() -> Iterator[Variant]:
@@ -232,4 +246,12 @@ def _matrices() -> Iterator[Variant]:
         yield Variant("QLinearMatMul", inputs, {}, opset, rule=rule, runs=runs)
 
 
-VARIANTS = (*_elementwise(), *_convolutions(), *_transposed(), *_qlinear_parameters(), *_pools(), *_matrices())
+VARIANTS = (
+    *_elementwise(),
+    *_attention(),
+    *_convolutions(),
+    *_transposed(),
+    *_qlinear_parameters(),
+    *_pools(),
+    *_matrices(),
+)

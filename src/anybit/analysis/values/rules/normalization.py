@@ -18,7 +18,7 @@ from anybit.analysis.values.bounds.curves import loosened
 from anybit.analysis.values.rules.arithmetic import offset, times
 from anybit.analysis.values.tensor_values import Float64s, TensorValues, bounded, on_grid
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
-from anybit.arrays import Array
+from anybit.arrays import Array, as_float64
 
 _FLOAT32_UNIT = 2.0**-24
 
@@ -61,7 +61,7 @@ def _refuse_training(site: NodeContext) -> None:
 
 def _by_channel(parameter: Array, rank: int) -> Float64s:
     """One entry for each channel, along axis 1."""
-    return parameter.astype(np.float64).reshape((-1, *(1,) * (rank - 2)))
+    return as_float64(parameter).reshape((-1, *(1,) * (rank - 2)))
 
 
 def _product(a: Float64s, b: Float64s) -> Float64s:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from anybit.arrays import as_float64
 from anybit.graph.constants import constant
 from anybit.graph.editor import Editor
 from anybit.graph.walk import shape_of
@@ -110,7 +111,7 @@ def _by_column(value: ir.Value | None, columns: int, rank: int) -> Column | None
         return None
     if array.size != 1 and not (array.size == columns == array.shape[-1]):
         return None
-    return np.broadcast_to(array.reshape(-1).astype(np.float64), (columns,))
+    return np.broadcast_to(as_float64(array.reshape(-1)), (columns,))
 
 
 def _fold(product: ir.Node, weights: npt.NDArray[np.float32], tail: _Tail, edit: Editor) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from anybit.arrays import Array
+from anybit.arrays import Array, as_float64
 from anybit.engines.finiteness import stays_finite
 from anybit.graph.constants import constant, new_initializer
 from anybit.graph.walk import shape_of
@@ -239,7 +239,7 @@ def _bias(node: ir.Node, value: ir.Value, columns: int, opset_imports: dict[str,
     rank = len(shape_of(value) or ())
     if array is None or array.shape[-1:] != (columns,) or array.size != columns or array.ndim > rank:
         return None
-    return _Affine(node, np.ones(columns), array.reshape(-1).astype(np.float64))
+    return _Affine(node, np.ones(columns), as_float64(array.reshape(-1)))
 
 
 def _norm(node: ir.Node, value: ir.Value) -> _Affine | None:
@@ -248,7 +248,7 @@ def _norm(node: ir.Node, value: ir.Value) -> _Affine | None:
     parameters = [constant(v) for v in node.inputs[1:]]
     if any(p is None for p in parameters) or "training_mode" in node.attributes:
         return None
-    scale, bias, mean, variance = (p.astype(np.float64) for p in parameters if p is not None)
+    scale, bias, mean, variance = (as_float64(p) for p in parameters if p is not None)
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
     with np.errstate(all="ignore"):
         factor = scale / np.sqrt(variance + np.float32(epsilon))

@@ -1,5 +1,6 @@
-"""Rules of QAttention and DynamicQuantizeLSTM of ONNX Runtime's domain.
+"""Rules of Attention, and of QAttention and DynamicQuantizeLSTM of ONNX Runtime's domain.
 
+Attention            Q, K, V, past_key, past_value and nonpad_kv_seqlen begin with one batch
 QAttention           input (batch, time, I), weight (I, 3H), bias (3H); H a multiple of num_heads
 DynamicQuantizeLSTM  X (time, batch, I), W (D, I, 4H), R (D, H, 4H), B (D, 8H); scales (D) or (D, 4H); D directions
 """
@@ -10,10 +11,28 @@ from collections.abc import Iterator
 
 from anybit.errors import Finding
 from anybit.ops.standard.checks.call import StandardCall
-from anybit.ops.standard.checks.parameters import check_pair, check_shape, check_single, check_vector, dimension
+from anybit.ops.standard.checks.parameters import (
+    check_pair,
+    check_shape,
+    check_single,
+    check_vector,
+    dimension,
+    fits,
+    written,
+)
 
 _PROJECTIONS = 3  # query, key, value
 _GATES = 4
+
+
+def attention(call: StandardCall) -> Iterator[Finding]:
+    """All inputs of Attention but the mask have the batch of Q."""
+    batch = dimension(call.shapes.get("Q"), 0)
+    for name in ("K", "V", "past_key", "past_value", "nonpad_kv_seqlen"):
+        shape = call.shapes.get(name)
+        if shape is not None and not fits(shape[:1], (batch,)):
+            expected = f"a batch of {'one size' if batch is None else batch}, as Q has"
+            yield call.finding("operand-shape", f"shape of {name}", got=written(shape), expected=expected)
 
 
 def qattention(call: StandardCall) -> Iterator[Finding]:

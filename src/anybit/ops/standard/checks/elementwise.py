@@ -10,8 +10,14 @@ from collections.abc import Iterator
 
 from anybit.errors import Finding
 from anybit.ops.standard.checks.call import StandardCall
+from anybit.ops.standard.checks.parameters import check_single
 
 _BROADCASTING = 7  # the first version whose slope broadcasts; before, it is one number or one by channel
+
+
+def clip(call: StandardCall) -> Iterator[Finding]:
+    """The bounds of Clip are single numbers."""
+    yield from check_single(call, "min", "max")
 
 
 def prelu(call: StandardCall) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ from anybit.ops.standard.checks.call import StandardCall, standard_call
 from anybit.ops.standard.checks.contrib_schemas import contrib_signature
 from anybit.ops.standard.checks.signature import (
     Signature,
+    foreign_attributes,
     form_findings,
     signature_findings,
     standard_signature,
@@ -53,6 +54,8 @@ STANDARD: Mapping[str, _Rule] = {
     "GlobalLpPool": pooling.global_pool,
     "GlobalMaxPool": pooling.global_pool,
     "PRelu": elementwise.prelu,
+    "Clip": elementwise.clip,
+    "Attention": attention.attention,
 }
 """The rules of standard operators that their signatures do not say."""
 
@@ -112,6 +115,9 @@ def form_findings_of_standard(node: ir.Node, opset_imports: Mapping[str, int]) -
     found = [[*form_findings(node, s), *control_flow.body_findings(node, s), *split_findings(node)] for s in signatures]
     if all(found):
         yield from chain.from_iterable(found[:1])
+    if not node.domain:
+        for other in signatures[:1]:
+            yield from foreign_attributes(node, other)
 
 
 def _signature(node: ir.Node, opset_imports: Mapping[str, int]) -> Signature | None:

@@ -167,18 +167,32 @@ def _attributes(node: ir.Node, signature: Signature) -> Iterator[Finding]:
         if known is None:
             continue
         if not _is_kind(attribute, known.kind):
-            yield Finding(
-                rule="attribute",
-                problem=f"type of attribute '{name}'",
-                node=label(node),
-                got=attribute.type.name,
-                expected=known.kind,
-            )
+            yield _wrong_kind(node, attribute, known.kind)
         elif name in ELEMENT_TYPES and known.kind == "INT" and not attribute.is_ref():
             yield from _element_type(node, attribute)
     for name, known in signature.attributes.items():
         if known.required and name not in node.attributes:
             yield Finding(rule="attribute", problem=f"attribute '{name}' is missing", node=label(node))
+
+
+def foreign_attributes(node: ir.Node, signature: Signature) -> Iterator[Finding]:
+    """Attributes of a standard operator that only other versions have, of a kind that none of them gives them."""
+    for name, attribute in node.attributes.items():
+        if name in signature.attributes:
+            continue
+        kinds = {s.attributes[name].kind for s in standard_signatures(node.op_type) if name in s.attributes}
+        if kinds and not any(_is_kind(attribute, kind) for kind in kinds):
+            yield _wrong_kind(node, attribute, " or ".join(sorted(kinds)))
+
+
+def _wrong_kind(node: ir.Node, attribute: ir.Attr, expected: str) -> Finding:
+    return Finding(
+        rule="attribute",
+        problem=f"type of attribute '{attribute.name}'",
+        node=label(node),
+        got=attribute.type.name,
+        expected=expected,
+    )
 
 
 def _element_type(node: ir.Node, attribute: ir.Attr) -> Iterator[Finding]:

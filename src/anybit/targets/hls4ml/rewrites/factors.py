@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import Float64s
+from anybit.arrays import as_float64
 from anybit.ops.channels_last.layout import DOMAIN as CHANNELS_LAST
 from anybit.targets.hls4ml.repairs import Repairs, Step, split
 
@@ -84,7 +85,7 @@ def _is_factor(node: ir.Node) -> bool:
 
 def _operand(node: ir.Node) -> Float64s:
     known = split(node)
-    return np.ones(()) if known is None else known[1].astype(np.float64)
+    return np.ones(()) if known is None else as_float64(known[1])
 
 
 def _one_input(node: ir.Node) -> float | None:

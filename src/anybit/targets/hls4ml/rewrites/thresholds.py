@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from anybit.analysis.values.tensor_values import Float64s
-from anybit.arrays import is_power_of_two
+from anybit.arrays import as_float64, is_power_of_two
 from anybit.graph.constants import constant
 from anybit.graph.walk import shape_of
 from anybit.ops.calls import call_of, is_call, operator_of
@@ -50,7 +50,7 @@ def _thresholds(node: ir.Node, x: ir.Value, *, channels_last: bool) -> list[Floa
     array, shape = constant(node.inputs[1]), shape_of(x)
     if array is None or shape is None or array.ndim != 2 or not 0 < array.shape[1] <= _MOST_STEPS:
         return None
-    rows = array.astype(np.float64).T
+    rows = as_float64(array).T
     if not np.isfinite(rows).all() or fraction_bits(rows) > _MOST_BITS:
         return None
     behind = 0 if channels_last or rows.shape[1] == 1 else len(shape) - 2
