@@ -33,7 +33,9 @@ _ULPS_OF_RESULT = 4.0
 _ULPS_OF_INPUT = 2.0
 _ROUNDOFF = {ir.DataType.FLOAT16: 2.0**-11, ir.DataType.BFLOAT16: 2.0**-8, ir.DataType.DOUBLE: 2.0**-52}
 _SINGLE = 2.0**-24
+_ULPS_OF_GATE = 8.0  # of the input; torch 2.13 needs 6.4 for Gelu
 _SMALLEST = 2.0**-147  # some units in the last place of float32 numbers that have lost their leading bits
+_FLUSHED = 2.0**-126  # below it are the numbers that vectorised elementary functions may make 0
 
 SINGLE_OPERATIONS = frozenset(("Add", "Div", "Mul", "Sqrt", "Sub"))
 """One operation of IEEE 754, whose float32 result is the same everywhere."""
@@ -97,8 +99,9 @@ def _own(node: ir.Node, traits: Traits, u: float, kernel: Kernel, inputs: Sequen
     own = _ULPS_OF_RESULT * u * magnitude + _SMALLEST
     if node.op_type in SINGLE_OPERATIONS:
         return own
+    own = own + _FLUSHED
     if node.op_type in _GATES:  # x times a number from 0 to 1, or exp(x) - 1: what nearly cancels was rounded before
-        own = own + _ULPS_OF_RESULT * u * np.abs(inputs[0])
+        own = own + _ULPS_OF_GATE * u * np.abs(inputs[0])
     moved = [_ULPS_OF_INPUT * u * np.abs(x) if is_float(x) else 0.0 for x in inputs]
     return own + _passed(kernel, inputs, moved, [y])[0]
 
@@ -179,7 +182,7 @@ def _softmax(node: ir.Node, u: float, inputs: Sequence[Any], error: Error, y: Ar
     with np.errstate(all="ignore"):
         far = np.nan_to_num(np.abs(x - np.max(x, axis=axis, keepdims=True)), posinf=0.0)
     relative = 2 * off + (growth(x.shape[axis]) + _ULPS_OF_RESULT + 2 * far) * u
-    return relative + u * np.abs(y) if node.op_type == "LogSoftmax" else np.expm1(relative) * y + _SMALLEST
+    return relative + u * np.abs(y) if node.op_type == "LogSoftmax" else np.expm1(relative) * y + _FLUSHED
 
 
 def _batch_normalization(node: ir.Node, u: float, inputs: Sequence[Any], error: Error, y: Array) -> Error:
