@@ -241,6 +241,7 @@ def _fx() -> list[Architecture]:
             for n in qat.split()
         ),
         *(_entry(n, "fx reference", lambda n=n: flows.fx_reference(_vision(n), images(64))) for n in reference.split()),
+        _entry("ghostnet_050", "fx reference", lambda: flows.fx_reference(_timm("ghostnet_050"), images(96))),
     ]
 
 
@@ -266,7 +267,7 @@ def _layerwise() -> list[Architecture]:
 
 
 def _weight_only() -> list[Architecture]:
-    nets = "test_byobnet test_convnext test_vit vit_tiny_patch16_224 mixer_s32_224 levit_128s"
+    nets = "test_byobnet test_convnext test_vit vit_tiny_patch16_224 mixer_s32_224 levit_128s mobilevit_xxs"
     return [
         *(
             _entry(n, "torchao weights", lambda n=n: flows.weights_of_4_bits(_timm(n), images(_size(n))))

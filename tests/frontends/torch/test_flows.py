@@ -66,6 +66,37 @@ def test_the_reference_form_of_fx():
         from_torch(quantize_fx.convert_fx(prepared), x)
 
 
+class CalledLinear(nn.Module):
+    """A linear layer that is called as a function, whose weights the reference form quantises in its graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.weight = nn.Parameter(torch.randn(5, 64))
+        self.bias = nn.Parameter(torch.randn(5))
+
+    def forward(self, x):
+        return nn.functional.linear(torch.relu(self.conv(x)).flatten(1), self.weight, self.bias)
+
+
+@pytest.mark.parametrize("backend", ["fbgemm", "qnnpack"])
+def test_weights_that_the_graph_of_the_reference_form_quantises(backend):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 6, 6)
+    prepared = quantize_fx.prepare_fx(CalledLinear().eval(), ao.get_default_qconfig_mapping(backend), (x,))
+    prepared(x)
+    reference = quantize_fx.convert_to_reference_fx(prepared)
+    assert any("quantize_per" in str(n.target) and "weight" in str(n.args[0]) for n in reference.graph.nodes)
+    export = from_torch(copy.deepcopy(reference), x, quiet=True)
+    assert quantizers(export) == 6
+    assert departing(export, reference, 2 * torch.randn(5, 3, 6, 6)) == 0
+    for node in reference.graph.nodes:
+        if node.target is torch.quantize_per_channel:
+            setattr(reference, str(node.args[2].target), torch.arange(5))
+            with pytest.raises(FrontEndError, match="zero points by channel"):
+                from_torch(reference, x)
+
+
 class InReferenceForm(nn.Module):
     """A quantiser as the reference form has it."""
 

@@ -8,6 +8,7 @@ fake_quantize_per_tensor_affine(X, scale, 0, 0, 255).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
@@ -62,16 +63,17 @@ def _weight(layer: Any) -> torch.Tensor:
 def _rewrite(path: str, module: fx.GraphModule) -> None:
     changed = False
     for node in list(module.graph.nodes):
-        if node.op != "call_function" or node.target is not torch.quantize_per_tensor:
+        if node.op != "call_function" or node.target not in (torch.quantize_per_tensor, torch.quantize_per_channel):
             continue
-        meaning = _rounded_with_zero_point if _has_zero_point(module, node) else _fake_quantized
+        where = f"module '{path or '(root)'}'"
+        meaning = _meaning(module, node, where)
         with module.graph.inserting_before(node):
             new = module.graph.call_function(meaning, tuple(node.args))
         for user in list(node.users):
             if (user.op, user.target) != ("call_method", "dequantize"):
                 raise FrontEndError(
                     "a quantised tensor that is not dequantised",
-                    node=f"module '{path or '(root)'}', '{user.name}'",
+                    node=f"{where}, '{user.name}'",
                     got=str(user.target),
                     expected="dequantize",
                     hint="export the module as it was prepared, before it was converted",
@@ -82,6 +84,21 @@ def _rewrite(path: str, module: fx.GraphModule) -> None:
         changed = True
     if changed:
         module.recompile()
+
+
+def _meaning(module: fx.GraphModule, node: fx.Node, where: str) -> Callable[..., torch.Tensor]:
+    """What quantises in floats as this call does."""
+    if node.target is torch.quantize_per_tensor:
+        return _rounded_with_zero_point if _has_zero_point(module, node) else _fake_quantized
+    if _has_zero_point(module, node):
+        raise FrontEndError(
+            "zero points by channel that are not 0",
+            node=f"{where}, '{node.name}'",
+            got="quantize_per_channel",
+            expected="symmetric weights",
+            hint="export the module as it was prepared, before it was converted",
+        )
+    return _fake_quantized_by_channel
 
 
 def _has_zero_point(module: fx.GraphModule, node: fx.Node) -> bool:
@@ -105,3 +122,10 @@ def _fake_quantized(x: torch.Tensor, scale: Any, zero_point: Any, dtype: torch.d
     scale = torch.as_tensor(scale, dtype=torch.float32).reshape(())
     zero_point = torch.as_tensor(zero_point, dtype=torch.int32).reshape(())
     return torch.fake_quantize_per_tensor_affine(x, scale, zero_point, lo, hi)
+
+
+def _fake_quantized_by_channel(
+    x: torch.Tensor, scales: torch.Tensor, zero_points: torch.Tensor, axis: int, dtype: torch.dtype
+) -> torch.Tensor:
+    lo, hi = _RANGES[dtype]
+    return torch.fake_quantize_per_channel_affine(x, scales.float(), zero_points.int(), axis, lo, hi)
