@@ -59,12 +59,13 @@ inline Filters filters_of(const Plan& plan, const Step& step) {
   filters.bytes.assign(size_t(blocks) * kPositions * steps * kBlock * 4, 0);
   filters.starts.assign(size_t(blocks) * kPositions * kBlock, 0);
   std::vector<int16_t> columns;
-  std::vector<int8_t> block(size_t(kBlock) * kPositions * steps * 4);  // [outputs][positions][channels]
+  const size_t row = size_t(kPositions) * steps * 4 + 64;  // a line more: powers of two would share few lines of a cache
+  std::vector<int8_t> block(kBlock * row);                 // [outputs][positions][channels]
   for (int32_t b = 0; b < blocks; b++) {
     std::fill(block.begin(), block.end(), int8_t{0});
     for (int32_t o = b * kBlock; o < std::min(step.outputs, (b + 1) * kBlock); o++) {
       const int8_t* from = step.weights.data() + size_t(o) * 9 * inputs;
-      int8_t* to = block.data() + size_t(o % kBlock) * kPositions * steps * 4;
+      int8_t* to = block.data() + size_t(o % kBlock) * row;
       if (4 * int64_t{highest} * magnitude_of(from, size_t(9) * inputs) > INT32_MAX) return none;
       if (!transform_weights(from, inputs, columns, to, int64_t{steps} * 4)) return none;
       for (int32_t t = 0; t < kPositions; t++) {
@@ -75,7 +76,7 @@ inline Filters filters_of(const Plan& plan, const Step& step) {
     }
     int8_t* to = filters.bytes.data() + size_t(b) * kPositions * steps * kBlock * 4;
     for (int32_t t = 0; t < kPositions * steps; t++)
-      for (int32_t o = 0; o < kBlock; o++, to += 4) std::memcpy(to, block.data() + (size_t(o) * kPositions * steps + t) * 4, 4);
+      for (int32_t o = 0; o < kBlock; o++, to += 4) std::memcpy(to, block.data() + o * row + size_t(t) * 4, 4);
   }
   return filters;
 }
