@@ -277,3 +277,8 @@ def test_runs_of_a_function_of_runs_are_joined():
     np.testing.assert_array_equal(joined.starts, [[0, 0], [4, np.inf]])
     np.testing.assert_array_equal(joined.values, [[1, 5], [2, 0]])
     assert joined.tried == 7
+
+
+def test_no_integers_have_no_values():
+    function = of_table(np.arange(6.0).reshape(2, 3), [0, 0, 0], [2, 2, 2], direction=None)
+    assert function(np.zeros((0, 1))).shape == (0, 3)
