@@ -136,3 +136,14 @@ def test_a_range_of_integers_reaches_its_limit_by_all_but_one(start, limit, delt
     up, down = delta[1] > 0, delta[0] < 0
     if up != down and made:
         assert (values.lo, values.hi) == (min(start[0], *made), max(start[1], *made))
+
+
+@pytest.mark.parametrize("direction", ["LEFT", "RIGHT"])
+@pytest.mark.parametrize(("bits", "followed"), [((0, 7), True), ((7, 7), True), ((0, 8), False), ((8, 8), False)])
+def test_a_shift_by_all_bits_is_not_followed(direction: str, bits: tuple[int, int], followed: bool):
+    """What it makes is up to the processor."""
+    proto = single("BitShift", {}, dynamic=("x", "z"), elem_type=TensorProto.UINT8, direction=direction)
+    values = analyse(proto, input_ranges={"x": (3, 200), "z": bits})
+    assert bool(values.unfollowed) != followed
+    if not followed:
+        assert (bounds_of(values, "y").lo, bounds_of(values, "y").hi) == (0, 255)
