@@ -258,3 +258,26 @@ def test_parameters_along_two_axes_are_not_by_channel(channels: int):
         return
     assert isinstance(last, Refusal)
     assert (last.problem, last.node) == ("a parameter that is not one by channel", "Add 'columns'")
+
+
+def test_one_row_of_thresholds_is_that_of_all_channels():
+    node = helper.make_node("MultiThreshold", ["sums", "rows"], ["y"], domain=DOMAIN)
+    chain, hub = _numbers(layer_with(node, constants={"rows": np.float32([[-1, 2]])}))
+    found = thresholded(chain, hub.graph[-1], hub.opset_imports)
+    assert isinstance(found, Chain)
+    assert (found.axis, found.channels) == (1, 3)
+    np.testing.assert_array_equal(found(_ROWS), (_ROWS[:, :, None] >= [-1, 2]).sum(axis=2))
+
+
+@pytest.mark.parametrize(("layout", "axis"), [("NCHW", 1), ("NHWC", 3)])
+@pytest.mark.parametrize("others", [0, 1])
+def test_thresholds_lie_along_the_channels_of_what_they_read(layout: str, axis: int, others: int):
+    nodes = [helper.make_node("MultiThreshold", ["x", "rows"], ["y"], domain=DOMAIN, data_layout=layout)]
+    nodes += [helper.make_node("Relu", ["x"], ["z"])] * others
+    rows = np.float32([[-1, 2], [0, 0], [3, 9]])
+    hub = load(model(nodes, {"rows": rows}, inputs={"x": [1, 3, 3, 3]}, outputs=["y", "z"][: 1 + others]))
+    InferShapes()(hub)
+    chain = chain_of(Integers(hub.graph.inputs[0], None, np.ones(1), np.full(1, -8.0), np.full(1, 7.0)))
+    found = thresholded(chain, hub.graph[0], hub.opset_imports)
+    assert isinstance(found, Chain)
+    assert (found.axis, found.channels, found.private) == (axis, 3, not others)

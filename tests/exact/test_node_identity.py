@@ -8,12 +8,16 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx import helper
+from onnx.reference import ReferenceEvaluator
 
 from anybit.analysis.values.interpreter import values_of
 from anybit.exact.integer_functions import Root, function_on
 from anybit.exact.integer_layers import IntegerProduct, read_product
 from anybit.exact.node_identity import (
+    MOVES,
+    REARRANGEMENTS,
     attributes_of,
+    bodies_of,
     channels_behind,
     geometry_of,
     is_identity,
@@ -333,3 +337,88 @@ def test_parts_of_a_scalar_are_not_known():
 def test_a_move_of_axes_that_are_not_there_keeps_no_order(perm):
     node, _ = _first("Transpose", ["x"], shape=(1, 3, 1), perm=perm)
     assert not keeps_order(node)
+
+
+@pytest.mark.parametrize(
+    ("shape", "same"), [((2, 12), True), (("N", 12), True), (("N", "M"), False), ((2, 3, 4), False)]
+)
+def test_a_reshape_to_a_shape_that_is_known_but_for_the_samples_is_an_identity(shape, same):
+    assert is_identity(_first("Flatten", ["x"], shape=shape)[0]) == same
+
+
+_NORM = {n: np.ones(3, np.float32) for n in ("s", "b", "m", "v")}
+
+
+def _norm(**attributes):
+    node = ir.node("BatchNormalization", [ir.Value(name=n) for n in ("x", *_NORM)], attributes)
+    return attributes_of(node, {"": 21})
+
+
+def test_what_a_norm_does_in_training_alone_does_not_count():
+    assert _norm() == _norm(momentum=0.5) == _norm(training_mode=0)
+    assert _norm() != _norm(epsilon=0.5)
+    assert _norm(training_mode=1) is None
+
+
+def test_tensors_count_by_their_numbers_and_parameters_of_functions_are_not_known():
+    def made(value) -> object:
+        return attributes_of(ir.node("ConstantOfShape", [ir.Value(name="x")], {"value": ir.tensor(value)}), {"": 21})
+
+    assert made(np.float32([1])) == made(np.float32([1]))
+    assert made(np.float32([1])) != made(np.float32([2]))
+    assert made(np.float32([1])) != made(np.int32([1]))
+    node = ir.node("LeakyRelu", [ir.Value(name="x")])
+    node.attributes["alpha"] = ir.RefAttr("alpha", "a", ir.AttributeType.FLOAT)
+    assert attributes_of(node, {"": 21}) is None
+
+
+def test_bodies_have_names_and_do_not_count_as_attributes():
+    body = ir.Graph([], [], nodes=[], name="b")
+    given = {"then_branch": ir.AttrGraph("then_branch", body), "else_branch": ir.AttrGraph("else_branch", body)}
+    node = ir.Node("", "If", [ir.Value(name="c")], given.values())
+    assert [name for name, _ in bodies_of(node)] == ["else_branch", "then_branch"]
+    assert attributes_of(node, {"": 21}) == {"version": 21}
+    graphs = ir.Node("", "If", [ir.Value(name="c")], [ir.AttrGraphs("then_branch", [body])])
+    assert attributes_of(graphs, {"": 21}) is None
+
+
+@pytest.mark.parametrize(
+    ("layout", "rank", "rows", "expected"),
+    [
+        ({}, 3, 5, (1, 5)),
+        ({"data_layout": "NHWC"}, 4, 5, (3, 5)),
+        ({"data_layout": "NCHW"}, 4, 5, (1, 5)),
+        ({}, 3, 1, (1, 1)),
+    ],
+)
+def test_rows_of_thresholds_are_channels(layout, rank, rows, expected):
+    function = function_on(Root(b"", np.zeros(1), np.ones(1)), np.asarray, rank=rank)
+    node = ir.node("MultiThreshold", [ir.Value(name="x"), ir.Value(name="t")], layout, domain=quant("x", "y").domain)
+    assert channels_behind(node, 0, [None, np.zeros((rows, 2))], function) == expected
+
+
+def test_several_steps_lay_elements_anew_as_far_as_is_asked():
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Reshape", ["r", "s"], ["a"], name="first"),
+        helper.make_node("Transpose", ["a"], ["b"], perm=[0, 2, 1], name="second"),
+        helper.make_node("Flatten", ["b"], ["y"], name="third"),
+    ]
+    source = loaded(model(nodes, {"s": np.int64([0, 1, 12])}, inputs={"x": ["N", 3, 4]}, outputs=["y"]))
+    first, last = source.graph.node("first"), source.graph.node("third")
+    assert laid_anew(last, lambda _: False) == (first.inputs[0], ("reshape", (12,)))
+    middle = source.graph.node("second").inputs[0]
+    assert laid_anew(last, lambda v: v is middle) == (middle, ("reshape", (12,)))
+    assert laid_anew(first, lambda _: True) == (first.inputs[0], ("reshape", (1, 12)))
+    assert laid_anew(source.graph.node(0), lambda _: False) is None
+
+
+@pytest.mark.parametrize("op_type", ["Flatten", "GlobalMaxPool", "MaxPool", "Transpose"])
+def test_rearrangements_commute_with_what_falls(op_type: str):
+    x = np.random.default_rng(0).normal(size=(1, 2, 3, 4)).astype(np.float32)
+    attributes = {"kernel_shape": [2, 2]} if op_type == "MaxPool" else {}
+    node = helper.make_node(op_type, ["x"], ["y"], **attributes)
+    run = ReferenceEvaluator(model([node], {}, inputs={"x": [1, 2, 3, 4]}, outputs=["y"]))
+    (y,), (negated,) = run.run(None, {"x": x}), run.run(None, {"x": -x})
+    assert op_type in MOVES
+    assert (op_type in REARRANGEMENTS) == np.array_equal(negated, -y)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anybit.exact.corners import corners_of
-from anybit.exact.requantization import requantize
+from anybit.exact.requantization import LARGEST_BIAS, Requantization, reproduces, requantize
 from anybit.exact.thresholds import Steps
 from tests.strategies import examples, seeds
 
@@ -98,3 +99,46 @@ def test_a_search_for_whole_layers_finds_the_same_and_stops_where_a_channel_has_
     assert all(np.array_equal(getattr(wanted, k), getattr(given, k)) for k in ("factor", "bias", "multiplier", "found"))
     assert _found(bent, np.zeros(2), **options).found.tolist() == [True, False]
     assert not _found(bent, np.zeros(2), **options, whole=True).found.all()
+
+
+@given(seeds, st.sampled_from([(0, 15), (-2, 1), (-1, 1), (0, 1)]), st.sampled_from([1, 2, 5]))
+@examples(60)
+def test_a_line_reproduces_the_steps_exactly_where_all_of_its_levels_are_right(seed, limits, factor):
+    rng = np.random.default_rng(seed)
+    lo, width = int(rng.integers(-30, 5)), int(rng.integers(1, 40))
+    sums = np.arange(lo, lo + width)
+    bias, multiplier = rng.integers(-9, 10, 40).astype(float), np.float32(rng.choice([0.25, 0.3, 0.5, 0.7, 1.5], 40))
+    zero_point = rng.integers(-1, 2, 40).astype(float)
+    levels = np.rint((sums * factor + bias[:, None]).astype(np.float32) * multiplier[:, None]) + zero_point[:, None]
+    levels = np.clip(levels, *limits)
+    corners = corners_of(_steps(levels, lo), zero_point, lowest=limits[0], highest=limits[1])
+    for other in (bias, bias + 1, bias - 1, rng.permutation(bias)):
+        for chosen in (multiplier, np.nextafter(multiplier, np.float32(9)), rng.permutation(multiplier)):
+            tried = Requantization(np.full(40, float(factor)), other, chosen, np.ones(40, np.bool_))
+            right = (_requantized(tried, sums, zero_point, *limits) == levels).all(axis=1)
+            np.testing.assert_array_equal(reproduces(corners, factor, other, chosen.astype(np.float64)), right)
+
+
+@pytest.mark.parametrize("multiplier", [0.0, -0.5, np.inf, np.nan])
+def test_a_multiplier_that_is_no_positive_number_reproduces_nothing(multiplier):
+    corners = corners_of(_steps(np.array([[0.0, 0, 1, 1]]), 0), np.zeros(1), lowest=0, highest=1)
+    assert reproduces(corners, 1, np.zeros(1), np.full(1, 0.3)).tolist() == [True]
+    assert reproduces(corners, 1, np.zeros(1), np.full(1, multiplier)).tolist() == [False]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_sums_and_biases_that_float32_may_not_hold_are_refused(sign: int):
+    """A step at a sum far away, which the bias brings near 0: neither the bias nor the sum beside it may be 2^24."""
+    for away, right in ((int(LARGEST_BIAS) - 2, True), (int(LARGEST_BIAS), False)):
+        step = Steps(np.ones(1), np.zeros(1), np.array([[1.0 - sign * away]]), np.full(1, -9e9), np.full(1, 9e9))
+        corners = corners_of(step, np.zeros(1), lowest=0, highest=1)
+        assert reproduces(corners, 1, np.full(1, float(sign * away)), np.full(1, 0.6)).tolist() == [right]
+
+
+def test_what_is_found_of_some_channels_takes_their_places():
+    old = Requantization(*np.ones((3, 3)), np.zeros(3, np.bool_))
+    made = old.with_others(np.array([2, 0]), Requantization(*np.float64([[3, 4]] * 3), np.array([True, False])))
+    for array in (made.factor, made.bias, made.multiplier):
+        assert array.tolist() == [4, 1, 3]
+    assert made.found.tolist() == [False, False, True]
+    assert old.factor.tolist() == [1, 1, 1]

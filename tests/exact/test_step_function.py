@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anybit.errors import Refusal
-from anybit.exact import step_function
+from anybit.exact import runs, step_function
 from anybit.exact.ordinals import float_at
-from anybit.exact.runs import Runs, agree, beside_steps, compressed, deciding, runs_of
+from anybit.exact.runs import Runs, agree, beside_steps, compressed, deciding, runs_of, values_at
 from anybit.exact.step_function import Proof, StepFunction, proven, rising_in_floats
 from anybit.exact.thresholds import Steps, steps_of
 from tests.exact.step_functions import every_value, monotone_tables, of_table
@@ -277,3 +277,30 @@ def test_runs_of_a_function_of_runs_are_joined():
     np.testing.assert_array_equal(joined.starts, [[0, 0], [4, np.inf]])
     np.testing.assert_array_equal(joined.values, [[1, 5], [2, 0]])
     assert joined.tried == 7
+
+
+def test_no_integers_have_no_values():
+    function = of_table(np.arange(6.0).reshape(2, 3), [0, 0, 0], [2, 2, 2], direction=None)
+    assert function(np.zeros((0, 1))).shape == (0, 3)
+
+
+@pytest.mark.parametrize(("steps", "known"), [(9, True), (10, True), (11, False)])
+def test_so_many_steps_are_looked_for_and_no_more(steps: int, known: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runs, "MOST_STEPS", 10)
+    table = np.stack([np.minimum(np.arange(20.0), steps - 3), np.minimum(np.arange(20.0), 3)], axis=1)
+    found = runs_of(of_table(table, [0, 5], [20, 20], direction=np.ones(2)))
+    assert isinstance(found, Runs if known else Refusal)
+
+
+@pytest.mark.parametrize("levels", [20, 200])  # few are found by halving, many are guessed first
+def test_what_is_no_number_in_the_midst_of_steps_is_refused(levels: int):
+    table = np.arange(float(levels))[:, None]
+    table[levels // 4 : 3 * levels // 4] = np.nan
+    found = runs_of(of_table(table, [0], [levels], direction=np.ones(1)))
+    assert isinstance(found, Refusal)
+    assert (found.problem, found.node) == ("sums for which it is no number", "node")
+
+
+def test_values_of_no_integers_are_none():
+    function = of_table(np.arange(6.0).reshape(2, 3), [0, 0, 0], [2, 2, 2])
+    assert values_at(function, np.zeros(0, np.intp), np.zeros(0)).shape == (0,)

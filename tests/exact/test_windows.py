@@ -49,6 +49,7 @@ def test_pools_and_means_over_one_window_are_one():
         ({"strides": (2, 1)}, Windows((2, 2), (2, 1), (1, 1))),
         ({"dilations": (1, 2)}, Windows((2, 2), (1, 1), (1, 2))),
         ({"pads": (0, 0, 0, 0)}, Windows((2, 2), (1, 1), (1, 1))),
+        ({"auto_pad": "VALID"}, Windows((2, 2), (1, 1), (1, 1))),
         ({"pads": (0, 1, 0, 0)}, None),
         ({"auto_pad": "SAME_UPPER"}, None),
         ({"ceil_mode": 1}, None),
@@ -56,3 +57,15 @@ def test_pools_and_means_over_one_window_are_one():
 )
 def test_windows_of_a_pool_that_reach_over_no_edge(attributes, expected):
     assert _windows("AveragePool", (1, 3, 4, 5), kernel_shape=(2, 2), **attributes) == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 3, None, 5), (1, 3, 4, None)])
+def test_windows_of_a_free_space_are_not_known(shape):
+    assert _windows("AveragePool", shape, kernel_shape=(2, 2)) is None
+
+
+def test_means_of_tensors_without_space_or_without_axes_are_not_followed():
+    assert _windows("GlobalAveragePool", (1, 3)) is None
+    assert _windows("ReduceMean", (), axes=(0,)) is None
+    assert _windows("ReduceMean", (2, 3, 4, 5)) is None
+    assert _windows("ReduceMean", (2, 3, 4, 5), axes=(2, 3)) == Windows((4, 5))

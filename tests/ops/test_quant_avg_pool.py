@@ -82,6 +82,13 @@ def test_numbers_of_the_existing_tool() -> None:
         ({"kernel": 0}, ["windows"]),
         ({"ibits": 33}, ["bit-width"]),
         ({"signed": 2}, ["flag"]),
+        ({"signed": 1, "kernel": 1, "stride": 1, "ibits": 1, "obits": 32}, []),
+        ({"ibits": 32, "obits": 1, "data_layout": "NHWC"}, []),
+        ({"stride": 0}, ["windows"]),
+        ({"stride": "2"}, ["windows"]),
+        ({"ibits": 0}, ["bit-width"]),
+        ({"obits": 33, "ibits": "4"}, ["bit-width"] * 2),
+        ({"signed": -1}, ["flag"]),
     ],
 )
 def test_rules(attributes, expected) -> None:
@@ -125,6 +132,19 @@ def test_a_shape_that_is_not_known_is_not_inferred() -> None:
         found = onnx.shape_inference.infer_shapes(proto).graph.output[0].type.tensor_type
         dims = [d.dim_value for d in found.shape.dim] if found.HasField("shape") else None
         assert dims == expected
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [({"kernel": 7}, [2, 3, 1, 2]), ({"kernel": 8}, [2, 3, 0, 1]), ({"kernel": 11}, [2, 3, 0, 0]),
+     ({"stride": 0}, [2, 3, None, None]), ({"stride": -1}, [2, 3, None, None])],
+)  # fmt: skip
+def test_windows_that_do_not_fit_are_none(attributes, expected) -> None:
+    register_schemas()
+    node = helper.make_node("QuantAvgPool2d", ["x"], ["y"], domain=QUANT_AVG_POOL.domain, **PLAIN | attributes)
+    proto = model([node], {}, inputs={"x": [2, 3, 7, 9]}, outputs=["y"])
+    dims = onnx.shape_inference.infer_shapes(proto).graph.output[0].type.tensor_type.shape.dim
+    assert [d.dim_value if d.HasField("dim_value") else None for d in dims] == expected
 
 
 def test_images_only() -> None:

@@ -63,6 +63,8 @@ def test_the_narrowest_and_the_own_sign_and_zero_point_come_first():
     first = next(containers(_quantizer(-8, 7, -8), (4,)))
     assert (first.dtype, int(first.offset)) == (ir.DataType.INT4, -8)
     assert next(containers(_quantizer(-3, 3), (4,))).clip == (-3, 3)
+    for lo, sign in ((-1, ""), (0, "U")):
+        assert next(containers(_quantizer(lo, 1), (4,))).dtype == ir.DataType[f"{sign}INT4"]
 
 
 @pytest.mark.parametrize(("lo", "hi", "width"), [(0, 256, 8), (-1, 255, 8), (-129, 127, 8), (0, 16, 4)])

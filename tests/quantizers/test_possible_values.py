@@ -63,6 +63,23 @@ def test_points_are_given_up_to_a_number_of_them(bits, channels, known):
         np.testing.assert_array_equal(points[[0, -1]].reshape(2, -1)[:, 0] * 2, [-(1 << bits - 1), (1 << bits - 1) - 1])
 
 
+@pytest.mark.parametrize(("bits", "channels", "known"), [(16, 1, False), (12, 1024, True), (12, 1025, False)])
+def test_points_begin_at_zero_where_the_integers_do_not(bits, channels, known):
+    """1 .. 2^bits, and 0: one more than the largest number of integers, and as many as there may be in all."""
+    scale = np.linspace(1, 2, channels, dtype=np.float32)
+    source = _source([quant("x", "y", signed=0)], parameters("y", scale=scale, bits=bits, zeropt=-1.0))
+    points = Enumeration(source).points(_value(source, "y"))
+    assert (points is not None) == known
+    if points is not None:
+        np.testing.assert_array_equal(points.reshape(len(points), -1)[:, 0], np.arange((1 << bits) + 1))
+
+
+def test_points_end_at_zero_where_the_integers_do_not():
+    source = _source([quant("x", "y", signed=0)], parameters("y", scale=1.0, bits=2, zeropt=5.0))
+    points = Enumeration(source).points(_value(source, "y"))
+    assert points.ravel().tolist() == [-5, -4, -3, -2, -1, 0]
+
+
 def test_channels_have_their_own_scales():
     scale = np.float32([0.5, 0.25, 0.125, 2]).reshape(1, 4)
     source = _source([quant("x", "y")], parameters("y", scale=scale, bits=2))
@@ -111,3 +128,23 @@ def test_grids_of_other_channels_do_not_agree():
     source = _source([quant("x", "y")], parameters("y", scale=scale, bits=2))
     other = Quantizer(np.ones((1, 3), np.float32), np.zeros(()), np.asarray(-2.0), np.asarray(1.0)).between(-2, 1)
     assert not Enumeration(source).agrees(_value(source, "y"), other)
+
+
+@pytest.mark.parametrize("domain", ["", "ai.example"])
+def test_dequantize_linear_makes_numbers_that_are_known(domain):
+    nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+             helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], name="d")]  # fmt: skip
+    source = loaded(model(nodes, {"s": np.float32(0.5), "z": np.uint8(3)}, inputs={"x": [4]}, outputs=["y"]))
+    next(n for n in source.graph if n.name == "d").domain = domain
+    points = Enumeration(source).points(_value(source, "y"))
+    if domain:
+        assert points is None
+    else:
+        np.testing.assert_array_equal(points.ravel(), np.arange(-3, 253) / 2)
+
+
+def test_numbers_of_a_scale_that_is_computed_are_not_known():
+    nodes = [helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0), quant("x", "y")]
+    nodes[1].input[1] = "m"
+    source = _source(nodes, parameters("y", bits=3))
+    assert Enumeration(source).points(_value(source, "y")) is None

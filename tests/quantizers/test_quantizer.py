@@ -260,3 +260,20 @@ def test_negative_zeros_are_those_that_the_node_makes(rounding: Rounding, zero_p
 
 def test_a_bipolar_quantiser_makes_no_zeros():
     assert not _BIPOLAR.makes_negative_zeros
+
+
+@pytest.mark.parametrize(
+    ("lo", "zero_point", "made"),
+    [
+        ([[-4.0], [0.0]], 0.0, True),
+        ([[0.0], [-4.0]], 0.0, True),
+        (-4.0, [[0.0], [2.0]], True),
+        (-4.0, [[1.0], [2.0]], False),
+        ([[0.0], [0.0]], [[0.0], [1.0]], False),
+    ],
+)
+def test_one_channel_makes_negative_zeros(lo, zero_point, made: bool):
+    quantizer = _between(np.asarray(lo), 3.0, zero_point)
+    y = quantizer(np.full((2, 1), -0.1, np.float32))
+    assert bool(((y == 0) & np.signbit(y)).any()) is made
+    assert quantizer.makes_negative_zeros is made

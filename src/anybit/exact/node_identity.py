@@ -90,7 +90,7 @@ def attributes_of(node: ir.Node, opsets: dict[str, int]) -> dict[str, Any] | Non
     if given.get("training_mode", 0):
         return None
     ignored = _IGNORED if node.op_type == "BatchNormalization" else frozenset[str]()
-    defaults = {n: _default(a) for n, a in schema.attributes.items() if a.default_value.type}
+    defaults = {n: ir.from_proto(d).value for n, a in schema.attributes.items() if (d := a.default_value).type}
     known = {n: v for n, v in sorted((defaults | given).items()) if n not in ignored}
     known = {n: tuple(v) if isinstance(v, list) else v for n, v in known.items()}
     if node.op_type in _WINDOWED:
@@ -111,11 +111,6 @@ def bodies_of(node: ir.Node) -> list[tuple[str, ir.Graph]]:
     """The graphs inside a node, by the name of the attribute."""
     attributes = sorted(node.attributes.items())
     return [(name, body) for name, a in attributes for body in graphs_of(a)]
-
-
-def _default(attribute: Any) -> Any:
-    value = ir.from_proto(attribute.default_value).value
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def keeps_shape(node: ir.Node) -> bool:

@@ -113,8 +113,6 @@ def _searched(corners: Corners, line: Inside, room: Float64s, *, whole: bool = F
     found = np.zeros(len(room), np.bool_)
     lines = lines_through(corners, line)
     slopes = lines.slopes
-    if np.isnan(slopes[0]).all():
-        return Requantization(factor, bias, multiplier, found)
     low_room, high_room = (
         np.array(ends) for ends in zip(*(lines.binding.room(np.nan_to_num(k, nan=1.0)) for k in slopes), strict=True)
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from anybit.analysis.values.interpreter import analyse
 from tests.analysis.values.soundness import bounds_of, check_sound
@@ -157,6 +157,47 @@ def test_channels_stay_apart_unless_they_are_resized(scales: list[float], attrib
     y = bounds_of(analyse(proto, input_ranges=RANGES), "y")
     np.testing.assert_array_equal(y.lo.ravel(), LO.ravel() if apart else [-3])
     np.testing.assert_array_equal(y.hi.ravel(), HI.ravel() if apart else [5])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "attributes", "apart"),
+    [
+        ([1, 3, 7, 9], {}, True),
+        ([1, 6, 7, 9], {}, False),
+        ([7, 9], {"axes": [2, 3]}, True),
+        ([6, 9], {"axes": [1, 3]}, False),
+        ([1, 3, 7, 9], {"keep_aspect_ratio_policy": "not_smaller"}, False),
+        (None, {}, False),
+        (None, {"axes": [2, 3]}, True),
+    ],
+)
+def test_channels_stay_apart_where_their_axis_keeps_its_size(sizes, attributes: dict[str, Any], apart: bool):
+    """Sizes that are computed may be any."""
+    node = helper.make_node("Resize", ["t", "", "", "s"], ["y"], mode="nearest", **attributes)
+    count = len(attributes.get("axes", [0] * 4))
+    known = {"free": {"s": [count]}} if sizes is None else {"constants": {"s": np.asarray(sizes, np.int64)}}
+    proto = bounded_model([node], LO, HI, [1, 3, 4, 5], opset=18, **known)
+    if sizes is None:
+        next(i for i in proto.graph.input if i.name == "s").type.tensor_type.elem_type = TensorProto.INT64
+    y = bounds_of(analyse(proto, input_ranges=RANGES), "y")
+    np.testing.assert_array_equal(y.lo.ravel(), LO.ravel() if apart else [-3])
+    np.testing.assert_array_equal(y.hi.ravel(), HI.ravel() if apart else [5])
+
+
+@pytest.mark.parametrize("axes", [[2, 3], [1, 2]])
+def test_channels_stay_apart_where_scales_that_are_computed_name_other_axes(axes: list[int]):
+    node = helper.make_node("Resize", ["t", "", "s"], ["y"], mode="nearest", axes=axes)
+    proto = bounded_model([node], LO, HI, [1, 3, 4, 5], opset=18, free={"s": [2]})
+    y = bounds_of(analyse(proto, input_ranges=RANGES), "y")
+    np.testing.assert_array_equal(y.hi.ravel(), [5] if 1 in axes else HI.ravel())
+
+
+def test_means_of_numbers_of_one_sign_keep_it():
+    node, constants = resize(19, mode="linear")
+    lo, hi = np.float32([-4, 0, -1]).reshape(1, 3, 1, 1), np.float32([0, 3, 1]).reshape(1, 3, 1, 1)
+    y = bounds_of(check_sound(bounded_model([node], lo, hi, [1, 3, 4, 5], constants=constants), RANGES), "y")
+    assert (y.hi[0, 0], y.lo[0, 1]) == (0, 0)
+    assert (y.lo[0, 0] < -4, y.hi[0, 1] > 3, y.lo[0, 2] < -1, y.hi[0, 2] > 1) == (True,) * 4
 
 
 def test_max_roi_pool():
