@@ -98,7 +98,7 @@ test-da4ml: build/da4ml/.installed
 	build/da4ml/bin/python -m pytest -n auto tests/targets/da4ml
 
 test-ray: build/ray/.installed
-	build/ray/bin/python -m pytest tests/zoo/test_on_ray.py
+	build/ray/bin/python -m pytest tests/zoo/test_on_ray.py tests/quantization -k "on_ray or cluster"
 
 # Every model for every hardware target: ready or refused, by which rule; WORDS="cnv residual" for some. Where FINN_PYTHON
 # names a Python that has FINN and qonnx (FINN_PYTHONPATH their folders), its projects are built to the estimates.

@@ -214,6 +214,28 @@ def test_a_killed_search_goes_on_and_gives_the_same_bytes(tmp_path):
     )
 
 
+@pytest.mark.filterwarnings("default")  # Ray's own
+def test_a_cluster_and_three_runs_give_the_same_bytes(tmp_path):
+    ray = pytest.importorskip("ray", reason="needs Ray: install anybit[ray]")
+    recipe = Recipe(budget=CostBudget(bops=60000))
+
+    def found(**options):
+        made = anybit.quantize(residual(), images(), recipe, **options)
+        return anybit.to_proto(made.model).SerializeToString(deterministic=True), made.plan
+
+    alone = found()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        runs = [found(ray="auto", workers=w, resume=tmp_path / str(w)) for w in (1, 2)]
+        runs += [found(ray="auto", workers=2) for _ in range(2)]
+    finally:
+        ray.shutdown()
+    assert [r == alone for r in runs] == [True] * 4
+    lines = [sorted((tmp_path / w / "measurements.jsonl").read_bytes().splitlines()) for w in "12"]
+    assert lines[0] == lines[1]
+    assert found(resume=tmp_path / "2") == alone
+
+
 def test_measurements_of_another_model_are_refused(tmp_path):
     budget = CostBudget(bops=1e9)
     recipe = Recipe(bits=(4, 8), budget=budget)

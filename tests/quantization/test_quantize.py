@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 import anybit
 from anybit.errors import InputError, UnsupportedError, UsageError
@@ -83,6 +86,33 @@ def test_everything_reads_the_result(quantized):
     assert {(f.activation.width, f.weight.width) for f in cost.dense.formats} == {(4, 4)}
     assert anybit.ranges(model).accumulators
     assert "INT4" in anybit.report(model)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_zero_points_are_exact_in_every_format(bits):
+    made = anybit.quantize(squeezed(), images(), Recipe(weights=8, activations=bits))
+    lopsided = [t for t in made.plan.activations if t.zero_point]
+    assert lopsided
+    for dialect in ("qdq", "qcdq"):
+        converted = anybit.convert(made.model, to=dialect)
+        assert not converted.refusals
+        a, b = (anybit.Session(m, engine="onnxruntime").run(images())["y"] for m in (made.model, converted.model))
+        assert np.array_equal(a, b)
+    assert {f.activation.width for f in anybit.cost(made.model).dense.formats} == {bits}
+    assert anybit.cost(anybit.convert(made.model, to="qdq").model).dense == anybit.cost(made.model).dense
+
+
+def test_ties_of_a_zero_point_are_those_of_onnxruntime():
+    """x / scale + 2 rounds 0.49999997 to a tie; QuantizeLinear does not add first."""
+    x = np.repeat(np.float32([[0.25, -1, 0.25, 13]]), 16, axis=0)
+    constants = {"w": np.eye(4, dtype=np.float32)}
+    net = model([node("Gemm", ["x", "w"], "y")], constants, inputs={"x": ["N", 4]}, outputs=["y"])
+    (planned,) = anybit.quantize(net, x).plan.activations
+    plan = Plan(activations=(replace(planned, bits=4, signed=False, scale=1.0, zero_point=2),), weights=())
+    made = anybit.quantize(net, x, plan=plan).model
+    tie = np.nextafter(np.float32([[1.5, -0.5, 0.5, 2.5]]), np.float32(0))
+    got = anybit.Session(anybit.convert(made, to="qdq").model, engine="onnxruntime").run(tie)["y"]
+    assert got.tolist() == anybit.run(made, tie, engine="reference")["y"].tolist() == [[1, 0, 0, 2]]
 
 
 @pytest.mark.parametrize("target", list(Target))
@@ -178,6 +208,14 @@ def test_quantised_parts_stay_unless_they_are_taken_out(quantized):
     made = anybit.quantize(qdq, images(), Recipe(weights=3, activations=6, requantize=True))
     assert {t.bits for t in made.report.tensors} == {3, 6}
     assert distance(quantized.model, made.model, images()) < 0.2
+
+
+def test_bounds_of_a_zero_point_are_taken_out_with_its_quantiser():
+    made = anybit.quantize(squeezed(), images())
+    again = anybit.quantize(made.model, images(), Recipe(requantize=True))
+    clips = [sum(n.op_type == "Clip" for n in m.model.graph) for m in (made, again)]
+    assert clips[0] == clips[1] == sum(t.zero_point != 0 for t in made.plan.activations)
+    assert [t.zero_point for t in made.plan.activations] == [t.zero_point for t in again.plan.activations]
 
 
 @pytest.mark.parametrize("opset", [7, 9, 11, 13, 21, 23, 25])
@@ -332,3 +370,26 @@ def test_infinite_outputs_are_left_out_of_the_error():
     a, b = (anybit.run(m, x)["y"][:, [0, 2, 3]] for m in (plain, found.model))
     assert 0 < found.report.outputs["y"] < 1e-3
     assert found.report.outputs["y"] == pytest.approx(np.square(a - b).sum() / np.square(a).sum(), rel=1e-3)
+
+
+def test_why_there_is_nothing_to_quantise_is_said(quantized):
+    inner = helper.make_graph(
+        [node("MatMul", ["x", "w"], "inside")],
+        "g",
+        [],
+        [helper.make_tensor_value_info("inside", TensorProto.FLOAT, None)],
+    )
+    constants = {"w": np.eye(4, dtype=np.float32)}
+    rows = {"x": [4, 4], "c": []}
+    branches = model(
+        [node("If", ["c"], "y", then_branch=inner, else_branch=inner)], constants, inputs=rows, outputs=["y"]
+    )
+    branches.graph.input[1].type.tensor_type.elem_type = TensorProto.BOOL
+    no_product = model([node("Relu", ["x"], "y")], {}, inputs={"x": [4, 4]}, outputs=["y"])
+    for net, why in (
+        (branches, "in branches or loops, as MatMul 'inside'"),
+        (quantized.model, "quantised already"),
+        (no_product, "no product"),
+    ):
+        with pytest.raises(UnsupportedError, match=why):
+            anybit.quantize(net, np.zeros((16, 4, 4), np.float32))

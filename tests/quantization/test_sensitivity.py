@@ -58,6 +58,17 @@ def test_an_activation_of_a_pair_is_quantised_as_the_model_says():
     assert row.divergence.error == pytest.approx(divergence(a, b).error, rel=1e-4)
 
 
+def test_zero_points_of_a_pair_count_their_integers():
+    made = anybit.quantize(squeezed(), images(), Recipe(activations=4))
+    lopsided = {t.tensor for t in made.plan.activations if t.zero_point}
+    rows = {r.tensor: r for r in anybit.sensitivity(squeezed(), images(), quantized=made.model).tensors}
+    alone = {r.tensor: r for r in anybit.sensitivity(squeezed(), images(), bits=(4,)).tensors if not r.is_weight}
+    assert lopsided <= set(rows)
+    assert {rows[t].bits for t in lopsided} == {4}
+    for tensor in lopsided:
+        assert rows[tensor].divergence.error == pytest.approx(alone[tensor].divergence.error, rel=0.5)
+
+
 def test_divergence_is_that_of_the_formula():
     p, q = np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([[0.25, 0.75], [0.9, 0.1]])
     found = divergence({"y": p}, {"y": q})

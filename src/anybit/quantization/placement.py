@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from anybit.errors import UnsupportedError
 from anybit.graph.constants import constant
+from anybit.graph.walk import all_nodes, label
 from anybit.ops.calls import is_call
 from anybit.ops.registry import QUANTIZERS
 from anybit.ops.traits import MOVING
@@ -64,7 +66,7 @@ def read_through_quantizers(node: ir.Node) -> Iterator[ir.Value]:
     """The computed tensors that a node reads and that get a quantiser for its sake."""
     if node.domain != "":
         return
-    if node.op_type in _PRODUCTS:
+    if _is_product(node):
         yield from (v for v in node.inputs[:2] if v is not None and _is_float_activation(v))
     elif node.op_type in POOLS:
         yield from (v for v in node.inputs[:1] if v is not None and _is_float_activation(v))
@@ -72,6 +74,25 @@ def read_through_quantizers(node: ir.Node) -> Iterator[ir.Value]:
         moving = [v for v in node.inputs if v is not None and _is_float_activation(v)]
         if len(moving) > 1:
             yield from moving
+
+
+def nothing_to_quantize(model: ir.Model) -> UnsupportedError:
+    """The error for a model in which nothing can be quantised, which says why."""
+    inner = [node for node in all_nodes(model.graph) if node.graph is not model.graph and _is_product(node)]
+    if inner:
+        got, hint = f"its products are in branches or loops, as {label(inner[0])}", "take the branch out that is meant"
+    elif any(is_call(node, *QUANTIZERS) for node in all_nodes(model.graph)):
+        got, hint = "its products are quantised already", "requantize takes quantisers out first"
+    elif any(_is_product(node) for node in model.graph):
+        got, hint = "its products have no constant weights and read no tensors of float32", ""
+    else:
+        got, hint = "no product", ""
+    return UnsupportedError("nothing to quantise", got=got, expected="products with constant float weights", hint=hint)
+
+
+def _is_product(node: ir.Node) -> bool:
+    """Whether weights of the node could be quantised if they are constant."""
+    return node.domain == "" and node.op_type in _PRODUCTS
 
 
 def _is_float_activation(value: ir.Value) -> bool:

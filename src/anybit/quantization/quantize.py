@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from anybit.arguments import checked_apart
 from anybit.arrays import Array
-from anybit.errors import InputError, UnsupportedError, UsageError
+from anybit.errors import InputError, UsageError
 from anybit.evaluation.datasets import Data
 from anybit.io.load import ModelSource
 from anybit.quantization.allocation.mixed import mixed_plan
@@ -22,6 +22,7 @@ from anybit.quantization.allocation.search import Allocation
 from anybit.quantization.calibration import Calibrated, calibrate, segments_for
 from anybit.quantization.equal_scales import with_equal_scales
 from anybit.quantization.equalization import equalized, tensors_between
+from anybit.quantization.placement import nothing_to_quantize
 from anybit.quantization.plan import ActivationPlan, Plan, WeightPlan
 from anybit.quantization.prepare import Prepared, prepare
 from anybit.quantization.recipe import LEAST_BITS, MOST_BITS, Recipe
@@ -202,9 +203,7 @@ def plan_of(prepared: Prepared, recipe: Recipe) -> Plan:
     """
     placement = prepared.placement
     if not placement.layers and not placement.activations:
-        raise UnsupportedError(
-            "nothing to quantise", expected="products with constant float weights", hint="is it quantised already?"
-        )
+        raise nothing_to_quantize(prepared.model)
     names = [layer.names for layer in placement.layers]
     for pattern in (*recipe.skip, *recipe.layers):
         fits = Recipe(skip=(pattern,))

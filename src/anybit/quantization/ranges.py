@@ -25,12 +25,12 @@ _WORTH = 0.7  # an asymmetric grid is taken where its squared error is below thi
 
 @dataclass(frozen=True)
 class Range:
-    """A quantiser of an activation: y = (clip(round(x / scale + zero_point), grid) - zero_point) * scale.
+    """A quantiser of an activation: y = (clip(round(x / scale) + zero_point, grid) - zero_point) * scale.
 
     Attributes:
         grid: Its integers.
         scale: A float32 number.
-        zero_point: An even integer of the grid: then ties are rounded alike in every dialect.
+        zero_point: An integer of the grid.
         error: Mean squared error over the histogram.
     """
 
@@ -43,12 +43,8 @@ class Range:
         """y, in float32."""
         scale = np.float32(self.scale)
         q = np.asarray(x.astype(np.float32) / scale)  # numpy makes a number of an array without axes
-        if self.zero_point:
-            q += np.float32(self.zero_point)
         np.rint(q, out=q)
-        np.clip(q, np.float32(self.grid.lo), np.float32(self.grid.hi), out=q)
-        if self.zero_point:
-            q -= np.float32(self.zero_point)
+        np.clip(q, np.float32(self.grid.lo - self.zero_point), np.float32(self.grid.hi - self.zero_point), out=q)
         q *= scale
         return q
 

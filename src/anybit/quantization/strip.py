@@ -11,6 +11,8 @@ from anybit.graph.walk import all_nodes
 from anybit.ops.bipolar_quant import BIPOLAR_QUANT
 from anybit.ops.calls import is_call
 from anybit.ops.quant import QUANT
+from anybit.quantizers.clip_fusion import behind_bounds
+from anybit.quantizers.quantizer import Quantizer, read_quant
 
 
 def strip_quantizers(model: ir.Model) -> ir.Model:
@@ -23,5 +25,7 @@ def strip_quantizers(model: ir.Model) -> ir.Model:
         for node in list(all_nodes(model.graph)):
             x = node.inputs[0] if node.inputs else None
             if is_call(node, QUANT, BIPOLAR_QUANT) and x is not None and constant(x) is None:
-                edit.redirect(node.outputs[0], x)
+                read = read_quant(node, model)
+                last = behind_bounds(node, read)[0] if isinstance(read, Quantizer) else node
+                edit.redirect(last.outputs[0], x)
     return model

@@ -56,9 +56,12 @@ def _weights(
 
 
 def _activation(edit: Editor, value: ir.Value, found: Range) -> None:
-    """A Quant that all readers of the tensor read in its place; an output of the model stays as it is."""
+    """A Quant that all readers of the tensor read in its place; an output of the model stays as it is.
+
+    A zero point is written as bounds of a Clip behind it: x / scale is rounded as QuantizeLinear does, for every x.
+    """
     source = branched_from(value)
-    quantizer = _quantizer(np.float32(found.scale), found.zero_point, found.grid)
+    quantizer = _quantizer(np.float32(found.scale), found.zero_point, found.grid).centred()
     producer = value.producer()
     edit.insert_behind(value, quant_nodes(edit, value if source is None else source, quantizer, str(value.name)))
     if source is not None and producer is not None:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from anybit.analysis.values.tensor_values import Float64s
 from anybit.arrays import as_float64
 from anybit.graph.constants import constant
-from anybit.quantizers.quantizer import Quantizer
+from anybit.quantizers.quantizer import Quantizer, enclosing_grid
 
 
 def clip_limits(node: ir.Node) -> tuple[float, float] | None:
@@ -59,6 +59,17 @@ def before_clip(node: ir.Node, quantizer: Quantizer) -> tuple[ir.Node, Quantizer
         return None
     lo, hi = np.maximum(bounds[0], quantizer.lo), np.minimum(bounds[1], quantizer.hi)
     return (last, quantizer.between(lo, hi)) if (lo <= hi).all() else None
+
+
+def behind_bounds(node: ir.Node, quantizer: Quantizer) -> tuple[ir.Node, Quantizer]:
+    """The last node of a quantiser as `quant_nodes` writes it, a Clip where no grid has its bounds, and its meaning.
+
+    A Clip that ends elsewhere is an activation function.
+    """
+    both = before_clip(node, quantizer)
+    if both is None or both[1].grid is not None or not (both[1].lo < 0).all():
+        return node, quantizer
+    return both if enclosing_grid(both[1].lo, both[1].hi) == quantizer.grid else (node, quantizer)
 
 
 def _only_reader(node: ir.Node, op_type: str) -> ir.Node | None:

@@ -90,7 +90,14 @@ def test_clip_of_integers():
 def test_clip_on_a_grid(low, high, expected):
     proto = quantized([clip_node("a", "b")], {"a": np.float32(low), "b": np.float32(high)})
     grid = bounds_of(check_sound(proto, engines=BOTH), "y").grid
-    assert (None if grid is None else (grid.lo, grid.hi)) == expected
+    assert (None if grid is None else (grid.lo - grid.zero_point, grid.hi - grid.zero_point)) == expected
+
+
+def test_a_clip_that_saves_bits_is_a_zero_point():
+    proto = quantized([clip_node("a", "b")], {"a": np.float32(-1), "b": np.float32(2.5)})
+    grid = bounds_of(check_sound(proto, engines=BOTH), "y").grid
+    assert grid is not None
+    assert (str(grid.datatype), grid.lo, grid.hi, grid.zero_point) == ("UINT3", 0, 7, 2)
 
 
 def test_clip_at_a_decimal_step():

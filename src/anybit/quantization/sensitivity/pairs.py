@@ -18,11 +18,12 @@ from anybit.graph.walk import shape_of
 from anybit.grid import Grid
 from anybit.io.load import ModelSource
 from anybit.ops.calls import is_call
-from anybit.ops.quant import QUANT, reference
+from anybit.ops.quant import QUANT
 from anybit.quantization.branches import branched_from
 from anybit.quantization.layers import Layer
 from anybit.quantization.prepare import Prepared, prepare
 from anybit.quantization.ranges import Range
+from anybit.quantizers.clip_fusion import behind_bounds
 from anybit.quantizers.quantizer import Quantizer, read_quant
 
 
@@ -41,18 +42,7 @@ class StatedRange(Range):
         stated = self.quantizer
         if stated is None:
             return super().quantized(x)
-        bits = np.float32(self.grid.bits)
-        zero_point = np.asarray(stated.zero_point, np.float32)
-        y = reference(
-            x.astype(np.float32),
-            stated.scale,
-            zero_point,
-            bits,
-            signed=int(self.grid.signed),
-            narrow=int(self.grid.narrow),
-            rounding_mode=stated.rounding.name,
-        )
-        return np.asarray(y, np.float32)
+        return np.asarray(stated(x), np.float32)
 
 
 @dataclass(frozen=True)
@@ -89,10 +79,9 @@ def paired(prepared: Prepared, quantized: ModelSource) -> Pair:
             continue
         read = read_quant(node, hub)
         if isinstance(read, Refusal) or read.grid is None:
-            problem = str(read) if isinstance(read, Refusal) else "bounds of no bit width"
-            raise UnsupportedError("a quantiser that is not followed", node=str(node.name), got=problem)
+            raise UnsupportedError("a quantiser that is not followed", node=str(node.name), got=str(read))
         if constant(node.inputs[0]) is None:
-            stated[str(node.inputs[0].name)] = read
+            stated[str(node.inputs[0].name)] = behind_bounds(node, read)[1]
         else:
             on_weights[str(node.outputs[0].name)] = read.grid.bits
     other = prepare(quantized, requantize=True)
@@ -101,7 +90,7 @@ def paired(prepared: Prepared, quantized: ModelSource) -> Pair:
     for ours, theirs in _in_order(_activations(prepared), _activations(other)):
         quantizer = stated.get(str(copied.get(theirs, theirs)))
         if quantizer is not None:
-            activations[ours] = StatedRange(quantizer.grid or Grid(8, signed=True), 1.0, 0, 0.0, quantizer)
+            activations[ours] = StatedRange(_grid(quantizer), 1.0, 0, 0.0, quantizer)
     weights: dict[str, tuple[int, Array]] = {}
     layers = {str(layer.weights.name): layer for layer in other.placement.layers}
     for ours, theirs in _in_order(_weights(prepared), _weights(other)):
@@ -111,6 +100,12 @@ def paired(prepared: Prepared, quantized: ModelSource) -> Pair:
     if not activations and not weights:
         raise UnsupportedError("no tensors of the two models correspond", hint="is the second one quantised?")
     return Pair(activations, weights)
+
+
+def _grid(quantizer: Quantizer) -> Grid:
+    """Its grid; of other bounds one with as many integers, from 0 on."""
+    levels = int((quantizer.hi - quantizer.lo).max())
+    return quantizer.grid or Grid(levels.bit_length(), signed=False)
 
 
 _Named = list[tuple[str, Hashable]]

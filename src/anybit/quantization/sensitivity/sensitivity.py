@@ -11,11 +11,12 @@ import msgspec
 import numpy as np
 
 from anybit.arguments import checked_apart
-from anybit.errors import UnsupportedError, UsageError
+from anybit.errors import UsageError
 from anybit.evaluation.datasets import Data, Labels
 from anybit.io.files.json_values import read_json
 from anybit.io.load import ModelSource
 from anybit.quantization.equalization import equalized, equalized_as, tensors_between
+from anybit.quantization.placement import nothing_to_quantize
 from anybit.quantization.prepare import Prepared, prepare
 from anybit.quantization.recipe import LEAST_BITS, MOST_BITS
 from anybit.quantization.samples import LABELS, blocks_of
@@ -128,7 +129,7 @@ def sensitivity(
     subject = Subject(prepared=prepared, blocks=blocks, labels=truth, pair=pair)
     asked = _asked(prepared, bits) if pair is None else _asked_of_pair(pair)
     if not asked:
-        raise UnsupportedError("nothing to quantise", expected="products with constant float weights")
+        raise nothing_to_quantize(prepared.model)
     done = 0
 
     def advance(number: int) -> None:

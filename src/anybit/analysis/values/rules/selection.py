@@ -21,6 +21,7 @@ from anybit.analysis.values.tensor_values import (
     smallest_format,
 )
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
+from anybit.number_formats import IntFormat
 
 _MOST_POSITIONS = float(1 << 63)
 
@@ -39,6 +40,8 @@ def clip(site: NodeContext) -> TensorValues:
         lo, hi = np.minimum(lo, most.lo), np.minimum(hi, most.hi)
     if grid is not None and least is not None and most is not None and dtype.kind in "iu":
         grid = _narrowed(grid, int(least.lo.min()), int(most.hi.max()))
+    elif grid is not None and least is not None and most is not None:
+        grid = _with_zero_point(grid, _integer_at(grid, least, dtype), _integer_at(grid, most, dtype))
     return bounded(lo, hi, grid)
 
 
@@ -48,6 +51,26 @@ def _narrowed(grid: IntegerGrid, least: int, most: int) -> IntegerGrid:
     return (
         grid if grid.datatype is not None and grid.datatype.bits <= datatype.bits else replace(grid, datatype=datatype)
     )
+
+
+def _with_zero_point(grid: IntegerGrid, lo: Float64s | None, hi: Float64s | None) -> IntegerGrid:
+    """The grid of a quantiser and the Clip that gives it bounds of no bit width: that of QuantizeLinear.
+
+    -16 .. 239 need a signed quantiser of 9 bits before the Clip, and 8 bits with the zero point 16.
+    """
+    stated = grid.datatype
+    if stated is None or lo is None or hi is None or not _all_equal(lo) or not _all_equal(hi):
+        return grid
+    least, most = int(lo.flat[0]), int(hi.flat[0])
+    width = (most - least).bit_length()
+    if least >= 0 or stated != smallest_format(least, most) or width >= stated.bits:
+        return grid
+    moved = replace(grid, zero_point=grid.zero_point - least, lo=grid.lo - least, hi=grid.hi - least)
+    return replace(moved, datatype=IntFormat(width, signed=False))
+
+
+def _all_equal(array: Float64s) -> bool:
+    return array.size > 0 and bool((array == array.flat[0]).all())
 
 
 def _limit(site: NodeContext, name: str, index: int) -> TensorValues | None:
