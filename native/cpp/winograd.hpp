@@ -19,27 +19,35 @@ constexpr int32_t kCentre = 5;                         // the position of sums a
 
 inline int32_t whole_lines(int32_t channels) { return (channels + 63) / 64 * 64; }
 
+// G of three rows, element by element; not 0 where a number does not fit.
+template <class In, class Out>
+inline int transform_rows(const In* a, const In* b, const In* c, int32_t count, Out* __restrict p, Out* __restrict q,
+                          Out* __restrict r, Out* __restrict s) {
+  int16_t lost = 0;
+  for (int32_t i = 0; i < count; i++) {
+    const int16_t first = int16_t(2 * a[i]), sum = int16_t(a[i] + b[i] + c[i]);
+    const int16_t difference = int16_t(a[i] - b[i] + c[i]), last = int16_t(2 * c[i]);
+    p[i] = Out(first), q[i] = Out(sum), r[i] = Out(difference), s[i] = Out(last);
+    lost |= int16_t((Out(first) ^ first) | (Out(sum) ^ sum) | (Out(difference) ^ difference) | (Out(last) ^ last));
+  }
+  return lost;
+}
+
 // G w G' of the weights of one output, [9][channels], as [positions][apart]; false where one does not fit into a byte.
 inline bool transform_weights(const int8_t* w, int32_t channels, std::vector<int16_t>& columns, int8_t* to, int64_t apart) {
   columns.resize(size_t(12) * channels);
-  const auto row = [&](const auto* a, const auto* b, const auto* c, const auto& store) {
-    for (int32_t i = 0; i < channels; i++) store(i, 2 * a[i], a[i] + b[i] + c[i], a[i] - b[i] + c[i], 2 * c[i]);
-  };
-  for (int k = 0; k < 3; k++)
-    row(w + k * channels, w + (3 + k) * channels, w + (6 + k) * channels, [&](int32_t i, int p, int q, int r, int s) {
-      int16_t* at = columns.data() + k * channels + i;
-      at[0] = int16_t(p), at[3 * channels] = int16_t(q), at[6 * channels] = int16_t(r), at[9 * channels] = int16_t(s);
-    });
-  bool fits = true;
+  for (int k = 0; k < 3; k++) {
+    int16_t* at = columns.data() + k * channels;
+    transform_rows(w + k * channels, w + (3 + k) * channels, w + (6 + k) * channels, channels, at, at + 3 * channels,
+                   at + 6 * channels, at + 9 * channels);
+  }
+  int lost = 0;
   for (int k = 0; k < 4; k++) {
     const int16_t* from = columns.data() + 3 * k * channels;
-    row(from, from + channels, from + 2 * channels, [&](int32_t i, int p, int q, int r, int s) {
-      int8_t* at = to + 4 * k * apart + i;
-      at[0] = int8_t(p), at[apart] = int8_t(q), at[2 * apart] = int8_t(r), at[3 * apart] = int8_t(s);
-      fits &= (int8_t(p) == p) & (int8_t(q) == q) & (int8_t(r) == r) & (int8_t(s) == s);
-    });
+    int8_t* at = to + 4 * k * apart;
+    lost |= transform_rows(from, from + channels, from + 2 * channels, channels, at, at + apart, at + 2 * apart, at + 3 * apart);
   }
-  return fits;
+  return lost == 0;
 }
 
 // The transformed weights of a step, where the filtering takes at most two thirds of the products.

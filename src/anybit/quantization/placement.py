@@ -11,9 +11,12 @@ from anybit.errors import UnsupportedError
 from anybit.graph.constants import constant
 from anybit.graph.walk import all_nodes, label
 from anybit.ops.calls import is_call
+from anybit.ops.quant import QUANT
 from anybit.ops.registry import QUANTIZERS
 from anybit.ops.traits import MOVING
 from anybit.quantization.layers import Layer, layers_of
+from anybit.quantizers.clip_fusion import behind_bounds
+from anybit.quantizers.quantizer import Quantizer, read_quant
 
 POOLS = frozenset(("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "LpPool", "GlobalLpPool"))
 _PRODUCTS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"))
@@ -53,7 +56,7 @@ def place(model: ir.Model) -> Placement:
     on_grid: set[ir.Value] = set()
     placed: dict[ir.Value, ir.Node] = {}
     for value in [*model.graph.inputs, *(v for node in model.graph for v in node.outputs)]:
-        if _is_on_grid(value, on_grid):
+        if _is_on_grid(value, on_grid, model):
             on_grid.add(value)
         elif value in wanted:
             on_grid.add(value)
@@ -101,14 +104,25 @@ def _is_float_activation(value: ir.Value) -> bool:
     return value.dtype in (ir.DataType.FLOAT, None)
 
 
-def _is_on_grid(value: ir.Value, on_grid: set[ir.Value]) -> bool:
+def _is_on_grid(value: ir.Value, on_grid: set[ir.Value], model: ir.Model) -> bool:
     """Whether a quantiser of the model makes the tensor, or a node that only moves elements of one on a grid."""
     node = value.producer()
     if node is None:
         return False
     if node.domain == "" and node.op_type in _KEEPING:
         return node.inputs[0] in on_grid
-    return is_call(node, *QUANTIZERS) or (node.domain == "" and node.op_type in _QUANTIZERS)
+    if is_call(node, *QUANTIZERS) or (node.domain == "" and node.op_type in _QUANTIZERS):
+        return True
+    return node.domain == "" and node.op_type == "Clip" and _bounds_a_quantizer(node, model)
+
+
+def _bounds_a_quantizer(clip: ir.Node, model: ir.Model) -> bool:
+    """Whether a Clip is what gives the quantiser in front of it bounds of no bit width."""
+    maker = None if clip.inputs[0] is None else clip.inputs[0].producer()
+    if maker is None or not is_call(maker, QUANT):
+        return False
+    quantizer = read_quant(maker, model)
+    return isinstance(quantizer, Quantizer) and behind_bounds(maker, quantizer)[0] is clip
 
 
 def _ends(model: ir.Model, nodes: set[ir.Node]) -> tuple[frozenset[ir.Node], frozenset[ir.Node]]:

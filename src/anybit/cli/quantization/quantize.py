@@ -56,7 +56,9 @@ def quantize(
         int | None, typer.Option(help="Bits of an accumulator that every layer must fit.", show_default=False)
     ] = None,
     target: Annotated[str | None, typer.Option(help="finn or hls4ml.", show_default=False)] = None,
-    bits: Annotated[str, typer.Option(help="Bit widths that a budget chooses from for each tensor.")] = "2,3,4,6,8",
+    bits: Annotated[
+        str | None, typer.Option(help="Bit widths that a budget chooses from for each tensor; 2,3,4,6,8 if not given.")
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -104,12 +106,12 @@ def quantize(
         layers=dict(map(_layer, layer or ())),
         accumulator=accumulator,
         target=None if target is None else _target(target),
-        bits=widths(bits),
+        bits=Recipe.bits if bits is None else widths(bits),
         budget=None if budget is None else CostBudget.from_text(budget),
         requantize=requantize,
     )
-    if budget is None and (resume, ray, workers, front) != (None, None, None, None):
-        raise UsageError("--resume, --ray, --workers, --front", got="no budget", expected="--budget")
+    if budget is None and (bits, resume, ray, workers, front) != (None,) * 5:
+        raise UsageError("--bits, --resume, --ray, --workers, --front", got="no budget", expected="--budget")
     followed = Plan.read(plan) if plan is not None and plan.exists() else None
     with progress_of("quantising", unit="segments") as advance:
         result = anybit.quantize(
