@@ -765,6 +765,14 @@ def _layouts() -> dict[str, Make]:
         "Slice of rows": lambda: _sliced(2),
         "Split of channels": _split,
         "Gather of channels": _gathered,
+        "Slice of vectors, odd scale, FLOOR": lambda: (
+            _slice(_dense(6, 8).quant(0.3, rounding_mode="FLOOR"), 7, 1, 1, -2).dense(3, 3).proto()
+        ),
+        "Split of vectors": _split_vectors,
+        "Gather of vectors, twice the same": lambda: (
+            _gather(_dense(6, 5).op("Relu").quant(0.5, signed=0), 4, 4, 0).dense(3, 3).proto()
+        ),
+        "Slice of one channel": lambda: _slice(pixels(_image()), 2, 3, 1).conv(1, 3).quant(0.5).proto(),
         "Resize": lambda: _body(_resized(pixels(_image()), 2), 4).proto(),
         "Upsample to an oblong": lambda: _body(_resized(pixels(_image()), 2, 3), 4).proto(),
         "pixel shuffle": lambda: _image().conv(3, 8, kernel=(1, 1)).quant(0.5).op("DepthToSpace", blocksize=2).proto(),
@@ -805,6 +813,23 @@ def _split() -> onnx.ModelProto:
     left = net.conv(2, 4, kernel=(1, 1)).quant(0.5).at
     net.at = "b"
     return _body(net.conv(2, 4, kernel=(1, 1)).quant(0.5).add(left).quant(0.5), 4).proto()
+
+
+def _slice(net: Net, *numbers: int) -> Net:
+    return net.op("Slice", *(net.const([n], np.int64) for n in numbers))
+
+
+def _split_vectors() -> onnx.ModelProto:
+    net = _dense(6, 5).quant(0.5)
+    net.nodes.append(helper.make_node("Split", [net.at, net.const([2, 3], np.int64)], ["a", "b"], axis=1, name="split"))
+    net.at = "a"
+    left = net.dense(2, 4).quant(0.5).at
+    net.at = "b"
+    return net.dense(3, 4).quant(0.5).add(left).quant(0.5).dense(4, 3).proto()
+
+
+def _gather(net: Net, *channels: int) -> Net:
+    return net.op("Gather", net.const(channels, np.int64), axis=1)
 
 
 def _gathered() -> onnx.ModelProto:

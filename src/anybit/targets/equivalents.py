@@ -1,6 +1,7 @@
 """write_equivalents: operators that no hardware tool has, as others that all of them have and that mean the same.
 
-Pad(0) and Conv = Conv;  GlobalMaxPool, ReduceMax over positions = MaxPool;  x + x = 2 x;  Concat(axis < 0) = Concat
+Pad(0) and Conv = Conv;  GlobalMaxPool, ReduceMax over positions = MaxPool;  x + x = 2 x;  Concat(axis < 0) = Concat;
+Slice, Split, Gather of channels = MatMul or Conv with zeros and ones
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
 from anybit.ops.evaluate import known_value
 from anybit.targets.handover import Rewrite
+from anybit.targets.selections import write_selections
 
 _IMAGE = 4
 
@@ -25,7 +27,7 @@ def write_equivalents(model: ir.Model) -> list[Rewrite]:
         model: A hub model, with shapes.
     """
     rewrites: list[Rewrite] = []
-    for rewrite in (_merge_pads, _pool_maxima, _double, _state_axes, _bring_constants_behind):
+    for rewrite in (_merge_pads, _pool_maxima, _double, _state_axes, _bring_constants_behind, write_selections):
         with Editor(model, rule="equivalents") as edit:
             rewrite(edit, rewrites)
     RemoveUnused()(model)
