@@ -54,6 +54,20 @@ def _attention() -> Iterator[Variant]:
         yield Variant("Attention", (q, k, k, None, None, None, lengths), {}, 24, rule="operand-shape")
 
 
+def _n_grams() -> Iterator[Variant]:
+    given = {
+        "mode": "TF",
+        "min_gram_length": 1,
+        "max_gram_length": 2,
+        "max_skip_count": 1,
+        "ngram_indexes": [0, 1, 2, 3],
+    }
+    x = np.array([[1, 2, 1, 2]])
+    for counts in ([0, 2**62], [0, 7], [3, 2], [-1, 2], [1000, -2, 9223372036854775807]):
+        pool = {"pool_int64s": [1, 2, 1, 2, 2, 1], "ngram_counts": counts}
+        yield Variant("TfIdfVectorizer", (x,), {**given, **pool}, 9, rule="attribute")
+
+
 def _convolutions() -> Iterator[Variant]:
     for opset in (11, 21, 22):
         for rule, attributes in _GEOMETRY:
@@ -249,6 +263,7 @@ def _matrices() -> Iterator[Variant]:
 VARIANTS = (
     *_elementwise(),
     *_attention(),
+    *_n_grams(),
     *_convolutions(),
     *_transposed(),
     *_qlinear_parameters(),

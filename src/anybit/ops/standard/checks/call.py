@@ -15,7 +15,7 @@ from anybit.ops.operator import Call
 from anybit.ops.standard.checks.signature import Signature, paired
 
 Shape = tuple[int | None, ...]
-_PLAIN = {"INT": int, "FLOAT": float, "STRING": str, "INTS": tuple}
+_PLAIN = {"INT": int, "FLOAT": float, "STRING": str, "INTS": tuple, "STRINGS": tuple}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from anybit.ops.standard.checks import (
     elementwise,
     linear_quantization,
     matrix_products,
+    n_grams,
     pooling,
 )
 from anybit.ops.standard.checks.call import StandardCall, standard_call
@@ -56,6 +57,7 @@ STANDARD: Mapping[str, _Rule] = {
     "PRelu": elementwise.prelu,
     "Clip": elementwise.clip,
     "Attention": attention.attention,
+    "TfIdfVectorizer": n_grams.tf_idf_vectorizer,
 }
 """The rules of standard operators that their signatures do not say."""
 
