@@ -382,6 +382,12 @@ def test_means_over_nothing_do_not_warn(shape: tuple[int, ...]) -> None:
         assert not y.size or np.isnan(y).all()
 
 
+@pytest.mark.parametrize("op_type", ["Softmax", "LogSoftmax", "Hardmax"])
+def test_kernels_that_call_kernels_take_nothing(op_type: str) -> None:
+    (y,) = run_kernel(op_type, [np.zeros((0, 3), np.float32)], {}, opset=11)
+    assert y.shape == (0, 3)
+
+
 @pytest.mark.parametrize("shape", [(2, 4), (8,)])
 def test_n_grams_skip_no_more_items_than_a_row_has(shape: tuple[int, ...]) -> None:
     given = {

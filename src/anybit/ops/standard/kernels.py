@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -158,7 +158,7 @@ _SCALARS: dict[str, tuple[int, ...]] = {
     "Trilu": (1,),
 }
 
-_FILTERS = Lock()  # those of warnings are one for all threads
+_FILTERS = RLock()  # those of warnings are one for all threads; kernels call kernels
 
 # They change negative numbers alone.
 _OF_NEGATIVES = frozenset(("PRelu", "Relu"))
