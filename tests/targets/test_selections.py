@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -35,3 +37,13 @@ def test_rows_and_wide_numbers_are_left_and_refused(bits: int):
     net.op("Slice", *(net.const([n], np.int64) for n in (1, 2, axis)))
     handover = anybit.prepare_hls4ml(net.proto())
     assert "operator" in {f.rule for f in handover.findings}
+
+
+def test_a_few_of_very_many_channels_take_no_square_matrix():
+    net = Net(1 << 16).quant()
+    net.op("Gather", net.const([3, 9], np.int64), axis=1)
+    tracemalloc.start()
+    anybit.prepare_hls4ml(net.proto())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 27

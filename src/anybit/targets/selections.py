@@ -17,7 +17,7 @@ from anybit.errors import Refusal
 from anybit.graph.editor import Editor
 from anybit.graph.walk import label, shape_of
 from anybit.ops.calls import is_call
-from anybit.ops.evaluate import EVALUATION_ERRORS, compiled, known_value
+from anybit.ops.evaluate import EVALUATION_ERRORS, evaluate_node, known_value
 from anybit.ops.operator import DOMAIN
 from anybit.ops.quant import QUANT
 from anybit.quantizers.quantizer import read_quant
@@ -26,7 +26,7 @@ from anybit.targets.handover import Rewrite
 
 _MATRIX, _IMAGE = 2, 4
 _MOST_BITS = 16  # x / scale is as near to its integer as float32 rounds
-_MOST_NUMBERS = 2**24  # that float32 tells apart
+_MOST_NUMBERS = 2**24  # that float32 tells apart, and of the matrix
 
 
 def write_selections(edit: Editor, rewrites: list[Rewrite]) -> None:
@@ -57,26 +57,26 @@ def _quantizer(x: ir.Value, model: ir.Model) -> ir.Node | None:
 
 
 def _chosen(node: ir.Node, model: ir.Model) -> list[Array] | None:
-    """For each output the channels that it has; None where it has anything else.
+    """For each output the channels that it has; None where it has anything else, or a matrix of them is too large.
 
     Its own kernel tells, on the numbers of the elements.
     """
-    x, kernel = node.inputs[0], compiled(node, model.opset_imports)
+    x = node.inputs[0]
     shape = None if x is None else shape_of(x)
     known = [known_value(v, model.opset_imports) for v in node.inputs[1:]]
     unknown = any(k is None and v is not None for k, v in zip(known, node.inputs[1:], strict=True))
-    if kernel is None or unknown or shape is None or len(shape) not in (_MATRIX, _IMAGE):
+    if unknown or shape is None or len(shape) not in (_MATRIX, _IMAGE):
         return None
     sizes = [n or 0 for n in shape]
     if not 0 < math.prod(sizes) <= _MOST_NUMBERS:
         return None
     numbers = np.arange(math.prod(sizes), dtype=np.float32).reshape(sizes)
     try:
-        taken = kernel([numbers, *known])
+        taken = evaluate_node(node, [numbers, *known], model.opset_imports, most=_MOST_NUMBERS)
     except EVALUATION_ERRORS:
         return None
     chosen: list[Array] = []
-    for array in taken:
+    for array in taken or ():
         if array.ndim != len(sizes) or not array.size:
             return None
         first = array[(0, slice(None), *[0] * (len(sizes) - 2))]
@@ -84,11 +84,13 @@ def _chosen(node: ir.Node, model: ir.Model) -> list[Array] | None:
         if (channels >= sizes[1]).any() or not np.array_equal(array, numbers[:, channels]):
             return None
         chosen.append(channels)
-    return chosen
+    return chosen if chosen and max(map(len, chosen)) * sizes[1] <= _MOST_NUMBERS else None
 
 
 @dataclass(frozen=True)
 class _Selection:
+    """One output of a selection, by the channels of x that it has."""
+
     edit: Editor
     x: ir.Value
     made: ir.Value
@@ -100,7 +102,8 @@ class _Selection:
         On its own levels the latter rounds to the nearest, whatever its mode was.
         """
         name, sizes = self.made.name, [n or 0 for n in shape_of(self.x) or ()]
-        matrix = np.eye(sizes[1], dtype=np.float32)[self.channels]
+        matrix = np.zeros((len(self.channels), sizes[1]), np.float32)
+        matrix[np.arange(len(self.channels)), self.channels] = 1
         image = len(sizes) == _IMAGE
         matrix = matrix[:, :, None, None] if image else matrix.T.copy()
         parameters = [

@@ -6,8 +6,9 @@ with u the unit roundoff, e what is known of the inputs, growth(n) = min(n, 8 * 
 any order of summation (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); the second holds with
 a probability of at least 1 - 2 * n * exp(-32) if rounding errors are independent with mean 0 (Higham and Mary, A New
 Approach to Probabilistic Rounding Error Analysis, 2019). Element-wise operators are taken to be computed to 4 units of
-roundoff of their result from an input that is off by 2, which libraries of elementary functions keep to; errors of
-their inputs pass by the values at x - e and x + e. Operators that only choose or move elements add no error.
+roundoff of their result from an input that is off by 2, which libraries of elementary functions keep to but for what is
+subnormal, which they may make 0, and for gates such as Gelu, which are off by up to 8 of their input; errors of their
+inputs pass by the values at x - e and x + e. Operators that only choose or move elements add no error.
 """
 
 from __future__ import annotations

@@ -226,10 +226,8 @@ class Chain:
                     factor, offset = factor * by, offset * by
                 else:
                     sign = -1.0 if op_type == "Sub" and position == 0 else 1.0
-                    factor, offset = (
-                        factor * sign,
-                        offset * sign + (-operand if op_type == "Sub" and position else operand),
-                    )
+                    added = -operand if op_type == "Sub" and position else operand
+                    factor, offset = factor * sign, offset * sign + added
         return cls(value, factor, offset, forked)
 
     @property

@@ -10,7 +10,6 @@ from anybit.analysis.values.bounds.contraction import Contraction
 from anybit.analysis.values.rules.products import conv_contraction, matmul_contraction, per_channel, recorded
 from anybit.analysis.values.tensor_values import Float64s, TensorValues, bounded, integers, of_dtype, wrapped
 from anybit.analysis.values.transfer import NodeContext, NotFollowed, Rules
-from anybit.arrays import as_float64
 from anybit.number_formats import IntFormat
 
 _SLACK = 2.0**-21  # relative error of a sum in float32 times the multiplier, and some
@@ -52,7 +51,7 @@ def _multiplier(x_scale: Float64s, w_scale: Float64s, y_scale: Float64s) -> Floa
         multiplier = x_scale.astype(np.float32) * w_scale.astype(np.float32) / y_scale.astype(np.float32)
     if not np.isfinite(multiplier).all():
         raise NotFollowed("the scales have no finite multiplier")
-    return as_float64(multiplier)
+    return multiplier.astype(np.float64)
 
 
 def _conv(site: NodeContext, *, weights: int, zero_points: tuple[int, int]) -> Contraction:

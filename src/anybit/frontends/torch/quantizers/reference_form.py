@@ -51,13 +51,10 @@ def _with_fake_quantized_weights(path: str, layer: Any) -> None:
 
 
 def _weight(layer: Any) -> torch.Tensor:
-    lo, hi = _RANGES[layer.weight_dtype]
-    scale, zero_point = layer.weight_scale, layer.weight_zero_point
+    parameters = layer.weight_scale, layer.weight_zero_point
     if layer.weight_qscheme == torch.per_tensor_affine:
-        scale, zero_point = scale.reshape(()).float(), zero_point.reshape(()).int()
-        return torch.fake_quantize_per_tensor_affine(layer.weight, scale, zero_point, lo, hi)
-    axis = layer.weight_axis_int
-    return torch.fake_quantize_per_channel_affine(layer.weight, scale.float(), zero_point.int(), axis, lo, hi)
+        return _fake_quantized(layer.weight, *parameters, layer.weight_dtype)
+    return _fake_quantized_by_channel(layer.weight, *parameters, layer.weight_axis_int, layer.weight_dtype)
 
 
 def _rewrite(path: str, module: fx.GraphModule) -> None:

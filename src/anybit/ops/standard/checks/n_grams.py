@@ -14,7 +14,7 @@ from anybit.ops.standard.checks.call import StandardCall
 
 
 def tf_idf_vectorizer(call: StandardCall) -> Iterator[Finding]:
-    """Rules of TfIdfVectorizer."""
+    """The places in the pool where the n-grams of each length begin ascend, and lie within the pool."""
     counts, *pools = (_listed(call, name) for name in ("ngram_counts", "pool_int64s", "pool_strings"))
     size = max(map(len, pools))
     if any(a > b for a, b in pairwise((0, *counts, size))):
